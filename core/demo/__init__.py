@@ -1,0 +1,1 @@
+"""The bundled model, its SAEs and the script that trains them."""
