@@ -1,0 +1,39 @@
+"""What a user asks to open: model, SAEs, task and the choices that define a node and its ablation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+PositionsKind = Literal["each", "end", "shared"]
+AblationKind = Literal["mean", "clean-mean", "zero", "resample"]
+ErrorsKind = Literal["drop", "mean", "keep"]
+POSITIONS: tuple[PositionsKind, ...] = get_args(PositionsKind)
+ABLATIONS: tuple[AblationKind, ...] = get_args(AblationKind)
+ERRORS: tuple[ErrorsKind, ...] = get_args(ErrorsKind)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRequest:
+    """One command line's worth of choices; every field has the default of a bare ``circuit-tui``.
+
+    `model` is a Hugging Face name or a folder, None for the bundled demo. `saes` are ``RELEASE:ID`` names, `sae_dirs`
+    sae-lens folders; both empty means the SAEs of the demo. `task` names a built-in task, `prompts` is a JSON-lines file; not
+    both. `positions` None picks ``each`` where the task allows it and ``shared`` otherwise. `batch` is the largest number of
+    prompts in one forward pass, None for all that fit.
+    """
+
+    model: str | None = None
+    saes: tuple[str, ...] = ()
+    sae_dirs: tuple[Path, ...] = ()
+    task: str | None = None
+    prompts: Path | None = None
+    circuit: Path | None = None
+    positions: PositionsKind | None = None
+    ablation: AblationKind = "mean"
+    errors: ErrorsKind = "drop"
+    device: str | None = None
+    dtype: str | None = None
+    batch: int | None = None
+    seed: int = 0
