@@ -21,6 +21,8 @@ class Pair:
     `answer` and `wrong` are the strings that follow the prompt, with the leading space where the text has one.
     `roles` names the position of each whitespace-separated word of `clean` (and of `corrupt`, which then has as many
     words); every token of a word takes the word's role. Empty when the prompt has no named positions.
+    `answer_id` and `wrong_id` are set where the prompts file says itself which token is read (the first of an answer of
+    several tokens, say); None means that the text must be one token.
     """
 
     clean: str
@@ -29,6 +31,8 @@ class Pair:
     wrong: str
     split: Split = "train"
     roles: tuple[str, ...] = ()
+    answer_id: int | None = None
+    wrong_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,5 +53,6 @@ class Task:
         digest = hashlib.sha256()
         for pair in self.pairs:
             row = [pair.clean, pair.corrupt, pair.answer, pair.wrong, pair.split, list(pair.roles)]
+            row += [pair.answer_id, pair.wrong_id]
             digest.update(json.dumps(row, ensure_ascii=False).encode())
         return digest.hexdigest()

@@ -1,0 +1,92 @@
+"""What an ablated node is replaced by, and what becomes of the SAE error.
+
+A node outside the circuit takes its reference value (`--ablation`):
+
+    mean        the mean over the corrupt train prompts, all SAEs spliced in, at the same position
+    clean-mean  the same over the clean train prompts
+    zero        0
+    resample    its value on a corrupt train prompt drawn at random among those of the same positions
+
+Mean ablation with per-position means is that of Caples et al. 2025; which of them is used moves faithfulness (Miller et al.
+2024), so a result always names it.
+
+Every kind is a table of rows `[row, latent]` and, for each token, the row it takes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from circuit_tui.core.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceRows:
+    """Reference activations of one site, `values` `[row, latent]`, and their decoding, `base` `[row, d_model]`."""
+
+    values: Tensor
+    base: Tensor
+
+
+class CellMeans:
+    """Running mean of vectors for each cell, exact and in float64.
+
+    Args:
+        n_cells: number of cells; a cell nobody fills has mean 0.
+        width: length of a vector.
+    """
+
+    def __init__(self, n_cells: int, width: int, device: torch.device) -> None:
+        # MPS has no float64.
+        wide = torch.float32 if device.type == "mps" else torch.float64
+        self._sum = torch.zeros(n_cells, width, dtype=wide, device=device)
+        self._count = torch.zeros(n_cells, dtype=wide, device=device)
+
+    def add(self, cells: Tensor, vectors: Tensor) -> None:
+        """Adds `vectors` `[..., width]` to `cells` `[...]`; a negative cell is left out."""
+        flat = cells.reshape(-1)
+        inside = flat >= 0
+        values = vectors.reshape(len(flat), -1)[inside].to(self._sum.dtype)
+        self._sum.index_add_(0, flat[inside], values)
+        self._count += torch.bincount(flat[inside], minlength=len(self._count)).to(self._sum.dtype)
+
+    def mean(self) -> Tensor:
+        """Mean `[cell, width]`, float32."""
+        return (self._sum / self._count.clamp(min=1).unsqueeze(1)).float()
+
+
+def resample_rows(cells: Tensor, source: Tensor, seed: int, task: str) -> Tensor:
+    """For each token the flat index of the source token whose activations it takes, `[prompt, position]`.
+
+    Args:
+        cells: `[prompt, position]` cell of each token, negative where nothing is spliced.
+        source: the same for the corrupt train prompts.
+        seed: of the draw. One source prompt is drawn for each prompt, so that its activations belong together.
+
+    Raises:
+        UserError: no source prompt has the same cells as some prompt.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    by_cells: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for index, row in enumerate(source.tolist()):
+        by_cells[tuple(sorted(cell for cell in row if cell >= 0))].append(index)
+    rows = torch.full_like(cells, -1)
+    for index, row in enumerate(cells):
+        inside = (row >= 0).nonzero()[:, 0]
+        key = tuple(sorted(row[inside].tolist()))
+        choices = by_cells.get(key)
+        if not choices:
+            raise UserError(
+                f"--ablation resample: task {task}: no corrupt train prompt has the {len(key)} positions of prompt {index}; "
+                "use --ablation mean"
+            )
+        drawn = choices[int(torch.randint(len(choices), (1,), generator=generator))]
+        theirs = (source[drawn] >= 0).nonzero()[:, 0]
+        ours_sorted = inside[row[inside].argsort(stable=True)]
+        theirs_sorted = theirs[source[drawn][theirs].argsort(stable=True)]
+        rows[index, ours_sorted] = drawn * source.shape[1] + theirs_sorted
+    return rows

@@ -1,0 +1,90 @@
+"""Some prompts of one split, ready to run from the first site on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from circuit_tui.core.ablation import ReferenceRows
+from circuit_tui.core.layout import Layout
+from circuit_tui.core.nodes import Pack
+
+
+@dataclass(frozen=True, slots=True)
+class SplitTensors:
+    """All prompts of a split at the first site, clean side.
+
+    Attributes:
+        prefix: `[prompt, position, d_model]`, the residual entering the first site: no mask can change it.
+        ids: `[prompt, position]` position id, negative where nothing is spliced.
+        rows: `[prompt, position]` the row of the reference table each token takes.
+        rows_by_group: `[group]` the row of each position id where it alone decides the row, else None.
+        errors: for each site the vector added after the splice, `[prompt, position, d_model]`, or None where dropped.
+        lengths, right, wrong: `[prompt]`.
+        plain_logits: `[prompt, vocab]` float32 logits of M at the answer position.
+    """
+
+    prefix: Tensor
+    ids: Tensor
+    rows: Tensor
+    rows_by_group: Tensor | None
+    errors: tuple[Tensor | None, ...]
+    lengths: Tensor
+    right: Tensor
+    wrong: Tensor
+    plain_logits: Tensor
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def chunks(self, size: int | None) -> list[Tensor]:
+        """Prompt indices in chunks of at most `size`, alike in length so that little is padding."""
+        order = self.lengths.argsort(stable=True)
+        return list(order.split(size or len(order)))
+
+
+class Batch:
+    """The prompts `prompts` `[prompt]` of a split, grouped by position, with the constants of the splice.
+
+    Attributes:
+        base: for each site what the empty circuit puts there, `[group, 1 or token, d_model]`.
+    """
+
+    def __init__(
+        self, split: SplitTensors, prompts: Tensor, tables: Sequence[ReferenceRows], n_groups: int
+    ) -> None:
+        self.prompts = prompts
+        width = int(split.lengths[prompts].max())
+        self.prefix = split.prefix[prompts, :width]
+        self.lengths = split.lengths[prompts]
+        self.answer = self.lengths - 1
+        self.right, self.wrong = split.right[prompts], split.wrong[prompts]
+        self.layout = Layout(split.ids[prompts, :width], n_groups)
+        self.errors = tuple(None if error is None else error[prompts, :width] for error in split.errors)
+        self._tables = tables
+        if split.rows_by_group is not None:
+            self._rows = split.rows_by_group.unsqueeze(1)
+        else:
+            rows = split.rows[prompts, :width].reshape(-1)[self.layout.take].clamp(min=0)
+            self._rows = rows.reshape(n_groups, -1)
+        self.base = [self._base(site) for site in range(len(tables))]
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def reference(self, site: int, pack: Pack) -> Tensor:
+        """Reference activations of the slots of `pack`, `[group, 1 or token, slot]`."""
+        return self._tables[site].values[self._rows.unsqueeze(2), pack.latents.unsqueeze(1)]
+
+    def _base(self, site: int) -> Tensor:
+        base = self._tables[site].base[self._rows]
+        error = self.errors[site]
+        return base if error is None else base + self.layout.group(error)
+
+    def logit_difference(self, logits: Tensor) -> Tensor:
+        """Right minus wrong answer's logit, `[prompt]`, of logits `[prompt, vocab]`."""
+        rows = torch.arange(len(logits), device=logits.device)
+        return logits[rows, self.right] - logits[rows, self.wrong]

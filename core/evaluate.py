@@ -1,0 +1,170 @@
+"""Evaluates hard circuits on a split: every number of a circuit comes from here.
+
+A circuit is a `[node]` bool tensor on the CPU. `Evaluator` answers one circuit afresh; `LiveCircuit` follows one circuit through
+changes, restarting at the site that changed from the residual that enters it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from circuit_tui.core.batch import Batch
+from circuit_tui.core.metrics import Baselines, PromptMetrics
+from circuit_tui.core.nodes import Pack, pack
+from circuit_tui.core.problem import Problem
+from circuit_tui.core.snapshot import Metrics
+from circuit_tui.core.splice import Full, Kept, PackedNodes, Removed, Splice, run
+from circuit_tui.core.task import Split
+
+
+def pack_circuit(problem: Problem, kept: Tensor) -> list[Pack]:
+    """One pack for each site of the nodes in `kept` `[node]` bool."""
+    return [pack_site(problem, kept, site) for site in range(len(problem.sites))]
+
+
+def pack_site(problem: Problem, kept: Tensor, site: int) -> Pack:
+    """The pack of one site's nodes in `kept` `[node]` bool."""
+    nodes = problem.space.of_site(site)
+    chosen = kept[nodes.start : nodes.stop].nonzero()[:, 0] + nodes.start
+    return pack(problem.space, chosen, problem.sites[site].sae, problem.n_positions)
+
+
+class Evaluator:
+    """Everything that can be asked of circuits on one split.
+
+    Attributes:
+        baselines: M, M_s and the empty circuit on this split.
+    """
+
+    def __init__(self, problem: Problem, split: Split) -> None:
+        self.problem, self.split = problem, split
+        self.batches = problem.batches(split)
+        tensors = problem.splits[split]
+        plain = PromptMetrics.empty(len(tensors))
+        for batch in self.batches:
+            logits = tensors.plain_logits[batch.prompts]
+            plain.fill(batch.prompts, logits, logits, batch.right, batch.wrong)
+        empty = torch.zeros(len(problem.space), dtype=torch.bool)
+        spliced = self._measure([[self._full(batch, site) for site in self._sites] for batch in self.batches])
+        self.baselines = Baselines(plain, spliced, self.measure(empty))
+
+    @property
+    def _sites(self) -> range:
+        return range(len(self.problem.sites))
+
+    def measure(self, kept: Tensor) -> PromptMetrics:
+        """Per-prompt metrics of the circuit `kept` `[node]` bool, everything else ablated."""
+        packs = pack_circuit(self.problem, kept)
+        return self._measure([self.kept_splices(batch, packs) for batch in self.batches])
+
+    def measure_removed(self, kept: Tensor) -> PromptMetrics:
+        """Per-prompt metrics of M without the circuit: all latents of M_s but those of `kept`, at the same positions."""
+        packs = pack_circuit(self.problem, kept)
+        splices: list[list[Splice]] = [
+            [
+                Removed(PackedNodes.bind(self.problem.sites[site], site, batch, packs[site]), self._full(batch, site))
+                for site in self._sites
+            ]
+            for batch in self.batches
+        ]
+        return self._measure(splices)
+
+    def evaluate(self, kept: Tensor, completeness: bool = True) -> Metrics:
+        """Average metrics of the circuit `kept` `[node]` bool."""
+        metrics = self.baselines.summarise(self.measure(kept))
+        if not completeness:
+            return metrics
+        return self.baselines.with_completeness(metrics, self.measure_removed(kept))
+
+    def faithfulness(self, kept: Tensor) -> float:
+        """Faithfulness against M of the circuit `kept` `[node]` bool."""
+        return self.baselines.faithfulness(self.measure(kept).mean_logit_diff)
+
+    def kept_splices(self, batch: Batch, packs: Sequence[Pack]) -> list[Splice]:
+        """The circuit's splices on one batch."""
+        return [self.kept_splice(batch, site, packs[site]) for site in self._sites]
+
+    def kept_splice(self, batch: Batch, site: int, nodes: Pack) -> Splice:
+        """The circuit's splice at one site."""
+        return Kept(PackedNodes.bind(self.problem.sites[site], site, batch, nodes), batch.base[site])
+
+    def _full(self, batch: Batch, site: int) -> Full:
+        return Full(self.problem.sites[site], batch, batch.errors[site])
+
+    @torch.no_grad()
+    def _measure(self, splices: Sequence[Sequence[Splice]]) -> PromptMetrics:
+        measured = PromptMetrics.empty(len(self.problem.splits[self.split]))
+        for batch, own in zip(self.batches, splices, strict=True):
+            self.fill(measured, batch, run(self.problem.model, self.problem.sites, batch, own))
+        return measured
+
+    def fill(self, measured: PromptMetrics, batch: Batch, logits: Tensor) -> None:
+        """Measures the logits of one batch and stores them."""
+        plain = self.problem.splits[self.split].plain_logits[batch.prompts]
+        measured.fill(batch.prompts, logits, plain, batch.right, batch.wrong)
+
+
+class LiveCircuit:
+    """One circuit on one split, kept up to date: a change at site `s` is evaluated from `s` on.
+
+    Attributes:
+        kept: `[node]` bool on the CPU, the current circuit.
+        measured: its per-prompt metrics.
+    """
+
+    def __init__(self, evaluator: Evaluator, kept: Tensor) -> None:
+        self.evaluator = evaluator
+        self.kept = kept.clone()
+        problem = evaluator.problem
+        packs = pack_circuit(problem, self.kept)
+        self._splices = [evaluator.kept_splices(batch, packs) for batch in evaluator.batches]
+        self._inputs: list[list[Tensor]] = [[] for _ in evaluator.batches]
+        self.measured = PromptMetrics.empty(len(problem.splits[evaluator.split]))
+        self._refresh(0)
+
+    def change(self, kept: Tensor) -> None:
+        """Makes `kept` `[node]` bool the current circuit and evaluates it from the first site that differs on."""
+        changed = self._changed_sites(kept)
+        if not changed:
+            return
+        self.kept = kept.clone()
+        for site in changed:
+            nodes = pack_site(self.evaluator.problem, self.kept, site)
+            for index, batch in enumerate(self.evaluator.batches):
+                self._splices[index][site] = self.evaluator.kept_splice(batch, site, nodes)
+        self._refresh(changed[0])
+
+    @torch.no_grad()
+    def logit_difference_without(self, node: int) -> float:
+        """Mean logit difference when `node` alone is ablated; the current circuit stays."""
+        problem = self.evaluator.problem
+        site = int(problem.space.site[node])
+        kept = self.kept.clone()
+        kept[node] = False
+        nodes = pack_site(problem, kept, site)
+        total, count = 0.0, 0
+        for index, batch in enumerate(self.evaluator.batches):
+            splices = list(self._splices[index])
+            splices[site] = self.evaluator.kept_splice(batch, site, nodes)
+            logits = run(problem.model, problem.sites, batch, splices, site, self._inputs[index][site])
+            total += float(batch.logit_difference(logits).double().sum())
+            count += len(batch)
+        return total / count
+
+    def _changed_sites(self, kept: Tensor) -> list[int]:
+        changed = (kept != self.kept).nonzero()[:, 0]
+        return sorted({int(site) for site in self.evaluator.problem.space.site[changed]})
+
+    @torch.no_grad()
+    def _refresh(self, site: int) -> None:
+        problem = self.evaluator.problem
+        measured = PromptMetrics.empty(len(self.measured.logit_diff))
+        for index, batch in enumerate(self.evaluator.batches):
+            inputs = self._inputs[index]
+            resid = inputs[site] if site < len(inputs) else None
+            logits = run(problem.model, problem.sites, batch, self._splices[index], site, resid, inputs)
+            self.evaluator.fill(measured, batch, logits)
+        self.measured = measured

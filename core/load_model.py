@@ -1,0 +1,129 @@
+"""Opens a language model by Hugging Face name or folder, and says which weights it got."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.model import LanguageModel
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def pick_device(name: str | None) -> torch.device:
+    """The device of `--device`, or CUDA where there is one, else the CPU.
+
+    Raises:
+        UserError: no such device on this machine.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"--device {name}: not a device; use cpu, cuda, cuda:N or mps") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--device {name}: no CUDA on this machine; use --device cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices, counted from 0")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError(f"--device {name}: no MPS on this machine; use --device cpu")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UserError(f"--device {name}: not supported; use cpu, cuda, cuda:N or mps")
+    return device
+
+
+def pick_dtype(name: str | None) -> torch.dtype:
+    """The dtype of `--dtype`; float32 when not given.
+
+    Raises:
+        UserError: not one of `DTYPES`.
+    """
+    if name is None:
+        return torch.float32
+    if name not in DTYPES:
+        raise UserError(f"--dtype {name}: unknown; use one of {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def load_model(
+    name: str, device: torch.device, dtype: torch.dtype, processing: Mapping[str, Any] | None = None
+) -> LanguageModel:
+    """Loads the model through TransformerBridge, its weights raw or processed as the SAEs ask.
+
+    `processing` is what an SAE's metadata calls `model_from_pretrained_kwargs` (such as ``center_writing_weights``); empty
+    means raw weights.
+
+    Raises:
+        UserError: no such folder or Hub model, or not a causal language model that the bridge knows.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise UserError(f"--model {name}: the folder has no config.json")
+    if not folder.is_dir() and (name.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name)):
+        raise UserError(f"--model {name}: no such folder")
+    source = str(folder) if folder.is_dir() else name
+    from transformer_lens.model_bridge import TransformerBridge  # type: ignore[import-untyped]  # slow, hence late
+
+    try:
+        bridge = TransformerBridge.boot_transformers(source, device=device, dtype=dtype)
+    except Exception as error:  # the loaders raise dozens of types; each means this model cannot be had
+        raise UserError(f"--model {name}: cannot be loaded: {_first_line(error)}") from error
+    applied = _process(bridge, processing or {})
+    snapshot = folder if folder.is_dir() else _snapshot_folder(name)
+    revision = "" if folder.is_dir() or snapshot is None else snapshot.name
+    digest = "" if snapshot is None else weights_sha256(snapshot)
+    return LanguageModel(bridge, name, revision, digest, applied)
+
+
+def _process(bridge: Any, processing: Mapping[str, Any]) -> str:
+    """Applies the asked-for weight processing and names it. Each step is off unless asked for."""
+    steps = ("fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases")
+    wanted = {step: bool(processing.get(step, False)) for step in steps}
+    if not any(wanted.values()):
+        return "none"
+    bridge.enable_compatibility_mode(disable_warnings=True, **wanted)
+    return "+".join(step for step in steps if wanted[step])
+
+
+def _snapshot_folder(name: str) -> Path | None:
+    """Where the Hub cache keeps the files of `name`; None if it came from elsewhere."""
+    from transformers.utils import cached_file
+
+    with contextlib.suppress(OSError):
+        path = cached_file(name, "config.json", local_files_only=True)
+        return None if path is None else Path(path).parent
+    return None
+
+
+def weights_sha256(folder: Path) -> str:
+    """SHA-256 over the weight files of a folder, by name; empty when there are none.
+
+    A Hub cache stores large files under their SHA-256, which is then used as it stands rather than read again.
+    """
+    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin")) or sorted(folder.glob("*.npz"))
+    digests = [file_sha256(path) for path in files]
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("".join(digests).encode()).hexdigest() if digests else ""
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of one file."""
+    blob = path.resolve().name
+    if path.is_symlink() and re.fullmatch(r"[0-9a-f]{64}", blob):
+        return blob
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,191 @@
+"""Opens SAEs by sae-lens ``RELEASE:ID`` or folder and checks that they fit the model."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.load_model import weights_sha256
+from circuit_tui.core.model import LanguageModel
+from circuit_tui.core.sae import ResidualSae
+
+_HOOK = re.compile(r"blocks\.(\d+)\.hook_(resid_post|resid_pre|out|in)")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A hook point of the residual stream with the SAE spliced in there.
+
+    `depth` counts the blocks that run before it: ``blocks.7.hook_resid_post`` has depth 8.
+    """
+
+    hook: str
+    depth: int
+    sae: ResidualSae
+
+    @property
+    def short(self) -> str:
+        """A name of a few letters: ``L7`` for the residual after block 7, ``L7pre`` for the one before it."""
+        layer = self.hook.split(".")[1]
+        return f"L{layer}" if self.hook.endswith(("resid_post", "hook_out")) else f"L{layer}pre"
+
+
+def load_saes(names: Sequence[str], folders: Sequence[Path], device: torch.device) -> list[Site]:
+    """Opens every SAE in float32 and orders the sites by depth.
+
+    Raises:
+        UserError: not found, unreadable, not on the residual stream, a kind that cannot be spliced, or two at one site.
+    """
+    sites = [_site(_from_release(name, device), name) for name in names]
+    sites += [_site(_from_folder(folder, device), str(folder)) for folder in folders]
+    sites.sort(key=lambda site: site.depth)
+    for before, after in zip(sites, sites[1:], strict=False):
+        if before.depth == after.depth:
+            raise UserError(f"two SAEs at one site: {before.sae.name} and {after.sae.name} both sit at {after.hook}")
+    return sites
+
+
+def processing_of(sites: Sequence[Site]) -> dict[str, Any]:
+    """The weight processing that the SAEs were trained with (`model_from_pretrained_kwargs`).
+
+    Raises:
+        UserError: two SAEs ask for different processing.
+    """
+    wanted = [site.sae.processing for site in sites]
+    for site in sites[1:]:
+        if site.sae.processing != wanted[0]:
+            raise UserError(
+                f"the SAEs disagree on the model's weight processing: {sites[0].sae.name} wants {wanted[0] or 'none'}, "
+                f"{site.sae.name} wants {site.sae.processing or 'none'}"
+            )
+    return wanted[0] if wanted else {}
+
+
+def check_fit(model: LanguageModel, sites: Sequence[Site]) -> None:
+    """Checks width, depth and model name of each SAE against the model.
+
+    Raises:
+        UserError: a mismatch; the line names both sides.
+    """
+    if not sites:
+        raise UserError("no SAE given: name at least one with --sae RELEASE:ID or --sae-dir DIR")
+    for site in sites:
+        if site.sae.d_in != model.d_model:
+            raise UserError(
+                f"SAE {site.sae.name} has width d_in={site.sae.d_in}, but the model {model.name} has "
+                f"d_model={model.d_model}: it was trained on another model ({site.sae.model_name or 'unnamed'})"
+            )
+        if site.depth > model.n_layers:
+            raise UserError(f"SAE {site.sae.name} sits at {site.hook}, but {model.name} has {model.n_layers} layers")
+        if site.sae.model_name and not _same_model(site.sae.model_name, model.name):
+            raise UserError(
+                f"SAE {site.sae.name} was trained on {site.sae.model_name!r}, but --model is {model.name!r}; if they are "
+                f'the same, put "model_name": "{site.sae.model_name}" into the model folder\'s config.json'
+            )
+
+
+def _same_model(trained_on: str, model: str) -> bool:
+    wanted = _plain(trained_on)
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        return _official(trained_on) == _official(model) or wanted == _plain(model)
+    config = json.loads((folder / "config.json").read_text())
+    named = str(config.get("model_name", ""))
+    parts = [*folder.absolute().parts, *folder.resolve().parts]
+    return wanted in {_plain(part) for part in [*parts, named] if part}
+
+
+def _plain(name: str) -> str:
+    """A model's bare name: no organisation, no cache prefix, lower case."""
+    return re.split(r"/|--", name)[-1].lower()
+
+
+def _official(name: str) -> str:
+    from transformer_lens.supported_models import MODEL_ALIASES  # type: ignore[import-untyped]
+
+    for official, aliases in MODEL_ALIASES.items():
+        if name.lower() in (official.lower(), *(alias.lower() for alias in aliases)):
+            return str(official).lower()
+    return name.lower()
+
+
+def _site(sae: ResidualSae, source: str) -> Site:
+    match = _HOOK.fullmatch(sae.hook)
+    if match is None:
+        raise UserError(
+            f"SAE {source}: its hook {sae.hook!r} is not on the residual stream; "
+            "supported are blocks.N.hook_resid_post and blocks.N.hook_resid_pre"
+        )
+    after = match[2] in ("resid_post", "out")
+    return Site(sae.hook, int(match[1]) + int(after), sae)
+
+
+def _from_folder(folder: Path, device: torch.device) -> ResidualSae:
+    from sae_lens import SAE
+
+    path = folder.expanduser()
+    if not path.is_dir():
+        raise UserError(f"--sae-dir {folder}: no such folder")
+    for needed in ("cfg.json", "sae_weights.safetensors"):
+        if not (path / needed).is_file():
+            raise UserError(f"--sae-dir {folder}: the folder has no {needed}")
+    try:
+        config = json.loads((path / "cfg.json").read_text())
+    except ValueError as error:
+        raise UserError(f"--sae-dir {folder}: cfg.json is not JSON: {error}") from error
+    try:
+        sae = SAE.load_from_disk(path, device=str(device), dtype="float32")
+    except Exception as error:  # sae-lens raises many types for a damaged folder
+        raise UserError(f"--sae-dir {folder}: cannot be loaded: {error}") from error
+    hook = str((config.get("metadata") or {}).get("hook_name") or config.get("hook_name") or "")
+    if not hook:
+        raise UserError(f"--sae-dir {folder}: cfg.json names no metadata.hook_name")
+    return ResidualSae(
+        sae, release="", sae_id=path.name, hook=hook, path=str(folder), weights_sha256=weights_sha256(path)
+    )
+
+
+def _from_release(name: str, device: torch.device) -> ResidualSae:
+    from sae_lens import SAE
+    from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
+
+    release, colon, sae_id = name.partition(":")
+    directory = get_pretrained_saes_directory()
+    if not colon or not sae_id:
+        raise UserError(f"--sae {name}: write RELEASE:ID; `circuit-tui saes` lists them")
+    if release not in directory:
+        raise UserError(f"--sae {name}: unknown release {release!r}{_close(release, list(directory))}")
+    if sae_id not in directory[release].saes_map:
+        raise UserError(f"--sae {name}: no such id{_close(sae_id, list(directory[release].saes_map))}")
+    try:
+        sae = SAE.from_pretrained(release, sae_id, device=str(device))
+    except Exception as error:  # network, authorisation, disk and format errors: one line each, the cause kept
+        raise UserError(f"--sae {name}: cannot be loaded: {error}") from error
+    sae = sae.to(dtype=torch.float32)
+    path = f"{directory[release].repo_id}/{directory[release].saes_map[sae_id]}"
+    hook = str(sae.cfg.metadata.get("hook_name") or "")
+    return ResidualSae(sae, release=release, sae_id=sae_id, hook=hook, path=path, weights_sha256=_tensors_sha256(sae))
+
+
+def _tensors_sha256(sae: Any) -> str:
+    """SHA-256 over the loaded weights: right whatever files a release keeps them in."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(sae.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _close(wanted: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(wanted, known, n=3)
+    return f"; did you mean {' or '.join(close)}?" if close else "; `circuit-tui saes` lists them"

@@ -1,0 +1,88 @@
+"""What is measured of a run, prompt by prompt and on average.
+
+    logit difference  LD = logit(right) - logit(wrong) at the answer position
+    faithfulness      (m(C) - m(0)) / (m(M) - m(0)),  m the mean LD over prompts, 0 the empty circuit  (Marks et al. 2024)
+    completeness      (m(M without C) - m(0)) / (m(M) - m(0))
+    KL                KL(M || C) of the next-token distributions, nats
+
+Both are ratios of means, not means of ratios (Miller et al. 2024 show that they differ); `per_prompt_iqr` shows what a mean
+hides: errors of single prompts that cancel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from circuit_tui.core.snapshot import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class PromptMetrics:
+    """Per-prompt measurements, each `[prompt]` float32 on the CPU, in the order of the split."""
+
+    logit_diff: Tensor
+    kl: Tensor
+    cross_entropy: Tensor
+
+    @classmethod
+    def empty(cls, n: int) -> PromptMetrics:
+        """Room for `n` prompts."""
+        return cls(torch.zeros(n), torch.zeros(n), torch.zeros(n))
+
+    def fill(self, prompts: Tensor, logits: Tensor, plain: Tensor, right: Tensor, wrong: Tensor) -> None:
+        """Measures `logits` `[prompt, vocab]` against M's `plain` and stores them at indices `prompts`."""
+        rows = torch.arange(len(logits), device=logits.device)
+        log_probs, plain_log_probs = logits.log_softmax(-1), plain.log_softmax(-1)
+        where = prompts.cpu()
+        self.logit_diff[where] = (logits[rows, right] - logits[rows, wrong]).cpu()
+        self.kl[where] = (plain_log_probs.exp() * (plain_log_probs - log_probs)).sum(-1).cpu()
+        self.cross_entropy[where] = -log_probs[rows, right].cpu()
+
+    @property
+    def mean_logit_diff(self) -> float:
+        return float(self.logit_diff.double().mean())
+
+
+@dataclass(frozen=True, slots=True)
+class Baselines:
+    """The three runs that ratios refer to, on one split: M, M_s and the empty circuit."""
+
+    plain: PromptMetrics
+    spliced: PromptMetrics
+    empty: PromptMetrics
+
+    def faithfulness(self, mean_logit_diff: float) -> float:
+        """Faithfulness against M of a circuit with this mean logit difference; also completeness of what is left of it."""
+        return _ratio(mean_logit_diff, self.empty, self.plain)
+
+    def faithfulness_spliced(self, mean_logit_diff: float) -> float:
+        """Faithfulness against M_s."""
+        return _ratio(mean_logit_diff, self.empty, self.spliced)
+
+    def summarise(self, measured: PromptMetrics) -> Metrics:
+        """The averages of one run, without completeness."""
+        mean = measured.mean_logit_diff
+        error = (measured.logit_diff - self.plain.logit_diff).double()
+        low, high = torch.quantile(error, torch.tensor([0.25, 0.75], dtype=torch.float64)).tolist()
+        return Metrics(
+            faithfulness=self.faithfulness(mean),
+            faithfulness_spliced=self.faithfulness_spliced(mean),
+            logit_diff=mean,
+            kl=float(measured.kl.double().mean()),
+            accuracy=float((measured.logit_diff > 0).double().mean()),
+            cross_entropy=float(measured.cross_entropy.double().mean()),
+            per_prompt_iqr=(low, high),
+        )
+
+    def with_completeness(self, metrics: Metrics, removed: PromptMetrics) -> Metrics:
+        """`metrics` with the completeness that the run `removed` (M without the circuit) gives."""
+        return replace(metrics, completeness=self.faithfulness(removed.mean_logit_diff))
+
+
+def _ratio(mean: float, empty: PromptMetrics, whole: PromptMetrics) -> float:
+    gap = whole.mean_logit_diff - empty.mean_logit_diff
+    # Without a gap there is no behaviour to explain; a search refuses to start then, and nan says so everywhere else.
+    return (mean - empty.mean_logit_diff) / gap if abs(gap) > 1e-6 else float("nan")

@@ -1,0 +1,164 @@
+"""A language model that can be replayed from any block: the residual stream in, logits at the answer position out.
+
+TransformerBridge has no ``start_at_layer``. One forward pass for each sequence length records the arguments every block
+receives; a replay calls the blocks with those arguments and another residual. `verify` proves it against the plain pass.
+
+Prompts are right-padded. Under causal attention no real token sees the padding, so positions and mask depend on the
+sequence length alone and a recording made with one prompt serves a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from circuit_tui.core.errors import UserError
+
+
+class _Captured(Exception):
+    """Ends a forward pass early, carrying the residual stream that enters the first block."""
+
+    def __init__(self, resid: Tensor) -> None:
+        super().__init__()
+        self.resid = resid
+
+
+@dataclass(frozen=True, slots=True)
+class _BlockCall:
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class LanguageModel:
+    """A frozen causal language model behind a TransformerBridge.
+
+    Attributes:
+        bridge: the TransformerBridge; every parameter frozen, evaluation mode.
+        name: what the user asked for. `revision` and `weights_sha256` say which weights those were.
+        processing: ``"none"``, or the weight processing that the SAEs asked for.
+    """
+
+    def __init__(self, bridge: Any, name: str, revision: str, weights_sha256: str, processing: str) -> None:
+        self.bridge = bridge
+        self.name = name
+        self.revision = revision
+        self.weights_sha256 = weights_sha256
+        self.processing = processing
+        self.bridge.eval()
+        self.bridge.requires_grad_(False)
+        self._calls: dict[int, list[_BlockCall]] = {}
+        cap = getattr(bridge.cfg, "output_logits_soft_cap", None)
+        self._soft_cap = float(cap) if cap is not None and cap > 0 else None
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.bridge.tokenizer
+
+    @property
+    def n_layers(self) -> int:
+        return int(self.bridge.cfg.n_layers)
+
+    @property
+    def d_model(self) -> int:
+        return int(self.bridge.cfg.d_model)
+
+    @property
+    def device(self) -> torch.device:
+        return next(iter(self.bridge.parameters())).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(iter(self.bridge.parameters())).dtype
+
+    @torch.no_grad()
+    def embed(self, tokens: Tensor) -> Tensor:
+        """The residual stream entering block 0, `[prompt, position, d_model]`, of tokens `[prompt, position]`."""
+
+        def capture(_: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            raise _Captured(args[0] if args else kwargs["hidden_states"])
+
+        handle = self.bridge.blocks[0].register_forward_pre_hook(capture, with_kwargs=True)
+        try:
+            self.bridge(tokens.to(self.device), return_type="logits", use_cache=False)
+        except _Captured as captured:
+            return captured.resid
+        finally:
+            handle.remove()
+        raise RuntimeError("the forward pass never reached block 0")
+
+    def blocks(self, resid: Tensor, start: int, stop: int) -> Tensor:
+        """Runs blocks `start` up to, not including, `stop` on the residual stream `[prompt, position, d_model]`."""
+        calls = self._recorded(resid.shape[1])
+        for layer in range(start, stop):
+            call = calls[layer]
+            out = self.bridge.blocks[layer](resid, *call.args, **call.kwargs)
+            resid = out[0] if isinstance(out, tuple) else out
+        return resid
+
+    def logits(self, resid: Tensor, answer: Tensor) -> Tensor:
+        """Float32 logits `[prompt, vocab]` at token index `answer` `[prompt]` of the last block's output."""
+        rows = torch.arange(resid.shape[0], device=resid.device)
+        final = self.bridge.ln_final(resid[rows, answer].unsqueeze(1))
+        logits: Tensor = self.bridge.unembed(final)[:, 0].float()
+        if self._soft_cap is not None:
+            logits = torch.tanh(logits / self._soft_cap) * self._soft_cap
+        return logits
+
+    def direction_logits(self, direction: Tensor) -> Tensor:
+        """Logit weight `[vocab]` of a residual direction `[d_model]`: unembedding of the direction, final norm's gain
+        applied and its bias and scale left out."""
+        gain = getattr(self.bridge.ln_final, "weight", None)
+        vector = direction.to(self.dtype)
+        if isinstance(gain, Tensor):
+            vector = vector * gain.to(vector.dtype)
+        result: Tensor = (vector @ self.bridge.unembed.W_U.to(vector.dtype)).float()
+        return result
+
+    @torch.no_grad()
+    def verify(self, tokens: Tensor, answer: Tensor) -> float:
+        """Compares a replay with the plain forward pass on `tokens` `[prompt, position]`; returns the largest difference.
+
+        Raises:
+            UserError: they differ by more than the dtype's rounding: this architecture cannot be replayed.
+        """
+        plain = self.bridge(tokens.to(self.device), return_type="logits", use_cache=False).float()
+        rows = torch.arange(tokens.shape[0], device=self.device)
+        plain = plain[rows, answer.to(self.device)]
+        replay = self.logits(self.blocks(self.embed(tokens), 0, self.n_layers), answer.to(self.device))
+        difference = float((plain - replay).abs().max())
+        allowed = (1e-4 if self.dtype == torch.float32 else 5e-2) * max(1.0, float(plain.abs().max()))
+        if not difference <= allowed:
+            raise UserError(
+                f"--model {self.name}: replaying its blocks gives other logits than the plain forward pass "
+                f"(off by {difference:.2g}): this architecture is not supported"
+            )
+        return difference
+
+    def _recorded(self, length: int) -> list[_BlockCall]:
+        if length not in self._calls:
+            calls: list[_BlockCall | None] = [None] * self.n_layers
+            handles = [
+                block.register_forward_pre_hook(_recorder(calls, layer), with_kwargs=True)
+                for layer, block in enumerate(self.bridge.blocks)
+            ]
+            try:
+                with torch.no_grad():
+                    tokens = torch.zeros(1, length, dtype=torch.long, device=self.device)
+                    self.bridge(tokens, return_type="logits", use_cache=False)
+            finally:
+                for handle in handles:
+                    handle.remove()
+            self._calls[length] = [call for call in calls if call is not None]
+        return self._calls[length]
+
+
+def _recorder(calls: list[_BlockCall | None], layer: int) -> Callable[..., None]:
+    def record(_: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        kwargs = {name: value for name, value in kwargs.items() if name != "hidden_states"}
+        calls[layer] = _BlockCall(args[1:], kwargs)
+
+    return record

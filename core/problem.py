@@ -1,0 +1,228 @@
+"""A problem: model, sites, task and ablation put together, ready to be searched and evaluated.
+
+Everything here is fixed once opened. Circuits and masks refer to its `space` of candidate nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from circuit_tui.core.ablation import CellMeans, ReferenceRows, resample_rows
+from circuit_tui.core.alignment import Alignment
+from circuit_tui.core.batch import Batch, SplitTensors
+from circuit_tui.core.load_saes import Site
+from circuit_tui.core.model import LanguageModel
+from circuit_tui.core.nodes import NodeSpace
+from circuit_tui.core.request import AblationKind, ErrorsKind
+from circuit_tui.core.survey import LatentCounts, PlainPass, mean_errors, plain_pass, spliced_pass
+from circuit_tui.core.task import Split, Task
+from circuit_tui.core.tokens import PromptSet
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """The frozen whole. `tables`, `clean_counts`, `corrupt_counts` and `spliced_inputs` have one entry for each site.
+
+    `spliced_inputs` are the residuals entering each site under M_s on the clean train prompts,
+    `[prompt, position, d_model]`. `batch_size` is the largest number of prompts in one forward pass, None for no limit.
+    """
+
+    model: LanguageModel
+    sites: tuple[Site, ...]
+    task: Task
+    sets: dict[Split, PromptSet]
+    alignment: Alignment
+    ablation: AblationKind
+    errors: ErrorsKind
+    tables: tuple[ReferenceRows, ...]
+    space: NodeSpace
+    splits: dict[Split, SplitTensors]
+    clean_counts: tuple[LatentCounts, ...]
+    corrupt_counts: tuple[LatentCounts, ...]
+    spliced_inputs: tuple[Tensor, ...]
+    batch_size: int | None
+    seed: int
+
+    @property
+    def n_positions(self) -> int:
+        return len(self.alignment.names)
+
+    def batch(self, split: Split, prompts: Tensor) -> Batch:
+        """The prompts with indices `prompts` of `split`, ready to run."""
+        return Batch(self.splits[split], prompts, self.tables, self.n_positions)
+
+    def batches(self, split: Split) -> list[Batch]:
+        """All prompts of a split in batches of at most `batch_size`."""
+        return [self.batch(split, prompts) for prompts in self.splits[split].chunks(self.batch_size)]
+
+    def labels(self, site: int) -> dict[int, str]:
+        """Known names of a site's latents; SAE folders carry none."""
+        return {}
+
+
+def build_problem(
+    model: LanguageModel,
+    sites: Sequence[Site],
+    task: Task,
+    sets: dict[Split, PromptSet],
+    alignment: Alignment,
+    ablation: AblationKind,
+    errors: ErrorsKind,
+    batch_size: int | None,
+    seed: int,
+    extra_nodes: Iterable[tuple[int, int, int]] = (),
+    progress: Callable[[str], None] = lambda text: None,
+) -> Problem:
+    """Runs M and M_s over the task and derives references, statistics and candidates.
+
+    Candidates are the (site, position, latent) that fire under M_s on a clean or a corrupt train prompt: any other is at its
+    reference, 0, in every statistic, and needs no parameter. `extra_nodes` are added to them.
+
+    Raises:
+        UserError: ``resample`` has nothing to draw from for some prompt.
+    """
+    builder = _Builder(model, sites, sets, alignment, errors, batch_size)
+    progress("plain model")
+    plain = {
+        (split, side): builder.plain(split, side)
+        for split in sets
+        for side in ("clean", "corrupt")
+        if side == "clean" or split == "train"
+    }
+    source = "clean" if ablation == "clean-mean" else "corrupt"
+    progress("spliced model, train prompts")
+    visited = builder.visit_train(source, plain)
+    other = builder.visit_train("corrupt" if source == "clean" else "clean", plain, visited.error_means)
+    clean, corrupt = (visited, other) if source == "clean" else (other, visited)
+    tables = tuple(
+        builder.reference_rows(ablation, site, visited.cell_means[index], corrupt.activations[index])
+        for index, site in enumerate(sites)
+    )
+    space = NodeSpace.from_fired(
+        [
+            (a.prompts_fired > 0) | (b.prompts_fired > 0)
+            for a, b in zip(clean.counts, corrupt.counts, strict=True)
+        ],
+        extra_nodes,
+    )
+    splits = {
+        split: builder.split_tensors(split, plain[split, "clean"], ablation, visited.error_means, seed, task.name)
+        for split in sets
+    }
+    return Problem(
+        model, tuple(sites), task, sets, alignment, ablation, errors, tables, space, splits,
+        tuple(clean.counts), tuple(corrupt.counts), tuple(clean.inputs), batch_size, seed,
+    )  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Visited:
+    """One side of the train prompts under M_s, one entry for each site."""
+
+    counts: list[LatentCounts]
+    cell_means: list[CellMeans]
+    error_means: list[Tensor]
+    inputs: list[Tensor]
+    activations: list[list[tuple[Tensor, Tensor]]]
+
+
+class _Builder:
+    def __init__(
+        self,
+        model: LanguageModel,
+        sites: Sequence[Site],
+        sets: dict[Split, PromptSet],
+        alignment: Alignment,
+        errors: ErrorsKind,
+        batch_size: int | None,
+    ) -> None:
+        self.model, self.sites, self.sets, self.alignment = model, sites, sets, alignment
+        self.errors, self.size = errors, batch_size
+
+    def plain(self, split: Split, side: str) -> PlainPass:
+        prompts = getattr(self.sets[split], side)
+        keep = self.errors == "keep"
+        return plain_pass(self.model, self.sites, prompts, logits=side == "clean", errors=keep, size=self.size)
+
+    def visit_train(
+        self, side: str, plain: dict[tuple[Split, str], PlainPass], error_means: list[Tensor] | None = None
+    ) -> _Visited:
+        """M_s over one side of the train prompts. Mean errors are taken from this side unless given."""
+        prompts = getattr(self.sets["train"], side)
+        ids, cells = self.alignment.ids["train", side], self.alignment.means["train", side]
+        own = plain["train", side]
+        visited = _Visited(
+            counts=[LatentCounts(ids, len(self.alignment.names), site.sae.d_sae) for site in self.sites],
+            cell_means=[CellMeans(self.alignment.n_means, site.sae.d_sae, ids.device) for site in self.sites],
+            error_means=[],
+            inputs=[torch.zeros_like(own.prefix) for _ in self.sites],
+            activations=[[] for _ in self.sites],
+        )
+
+        def visit(index: int, rows: Tensor, resid: Tensor, activations: Tensor) -> None:
+            visited.counts[index].add(rows, activations)
+            visited.cell_means[index].add(cells[rows, : activations.shape[1]], activations)
+            visited.inputs[index][rows, : resid.shape[1]] = resid
+            visited.activations[index].append((rows, activations.to_sparse()))
+
+        def errors(
+            index: int, seen: list[tuple[Tensor, Tensor, Tensor]]
+        ) -> Callable[[Tensor, int], Tensor | None]:
+            if self.errors == "keep":
+                return lambda rows, width: own.errors[index][rows, :width]
+            if self.errors == "drop":
+                return lambda rows, width: None
+            if error_means is None:
+                visited.error_means.append(mean_errors(cells, self.alignment.n_means, seen))
+            table = (error_means or visited.error_means)[index]
+            return lambda rows, width: table[cells[rows, :width].clamp(min=0)]
+
+        spliced_pass(self.model, self.sites, prompts, own.prefix, ids, visit, errors, self.size)
+        return visited
+
+    def reference_rows(
+        self, ablation: AblationKind, site: Site, means: CellMeans, corrupt: list[tuple[Tensor, Tensor]]
+    ) -> ReferenceRows:
+        if ablation == "zero":
+            values = torch.zeros(1, site.sae.d_sae, device=self.model.device)
+        elif ablation == "resample":
+            shape = self.sets["train"].corrupt.tokens.shape
+            every = torch.zeros(*shape, site.sae.d_sae, device=self.model.device)
+            for rows, activations in corrupt:
+                every[rows, : activations.shape[1]] = activations.to_dense()
+            values = every.flatten(0, 1)
+        else:
+            values = means.mean()
+        return ReferenceRows(values, site.sae.decode(values))
+
+    def split_tensors(
+        self,
+        split: Split,
+        plain: PlainPass,
+        ablation: AblationKind,
+        error_means: list[Tensor],
+        seed: int,
+        task: str,
+    ) -> SplitTensors:
+        prompts = self.sets[split]
+        ids, cells = self.alignment.ids[split, "clean"], self.alignment.means[split, "clean"]
+        rows, by_group = cells, None
+        if ablation == "zero":
+            rows, by_group = torch.zeros_like(cells), torch.zeros(len(self.alignment.names), dtype=torch.long)
+        elif ablation == "resample":
+            rows = resample_rows(cells, self.alignment.means["train", "corrupt"], seed, task)
+        elif self.alignment.kind != "shared":
+            by_group = torch.arange(len(self.alignment.names))
+        errors: tuple[Tensor | None, ...] = tuple(None for _ in self.sites)
+        if self.errors == "keep":
+            errors = plain.errors
+        elif self.errors == "mean":
+            errors = tuple(table[cells.clamp(min=0)] for table in error_means)
+        return SplitTensors(
+            plain.prefix, ids, rows, None if by_group is None else by_group.to(ids.device), errors,
+            prompts.clean.lengths, prompts.right, prompts.wrong, plain.logits,
+        )  # fmt: skip

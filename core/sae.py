@@ -1,0 +1,149 @@
+"""One SAE of the residual stream: full encode and decode, and exact encoding of a few latents alone.
+
+For elementwise activations a latent's activation needs only its own encoder column:
+
+    standard   A = relu(x W + b)
+    jumprelu   A = relu(z) * [z > threshold],  z = x W + b
+    gated      A = [x W + b_gate > 0] * relu((x W) exp(r_mag) + b_mag)
+
+with the decoder bias folded into b where the SAE subtracts it from its input. TopK kinds need every latent. Which of the
+two holds is not taken on trust: the columns are compared with the SAE's own `encode` once, when it is opened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from circuit_tui.core.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Encoder columns of chosen latents, in any number of groups.
+
+    Attributes:
+        weight: `[group, d_model, latent]`.
+        bias: `[group, 1, latent]`, added to the pre-activation.
+        threshold: `[group, 1, latent]` for JumpReLU, else None.
+        scale, magnitude_bias: `[group, 1, latent]` for gated SAEs, else None.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    threshold: Tensor | None = None
+    scale: Tensor | None = None
+    magnitude_bias: Tensor | None = None
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Activations `[group, token, latent]` of residuals `[group, token, d_model]`."""
+        if self.scale is not None and self.magnitude_bias is not None:
+            product = torch.bmm(x, self.weight)
+            return torch.relu(product * self.scale + self.magnitude_bias) * (product + self.bias > 0)
+        z = torch.baddbmm(self.bias, x, self.weight)
+        if self.threshold is None:
+            return torch.relu(z)
+        # One comparison does for both relu and jump: the threshold is clamped at 0 when the columns are made.
+        return torch.where(z > self.threshold, z, 0.0)
+
+
+class ResidualSae:
+    """A frozen float32 sae-lens SAE with what the splice needs of it.
+
+    Attributes:
+        w_dec: `[latent, d_model]`; b_dec: `[d_model]`. decode(A) = A w_dec + b_dec, checked when opened.
+        elementwise: whether a latent can be encoded from its own column.
+
+    Raises:
+        UserError: the SAE normalises or reshapes its input in a way that makes its decoder not affine.
+    """
+
+    def __init__(self, sae: Any, release: str, sae_id: str, hook: str, path: str, weights_sha256: str) -> None:
+        self.sae = sae.eval().requires_grad_(False)
+        self.release, self.id, self.hook, self.path, self.weights_sha256 = release, sae_id, hook, path, weights_sha256
+        self.name = f"{release}:{sae_id}" if release else path
+        cfg = sae.cfg
+        self.architecture = str(cfg.architecture())
+        self.d_in, self.d_sae = int(cfg.d_in), int(cfg.d_sae)
+        self.model_name = str(cfg.metadata.get("model_name") or "")
+        kwargs = cfg.metadata.get("model_from_pretrained_kwargs") or {}
+        self.processing: dict[str, Any] = {name: value for name, value in kwargs.items() if value}
+        self.neuronpedia_id = str(cfg.metadata.get("neuronpedia_id") or "")
+        if cfg.normalize_activations not in ("none", "expected_average_only_in") or cfg.reshape_activations != "none":
+            raise UserError(
+                f"SAE {self.name}: normalize_activations={cfg.normalize_activations!r}, "
+                f"reshape_activations={cfg.reshape_activations!r} is not supported"
+            )
+        self.b_dec: Tensor = self.sae.b_dec.detach()
+        self.w_dec = self._affine_decoder()
+        self._parts = self._encoder_parts()
+        self.elementwise = self._parts is not None and self._columns_agree()
+
+    def encode(self, x: Tensor) -> Tensor:
+        """All activations `[..., latent]` of residuals `[..., d_model]`, differentiable in `x`."""
+        result: Tensor = self.sae.encode(x.float())
+        return result
+
+    def decode(self, activations: Tensor) -> Tensor:
+        """Residuals `[..., d_model]` of activations `[..., latent]`."""
+        return activations @ self.w_dec + self.b_dec
+
+    def columns(self, latents: Tensor) -> Columns:
+        """Encoder columns of `latents` `[group, latent]` int64; only for elementwise kinds."""
+        assert self._parts is not None
+        flat = latents.reshape(-1)
+        shape = (latents.shape[0], 1, latents.shape[1])
+
+        def per_latent(name: str) -> Tensor | None:
+            return self._parts[name][flat].reshape(shape) if self._parts and name in self._parts else None
+
+        weight = self.sae.W_enc.detach().t()[flat].reshape(*latents.shape, self.d_in).transpose(1, 2)
+        bias = per_latent("bias")
+        assert bias is not None
+        return Columns(weight, bias, per_latent("threshold"), per_latent("scale"), per_latent("magnitude_bias"))
+
+    def _affine_decoder(self) -> Tensor:
+        w_dec: Tensor = self.sae.W_dec.detach()
+        probe = torch.zeros(4, self.d_sae, device=w_dec.device)
+        generator = torch.Generator().manual_seed(0)
+        for row in probe:
+            row[torch.randint(self.d_sae, (16,), generator=generator)] = 1.0
+        with torch.no_grad():
+            expected = self.sae.decode(probe)
+            if torch.allclose(probe @ w_dec + self.b_dec, expected, rtol=1e-3, atol=1e-4):
+                return w_dec
+            # Some kinds rescale by the decoder norm: activations are in units of unit-norm directions.
+            unit = w_dec / w_dec.norm(dim=-1, keepdim=True).clamp(min=1e-8)
+            if torch.allclose(probe @ unit + self.b_dec, expected, rtol=1e-3, atol=1e-4):
+                return unit
+        raise UserError(f"SAE {self.name}: its decoder ({self.architecture}) is not affine and cannot be spliced")
+
+    def _encoder_parts(self) -> dict[str, Tensor] | None:
+        sae = self.sae
+        shift = self.b_dec @ sae.W_enc if sae.cfg.apply_b_dec_to_input else torch.zeros_like(sae.W_enc[0])
+        if self.architecture == "standard":
+            return {"bias": (sae.b_enc - shift).detach()}
+        if self.architecture == "jumprelu":
+            return {"bias": (sae.b_enc - shift).detach(), "threshold": sae.threshold.detach().clamp(min=0)}
+        if self.architecture == "gated":
+            scale = sae.r_mag.exp()
+            return {
+                "bias": (sae.b_gate - shift).detach(),
+                "scale": scale.detach(),
+                "magnitude_bias": (sae.b_mag - shift * scale).detach(),
+            }
+        return None
+
+    @torch.no_grad()
+    def _columns_agree(self) -> bool:
+        generator = torch.Generator().manual_seed(0)
+        spread = self.w_dec.norm(dim=-1).mean() * 4
+        x = torch.randn(8, self.d_in, generator=generator).to(self.b_dec.device) * spread + self.b_dec
+        latents = torch.randint(self.d_sae, (1, min(64, self.d_sae)), generator=generator).to(self.b_dec.device)
+        own, expected = self.columns(latents).encode(x.unsqueeze(0))[0], self.encode(x)[:, latents[0]]
+        # A value at the very threshold may fall on either side of it in another order of summation.
+        agree = torch.isclose(own, expected, rtol=1e-3, atol=1e-3)
+        return bool(agree.float().mean() > 0.99)

@@ -1,0 +1,149 @@
+"""Turns the text of a task into token tensors for one tokenizer.
+
+Every prompt starts with the tokenizer's BOS where it has one (`bos_token_id is not None`; an id of 0 is a BOS too) and is
+right-padded. The answer is read at the last real token.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.task import SPLITS, Pair, Split, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """The clean or the corrupt prompts of a split.
+
+    Attributes:
+        tokens: `[prompt, position]` int64, right-padded with 0.
+        lengths: `[prompt]` int64, real tokens including BOS.
+        n_bos: 1 where position 0 is BOS, else 0.
+        roles: for each prompt the role of each real token after BOS, or empty tuples.
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+    n_bos: int
+    roles: tuple[tuple[str, ...], ...]
+
+    @property
+    def answer(self) -> Tensor:
+        """Index of the last real token, `[prompt]`."""
+        return self.lengths - 1
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    """One split, tokenised. `right` and `wrong` are the answer tokens, `[prompt]` int64."""
+
+    pairs: tuple[Pair, ...]
+    clean: Side
+    corrupt: Side
+    right: Tensor
+    wrong: Tensor
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+
+def tokenize(task: Task, tokenizer: Any, device: torch.device) -> dict[Split, PromptSet]:
+    """The splits of `task` that have prompts, tokenised.
+
+    Raises:
+        UserError: no train or no test prompts, an answer of several tokens, the same token for both answers, or roles that do
+            not match the words of a prompt.
+    """
+    for needed in ("train", "test"):
+        if not task.split(needed):
+            raise UserError(f"task {task.name}: it has no {needed} prompts; both train and test are needed")
+    return {split: _prompt_set(task, split, tokenizer, device) for split in SPLITS if task.split(split)}
+
+
+def _prompt_set(task: Task, split: Split, tokenizer: Any, device: torch.device) -> PromptSet:
+    pairs = task.split(split)
+    right, wrong = [], []
+    for pair in pairs:
+        right.append(_given_or_found(tokenizer, pair.clean, pair.answer, pair.answer_id, task.name, "answer"))
+        wrong.append(_given_or_found(tokenizer, pair.clean, pair.wrong, pair.wrong_id, task.name, "wrong"))
+        if right[-1] == wrong[-1]:
+            raise UserError(
+                f"task {task.name}: answer {pair.answer!r} and wrong {pair.wrong!r} are the same token after {pair.clean!r}"
+            )
+    return PromptSet(
+        pairs=pairs,
+        clean=_side(task.name, [(pair.clean, pair.roles) for pair in pairs], tokenizer, device),
+        corrupt=_side(task.name, [(pair.corrupt, pair.roles) for pair in pairs], tokenizer, device),
+        right=torch.tensor(right, device=device),
+        wrong=torch.tensor(wrong, device=device),
+    )
+
+
+def _given_or_found(tokenizer: Any, prompt: str, answer: str, given: int | None, task: str, field: str) -> int:
+    if given is None:
+        return answer_token(tokenizer, prompt, answer, task, field)
+    if not 0 <= given < len(tokenizer):
+        raise UserError(f"task {task}: field '{field}_id' {given} is out of range: the vocabulary has {len(tokenizer)} tokens")
+    return given
+
+
+def answer_token(tokenizer: Any, prompt: str, answer: str, task: str, field: str) -> int:
+    """The token that `answer` is when it follows `prompt`.
+
+    Tokenised together with the prompt, because a tokenizer may treat the start of a text apart.
+
+    Raises:
+        UserError: it is not exactly one token.
+    """
+    head = tokenizer.encode(prompt, add_special_tokens=False)
+    whole = tokenizer.encode(prompt + answer, add_special_tokens=False)
+    tail = whole[len(head) :] if whole[: len(head)] == head else tokenizer.encode(answer, add_special_tokens=False)
+    if len(tail) != 1:
+        pieces = tokenizer.convert_ids_to_tokens(tail)
+        raise UserError(
+            f"task {task}: field {field!r} {answer!r} after {prompt!r} is {len(tail)} tokens {pieces} for this model; "
+            "answers must be single tokens"
+        )
+    if tail[0] == tokenizer.unk_token_id and tokenizer.unk_token_id != tokenizer.bos_token_id:
+        raise UserError(f"task {task}: field {field!r} {answer!r} is not in the model's vocabulary")
+    return int(tail[0])
+
+
+def _side(task: str, prompts: Sequence[tuple[str, tuple[str, ...]]], tokenizer: Any, device: torch.device) -> Side:
+    bos = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
+    rows, roles = [], []
+    for text, words in prompts:
+        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=bool(words))
+        if not encoded["input_ids"]:
+            raise UserError(f"task {task}: the prompt {text!r} has no tokens")
+        rows.append(bos + list(encoded["input_ids"]))
+        roles.append(_token_roles(task, text, words, encoded["offset_mapping"]) if words else ())
+    tokens = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
+    for index, row in enumerate(rows):
+        tokens[index, : len(row)] = torch.tensor(row)
+    lengths = torch.tensor([len(row) for row in rows])
+    return Side(tokens.to(device), lengths.to(device), len(bos), tuple(roles))
+
+
+def _token_roles(
+    task: str, text: str, words: tuple[str, ...], offsets: Sequence[tuple[int, int]]
+) -> tuple[str, ...]:
+    """The role of each token: that of the word which holds its first character that is not a space."""
+    spans = [match.span() for match in re.finditer(r"\S+", text)]
+    if len(spans) != len(words):
+        raise UserError(f"task {task}: field 'roles' has {len(words)} names for the {len(spans)} words of {text!r}")
+    named, word = [], 0
+    for start, end in offsets:
+        # A token that is only a space belongs to the word it leads to.
+        first = next((at for at in range(start, end) if not text[at].isspace()), end)
+        while word + 1 < len(spans) and first >= spans[word][1]:
+            word += 1
+        named.append(words[word])
+    return tuple(named)
