@@ -7,8 +7,8 @@ A node outside the circuit takes its reference value (`--ablation`):
     zero        0
     resample    its value on a corrupt train prompt drawn at random among those of the same positions
 
-Mean ablation with per-position means is that of Caples et al. 2025; which of them is used moves faithfulness (Miller et al.
-2024), so a result always names it.
+Mean ablation with per-position means is that of Caples et al. 2025; which of them is used moves faithfulness (Miller et
+al. 2024), so a result always names it.
 
 Every kind is a table of rows `[row, latent]` and, for each token, the row it takes.
 """
@@ -81,8 +81,8 @@ def resample_rows(cells: Tensor, source: Tensor, seed: int, task: str) -> Tensor
         choices = by_cells.get(key)
         if not choices:
             raise UserError(
-                f"--ablation resample: task {task}: no corrupt train prompt has the {len(key)} positions of prompt {index}; "
-                "use --ablation mean"
+                f"--ablation resample: task {task}: no corrupt train prompt has the {len(key)} positions "
+                f"of prompt {index}; use --ablation mean"
             )
         drawn = choices[int(torch.randint(len(choices), (1,), generator=generator))]
         theirs = (source[drawn] >= 0).nonzero()[:, 0]

@@ -1,8 +1,8 @@
 """Which tokens share a node, and which share an ablation mean.
 
-Three kinds (`--positions`): ``each`` names a position by the role that the task gives the token, or by its index where there
-are no roles and every prompt has one length; ``end`` counts from the answer backwards; ``shared`` gives all tokens one.
-BOS and padding have no position: they are left as they are and enter no statistic.
+Three kinds (`--positions`): ``each`` names a position by the role that the task gives the token, or by its index where
+there are no roles and every prompt has one length; ``end`` counts from the answer backwards; ``shared`` gives all
+tokens one. BOS and padding have no position: they are left as they are and enter no statistic.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ class Alignment:
         kind: how positions are named.
         names: position names in reading order; a position id indexes it.
         ids: for each split, clean and corrupt position ids `[prompt, position]`, `NO_POSITION` at BOS and padding.
-        means: the same for the cells over which ablation means are taken. They equal `ids` except under ``shared``, where
-            a cell is (length, index): one mean for all positions would blur the prompt's structure into the ablation.
+        means: the same for the cells over which ablation means are taken. They equal `ids` except under ``shared``,
+            where a cell is (length, index): one mean for all positions would blur the prompt's structure into the
+            ablation.
         n_means: how many such cells there are.
     """
 
@@ -105,10 +106,12 @@ def _index(side: Side) -> Tensor:
     return torch.where(inside, index, NO_POSITION)
 
 
-def _by_role(sides: dict[tuple[Split, str], Side], task: str) -> tuple[tuple[str, ...], dict[tuple[Split, str], Tensor]]:
+def _by_role(
+    sides: dict[tuple[Split, str], Side], task: str
+) -> tuple[tuple[str, ...], dict[tuple[Split, str], Tensor]]:
     names: dict[str, int] = {}
     for key in (("train", "clean"), ("train", "corrupt")):
-        for row in sides[key].roles:  # type: ignore[index]
+        for row in sides[key].roles:
             for role in row:
                 names.setdefault(role, len(names))
     ids = {}
@@ -124,7 +127,9 @@ def _by_role(sides: dict[tuple[Split, str], Side], task: str) -> tuple[tuple[str
 
 
 def _from_end(sides: dict[tuple[Split, str], Side]) -> tuple[tuple[str, ...], dict[tuple[Split, str], Tensor]]:
-    longest = max(int((sides["train", name].lengths - sides["train", name].n_bos).max()) for name in ("clean", "corrupt"))
+    longest = max(
+        int((sides["train", name].lengths - sides["train", name].n_bos).max()) for name in ("clean", "corrupt")
+    )
     names = tuple(str(index - longest) for index in range(longest))
     ids = {}
     for key, side in sides.items():

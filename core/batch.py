@@ -43,7 +43,7 @@ class SplitTensors:
     def chunks(self, size: int | None) -> list[Tensor]:
         """Prompt indices in chunks of at most `size`, alike in length so that little is padding."""
         order = self.lengths.argsort(stable=True)
-        return list(order.split(size or len(order)))
+        return list(torch.split(order, size or len(order)))
 
 
 class Batch:
@@ -53,9 +53,7 @@ class Batch:
         base: for each site what the empty circuit puts there, `[group, 1 or token, d_model]`.
     """
 
-    def __init__(
-        self, split: SplitTensors, prompts: Tensor, tables: Sequence[ReferenceRows], n_groups: int
-    ) -> None:
+    def __init__(self, split: SplitTensors, prompts: Tensor, tables: Sequence[ReferenceRows], n_groups: int) -> None:
         self.prompts = prompts
         width = int(split.lengths[prompts].max())
         self.prefix = split.prefix[prompts, :width]

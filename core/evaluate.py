@@ -1,7 +1,7 @@
 """Evaluates hard circuits on a split: every number of a circuit comes from here.
 
-A circuit is a `[node]` bool tensor on the CPU. `Evaluator` answers one circuit afresh; `LiveCircuit` follows one circuit through
-changes, restarting at the site that changed from the residual that enters it.
+A circuit is a `[node]` bool tensor on the CPU. `Evaluator` answers one circuit afresh; `LiveCircuit` follows one
+circuit through changes, restarting at the site that changed from the residual that enters it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Evaluator:
         return self._measure([self.kept_splices(batch, packs) for batch in self.batches])
 
     def measure_removed(self, kept: Tensor) -> PromptMetrics:
-        """Per-prompt metrics of M without the circuit: all latents of M_s but those of `kept`, at the same positions."""
+        """Per-prompt metrics of M without the circuit: M_s with the nodes of `kept` ablated."""
         packs = pack_circuit(self.problem, kept)
         splices: list[list[Splice]] = [
             [

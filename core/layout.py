@@ -1,7 +1,8 @@
 """Regroups tokens by position, so that one batched product serves each position with its own few latents.
 
-A residual `[prompt, position, d_model]` becomes `[group, token, d_model]`: group `p` holds the tokens whose position id is
-`p`, padded to the largest group. Both ways are row copies by index; so are their gradients, since no token is in two groups.
+A residual `[prompt, position, d_model]` becomes `[group, token, d_model]`: group `p` holds the tokens whose position id
+is `p`, padded to the largest group. Both ways are row copies by index; so are their gradients, since no token is in two
+groups.
 """
 
 from __future__ import annotations
@@ -40,12 +41,14 @@ class Layout:
 
     def group(self, x: Tensor) -> Tensor:
         """`[prompt, position, d]` to `[group, token, d]`; slots beyond a group's size hold some other token."""
-        flat: Tensor = _Take.apply(x.reshape(-1, x.shape[-1]), self)
+        flat: Tensor = _Take.apply(x.reshape(-1, x.shape[-1]), self)  # type: ignore[no-untyped-call]
         return flat.reshape(self.n_groups, self.width, -1)
 
     def ungroup(self, grouped: Tensor, x: Tensor) -> Tensor:
         """`x` `[prompt, position, d]` with its spliced tokens replaced from `grouped` `[group, token, d]`."""
-        flat: Tensor = _Put.apply(grouped.reshape(-1, x.shape[-1]), x.reshape(-1, x.shape[-1]), self)
+        flat: Tensor = _Put.apply(  # type: ignore[no-untyped-call]
+            grouped.reshape(-1, x.shape[-1]), x.reshape(-1, x.shape[-1]), self
+        )
         return flat.reshape(x.shape)
 
 
@@ -56,7 +59,7 @@ class _Take(torch.autograd.Function):
         return x.index_select(0, layout.take)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return torch.where(ctx.layout.spliced, grad.index_select(0, ctx.layout.put), 0.0), None
 
 
@@ -67,6 +70,6 @@ class _Put(torch.autograd.Function):
         return torch.where(layout.spliced, grouped.index_select(0, layout.put), x)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
         to_x = torch.where(ctx.layout.spliced, 0.0, grad) if ctx.needs_input_grad[1] else None
         return grad.index_select(0, ctx.layout.take) * ctx.layout.valid, to_x, None

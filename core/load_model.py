@@ -58,8 +58,8 @@ def load_model(
 ) -> LanguageModel:
     """Loads the model through TransformerBridge, its weights raw or processed as the SAEs ask.
 
-    `processing` is what an SAE's metadata calls `model_from_pretrained_kwargs` (such as ``center_writing_weights``); empty
-    means raw weights.
+    `processing` is what an SAE's metadata calls `model_from_pretrained_kwargs` (such as ``center_writing_weights``);
+    empty means raw weights.
 
     Raises:
         UserError: no such folder or Hub model, or not a causal language model that the bridge knows.
@@ -70,7 +70,7 @@ def load_model(
     if not folder.is_dir() and (name.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name)):
         raise UserError(f"--model {name}: no such folder")
     source = str(folder) if folder.is_dir() else name
-    from transformer_lens.model_bridge import TransformerBridge  # type: ignore[import-untyped]  # slow, hence late
+    from transformer_lens.model_bridge import TransformerBridge  # slow, hence late
 
     try:
         bridge = TransformerBridge.boot_transformers(source, device=device, dtype=dtype)

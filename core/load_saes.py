@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -47,7 +48,7 @@ def load_saes(names: Sequence[str], folders: Sequence[Path], device: torch.devic
     sites = [_site(_from_release(name, device), name) for name in names]
     sites += [_site(_from_folder(folder, device), str(folder)) for folder in folders]
     sites.sort(key=lambda site: site.depth)
-    for before, after in zip(sites, sites[1:], strict=False):
+    for before, after in itertools.pairwise(sites):
         if before.depth == after.depth:
             raise UserError(f"two SAEs at one site: {before.sae.name} and {after.sae.name} both sit at {after.hook}")
     return sites
@@ -87,8 +88,8 @@ def check_fit(model: LanguageModel, sites: Sequence[Site]) -> None:
             raise UserError(f"SAE {site.sae.name} sits at {site.hook}, but {model.name} has {model.n_layers} layers")
         if site.sae.model_name and not _same_model(site.sae.model_name, model.name):
             raise UserError(
-                f"SAE {site.sae.name} was trained on {site.sae.model_name!r}, but --model is {model.name!r}; if they are "
-                f'the same, put "model_name": "{site.sae.model_name}" into the model folder\'s config.json'
+                f"SAE {site.sae.name} was trained on {site.sae.model_name!r}, but --model is {model.name!r}; "
+                f'if they are the same, put "model_name": "{site.sae.model_name}" into the model folder\'s config.json'
             )
 
 
@@ -109,7 +110,7 @@ def _plain(name: str) -> str:
 
 
 def _official(name: str) -> str:
-    from transformer_lens.supported_models import MODEL_ALIASES  # type: ignore[import-untyped]
+    from transformer_lens.supported_models import MODEL_ALIASES
 
     for official, aliases in MODEL_ALIASES.items():
         if name.lower() in (official.lower(), *(alias.lower() for alias in aliases)):

@@ -1,12 +1,12 @@
 """What is measured of a run, prompt by prompt and on average.
 
     logit difference  LD = logit(right) - logit(wrong) at the answer position
-    faithfulness      (m(C) - m(0)) / (m(M) - m(0)),  m the mean LD over prompts, 0 the empty circuit  (Marks et al. 2024)
+    faithfulness      (m(C) - m(0)) / (m(M) - m(0)),  m the mean LD over prompts, 0 the empty circuit
     completeness      (m(M without C) - m(0)) / (m(M) - m(0))
     KL                KL(M || C) of the next-token distributions, nats
 
-Both are ratios of means, not means of ratios (Miller et al. 2024 show that they differ); `per_prompt_iqr` shows what a mean
-hides: errors of single prompts that cancel.
+Both as in Marks et al. 2024, and both are ratios of means, not means of ratios (Miller et al. 2024 show that they
+differ); `per_prompt_iqr` shows what a mean hides: errors of single prompts that cancel.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class PromptMetrics:
 
     @property
     def mean_logit_diff(self) -> float:
+        """The mean over prompts."""
         return float(self.logit_diff.double().mean())
 
 
@@ -55,7 +56,7 @@ class Baselines:
     empty: PromptMetrics
 
     def faithfulness(self, mean_logit_diff: float) -> float:
-        """Faithfulness against M of a circuit with this mean logit difference; also completeness of what is left of it."""
+        """Faithfulness against M of a run with this mean logit difference; its completeness if the circuit was cut."""
         return _ratio(mean_logit_diff, self.empty, self.plain)
 
     def faithfulness_spliced(self, mean_logit_diff: float) -> float:

@@ -1,7 +1,8 @@
 """A language model that can be replayed from any block: the residual stream in, logits at the answer position out.
 
 TransformerBridge has no ``start_at_layer``. One forward pass for each sequence length records the arguments every block
-receives; a replay calls the blocks with those arguments and another residual. `verify` proves it against the plain pass.
+receives; a replay calls the blocks with those arguments and another residual. `verify` proves it against the plain
+pass.
 
 Prompts are right-padded. Under causal attention no real token sees the padding, so positions and mask depend on the
 sequence length alone and a recording made with one prompt serves a batch.
@@ -56,23 +57,33 @@ class LanguageModel:
 
     @property
     def tokenizer(self) -> Any:
+        """The Hugging Face tokenizer."""
         return self.bridge.tokenizer
 
     @property
     def n_layers(self) -> int:
+        """Number of blocks."""
         return int(self.bridge.cfg.n_layers)
 
     @property
     def d_model(self) -> int:
+        """Width of the residual stream."""
         return int(self.bridge.cfg.d_model)
 
     @property
     def device(self) -> torch.device:
-        return next(iter(self.bridge.parameters())).device
+        """Where the weights are."""
+        return self._a_weight.device
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(iter(self.bridge.parameters())).dtype
+        """The dtype of the weights and of the residual stream."""
+        return self._a_weight.dtype
+
+    @property
+    def _a_weight(self) -> Tensor:
+        weight: Tensor = next(iter(self.bridge.parameters()))
+        return weight
 
     @torch.no_grad()
     def embed(self, tokens: Tensor) -> Tensor:
@@ -109,8 +120,10 @@ class LanguageModel:
         return logits
 
     def direction_logits(self, direction: Tensor) -> Tensor:
-        """Logit weight `[vocab]` of a residual direction `[d_model]`: unembedding of the direction, final norm's gain
-        applied and its bias and scale left out."""
+        """Logit weight `[vocab]` of a residual direction `[d_model]`: its unembedding.
+
+        The final norm's gain is applied, its bias and scale are left out.
+        """
         gain = getattr(self.bridge.ln_final, "weight", None)
         vector = direction.to(self.dtype)
         if isinstance(gain, Tensor):
@@ -120,7 +133,7 @@ class LanguageModel:
 
     @torch.no_grad()
     def verify(self, tokens: Tensor, answer: Tensor) -> float:
-        """Compares a replay with the plain forward pass on `tokens` `[prompt, position]`; returns the largest difference.
+        """The largest difference between a replay and the plain forward pass on `tokens` `[prompt, position]`.
 
         Raises:
             UserError: they differ by more than the dtype's rounding: this architecture cannot be replayed.

@@ -1,7 +1,7 @@
 """Candidate nodes and how a subset of them is packed for the splice.
 
-A node is (site, position, latent). Nodes are numbered once, sorted by site, then latent, then position; a circuit is a set of
-numbers, a mask a vector `[node]`.
+A node is (site, position, latent). Nodes are numbered once, sorted by site, then latent, then position; a circuit is a
+set of numbers, a mask a vector `[node]`.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class Pack:
 
     @property
     def empty(self) -> bool:
+        """Whether it holds no node."""
         return self.latents.shape[1] == 0
 
 

@@ -49,6 +49,7 @@ class Problem:
 
     @property
     def n_positions(self) -> int:
+        """Number of position names."""
         return len(self.alignment.names)
 
     def batch(self, split: Split, prompts: Tensor) -> Batch:
@@ -79,8 +80,8 @@ def build_problem(
 ) -> Problem:
     """Runs M and M_s over the task and derives references, statistics and candidates.
 
-    Candidates are the (site, position, latent) that fire under M_s on a clean or a corrupt train prompt: any other is at its
-    reference, 0, in every statistic, and needs no parameter. `extra_nodes` are added to them.
+    Candidates are the (site, position, latent) that fire under M_s on a clean or a corrupt train prompt: any other is
+    at its reference, 0, in every statistic, and needs no parameter. `extra_nodes` are added to them.
 
     Raises:
         UserError: ``resample`` has nothing to draw from for some prompt.
@@ -103,10 +104,7 @@ def build_problem(
         for index, site in enumerate(sites)
     )
     space = NodeSpace.from_fired(
-        [
-            (a.prompts_fired > 0) | (b.prompts_fired > 0)
-            for a, b in zip(clean.counts, corrupt.counts, strict=True)
-        ],
+        [(a.prompts_fired > 0) | (b.prompts_fired > 0) for a, b in zip(clean.counts, corrupt.counts, strict=True)],
         extra_nodes,
     )
     splits = {
@@ -169,9 +167,7 @@ class _Builder:
             visited.inputs[index][rows, : resid.shape[1]] = resid
             visited.activations[index].append((rows, activations.to_sparse()))
 
-        def errors(
-            index: int, seen: list[tuple[Tensor, Tensor, Tensor]]
-        ) -> Callable[[Tensor, int], Tensor | None]:
+        def errors(index: int, seen: list[tuple[Tensor, Tensor, Tensor]]) -> Callable[[Tensor, int], Tensor | None]:
             if self.errors == "keep":
                 return lambda rows, width: own.errors[index][rows, :width]
             if self.errors == "drop":

@@ -19,9 +19,9 @@ class OpenRequest:
     """One command line's worth of choices; every field has the default of a bare ``circuit-tui``.
 
     `model` is a Hugging Face name or a folder, None for the bundled demo. `saes` are ``RELEASE:ID`` names, `sae_dirs`
-    sae-lens folders; both empty means the SAEs of the demo. `task` names a built-in task, `prompts` is a JSON-lines file; not
-    both. `positions` None picks ``each`` where the task allows it and ``shared`` otherwise. `batch` is the largest number of
-    prompts in one forward pass, None for all that fit.
+    sae-lens folders; both empty means the SAEs of the demo. `task` names a built-in task, `prompts` is a JSON-lines
+    file; not both. `positions` None picks ``each`` where the task allows it and ``shared`` otherwise. `batch` is the
+    largest number of prompts in one forward pass, None for all that fit.
     """
 
     model: str | None = None

@@ -6,8 +6,8 @@ For elementwise activations a latent's activation needs only its own encoder col
     jumprelu   A = relu(z) * [z > threshold],  z = x W + b
     gated      A = [x W + b_gate > 0] * relu((x W) exp(r_mag) + b_mag)
 
-with the decoder bias folded into b where the SAE subtracts it from its input. TopK kinds need every latent. Which of the
-two holds is not taken on trust: the columns are compared with the SAE's own `encode` once, when it is opened.
+with the decoder bias folded into b where the SAE subtracts it from its input. TopK kinds need every latent. Which of
+the two holds is not taken on trust: the columns are compared with the SAE's own `encode` once, when it is opened.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class ResidualSae:
 
     def decode(self, activations: Tensor) -> Tensor:
         """Residuals `[..., d_model]` of activations `[..., latent]`."""
-        return activations @ self.w_dec + self.b_dec
+        return torch.matmul(activations, self.w_dec) + self.b_dec
 
     def columns(self, latents: Tensor) -> Columns:
         """Encoder columns of `latents` `[group, latent]` int64; only for elementwise kinds."""
@@ -116,7 +116,7 @@ class ResidualSae:
             if torch.allclose(probe @ w_dec + self.b_dec, expected, rtol=1e-3, atol=1e-4):
                 return w_dec
             # Some kinds rescale by the decoder norm: activations are in units of unit-norm directions.
-            unit = w_dec / w_dec.norm(dim=-1, keepdim=True).clamp(min=1e-8)
+            unit: Tensor = w_dec / w_dec.norm(dim=-1, keepdim=True).clamp(min=1e-8)
             if torch.allclose(probe @ unit + self.b_dec, expected, rtol=1e-3, atol=1e-4):
                 return unit
         raise UserError(f"SAE {self.name}: its decoder ({self.architecture}) is not affine and cannot be spliced")

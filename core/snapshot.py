@@ -36,8 +36,8 @@ class NodeTable:
     """All candidate nodes in columns; row `i` is node `i`, sorted by site, then latent, then position.
 
     `site` indexes `sites`, `position` indexes `positions`. Statistics are over the train prompts (units of the SAE's
-    activation): `mean_clean`, `mean_corrupt`, `max` over clean prompts, `frequency` the share of clean prompts on which the
-    latent fires at that position. `label` is empty where none is known.
+    activation): `mean_clean`, `mean_corrupt`, `max` over clean prompts, `frequency` the share of clean prompts on which
+    the latent fires at that position. `label` is empty where none is known.
     """
 
     sites: tuple[SiteInfo, ...]
@@ -60,9 +60,9 @@ class Metrics:
     """One circuit (or M, M_s, the empty circuit) on one split. Ratios of means, see `metrics.py`.
 
     `faithfulness` is against M, `faithfulness_spliced` against M_s. `kl` (nats) is KL(M || circuit) at the answer
-    position, `accuracy` the share of prompts whose right answer beats the wrong one, `logit_diff` the mean of right minus
-    wrong, `cross_entropy` (nats) of the right answer, `per_prompt_iqr` the 25th and 75th percentile of the per-prompt error
-    LD_i(circuit) - LD_i(M). None where not (yet) computed.
+    position, `accuracy` the share of prompts whose right answer beats the wrong one, `logit_diff` the mean of right
+    minus wrong, `cross_entropy` (nats) of the right answer, `per_prompt_iqr` the 25th and 75th percentile of the
+    per-prompt error LD_i(circuit) - LD_i(M). None where not (yet) computed.
     """
 
     faithfulness: float
@@ -107,9 +107,9 @@ class CircuitView:
     """The current circuit. `kept[i]` is 1 if node `i` is in it; `version` grows with every change.
 
     `effect[i]` is the exact drop of test faithfulness when node `i` alone is ablated, None while not computed for this
-    version or when the node is not kept; `effects_done` counts those filled in. `train` may lag behind `test` and is None until
-    computed. `last_change` says what the last edit was (``"L1 412@subject off"``) and `delta` what it did to test
-    faithfulness. `dirty` means edits since the last export or open.
+    version or when the node is not kept; `effects_done` counts those filled in. `train` may lag behind `test` and is
+    None until computed. `last_change` says what the last edit was (``"L1 412@subject off"``) and `delta` what it did to
+    test faithfulness. `dirty` means edits since the last export or open.
     """
 
     version: int
@@ -142,7 +142,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class FrontierPoint:
-    """One hard circuit on the way: its size and its faithfulness (against M) on both splits. `test` None if not evaluated."""
+    """One hard circuit on the way: size and faithfulness (against M) on both splits. `test` None if not evaluated."""
 
     size: int
     train: float
@@ -156,8 +156,8 @@ SearchStage = Literal["optimise", "eliminate", "score", "done"]
 class SearchProgress:
     """One step of a search. `step` of at most `steps` (an estimate); faithfulness is against M on the search prompts.
 
-    `soft` is the faithfulness of the mask as trained, `hard` that of the thresholded mask when last evaluated. `size` counts
-    kept nodes, `size_by_site` the same for each site. `seconds_left` is an estimate or None.
+    `soft` is the faithfulness of the mask as trained, `hard` that of the thresholded mask when last evaluated. `size`
+    counts kept nodes, `size_by_site` the same for each site. `seconds_left` is an estimate or None.
     """
 
     method: str
@@ -212,8 +212,8 @@ class LatentView:
     `histogram` counts nonzero activations on clean train prompts in equal bins between 0 and `histogram_max`.
     `profile` is (position name, mean on clean, mean on corrupt) in order. `promotes` and `suppresses` are (token, logit
     weight) of the decoder direction through the unembedding. `neighbours` are (latent, cosine) of the nearest decoder
-    directions. `mask_path` maps a position name to the kept-probability of that node during the last search, at the steps
-    `mask_steps`; empty before a search.
+    directions. `mask_path` maps a position name to the kept-probability of that node during the last search, at the
+    steps `mask_steps`; empty before a search.
     """
 
     site: int

@@ -6,9 +6,9 @@ With A the SAE's activations of the residual that arrives, r their reference val
     full      decode(A) + error                                        (M_s)
     removed   decode(A) + error - (A_c - r_c) @ W_dec[c]               (M without C)
 
-c are the packed latents alone, which is exact: a node outside the circuit contributes its reference, already in `base`. The
-error term is a constant of the prompt, never recomputed on the masked stream, so the mask's gradient is that of the formula.
-SAEs work in float32 whatever the model's dtype.
+c are the packed latents alone, which is exact: a node outside the circuit contributes its reference, already in `base`.
+The error term is a constant of the prompt, never recomputed on the masked stream, so the mask's gradient is that of the
+formula. SAEs work in float32 whatever the model's dtype.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from circuit_tui.core.nodes import Pack
 class Splice(Protocol):
     """What one site does: residual `[prompt, position, d_model]` in and out."""
 
-    def __call__(self, resid: Tensor) -> Tensor: ...
+    def __call__(self, resid: Tensor) -> Tensor:
+        """The residual that leaves the site."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +63,14 @@ class PackedNodes:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The circuit's splice: packed nodes at mask `mask` `[group, slot]` (1 if None), everything else at its reference."""
+    """The circuit's splice: packed nodes at `mask` `[group, slot]` (1 if None), all others at their reference."""
 
     nodes: PackedNodes
     base: Tensor
     mask: Tensor | None = None
 
     def __call__(self, resid: Tensor) -> Tensor:
+        """See the module's docstring."""
         layout = self.nodes.batch.layout
         if self.nodes.pack.empty:
             grouped = self.base.expand(layout.n_groups, layout.width, -1)
@@ -86,6 +88,7 @@ class Full:
     error: Tensor | None
 
     def __call__(self, resid: Tensor) -> Tensor:
+        """See the module's docstring."""
         out = self.site.sae.decode(self.site.sae.encode(resid.float()))
         if self.error is not None:
             out = out + self.error
@@ -101,6 +104,7 @@ class Removed:
     full: Full
 
     def __call__(self, resid: Tensor) -> Tensor:
+        """See the module's docstring."""
         everything = self.full(resid)
         if self.nodes.pack.empty:
             return everything

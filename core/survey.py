@@ -1,7 +1,7 @@
 """The passes made once, when a task is opened: what M and M_s do, and what every latent does on the train prompts.
 
-Sites are visited from the first to the last with all prompts at each, because a site's mean error must be known before the
-next site's input can be computed.
+Sites are visited from the first to the last with all prompts at each, because a site's mean error must be known before
+the next site's input can be computed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class PlainPass:
 
 def chunks(lengths: Tensor, size: int | None) -> list[Tensor]:
     """Prompt indices in chunks of at most `size`, alike in length so that little is padding."""
-    return list(lengths.argsort(stable=True).split(size or len(lengths)))
+    return list(torch.split(lengths.argsort(stable=True), size or len(lengths)))
 
 
 @torch.no_grad()
@@ -83,8 +83,9 @@ def spliced_pass(
 ) -> None:
     """Runs M_s over `side` as far as the last site.
 
-    `visit(site, prompts, residual, activations)` sees each chunk. `errors(site, [(prompts, residual, decoded)])` is asked once for
-    each site and answers with a function from a chunk's prompts and width to the error added there (None: dropped).
+    `visit(site, prompts, residual, activations)` sees each chunk. `errors(site, [(prompts, residual, decoded)])` is
+    asked once for each site and answers with a function from a chunk's prompts and width to the error added there
+    (None: dropped).
     """
     parts = chunks(side.lengths, size)
     widths = [int(side.lengths[prompts].max()) for prompts in parts]
@@ -136,7 +137,7 @@ class LatentCounts:
         self.means.add(ids, activations)
         inside = ids >= 0
         flat, values = ids[inside], activations[inside]
-        for position in flat.unique():
+        for position in torch.unique(flat):
             top = values[flat == position].amax(0)
             self.peak[position] = torch.maximum(self.peak[position], top)
         n_positions = len(self.peak)

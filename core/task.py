@@ -52,7 +52,7 @@ class Task:
         """SHA-256 of the pairs, every field of each, in order: two tasks with one hash ask the same questions."""
         digest = hashlib.sha256()
         for pair in self.pairs:
-            row = [pair.clean, pair.corrupt, pair.answer, pair.wrong, pair.split, list(pair.roles)]
-            row += [pair.answer_id, pair.wrong_id]
+            text = [pair.clean, pair.corrupt, pair.answer, pair.wrong, pair.split, list(pair.roles)]
+            row = [*text, pair.answer_id, pair.wrong_id]
             digest.update(json.dumps(row, ensure_ascii=False).encode())
         return digest.hexdigest()

@@ -1,7 +1,7 @@
 """Turns the text of a task into token tensors for one tokenizer.
 
-Every prompt starts with the tokenizer's BOS where it has one (`bos_token_id is not None`; an id of 0 is a BOS too) and is
-right-padded. The answer is read at the last real token.
+Every prompt starts with the tokenizer's BOS where it has one (`bos_token_id is not None`; an id of 0 is a BOS too) and
+is right-padded. The answer is read at the last real token.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def tokenize(task: Task, tokenizer: Any, device: torch.device) -> dict[Split, Pr
     """The splits of `task` that have prompts, tokenised.
 
     Raises:
-        UserError: no train or no test prompts, an answer of several tokens, the same token for both answers, or roles that do
-            not match the words of a prompt.
+        UserError: no train or no test prompts, an answer of several tokens, the same token for both answers, or roles
+            that do not match the words of a prompt.
     """
     for needed in ("train", "test"):
         if not task.split(needed):
@@ -75,7 +75,8 @@ def _prompt_set(task: Task, split: Split, tokenizer: Any, device: torch.device) 
         wrong.append(_given_or_found(tokenizer, pair.clean, pair.wrong, pair.wrong_id, task.name, "wrong"))
         if right[-1] == wrong[-1]:
             raise UserError(
-                f"task {task.name}: answer {pair.answer!r} and wrong {pair.wrong!r} are the same token after {pair.clean!r}"
+                f"task {task.name}: answer {pair.answer!r} and wrong {pair.wrong!r} are the same token "
+                f"after {pair.clean!r}"
             )
     return PromptSet(
         pairs=pairs,
@@ -90,7 +91,9 @@ def _given_or_found(tokenizer: Any, prompt: str, answer: str, given: int | None,
     if given is None:
         return answer_token(tokenizer, prompt, answer, task, field)
     if not 0 <= given < len(tokenizer):
-        raise UserError(f"task {task}: field '{field}_id' {given} is out of range: the vocabulary has {len(tokenizer)} tokens")
+        raise UserError(
+            f"task {task}: field '{field}_id' {given} is out of range: the vocabulary has {len(tokenizer)} tokens"
+        )
     return given
 
 
@@ -132,9 +135,7 @@ def _side(task: str, prompts: Sequence[tuple[str, tuple[str, ...]]], tokenizer: 
     return Side(tokens.to(device), lengths.to(device), len(bos), tuple(roles))
 
 
-def _token_roles(
-    task: str, text: str, words: tuple[str, ...], offsets: Sequence[tuple[int, int]]
-) -> tuple[str, ...]:
+def _token_roles(task: str, text: str, words: tuple[str, ...], offsets: Sequence[tuple[int, int]]) -> tuple[str, ...]:
     """The role of each token: that of the word which holds its first character that is not a space."""
     spans = [match.span() for match in re.finditer(r"\S+", text)]
     if len(spans) != len(words):
