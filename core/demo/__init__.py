@@ -1,1 +1,21 @@
-"""The bundled model, its SAEs and the script that trains them."""
+"""The bundled demo: a Hugging Face model folder, sae-lens folders, and the script that trains them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+MODEL_NAME = "circuit-tui-demo"
+SITES: tuple[str, ...] = tuple(f"blocks.{layer}.hook_resid_post" for layer in range(3))
+"""The hooks that have an SAE, by layer. The last layer has none: after it only the answer position counts."""
+
+_HERE = Path(__file__).parent
+
+
+def model_dir() -> Path:
+    """The folder of the bundled model (config.json, model.safetensors, tokenizer.json)."""
+    return _HERE / "model"
+
+
+def sae_dirs() -> tuple[Path, ...]:
+    """The folders of the bundled SAEs (cfg.json, sae_weights.safetensors), in the order of `SITES`."""
+    return tuple(_HERE / "saes" / hook for hook in SITES)
