@@ -1,0 +1,36 @@
+"""What every test shares: no network, no more threads than a worker's share, and reproducible property tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Set before any Hugging Face import: a test that reaches for the network must fail at once, not hang.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
+os.environ.setdefault("WANDB_MODE", "disabled")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
+
+settings.register_profile("repo", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("repo")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def stories() -> Path:
+    """A real model with SAEs and prompts that only some machines have: its folder, or the test is skipped."""
+    folder = Path(os.environ.get("CIRCUIT_TUI_REAL", ROOT.parent / "shared" / "real")) / "stories260K"
+    if not (folder / "model" / "config.json").is_file():
+        pytest.skip(f"{folder} is absent")
+    return folder
