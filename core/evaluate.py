@@ -154,6 +154,15 @@ class LiveCircuit:
             count += len(batch)
         return total / count
 
+    def site_input(self, site: int, prompt: int) -> Tensor:
+        """Residual `[position, d_model]` entering `site` for prompt number `prompt`, without padding."""
+        for index, batch in enumerate(self.evaluator.batches):
+            found = (batch.prompts == prompt).nonzero()
+            if len(found):
+                row = int(found[0, 0])
+                return self._inputs[index][site][row, : int(batch.lengths[row])]
+        raise IndexError(prompt)
+
     def _changed_sites(self, kept: Tensor) -> list[int]:
         changed = (kept != self.kept).nonzero()[:, 0]
         return sorted({int(site) for site in self.evaluator.problem.space.site[changed]})

@@ -1,0 +1,160 @@
+"""Makes the circuit file of a session's current circuit."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from circuit_tui.core.circuit_file import (
+    BUNDLED,
+    AblationPart,
+    CircuitFile,
+    MethodPart,
+    MetricsPart,
+    MetricsParts,
+    ModelPart,
+    NodePart,
+    SaePart,
+    SitePart,
+    StatsPart,
+    TaskPart,
+    Versions,
+    now,
+)
+from circuit_tui.core.snapshot import Metrics, SearchResult
+
+if TYPE_CHECKING:
+    from circuit_tui.core.session import Session
+
+ABLATION_SOURCES = {
+    "mean": "corrupt train prompts",
+    "clean-mean": "clean train prompts",
+    "zero": "none",
+    "resample": "corrupt train prompts",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """How the circuit was found: by hand unless a search or a file says otherwise.
+
+    `nodes` is the circuit as it was found, `[node]` bool, to tell later edits from it.
+    """
+
+    method: str = "manual"
+    settings: dict[str, float | int | str | bool] = field(default_factory=dict)
+    seed: int = 0
+    target: float | None = None
+    reached: bool | None = None
+    edited: bool = False
+    warnings: tuple[str, ...] = ()
+    nodes: Tensor | None = None
+
+    @classmethod
+    def by_search(cls, result: SearchResult, kept: Tensor) -> Found:
+        """Found by a search."""
+        return cls(
+            result.method, dict(result.settings), result.seed, result.target, result.reached, False, result.warnings, kept
+        )
+
+    @classmethod
+    def by_file(cls, file: CircuitFile, kept: Tensor) -> Found:
+        """Found as the file says."""
+        part = file.method
+        return cls(part.name, dict(part.settings), file.seed, part.target, part.reached, part.edited, part.warnings, kept)
+
+    def edited_since(self, kept: Tensor) -> bool:
+        """Whether the circuit is no longer the one that was found."""
+        return self.edited or (self.nodes is not None and not torch.equal(self.nodes, kept))
+
+
+def circuit_file(session: Session) -> CircuitFile:
+    """The file of the session's current circuit; whatever is not computed yet is null."""
+    problem, opened, found, view = session.problem, session.opened, session.found, session.view()
+    train = view.train or session.train.evaluate(session.kept)
+    model = problem.model
+    return CircuitFile(
+        created=now(),
+        versions=Versions(
+            circuit_tui=version("circuit-tui"),
+            torch=version("torch"),
+            transformer_lens=version("transformer-lens"),
+            sae_lens=version("sae-lens"),
+        ),
+        seed=found.seed,
+        method=MethodPart(
+            name=found.method,
+            settings=found.settings,
+            target=found.target,
+            reached=found.reached,
+            edited=found.edited_since(session.kept),
+            warnings=found.warnings,
+        ),
+        model=ModelPart(
+            name=opened.model_name,
+            revision=model.revision,
+            dtype=session.info.dtype,
+            weights_sha256=model.weights_sha256,
+            processing=model.processing,
+        ),
+        task=TaskPart(
+            name=problem.task.name,
+            source=opened.source,
+            prompts_sha256=problem.task.sha256,
+            positions_kind=problem.alignment.kind,
+            positions=problem.alignment.names,
+            n_train=session.info.train.n_prompts,
+            n_test=session.info.test.n_prompts,
+        ),
+        sites=tuple(_site(session, index, view.effect) for index in range(len(problem.sites))),
+        ablation=AblationPart(kind=problem.ablation, errors=problem.errors, source=ABLATION_SOURCES[problem.ablation]),
+        size=view.size,
+        metrics=MetricsParts(
+            train=_metrics(train),
+            test=_metrics(view.test),
+            plain=_metrics(session.info.test.plain),
+            spliced=_metrics(session.info.test.spliced),
+            empty=_metrics(session.info.test.empty),
+        ),
+    )
+
+
+def _site(session: Session, index: int, effect: tuple[float | None, ...]) -> SitePart:
+    site, table = session.problem.sites[index], session.table
+    sae = site.sae
+    bundled = sae.release == BUNDLED
+    return SitePart(
+        hook=site.hook,
+        sae=SaePart(
+            release=sae.release or None,
+            id=sae.id or None,
+            path=None if bundled else sae.path,
+            weights_sha256=sae.weights_sha256,
+            d_sae=sae.d_sae,
+            architecture=sae.architecture,
+        ),
+        nodes=tuple(
+            NodePart(
+                position=table.positions[table.position[node]],
+                latent=table.latent[node],
+                label=table.label[node],
+                stats=StatsPart(
+                    mean_clean=table.mean_clean[node],
+                    mean_corrupt=table.mean_corrupt[node],
+                    max=table.max[node],
+                    frequency=table.frequency[node],
+                    effect=effect[node],
+                ),
+            )
+            for node in session.problem.space.of_site(index)
+            if session.kept[node]
+        ),
+    )
+
+
+def _metrics(metrics: Metrics) -> MetricsPart:
+    return MetricsPart(**asdict(metrics))

@@ -1,0 +1,191 @@
+"""From a request to a problem: loads SAEs, model and prompts, checks that they fit, and runs the opening passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from circuit_tui.core import demo, tasks
+from circuit_tui.core.alignment import align, pick_kind
+from circuit_tui.core.circuit_file import BUNDLED, CircuitFile, TaskSource
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.load_model import load_model, pick_device, pick_dtype
+from circuit_tui.core.load_saes import Site, check_fit, load_saes, processing_of
+from circuit_tui.core.problem import Problem, build_problem
+from circuit_tui.core.prompts_file import load_prompts
+from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.snapshot import LoadProgress
+from circuit_tui.core.task import Task
+from circuit_tui.core.tokens import tokenize
+
+DEFAULT_TASK = "sva-rc"
+# The draw of resample ablation: fixed, so that a circuit file opens with the references it was made with.
+RESAMPLE_SEED = 0
+_STAGES = 7
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedProblem:
+    """A problem and where its parts came from, as a circuit file records it."""
+
+    problem: Problem
+    model_name: str
+    source: TaskSource
+
+
+def open_problem(
+    request: OpenRequest, progress: Callable[[LoadProgress], None], circuit: CircuitFile | None = None
+) -> OpenedProblem:
+    """Opens what `request` asks for. With `circuit`, its nodes become candidates whether they fire or not.
+
+    Raises:
+        UserError: anything that cannot be found, does not fit, or makes no sense together.
+    """
+    if request.batch is not None and request.batch < 1:
+        raise UserError(f"--batch {request.batch}: must be at least 1")
+    device, dtype = pick_device(request.device), pick_dtype(request.dtype)
+    task, source = _task(request)
+    progress(LoadProgress("loading libraries", 0, _STAGES))
+    import sae_lens  # noqa: F401  # seconds; here so that the progress names it
+    import transformer_lens.model_bridge  # type: ignore[import-untyped]  # noqa: F401
+
+    progress(LoadProgress("loading SAEs", 1, _STAGES))
+    bundled = request.model is None
+    sites = _sites(request, device)
+    progress(LoadProgress(f"loading model {demo.MODEL_NAME if bundled else request.model}", 2, _STAGES))
+    folder = str(demo.model_dir()) if bundled else str(request.model)
+    model = load_model(folder, device, dtype, processing_of(sites))
+    if bundled:
+        model.name = demo.MODEL_NAME
+    check_fit(model, sites)
+    progress(LoadProgress(f"tokenizing task {task.name}", 3, _STAGES))
+    sets = tokenize(task, model.tokenizer, device)
+    alignment = align(pick_kind(request.positions, sets), sets, task.name)
+    progress(LoadProgress("checking block replay", 4, _STAGES))
+    prompts = sets["test"].clean
+    model.verify(prompts.tokens[:2], prompts.answer[:2])
+    problem = build_problem(
+        model, sites, task, sets, alignment, request.ablation, request.errors, request.batch, RESAMPLE_SEED,
+        () if circuit is None else _nodes_of(circuit, sites, alignment.names),
+        lambda text: progress(LoadProgress(f"running the {text}", 5, _STAGES)),
+    )  # fmt: skip
+    progress(LoadProgress("evaluating", 6, _STAGES))
+    return OpenedProblem(problem, BUNDLED if bundled else str(request.model), source)
+
+
+def request_of(file: CircuitFile, base: OpenRequest, folder: Path) -> OpenRequest:
+    """What to open to get back the circuit of `file`; flags of `base` that the file also holds give way to it.
+
+    Folders and prompts that the file names relative to somewhere are looked for from the working directory, then from
+    `folder`, where the file lies.
+    """
+    bundled = file.model.name == BUNDLED
+    found = [(site, _find(site.sae.path, folder)) for site in file.sites]
+    named = tuple(f"{site.sae.release}:{site.sae.id}" for site in file.sites if site.sae.release not in (None, BUNDLED))
+    folders = tuple(path for site, path in found if site.sae.release is None and path is not None)
+    source = file.task.source
+    return replace(
+        base,
+        model=None if bundled else str(_find(file.model.name, folder)),
+        saes=named,
+        sae_dirs=tuple(_bundled_dir(site.hook) for site in file.sites) if bundled and not named else folders,
+        task=source.name if source.kind == "builtin" else None,
+        prompts=_find(source.path, folder) if source.kind == "file" else None,
+        positions=file.task.positions_kind,
+        ablation=file.ablation.kind,
+        errors=file.ablation.errors,
+        dtype=file.model.dtype,
+        seed=file.seed,
+    )
+
+
+def check_same(opened: OpenedProblem, file: CircuitFile, path: Path) -> None:
+    """Refuses a circuit whose model, SAEs or prompts are not the ones that were opened.
+
+    Raises:
+        UserError: a hash, hook or position name differs; the line names the field.
+    """
+    problem = opened.problem
+    _same(path, "task.prompts_sha256", file.task.prompts_sha256, problem.task.sha256)
+    _same(path, "model.weights_sha256", file.model.weights_sha256, problem.model.weights_sha256)
+    _same(path, "model.processing", file.model.processing, problem.model.processing)
+    _same(path, "sites", [site.hook for site in file.sites], [site.hook for site in problem.sites])
+    for theirs, ours in zip(file.sites, problem.sites, strict=True):
+        _same(path, f"sites {ours.hook} sae.weights_sha256", theirs.sae.weights_sha256, ours.sae.weights_sha256)
+    _same(path, "task.positions_kind", file.task.positions_kind, problem.alignment.kind)
+    _same(path, "ablation.kind", file.ablation.kind, problem.ablation)
+    _same(path, "ablation.errors", file.ablation.errors, problem.errors)
+
+
+def nodes_of(file: CircuitFile, problem: Problem) -> list[tuple[int, int, int]]:
+    """The (site, position, latent) of every node of `file`, in the numbering of `problem`.
+
+    Raises:
+        UserError: a hook, position or latent that this problem does not have.
+    """
+    return _nodes_of(file, problem.sites, problem.alignment.names)
+
+
+def _nodes_of(
+    file: CircuitFile, sites: list[Site] | tuple[Site, ...], positions: tuple[str, ...]
+) -> list[tuple[int, int, int]]:
+    by_hook = {site.hook: index for index, site in enumerate(sites)}
+    by_name = {name: index for index, name in enumerate(positions)}
+    found = []
+    for hook, position, latent in file.nodes():
+        if hook not in by_hook:
+            raise UserError(f"circuit: no SAE is spliced in at {hook}; open it with the file's own SAEs")
+        if position not in by_name:
+            raise UserError(f"circuit: the task has no position {position!r}; it has {', '.join(positions)}")
+        d_sae = sites[by_hook[hook]].sae.d_sae
+        if not 0 <= latent < d_sae:
+            raise UserError(f"circuit: latent {latent} at {hook} is out of range: the SAE has {d_sae} latents")
+        found.append((by_hook[hook], by_name[position], latent))
+    return found
+
+
+def _task(request: OpenRequest) -> tuple[Task, TaskSource]:
+    if request.task is not None and request.prompts is not None:
+        raise UserError("--task and --prompts: give one of the two")
+    if request.prompts is not None:
+        return load_prompts(request.prompts), TaskSource(kind="file", path=str(request.prompts))
+    if request.model is not None and request.task is None:
+        raise UserError("--model: name a task for it with --task NAME or --prompts FILE.jsonl")
+    name = request.task or DEFAULT_TASK
+    return tasks.builtin(name), TaskSource(kind="builtin", name=name)
+
+
+def _sites(request: OpenRequest, device: torch.device) -> list[Site]:
+    folders = request.sae_dirs
+    if not request.saes and not folders:
+        if request.model is not None:
+            raise UserError(f"--model {request.model}: name its SAEs with --sae RELEASE:ID or --sae-dir DIR")
+        folders = demo.sae_dirs()
+    sites = load_saes(request.saes, folders, device)
+    for site in sites:
+        if Path(site.sae.path).resolve().is_relative_to(demo.model_dir().parent.resolve()):
+            site.sae.release = BUNDLED
+    return sites
+
+
+def _bundled_dir(hook: str) -> Path:
+    for folder in demo.sae_dirs():
+        if folder.name == hook:
+            return folder
+    raise UserError(f"circuit: the bundled model has no SAE at {hook}")
+
+
+def _find(name: str | None, folder: Path) -> Path | None:
+    if name is None:
+        return None
+    path = Path(name).expanduser()
+    beside = folder / path
+    return path if path.exists() or not beside.exists() else beside
+
+
+def _same(path: Path, field: str, theirs: object, ours: object) -> None:
+    if theirs != ours:
+        raise UserError(f"{path}: {field} is {theirs!r}, but what was opened has {ours!r}: not the same")

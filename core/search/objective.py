@@ -1,0 +1,66 @@
+"""The differentiable side of a search: the logit difference of every prompt as a function of a mask over nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from circuit_tui.core.batch import Batch
+from circuit_tui.core.nodes import pack
+from circuit_tui.core.problem import Problem
+from circuit_tui.core.splice import Kept, PackedNodes, Splice, run
+
+
+class MaskedModel:
+    """The model as a function of a mask over some active nodes; every other node is ablated.
+
+    Fewer active nodes make a step cheaper, exactly: what is not active is already at its reference.
+
+    Attributes:
+        active: numbers of the active nodes, `[active]` int64, ascending.
+    """
+
+    def __init__(self, problem: Problem, active: Tensor) -> None:
+        self.problem = problem
+        self.active = active
+        space, device = problem.space, problem.model.device
+        self._packs, self._slots = [], []
+        # A slot finds its mask value by its place among the active nodes; padding reads a zero put at the end.
+        place = torch.full((len(space) + 1,), len(active), dtype=torch.long)
+        place[active] = torch.arange(len(active))
+        for index, site in enumerate(problem.sites):
+            nodes = problem.space.of_site(index)
+            own = active[(active >= nodes.start) & (active < nodes.stop)]
+            packed = pack(space, own, site.sae, problem.n_positions)
+            self._packs.append(packed)
+            self._slots.append(place.to(device)[packed.nodes])
+        self._bound: dict[int, tuple[Batch, list[PackedNodes]]] = {}
+
+    def logits(self, mask: Tensor, batch: Batch) -> Tensor:
+        """Logits `[prompt, vocab]` under `mask` `[active]`, differentiable in it."""
+        padded = torch.cat([mask, mask.new_zeros(1)])
+        splices: list[Splice] = [
+            Kept(nodes, batch.base[index], padded[self._slots[index]])
+            for index, nodes in enumerate(self._nodes(batch))
+        ]
+        return run(self.problem.model, self.problem.sites, batch, splices)
+
+    def logit_difference(self, mask: Tensor, batch: Batch) -> Tensor:
+        """Logit difference `[prompt]` under `mask` `[active]`, differentiable in it."""
+        return batch.logit_difference(self.logits(mask, batch))
+
+    def forget(self, batch: Batch) -> None:
+        """Lets go of what is kept for a batch that will not come again."""
+        self._bound.pop(id(batch), None)
+
+    def _nodes(self, batch: Batch) -> Sequence[PackedNodes]:
+        """The packs bound to `batch`. The batch is kept with them, so its identity cannot be reused for another."""
+        if id(batch) not in self._bound:
+            bound = [
+                PackedNodes.bind(site, index, batch, self._packs[index])
+                for index, site in enumerate(self.problem.sites)
+            ]
+            self._bound[id(batch)] = (batch, bound)
+        return self._bound[id(batch)][1]

@@ -1,0 +1,111 @@
+"""The search methods by name. Adding one is a file with a `Search` and a line here; nothing heavy is imported."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from circuit_tui.core.errors import UserError
+
+Value = float | int | str | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One number, switch or word a method can be given; its default decides its type."""
+
+    name: str
+    default: Value
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A search method: `implementation` is ``module:class`` below `circuit_tui.core.search`."""
+
+    name: str
+    description: str
+    implementation: str
+    settings: tuple[Setting, ...] = ()
+
+    def resolve(self, given: Mapping[str, Value]) -> dict[str, Value]:
+        """All settings with the given ones in place, each of its default's type.
+
+        Raises:
+            UserError: an unknown setting or a value of the wrong type.
+        """
+        known = {setting.name: setting for setting in self.settings}
+        values: dict[str, Value] = {setting.name: setting.default for setting in self.settings}
+        for name, value in given.items():
+            if name not in known:
+                names = ", ".join(known) or "none"
+                raise UserError(f"--set {name}: method {self.name} has no such setting; it has: {names}")
+            values[name] = _convert(self.name, known[name], value)
+        return values
+
+
+def _convert(method: str, setting: Setting, value: Value) -> Value:
+    wanted = type(setting.default)
+    try:
+        if wanted is bool:
+            return {"true": True, "1": True, "false": False, "0": False}[str(value).lower()]
+        converted = wanted(value)
+    except (KeyError, ValueError) as error:
+        raise UserError(f"--set {setting.name}={value}: method {method} needs a {wanted.__name__} there") from error
+    if isinstance(converted, int | float) and not 0 <= converted < float("inf"):
+        raise UserError(f"--set {setting.name}={value}: must be a finite number, not below 0")
+    return converted
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method(
+            "mask",
+            "smallest circuit that reaches the target, in one run (default)",
+            "mask:MaskSearch",
+            (
+                Setting("steps", 240, "optimisation steps before the exact elimination"),
+                Setting("batch", 64, "prompts in a step"),
+                Setting("lr", 0.03, "Adam learning rate of the mask logits"),
+                Setting("refine", 2.0, "seconds of add-and-drop search for each second of elimination, at most"),
+            ),
+        ),
+        Method(
+            "published",
+            "sigmoid masks with an L1 penalty, as in Caples et al. 2025",
+            "published:PublishedSearch",
+            (
+                Setting("lambda", 0.05, "weight of the mean mask size"),
+                Setting("steps", 408, "optimisation steps"),
+                Setting("batch", 16, "prompts in a step"),
+                Setting("lr", 0.05, "Adam learning rate"),
+                Setting("r", 1.3, "final exponent of the temperature 200^r"),
+                Setting("per_position", True, "divide the penalty by the number of positions"),
+            ),
+        ),
+        Method(
+            "ig",
+            "integrated gradients from corrupt to clean, each SAE alone",
+            "integrated_gradients:IntegratedGradientsSearch",
+            (Setting("steps", 10, "points on the path from corrupt to clean"),),
+        ),
+        Method("random", "nodes in random order, the control every method must beat", "random_order:RandomSearch"),
+    )
+}
+DEFAULT_METHOD = "mask"
+DEFAULT_TARGET = 0.95
+
+
+def method(name: str) -> Method:
+    """The method called `name`.
+
+    Raises:
+        UserError: there is none; the line lists those there are.
+    """
+    if name not in METHODS:
+        close = difflib.get_close_matches(name, METHODS, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise UserError(f"--method {name}: unknown method; known are {', '.join(METHODS)}{hint}")
+    return METHODS[name]

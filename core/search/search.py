@@ -1,0 +1,190 @@
+"""What all searches share: they run step by step, can be stopped at any step, and end in a hard circuit with its numbers."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from circuit_tui.core.evaluate import Evaluator
+from circuit_tui.core.problem import Problem
+from circuit_tui.core.search.registry import Value
+from circuit_tui.core.snapshot import FrontierPoint, Metrics, SearchProgress, SearchResult, SearchStage
+
+Steps = Generator[SearchProgress, None, None]
+# Train and test faithfulness further apart than this deserve a word: about three standard errors of 128 prompts.
+GAP_WORTH_A_WARNING = 0.03
+FRONTIER_POINTS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class SearchInput:
+    """What a search is given. `train` is all it may look at; `test` is evaluated only once it has ended."""
+
+    problem: Problem
+    train: Evaluator
+    test: Evaluator
+    target: float
+    seed: int
+    settings: Mapping[str, Value]
+
+
+class Search(ABC):
+    """An iterator over `SearchProgress`; each `next` is one short step. `result` is set when it has ended.
+
+    A subclass writes `steps`, a generator that yields after every step, offers each hard circuit it evaluates to `offer` and
+    leaves when `stopped` is set.
+    """
+
+    name: str
+
+    def __init__(self, given: SearchInput) -> None:
+        self.given = given
+        self.problem, self.train, self.test = given.problem, given.train, given.test
+        self.target, self.seed, self.settings = given.target, given.seed, dict(given.settings)
+        self.generator = torch.Generator().manual_seed(given.seed)
+        self.stopped = False
+        self.result: SearchResult | None = None
+        self.mask_steps: list[int] = []
+        self.mask_path: list[Tensor] = []
+        self._started = time.monotonic()
+        self._step = 0
+        self._hard: float | None = None
+        self._best: tuple[Tensor, float] | None = None
+        self._points: dict[int, tuple[float, Tensor]] = {}
+        self._run = self._whole()
+
+    @abstractmethod
+    def steps(self) -> Steps:
+        """The search itself."""
+
+    def __iter__(self) -> Iterator[SearchProgress]:
+        return self
+
+    def __next__(self) -> SearchProgress:
+        return next(self._run)
+
+    def stop(self) -> None:
+        """Ends the search at its next step; it then returns the best circuit so far."""
+        self.stopped = True
+
+    def setting(self, name: str) -> float:
+        """A numeric setting."""
+        return float(self.settings[name])
+
+    def score(self, faithfulness: float) -> float:
+        """1 - |1 - f|: overshooting is as wrong as falling short."""
+        return 1 - abs(1 - faithfulness)
+
+    def reaches(self, faithfulness: float) -> bool:
+        """Whether a circuit of this faithfulness on the search prompts is good enough."""
+        return self.score(faithfulness) >= self.target
+
+    def offer(self, kept: Tensor, faithfulness: float) -> None:
+        """Records the hard circuit `kept` `[node]` bool with its exact faithfulness on the search prompts."""
+        size = int(kept.sum())
+        self._hard = faithfulness
+        known = self._points.get(size)
+        if known is None or self.score(faithfulness) > self.score(known[0]):
+            self._points[size] = (faithfulness, kept.clone())
+        if self._best is None or self._rank(size, faithfulness) < self._rank(int(self._best[0].sum()), self._best[1]):
+            self._best = (kept.clone(), faithfulness)
+
+    def progress(
+        self,
+        stage: SearchStage,
+        kept: Tensor,
+        share_done: float,
+        *,
+        loss: float | None = None,
+        soft: float | None = None,
+    ) -> SearchProgress:
+        """One step's report; `share_done` in 0..1 is how much of the whole search is over."""
+        self._step += 1
+        seconds = time.monotonic() - self._started
+        share = min(max(share_done, 1e-3), 1.0)
+        left = seconds / share - seconds if share > 0.02 else None
+        counts = self.problem.space.counts(kept)
+        total = max(self._step, round(self._step / share))
+        return SearchProgress(
+            self.name, stage, self._step, total, loss, soft, self._hard, sum(counts), counts, seconds, left
+        )
+
+    def _rank(self, size: int, faithfulness: float) -> tuple[int, float]:
+        """Smaller is better: circuits that reach the target by size, the others, all behind them, by distance from 1."""
+        return (0, size) if self.reaches(faithfulness) else (1, -self.score(faithfulness))
+
+    def _whole(self) -> Steps:
+        yield from self.steps()
+        if self._best is None:
+            everything = torch.ones(len(self.problem.space), dtype=torch.bool)
+            self.offer(everything, self.train.faithfulness(everything))
+        assert self._best is not None
+        kept = self._best[0]
+        frontier = []
+        for size, (faithfulness, circuit) in self._frontier():
+            held_out = self.test.faithfulness(circuit)
+            frontier.append(FrontierPoint(size, faithfulness, held_out))
+            yield self.progress("done", kept, 0.98)
+        train = self.train.evaluate(kept)
+        yield self.progress("done", kept, 0.99)
+        test = self.test.evaluate(kept)
+        self.result = self._result(kept, train, test, tuple(frontier))
+        yield self.progress("done", kept, 1.0)
+
+    def _frontier(self) -> list[tuple[int, tuple[float, Tensor]]]:
+        """At most `FRONTIER_POINTS` of the recorded circuits, no smaller one better, evenly spread by rank."""
+        assert self._best is not None
+        points, best = [], -float("inf")
+        for size in sorted(self._points):
+            faithfulness, circuit = self._points[size]
+            if size <= int(self._best[0].sum()) and self.score(faithfulness) > best:
+                best = self.score(faithfulness)
+                points.append((size, (faithfulness, circuit)))
+        if self.stopped:
+            return points[-1:]
+        every = max(1, -(-len(points) // FRONTIER_POINTS))
+        return points[::-1][::every][::-1]
+
+    def _result(
+        self, kept: Tensor, train: Metrics, test: Metrics, frontier: tuple[FrontierPoint, ...]
+    ) -> SearchResult:
+        reached = self.reaches(train.faithfulness)
+        return SearchResult(
+            method=self.name,
+            settings=self.settings,
+            seed=self.seed,
+            target=self.target,
+            nodes=frozenset(kept.nonzero()[:, 0].tolist()),
+            train=train,
+            test=test,
+            frontier=frontier,
+            reached=reached,
+            stopped=self.stopped,
+            steps=self._step,
+            seconds=time.monotonic() - self._started,
+            warnings=tuple(result_warnings(train, test, self.target, reached)),
+        )
+
+
+def result_warnings(train: Metrics, test: Metrics, target: float, reached: bool) -> list[str]:
+    """What a reader of a circuit's numbers should be told, as whole sentences."""
+    warnings = []
+    if not reached:
+        warnings.append(
+            f"The target {target:.2f} was not reached: faithfulness on the search prompts is {train.faithfulness:.3f}."
+        )
+    if abs(train.faithfulness - test.faithfulness) > GAP_WORTH_A_WARNING:
+        warnings.append(
+            f"Train and test part: faithfulness is {train.faithfulness:.3f} on the search prompts and "
+            f"{test.faithfulness:.3f} on held-out ones."
+        )
+    if reached and 1 - abs(1 - test.faithfulness) < target - GAP_WORTH_A_WARNING:
+        warnings.append(f"On held-out prompts the circuit is off the target {target:.2f}.")
+    if test.accuracy < 0.9:
+        warnings.append(f"The circuit answers only {test.accuracy:.0%} of the held-out prompts rightly.")
+    return warnings

@@ -1,0 +1,30 @@
+"""Mini-batches of the train prompts in a fresh random order each time round."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from circuit_tui.core.batch import Batch
+from circuit_tui.core.problem import Problem
+
+
+class ShuffledBatches:
+    """Endless batches of `size` train prompts (all of them if there are fewer), each prompt once a round."""
+
+    def __init__(self, problem: Problem, size: int, generator: torch.Generator) -> None:
+        self._problem, self._generator = problem, generator
+        self._n = len(problem.splits["train"])
+        limit = problem.batch_size or self._n
+        self.size = max(1, min(size, self._n, limit))
+        self._left = torch.zeros(0, dtype=torch.long)
+
+    def next(self) -> Batch:
+        """The next batch; a round's remainder smaller than a batch is left out."""
+        if len(self._left) < self.size:
+            self._left = torch.randperm(self._n, generator=self._generator)
+        prompts, self._left = self._left[: self.size], self._left[self.size :]
+        return self._problem.batch("train", self._on_device(prompts))
+
+    def _on_device(self, prompts: Tensor) -> Tensor:
+        return prompts.to(self._problem.model.device)

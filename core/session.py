@@ -1,0 +1,280 @@
+"""An open session: the one stateful object, synchronous, used by one thread.
+
+It holds a problem, the current circuit with its history and named snapshots, and what is being computed about it. Each edit is
+evaluated on the test prompts at once, from the site it changed on; the rest follows in `work`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from circuit_tui.core.background import Background
+from circuit_tui.core.circuit_export import Found, circuit_file
+from circuit_tui.core.circuit_file import read_circuit, write_circuit
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.evaluate import Evaluator, LiveCircuit
+from circuit_tui.core.history import History
+from circuit_tui.core.latent_view import latent_view
+from circuit_tui.core.node_table import node_table
+from circuit_tui.core.opening import OpenedProblem, check_same, nodes_of, open_problem, request_of
+from circuit_tui.core.prompt_views import prompt_view, prompts_view
+from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.search.open_search import open_search
+from circuit_tui.core.search.registry import Value
+from circuit_tui.core.search.search import Search
+from circuit_tui.core.session_info import session_info
+from circuit_tui.core.snapshot import (
+    CircuitView,
+    Comparison,
+    LatentView,
+    LoadProgress,
+    PromptsView,
+    PromptView,
+    SearchResult,
+)
+
+
+def open_session(request: OpenRequest, progress: Callable[[LoadProgress], None] = lambda stage: None) -> Session:
+    """Opens what `request` asks for; with a circuit file, what that names, and the file's circuit in it.
+
+    Raises:
+        UserError: anything that cannot be found, does not fit, or is not what the circuit file was made with.
+    """
+    path = request.circuit
+    if path is None:
+        return Session(open_problem(request, progress))
+    file = read_circuit(path)
+    opened = open_problem(request_of(file, request, path.parent), progress, file)
+    session = Session(opened)
+    session.open_circuit(path)
+    return session
+
+
+class Session:
+    """See the module. Nodes are the numbers of `table`.
+
+    Attributes:
+        problem: what is open.
+        table: the candidate nodes.
+        info: facts that hold while the session is open.
+    """
+
+    def __init__(self, opened: OpenedProblem) -> None:
+        self.opened, self.problem = opened, opened.problem
+        self.train, self.test = Evaluator(self.problem, "train"), Evaluator(self.problem, "test")
+        self.table = node_table(self.problem)
+        self.info = session_info(self.problem, self.train, self.test)
+        nothing = torch.zeros(len(self.problem.space), dtype=torch.bool)
+        self._history = History(nothing)
+        self._live = LiveCircuit(self.test, nothing)
+        self._background = Background(self._live, self.train)
+        self._snapshots: dict[str, Tensor] = {}
+        self._search: Search | None = None
+        self._found = Found()
+        self._version, self._change, self._dirty = 0, "", False
+        self._delta: float | None = None
+
+    @property
+    def kept(self) -> Tensor:
+        """The current circuit, `[node]` bool."""
+        return self._history.kept
+
+    @property
+    def found(self) -> Found:
+        """Where the current circuit came from."""
+        return self._found
+
+    def view(self) -> CircuitView:
+        """The current circuit as the screen sees it."""
+        work, kept = self._background, self.kept
+        effect: list[float | None] = [None] * len(kept)
+        for node, value in work.effects.items():
+            effect[node] = value
+        return CircuitView(
+            version=self._version,
+            kept=bytes(kept.to(torch.uint8).tolist()),
+            size=int(kept.sum()),
+            size_by_site=self.problem.space.counts(kept),
+            test=work.test,
+            train=work.train,
+            effect=tuple(effect),
+            effects_done=len(work.effects),
+            last_change=self._change,
+            delta=self._delta,
+            can_undo=self._history.can_undo,
+            can_redo=self._history.can_redo,
+            snapshots=tuple(self._snapshots),
+            dirty=self._dirty,
+        )
+
+    def toggle_node(self, node: int) -> None:
+        """Switches one node."""
+        if not 0 <= node < len(self.table):
+            raise UserError(f"node {node}: out of range, there are {len(self.table)}")
+        kept = self.kept.clone()
+        kept[node] = not kept[node]
+        self._become(kept, f"{self._name(node)} {'on' if kept[node] else 'off'}")
+
+    def toggle_latent(self, site: int, latent: int) -> None:
+        """Switches a latent at all its positions: off if any is on, else on."""
+        chosen = (self.problem.space.site == site) & (self.problem.space.latent == latent)
+        if not chosen.any():
+            raise UserError(f"latent {latent} at site {site}: not a candidate")
+        self._switch(chosen, f"{self.problem.sites[site].short} {latent}")
+
+    def toggle_site(self, site: int) -> None:
+        """Switches all candidates of a site: off if any is on, else on."""
+        self._switch(self.problem.space.site == site, f"{self.problem.sites[site].short} all")
+
+    def invert(self) -> None:
+        """Keeps what was not kept, and the other way round."""
+        self._become(~self.kept, "inverted")
+
+    def only(self, nodes: Collection[int]) -> None:
+        """Keeps these nodes and no others."""
+        self.replace(nodes, f"only {len(nodes)} nodes")
+
+    def replace(self, nodes: Collection[int], change: str) -> None:
+        """Makes the circuit of these nodes the current one; `change` says why."""
+        self._become(self._mask(nodes), change)
+
+    def undo(self) -> None:
+        """Takes the last edit back. Raises UserError if there is none."""
+        self._refresh(f"undo: {self._history.undo().text}")
+
+    def redo(self) -> None:
+        """Makes the last undone edit again. Raises UserError if there is none."""
+        self._refresh(f"redo: {self._history.redo().text}")
+
+    def save_snapshot(self, name: str) -> None:
+        """Remembers the current circuit under a name; an old one of that name is replaced."""
+        if not name.strip():
+            raise UserError("snapshot: give it a name")
+        self._snapshots[name.strip()] = self.kept
+
+    def restore_snapshot(self, name: str) -> None:
+        """Makes a remembered circuit current (undoable). Raises UserError if there is none of that name."""
+        self._become(self._snapshot(name), f"snapshot {name}")
+
+    def compare(self, name: str) -> Comparison:
+        """The current circuit beside a remembered one. Raises UserError if there is none of that name."""
+        theirs, ours = self._snapshot(name), self.kept
+        return Comparison(
+            name=name,
+            only_current=tuple((ours & ~theirs).nonzero()[:, 0].tolist()),
+            only_snapshot=tuple((theirs & ~ours).nonzero()[:, 0].tolist()),
+            both=int((ours & theirs).sum()),
+            current=self._background.test,
+            snapshot=self.test.evaluate(theirs),
+        )
+
+    def work(self) -> bool:
+        """Computes one more of the numbers that can wait; True while more remains."""
+        if not self._background.done:
+            self._background.slice()
+        return not self._background.done
+
+    def latent_view(self, site: int, latent: int) -> LatentView:
+        """One latent looked at closely. Raises UserError if it is not one of the SAE's."""
+        d_sae = self.problem.sites[site].sae.d_sae
+        if not 0 <= latent < d_sae:
+            raise UserError(f"latent {latent}: out of range, the SAE has {d_sae}")
+        nodes = self.problem.space.of_site(site)
+        own = (self.problem.space.latent[nodes.start : nodes.stop] == latent).nonzero()
+        label = self.table.label[nodes.start + int(own[0, 0])] if len(own) else ""
+        search = self._search
+        steps, path = (search.mask_steps, search.mask_path) if search else ([], [])
+        return latent_view(self.problem, site, latent, label, steps, path)
+
+    def prompts_view(self) -> PromptsView:
+        """All test prompts, worst first."""
+        return prompts_view(self._live, self._version)
+
+    def prompt_view(self, index: int) -> PromptView:
+        """One test prompt and the kept nodes that fire on it."""
+        if not 0 <= index < len(self.problem.splits["test"]):
+            raise UserError(f"prompt {index}: out of range")
+        return prompt_view(self._live, index)
+
+    def search(self, method: str, target: float, seed: int, settings: Mapping[str, Value]) -> Search:
+        """A search, not yet begun. Raises UserError when it cannot be or is not worth beginning."""
+        self._search = open_search(self.problem, self.train, self.test, method, target, seed, settings)
+        return self._search
+
+    def adopt(self, result: SearchResult) -> None:
+        """Makes the circuit that a search found current (undoable)."""
+        self._become(self._mask(result.nodes), f"found by {result.method}")
+        self._found = Found.by_search(result, self.kept)
+
+    def export(self, path: Path) -> Path:
+        """Writes the circuit file, first computing every number it holds. Returns where it lies.
+
+        Raises:
+            UserError: it cannot be written there; nothing is then changed.
+        """
+        while self.work():
+            pass
+        written = write_circuit(circuit_file(self), path)
+        self._dirty = False
+        return written
+
+    def open_circuit(self, path: Path) -> None:
+        """Makes the circuit of a file current (undoable), if it was made with what is open.
+
+        Raises:
+            UserError: the file is damaged, or model, SAEs, prompts or ablation differ, or a node is no candidate here.
+        """
+        file = read_circuit(path)
+        check_same(self.opened, file, path)
+        space = self.problem.space
+        known = {
+            node: index
+            for index, node in enumerate(
+                zip(space.site.tolist(), space.position.tolist(), space.latent.tolist(), strict=True)
+            )
+        }
+        nodes = nodes_of(file, self.problem)
+        for site, position, latent in nodes:
+            if (site, position, latent) not in known:
+                name = f"{self.problem.sites[site].short} {latent}@{self.problem.alignment.names[position]}"
+                raise UserError(f"{path}: {name} never fires on this task; open the file with --circuit")
+        self._become(self._mask([known[node] for node in nodes]), f"opened {path.name}")
+        self._found = Found.by_file(file, self.kept)
+        self._dirty = False
+
+    def _mask(self, nodes: Collection[int]) -> Tensor:
+        kept = torch.zeros(len(self.problem.space), dtype=torch.bool)
+        kept[torch.tensor(sorted(nodes), dtype=torch.long)] = True
+        return kept
+
+    def _name(self, node: int) -> str:
+        site = self.problem.sites[self.table.site[node]].short
+        return f"{site} {self.table.latent[node]}@{self.table.positions[self.table.position[node]]}"
+
+    def _snapshot(self, name: str) -> Tensor:
+        if name not in self._snapshots:
+            raise UserError(f"snapshot {name!r}: there is none of that name")
+        return self._snapshots[name]
+
+    def _switch(self, chosen: Tensor, name: str) -> None:
+        on = not bool(self.kept[chosen].any())
+        kept = self.kept.clone()
+        kept[chosen] = on
+        self._become(kept, f"{name} {'on' if on else 'off'}")
+
+    def _become(self, kept: Tensor, change: str) -> None:
+        self._history.become(kept, change)
+        self._refresh(change)
+
+    def _refresh(self, change: str) -> None:
+        before = self._background.test.faithfulness
+        self._live.change(self.kept)
+        self._background = Background(self._live, self.train)
+        self._delta = self._background.test.faithfulness - before
+        self._change = change
+        self._version += 1
+        self._dirty = True

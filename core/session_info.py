@@ -1,0 +1,58 @@
+"""The facts of an open session that the screen and the command line show."""
+
+from __future__ import annotations
+
+import torch
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.evaluate import Evaluator
+from circuit_tui.core.problem import Problem
+from circuit_tui.core.search.open_search import check_worth_searching
+from circuit_tui.core.search.registry import METHODS
+from circuit_tui.core.snapshot import Reference, SessionInfo
+
+SPLICE_COST_WORTH_A_WARNING = 0.1
+
+
+def session_info(problem: Problem, train: Evaluator, test: Evaluator) -> SessionInfo:
+    """Facts and references of `problem`; warnings where the task or the splice is in doubt."""
+    device = problem.model.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    return SessionInfo(
+        model=problem.model.name,
+        device=name,
+        dtype=str(problem.model.dtype).removeprefix("torch."),
+        task=problem.task.name,
+        positions_kind=problem.alignment.kind,
+        ablation=problem.ablation,
+        errors=problem.errors,
+        methods=tuple(METHODS),
+        train=_reference(train),
+        test=_reference(test),
+        warnings=_warnings(problem, train, test),
+    )
+
+
+def _reference(evaluator: Evaluator) -> Reference:
+    baselines = evaluator.baselines
+    return Reference(
+        n_prompts=len(baselines.plain.logit_diff),
+        plain=baselines.summarise(baselines.plain),
+        spliced=baselines.summarise(baselines.spliced),
+        empty=baselines.summarise(baselines.empty),
+    )
+
+
+def _warnings(problem: Problem, train: Evaluator, test: Evaluator) -> tuple[str, ...]:
+    warnings = []
+    try:
+        check_worth_searching(problem, train)
+    except UserError as error:
+        warnings.append(f"{error}.")
+    spliced = test.baselines.summarise(test.baselines.spliced).faithfulness
+    if abs(1 - spliced) > SPLICE_COST_WORTH_A_WARNING:
+        warnings.append(
+            f"The splice alone moves faithfulness to {spliced:.3f} with every latent kept: read a circuit's numbers against "
+            "M_s too, or keep the SAE errors (--errors keep)."
+        )
+    return tuple(warnings)
