@@ -1,0 +1,59 @@
+"""A tiny world with a task opened by the engine, and the oracle for the same."""
+
+from __future__ import annotations
+
+import torch
+from naive import Naive, Node
+from torch import Tensor
+
+from circuit_tui.core.alignment import align
+from circuit_tui.core.problem import Problem, build_problem
+from circuit_tui.core.request import AblationKind, ErrorsKind, PositionsKind
+from circuit_tui.core.task import Task
+from circuit_tui.core.tokens import tokenize
+from tiny.world import CPU, World
+
+
+def open_problem(
+    world: World,
+    task: Task,
+    kind: PositionsKind = "each",
+    ablation: AblationKind = "mean",
+    errors: ErrorsKind = "drop",
+    batch_size: int | None = None,
+    seed: int = 0,
+) -> Problem:
+    """The engine's view of `task`."""
+    sets = tokenize(task, world.model.tokenizer, CPU)
+    alignment = align(kind, sets, task.name)
+    return build_problem(world.model, world.sites, task, sets, alignment, ablation, errors, batch_size, seed)
+
+
+def open_naive(world: World, problem: Problem) -> Naive:
+    """The oracle's view; of the engine it takes the rows that resampling drew, and nothing else."""
+    width = problem.sets["train"].corrupt.tokens.shape[1]
+
+    def drawn(split: str, prompt: int, token: int) -> tuple[int, int]:
+        return divmod(int(problem.splits[split].rows[prompt, token]), width)  # type: ignore[index]
+
+    return Naive(
+        world.folder,
+        world.sae_folders,
+        problem.task,
+        problem.alignment.kind,
+        problem.ablation,
+        problem.errors,
+        drawn,
+    )
+
+
+def random_circuit(problem: Problem, share: float, seed: int) -> Tensor:
+    """A random `[node]` bool circuit that holds about `share` of the candidates."""
+    return torch.rand(len(problem.space), generator=torch.Generator().manual_seed(seed)) < share
+
+
+def named(problem: Problem, kept: Tensor) -> set[Node]:
+    """The nodes of `kept` by name."""
+    space = problem.space
+    rows = zip(space.site.tolist(), space.position.tolist(), space.latent.tolist(), kept.tolist(), strict=True)
+    return {(site, problem.alignment.names[position], latent) for site, position, latent, keep in rows if keep}

@@ -1,0 +1,63 @@
+"""sae-lens folders with random weights, saved by sae-lens itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from sae_lens.saes.gated_sae import GatedSAE, GatedSAEConfig
+from sae_lens.saes.jumprelu_sae import JumpReLUSAE, JumpReLUSAEConfig
+from sae_lens.saes.sae import SAEMetadata
+from sae_lens.saes.standard_sae import StandardSAE, StandardSAEConfig
+from sae_lens.saes.topk_sae import TopKSAE, TopKSAEConfig
+
+LATENTS = 24
+_KINDS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "standard": (StandardSAE, StandardSAEConfig, {"apply_b_dec_to_input": True}),
+    "standard-raw": (StandardSAE, StandardSAEConfig, {"apply_b_dec_to_input": False}),
+    "jumprelu": (JumpReLUSAE, JumpReLUSAEConfig, {"apply_b_dec_to_input": False}),
+    "jumprelu-centred": (JumpReLUSAE, JumpReLUSAEConfig, {"apply_b_dec_to_input": True}),
+    "gated": (GatedSAE, GatedSAEConfig, {"apply_b_dec_to_input": True}),
+    "gated-raw": (GatedSAE, GatedSAEConfig, {"apply_b_dec_to_input": False}),
+    "topk": (TopKSAE, TopKSAEConfig, {"k": 6, "apply_b_dec_to_input": True}),
+    "topk-rescaled": (TopKSAE, TopKSAEConfig, {"k": 6, "rescale_acts_by_decoder_norm": True}),
+}
+KINDS = tuple(_KINDS)
+
+
+def make_sae(
+    kind: str,
+    folder: Path,
+    hook: str,
+    width: int,
+    spread: float = 1.0,
+    seed: int = 0,
+    model_name: str = "",
+    **config: Any,
+) -> Path:
+    """Saves a random SAE for residuals of standard deviation `spread`; a fair share of its latents fires on them."""
+    sae_class, config_class, settings = _KINDS[kind]
+    metadata = SAEMetadata(hook_name=hook, model_name=model_name, **config.pop("metadata", {}))
+    # An SAE of a release may carry any metadata; these are all a folder needs.
+    sae = sae_class(config_class(d_in=width, d_sae=LATENTS, metadata=metadata, **{**settings, **config}))
+    draw = torch.Generator().manual_seed(seed)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=draw)
+
+    encoder = random(width, LATENTS) / (spread * width**0.5)
+    values = {
+        "W_enc": encoder,
+        "W_dec": encoder.t() * spread**2 * (width / LATENTS) * (1 + 0.3 * random(LATENTS, 1)).abs(),
+        "b_dec": random(width) * 0.3 * spread,
+        "b_enc": random(LATENTS) * 0.3,
+        "threshold": random(LATENTS).abs() * 0.4,
+        "b_gate": random(LATENTS) * 0.3,
+        "b_mag": random(LATENTS) * 0.3,
+        "r_mag": random(LATENTS) * 0.3,
+    }
+    for name, parameter in sae.named_parameters():
+        parameter.data = values[name].contiguous()
+    sae.save_model(folder)
+    return folder

@@ -1,0 +1,48 @@
+"""A tiny model with its SAEs, opened by the engine from the folders it was saved in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from circuit_tui.core.load_model import load_model
+from circuit_tui.core.load_saes import Site, check_fit, load_saes
+from circuit_tui.core.model import LanguageModel
+from tiny.models import WIDTH, make_model
+from tiny.saes import make_sae
+
+CPU = torch.device("cpu")
+
+# Every kind of SAE, the residual before the first block and after the last, neighbours and gaps.
+_SITES = {
+    "gpt2": (("blocks.0.hook_resid_pre", "standard"), ("blocks.1.hook_resid_post", "jumprelu")),
+    "llama": (("blocks.0.hook_resid_post", "topk-rescaled"), ("blocks.2.hook_resid_post", "gated")),
+    "gemma2": (("blocks.1.hook_resid_pre", "jumprelu-centred"), ("blocks.1.hook_resid_post", "standard-raw")),
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """A model folder, SAE folders in the order of their sites, and what the engine made of them."""
+
+    folder: Path
+    sae_folders: tuple[Path, ...]
+    model: LanguageModel
+    sites: tuple[Site, ...]
+
+
+def build_world(shape: str, folder: Path) -> World:
+    """Makes, saves and opens the model of `shape`."""
+    model = load_model(str(make_model(shape, folder / "model")), CPU, torch.float32)
+    tokens = torch.arange(3, 19).reshape(2, 8)
+    sae_folders = []
+    for seed, (hook, kind) in enumerate(_SITES.get(shape, ())):
+        depth = int(hook.split(".")[1]) + hook.endswith("post")
+        spread = float(model.blocks(model.embed(tokens), 0, depth).std())
+        sae_folders.append(make_sae(kind, folder / f"sae{seed}", hook, WIDTH, spread, seed))
+    sites = tuple(load_saes([], sae_folders, CPU)) if sae_folders else ()
+    if sites:
+        check_fit(model, sites)
+    return World(folder / "model", tuple(sae_folders), model, sites)
