@@ -1,0 +1,77 @@
+"""Everything a user can do, once: key bindings, command palette, footer and help are all made from this list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual.binding import Binding
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing to do. `keys` as Textual names them, `shown` as the user reads them; `hint` is for the footer."""
+
+    keys: str
+    shown: str
+    name: str
+    title: str
+    group: str
+    hint: str = ""
+
+    def binding(self) -> Binding:
+        """The key binding of it on the explorer's screen."""
+        return Binding(self.keys, self.name, self.title, show=False)
+
+
+ACTIONS: tuple[Action, ...] = (
+    Action("space", "space", "switch", "Switch the node (or latent) under the cursor on or off", "Circuit", "toggle"),
+    Action("x", "x", "toggle_site", "Switch the whole site on or off", "Circuit", "site"),
+    Action("i", "i", "invert", "Invert: keep what is off, drop what is on", "Circuit"),
+    Action("o", "o", "only", "Only these: keep what is listed, drop the rest", "Circuit", "only these"),
+    Action("u", "u", "undo", "Undo", "Circuit", "undo"),
+    Action("ctrl+r,U", "ctrl+r U", "redo", "Redo", "Circuit"),
+    Action("a", "a", "show_all", "List all candidates, or only the kept", "List", "all/kept"),
+    Action("slash", "/", "filter", "Filter the list by typing (site, latent, label, position)", "List", "filter"),
+    Action("full_stop,greater_than_sign", ".", "sort(1)", "Sort by the next column", "List", "sort"),
+    Action("comma,less_than_sign", ",", "sort(-1)", "Sort by the previous column", "List"),
+    Action("r", "r", "reverse", "Reverse the order", "List"),
+    Action("escape", "esc", "clear_filter", "Clear the filter", "List"),
+    Action("s", "s", "start", "Start a search", "Search", "search"),
+    Action("p", "p", "pause", "Pause the search, or go on", "Search", "pause"),
+    Action("S", "S", "stop", "Stop the search and take what it has", "Search", "stop"),
+    Action("v", "v", "report", "Search pane: charts or result", "Search"),
+    Action("n", "n", "snapshot", "Name a snapshot of the circuit", "File", "snapshot"),
+    Action("c", "c", "compare", "Compare with a snapshot, or go back to one", "File", "compare"),
+    Action("e", "e", "export", "Export the circuit to a file", "File", "export"),
+    Action("1", "1", "pane('circuit')", "Go to the circuit pane", "Screen"),
+    Action("2", "2", "pane('latent')", "Go to the latent pane", "Screen"),
+    Action("3", "3", "pane('prompts')", "Go to the prompts pane", "Screen"),
+    Action("4", "4", "pane('search')", "Go to the search pane", "Screen"),
+    Action("tab", "tab", "next(1)", "Next field or pane", "Screen"),
+    Action("shift+tab", "shift+tab", "next(-1)", "Previous field or pane", "Screen"),
+    Action("t", "t", "theme", "Next theme: dark, light, ansi", "Screen"),
+    Action("question_mark,f1", "?", "help", "Help", "Screen", "help"),
+    Action("ctrl+p", "ctrl+p", "app.command_palette", "Command palette", "Screen"),
+    Action("q,ctrl+q,ctrl+c", "q", "leave", "Quit", "Screen", "quit"),
+)
+BY_NAME = {action.name: action for action in ACTIONS}
+
+# What the footer offers in each pane, most useful first: it shows as many as fit.
+HINTS: dict[str, tuple[str, ...]] = {
+    "circuit": (
+        "switch",
+        "filter",
+        "show_all",
+        "undo",
+        "start",
+        "export",
+        "toggle_site",
+        "only",
+        "sort(1)",
+        "snapshot",
+    ),
+    "latent": ("switch", "undo", "start", "export"),
+    "prompts": ("undo", "start", "export"),
+    "search": ("start", "pause", "stop", "report", "export"),
+}
+ALWAYS = ("help", "leave")

@@ -1,0 +1,181 @@
+"""The explorer as an application: starts engine and screen, and leaves cleanly however it ends."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TEXTUAL_FPS", "120")  # read once, when textual is imported: halves the wait for the second paint
+
+import asyncio
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import App
+from textual.binding import Binding, BindingType
+
+from circuit_tui.core.request import OpenRequest
+from circuit_tui.tui.engine import Engine
+from circuit_tui.tui.ink import ink_for
+from circuit_tui.tui.messages import Exported, Notice
+from circuit_tui.tui.palette import ActionCommands
+from circuit_tui.tui.screens.compare import CompareScreen
+from circuit_tui.tui.screens.confirm_quit import Answer, ConfirmQuit
+from circuit_tui.tui.screens.explorer import ExplorerScreen
+from circuit_tui.tui.session_protocol import Opener, open_real_session
+from circuit_tui.tui.terminal import private_terminal, require_terminal
+from circuit_tui.tui.themes import THEMES, checked_theme
+
+CHART_RATE = 4.0  # chart frames per second
+SLOW_CHART_RATE = 2.0
+JOIN = 0.6  # seconds to wait for the engine when leaving
+
+log = logging.getLogger("circuit_tui")
+
+
+class ExplorerApp(App[None]):
+    """Holds the engine and the one main screen."""
+
+    CSS_PATH = "app.tcss"
+    TITLE = "circuit-tui"
+    COMMANDS = {ActionCommands}  # noqa: RUF012 the type is Textual's
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "leave", "Quit", show=False, priority=True)]
+
+    def __init__(
+        self,
+        request: OpenRequest,
+        *,
+        opener: Opener = open_real_session,
+        low_bandwidth: bool = False,
+        theme: str | None = None,
+        out: Path | None = None,
+        target: float = 0.95,
+        method: str = "mask",
+        seed: int = 0,
+        log_path: Path | None = None,
+    ) -> None:
+        colour = "NO_COLOR" not in os.environ
+        # Textual answers NO_COLOR with shades of grey, unless the colours are the terminal's own: then with none.
+        super().__init__(ansi_color=None if colour else True)
+        self._colour = colour
+        self.chart_rate = SLOW_CHART_RATE if low_bandwidth else CHART_RATE
+        self.animation_level = "none"
+        for own in THEMES.values():
+            self.register_theme(own)
+        self.theme = checked_theme(theme or ("ansi" if low_bandwidth or not colour else "dark"))
+        self.ink = ink_for(self.current_theme, colour=colour)
+        self.quit_after_export = False
+        self._main = ExplorerScreen(method, target, seed, out)
+        self.engine = Engine(request, opener, self._post_to_main, str(log_path or "the log file"))
+
+    def _post_to_main(self, message: object) -> None:
+        self._main.post_message(message)  # type: ignore[arg-type]
+
+    async def on_mount(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            try:
+                loop.add_signal_handler(number, self._leave_on_signal, number)
+            except (ValueError, RuntimeError, NotImplementedError):
+                log.debug("no handler for signal %s: not in the main thread", number)
+        await self.push_screen(self._main)
+
+    def _leave_on_signal(self, number: int) -> None:
+        # A terminal that is gone may block every write: then nothing but this ends the process.
+        timer = threading.Timer(2.0, os._exit, [128 + number])
+        timer.daemon = True
+        timer.start()
+        self.exit(return_code=128 + number)
+
+    async def on_unmount(self) -> None:
+        self.engine.stop()
+        await asyncio.to_thread(self.engine.join, JOIN)
+
+    def _watch_theme(self, theme_name: str) -> None:
+        self.ink = ink_for(THEMES.get(theme_name) or self.current_theme, colour=getattr(self, "_colour", True))
+        super()._watch_theme(theme_name)
+
+    @property
+    def crashed(self) -> Exception | None:
+        """What ended the app, if it did not end as it should."""
+        return self._exception
+
+    def next_theme(self) -> None:
+        """Take the theme after the current one."""
+        names = list(THEMES)
+        self.theme = names[(names.index(self.theme) + 1) % len(names)]
+
+    def on_notice(self, event: Notice) -> None:
+        timeout = {"information": 4, "warning": 10, "error": 12}[event.severity]
+        self.notify(event.text, severity=event.severity, timeout=timeout, markup=False)
+
+    def on_exported(self, event: Exported) -> None:
+        self.notify(f"Wrote {event.path}", timeout=10, markup=False)
+        if self.quit_after_export:
+            self.exit()
+
+    def on_compare_screen_wanted(self, event: CompareScreen.Wanted) -> None:
+        self._main.compare_with(event.name)
+
+    def action_leave(self) -> None:
+        """Quit; ask first if something unsaved would be lost."""
+        if isinstance(self.screen, ConfirmQuit) or self._main.unsaved is None:
+            self.exit(return_code=2 if self.engine.state.phase == "failed" else 0)
+            return
+
+        def answered(answer: Answer | None) -> None:
+            if answer == "quit":
+                self.exit()
+            elif answer == "export":
+                self._main.ask_export(then_quit=True)
+
+        self.push_screen(ConfirmQuit(self._main.unsaved), answered)
+
+
+def run_explorer(
+    request: OpenRequest,
+    *,
+    low_bandwidth: bool,
+    mouse: bool,
+    theme: str | None,
+    out: Path | None,
+    target: float,
+    method: str,
+    seed: int,
+    log_path: Path,
+    opener: Opener = open_real_session,
+) -> int:
+    """Run the explorer in this terminal until the user leaves it; returns the exit code."""
+    require_terminal()
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(log_path, delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    log.addHandler(handler)
+    app = ExplorerApp(
+        request,
+        opener=opener,
+        low_bandwidth=low_bandwidth,
+        theme=theme,
+        out=out,
+        target=target,
+        method=method,
+        seed=seed,
+        log_path=log_path,
+    )
+    with private_terminal(log_path):
+        app.run(mouse=mouse)
+    log.removeHandler(handler)
+    code = app.return_code or 0
+    if app.crashed:
+        print(f"error: the explorer stopped: {app.crashed} (details: {log_path})", file=sys.stderr)  # noqa: T201 the screen is gone
+        code = 1
+    if app.engine.alive:
+        # The engine is inside an import or one long call. Ending the interpreter under it would crash in its libraries.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code

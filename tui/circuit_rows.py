@@ -1,0 +1,211 @@
+"""Which lines the circuit table shows, and in what order: filter, sort, kept or all, expanded or not.
+
+No widget here: a table of twenty thousand nodes is sorted and filtered in plain Python, and tested so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from circuit_tui.core.snapshot import CircuitView, NodeTable
+
+Column = Literal["latent", "position", "label", "clean", "corrupt", "max", "freq", "effect"]
+COLUMNS: tuple[Column, ...] = ("latent", "position", "label", "clean", "corrupt", "max", "freq", "effect")
+TEXT_COLUMNS: frozenset[Column] = frozenset(("latent", "position", "label"))
+
+
+@dataclass(frozen=True, slots=True)
+class SiteRow:
+    """The heading of a site. `listed` counts the nodes that pass the filter."""
+
+    site: int
+    listed: int
+
+
+@dataclass(frozen=True, slots=True)
+class LatentRow:
+    """One latent with the nodes (positions) of it that are listed."""
+
+    site: int
+    latent: int
+    nodes: tuple[int, ...]
+    expanded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """One position of an expanded latent."""
+
+    site: int
+    latent: int
+    node: int
+
+
+Row = SiteRow | LatentRow | NodeRow
+
+
+def row_key(row: Row) -> tuple[int, ...]:
+    """What a line is about, so that the cursor can follow it when lines come and go."""
+    match row:
+        case SiteRow(site):
+            return (site,)
+        case LatentRow(site, latent):
+            return (site, latent)
+        case NodeRow(site, latent, node):
+            return (site, latent, node)
+
+
+class CircuitRows:
+    """The lines of the circuit table.
+
+    The order is settled when the user asks for it (sort, filter, kept or all) and when the circuit is replaced as a
+    whole. A toggle changes no order and removes no line: what was just switched off stays, to be switched on again.
+    """
+
+    def __init__(self, table: NodeTable) -> None:
+        self.table = table
+        self.sort: Column = "latent"
+        self.reverse = False
+        self.filter = ""
+        self.show_all = True
+        self.expanded: set[tuple[int, int]] = set()
+        self.folded: set[int] = set()
+        self._members = b""
+        self._circuit: CircuitView | None = None
+        self._groups = _groups(table)
+        self._search_text = [
+            f"{table.sites[s].short} {k} {table.label[i]} {table.positions[p]}".lower()
+            for i, (s, k, p) in enumerate(zip(table.site, table.latent, table.position, strict=True))
+        ]
+        self.rows: list[Row] = []
+        self.listed: tuple[int, ...] = ()
+
+    def set_circuit(self, circuit: CircuitView, *, whole: bool) -> bool:
+        """Take a new circuit; tells whether the lines are others now. `whole`: it was replaced, not edited."""
+        self._circuit = circuit
+        if whole:
+            self._members = circuit.kept
+            return self.rebuild()
+        added = [i for i, kept in enumerate(circuit.kept) if kept and not self._members[i]]
+        if not added:
+            return False
+        members = bytearray(self._members)
+        for node in added:
+            members[node] = 1
+        self._members = bytes(members)
+        if self.show_all:
+            return False
+        return self.rebuild()
+
+    def forget_dropped(self) -> None:
+        """Let go of the lines of nodes that have been switched off since."""
+        if self._circuit is not None:
+            self._members = self._circuit.kept
+
+    def rebuild(self) -> bool:
+        """Settle lines and order anew; always true, for the lines may be others now."""
+        by_site: list[list[tuple[int, tuple[int, ...]]]] = [[] for _ in self.table.sites]
+        listed: list[int] = []
+        terms = self.filter.lower().split()
+        members, text, show_all = self._members, self._search_text, self.show_all
+        for site, latent, start, stop in self._groups:
+            nodes = [
+                i for i in range(start, stop) if (show_all or members[i]) and all(term in text[i] for term in terms)
+            ]
+            if nodes:
+                by_site[site].append((latent, tuple(nodes)))
+                listed += nodes
+        self.listed = tuple(listed)
+        self.rows = []
+        for site, group in enumerate(by_site):
+            if self.sort != "latent":
+                group.sort(key=lambda item: self._sort_key(item[1]), reverse=self.sort not in TEXT_COLUMNS)
+            if self.reverse:
+                group.reverse()
+            self._emit(site, group)
+        return True
+
+    def _emit(self, site: int, group: list[tuple[int, tuple[int, ...]]]) -> None:
+        self.rows.append(SiteRow(site, sum(len(nodes) for _, nodes in group)))
+        if site in self.folded:
+            return
+        for latent, nodes in group:
+            expanded = len(nodes) > 1 and (site, latent) in self.expanded
+            self.rows.append(LatentRow(site, latent, nodes, expanded))
+            if expanded:
+                self.rows += [NodeRow(site, latent, node) for node in nodes]
+
+    def _sort_key(self, nodes: tuple[int, ...]) -> tuple[float, ...] | str:
+        table = self.table
+        match self.sort:
+            case "position":
+                return tuple(float(table.position[i]) for i in nodes)
+            case "label":
+                return table.label[nodes[0]].lower() or "\U0010ffff"
+            case _:
+                value = self.value(nodes, self.sort)
+                return (float("-inf") if value is None else value,)
+
+    def value(self, nodes: tuple[int, ...], column: Column) -> float | None:
+        """What a numeric column shows for these nodes of one latent: the largest of them."""
+        table = self.table
+        match column:
+            case "clean":
+                return max(table.mean_clean[i] for i in nodes)
+            case "corrupt":
+                return max(table.mean_corrupt[i] for i in nodes)
+            case "max":
+                return max(table.max[i] for i in nodes)
+            case "freq":
+                return max(table.frequency[i] for i in nodes)
+            case "effect":
+                effects = [e for i in nodes if self._circuit and (e := self._circuit.effect[i]) is not None]
+                return max(effects, key=abs, default=None)
+            case _:
+                return None
+
+    def kept(self, nodes: tuple[int, ...]) -> int:
+        """How many of `nodes` are in the circuit."""
+        if self._circuit is None:
+            return 0
+        kept = self._circuit.kept
+        return sum(kept[i] for i in nodes)
+
+    def site_size(self, site: int) -> int:
+        """How many nodes of `site` are in the circuit."""
+        return 0 if self._circuit is None else self._circuit.size_by_site[site]
+
+    def find(self, key: tuple[int, ...]) -> int | None:
+        """The line that is about `key`, or about what it belongs to."""
+        best = None
+        for index, row in enumerate(self.rows):
+            own = row_key(row)
+            if own == key:
+                return index
+            if key[: len(own)] == own:
+                best = index
+        return best
+
+    def reveal(self, node: int) -> int | None:
+        """Make sure that `node` has a line, dropping the filter if it hides it, and say which."""
+        table = self.table
+        site, latent = table.site[node], table.latent[node]
+        if node not in self.listed:
+            self.filter = ""
+            self.show_all = self.show_all or not self._members[node]
+        self.folded.discard(site)
+        self.expanded.add((site, latent))
+        self.rebuild()
+        return self.find((site, latent, node))
+
+
+def _groups(table: NodeTable) -> list[tuple[int, int, int, int]]:
+    """Runs of nodes with one site and latent: (site, latent, first node, past the last node)."""
+    groups: list[tuple[int, int, int, int]] = []
+    start = 0
+    for i in range(1, len(table) + 1):
+        if i == len(table) or (table.site[i], table.latent[i]) != (table.site[start], table.latent[start]):
+            groups.append((table.site[start], table.latent[start], start, i))
+            start = i
+    return groups

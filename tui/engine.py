@@ -1,0 +1,280 @@
+"""The one thread that owns torch: it opens the session, serves commands and searches.
+
+Commands come through a queue; the state goes out as an immutable snapshot in a slot that holds only the newest.
+Nothing else is shared. Between two steps of a search every waiting command is served, so that a toggle never waits
+longer than one step.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from textual.message import Message
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.snapshot import LoadProgress
+from circuit_tui.tui import engine_commands as commands
+from circuit_tui.tui.engine_commands import Command, latest_wins
+from circuit_tui.tui.engine_state import EngineState, SearchState
+from circuit_tui.tui.messages import Exported, Notice, StateChanged
+from circuit_tui.tui.search_trace import SearchTrace
+from circuit_tui.tui.session_protocol import Opener, SearchLike, SessionLike
+
+log = logging.getLogger("circuit_tui")
+
+WORK_EVERY = 8  # steps of a search between two slices of background work
+
+
+class _Stopped(Exception):
+    """Raised inside a loading callback to leave early."""
+
+
+class Engine:
+    """Owns the session. `post` delivers messages to the screen and may be called from any thread."""
+
+    def __init__(self, request: OpenRequest, opener: Opener, post: Callable[[Message], Any], log_hint: str) -> None:
+        self._request = request
+        self._opener = opener
+        self._post = post
+        self._log_hint = log_hint
+        self._queue: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        # A daemon, because nothing can interrupt an import of torch: quitting must not wait for it.
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._state = EngineState()
+        self._session: SessionLike | None = None
+        self._search: SearchLike | None = None
+        self._trace = SearchTrace()
+        self._steps = 0
+        self._work_left = False
+
+    # Called from the screen's thread.
+
+    @property
+    def state(self) -> EngineState:
+        """The newest state."""
+        return self._state
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread is still running."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Open the session, in the engine's own thread."""
+        self._thread.start()
+
+    def submit(self, command: Command) -> None:
+        """Ask for something; returns at once."""
+        self._queue.put(command)
+
+    def stop(self) -> None:
+        """Ask the thread to end after the step it is in."""
+        self._stop.set()
+        self._queue.put(None)
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the thread to end; tells whether it did."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    # Everything below runs in the engine's thread.
+
+    def _publish(self, *, wake: bool, **changes: Any) -> None:
+        self._state = replace(self._state, **changes)
+        if wake and not self._stop.is_set():
+            self._post(StateChanged())
+
+    def _notice(self, text: str, severity: str = "information") -> None:
+        if not self._stop.is_set():
+            self._post(Notice(text, severity))  # type: ignore[arg-type]
+
+    def _run(self) -> None:
+        try:
+            session = self._open()
+        except _Stopped:
+            return
+        if session is None:
+            self._refuse_commands()
+            return
+        self._session = session
+        while not self._stop.is_set():
+            for command in latest_wins(self._waiting()):
+                if self._stop.is_set():
+                    return
+                self._guard(lambda command=command: self._serve(session, command))  # type: ignore[misc]
+            if self._stop.is_set():
+                return
+            self._guard(lambda: self._advance(session))
+
+    def _open(self) -> SessionLike | None:
+        def progress(stage: LoadProgress) -> None:
+            if self._stop.is_set():
+                raise _Stopped
+            self._publish(wake=True, load=stage)
+
+        try:
+            session, methods = self._opener(self._request, progress)
+            view = session.view()
+        except _Stopped:
+            raise
+        except UserError as error:
+            self._publish(wake=True, phase="failed", error=str(error))
+        except Exception as error:
+            log.exception("opening failed")
+            self._publish(
+                wake=True, phase="failed", error=f"{type(error).__name__}: {error} (details: {self._log_hint})"
+            )
+        else:
+            self._work_left = True
+            self._publish(
+                wake=True, phase="ready", table=session.table, info=session.info, methods=methods, circuit=view
+            )
+            return session
+        return None
+
+    def _refuse_commands(self) -> None:
+        while self._queue.get() is not None:
+            self._notice("Nothing is open; the reason is on the screen.", "warning")
+
+    def _guard(self, action: Callable[[], None]) -> None:
+        """Run `action`; whatever it raises becomes a message, and the engine goes on."""
+        try:
+            action()
+        except UserError as error:
+            self._notice(str(error), "error")
+            self._publish(wake=True)
+        except Exception as error:
+            log.exception("the engine failed")
+            self._notice(f"{type(error).__name__}: {error}\nDetails in {self._log_hint}", "error")
+            self._publish(wake=True)
+
+    def _waiting(self) -> list[Command]:
+        """All waiting commands. Blocks only when there is nothing else to do."""
+        busy = self._work_left or self._state.search.phase in ("running", "stopping")
+        batch: list[Command] = []
+        try:
+            first = self._queue.get(block=not busy)
+            while first is not None:
+                batch.append(first)
+                first = self._queue.get_nowait()
+        except queue.Empty:
+            pass
+        return batch
+
+    def _advance(self, session: SessionLike) -> None:
+        """One step of the search, or one slice of background work."""
+        if self._state.search.phase in ("running", "stopping"):
+            self._step(session)
+            self._steps += 1
+            if self._steps % WORK_EVERY:
+                return
+        if self._work_left:
+            try:
+                self._work_left = session.work()
+            except BaseException:
+                self._work_left = False  # or it would fail again at once, for ever
+                raise
+            self._publish(wake=not self._work_left, circuit=session.view())
+
+    def _step(self, session: SessionLike) -> None:
+        search = self._search
+        assert search is not None
+        try:
+            progress = next(search)
+        except StopIteration:
+            self._search = None
+            self._finish(session, search)
+            return
+        except BaseException:
+            self._search = None
+            self._publish(wake=True, search=replace(self._state.search, phase="failed"))
+            raise
+        self._trace.add(progress)
+        self._publish(wake=False, search=replace(self._state.search, progress=progress, trace=self._trace.points()))
+
+    def _finish(self, session: SessionLike, search: SearchLike) -> None:
+        result = search.result
+        if result is None:
+            self._publish(wake=True, search=replace(self._state.search, phase="failed"))
+            self._notice("The search ended without a circuit.", "warning")
+            return
+        session.adopt(result)
+        self._work_left = True
+        self._publish(
+            wake=True,
+            search=replace(self._state.search, phase="done", result=result, trace=self._trace.points()),
+            circuit=session.view(),
+            epoch=self._state.epoch + 1,
+        )
+
+    def _serve(self, session: SessionLike, command: Command) -> None:
+        match command:
+            case commands.ToggleNode(node):
+                self._edit(session, lambda: session.toggle_node(node))
+            case commands.ToggleLatent(site, latent):
+                self._edit(session, lambda: session.toggle_latent(site, latent))
+            case commands.ToggleSite(site):
+                self._edit(session, lambda: session.toggle_site(site))
+            case commands.Invert():
+                self._edit(session, session.invert)
+            case commands.KeepOnly(nodes):
+                self._edit(session, lambda: session.only(nodes))
+            case commands.Undo():
+                self._edit(session, session.undo)
+            case commands.Redo():
+                self._edit(session, session.redo)
+            case commands.OpenCircuit(path):
+                self._edit(session, lambda: session.open_circuit(path), whole=True)
+            case commands.RestoreSnapshot(name):
+                self._edit(session, lambda: session.restore_snapshot(name), whole=True)
+            case commands.SaveSnapshot(name):
+                session.save_snapshot(name)
+                self._publish(wake=True, circuit=session.view())
+                self._notice(f"Snapshot “{name}” saved; c compares with it.")
+            case commands.CompareSnapshot(name):
+                self._publish(wake=True, comparison=session.compare(name))
+            case commands.StartSearch():
+                self._start(session, command)
+            case commands.PauseSearch() | commands.StopSearch():
+                self._hold(command)
+            case commands.ShowLatent(site, latent):
+                self._publish(wake=True, latent=session.latent_view(site, latent))
+            case commands.ShowPrompts():
+                self._publish(wake=True, prompts=session.prompts_view())
+            case commands.ShowPrompt(index):
+                version = session.view().version
+                self._publish(wake=True, prompt=session.prompt_view(index), prompt_version=version)
+            case commands.Export(path):
+                written = session.export(path)
+                self._publish(wake=True, circuit=session.view())
+                self._post(Exported(written))
+
+    def _edit(self, session: SessionLike, edit: Callable[[], None], *, whole: bool = False) -> None:
+        edit()
+        self._work_left = True
+        self._publish(wake=True, circuit=session.view(), epoch=self._state.epoch + whole)
+
+    def _start(self, session: SessionLike, order: commands.StartSearch) -> None:
+        if self._state.search.live:
+            raise UserError("a search is under way; stop it first (S)")
+        self._search = session.search(order.method, order.target, order.seed, dict(order.settings))
+        self._trace = SearchTrace()
+        self._publish(wake=True, search=SearchState(phase="running", order=order))
+
+    def _hold(self, command: commands.PauseSearch | commands.StopSearch) -> None:
+        search = self._state.search
+        if self._search is None or not search.live:
+            raise UserError("no search is under way; s starts one")
+        if isinstance(command, commands.StopSearch):
+            self._search.stop()
+            self._publish(wake=True, search=replace(search, phase="stopping"))
+        elif search.phase != "stopping":
+            self._publish(wake=True, search=replace(search, phase="paused" if search.phase == "running" else "running"))

@@ -1,0 +1,162 @@
+"""What the screen can ask of the engine: one frozen dataclass for each command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from circuit_tui.tui.session_protocol import SettingValue
+
+
+@dataclass(frozen=True, slots=True)
+class ToggleNode:
+    """Switch one node on or off."""
+
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToggleLatent:
+    """Switch a latent at all its positions: off if any is on."""
+
+    site: int
+    latent: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToggleSite:
+    """Switch a whole site: off if any of it is on."""
+
+    site: int
+
+
+@dataclass(frozen=True, slots=True)
+class Invert:
+    """Keep what is off, drop what is on."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeepOnly:
+    """Keep these nodes and no others."""
+
+    nodes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """Take back the last edit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Redo:
+    """Make the last undone edit again."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaveSnapshot:
+    """Give the current circuit a name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreSnapshot:
+    """Make a named circuit the current one."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CompareSnapshot:
+    """Lay the current circuit beside a named one."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartSearch:
+    """Search for a circuit. `settings` holds only what differs from the method's defaults."""
+
+    method: str
+    target: float
+    seed: int
+    settings: tuple[tuple[str, SettingValue], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PauseSearch:
+    """Hold the search after this step, or let it run on."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopSearch:
+    """End the search within one step and take what it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShowLatent:
+    """Compute the details of one latent."""
+
+    site: int
+    latent: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShowPrompts:
+    """Compute the row of every test prompt for the current circuit."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShowPrompt:
+    """Compute which kept nodes are active on one test prompt."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """Write the circuit file."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCircuit:
+    """Replace the current circuit by that of a file."""
+
+    path: Path
+
+
+Command = (
+    ToggleNode
+    | ToggleLatent
+    | ToggleSite
+    | Invert
+    | KeepOnly
+    | Undo
+    | Redo
+    | SaveSnapshot
+    | RestoreSnapshot
+    | CompareSnapshot
+    | StartSearch
+    | PauseSearch
+    | StopSearch
+    | ShowLatent
+    | ShowPrompts
+    | ShowPrompt
+    | Export
+    | OpenCircuit
+)
+
+VIEWS = (ShowLatent, ShowPrompts, ShowPrompt, CompareSnapshot)
+
+
+def latest_wins(commands: list[Command]) -> list[Command]:
+    """Order a backlog: edits first, in the order given; of each kind of view only the newest, after the edits."""
+    edits = [command for command in commands if not isinstance(command, VIEWS)]
+    views: dict[type, Command] = {}
+    for command in commands:
+        if isinstance(command, VIEWS):
+            views.pop(type(command), None)
+            views[type(command)] = command
+    return [*edits, *views.values()]

@@ -1,0 +1,118 @@
+"""The styles that the panes draw with, worked out once for each theme.
+
+Panes draw line by line with these instead of style sheets: looking a style up for every cell is what makes tables slow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.style import Style
+from textual.color import Color
+from textual.theme import Theme
+
+HEAT_LEVELS = 6
+
+
+@dataclass(frozen=True)
+class Ink:
+    """Named styles. `heat` shades from nothing to strongest; `faint_cursor` is for a list without the focus."""
+
+    plain: Style
+    muted: Style
+    strong: Style
+    title: Style
+    key: Style
+    good: Style
+    bad: Style
+    warn: Style
+    rule: Style
+    cursor: Style
+    faint_cursor: Style
+    curves: tuple[Style, Style, Style]
+    heat: tuple[Style, ...]
+    head: Style
+
+    def change(self, delta: float | None) -> Style:
+        """The style of a signed change: good above nothing, bad below."""
+        if delta is None or abs(delta) < 0.0005:
+            return self.muted
+        return self.good if delta > 0 else self.bad
+
+    def shade(self, share: float) -> Style:
+        """The heat of an activation, as a share of the strongest."""
+        if share <= 0:
+            return self.heat[0]
+        return self.heat[max(1, min(HEAT_LEVELS, round(share * HEAT_LEVELS)))]
+
+
+def _colour(name: str) -> Style:
+    return Style.from_color(Color.parse(name).rich_color)
+
+
+def _without_colour() -> Ink:
+    plain, dim, bold = Style(), Style(dim=True), Style(bold=True)
+    line, both = Style(underline=True), Style(bold=True, underline=True)
+    heat = (plain, plain, line, line, both, both, Style(bold=True, reverse=True))
+    return Ink(
+        plain=plain,
+        muted=dim,
+        strong=bold,
+        title=bold,
+        key=bold,
+        good=bold,
+        bad=Style(bold=True, underline=True),
+        warn=bold,
+        rule=dim,
+        cursor=Style(reverse=True),
+        faint_cursor=Style(underline=True),
+        curves=(bold, plain, dim),
+        heat=heat,
+        head=Style(bold=True, underline=True),
+    )
+
+
+def ink_for(theme: Theme, *, colour: bool = True) -> Ink:
+    """The styles of `theme`; without colour, only weight, underline and reverse carry meaning."""
+    if not colour:
+        return _without_colour()
+    extra = theme.variables
+    heat: tuple[Style, ...]
+    if theme.ansi:
+        heat = (
+            Style(),
+            _colour("ansi_yellow"),
+            Style(bold=True) + _colour("ansi_yellow"),
+            Style(color="black", bgcolor="yellow"),
+            Style(color="black", bgcolor="yellow"),
+            Style(color="black", bgcolor="bright_yellow"),
+            Style(color="black", bgcolor="bright_yellow", bold=True),
+        )
+        cursor, faint = Style(reverse=True), Style(underline=True)
+    else:
+        paper, hot = Color.parse(theme.background or "black"), Color.parse(theme.accent or "yellow")
+        shades = [paper.blend(hot, 0.12 + 0.73 * level / HEAT_LEVELS) for level in range(1, HEAT_LEVELS + 1)]
+        heat = (
+            Style(),
+            *(Style(color=shade.get_contrast_text(0.95).rich_color, bgcolor=shade.rich_color) for shade in shades),
+        )
+        cursor = Style(bgcolor=Color.parse(extra["cursor"]).rich_color)
+        faint = Style(bgcolor=Color.parse(extra["cursor-blurred"]).rich_color)
+    strong = Style(bold=True)
+    primary = _colour(theme.primary)
+    return Ink(
+        plain=Style(),
+        muted=_colour(extra["muted"]),
+        strong=strong,
+        title=strong + primary,
+        key=primary,
+        good=_colour(theme.success or "green"),
+        bad=_colour(theme.error or "red"),
+        warn=_colour(theme.warning or "yellow"),
+        rule=_colour(extra["rule"]),
+        cursor=cursor,
+        faint_cursor=faint,
+        curves=(_colour(extra["curve-1"]), _colour(extra["curve-2"]), _colour(extra["curve-3"])),
+        heat=heat,
+        head=_colour(extra["muted"]),
+    )

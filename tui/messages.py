@@ -1,0 +1,57 @@
+"""Messages between the engine, the panes and the screen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from textual.message import Message
+
+
+@dataclass
+class StateChanged(Message):
+    """The engine answered a command: drain its slot now rather than at the next tick."""
+
+    bubble = False
+
+    def can_replace(self, message: Message) -> bool:
+        """Several wakes in the queue are worth one."""
+        return isinstance(message, StateChanged)
+
+
+@dataclass
+class Notice(Message):
+    """One line for the user."""
+
+    text: str
+    severity: Literal["information", "warning", "error"] = "information"
+
+
+@dataclass
+class Exported(Message):
+    """The circuit was written."""
+
+    path: Path
+
+
+@dataclass
+class NodeChosen(Message):
+    """Show this node in the circuit pane."""
+
+    node: int
+
+
+@dataclass
+class LatentChosen(Message):
+    """Show this latent in the circuit pane."""
+
+    site: int
+    latent: int
+
+
+@dataclass
+class PromptChosen(Message):
+    """Show which nodes are active on this prompt."""
+
+    index: int

@@ -1,0 +1,146 @@
+"""The current circuit beside one of its named snapshots."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.message import Message
+from textual.screen import ModalScreen
+from textual.strip import Strip
+
+from circuit_tui.core.snapshot import Comparison, NodeTable
+from circuit_tui.tui.number_text import count, fixed, percent, signed
+from circuit_tui.tui.widgets.line import Line, beside, cut, printable
+from circuit_tui.tui.widgets.line_list import LineList
+from circuit_tui.tui.widgets.lines_view import LinesView
+
+NUMBERS = (
+    ("faithfulness", "faithfulness", 3),
+    ("vs M_s", "faithfulness_spliced", 3),
+    ("completeness", "completeness", 3),
+    ("KL nats", "kl", 3),
+    ("logit difference", "logit_diff", 2),
+)
+
+
+class SnapshotList(LineList):
+    """The names to choose from."""
+
+    class Moved(Message):
+        """Another name is under the cursor."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__(id="snapshot-list")
+        self.names = names
+
+    def on_mount(self) -> None:
+        self.set_length(len(self.names), len(self.names) - 1)
+
+    def cursor_moved(self) -> None:
+        self.post_message(self.Moved())
+
+    def line(self, index: int, width: int) -> Strip:
+        return Line().add(" ").add(cut(printable(self.names[index]), width - 2)).strip()
+
+
+class ComparisonView(LinesView):
+    """Numbers side by side, then the nodes that only one of the two has."""
+
+    def __init__(self, table: NodeTable) -> None:
+        super().__init__(id="comparison")
+        self._table = table
+        self._comparison: Comparison | None = None
+
+    def show(self, comparison: Comparison | None) -> None:
+        """Show `comparison`."""
+        if comparison is not self._comparison:
+            self._comparison = comparison
+            self.rebuild()
+
+    def build(self, width: int) -> list[Strip]:
+        ink, comparison = self.ink, self._comparison
+        if comparison is None:
+            return [Line().add(" …", ink.muted).strip()]
+        head = Line().left("", 18).right("current", 9, ink.muted)
+        lines = [head.right(cut(comparison.name, 11), 12, ink.muted).right("change", 9, ink.muted).strip()]
+        sizes = (comparison.both + len(comparison.only_current), comparison.both + len(comparison.only_snapshot))
+        row = Line().left(" nodes", 18).right(count(sizes[0]), 9, ink.strong).right(count(sizes[1]), 12)
+        lines.append(row.right(f"{sizes[0] - sizes[1]:+,}", 9, ink.muted).strip())
+        for name, field, decimals in NUMBERS:
+            now, then = getattr(comparison.current, field), getattr(comparison.snapshot, field)
+            row = (
+                Line().left(f" {name}", 18).right(fixed(now, decimals), 9, ink.strong).right(fixed(then, decimals), 12)
+            )
+            difference = None if now is None or then is None else now - then
+            lines.append(row.right(signed(difference, decimals), 9, ink.muted).strip())
+        row = Line().left(" accuracy", 18).right(percent(comparison.current.accuracy), 9, ink.strong)
+        lines += [row.right(percent(comparison.snapshot.accuracy), 12).strip(), Strip.blank(1)]
+        half = (width - 3) // 2
+        ours = self._node_list("only in the current", comparison.only_current, half)
+        theirs = self._node_list("only in the snapshot", comparison.only_snapshot, half)
+        return [*lines, *beside([(ours, half), (theirs, half)], 2)]
+
+    def _node_list(self, title: str, nodes: tuple[int, ...], width: int) -> list[Strip]:
+        table, ink = self._table, self.ink
+        lines = [Line().add(f" {title}", ink.title).add(f"  {count(len(nodes))}", ink.muted).strip()]
+        for node in nodes:
+            line = (
+                Line()
+                .add(" ")
+                .left(table.sites[table.site[node]].short, 4, ink.muted)
+                .right(str(table.latent[node]), 6)
+            )
+            line.add(f" @{table.positions[table.position[node]]}").add(f"  {printable(table.label[node])}", ink.muted)
+            lines.append(line.strip(min(line.width, width)))
+        return lines
+
+
+class CompareScreen(ModalScreen[tuple[str, str] | None]):
+    """Dismissed with ("restore", name), or None. `Wanted` asks for the comparison with a name."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,c", "dismiss(None)", "Close", show=False),
+        Binding("enter,r", "restore", "Restore", show=False),
+    ]
+
+    class Wanted(Message):
+        """The comparison with this snapshot is wanted."""
+
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+    def __init__(self, names: tuple[str, ...], table: NodeTable) -> None:
+        super().__init__(classes="dialog")
+        self._names, self._table = names, table
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box", id="compare-box") as box:
+            box.border_title = "Compare with a snapshot"
+            box.border_subtitle = "↑↓ choose   enter goes back to it   esc closes"
+            with Horizontal():
+                yield SnapshotList(self._names)
+                yield ComparisonView(self._table)
+
+    def on_mount(self) -> None:
+        self._want()
+
+    def on_snapshot_list_moved(self) -> None:
+        self._want()
+
+    def _want(self) -> None:
+        self.post_message(self.Wanted(self._chosen()))
+
+    def _chosen(self) -> str:
+        snapshots = self.query_one(SnapshotList)
+        return self._names[min(snapshots.cursor, len(self._names) - 1)] if snapshots.is_mounted else self._names[-1]
+
+    def show(self, comparison: Comparison | None) -> None:
+        """Show `comparison`, if it is with the name under the cursor."""
+        self.query_one(ComparisonView).show(comparison if comparison and comparison.name == self._chosen() else None)
+
+    def action_restore(self) -> None:
+        self.dismiss(("restore", self._chosen()))

@@ -1,0 +1,80 @@
+"""All keys and what the columns mean, on one scrollable page."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.strip import Strip
+
+from circuit_tui.tui.actions import ACTIONS
+from circuit_tui.tui.widgets.line import Line, wrap
+from circuit_tui.tui.widgets.lines_view import LinesView
+
+MOVING = (
+    ("↑ ↓ j k", "Move the cursor, or scroll"),
+    ("→ l enter", "Open a latent into its positions"),
+    ("← h", "Close it; then go to the heading of the site"),
+    ("g G", "First and last line"),
+    ("page up, page down", "A page at a time (also ctrl+u, ctrl+d)"),
+)
+NOTES = (
+    (
+        "faithfulness",
+        "how much of the model's logit difference (right minus wrong answer) the circuit keeps on the test prompts: "
+        "(circuit − empty) / (M − empty). M is the model as it is.",
+    ),
+    ("vs M_s", "the same against M_s, the model with every SAE spliced in and all its latents on."),
+    (
+        "completeness",
+        "the faithfulness of everything but the circuit. Near 0 is good: nothing that matters was left out.",
+    ),
+    ("KL", "how far the circuit's next-token distribution is from the model's, in nats."),
+    ("clean, corrupt", "mean activation of the latent at its position on the clean and on the corrupt train prompts."),
+    ("freq", "the share of clean train prompts on which it fires."),
+    ("effect", "the exact drop of test faithfulness when this node alone is ablated. … means it is being computed."),
+    (
+        "● ◐ ○",
+        "on; on at some of its positions; off. A latent's line shows the largest value over its positions.",
+    ),
+)
+
+
+class HelpText(LinesView):
+    """The page."""
+
+    def build(self, width: int) -> list[Strip]:
+        ink = self.ink
+        lines: list[Strip] = []
+        groups = list(dict.fromkeys(action.group for action in ACTIONS))
+        for group in ("Moving", *groups):
+            lines.append(Line().add(f" {group}", ink.title).strip())
+            rows = MOVING if group == "Moving" else [(a.shown, a.title) for a in ACTIONS if a.group == group]
+            lines += [Line().add("  ").left(key, 20, ink.key).add(text).strip() for key, text in rows]
+            lines.append(Strip.blank(1))
+        lines.append(Line().add(" What the numbers are", ink.title).strip())
+        for name, text in NOTES:
+            first, *rest = wrap(text, width - 24)
+            lines.append(Line().add("  ").left(name, 20, ink.key).add(first).strip())
+            lines += [Line().to(22).add(more).strip() for more in rest]
+        return lines
+
+
+class HelpScreen(ModalScreen[None]):
+    """Any of the usual keys closes it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,question_mark,f1,enter", "dismiss(None)", "Close", show=False)
+    ]
+
+    def __init__(self) -> None:
+        super().__init__(classes="dialog")
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box", id="help-box") as box:
+            box.border_title = "Help"
+            box.border_subtitle = "esc closes"
+            yield HelpText()

@@ -1,0 +1,53 @@
+"""The terminal while the explorer runs: a private way to it, so that nothing else can write on the screen."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from circuit_tui.core.errors import UserError
+
+
+def require_terminal() -> None:
+    """Raise a `UserError` unless keyboard and screen are a terminal."""
+    if not sys.__stdin__ or not sys.__stdin__.isatty() or not (os.isatty(2) or os.isatty(1)):
+        raise UserError(
+            "the explorer needs a terminal on stdin and stdout; without one use `circuit-tui find` (over ssh: `ssh -t`)"
+        )
+
+
+@contextmanager
+def private_terminal(log_path: Path) -> Iterator[None]:
+    """Give Textual its own handle of the terminal and send everything else (descriptors 1 and 2) to `log_path`.
+
+    C libraries, progress bars, warnings and child processes write to the descriptors directly: no redirection of
+    ``sys.stdout`` stops them, and one line of theirs garbles the screen.
+    """
+    saved_out, saved_err = os.dup(1), os.dup(2)
+    old_out, old_err = sys.__stdout__, sys.__stderr__
+    screen = os.fdopen(os.dup(2 if os.isatty(2) else 1), "w", encoding="utf-8", errors="replace")
+    log_fd = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os.dup2(log_fd, 1)
+    os.dup2(log_fd, 2)
+    os.close(log_fd)
+    # Textual's driver writes to sys.__stderr__ and asks sys.__stdout__ for the size.
+    sys.__stdout__ = sys.__stderr__ = screen  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        sys.__stdout__, sys.__stderr__ = old_out, old_err  # type: ignore[misc]
+        os.dup2(saved_out, 1)
+        os.dup2(saved_err, 2)
+        for descriptor in (saved_out, saved_err):
+            os.close(descriptor)
+        with suppress(OSError):  # the terminal may have gone away
+            screen.close()

@@ -1,0 +1,100 @@
+"""The circuit pane: column names, the table, and the line to filter by typing."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.strip import Strip
+from textual.widgets import Input
+
+from circuit_tui.core.snapshot import CircuitView, NodeTable
+from circuit_tui.tui.number_text import count
+from circuit_tui.tui.widgets.circuit_table import CircuitTable, heading
+from circuit_tui.tui.widgets.lines_view import LinesView
+
+
+class CircuitHeading(LinesView, can_focus=False):
+    """The names of the columns, the one sorted by marked."""
+
+    def __init__(self, table: CircuitTable) -> None:
+        super().__init__(id="circuit-heading")
+        self._table = table
+
+    def build(self, width: int) -> list[Strip]:
+        model = self._table.model
+        sort, reverse = (model.sort, model.reverse) if model else ("latent", False)
+        return [heading(width, sort, reverse, self.ink)]
+
+
+class FilterInput(Input):
+    """Typing here filters the table; enter and escape go back to it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            placeholder="site, latent, label or position", compact=True, id="filter", select_on_focus=False
+        )
+        self.cursor_blink = False
+        self.display = False
+
+
+class CircuitPane(Vertical):
+    """Heading, table, filter."""
+
+    def __init__(self) -> None:
+        super().__init__(id="circuit", classes="pane")
+        self.border_title = "Circuit"
+        self.table = CircuitTable()
+
+    def compose(self) -> ComposeResult:
+        yield CircuitHeading(self.table)
+        yield self.table
+        yield FilterInput()
+
+    def set_table(self, table: NodeTable) -> None:
+        """Take the candidates of a newly opened session."""
+        self.table.set_table(table)
+
+    def show(self, circuit: CircuitView, *, whole: bool) -> None:
+        """Show `circuit`."""
+        self.table.set_circuit(circuit, whole=whole)
+
+    def summary(self) -> str:
+        """What is listed, in a few words."""
+        model = self.table.model
+        if model is None:
+            return ""
+        what = "all candidates" if model.show_all else "kept"
+        found = f" matching “{model.filter}”" if model.filter else ""
+        return f"{what}{found}: {count(len(model.listed))} nodes"
+
+    def open_filter(self) -> None:
+        """Show the filter line and put the cursor in it."""
+        field = self.query_one(FilterInput)
+        field.display = True
+        field.focus()
+
+    def close_filter(self, *, clear: bool) -> None:
+        """Go back to the table; `clear` forgets what was typed."""
+        field = self.query_one(FilterInput)
+        if clear:
+            field.value = ""
+            self.table.relist(filter="")
+        field.display = bool(field.value)
+        self.table.focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        if self.table.model is not None and event.value != self.table.model.filter:
+            self.table.relist(filter=event.value)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.close_filter(clear=False)
+
+    def on_circuit_table_listed(self) -> None:
+        self.query_one(CircuitHeading).rebuild()
+        field, model = self.query_one(FilterInput), self.table.model
+        if model is not None and model.filter != field.value and not field.has_focus:
+            field.value = model.filter
+            field.display = bool(model.filter)
+        self.border_subtitle = self.summary()

@@ -1,0 +1,273 @@
+"""The circuit as a table: sites in order, in each the latents, in each its positions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.strip import Strip
+
+from circuit_tui.core.snapshot import CircuitView, NodeTable
+from circuit_tui.tui.circuit_rows import COLUMNS, CircuitRows, Column, LatentRow, NodeRow, Row, SiteRow, row_key
+from circuit_tui.tui.ink import Ink
+from circuit_tui.tui.number_text import compact, count, percent, signed
+from circuit_tui.tui.widgets.line import Line, printable
+from circuit_tui.tui.widgets.line_list import LineList
+
+HEADINGS: dict[Column, str] = {
+    "latent": "latent",
+    "position": "position",
+    "label": "label",
+    "clean": "clean",
+    "corrupt": "corrupt",
+    "max": "max",
+    "freq": "freq",
+    "effect": "effect",
+}
+NUMBER_WIDTH: dict[Column, int] = {"clean": 7, "corrupt": 8, "max": 7, "freq": 6, "effect": 9}
+LATENT_WIDTH = 12
+
+
+def column_widths(width: int) -> dict[Column, int]:
+    """Cells for each column in a table `width` wide: the label takes what the others leave."""
+    position = 13 if width < 100 else 20
+    rest = width - LATENT_WIDTH - position - sum(NUMBER_WIDTH.values()) - 1
+    return {"latent": LATENT_WIDTH, "position": position, "label": max(0, rest), **NUMBER_WIDTH}
+
+
+def heading(width: int, sort: Column, reverse: bool, ink: Ink) -> Strip:
+    """The line above the table, the sorted column marked with the direction."""
+    line = Line()
+    for column, cells in column_widths(width).items():
+        falling = reverse == (column in ("latent", "position", "label"))
+        text = HEADINGS[column] + ((" ▼" if falling else " ▲") if column == sort else "")
+        style = ink.key if column == sort else ink.head
+        if column in NUMBER_WIDTH:
+            line.right(text, cells, style)
+        else:
+            line.left(("   " if column == "latent" else "") + text, cells, style)
+    return line.strip()
+
+
+class CircuitTable(LineList):
+    """Shows `CircuitRows`. Knows nothing of the engine: it posts what the user wants."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("right,l", "unfold", show=False),
+        Binding("left,h", "fold", show=False),
+        Binding("enter", "flip", show=False),
+    ]
+
+    class CursorMoved(Message):
+        """The cursor stands on another line."""
+
+    class Listed(Message):
+        """The lines, their order or the filter changed."""
+
+    def __init__(self) -> None:
+        super().__init__(id="circuit-table")
+        self.model: CircuitRows | None = None
+        self._loading_text = ""
+
+    def set_table(self, table: NodeTable) -> None:
+        """Take the candidate nodes of a newly opened session."""
+        self.model = CircuitRows(table)
+
+    def set_circuit(self, circuit: CircuitView, *, whole: bool) -> None:
+        """Show `circuit`. Only lines whose content changed are drawn again unless lines come or go."""
+        model = self.model
+        if model is None:
+            return
+        if whole:
+            model.show_all = circuit.size == 0
+        changed = self._keeping_cursor(lambda: model.set_circuit(circuit, whole=whole))
+        if not changed:
+            self.refresh_changed()
+
+    def relist(self, *, sort: Column | None = None, reverse: bool | None = None, **changes: object) -> None:
+        """Change what is listed or how it is sorted, keeping the cursor on what it is on."""
+        model = self.model
+        if model is None:
+            return
+        if sort is not None:
+            model.sort = sort
+        if reverse is not None:
+            model.reverse = reverse
+        for name, value in changes.items():
+            setattr(model, name, value)
+        model.forget_dropped()
+        self._keeping_cursor(model.rebuild)
+
+    def _keeping_cursor(self, change: Callable[[], bool]) -> bool:
+        model = self.model
+        assert model is not None
+        row = self.current
+        if not change():
+            return False
+        found = None if row is None else model.find(row_key(row))
+        if found is None:
+            found = 1 if len(model.rows) > 1 else 0
+        self.set_length(len(model.rows) if model.listed else 0, found)
+        self.post_message(self.Listed())
+        if self.current is None or row is None or row_key(self.current) != row_key(row):
+            self.post_message(self.CursorMoved())
+        return True
+
+    @property
+    def current(self) -> Row | None:
+        """The row under the cursor."""
+        rows = self.model.rows if self.model else []
+        return rows[self.cursor] if self.cursor < len(rows) and self._length else None
+
+    def reveal(self, node: int) -> None:
+        """Put the cursor on `node`, making it visible first."""
+        if self.model is not None and (index := self.model.reveal(node)) is not None:
+            self.set_length(len(self.model.rows), index)
+            self.post_message(self.Listed())
+            self.post_message(self.CursorMoved())
+
+    def cursor_moved(self) -> None:
+        self.post_message(self.CursorMoved())
+
+    def chosen(self) -> None:
+        self.action_flip()
+
+    def action_unfold(self) -> None:
+        self._set_open(True)
+
+    def action_fold(self) -> None:
+        self._set_open(False)
+
+    def action_flip(self) -> None:
+        self._set_open(None)
+
+    def _set_open(self, wanted: bool | None) -> None:
+        """Open or close what the cursor is on (None: the other way round)."""
+        model, row = self.model, self.current
+        if model is None or row is None:
+            return
+        match row:
+            case SiteRow(site):
+                shut = site not in model.folded if wanted is None else not wanted
+                (model.folded.add if shut else model.folded.discard)(site)
+            case LatentRow(site, latent, nodes):
+                opened = not row.expanded if wanted is None else wanted
+                if not opened and not row.expanded:
+                    self._to_heading(site)
+                    return
+                if len(nodes) < 2:
+                    return
+                (model.expanded.add if opened else model.expanded.discard)((site, latent))
+            case NodeRow(site, latent):
+                if wanted is not False:
+                    return
+                index = model.find((site, latent))
+                if index is not None:
+                    self.move_cursor(index)
+                return
+        self._keeping_cursor(model.rebuild)
+
+    def _to_heading(self, site: int) -> None:
+        index = self.model.find((site,)) if self.model else None
+        if index is not None:
+            self.move_cursor(index)
+
+    def next_column(self, step: int) -> None:
+        """Sort by the next or previous column."""
+        if self.model is not None:
+            index = COLUMNS.index(self.model.sort)
+            self.relist(sort=COLUMNS[(index + step) % len(COLUMNS)], reverse=False)
+
+    def on_click(self, event: events.Click) -> None:
+        if event.x < 3 and self.current is not None:
+            self.call_after_refresh(self.run_action, "screen.switch")
+
+    def empty_lines(self, width: int) -> list[Strip]:
+        ink = self.ink
+        model = self.model
+        if model is None:
+            return []
+        if model.filter:
+            text = f"Nothing matches “{model.filter}”. "
+            return [
+                Strip.blank(1),
+                Line().add("   " + text, ink.muted).add("esc", ink.key).add(" clears", ink.muted).strip(),
+            ]
+        return [
+            Strip.blank(1),
+            Line().add("   The circuit is empty.", ink.strong).strip(),
+            Strip.blank(1),
+            Line().add("   s", ink.key).add("  start a search for one", ink.muted).strip(),
+            Line().add("   a", ink.key).add("  show all candidates and switch them on one by one", ink.muted).strip(),
+        ]
+
+    def line(self, index: int, width: int) -> Strip:
+        assert self.model is not None
+        row = self.model.rows[index]
+        match row:
+            case SiteRow():
+                return self._site_line(row, width)
+            case LatentRow():
+                return self._latent_line(row, width)
+            case NodeRow():
+                return self._values(Line().add("     ").add(*self._mark(row.node)), row, (row.node,), width)
+
+    def _site_line(self, row: SiteRow, width: int) -> Strip:
+        model, ink = self.model, self.ink
+        assert model is not None
+        site = model.table.sites[row.site]
+        kept = model.site_size(row.site)
+        line = Line().add(" ▸ " if row.site in model.folded else " ▾ ", ink.muted).add(site.short, ink.title)
+        line.add(f"  {site.hook}", ink.muted).add("  ")
+        line.add(count(kept), ink.strong if kept else ink.muted).add(f" of {count(site.n_nodes)} kept", ink.muted)
+        if row.listed != site.n_nodes and row.listed != kept:
+            line.add(f", {count(row.listed)} listed", ink.muted)
+        return line.add(" ").add("─" * (width - line.width - 1), ink.rule).strip()
+
+    def _mark(self, node: int) -> tuple[str, Style]:
+        assert self.model is not None
+        return ("● ", self.ink.good) if self.model.kept((node,)) else ("○ ", self.ink.muted)
+
+    def _latent_line(self, row: LatentRow, width: int) -> Strip:
+        model, ink = self.model, self.ink
+        assert model is not None
+        kept = model.kept(row.nodes)
+        mark = "○" if not kept else "●" if kept == len(row.nodes) else "◐"
+        line = Line().add(" ").add(mark, ink.good if kept else ink.muted)
+        line.add(" ▾" if row.expanded else " ▸" if len(row.nodes) > 1 else "  ", ink.muted)
+        line.right(str(row.latent), 6, ink.strong if kept else ink.plain)
+        return self._values(line, row, row.nodes, width)
+
+    def _values(self, line: Line, row: LatentRow | NodeRow, nodes: tuple[int, ...], width: int) -> Strip:
+        model, ink = self.model, self.ink
+        assert model is not None
+        table = model.table
+        widths = column_widths(width)
+        tone = ink.plain if model.kept(nodes) else ink.muted
+        line.to(LATENT_WIDTH)
+        line.left(self._positions(nodes, widths["position"] - 1), widths["position"], tone)
+        if widths["label"]:
+            label = "" if isinstance(row, NodeRow) else printable(table.label[nodes[0]])
+            line.left(label, widths["label"] - 1, tone).add(" ")
+        clean, corrupt = model.value(nodes, "clean") or 0.0, model.value(nodes, "corrupt") or 0.0
+        line.right(compact(clean), NUMBER_WIDTH["clean"], tone)
+        line.right(compact(corrupt), NUMBER_WIDTH["corrupt"], tone)
+        line.right(compact(model.value(nodes, "max") or 0.0), NUMBER_WIDTH["max"], tone)
+        line.right(percent(model.value(nodes, "freq") or 0.0), NUMBER_WIDTH["freq"], tone)
+        effect = model.value(nodes, "effect")
+        waiting = "…" if effect is None and model.kept(nodes) else ""
+        style = ink.muted if effect is None or abs(effect) < 0.0005 else ink.good if effect > 0 else ink.bad
+        return line.right(signed(effect, 3, waiting), NUMBER_WIDTH["effect"], style).strip()
+
+    def _positions(self, nodes: tuple[int, ...], width: int) -> str:
+        assert self.model is not None
+        names = self.model.table.positions
+        kept = [i for i in nodes if self.model.kept((i,))] or list(nodes)
+        text = " ".join(names[self.model.table.position[i]] for i in kept)
+        if len(text) <= width:
+            return text
+        return f"{names[self.model.table.position[kept[0]]]} +{len(kept) - 1}" if len(kept) > 1 else text

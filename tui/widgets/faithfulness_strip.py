@@ -1,0 +1,98 @@
+"""The strip on top: what is open, and the numbers of the current circuit."""
+
+from __future__ import annotations
+
+from rich.style import Style
+from textual.strip import Strip
+
+from circuit_tui.tui.engine_state import EngineState
+from circuit_tui.tui.number_text import count, duration, fixed, signed
+from circuit_tui.tui.widgets.line import Line, cut, printable
+from circuit_tui.tui.widgets.lines_view import LinesView
+
+CARDS = (("faithfulness", 14), ("vs M_s", 8), ("completeness", 14), ("KL nats", 9), ("nodes", 16))
+
+
+class FaithfulnessStrip(LinesView, can_focus=False):
+    """Three lines: facts; names of the numbers and the last edit; the numbers and what it changed."""
+
+    def __init__(self) -> None:
+        super().__init__(id="strip")
+        self._state = EngineState()
+
+    def show(self, state: EngineState) -> None:
+        """Show the numbers of `state`."""
+        self._state = state
+        self.rebuild()
+
+    def build(self, width: int) -> list[Strip]:
+        return [self._facts(width), self._names(width), self._numbers(width)]
+
+    def _facts(self, width: int) -> Strip:
+        state, ink = self._state, self.ink
+        line = Line().add(" circuit-tui ", ink.title)
+        info, table = state.info, state.table
+        if info is None or table is None:
+            return line.add("opening …" if state.phase == "loading" else "", ink.muted).strip()
+        status, style = self._search_status()
+        room = width - len(status) - 2
+        sites = " ".join(site.short for site in table.sites)
+        for index, fact in enumerate(
+            (info.model, info.task, f"{sites} ({info.positions_kind})", f"{info.device} {info.dtype}")
+        ):
+            if line.width + 3 >= room:
+                break
+            line.add(" · " if index else " ", ink.muted)
+            line.add(cut(printable(fact), room - line.width), ink.strong if index < 2 else ink.plain)
+        return line.to(width - len(status) - 1).add(status, style).strip()
+
+    def _search_status(self) -> tuple[str, Style]:
+        search, ink = self._state.search, self.ink
+        progress = search.progress
+        if not search.live:
+            return "", ink.muted
+        if search.phase == "paused":
+            return "search paused (p)", ink.warn
+        if progress is None:
+            return "search starting", ink.key
+        left = "" if progress.seconds_left is None else f" {duration(progress.seconds_left)} left"
+        return f"{progress.stage}{left}", ink.key
+
+    def _names(self, width: int) -> Strip:
+        circuit, ink = self._state.circuit, self.ink
+        line = Line().add(" ")
+        for name, cells in CARDS:
+            line.left(name, cells, ink.muted)
+        change = printable(circuit.last_change) if circuit and circuit.last_change else "last change"
+        return line.add(cut(change, max(0, width - line.width - 1)), ink.muted).strip()
+
+    def _numbers(self, width: int) -> Strip:
+        circuit, table, ink = self._state.circuit, self._state.table, self.ink
+        line = Line().add(" ")
+        if circuit is None or table is None:
+            for _, cells in CARDS:
+                line.left("–", cells, ink.muted)
+            return line.add("–", ink.muted).strip()
+        test = circuit.test
+        waiting = "…" if circuit.size else "–"
+        values = (
+            fixed(test.faithfulness),
+            fixed(test.faithfulness_spliced),
+            fixed(test.completeness, 3, waiting),
+            fixed(test.kl),
+        )
+        for index, (text, (_, cells)) in enumerate(zip(values, CARDS, strict=False)):
+            line.left(text, cells, ink.title if index == 0 else ink.strong if text[0] not in "…–" else ink.muted)
+        start = line.width
+        line.add(count(circuit.size), ink.strong).add(f" / {count(len(table))}", ink.muted)
+        line.to(max(start + CARDS[-1][1], line.width + 1))
+        return self._last_change(line).strip()
+
+    def _last_change(self, line: Line) -> Line:
+        circuit, ink = self._state.circuit, self.ink
+        if circuit is None or not circuit.last_change:
+            return line.add("none yet", ink.muted)
+        if circuit.delta is None:
+            return line
+        arrow = "•" if abs(circuit.delta) < 0.0005 else "▲" if circuit.delta > 0 else "▼"
+        return line.add(f"{arrow} {signed(circuit.delta)}", ink.strong + ink.change(circuit.delta))

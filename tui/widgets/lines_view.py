@@ -1,0 +1,74 @@
+"""Scrollable text drawn line by line: the base of every pane that is read, not edited."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+from textual.widget import Widget
+
+from circuit_tui.tui.ink import Ink, ink_for
+from circuit_tui.tui.themes import DARK
+
+
+def ink_of(widget: Widget) -> Ink:
+    """The styles of the app that `widget` is in; those of the dark theme outside of ours (in a bare test app)."""
+    ink = getattr(widget.app, "ink", None)
+    return ink if isinstance(ink, Ink) else ink_for(DARK)
+
+
+class LinesView(ScrollView, can_focus=True):
+    """Shows what `build` returns for the current width; `rebuild` asks for it anew."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down,j", "scroll_down", show=False),
+        Binding("up,k", "scroll_up", show=False),
+        Binding("g,home", "scroll_home", show=False),
+        Binding("G,end", "scroll_end", show=False),
+        Binding("pagedown,ctrl+d", "page_down", show=False),
+        Binding("pageup,ctrl+u", "page_up", show=False),
+    ]
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self._lines: list[Strip] = []
+
+    @property
+    def ink(self) -> Ink:
+        """The styles to draw with."""
+        return ink_of(self)
+
+    def build(self, width: int) -> list[Strip]:
+        """The lines for a pane `width` cells wide."""
+        raise NotImplementedError
+
+    def rebuild(self) -> None:
+        """Draw anew, if there is a place to draw at (else a resize will come). Same lines cost nothing."""
+        width = self.scrollable_content_region.width
+        if width <= 0:
+            return
+        old, self._lines = self._lines, self.build(width)
+        if len(old) != len(self._lines) or self.virtual_size.width != width:
+            self.virtual_size = Size(width, len(self._lines))
+            self.refresh()
+            return
+        for y, (before, after) in enumerate(zip(old, self._lines, strict=True)):
+            if before != after:
+                self.refresh_line(y)
+
+    def on_mount(self) -> None:
+        self.app.theme_changed_signal.subscribe(self, lambda _: self.rebuild())
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.rebuild()
+
+    def render_line(self, y: int) -> Strip:
+        index = y + self.scroll_offset.y
+        width = self.scrollable_content_region.width
+        if index >= len(self._lines):
+            return Strip.blank(width, self.rich_style)
+        return self._lines[index].adjust_cell_length(width).apply_style(self.rich_style)

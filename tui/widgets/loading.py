@@ -1,0 +1,51 @@
+"""What is shown until the session is open: a bar and what is being loaded, or why it failed."""
+
+from __future__ import annotations
+
+from textual.strip import Strip
+
+from circuit_tui.tui.engine_state import EngineState
+from circuit_tui.tui.widgets.line import Line, cut, wrap
+from circuit_tui.tui.widgets.lines_view import LinesView
+
+BAR = 44
+
+
+class Loading(LinesView, can_focus=False):
+    """Stands where the panes will be."""
+
+    def __init__(self) -> None:
+        super().__init__(id="loading")
+        self._state = EngineState()
+
+    def show(self, state: EngineState) -> None:
+        """Show how far `state` has come."""
+        self._state = state
+        self.rebuild()
+
+    def build(self, width: int) -> list[Strip]:
+        height = max(8, self.scrollable_content_region.height)
+        lines = self._failed(width) if self._state.phase == "failed" else self._under_way(width)
+        return [Strip.blank(1)] * ((height - len(lines)) // 2) + lines
+
+    def _under_way(self, width: int) -> list[Strip]:
+        ink, load = self.ink, self._state.load
+        indent = max(0, (width - BAR) // 2)
+        done, total, text = (load.done, load.total, load.text) if load else (0, 1, "starting")
+        full = round(BAR * min(1.0, done / max(1, total)))
+        return [
+            Line().to(indent).add("Opening the session", ink.title).strip(),
+            Strip.blank(1),
+            Line().to(indent).add("━" * full, ink.key).add("━" * (BAR - full), ink.rule).strip(),
+            Line().to(indent).add(cut(text, BAR + 20), ink.muted).strip(),
+            Strip.blank(1),
+            Line().to(indent).add("q", ink.key).add(" quits at any time", ink.muted).strip(),
+        ]
+
+    def _failed(self, width: int) -> list[Strip]:
+        ink = self.ink
+        indent = 4 if width < 100 else (width - 92) // 2
+        lines = [Line().to(indent).add("This could not be opened", ink.strong + ink.bad).strip(), Strip.blank(1)]
+        lines += [Line().to(indent).add(text).strip() for text in wrap(self._state.error, width - 2 * indent)]
+        lines += [Strip.blank(1), Line().to(indent).add("q", ink.key).add(" quits", ink.muted).strip()]
+        return lines

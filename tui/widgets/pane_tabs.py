@@ -1,0 +1,58 @@
+"""The names of the four panes on one line, for screens too small to show them at once."""
+
+from __future__ import annotations
+
+from textual import events
+from textual.message import Message
+from textual.strip import Strip
+from textual.widget import Widget
+
+from circuit_tui.tui.widgets.line import Line
+from circuit_tui.tui.widgets.lines_view import ink_of
+
+PANES = ("circuit", "latent", "prompts", "search")
+
+
+class PaneTabs(Widget):
+    """`1 Circuit  2 Latent  3 Prompts  4 Search`, the one on the screen underlined."""
+
+    class Chosen(Message):
+        """A name was clicked."""
+
+        def __init__(self, pane: str) -> None:
+            super().__init__()
+            self.pane = pane
+
+    def __init__(self) -> None:
+        super().__init__(id="tabs")
+        self._current = PANES[0]
+        self._note = ""
+
+    def show(self, current: str, note: str) -> None:
+        """Mark `current`; `note` is written at the right end."""
+        if (current, note) != (self._current, self._note):
+            self._current, self._note = current, note
+            self.refresh()
+
+    def _spans(self) -> list[tuple[str, int, int]]:
+        spans, at = [], 1
+        for index, pane in enumerate(PANES):
+            length = len(f" {index + 1} {pane} ")
+            spans.append((pane, at, at + length))
+            at += length + 1
+        return spans
+
+    def render_line(self, y: int) -> Strip:
+        ink, width = ink_of(self), self.size.width
+        line = Line().add(" ")
+        for index, pane in enumerate(PANES):
+            chosen = pane == self._current
+            line.add(f" {index + 1} ", ink.key if not chosen else ink.title)
+            line.add(f"{pane.capitalize()} ", ink.title if chosen else ink.muted).add(" ")
+        line.to(width - len(self._note) - 1).add(self._note, ink.muted)
+        return line.strip(width, self.rich_style)
+
+    def on_click(self, event: events.Click) -> None:
+        for pane, start, stop in self._spans():
+            if start <= event.x < stop:
+                self.post_message(self.Chosen(pane))

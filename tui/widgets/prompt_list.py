@@ -1,0 +1,116 @@
+"""The test prompts, worst first, and the nodes active on one of them: two lists."""
+
+from __future__ import annotations
+
+from textual.strip import Strip
+
+from circuit_tui.core.snapshot import NodeTable, PromptRow, PromptsView, PromptView
+from circuit_tui.tui.ink import Ink
+from circuit_tui.tui.messages import NodeChosen, PromptChosen
+from circuit_tui.tui.number_text import compact, signed
+from circuit_tui.tui.widgets.line import Line, printable
+from circuit_tui.tui.widgets.line_list import LineList
+
+NUMBER = 7
+
+
+def prompt_heading(width: int, ink: Ink) -> Strip:
+    """The line above the prompts."""
+    line = (
+        Line()
+        .right("#", 4, ink.head)
+        .add("  ")
+        .left("prompt (right / wrong answer)", width - 6 - 4 * NUMBER - 1, ink.head)
+    )
+    for name in ("M", "M_s", "circ.", "off"):
+        line.right(name, NUMBER, ink.head)
+    return line.strip()
+
+
+class PromptList(LineList):
+    """One line for each test prompt: logit differences of M, M_s and the circuit, and how far the circuit is off."""
+
+    def __init__(self) -> None:
+        super().__init__(id="prompt-list")
+        self.view: PromptsView | None = None
+
+    def show(self, view: PromptsView | None) -> None:
+        """Show `view`, the cursor staying on its prompt."""
+        if view is self.view:
+            return
+        current = self.current
+        self.view = view
+        rows = view.rows if view else ()
+        if len(rows) == self._length and current is not None:
+            at = next((i for i, row in enumerate(rows) if row.index == current.index), 0)
+            self.move_cursor(at)
+            self.refresh_changed()
+        else:
+            self.set_length(len(rows))
+
+    @property
+    def current(self) -> PromptRow | None:
+        """The prompt under the cursor."""
+        return self.view.rows[self.cursor] if self.view and self.cursor < len(self.view.rows) else None
+
+    def key_enter(self) -> None:
+        self.chosen()
+
+    def chosen(self) -> None:
+        if self.current is not None:
+            self.post_message(PromptChosen(self.current.index))
+
+    def line(self, index: int, width: int) -> Strip:
+        assert self.view is not None
+        row, ink = self.view.rows[index], self.ink
+        off = row.circuit - row.plain
+        line = Line().right(str(row.index), 4, ink.muted).add("  ")
+        room = width - 6 - 4 * NUMBER - 1
+        answers = f" {printable(row.answer).strip()}/{printable(row.wrong).strip()}"
+        line.left(printable(row.text), room - len(answers) - 1).add(answers, ink.muted).to(6 + room)
+        line.right(signed(row.plain, 2), NUMBER).right(signed(row.spliced, 2), NUMBER, ink.muted)
+        # A wrong answer is the one thing to find at a glance; everything else is a matter of degree.
+        line.right(signed(row.circuit, 2), NUMBER, ink.bad if row.circuit <= 0 else ink.strong)
+        return line.right(signed(off, 2), NUMBER, ink.muted).add(" ✗" if row.circuit <= 0 else "", ink.bad).strip()
+
+
+class ActiveNodes(LineList):
+    """The kept nodes that fire on the chosen prompt, strongest first. Enter shows one in the circuit pane."""
+
+    def __init__(self) -> None:
+        super().__init__(id="active-nodes")
+        self.view: PromptView | None = None
+        self.table: NodeTable | None = None
+
+    def show(self, view: PromptView | None, table: NodeTable | None) -> None:
+        """Show the nodes of `view`."""
+        if view is not self.view:
+            fresh = not (view and self.view and view.row.index == self.view.row.index)
+            self.view, self.table = view, table
+            self.set_length(len(view.active) if view else 0, 0 if fresh else None)
+
+    def key_enter(self) -> None:
+        self.chosen()
+
+    def chosen(self) -> None:
+        if self.view and self.cursor < len(self.view.active):
+            self.post_message(NodeChosen(self.view.active[self.cursor][0]))
+
+    def empty_lines(self, width: int) -> list[Strip]:
+        ink = self.ink
+        if self.view is None:
+            return [
+                Line().add("  enter", ink.key).add(" on a prompt shows which nodes are active on it", ink.muted).strip()
+            ]
+        return [Line().add("  No kept node fires on this prompt.", ink.muted).strip()]
+
+    def line(self, index: int, width: int) -> Strip:
+        assert self.view is not None
+        assert self.table is not None
+        node, token, activation = self.view.active[index]
+        table, ink = self.table, self.ink
+        line = Line().add("  ").left(table.sites[table.site[node]].short, 4, ink.title)
+        line.right(str(table.latent[node]), 6, ink.strong).add("  ").left(table.positions[table.position[node]], 13)
+        line.left(printable(token).replace(" ", "␣"), 14, ink.curves[1])
+        line.left(printable(table.label[node]), max(0, width - line.width - 10), ink.muted)
+        return line.right(compact(activation), 9).strip()

@@ -1,0 +1,74 @@
+"""The prompts pane: the list of test prompts, and below it the one that was chosen."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.strip import Strip
+
+from circuit_tui.core.snapshot import NodeTable, PromptsView, PromptView
+from circuit_tui.tui.number_text import signed
+from circuit_tui.tui.widgets.line import Line, cut, printable, wrap
+from circuit_tui.tui.widgets.lines_view import LinesView
+from circuit_tui.tui.widgets.prompt_list import ActiveNodes, PromptList, prompt_heading
+
+
+class PromptHeading(LinesView, can_focus=False):
+    """The names of the columns."""
+
+    def build(self, width: int) -> list[Strip]:
+        return [prompt_heading(width, self.ink)]
+
+
+class ChosenPrompt(LinesView, can_focus=False):
+    """The chosen prompt in full, over the list of its active nodes."""
+
+    def __init__(self) -> None:
+        super().__init__(id="chosen-prompt")
+        self._view: PromptView | None = None
+
+    def show(self, view: PromptView | None) -> None:
+        """Show `view`."""
+        if view is not self._view:
+            self._view = view
+            self.rebuild()
+
+    def build(self, width: int) -> list[Strip]:
+        ink, view = self.ink, self._view
+        if view is None:
+            return [Line().add(" active nodes", ink.title).strip()]
+        row = view.row
+        head = Line().add(f" prompt {row.index}", ink.title)
+        head.add(f"  {printable(row.answer).strip()}", ink.good).add(" over ", ink.muted).add(
+            printable(row.wrong).strip(), ink.bad
+        )
+        head.add(f"  M {signed(row.plain, 2)}  M_s {signed(row.spliced, 2)}  circuit ", ink.muted)
+        head.add(signed(row.circuit, 2), ink.strong)
+        text = printable("".join(view.tokens))
+        lines = wrap(text, width - 2)[:2]
+        if len(wrap(text, width - 2)) > 2:
+            lines[1] = cut(lines[1] + " …", width - 2)
+        return [head.strip(), *(Line().add(" ").add(line).strip() for line in lines)]
+
+
+class PromptsPane(Vertical):
+    """Puts the two lists together."""
+
+    def __init__(self) -> None:
+        super().__init__(id="prompts", classes="pane")
+        self.border_title = "Prompts"
+
+    def compose(self) -> ComposeResult:
+        yield PromptHeading(id="prompt-heading")
+        yield PromptList()
+        yield ChosenPrompt()
+        yield ActiveNodes()
+
+    def show(self, prompts: PromptsView | None, prompt: PromptView | None, table: NodeTable | None) -> None:
+        """Show the rows and the chosen prompt."""
+        self.query_one(PromptList).show(prompts)
+        self.query_one(ChosenPrompt).show(prompt)
+        self.query_one(ActiveNodes).show(prompt, table)
+        if prompts:
+            wrong = sum(row.circuit <= 0 for row in prompts.rows)
+            self.border_subtitle = f"{len(prompts.rows)} test prompts, {wrong} answered wrong"

@@ -1,0 +1,125 @@
+"""The form of a search: method, target, seed and the settings of the method."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, VerticalScroll
+from textual.widgets import Button, Input, Label, Select
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.tui.engine_commands import StartSearch
+from circuit_tui.tui.session_protocol import MethodLike, SettingLike, SettingValue
+
+
+class Field(Horizontal):
+    """A name and an input on one line."""
+
+    def __init__(self, name: str, value: str, tooltip: str = "") -> None:
+        super().__init__(classes="field")
+        self.label = name
+        self.input = Input(value, compact=True, select_on_focus=False)
+        self.input.cursor_blink = False
+        self.input.tooltip = tooltip or None
+
+    def compose(self) -> ComposeResult:
+        yield Label(self.label)
+        yield self.input
+
+
+class SearchForm(VerticalScroll, can_focus=False):
+    """Collects what a search needs; `order` reads it."""
+
+    def __init__(self, method: str, target: float, seed: int) -> None:
+        super().__init__(id="search-form")
+        self._first = method
+        self._methods: dict[str, MethodLike] = {}
+        self._settings: dict[str, Field] = {}
+        self._offered = ""
+        self._target = Field("target", f"{target:g}", "the faithfulness to reach on the search prompts")
+        self._seed = Field("seed", str(seed))
+        self._select: Select[str] = Select([(method, method)], value=method, allow_blank=False, compact=True)
+
+    def compose(self) -> ComposeResult:
+        with Horizontal(classes="field"):
+            yield Label("method")
+            yield self._select
+        yield self._target
+        yield self._seed
+        yield VerticalScroll(id="settings", can_focus=False)
+        with Horizontal(id="search-buttons"):
+            yield Button("Start", id="start", compact=True)
+            yield Button("Pause", id="pause", compact=True)
+            yield Button("Stop", id="stop", compact=True)
+
+    def set_methods(self, methods: tuple[MethodLike, ...]) -> None:
+        """Offer these methods."""
+        self._methods = {method.name: method for method in methods}
+        if not methods:
+            return
+        chosen = self._first if self._first in self._methods else methods[0].name
+        self._select.set_options([(name, name) for name in self._methods])
+        self._select.value = chosen
+        self._offer_settings(chosen)
+
+    def on_select_changed(self, event: Select.Changed) -> None:
+        event.stop()
+        self._offer_settings(str(event.value))
+
+    def _offer_settings(self, name: str) -> None:
+        """Show the settings of the method `name`."""
+        method = self._methods.get(name)
+        if method is None or name == self._offered:
+            return
+        self._offered = name
+        self._settings = {s.name: Field(s.name, _text(s.default), s.help) for s in method.settings}
+        holder = self.query_one("#settings")
+        holder.remove_children()
+        holder.mount_all(self._settings.values())
+        self._select.tooltip = method.description
+
+    def show_live(self, live: bool, paused: bool) -> None:
+        """Enable the buttons that make sense now."""
+        self.query_one("#start", Button).disabled = live
+        pause = self.query_one("#pause", Button)
+        pause.disabled = not live
+        pause.label = "Go on" if paused else "Pause"
+        self.query_one("#stop", Button).disabled = not live
+
+    def order(self) -> StartSearch:
+        """The search that the form describes. Raises `UserError` for what cannot be read."""
+        target = _number("target", self._target.input.value, float)
+        if not 0 < target <= 1.5:
+            raise UserError(f"target {target:g}: give a faithfulness above 0, such as 0.95")
+        seed = _number("seed", self._seed.input.value, int)
+        name = str(self._select.value)
+        method = self._methods.get(name)
+        settings: list[tuple[str, SettingValue]] = []
+        for setting in method.settings if method else ():
+            value = _value(setting, self._settings[setting.name].input.value)
+            if value != setting.default:
+                settings.append((setting.name, value))
+        return StartSearch(name, target, int(seed), tuple(settings))
+
+
+def _text(value: SettingValue) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _number(name: str, text: str, kind: type[int] | type[float]) -> float:
+    try:
+        return kind(text.strip())
+    except ValueError:
+        raise UserError(f"{name} {text!r} is not a {'whole number' if kind is int else 'number'}") from None
+
+
+def _value(setting: SettingLike, text: str) -> SettingValue:
+    default = setting.default
+    if isinstance(default, bool):
+        if text.strip().lower() not in ("true", "false", "yes", "no", "1", "0"):
+            raise UserError(f"{setting.name} {text!r}: write true or false")
+        return text.strip().lower() in ("true", "yes", "1")
+    if isinstance(default, int):
+        return int(_number(setting.name, text, int))
+    if isinstance(default, float):
+        return float(_number(setting.name, text, float))
+    return text.strip()

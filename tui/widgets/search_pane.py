@@ -1,0 +1,90 @@
+"""The search pane: progress above, the form on the left, charts or the result on the right."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.strip import Strip
+
+from circuit_tui.core.snapshot import SiteInfo
+from circuit_tui.tui.engine_state import SearchState
+from circuit_tui.tui.number_text import count, duration
+from circuit_tui.tui.session_protocol import MethodLike
+from circuit_tui.tui.widgets.line import Line
+from circuit_tui.tui.widgets.lines_view import LinesView
+from circuit_tui.tui.widgets.search_form import SearchForm
+from circuit_tui.tui.widgets.search_report import SearchReport
+
+STATUS = {
+    "none": ("○", "no search yet"),
+    "running": ("▶", "running"),
+    "paused": ("‖", "paused"),
+    "stopping": ("■", "stopping"),
+    "done": ("●", "done"),
+    "failed": ("✗", "failed"),
+}
+
+
+class SearchProgressLine(LinesView, can_focus=False):
+    """One line: how far the search is and how long it will take."""
+
+    def __init__(self) -> None:
+        super().__init__(id="search-progress")
+        self._search = SearchState()
+
+    def show(self, search: SearchState) -> None:
+        """Show how far `search` is."""
+        self._search = search
+        self.rebuild()
+
+    def build(self, width: int) -> list[Strip]:
+        ink, search, progress = self.ink, self._search, self._search.progress
+        sign, word = STATUS[search.phase]
+        tone = {"running": ink.key, "done": ink.good, "failed": ink.bad, "none": ink.muted}.get(search.phase, ink.warn)
+        stage = progress.stage if progress and search.phase == "running" else word
+        line = Line().add(f" {sign} ", tone).left(stage, 11, tone)
+        if progress is None:
+            return [line.strip()]
+        times = f"{duration(progress.seconds)} elapsed"
+        if progress.seconds_left is not None and search.live:
+            times += f", {duration(progress.seconds_left)} left"
+        steps = f"step {count(progress.step)}/{count(progress.steps)}"
+        cells = max(6, min(40, width - line.width - len(times) - len(steps) - 6))
+        share = 1.0 if search.phase == "done" else progress.step / max(1, progress.steps)
+        full = round(cells * min(1.0, share))
+        line.add("━" * full, tone).add("━" * (cells - full), ink.rule)
+        return [line.add(f"  {steps}").add(f"  {times}", ink.muted).strip()]
+
+
+class SearchPane(Vertical):
+    """Puts the parts together."""
+
+    def __init__(self, method: str, target: float, seed: int) -> None:
+        super().__init__(id="search", classes="pane")
+        self.border_title = "Search"
+        self._start = (method, target, seed)
+
+    def compose(self) -> ComposeResult:
+        yield SearchProgressLine()
+        with Horizontal(id="search-body"):
+            yield SearchForm(*self._start)
+            yield SearchReport()
+
+    @property
+    def form(self) -> SearchForm:
+        """The form on the left."""
+        return self.query_one(SearchForm)
+
+    def set_methods(self, methods: tuple[MethodLike, ...]) -> None:
+        """Offer these methods."""
+        self.form.set_methods(methods)
+
+    def show(self, search: SearchState, sites: tuple[SiteInfo, ...]) -> None:
+        """Show `search`."""
+        self.query_one(SearchProgressLine).show(search)
+        self.query_one(SearchReport).show(search, sites)
+        self.form.show_live(search.live, search.phase == "paused")
+
+    def flip(self) -> None:
+        """Turn from charts to the result or back."""
+        self.query_one(SearchReport).flip()

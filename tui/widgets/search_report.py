@@ -1,0 +1,193 @@
+"""What a search does while it runs, and what it found: charts, then the result."""
+
+from __future__ import annotations
+
+from textual.strip import Strip
+
+from circuit_tui.core.snapshot import Metrics, SearchProgress, SearchResult, SiteInfo
+from circuit_tui.tui.engine_state import SearchState
+from circuit_tui.tui.number_text import count, duration, fixed, percent, signed
+from circuit_tui.tui.widgets.chart import Axis, Curve, axis_around, bar, chart
+from circuit_tui.tui.widgets.line import Line, beside, wrap
+from circuit_tui.tui.widgets.lines_view import LinesView
+
+WIDE = 100
+NUMBERS = (
+    ("faithfulness", "faithfulness", 3),
+    ("vs M_s", "faithfulness_spliced", 3),
+    ("logit difference", "logit_diff", 2),
+    ("KL nats", "kl", 3),
+    ("cross-entropy nats", "cross_entropy", 3),
+)
+
+
+class SearchReport(LinesView):
+    """Charts while the search runs; its result afterwards. `v` turns to the other."""
+
+    def __init__(self) -> None:
+        super().__init__(id="search-report")
+        self._search = SearchState()
+        self._sites: tuple[SiteInfo, ...] = ()
+        self._charts = True
+
+    def show(self, search: SearchState, sites: tuple[SiteInfo, ...]) -> None:
+        """Show `search`."""
+        if search is self._search and sites is self._sites:
+            return
+        if search.phase != self._search.phase:
+            self._charts = search.phase != "done"
+            self.scroll_to(y=0, animate=False)
+        self._search, self._sites = search, sites
+        self.rebuild()
+
+    def flip(self) -> None:
+        """Charts instead of the result, or the other way round."""
+        if self._search.result is not None:
+            self._charts = not self._charts
+            self.rebuild()
+
+    def build(self, width: int) -> list[Strip]:
+        search = self._search
+        if search.progress is None and search.result is None:
+            return self._invitation(width)
+        if search.result is not None and not self._charts:
+            return self._result(search.result, width)
+        return self._all_charts(search, width)
+
+    def _invitation(self, width: int) -> list[Strip]:
+        ink = self.ink
+        text = (
+            "A search finds the smallest set of latents that keeps the behaviour: as much of the model's logit "
+            "difference as the target says, everything else ablated."
+        )
+        if self._search.phase == "failed":
+            text = "The search failed; see the message. Another may be started."
+        key = Line().add(" s", ink.key).add("  starts it with the form on the left", ink.muted).strip()
+        return [
+            Strip.blank(1),
+            *(Line().add(" " + line, ink.muted).strip() for line in wrap(text, width - 2)),
+            Strip.blank(1),
+            key,
+        ]
+
+    # Charts
+
+    def _all_charts(self, search: SearchState, width: int) -> list[Strip]:
+        height = self.scrollable_content_region.height
+        trace = search.trace
+        bars = self._bars(search.progress, width)
+        target = search.order.target if search.order else None
+        if width >= WIDE:
+            room = max(4, height - len(bars) - 1)
+            third = (width - 4) // 3
+            blocks = [(self._faithfulness(trace, target, third, room - 1), third)]
+            blocks += [(self._loss(trace, third, room - 1), third), (self._sizes(trace, third, room - 1), third)]
+            return [*beside(blocks, 2), Strip.blank(1), *bars]
+        room = max(9, height - len(bars))
+        below = max(4, room * 2 // 5)
+        half = (width - 2) // 2
+        top = self._faithfulness(trace, target, width, room - below - 1)
+        low = beside([(self._loss(trace, half, below - 1), half), (self._sizes(trace, half, below - 1), half)], 2)
+        return [*top, *low, *bars]
+
+    def _faithfulness(
+        self, trace: tuple[SearchProgress, ...], target: float | None, width: int, height: int
+    ) -> list[Strip]:
+        ink = self.ink
+        soft = [(float(p.step), p.soft) for p in trace if p.soft is not None]
+        hard = [(float(p.step), p.hard) for p in trace if p.hard is not None]
+        title = Line().add(" faithfulness", ink.title)
+        for name, points, style in (("soft", soft, ink.curves[0]), ("hard", hard, ink.curves[1])):
+            if points:
+                title.add(f"  ━ {name} {fixed(points[-1][1])}", style)
+        curves = [Curve(soft, ink.curves[0]), Curve(hard, ink.curves[1])]
+        lowest = min((y for curve in curves for _, y in curve.points), default=0.0)
+        axis = Axis(min(0.0, max(-1.0, lowest)), 1.05, "{:.1f}", target)
+        return [title.strip(), *chart(curves, axis, width, height, ink)]
+
+    def _loss(self, trace: tuple[SearchProgress, ...], width: int, height: int) -> list[Strip]:
+        points = [(float(p.step), p.loss) for p in trace if p.loss is not None]
+        title = Line().add(" loss", self.ink.title)
+        if points:
+            title.add(f"  {points[-1][1]:.4g}", self.ink.strong)
+        curve = Curve(points, self.ink.curves[2])
+        return [title.strip(), *chart([curve], axis_around([curve], "{:.2g}"), width, height, self.ink)]
+
+    def _sizes(self, trace: tuple[SearchProgress, ...], width: int, height: int) -> list[Strip]:
+        points = [(float(p.step), float(p.size)) for p in trace]
+        title = Line().add(" size", self.ink.title)
+        if points:
+            title.add(f"  {count(trace[-1].size)} nodes", self.ink.strong)
+        curve = Curve(points, self.ink.curves[0])
+        return [title.strip(), *chart([curve], axis_around([curve], "{:.0f}", 0.0), width, height, self.ink)]
+
+    def _bars(self, progress: SearchProgress | None, width: int) -> list[Strip]:
+        ink = self.ink
+        if progress is None or not progress.size_by_site:
+            return []
+        top = max(*progress.size_by_site, 1)
+        lines = []
+        for site, size in zip(self._sites, progress.size_by_site, strict=False):
+            line = Line().add(" ").left(site.short, 6, ink.title).right(count(size), 7, ink.strong).add(" ")
+            lines.append(line.add(bar(size / top, max(4, width - line.width - 1)), ink.curves[0]).strip())
+        return lines
+
+    # Result
+
+    def _result(self, result: SearchResult, width: int) -> list[Strip]:
+        ink = self.ink
+        verdict = "stopped early" if result.stopped else "reached" if result.reached else "not reached"
+        style = ink.good if result.reached and not result.stopped else ink.warn
+        head = Line().add(f" {result.method} ", ink.title).add(f"{count(len(result.nodes))} nodes", ink.strong)
+        head.add(f"  target {result.target:g} ", ink.muted).add(verdict, style)
+        head.add(f"  {count(result.steps)} steps, {duration(result.seconds)}, seed {result.seed}", ink.muted)
+        lines = [head.strip()]
+        for warning in result.warnings:
+            first, *rest = wrap(warning, width - 4) or [""]
+            lines.append(Line().add(" ! ", ink.warn).add(first, ink.warn).strip())
+            lines += [Line().add("   ").add(text, ink.warn).strip() for text in rest]
+        lines.append(Strip.blank(1))
+        numbers = self._splits(result)
+        if width >= WIDE:
+            right = width - 50
+            return lines + beside([(numbers, 46), (self._frontier(result, right, 6), right)], 4)
+        lines += [*numbers, Strip.blank(1)]
+        room = self.scrollable_content_region.height - len(lines) - 2
+        return [*lines, *self._frontier(result, width, max(4, min(10, room)))]
+
+    def _splits(self, result: SearchResult) -> list[Strip]:
+        ink = self.ink
+        head = Line().left("", 21).right("train", 8, ink.muted).right("test", 8, ink.muted).right("gap", 8, ink.muted)
+        lines = [head.strip()]
+        for name, field, decimals in NUMBERS:
+            train, test = _metric(result.train, field), _metric(result.test, field)
+            line = (
+                Line().left(f" {name}", 21).right(fixed(train, decimals), 8).right(fixed(test, decimals), 8, ink.strong)
+            )
+            lines.append(line.right(signed(_gap(train, test), decimals), 8, ink.muted).strip())
+        line = Line().left(" accuracy", 21).right(percent(result.train.accuracy), 8)
+        lines.append(line.right(percent(result.test.accuracy), 8, ink.strong).strip())
+        return lines
+
+    def _frontier(self, result: SearchResult, width: int, height: int) -> list[Strip]:
+        ink, points = self.ink, result.frontier
+        if len(points) < 2:
+            return []
+        train = [(float(p.size), p.train) for p in points]
+        test = [(float(p.size), p.test) for p in points if p.test is not None]
+        title = Line().add(" frontier", ink.title).add("  ━ train", ink.curves[0]).add("  ━ test", ink.curves[1])
+        curves = [Curve(train, ink.curves[0]), Curve(test, ink.curves[1])]
+        low = min(0.0, *(y for curve in curves for _, y in curve.points))
+        lines = [title.strip(), *chart(curves, Axis(max(-1.0, low), 1.05, "{:.1f}", result.target), width, height, ink)]
+        foot = Line().add(" " * 7 + count(points[0].size), ink.muted)
+        last = f"{count(points[-1].size)} nodes"
+        return [*lines, foot.to(max(foot.width + 1, width - len(last) - 1)).add(last, ink.muted).strip()]
+
+
+def _metric(metrics: Metrics, field: str) -> float:
+    value: float = getattr(metrics, field)
+    return value
+
+
+def _gap(train: float, test: float) -> float:
+    return test - train
