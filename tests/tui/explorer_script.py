@@ -1,0 +1,54 @@
+"""Runs the explorer on the fake session in this terminal: what the tests in a real pty start.
+
+Arguments: log file, seconds for each search step, then any of `load` (stay loading for ever), `noise` (write on descriptors
+1 and 2), `low`, `latents=N`.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from fake_session import METHODS, FakeSession, opener
+
+from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.snapshot import LoadProgress
+from circuit_tui.tui.app import run_explorer
+
+
+def main() -> int:
+    log, seconds, *flags = sys.argv[1:]
+    session = FakeSession(step_seconds=float(seconds), search_steps=100_000)
+    latents = next((int(flag.removeprefix("latents=")) for flag in flags if flag.startswith("latents=")), 0)
+    if latents:
+        session = FakeSession(latents, step_seconds=float(seconds), search_steps=100_000)
+    plain = opener(session)
+
+    def open_session(request, progress):
+        while "load" in flags:
+            progress(LoadProgress("importing torch", 0, 3))
+            time.sleep(60)
+        if "noise" in flags:
+            os.write(1, b"NOISE on one\n")
+            os.write(2, b"NOISE on two\n")
+            os.system("echo NOISE of a child")
+        return plain(request, progress)
+
+    assert METHODS
+    return run_explorer(
+        OpenRequest(),
+        low_bandwidth="low" in flags,
+        mouse=False,
+        theme=None,
+        out=None,
+        target=0.9,
+        method="mask",
+        seed=0,
+        log_path=Path(log),
+        opener=open_session,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

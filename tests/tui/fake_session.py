@@ -1,0 +1,438 @@
+"""A session without a model: deterministic, plain Python, fast. Numbers follow simple rules that tests can predict.
+
+Faithfulness is the weight of the kept nodes over all weight, so that switching a node moves it by a known amount.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.snapshot import (
+    CircuitView,
+    Comparison,
+    FrontierPoint,
+    LatentView,
+    LoadProgress,
+    Metrics,
+    NodeTable,
+    PromptRow,
+    PromptsView,
+    PromptView,
+    Reference,
+    SearchProgress,
+    SearchResult,
+    SessionInfo,
+    SiteInfo,
+    TokenActivation,
+)
+
+POSITIONS = ("subject", "that", "distractor", "verb")
+LABELS = (
+    "plural noun",
+    "singular noun",
+    "past the relative clause",
+    "",
+    "subject of the clause",
+    "animals",
+    "verb next",
+)
+TOKENS = ("<s>", " the", " farmers", " that", " the", " boy", " sees")
+
+
+@dataclass(frozen=True)
+class Setting:
+    name: str
+    default: Any
+    help: str
+
+
+@dataclass(frozen=True)
+class Method:
+    name: str
+    description: str
+    settings: tuple[Setting, ...]
+
+
+METHODS = (
+    Method(
+        "mask",
+        "learned masks, annealed to hard ones",
+        (
+            Setting("steps", 300, "at most"),
+            Setting("rate", 0.05, "of learning"),
+            Setting("eliminate", True, "at the end"),
+        ),
+    ),
+    Method(
+        "published", "the published recipe", (Setting("lambda", 0.01, "weight of sparsity"), Setting("steps", 500, ""))
+    ),
+    Method("random", "a baseline", ()),
+)
+
+
+def wave(i: int) -> float:
+    """A number in [0, 1) that looks irregular and never changes."""
+    return (i * 0.6180339887 + (i * i % 97) * 0.013) % 1.0
+
+
+def make_table(latents: int = 24, sites: int = 3) -> NodeTable:
+    """`latents` per site, each at two to four positions."""
+    rows = []
+    for site in range(sites):
+        for k in range(latents):
+            for position in range(len(POSITIONS)):
+                if (k + position + site) % 3:
+                    rows.append((site, 7 + 13 * k, position, LABELS[(k + site) % len(LABELS)]))
+    columns = list(zip(*rows, strict=True))
+    n = len(rows)
+    counts = [sum(1 for row in rows if row[0] == site) for site in range(sites)]
+    infos = tuple(
+        SiteInfo(f"blocks.{s}.hook_resid_post", f"L{s}", f"demo-sae-{s}", "jumprelu", 512, counts[s])
+        for s in range(sites)
+    )
+    return NodeTable(
+        infos,
+        POSITIONS,
+        columns[0],
+        columns[2],
+        columns[1],
+        columns[3],
+        tuple(round(4 * wave(i), 3) for i in range(n)),
+        tuple(round(4 * wave(i + 7), 3) for i in range(n)),
+        tuple(round(4 * wave(i) + 2, 3) for i in range(n)),
+        tuple(round(wave(i + 3), 3) for i in range(n)),
+    )
+
+
+def metrics(faithfulness: float, completeness: float | None = None) -> Metrics:
+    return Metrics(
+        faithfulness=faithfulness,
+        faithfulness_spliced=faithfulness / 0.985,
+        logit_diff=4.2 * faithfulness,
+        kl=0.9 * (1 - faithfulness) ** 2,
+        accuracy=max(0.0, min(1.0, 0.5 + faithfulness / 2)),
+        cross_entropy=0.3 + (1 - faithfulness),
+        per_prompt_iqr=(-0.2, 0.1),
+        completeness=completeness,
+    )
+
+
+class FakeSearch:
+    """Shrinks from all nodes to the heaviest ones that hold the target."""
+
+    def __init__(self, session: FakeSession, method: str, target: float, seed: int, steps: int) -> None:
+        self.session, self.method, self.target, self.seed, self.steps = session, method, target, seed, steps
+        self.step = 0
+        self.stopped = False
+        self.result: SearchResult | None = None
+
+    def __iter__(self) -> Iterator[SearchProgress]:
+        return self
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def nodes(self) -> frozenset[int]:
+        order = sorted(range(len(self.session.table)), key=lambda i: -self.session.weight[i])
+        kept: set[int] = set()
+        total = 0.0
+        for node in order:
+            if total >= self.target:
+                break
+            kept.add(node)
+            total += self.session.weight[node]
+        return frozenset(kept)
+
+    def __next__(self) -> SearchProgress:
+        session = self.session
+        session.calls.append("step")
+        if session.step_seconds:
+            time.sleep(session.step_seconds)
+        if session.search_error and self.step == 3:
+            raise session.search_error
+        if self.stopped or self.step >= self.steps:
+            self._finish()
+            raise StopIteration
+        self.step += 1
+        share = self.step / self.steps
+        n = len(session.table)
+        size = round(n * math.exp(-2.5 * share))
+        kept = sum(wave(i) > share for i in range(n))
+        return SearchProgress(
+            method=self.method,
+            stage="optimise" if share < 0.8 else "eliminate",
+            step=self.step,
+            steps=self.steps,
+            loss=0.05 + 2 * math.exp(-4 * share) + 0.05 * wave(self.step),
+            soft=1 - 0.06 * share - 0.2 * math.exp(-9 * share),
+            hard=None if self.step % 5 else 1 - 0.05 * share - 0.5 * math.exp(-6 * share),
+            size=size,
+            size_by_site=tuple(round(size * part) for part in (0.2, 0.5, 0.3)[: len(session.table.sites)]),
+            seconds=self.step * 0.05 + 0 * kept,
+            seconds_left=(self.steps - self.step) * 0.05,
+        )
+
+    def _finish(self) -> None:
+        nodes = self.nodes()
+        test = metrics(self.session.faithfulness(nodes), 0.03)
+        frontier = tuple(
+            FrontierPoint(size, 1 - math.exp(-size / 12), 0.98 - math.exp(-size / 14))
+            for size in range(1, len(nodes) + 1, 2)
+        )
+        warning = "Train and test part by 0.031: on prompts that the search did not see the circuit keeps less."
+        self.result = SearchResult(
+            method=self.method,
+            settings={"steps": self.steps},
+            seed=self.seed,
+            target=self.target,
+            nodes=nodes,
+            train=metrics(self.session.faithfulness(nodes) + 0.031),
+            test=test,
+            frontier=frontier,
+            reached=not self.stopped,
+            stopped=self.stopped,
+            steps=self.step,
+            seconds=self.step * 0.05,
+            warnings=(warning,),
+        )
+
+
+class FakeSession:
+    """See `SessionLike`. `calls` records what was asked, in order; `threads` on which threads."""
+
+    def __init__(self, latents: int = 24, *, step_seconds: float = 0.0, search_steps: int = 60) -> None:
+        self.table = make_table(latents)
+        n = len(self.table)
+        raw = [wave(i) ** 6 + 0.001 for i in range(n)]
+        self.weight = [r / sum(raw) for r in raw]
+        self.info = self._make_info()
+        self.kept: frozenset[int] = frozenset()
+        self.past: list[tuple[frozenset[int], str]] = []
+        self.future: list[tuple[frozenset[int], str]] = []
+        self.names: dict[str, frozenset[int]] = {}
+        self.version = 0
+        self.change = ""
+        self.delta: float | None = None
+        self.saved: frozenset[int] = frozenset()
+        self.effects: dict[int, float] = {}
+        self.complete: float | None = None
+        self.calls: list[str] = []
+        self.threads: set[str] = set()
+        self.step_seconds = step_seconds
+        self.search_steps = search_steps
+        self.search_error: BaseException | None = None
+        self.latent_error: BaseException | None = None
+
+    def _make_info(self) -> SessionInfo:
+        n = len(self.table)
+        reference = Reference(64, metrics(1.0), metrics(0.985), metrics(0.0))
+        return SessionInfo(
+            model="demo",
+            device="cpu",
+            dtype="float32",
+            task="sva-rc",
+            positions_kind="each",
+            ablation="mean",
+            errors="drop",
+            methods=tuple(m.name for m in METHODS),
+            train=reference,
+            test=reference,
+            warnings=() if n else ("no nodes",),
+        )
+
+    def _note(self, name: str) -> None:
+        self.calls.append(name)
+        self.threads.add(threading.current_thread().name)
+
+    def faithfulness(self, nodes: Collection[int]) -> float:
+        return sum(self.weight[i] for i in nodes)
+
+    def view(self) -> CircuitView:
+        n = len(self.table)
+        sizes = [0] * len(self.table.sites)
+        for node in self.kept:
+            sizes[self.table.site[node]] += 1
+        return CircuitView(
+            version=self.version,
+            kept=bytes(i in self.kept for i in range(n)),
+            size=len(self.kept),
+            size_by_site=tuple(sizes),
+            test=metrics(self.faithfulness(self.kept), self.complete),
+            train=None,
+            effect=tuple(self.effects.get(i) for i in range(n)),
+            effects_done=len(self.effects),
+            last_change=self.change,
+            delta=self.delta,
+            can_undo=bool(self.past),
+            can_redo=bool(self.future),
+            snapshots=tuple(self.names),
+            dirty=self.kept != self.saved,
+        )
+
+    def _set(self, nodes: Collection[int], change: str) -> None:
+        old = self.faithfulness(self.kept)
+        self.kept = frozenset(nodes)
+        self.version += 1
+        self.change, self.delta = change, self.faithfulness(self.kept) - old
+        self.effects, self.complete = {}, None
+
+    def _edit(self, nodes: Collection[int], change: str) -> None:
+        self.past.append((self.kept, self.change))
+        self.future.clear()
+        self._set(nodes, change)
+
+    def _name(self, node: int) -> str:
+        table = self.table
+        return f"{table.sites[table.site[node]].short} {table.latent[node]}@{table.positions[table.position[node]]}"
+
+    def toggle_node(self, node: int) -> None:
+        self._note("toggle_node")
+        self._edit(self.kept ^ {node}, f"{self._name(node)} {'off' if node in self.kept else 'on'}")
+
+    def toggle_latent(self, site: int, latent: int) -> None:
+        self._note("toggle_latent")
+        nodes = {i for i in range(len(self.table)) if (self.table.site[i], self.table.latent[i]) == (site, latent)}
+        on = not nodes & self.kept
+        self._edit(self.kept | nodes if on else self.kept - nodes, f"L{site} {latent} {'on' if on else 'off'}")
+
+    def toggle_site(self, site: int) -> None:
+        self._note("toggle_site")
+        nodes = {i for i in range(len(self.table)) if self.table.site[i] == site}
+        on = not nodes & self.kept
+        self._edit(self.kept | nodes if on else self.kept - nodes, f"site L{site} {'on' if on else 'off'}")
+
+    def invert(self) -> None:
+        self._note("invert")
+        self._edit(set(range(len(self.table))) - self.kept, "inverted")
+
+    def only(self, nodes: Collection[int]) -> None:
+        self._note("only")
+        self._edit(nodes, f"only {len(nodes)} nodes")
+
+    def undo(self) -> None:
+        self._note("undo")
+        if not self.past:
+            raise UserError("there is nothing to undo")
+        self.future.append((self.kept, self.change))
+        nodes, _ = self.past.pop()
+        self._set(nodes, "undo")
+
+    def redo(self) -> None:
+        self._note("redo")
+        if not self.future:
+            raise UserError("there is nothing to redo")
+        self.past.append((self.kept, self.change))
+        nodes, _ = self.future.pop()
+        self._set(nodes, "redo")
+
+    def save_snapshot(self, name: str) -> None:
+        self._note("save_snapshot")
+        self.names[name] = self.kept
+
+    def restore_snapshot(self, name: str) -> None:
+        self._note("restore_snapshot")
+        self._edit(self.names[name], f"back to {name}")
+
+    def compare(self, name: str) -> Comparison:
+        self._note("compare")
+        other = self.names[name]
+        ours, theirs = tuple(sorted(self.kept - other)), tuple(sorted(other - self.kept))
+        now, then = metrics(self.faithfulness(self.kept)), metrics(self.faithfulness(other))
+        return Comparison(name, ours, theirs, len(self.kept & other), now, then)
+
+    def work(self) -> bool:
+        self._note("work")
+        todo = [i for i in sorted(self.kept) if i not in self.effects][:5]
+        for node in todo:
+            self.effects[node] = self.weight[node] * (-0.2 if wave(node) < 0.1 else 1.0)
+        if todo:
+            return True
+        self.complete = 0.04
+        return False
+
+    def latent_view(self, site: int, latent: int) -> LatentView:
+        self._note(f"latent {site} {latent}")
+        if self.latent_error:
+            raise self.latent_error
+        shades = [tuple(round(3 * wave(i * latent + j) ** 3, 2) for j in range(len(TOKENS))) for i in range(5)]
+        nodes = [i for i in range(len(self.table)) if (self.table.site[i], self.table.latent[i]) == (site, latent)]
+        steps = tuple(range(0, 60, 5))
+        return LatentView(
+            site=site,
+            latent=latent,
+            label=self.table.label[nodes[0]],
+            histogram=tuple(round(40 * math.exp(-((b - 6) ** 2) / 14)) for b in range(16)),
+            histogram_max=5.2,
+            top_prompts=tuple(TokenActivation(TOKENS, shade, max(shade)) for shade in shades),
+            profile=tuple((name, 3 * wave(p + latent), 2 * wave(p + latent + 5)) for p, name in enumerate(POSITIONS)),
+            promotes=((" are", 1.31), (" were", 1.12), (" have", 0.84), (" run", 0.4), (" see", 0.33)),
+            suppresses=((" is", -1.4), (" was", -1.1), (" has", -0.7), (" runs", -0.5), (" sees", -0.41)),
+            neighbours=((latent + 13, 0.83), (latent + 26, 0.51), (latent + 39, 0.44), (91, 0.4), (310, 0.31)),
+            mask_steps=steps,
+            mask_path={
+                "subject": tuple(1 - 0.3 * math.exp(-s / 9) for s in steps),
+                "verb": tuple(math.exp(-s / 15) for s in steps),
+            },
+        )
+
+    def _row(self, index: int) -> PromptRow:
+        plain = 3.5 + 2 * wave(index)
+        kept = self.faithfulness(self.kept)
+        text = f"the {'farmers' if index % 2 else 'teachers'} that the boy {'sees' if index % 3 else 'knows'}"
+        circuit = plain * kept - 0.9 * wave(index + 11)
+        return PromptRow(
+            index, text, " are" if index % 2 else " run", " is" if index % 2 else " runs", plain, plain * 0.985, circuit
+        )
+
+    def prompts_view(self) -> PromptsView:
+        self._note("prompts")
+        rows = sorted((self._row(i) for i in range(64)), key=lambda row: -abs(row.circuit - row.plain))
+        return PromptsView(self.version, tuple(rows))
+
+    def prompt_view(self, index: int) -> PromptView:
+        self._note(f"prompt {index}")
+        active = tuple(
+            (n, TOKENS[(n + index) % 7], 4 * wave(n + index)) for n in sorted(self.kept) if wave(n + index) > 0.3
+        )
+        return PromptView(self._row(index), TOKENS, tuple(sorted(active, key=lambda item: -item[2])))
+
+    def search(self, method: str, target: float, seed: int, settings: Mapping[str, Any]) -> FakeSearch:
+        self._note(f"search {method} {target:g} {seed} {dict(settings)}")
+        if target > 1:
+            raise UserError("target 1.2: the spliced model itself reaches only 0.985")
+        return FakeSearch(self, method, target, seed, int(settings.get("steps", self.search_steps)))
+
+    def adopt(self, result: SearchResult) -> None:
+        self._note("adopt")
+        self._edit(result.nodes, f"found by {result.method}")
+
+    def export(self, path: Path) -> Path:
+        self._note("export")
+        if not path.absolute().parent.is_dir():
+            raise UserError(f"{path}: there is no folder {path.parent}")
+        path.write_text("{}")
+        self.saved = self.kept
+        return path.absolute()
+
+    def open_circuit(self, path: Path) -> None:
+        self._note("open_circuit")
+        self._edit({0, 1, 2}, f"opened {path.name}")
+
+
+def opener(session: FakeSession) -> Callable[[OpenRequest, Callable[[LoadProgress], None]], Any]:
+    """What the engine calls instead of opening a real session."""
+
+    def open_fake(request: OpenRequest, progress: Callable[[LoadProgress], None]) -> Any:
+        for done, text in enumerate(("reading the model", "reading 3 SAEs", "encoding prompts")):
+            progress(LoadProgress(text, done, 3))
+        return session, METHODS
+
+    return open_fake

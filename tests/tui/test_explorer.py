@@ -1,0 +1,500 @@
+"""What keys do, through the app on a fake session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ready, screen_text, wait_for
+from fake_session import FakeSession, opener
+from textual.widgets import Input, Select
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.snapshot import LoadProgress
+from circuit_tui.tui.app import ExplorerApp
+from circuit_tui.tui.circuit_rows import LatentRow, NodeRow, SiteRow
+from circuit_tui.tui.screens.ask_text import AskText
+from circuit_tui.tui.screens.compare import CompareScreen, ComparisonView
+from circuit_tui.tui.screens.confirm_quit import ConfirmQuit
+from circuit_tui.tui.screens.help import HelpScreen
+from circuit_tui.tui.widgets.circuit_pane import FilterInput
+from circuit_tui.tui.widgets.circuit_table import CircuitTable
+from circuit_tui.tui.widgets.latent_pane import LatentPane
+from circuit_tui.tui.widgets.prompt_list import ActiveNodes, PromptList
+from circuit_tui.tui.widgets.search_form import SearchForm
+
+Make = Callable[..., ExplorerApp]
+NARROW, WIDE = (80, 24), (160, 50)
+
+
+def table_of(app: ExplorerApp) -> CircuitTable:
+    return app._main.query_one(CircuitTable)
+
+
+def size(app: ExplorerApp) -> int:
+    circuit = app.engine.state.circuit
+    return -1 if circuit is None else circuit.size
+
+
+def shown_size(app: ExplorerApp) -> Any:
+    return lambda n: app._main._shown.circuit is not None and app._main._shown.circuit.size == n
+
+
+async def search(pilot: Any) -> None:
+    await pilot.press("s")
+    await wait_for(pilot, lambda: pilot.app._main._shown.search.phase == "done")
+
+
+async def test_before_any_search_all_candidates_are_listed(explorer: Make, session: FakeSession) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        text = screen_text(app)
+        assert "demo" in text
+        assert "sva-rc" in text
+        assert f"all candidates: {len(session.table)} nodes" in text
+        assert isinstance(table_of(app).current, LatentRow)
+
+
+async def test_space_switches_a_latent_at_all_its_positions_and_u_takes_it_back(explorer: Make) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        row = table_of(app).current
+        assert isinstance(row, LatentRow)
+        await pilot.press("space")
+        await wait_for(pilot, lambda: shown_size(app)(len(row.nodes)))
+        text = screen_text(app)
+        assert "L0 7 on" in text
+        assert "●" in text
+        assert "▲ +" in text
+        await pilot.press("u")
+        await wait_for(pilot, lambda: shown_size(app)(0))
+        await pilot.press("U")
+        await wait_for(pilot, lambda: shown_size(app)(len(row.nodes)))
+        await pilot.press("u", "ctrl+r")
+        await wait_for(pilot, lambda: app.engine._queue.empty())
+        assert size(app) == len(row.nodes)
+
+
+async def test_enter_opens_a_latent_and_space_then_switches_one_position(explorer: Make) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        await pilot.press("l", "j")
+        row = table_of(app).current
+        assert isinstance(row, NodeRow)
+        await pilot.press("space")
+        await wait_for(pilot, lambda: shown_size(app)(1))
+        assert app.engine.state.circuit.kept[row.node] == 1  # type: ignore[union-attr]
+        assert "◐" in screen_text(app)
+        await pilot.press("h")
+        assert isinstance(table_of(app).current, LatentRow)
+        await pilot.press("left")
+        assert table_of(app).model.expanded == set()  # type: ignore[union-attr]
+        await pilot.press("left")
+        assert isinstance(table_of(app).current, SiteRow)
+
+
+async def test_moving_by_letters_arrows_and_pages(explorer: Make) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        table = table_of(app)
+        start = table.cursor
+        await pilot.press("j", "down", "k", "pagedown")
+        assert table.cursor == start + 1 + table.scrollable_content_region.height - 1
+        await pilot.press("G")
+        assert table.cursor == len(table.model.rows) - 1  # type: ignore[union-attr]
+        assert table.scroll_offset.y > 0
+        await pilot.press("g")
+        assert (table.cursor, table.scroll_offset.y) == (0, 0)
+
+
+async def test_x_i_and_o_edit_many_nodes(explorer: Make, session: FakeSession) -> None:
+    app = explorer()
+    n = len(session.table)
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        await pilot.press("x")
+        await wait_for(pilot, lambda: shown_size(app)(session.table.site.count(0)))
+        await pilot.press("i")
+        await wait_for(pilot, lambda: shown_size(app)(n - session.table.site.count(0)))
+        await pilot.press("slash", *"verb", "enter", "o")
+        await wait_for(pilot, lambda: shown_size(app)(len(table_of(app).model.listed)))  # type: ignore[union-attr]
+        kept = app.engine.state.circuit.kept  # type: ignore[union-attr]
+        for node in range(n):
+            name = f"{session.table.label[node]} {session.table.positions[session.table.position[node]]}"
+            assert kept[node] == ("verb" in name)
+
+
+async def test_typing_filters_and_escape_clears(explorer: Make, session: FakeSession) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        await pilot.press("slash", *"animals q")
+        assert "Nothing matches" in screen_text(app)
+        await pilot.press("backspace", "backspace")
+        model = table_of(app).model
+        assert model is not None
+        assert model.listed
+        assert {session.table.label[i] for i in model.listed} == {"animals"}
+        await pilot.press("enter")
+        assert app.focused is table_of(app)
+        assert "animals" in app._main.query_one(FilterInput).value
+        await pilot.press("escape")
+        assert len(model.listed) == len(session.table)
+
+
+async def test_sorting_keeps_the_cursor_on_its_latent(explorer: Make) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        await pilot.press("j", "j")
+        row = table_of(app).current
+        assert isinstance(row, LatentRow)
+        await pilot.press("full_stop", "full_stop", "full_stop")
+        assert table_of(app).model.sort == "clean"  # type: ignore[union-attr]
+        assert "clean ▼" in screen_text(app)
+        assert table_of(app).current == row
+        await pilot.press("r")
+        assert "clean ▲" in screen_text(app)
+        await pilot.press("comma")
+        assert table_of(app).model.sort == "label"  # type: ignore[union-attr]
+
+
+async def test_a_search_shows_progress_then_its_result_and_fills_the_circuit(
+    explorer: Make, session: FakeSession
+) -> None:
+    session.step_seconds, session.search_steps = 0.01, 400
+    app = explorer(target=0.9)
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        await pilot.press("s")
+        await wait_for(pilot, lambda: "step" in screen_text(app) and "faithfulness  ━ soft" in screen_text(app))
+        assert "left" in screen_text(app)
+        await pilot.press("p")
+        await wait_for(pilot, lambda: app._main._shown.search.phase == "paused")
+        assert "paused" in screen_text(app)
+        await pilot.press("p", "S")
+        await wait_for(pilot, lambda: app._main._shown.search.phase == "done")
+        await pilot.pause()
+        text = screen_text(app)
+        assert "stopped early" in text
+        assert "train" in text
+        assert "Train and test part" in text
+        await pilot.press("v")
+        assert "━ soft" in screen_text(app)
+        await pilot.press("1")
+        await pilot.pause()
+        assert f"kept: {size(app)} nodes" in screen_text(app)
+
+
+async def test_the_form_says_what_it_cannot_read(explorer: Make, session: FakeSession) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        form = app._main.query_one(SearchForm)
+        form._settings["steps"].input.value = "many"
+        await pilot.press("s")
+        await pilot.pause()
+        assert any("steps 'many'" in n.message for n in app._notifications)
+        assert not any(call.startswith("search") for call in session.calls)
+        form._settings["steps"].input.value = "20"
+        form._settings["eliminate"].input.value = "no"
+        form._target.input.value = "0.8"
+        await search(pilot)
+        assert "search mask 0.8 0 {'steps': 20, 'eliminate': False}" in session.calls
+
+
+async def test_another_method_brings_its_own_settings(explorer: Make, session: FakeSession) -> None:
+    app = explorer()
+    async with app.run_test(size=WIDE) as pilot:
+        await ready(pilot)
+        app._main.query_one(SearchForm).query_one(Select).value = "published"
+        await pilot.pause()
+        assert "lambda" in screen_text(app)
+        await search(pilot)
+        assert "search published 0.95 0 {}" in session.calls
+
+
+async def test_what_the_session_refuses_is_a_message(explorer: Make, session: FakeSession) -> None:
+    app = explorer(target=1.2)
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        await pilot.press("s")
+        await wait_for(pilot, lambda: any("reaches only 0.985" in n.message for n in app._notifications))
+        await pilot.press("1", "space")
+        await wait_for(pilot, lambda: size(app) > 0)
+
+
+async def test_the_latent_pane_follows_the_cursor_when_it_rests(explorer: Make, session: FakeSession) -> None:
+    app = explorer()
+    async with app.run_test(size=WIDE) as pilot:
+        await ready(pilot)
+        await wait_for(pilot, lambda: "latent 0 7" in session.calls)
+        for _ in range(4):
+            table_of(app).action_cursor_by(1)
+        row = table_of(app).current
+        assert isinstance(row, LatentRow)
+        await wait_for(
+            pilot, lambda: app._main._shown.latent is not None and app._main._shown.latent.latent == row.latent
+        )
+        asked = [call for call in session.calls if call.startswith("latent")]
+        assert len(asked) == 2, "latents passed over are not computed"
+        text = screen_text(app)
+        for part in ("activations", "by position", "top prompts", "promotes", "suppresses", "nearest latents"):
+            assert part in text
+
+
+async def test_a_hidden_latent_pane_asks_for_nothing(explorer: Make, session: FakeSession) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        await pilot.press("j", "j")
+        await pilot.pause(0.1)
+        assert not any(call.startswith(("latent", "prompt")) for call in session.calls)
+        await pilot.press("2")
+        await wait_for(pilot, lambda: app._main._shown.latent is not None)
+        assert app.focused is app._main.query_one(LatentPane)
+
+
+async def test_a_prompt_leads_to_its_nodes_and_a_node_to_the_circuit(explorer: Make, session: FakeSession) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        await search(pilot)
+        await pilot.press("3")
+        prompts = app._main.query_one(PromptList)
+        await wait_for(pilot, lambda: prompts.view is not None)
+        rows = prompts.view.rows  # type: ignore[union-attr]
+        assert abs(rows[0].circuit - rows[0].plain) >= abs(rows[-1].circuit - rows[-1].plain)
+        await pilot.press("j", "enter")
+        nodes = app._main.query_one(ActiveNodes)
+        await wait_for(pilot, lambda: nodes.view is not None)
+        await pilot.press("tab", "j", "enter")
+        await pilot.pause()
+        node = nodes.view.active[1][0]  # type: ignore[union-attr]
+        row = table_of(app).current
+        assert row is not None
+        assert node in (row.nodes if isinstance(row, LatentRow) else (row.node,) if isinstance(row, NodeRow) else ())
+        assert app.focused is table_of(app)
+
+
+async def test_prompts_follow_the_circuit(explorer: Make) -> None:
+    app = explorer()
+    async with app.run_test(size=WIDE) as pilot:
+        await ready(pilot)
+        await pilot.press("space")
+        await wait_for(
+            pilot,
+            lambda: (
+                app._main._shown.prompts is not None
+                and app._main._shown.circuit is not None
+                and app._main._shown.prompts.version == app._main._shown.circuit.version == 1
+            ),
+        )
+
+
+async def test_tab_walks_through_all_four_panes_on_a_small_screen(explorer: Make) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        seen = []
+        for _ in range(16):
+            await pilot.press("tab")
+            await pilot.pause()
+            if app._main._pane not in seen:
+                seen.append(app._main._pane)
+        assert set(seen) == {"circuit", "latent", "prompts", "search"}
+        await pilot.press("1", "shift+tab")
+        await pilot.pause()
+        assert app._main._pane == "search"
+
+
+async def test_snapshot_compare_and_back(explorer: Make) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        await pilot.press("c")
+        await wait_for(pilot, lambda: any("no snapshot yet" in n.message for n in app._notifications))
+        await pilot.press("space", "n")
+        assert isinstance(app.screen, AskText)
+        await pilot.press(*"ab", "enter")
+        await wait_for(pilot, lambda: app.engine.state.circuit.snapshots == ("snapshot 1ab",))  # type: ignore[union-attr]
+        before = size(app)
+        await pilot.press("j", "space", "c")
+        assert isinstance(app.screen, CompareScreen)
+        await wait_for(pilot, lambda: app.screen.query_one(ComparisonView)._comparison is not None)
+        assert "only in the current" in screen_text(app)
+        assert size(app) != before
+        await pilot.press("enter")
+        await wait_for(pilot, lambda: size(app) == before)
+
+
+async def test_export_writes_shows_the_path_and_forgets_that_it_was_unsaved(explorer: Make, tmp_path: Path) -> None:
+    app = explorer(out=tmp_path / "c.json")
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        await pilot.press("space")
+        await wait_for(pilot, lambda: size(app) > 0)
+        await pilot.press("e")
+        assert app.screen.query_one(Input).value == str(tmp_path / "c.json")
+        await pilot.press("enter")
+        await wait_for(pilot, lambda: any(str(tmp_path / "c.json") in n.message for n in app._notifications))
+        assert (tmp_path / "c.json").exists()
+        await pilot.press("q")
+    assert app.return_code == 0
+
+
+async def test_an_export_that_fails_is_a_message_and_nothing_is_lost(explorer: Make, tmp_path: Path) -> None:
+    app = explorer(out=tmp_path / "missing" / "c.json")
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        await pilot.press("space", "e", "enter")
+        await wait_for(pilot, lambda: any("there is no folder" in n.message for n in app._notifications))
+        assert app._main.unsaved
+
+
+async def test_quitting_asks_only_if_something_would_be_lost(explorer: Make) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        await pilot.press("space")
+        await wait_for(pilot, lambda: shown_size(app)(2) or size(app) > 0)
+        await pilot.pause()
+        await pilot.press("q")
+        assert isinstance(app.screen, ConfirmQuit)
+        await pilot.press("escape")
+        assert app.is_running
+        await pilot.press("ctrl+q")
+        assert isinstance(app.screen, ConfirmQuit)
+        await pilot.press("q")
+    assert app.return_code == 0
+    assert not app.engine.alive
+
+
+async def test_export_from_the_question_then_quits(explorer: Make, tmp_path: Path) -> None:
+    app = explorer(out=tmp_path / "c.json")
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        await pilot.press("space")
+        await wait_for(pilot, lambda: app._main.unsaved is not None)
+        await pilot.press("q", "e")
+        await pilot.pause()
+        await pilot.press("enter")
+        await wait_for(pilot, lambda: not app.is_running or app._exit)
+    assert (tmp_path / "c.json").exists()
+
+
+async def test_help_palette_and_themes(explorer: Make) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        await pilot.press("question_mark")
+        assert isinstance(app.screen, HelpScreen)
+        assert "Switch the node" in screen_text(app)
+        await pilot.press("escape")
+        names = []
+        for _ in range(3):
+            await pilot.press("t")
+            await pilot.pause()
+            names.append(app.theme)
+        assert names == ["light", "ansi", "dark"]
+        await pilot.press("ctrl+p")
+        await pilot.press(*"invert")
+        await wait_for(pilot, lambda: "Invert" in screen_text(app))
+        await pilot.press("enter")
+        await pilot.press("enter") if app.screen is not app._main else None
+        await wait_for(pilot, lambda: size(app) > 0)
+
+
+async def test_a_screen_too_small_says_so_until_it_is_larger(explorer: Make) -> None:
+    app = explorer()
+    async with app.run_test(size=(70, 20)) as pilot:
+        await ready(pilot)
+        assert "needs 80×24" in screen_text(app)
+        await pilot.resize_terminal(80, 24)
+        await pilot.pause()
+        assert "needs 80×24" not in screen_text(app)
+        assert "faithfulness" in screen_text(app)
+        await pilot.resize_terminal(160, 50)
+        await pilot.pause()
+        text = screen_text(app)
+        for title in ("Circuit", "Latent", "Prompts", "Search"):
+            assert title in text
+
+
+async def test_what_is_being_loaded_is_on_the_screen(explorer: Make, session: FakeSession) -> None:
+    import threading
+
+    gate = threading.Event()
+
+    def slow(request: Any, progress: Any) -> Any:
+        progress(LoadProgress("reading 3 SAEs", 1, 4))
+        gate.wait(10)
+        return opener(session)(request, progress)
+
+    app = explorer(opener=slow)
+    async with app.run_test(size=NARROW) as pilot:
+        await wait_for(pilot, lambda: "reading 3 SAEs" in screen_text(app))
+        await pilot.press("space", "s", "e", "slash", "a", "2", "1")
+        gate.set()
+        await ready(pilot)
+        assert size(app) == 0, "keys before the session is open do nothing"
+
+
+async def test_what_cannot_be_opened_stays_on_the_screen_and_quits_with_2(explorer: Make) -> None:
+    def failing(request: Any, progress: Any) -> Any:
+        raise UserError("--task svo: there is no such task; circuit-tui tasks lists them")
+
+    app = explorer(opener=failing)
+    async with app.run_test(size=NARROW) as pilot:
+        await wait_for(pilot, lambda: "there is no such task" in screen_text(app))
+        await pilot.press("s", "space", "e")
+        await pilot.press("q")
+    assert app.return_code == 2
+
+
+async def test_nothing_is_drawn_while_nothing_changes(explorer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = explorer()
+    async with app.run_test(size=WIDE) as pilot:
+        await ready(pilot)
+        await pilot.press("space")
+        await wait_for(pilot, lambda: size(app) > 0 and not app.engine._work_left)
+        await pilot.pause(0.6)
+        drawn: list[Any] = []
+        display = app._display
+        monkeypatch.setattr(app, "_display", lambda screen, what: (drawn.append(what), display(screen, what)))
+        await pilot.pause(0.8)
+        assert drawn == []
+
+
+async def test_no_color_uses_no_colour_and_still_tells_on_from_off(
+    explorer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = ExplorerApp(explorer().engine._request, opener=opener(FakeSession()))
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        await pilot.press("space")
+        await wait_for(pilot, lambda: "●" in screen_text(app))
+        assert "▲ +" in screen_text(app)
+        table = table_of(app)
+        for y in range(5):
+            for segment in table.render_line(y):
+                assert segment.style is None or segment.style.color is None or segment.style.color.is_default
+
+
+async def test_low_bandwidth_is_slower_and_takes_the_terminals_colours(explorer: Make) -> None:
+    app = explorer(low_bandwidth=True)
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        assert (app.theme, app.chart_rate, app.animation_level) == ("ansi", 2.0, "none")
+
+
+def test_an_unknown_theme_is_refused_with_the_names(explorer: Make) -> None:
+    with pytest.raises(UserError, match="dark, light, ansi"):
+        explorer(theme="pink")
