@@ -1,0 +1,29 @@
+"""The command line: ``circuit-tui`` and its commands, each in a file of `commands`.
+
+Nothing heavy is imported here: the first frame of the explorer waits for every import. A bare ``circuit-tui`` does not
+even load the command-line parser.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from circuit_tui.tui.commands.boundary import guarded
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code; see `commands.boundary` for what the codes mean."""
+    given = list(sys.argv[1:] if args is None else args)
+    return guarded(lambda: _run(given), debug="--debug" in given)
+
+
+def _run(args: list[str]) -> int:
+    if not args:
+        from circuit_tui.core.request import OpenRequest
+        from circuit_tui.tui.commands.start import open_explorer
+
+        return open_explorer(OpenRequest())
+    from circuit_tui.tui.commands.parser import parse
+
+    return parse(args)

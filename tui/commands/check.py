@@ -1,0 +1,98 @@
+"""``circuit-tui check``: opens all that a circuit file names, computes its numbers anew and says which differ."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.tui.commands import options, output, progress
+from circuit_tui.tui.commands.boundary import DONE, NO
+
+if TYPE_CHECKING:
+    from circuit_tui.core.circuit_file import CircuitFile
+    from circuit_tui.core.recheck import Row
+    from circuit_tui.core.request import OpenRequest
+
+
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE.json", help="The circuit file.")],
+    tolerance: Annotated[float, typer.Option(help="How far a number may be off; relative where it is above 1.")] = 1e-3,
+    model: Annotated[str | None, typer.Option(help="Where the model is now, if not where the file says.")] = None,
+    sae_dir: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Where the SAEs are now; repeat.")] = None,
+    prompts: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Where the prompts are now.")] = None,
+    device: options.Device = None,
+    batch: options.Batch = None,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> int:
+    """Recompute the numbers of a circuit file. Exits 1 if a number, a hash or the size differs."""
+    if not 0 <= tolerance < float("inf"):
+        raise UserError(f"--tolerance {tolerance:g}: must be a finite number, not below 0")
+    request = options.open_request(model=model, sae_dir=sae_dir, prompts=prompts, device=device, batch=batch)
+    from circuit_tui.core.circuit_file import read_circuit
+    from circuit_tui.core.recheck import compare
+
+    claimed = read_circuit(file)
+    with output.quiet(debug=debug):
+        rows = compare(claimed, _recompute(claimed, request, file.expanduser().parent), tolerance)
+    wrong = [row for row in rows if not row.ok]
+    if json:
+        output.print_json({"file": str(file), "ok": not wrong, "tolerance": tolerance, "fields": [*map(asdict, rows)]})
+    else:
+        _print(file, rows)
+    return NO if wrong else DONE
+
+
+def _recompute(file: CircuitFile, base: OpenRequest, folder: Path) -> CircuitFile:
+    """The file's circuit, evaluated in a session opened from what the file names; places in `base` go first."""
+    progress.say("loading …")
+    from circuit_tui.core.circuit_export import circuit_file
+    from circuit_tui.core.opening import open_problem, request_of
+    from circuit_tui.core.session import Session
+
+    request = request_of(file, base, folder)
+    if base.model is not None:
+        request = replace(request, model=base.model)
+    if base.sae_dirs:
+        request = replace(request, sae_dirs=base.sae_dirs)
+    if base.prompts is not None:
+        request = replace(request, prompts=base.prompts, task=None)
+    session = Session(open_problem(request, progress.loading, file))
+    table = session.table
+    number = {
+        (table.sites[site].hook, table.positions[position], latent): node
+        for node, (site, position, latent) in enumerate(zip(table.site, table.position, table.latent, strict=True))
+    }
+    session.replace([number[node] for node in file.nodes()], "opened for a check")
+    progress.say("computing every number")
+    progress.finish(session)
+    return circuit_file(session)
+
+
+def _print(path: Path, rows: tuple[Row, ...]) -> None:
+    """All fields but those of single nodes, of which only the wrong ones are shown and the rest counted."""
+    shown = [row for row in rows if ".nodes[" not in row.field or not row.ok]
+    output.print_table(
+        ("field", "file", "recomputed", ""),
+        [(row.field, _cell(row.file), _cell(row.now), "ok" if row.ok else "DIFFERS") for row in shown],
+        right=("file", "recomputed"),
+    )
+    wrong = sum(not row.ok for row in rows)
+    output.print_line()
+    if len(shown) < len(rows):
+        output.print_line(f"and {len(rows) - len(shown)} numbers of single nodes, all ok")
+    if wrong:
+        output.print_line(f"{path}: {wrong} of {len(rows)} fields differ", style="bold red")
+    else:
+        output.print_line(f"{path}: all {len(rows)} fields agree", style="bold green")
+
+
+def _cell(value: str | float | None) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = "–" if value is None else str(value)
+    return f"{text[:12]}…" if len(text) == 64 and " " not in text else text

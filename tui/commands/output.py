@@ -1,0 +1,78 @@
+"""What commands print: tables for people, one JSON object for programs, on stdout alone.
+
+Libraries print as they like while a model loads; `quiet` keeps that off stdout, so that ``--json`` can be piped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+PIPE_WIDTH = 160
+"""Columns of a table that is not on a terminal: wide enough that nothing wraps."""
+
+
+def print_json(data: Mapping[str, Any]) -> None:
+    """One JSON object on stdout."""
+    sys.stdout.write(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
+    """A table on stdout; the columns named in `right` hold numbers. Cells are taken as they are, without markup.
+
+    Without `columns` there is no head. Off a terminal no line ends in blanks.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, show_header=bool(columns))
+    for column in columns or [""] * len(rows[0]):
+        table.add_column(Text(column), justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = _console()
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table)
+    sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+
+
+def print_line(text: str = "", style: str = "") -> None:
+    """One line of text on stdout."""
+    _console().print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number for a table; a dash where there is none."""
+    if value is None:
+        return "–"
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+@contextlib.contextmanager
+def quiet(*, debug: bool) -> Iterator[None]:
+    """Keeps libraries off stdout, and their chatter off stderr unless `debug`."""
+    if not debug:
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        if not sys.stderr.isatty():
+            os.environ.setdefault("TQDM_DISABLE", "1")
+    with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+        if not debug:
+            warnings.simplefilter("ignore")
+        yield
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)

@@ -1,0 +1,64 @@
+"""Puts the commands together and turns the parser's own complaints into a `UserError`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.request import OpenRequest
+from circuit_tui.tui.commands.check import check
+from circuit_tui.tui.commands.doctor import doctor
+from circuit_tui.tui.commands.explore import explore
+from circuit_tui.tui.commands.find import find
+from circuit_tui.tui.commands.options import Debug
+from circuit_tui.tui.commands.saes import saes
+from circuit_tui.tui.commands.start import open_explorer
+from circuit_tui.tui.commands.tasks import tasks
+
+app = typer.Typer(
+    name="circuit-tui",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Exit codes: 0 done, 1 the answer is no, 2 wrong use or bad input, 70 a fault of its own, 130 interrupted.",
+)
+for _command in (explore, find, check, tasks, saes, doctor):
+    app.command()(_command)
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Debug = False,
+) -> int:
+    """A terminal explorer of sparse feature circuits. Without a command: the explorer on the bundled demo."""
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"circuit-tui {installed('circuit-tui')}")
+        raise typer.Exit
+    return open_explorer(OpenRequest()) if context.invoked_subcommand is None else 0
+
+
+def parse(args: list[str]) -> int:
+    """Runs the command that `args` name and returns its exit code.
+
+    Raises:
+        UserError: an unknown command or flag, or a value that a flag does not take.
+    """
+    try:
+        return int(app(args=args, prog_name="circuit-tui", standalone_mode=False) or 0)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except Exception as error:
+        # The parser's exceptions live in a private module of typer, or in click, by version: known by what they can do.
+        say = getattr(error, "format_message", None)
+        if say is None:
+            raise
+        context = getattr(error, "ctx", None)
+        path = getattr(context, "command_path", "circuit-tui")
+        raise UserError(f"{str(say()).rstrip('.')} (see `{path} --help`)") from error

@@ -1,0 +1,86 @@
+"""How far the work is, on stderr: a bar where stderr is a terminal, else a plain line now and then."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from circuit_tui.core.snapshot import LoadProgress, SearchProgress
+
+if TYPE_CHECKING:
+    from circuit_tui.core.session import Session
+
+PLAIN_EVERY = 5.0
+"""Seconds between two plain lines of the same stage."""
+
+
+def loading(stage: LoadProgress) -> None:
+    """One line for one stage of opening."""
+    sys.stderr.write(f"[{stage.done + 1}/{stage.total}] {stage.text}\n")
+    sys.stderr.flush()
+
+
+def say(text: str) -> None:
+    """One line on stderr."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def finish(session: Session) -> None:
+    """Computes all that a session has left for later, with a line now and then."""
+    told = time.monotonic()
+    while session.work():
+        if time.monotonic() - told >= PLAIN_EVERY:
+            told, view = time.monotonic(), session.view()
+            say(f"effects of single nodes: {view.effects_done} of {view.size}")
+
+
+class SearchBar:
+    """Shows a search while it runs; a context manager."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._bar_task: Any = None
+        self._stage, self._told = "", 0.0
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            columns = (TextColumn("{task.fields[stage]:9}"), BarColumn(30), TextColumn("{task.fields[text]}"))
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=4)
+            self._bar_task = self._bar.add_task("", stage="", text="")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, step: SearchProgress) -> None:
+        """Takes one step of the search."""
+        if self._bar is not None:
+            text, total = describe(step), max(step.steps, step.step, 1)
+            self._bar.update(self._bar_task, completed=step.step, total=total, stage=step.stage, text=text)
+            return
+        now = time.monotonic()
+        if step.stage != self._stage or now - self._told >= PLAIN_EVERY:
+            self._stage, self._told = step.stage, now
+            say(f"{step.stage} {describe(step)}")
+
+
+def describe(step: SearchProgress) -> str:
+    """``120/240 · faithfulness 0.953 · 41 nodes · 3 s left``."""
+    parts = [f"{step.step}/{step.steps}"]
+    faithfulness = step.hard if step.hard is not None else step.soft
+    if faithfulness is not None:
+        parts.append(f"faithfulness {faithfulness:.3f}")
+    parts.append(f"{step.size} nodes")
+    if step.seconds_left is not None:
+        parts.append(f"{step.seconds_left:.0f} s left")
+    return " · ".join(parts)
