@@ -75,12 +75,24 @@ def load_model(
     try:
         bridge = TransformerBridge.boot_transformers(source, device=device, dtype=dtype)
     except Exception as error:  # the loaders raise dozens of types; each means this model cannot be had
-        raise UserError(f"--model {name}: cannot be loaded: {_first_line(error)}") from error
+        raise UserError(f"--model {name}: cannot be loaded: {first_line(error)}") from error
     applied = _process(bridge, processing or {})
     snapshot = folder if folder.is_dir() else _snapshot_folder(name)
     revision = "" if folder.is_dir() or snapshot is None else snapshot.name
     digest = "" if snapshot is None else weights_sha256(snapshot)
-    return LanguageModel(bridge, name, revision, digest, applied)
+    return LanguageModel(bridge, name, revision, digest, applied, _own_tokenizer(bridge.tokenizer, source))
+
+
+def _own_tokenizer(tokenizer: Any, source: str) -> Any:
+    """The model's tokenizer as it was saved.
+
+    The bridge gives a tokenizer without BOS its EOS, or an invented token, for BOS: no prompt of such a model has one.
+    """
+    if tokenizer is None or tokenizer.bos_token_id != tokenizer.eos_token_id:
+        return tokenizer
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(source)
 
 
 def _process(bridge: Any, processing: Mapping[str, Any]) -> str:
@@ -124,6 +136,7 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of what an exception says, or its type where it says nothing."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

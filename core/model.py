@@ -39,12 +39,16 @@ class LanguageModel:
 
     Attributes:
         bridge: the TransformerBridge; every parameter frozen, evaluation mode.
+        tokenizer: the Hugging Face tokenizer; not the bridge's, which may have been given a BOS.
         name: what the user asked for. `revision` and `weights_sha256` say which weights those were.
         processing: ``"none"``, or the weight processing that the SAEs asked for.
     """
 
-    def __init__(self, bridge: Any, name: str, revision: str, weights_sha256: str, processing: str) -> None:
+    def __init__(
+        self, bridge: Any, name: str, revision: str, weights_sha256: str, processing: str, tokenizer: Any
+    ) -> None:
         self.bridge = bridge
+        self.tokenizer = tokenizer
         self.name = name
         self.revision = revision
         self.weights_sha256 = weights_sha256
@@ -54,11 +58,6 @@ class LanguageModel:
         self._calls: dict[int, list[_BlockCall]] = {}
         cap = getattr(bridge.cfg, "output_logits_soft_cap", None)
         self._soft_cap = float(cap) if cap is not None and cap > 0 else None
-
-    @property
-    def tokenizer(self) -> Any:
-        """The Hugging Face tokenizer."""
-        return self.bridge.tokenizer
 
     @property
     def n_layers(self) -> int:
@@ -87,7 +86,16 @@ class LanguageModel:
 
     @torch.no_grad()
     def embed(self, tokens: Tensor) -> Tensor:
-        """The residual stream entering block 0, `[prompt, position, d_model]`, of tokens `[prompt, position]`."""
+        """The residual stream entering block 0, `[prompt, position, d_model]`, of tokens `[prompt, position]`.
+
+        Raises:
+            UserError: more tokens than the model reads.
+        """
+        limit = int(getattr(self.bridge.cfg, "n_ctx", None) or tokens.shape[1])
+        if tokens.shape[1] > limit:
+            raise UserError(
+                f"--model {self.name}: a prompt has {tokens.shape[1]} tokens, but the model reads at most {limit}"
+            )
 
         def capture(_: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             raise _Captured(args[0] if args else kwargs["hidden_states"])
@@ -124,11 +132,13 @@ class LanguageModel:
 
         The final norm's gain is applied, its bias and scale are left out.
         """
-        gain = getattr(self.bridge.ln_final, "weight", None)
-        vector = direction.to(self.dtype)
-        if isinstance(gain, Tensor):
-            vector = vector * gain.to(vector.dtype)
-        result: Tensor = (vector @ self.bridge.unembed.W_U.to(vector.dtype)).float()
+        # Of a vector of alternating signs any norm makes gain * sign + bias, however it stores the gain.
+        signs = torch.ones(self.d_model, dtype=self.dtype, device=self.device)
+        signs[1::2] = -1
+        with torch.no_grad():
+            normed = self.bridge.ln_final(torch.stack([signs, -signs]).unsqueeze(1))[:, 0]
+            gain = (normed[0] - normed[1]) * signs / 2
+            result: Tensor = ((direction.to(self.dtype) * gain) @ self.bridge.unembed.W_U.to(self.dtype)).float()
         return result
 
     @torch.no_grad()
