@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.load_model import weights_sha256
+from circuit_tui.core.load_model import first_line, weights_sha256
 from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.sae import ResidualSae
 
@@ -33,10 +33,14 @@ class Site:
     sae: ResidualSae
 
     @property
+    def layer(self) -> int:
+        """The block that the hook is at."""
+        return int(self.hook.split(".")[1])
+
+    @property
     def short(self) -> str:
         """A name of a few letters: ``L7`` for the residual after block 7, ``L7pre`` for the one before it."""
-        layer = self.hook.split(".")[1]
-        return f"L{layer}" if self.hook.endswith(("resid_post", "hook_out")) else f"L{layer}pre"
+        return f"L{self.layer}" if self.depth > self.layer else f"L{self.layer}pre"
 
 
 def load_saes(names: Sequence[str], folders: Sequence[Path], device: torch.device) -> list[Site]:
@@ -84,7 +88,7 @@ def check_fit(model: LanguageModel, sites: Sequence[Site]) -> None:
                 f"SAE {site.sae.name} has width d_in={site.sae.d_in}, but the model {model.name} has "
                 f"d_model={model.d_model}: it was trained on another model ({site.sae.model_name or 'unnamed'})"
             )
-        if site.depth > model.n_layers:
+        if site.layer >= model.n_layers:
             raise UserError(f"SAE {site.sae.name} sits at {site.hook}, but {model.name} has {model.n_layers} layers")
         if site.sae.model_name and not _same_model(site.sae.model_name, model.name):
             raise UserError(
@@ -101,7 +105,8 @@ def _same_model(trained_on: str, model: str) -> bool:
     config = json.loads((folder / "config.json").read_text())
     named = str(config.get("model_name", ""))
     parts = [*folder.absolute().parts, *folder.resolve().parts]
-    return wanted in {_plain(part) for part in [*parts, named] if part}
+    names = {_plain(part) for part in [*parts, named] if part}
+    return bool({wanted, _plain(_official(trained_on))} & names)
 
 
 def _plain(name: str) -> str:
@@ -145,7 +150,7 @@ def _from_folder(folder: Path, device: torch.device) -> ResidualSae:
     try:
         sae = SAE.load_from_disk(path, device=str(device), dtype="float32")
     except Exception as error:  # sae-lens raises many types for a damaged folder
-        raise UserError(f"--sae-dir {folder}: cannot be loaded: {error}") from error
+        raise UserError(f"--sae-dir {folder}: cannot be loaded: {first_line(error)}") from error
     hook = str((config.get("metadata") or {}).get("hook_name") or config.get("hook_name") or "")
     if not hook:
         raise UserError(f"--sae-dir {folder}: cfg.json names no metadata.hook_name")
@@ -169,7 +174,7 @@ def _from_release(name: str, device: torch.device) -> ResidualSae:
     try:
         sae = SAE.from_pretrained(release, sae_id, device=str(device))
     except Exception as error:  # network, authorisation, disk and format errors: one line each, the cause kept
-        raise UserError(f"--sae {name}: cannot be loaded: {error}") from error
+        raise UserError(f"--sae {name}: cannot be loaded: {first_line(error)}") from error
     sae = sae.to(dtype=torch.float32)
     path = f"{directory[release].repo_id}/{directory[release].saes_map[sae_id]}"
     hook = str(sae.cfg.metadata.get("hook_name") or "")

@@ -20,6 +20,9 @@ from torch import Tensor
 
 from circuit_tui.core.errors import UserError
 
+# A transcoder writes elsewhere than it reads, and a temporal SAE encodes a token by those before it.
+ARCHITECTURES = ("standard", "jumprelu", "gated", "topk", "abstopk", "matching_pursuit")
+
 
 @dataclass(frozen=True, slots=True)
 class Columns:
@@ -58,7 +61,8 @@ class ResidualSae:
         elementwise: whether a latent can be encoded from its own column.
 
     Raises:
-        UserError: the SAE normalises or reshapes its input in a way that makes its decoder not affine.
+        UserError: a kind of SAE that cannot be spliced, one that normalises or reshapes its input, or one whose
+            decoder is not affine.
     """
 
     def __init__(self, sae: Any, release: str, sae_id: str, hook: str, path: str, weights_sha256: str) -> None:
@@ -72,7 +76,18 @@ class ResidualSae:
         kwargs = cfg.metadata.get("model_from_pretrained_kwargs") or {}
         self.processing: dict[str, Any] = {name: value for name, value in kwargs.items() if value}
         self.neuronpedia_id = str(cfg.metadata.get("neuronpedia_id") or "")
-        if cfg.normalize_activations not in ("none", "expected_average_only_in") or cfg.reshape_activations != "none":
+        if self.architecture not in ARCHITECTURES:
+            raise UserError(
+                f"SAE {self.name}: its architecture {self.architecture!r} is not supported; "
+                f"supported are {', '.join(ARCHITECTURES)}"
+            )
+        if cfg.normalize_activations == "expected_average_only_in":
+            # sae-lens folds the factor into the weights where it has it; what still says so would run unscaled.
+            raise UserError(
+                f"SAE {self.name}: normalize_activations='expected_average_only_in', and the factor is not folded into "
+                "its weights; fold it with sae-lens' fold_activation_norm_scaling_factor and save it again"
+            )
+        if cfg.normalize_activations != "none" or cfg.reshape_activations != "none":
             raise UserError(
                 f"SAE {self.name}: normalize_activations={cfg.normalize_activations!r}, "
                 f"reshape_activations={cfg.reshape_activations!r} is not supported"

@@ -143,7 +143,7 @@ class LatentCounts:
         n_positions = len(self.peak)
         own_row = torch.arange(len(prompts), device=ids.device).unsqueeze(1) * n_positions + ids
         hits = torch.zeros(len(prompts) * n_positions, activations.shape[-1], device=ids.device)
-        hits.index_add_(0, own_row[inside], (values > 0).float())
+        hits.index_add_(0, own_row[inside], (values != 0).float())
         self.prompts_fired += (hits > 0).float().reshape(len(prompts), n_positions, -1).sum(0)
 
 

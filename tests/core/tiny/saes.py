@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from sae_lens.saes.abstopk_sae import AbsTopKSAE, AbsTopKSAEConfig
 from sae_lens.saes.gated_sae import GatedSAE, GatedSAEConfig
 from sae_lens.saes.jumprelu_sae import JumpReLUSAE, JumpReLUSAEConfig
 from sae_lens.saes.sae import SAEMetadata
@@ -21,6 +22,7 @@ _KINDS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "gated": (GatedSAE, GatedSAEConfig, {"apply_b_dec_to_input": True}),
     "gated-raw": (GatedSAE, GatedSAEConfig, {"apply_b_dec_to_input": False}),
     "topk": (TopKSAE, TopKSAEConfig, {"k": 6, "apply_b_dec_to_input": True}),
+    "abstopk": (AbsTopKSAE, AbsTopKSAEConfig, {"k": 6}),
     "topk-rescaled": (TopKSAE, TopKSAEConfig, {"k": 6, "rescale_acts_by_decoder_norm": True}),
 }
 KINDS = tuple(_KINDS)
@@ -39,7 +41,6 @@ def make_sae(
     """Saves a random SAE for residuals of standard deviation `spread`; a fair share of its latents fires on them."""
     sae_class, config_class, settings = _KINDS[kind]
     metadata = SAEMetadata(hook_name=hook, model_name=model_name, **config.pop("metadata", {}))
-    # An SAE of a release may carry any metadata; these are all a folder needs.
     sae = sae_class(config_class(d_in=width, d_sae=LATENTS, metadata=metadata, **{**settings, **config}))
     draw = torch.Generator().manual_seed(seed)
 
