@@ -1,8 +1,8 @@
 """The method, written a second time from its definitions, to check the engine against.
 
 Nothing of the engine is used but the plain data of a `Task`: a Hugging Face model with forward hooks, SAEs as
-sae-lens opens them, one prompt at a time and no padding. A node is named (site, position name, latent); `None` as a position name
-means BOS, which is left alone.
+sae-lens opens them, one prompt at a time and no padding. A node is named (site, position name, latent); `None` as a
+position name means BOS, which is left alone.
 """
 
 from __future__ import annotations

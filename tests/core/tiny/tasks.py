@@ -34,8 +34,8 @@ def make_task(
 ) -> Task:
     """A task with one pair for each length in `train` and in `test`, in words.
 
-    The corrupt prompts have the lengths of the clean ones shifted by `turn` places, so that with a turn the two of a pair
-    differ in length.
+    The corrupt prompts have the lengths of the clean ones shifted by `turn` places, so that with a turn the two of
+    a pair differ in length.
     """
     draw = random.Random(seed)
 

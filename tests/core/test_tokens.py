@@ -1,0 +1,133 @@
+"""Text to tokens: BOS, padding, answers and roles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tiny.models import make_tokenizer
+from tiny.tasks import TASKS
+from tokenizers import Tokenizer, decoders
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.trainers import BpeTrainer
+from transformers import PreTrainedTokenizerFast
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.task import Pair, Task
+from circuit_tui.core.tokens import PromptSet, tokenize
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def bpe() -> PreTrainedTokenizerFast:
+    """A byte-level BPE that knows the frequent words whole and cuts the others."""
+    tokenizer = Tokenizer(BPE())
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = BpeTrainer(
+        vocab_size=300, special_tokens=["<s>"], initial_alphabet=ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator(["the cat runs the cat run the cat sees"] * 20, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>")
+
+
+def pair(
+    clean: str = "the cat", corrupt: str = "the dog", answer: str = " runs", wrong: str = " run", **more: Any
+) -> Pair:
+    return Pair(clean, corrupt, answer, wrong, **more)
+
+
+def task(*pairs: Pair) -> Task:
+    """`pairs` as train prompts, and one test prompt."""
+    return Task("toy", "", (*pairs, pair(split="test", roles=("det", "noun") if pairs[0].roles else ())))
+
+
+def train(tokenizer: Any, *pairs: Pair) -> PromptSet:
+    return tokenize(task(*pairs), tokenizer, CPU)["train"]
+
+
+def test_a_bos_of_id_0_is_a_bos() -> None:
+    tokenizer = make_tokenizer()
+    assert tokenizer.bos_token_id == 0
+    prompts = train(tokenizer, pair("the cat"), pair("the old cat", "a dog"))
+    ids = tokenizer.convert_tokens_to_ids
+    assert prompts.clean.n_bos == 1
+    assert prompts.clean.tokens.tolist() == [
+        [0, ids("the"), ids("cat"), 0],
+        [0, ids("the"), ids("old"), ids("cat")],
+    ]
+    assert prompts.clean.lengths.tolist() == [3, 4]
+    assert prompts.clean.answer.tolist() == [2, 3]
+    assert prompts.corrupt.tokens.shape == (2, 3)
+    assert prompts.right.tolist() == [ids("runs")] * 2
+    assert prompts.wrong.tolist() == [ids("run")] * 2
+
+
+def test_a_tokenizer_without_bos_adds_none() -> None:
+    tokenizer = make_tokenizer(bos=False)
+    side = train(tokenizer, pair()).clean
+    assert side.n_bos == 0
+    assert side.tokens.tolist() == [tokenizer.convert_tokens_to_ids(["the", "cat"])]
+    assert side.answer.tolist() == [1]
+
+
+def test_an_answer_is_tokenised_where_it_stands(bpe: PreTrainedTokenizerFast) -> None:
+    prompts = train(bpe, pair())
+    assert bpe.decode([int(prompts.right[0])]) == " runs"
+    with pytest.raises(UserError, match=r"toy.*'answer' ' barks' after 'the cat' is 6 tokens \["):
+        train(bpe, pair(answer=" barks"))
+    with pytest.raises(UserError, match=r"'wrong' '' after 'the cat' is 0 tokens"):
+        train(bpe, pair(wrong=""))
+
+
+def test_an_id_of_the_file_names_the_token_itself(bpe: PreTrainedTokenizerFast) -> None:
+    prompts = train(bpe, pair(answer=" barks loudly", answer_id=7, wrong=" sings", wrong_id=0))
+    assert (prompts.right.tolist(), prompts.wrong.tolist()) == ([7], [0])
+    for field in ("answer_id", "wrong_id"):
+        for out in (-1, len(bpe)):
+            with pytest.raises(UserError, match=f"'{field}' {out} is out of range"):
+                train(bpe, pair(**{field: out}))
+
+
+def test_answers_that_cannot_be_told_apart_or_do_not_exist_are_refused() -> None:
+    tokenizer = make_tokenizer()
+    with pytest.raises(UserError, match="' runs' and wrong ' runs' are the same token"):
+        train(tokenizer, pair(wrong=" runs"))
+    with pytest.raises(UserError, match="'answer' ' barks' is not in the model's vocabulary"):
+        train(tokenizer, pair(answer=" barks"))
+
+
+def test_a_prompt_without_tokens_is_refused() -> None:
+    with pytest.raises(UserError, match="the prompt '' has no tokens"):
+        train(make_tokenizer(), pair(corrupt=""))
+
+
+@pytest.mark.parametrize("missing", ["train", "test"])
+def test_both_train_and_test_prompts_are_needed(missing: str) -> None:
+    kept = tuple(each for each in TASKS["index"].pairs if each.split != missing)
+    with pytest.raises(UserError, match=f"task tiny: it has no {missing} prompts"):
+        tokenize(Task("tiny", "", kept), make_tokenizer(), CPU)
+
+
+def test_every_token_of_a_word_takes_its_role(bpe: PreTrainedTokenizerFast) -> None:
+    roles = ("det", "noun", "verb")
+    prompts = train(bpe, pair("the zebra  sees", "a cat runs", roles=roles))
+    names = prompts.clean.roles[0]
+    pieces = [bpe.decode([token]) for token in prompts.clean.tokens[0, 1:].tolist()]
+    assert len(names) == len(pieces) == int(prompts.clean.lengths[0]) - 1
+    words = {role: "".join(piece for piece, name in zip(pieces, names, strict=True) if name == role) for role in roles}
+    assert {role: word.strip() for role, word in words.items()} == {"det": "the", "noun": "zebra", "verb": "sees"}
+    assert names.count("noun") > 1
+    # The spare space leads to the verb.
+    assert words["noun"] == " zebra"
+    assert list(prompts.corrupt.roles[0]) == sorted(prompts.corrupt.roles[0], key=roles.index)
+
+
+def test_roles_must_match_the_words() -> None:
+    with pytest.raises(UserError, match="'roles' has 1 names for the 2 words of 'the cat'"):
+        train(make_tokenizer(), pair(roles=("det",)))
+    with pytest.raises(UserError, match="'roles' has 2 names for the 3 words of 'the old dog'"):
+        train(make_tokenizer(), pair(corrupt="the old dog", roles=("det", "noun")))
