@@ -1,0 +1,109 @@
+"""Rules of the house that no linter knows: names, lengths, and who may import whom."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+MAX_LINES = 300
+VAGUE = {"util", "utils", "helper", "helpers", "common", "manager", "misc", "base", "tools"}
+SCREEN = {"textual", "rich", "typer", "click"}
+
+
+def _sources(root: Path, *tops: str) -> list[Path]:
+    found = [path for top in tops for path in sorted((root / top).rglob("*.py"))]
+    assert found
+    return found
+
+
+def _imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or ""
+
+
+def test_names_say_what_a_file_is_for(root: Path) -> None:
+    vague = [path for path in _sources(root, "core", "tui", "tests") if path.stem in VAGUE]
+    assert not vague
+
+
+def test_files_are_short(root: Path) -> None:
+    lengths = {str(path): len(path.read_text().splitlines()) for path in _sources(root, "core", "tui")}
+    assert not {path: n for path, n in lengths.items() if n > MAX_LINES}
+
+
+def test_every_module_says_what_it_is_for(root: Path) -> None:
+    silent = [path for path in _sources(root, "core", "tui") if not ast.get_docstring(ast.parse(path.read_text()))]
+    assert not silent
+
+
+def test_core_imports_nothing_of_the_screen(root: Path) -> None:
+    for path in _sources(root, "core"):
+        for name in _imports(path):
+            assert name.split(".")[0] not in SCREEN, f"{path} imports {name}"
+            assert not name.startswith("circuit_tui.tui"), f"{path} imports {name}"
+
+
+def test_the_folders_are_never_imported_by_their_own_names(root: Path) -> None:
+    for path in _sources(root, "core", "tui", "tests"):
+        for name in _imports(path):
+            assert name.split(".")[0] not in {"core", "tui"}, f"{path} imports {name}"
+
+
+@pytest.fixture
+def copied(root: Path, tmp_path: Path) -> Path:
+    """The sources under the package's name, to be broken."""
+    for top in ("core", "tui"):
+        only_python = shutil.ignore_patterns("__pycache__", "*.safetensors")
+        shutil.copytree(root / top, tmp_path / "circuit_tui" / top, ignore=only_python)
+    shutil.copy(root / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def _lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = Path(sys.executable).with_name("lint-imports")
+    if not command.exists():
+        pytest.skip("import-linter is absent")
+    env = os.environ | {"PYTHONPATH": str(folder)}
+    return subprocess.run([command, "--no-cache"], cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("core/errors.py", "import rich.text"),
+        ("core/tasks/__init__.py", "def late():\n    import textual"),
+        ("core/errors.py", "from circuit_tui.tui import cli"),
+        ("tui/cli.py", "import torch"),
+    ],
+)
+def test_the_import_contract_catches_a_broken_import(copied: Path, file: str, line: str) -> None:
+    """An import contract over a namespace package is easily one that sees no files at all."""
+    whole = _lint_imports(copied)
+    assert whole.returncode == 0, whole.stdout
+    with (copied / "circuit_tui" / file).open("a") as source:
+        source.write(f"\n{line}\n")
+    assert _lint_imports(copied).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "allowed"), [("cli", set()), ("commands.start", set()), ("commands.parser", {"typer"})]
+)
+def test_the_command_line_starts_without_heavy_imports(module: str, allowed: set[str]) -> None:
+    """The first frame waits for these. Torch alone takes a second."""
+    heavy = {"torch", "transformers", "sae_lens", "transformer_lens", "numpy", "pydantic", "jsonschema"}
+    heavy |= {"rich", "typer"}
+    code = f"import sys, circuit_tui.tui.{module}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert f"circuit_tui.tui.{module}" in loaded
+    assert not (heavy - allowed) & set(loaded)
