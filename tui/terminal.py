@@ -36,6 +36,8 @@ def private_terminal(log_path: Path) -> Iterator[None]:
     os.dup2(log_fd, 1)
     os.dup2(log_fd, 2)
     os.close(log_fd)
+    # A size exported by whatever started us would hide every later change of the real one.
+    exported = {name: value for name in ("LINES", "COLUMNS") if (value := os.environ.pop(name, None)) is not None}
     # Textual's driver writes to sys.__stderr__ and asks sys.__stdout__ for the size.
     sys.__stdout__ = sys.__stderr__ = screen  # type: ignore[misc]
     try:
@@ -45,6 +47,7 @@ def private_terminal(log_path: Path) -> Iterator[None]:
             if stream is not None:
                 stream.flush()
         sys.__stdout__, sys.__stderr__ = old_out, old_err  # type: ignore[misc]
+        os.environ.update(exported)
         os.dup2(saved_out, 1)
         os.dup2(saved_err, 2)
         for descriptor in (saved_out, saved_err):

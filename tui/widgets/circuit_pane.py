@@ -10,10 +10,10 @@ from textual.widgets import Input
 from circuit_tui.core.snapshot import CircuitView, NodeTable
 from circuit_tui.tui.number_text import count
 from circuit_tui.tui.widgets.circuit_table import CircuitTable, heading
-from circuit_tui.tui.widgets.lines_view import LinesView
+from circuit_tui.tui.widgets.lines_view import Lines
 
 
-class CircuitHeading(LinesView, can_focus=False):
+class CircuitHeading(Lines):
     """The names of the columns, the one sorted by marked."""
 
     def __init__(self, table: CircuitTable) -> None:

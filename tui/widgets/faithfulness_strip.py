@@ -8,12 +8,12 @@ from textual.strip import Strip
 from circuit_tui.tui.engine_state import EngineState
 from circuit_tui.tui.number_text import count, duration, fixed, signed
 from circuit_tui.tui.widgets.line import Line, cut, printable
-from circuit_tui.tui.widgets.lines_view import LinesView
+from circuit_tui.tui.widgets.lines_view import Lines
 
 CARDS = (("faithfulness", 14), ("vs M_s", 8), ("completeness", 14), ("KL nats", 9), ("nodes", 16))
 
 
-class FaithfulnessStrip(LinesView, can_focus=False):
+class FaithfulnessStrip(Lines):
     """Three lines: facts; names of the numbers and the last edit; the numbers and what it changed."""
 
     def __init__(self) -> None:

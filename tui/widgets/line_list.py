@@ -56,7 +56,7 @@ class LineList(ScrollView, can_focus=True):
     def set_length(self, length: int, cursor: int | None = None) -> None:
         """Tell how many lines there are now, and where the cursor should be."""
         self._length = length
-        self.virtual_size = Size(self.scrollable_content_region.width, length)
+        self.virtual_size = Size(1, length)  # nothing scrolls sideways
         target = self.cursor if cursor is None else cursor
         self.cursor = max(0, min(target, length - 1))
         self._show_cursor()
@@ -73,7 +73,6 @@ class LineList(ScrollView, can_focus=True):
         self.app.theme_changed_signal.subscribe(self, lambda _: self.refresh())
 
     def on_resize(self, event: events.Resize) -> None:
-        self.virtual_size = Size(self.scrollable_content_region.width, self._length)
         self.call_after_refresh(self._show_cursor)
 
     def on_focus(self) -> None:

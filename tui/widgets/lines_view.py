@@ -1,4 +1,4 @@
-"""Scrollable text drawn line by line: the base of every pane that is read, not edited."""
+"""Text drawn line by line, scrolling or not: the base of everything that is read, not edited."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
@@ -19,6 +19,51 @@ def ink_of(widget: Widget) -> Ink:
     """The styles of the app that `widget` is in; those of the dark theme outside of ours (in a bare test app)."""
     ink = getattr(widget.app, "ink", None)
     return ink if isinstance(ink, Ink) else ink_for(DARK)
+
+
+class Lines(Widget):
+    """Lines that do not scroll: shows what `build` returns for the current width; `rebuild` asks for it anew."""
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self._lines: list[Strip] = []
+
+    @property
+    def ink(self) -> Ink:
+        """The styles to draw with."""
+        return ink_of(self)
+
+    def build(self, width: int) -> list[Strip]:
+        """The lines for a place `width` cells wide."""
+        raise NotImplementedError
+
+    def rebuild(self) -> None:
+        """Draw anew, if there is a place to draw at (else a resize will come). Same lines cost nothing."""
+        width = self.content_region.width
+        if width <= 0:
+            return
+        old, self._lines = self._lines, self.build(width)
+        if len(old) != len(self._lines):
+            self.refresh(layout=self.styles.is_auto_height)
+            return
+        for y, (before, after) in enumerate(zip(old, self._lines, strict=True)):
+            if before != after:
+                self.refresh(Region(0, y, self.size.width, 1))
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return max(1, len(self._lines))
+
+    def on_mount(self) -> None:
+        self.app.theme_changed_signal.subscribe(self, lambda _: self.rebuild())
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.rebuild()
+
+    def render_line(self, y: int) -> Strip:
+        width = self.content_region.width
+        if y >= len(self._lines):
+            return Strip.blank(width, self.rich_style)
+        return self._lines[y].adjust_cell_length(width).apply_style(self.rich_style)
 
 
 class LinesView(ScrollView, can_focus=True):
@@ -52,8 +97,9 @@ class LinesView(ScrollView, can_focus=True):
         if width <= 0:
             return
         old, self._lines = self._lines, self.build(width)
-        if len(old) != len(self._lines) or self.virtual_size.width != width:
-            self.virtual_size = Size(width, len(self._lines))
+        if len(old) != len(self._lines):
+            # The width stays out of it: nothing scrolls sideways, and each new size is a new layout of the screen.
+            self.virtual_size = Size(1, len(self._lines))
             self.refresh()
             return
         for y, (before, after) in enumerate(zip(old, self._lines, strict=True)):

@@ -6,12 +6,12 @@ from textual.strip import Strip
 
 from circuit_tui.tui.engine_state import EngineState
 from circuit_tui.tui.widgets.line import Line, cut, wrap
-from circuit_tui.tui.widgets.lines_view import LinesView
+from circuit_tui.tui.widgets.lines_view import Lines
 
 BAR = 44
 
 
-class Loading(LinesView, can_focus=False):
+class Loading(Lines):
     """Stands where the panes will be."""
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Loading(LinesView, can_focus=False):
         self.rebuild()
 
     def build(self, width: int) -> list[Strip]:
-        height = max(8, self.scrollable_content_region.height)
+        height = max(8, self.content_region.height)
         lines = self._failed(width) if self._state.phase == "failed" else self._under_way(width)
         return [Strip.blank(1)] * ((height - len(lines)) // 2) + lines
 

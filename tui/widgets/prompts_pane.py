@@ -9,18 +9,18 @@ from textual.strip import Strip
 from circuit_tui.core.snapshot import NodeTable, PromptsView, PromptView
 from circuit_tui.tui.number_text import signed
 from circuit_tui.tui.widgets.line import Line, cut, printable, wrap
-from circuit_tui.tui.widgets.lines_view import LinesView
+from circuit_tui.tui.widgets.lines_view import Lines
 from circuit_tui.tui.widgets.prompt_list import ActiveNodes, PromptList, prompt_heading
 
 
-class PromptHeading(LinesView, can_focus=False):
+class PromptHeading(Lines):
     """The names of the columns."""
 
     def build(self, width: int) -> list[Strip]:
         return [prompt_heading(width, self.ink)]
 
 
-class ChosenPrompt(LinesView, can_focus=False):
+class ChosenPrompt(Lines):
     """The chosen prompt in full, over the list of its active nodes."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from circuit_tui.tui.engine_state import SearchState
 from circuit_tui.tui.number_text import count, duration
 from circuit_tui.tui.session_protocol import MethodLike
 from circuit_tui.tui.widgets.line import Line
-from circuit_tui.tui.widgets.lines_view import LinesView
+from circuit_tui.tui.widgets.lines_view import Lines
 from circuit_tui.tui.widgets.search_form import SearchForm
 from circuit_tui.tui.widgets.search_report import SearchReport
 
@@ -25,7 +25,7 @@ STATUS = {
 }
 
 
-class SearchProgressLine(LinesView, can_focus=False):
+class SearchProgressLine(Lines):
     """One line: how far the search is and how long it will take."""
 
     def __init__(self) -> None:
