@@ -58,8 +58,8 @@ def tokenize(task: Task, tokenizer: Any, device: torch.device) -> dict[Split, Pr
     """The splits of `task` that have prompts, tokenised.
 
     Raises:
-        UserError: no train or no test prompts, an answer of several tokens, the same token for both answers, or roles
-            that do not match the words of a prompt.
+        UserError: no train or no test prompts, a word that the model does not know, an answer of several tokens, the
+            same token for both answers, or roles that do not match the words of a prompt.
     """
     for needed in ("train", "test"):
         if not task.split(needed):
@@ -114,9 +114,15 @@ def answer_token(tokenizer: Any, prompt: str, answer: str, task: str, field: str
             f"task {task}: field {field!r} {answer!r} after {prompt!r} is {len(tail)} tokens {pieces} for this model; "
             "answers must be single tokens"
         )
-    if tail[0] == tokenizer.unk_token_id and tokenizer.unk_token_id != tokenizer.bos_token_id:
+    if tail[0] == _unknown(tokenizer):
         raise UserError(f"task {task}: field {field!r} {answer!r} is not in the model's vocabulary")
     return int(tail[0])
+
+
+def _unknown(tokenizer: Any) -> int | None:
+    """The token that stands for what the vocabulary lacks; None where there is none, or where BOS doubles as it."""
+    unknown: int | None = tokenizer.unk_token_id
+    return None if unknown == tokenizer.bos_token_id else unknown
 
 
 def _side(task: str, prompts: Sequence[tuple[str, tuple[str, ...]]], tokenizer: Any, device: torch.device) -> Side:
@@ -126,6 +132,12 @@ def _side(task: str, prompts: Sequence[tuple[str, tuple[str, ...]]], tokenizer: 
         encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=bool(words))
         if not encoded["input_ids"]:
             raise UserError(f"task {task}: the prompt {text!r} has no tokens")
+        if _unknown(tokenizer) in encoded["input_ids"]:
+            unknown = [word for word in text.split() if _unknown(tokenizer) in tokenizer.encode(word)]
+            raise UserError(
+                f"task {task}: the prompt {text!r} has words that are not in the model's vocabulary: "
+                f"{', '.join(unknown)}"
+            )
         rows.append(bos + list(encoded["input_ids"]))
         roles.append(_token_roles(task, text, words, encoded["offset_mapping"]) if words else ())
     tokens = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)

@@ -100,6 +100,13 @@ def test_answers_that_cannot_be_told_apart_or_do_not_exist_are_refused() -> None
         train(tokenizer, pair(answer=" barks"))
 
 
+def test_a_prompt_with_words_unknown_to_the_model_is_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"task toy: the prompt 'the zebra barks' has words .* vocabulary: zebra, barks$"
+    ):
+        train(make_tokenizer(), pair("the zebra barks"))
+
+
 def test_a_prompt_without_tokens_is_refused() -> None:
     with pytest.raises(UserError, match="the prompt '' has no tokens"):
         train(make_tokenizer(), pair(corrupt=""))
