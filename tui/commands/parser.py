@@ -50,15 +50,17 @@ def parse(args: list[str]) -> int:
     Raises:
         UserError: an unknown command or flag, or a value that a flag does not take.
     """
+    command = typer.main.get_command(app)
     try:
-        return int(app(args=args, prog_name="circuit-tui", standalone_mode=False) or 0)
-    except typer.Abort:
-        raise KeyboardInterrupt from None
+        # Not `app()`: that has its own ideas of what Ctrl-C and a closed pipe exit with.
+        with command.make_context("circuit-tui", args) as context:
+            return int(command.invoke(context) or 0)
+    except typer.Exit as leaving:
+        return leaving.exit_code
     except Exception as error:
         # The parser's exceptions live in a private module of typer, or in click, by version: known by what they can do.
         say = getattr(error, "format_message", None)
         if say is None:
             raise
-        context = getattr(error, "ctx", None)
-        path = getattr(context, "command_path", "circuit-tui")
+        path = getattr(getattr(error, "ctx", None), "command_path", "circuit-tui")
         raise UserError(f"{str(say()).rstrip('.')} (see `{path} --help`)") from error

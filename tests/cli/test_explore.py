@@ -1,0 +1,73 @@
+"""`explore` and the bare command: what they hand to the explorer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from circuit_tui.core.request import OpenRequest
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the explorer was started with, instead of it."""
+    calls: list[Any] = []
+
+    def run(request: OpenRequest, **options: Any) -> int:
+        calls.append((request, options))
+        return 0
+
+    monkeypatch.setattr("circuit_tui.tui.app.run_explorer", run)
+    return calls
+
+
+def test_the_bare_command_opens_the_demo(cli: Any, started: list[Any]) -> None:
+    assert cli().code == 0
+    request, options = started[0]
+    assert request == OpenRequest()
+    assert options["log_path"].name == "circuit-tui.log"
+    assert options["log_path"].parent.is_dir()
+    del options["log_path"]
+    standard = {"low_bandwidth": False, "mouse": True, "theme": None, "out": None}
+    assert options == standard | {"target": 0.95, "method": "mask", "seed": 0}
+
+
+def test_explore_alone_is_the_same(cli: Any, started: list[Any]) -> None:
+    cli()
+    cli("explore")
+    cli("--debug")
+    assert started[0] == started[1] == started[2]
+
+
+def test_flags_reach_the_explorer(cli: Any, started: list[Any], tmp_path: Path) -> None:
+    out = tmp_path / "c.json"
+    done = cli(
+        *("explore", "--task", "ioi", "--low-bandwidth", "--no-mouse", "--theme", "light", "--out", out),
+        *("--target", 0.9, "--method", "ig", "--seed", 3),
+    )
+    assert done.code == 0
+    request, options = started[0]
+    assert request == OpenRequest(task="ioi", seed=3)
+    del options["log_path"]
+    assert options == {
+        "low_bandwidth": True,
+        "mouse": False,
+        "theme": "light",
+        "out": out,
+        "target": 0.9,
+        "method": "ig",
+        "seed": 3,
+    }
+
+
+def test_without_a_terminal_there_is_a_clear_line() -> None:
+    command = [Path(sys.executable).with_name("circuit-tui")]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: the explorer needs a terminal")
+    assert done.stderr.count("\n") == 1

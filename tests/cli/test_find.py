@@ -1,0 +1,199 @@
+"""`find` on a session that is not there: exit codes, output, interruption."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from circuit_example import example
+
+from circuit_tui.core.circuit_file import CircuitFile, read_circuit
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.snapshot import LoadProgress, Metrics, SearchProgress, SearchResult
+
+METRICS = Metrics(0.96, 0.98, 3.5, 0.1, 1.0, 0.5, (-0.1, 0.1))
+RESULT = SearchResult(
+    method="mask",
+    settings={},
+    seed=0,
+    target=0.95,
+    nodes=frozenset({0}),
+    train=METRICS,
+    test=METRICS,
+    frontier=(),
+    reached=True,
+    stopped=False,
+    steps=4,
+    seconds=1.0,
+)
+
+
+class FakeSearch:
+    """Four steps; `at_step` may do anything, and `stop` ends it as a real search would."""
+
+    def __init__(self, result: SearchResult, at_step: Callable[[int], None], *, deaf: bool = False) -> None:
+        self.result: SearchResult | None = None
+        self._ending, self._at_step, self._deaf, self._stopped = result, at_step, deaf, False
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def __iter__(self) -> Iterator[SearchProgress]:
+        for step in range(4):
+            self._at_step(step)
+            if self._stopped and not self._deaf:
+                break
+            yield SearchProgress("mask", "optimise", step, 4, 0.5, 0.9, None, 40 - step, (40 - step,), 0.1, 2.0)
+        self.result = replace(self._ending, stopped=self._stopped)
+
+
+class FakeSession:
+    """What `find` needs of a session, and what it was asked."""
+
+    info = SimpleNamespace(warnings=("The splice alone moves faithfulness to 0.850.",))
+
+    def __init__(self) -> None:
+        self.request = OpenRequest()
+        self.running = FakeSearch(RESULT, lambda step: None)
+        self.asked: tuple[Any, ...] = ()
+        self.adopted: SearchResult | None = None
+        self.worked = 0
+
+    def search(self, method: str, target: float, seed: int, settings: Mapping[str, Any]) -> FakeSearch:
+        self.asked = (method, target, seed, dict(settings))
+        return self.running
+
+    def adopt(self, result: SearchResult) -> None:
+        self.adopted = result
+
+    def work(self) -> bool:
+        self.worked += 1
+        return self.worked < 3
+
+
+@pytest.fixture
+def session(monkeypatch: pytest.MonkeyPatch) -> FakeSession:
+    """Takes the place of the real session; the circuit found is the example file."""
+    fake = FakeSession()
+
+    def opened(request: OpenRequest, progress: Callable[[LoadProgress], None]) -> FakeSession:
+        fake.request = request
+        progress(LoadProgress("loading SAEs", 1, 7))
+        print("a library greets the world")
+        return fake
+
+    monkeypatch.setattr("circuit_tui.core.session.open_session", opened)
+    found = CircuitFile.model_validate_json(json.dumps(example()))
+    monkeypatch.setattr("circuit_tui.core.circuit_export.circuit_file", lambda _: found)
+    return fake
+
+
+def test_the_circuit_is_printed_and_nothing_else(cli: Any, session: FakeSession) -> None:
+    done = cli("find")
+    assert done.code == 0
+    assert session.request == OpenRequest()
+    assert session.adopted == session.running.result
+    assert session.worked == 3, "every number is computed"
+    for text in ("blocks.0.hook_resid_post", "subject", "0.250", "train (128)", "test (128)", "M_s", "2 nodes"):
+        assert text in done.out
+    assert "warning: Train and test part by 0.04." in done.out
+    assert "greets" not in done.out
+    assert "[2/7] loading SAEs" in done.err
+    assert "optimise 0/4 · faithfulness 0.900 · 40 nodes · 2 s left" in done.err
+    assert "warning: The splice alone" in done.err
+
+
+def test_json_is_the_circuit_file(cli: Any, session: FakeSession, tmp_path: Path) -> None:
+    done = cli("find", "--json", "--out", tmp_path / "c.json")
+    assert done.code == 0
+    assert done.data == example()
+    assert read_circuit(tmp_path / "c.json").data() == example()
+
+
+def test_flags_reach_the_session(cli: Any, session: FakeSession, tmp_path: Path) -> None:
+    done = cli(
+        *("find", "--model", "gpt2", "--sae", "gpt2-small-res-jb:blocks.7.hook_resid_pre", "--sae-dir", tmp_path),
+        *("--task", "ioi", "--positions", "shared", "--ablation", "zero", "--errors", "keep", "--device", "cuda:1"),
+        *("--dtype", "bfloat16", "--batch", 8, "--seed", 5, "--method", "published", "--target", 0.8),
+        *("--set", "lambda=0.1", "--set", "steps=20"),
+    )
+    assert done.code == 0
+    assert session.request == OpenRequest(
+        model="gpt2",
+        saes=("gpt2-small-res-jb:blocks.7.hook_resid_pre",),
+        sae_dirs=(tmp_path,),
+        task="ioi",
+        positions="shared",
+        ablation="zero",
+        errors="keep",
+        device="cuda:1",
+        dtype="bfloat16",
+        batch=8,
+        seed=5,
+    )
+    assert session.asked == ("published", 0.8, 5, {"lambda": "0.1", "steps": "20"})
+
+
+def test_a_target_missed_is_one_and_the_file_is_still_written(cli: Any, session: FakeSession, tmp_path: Path) -> None:
+    session.running = FakeSearch(replace(RESULT, reached=False), lambda step: None)
+    assert cli("find", "--out", tmp_path / "c.json").code == 1
+    assert (tmp_path / "c.json").is_file()
+
+
+def test_ctrl_c_keeps_what_was_found(cli: Any, session: FakeSession, tmp_path: Path) -> None:
+    session.running = FakeSearch(RESULT, lambda step: os.kill(os.getpid(), signal.SIGINT) if step == 2 else None)
+    before = signal.getsignal(signal.SIGINT)
+    done = cli("find", "--out", tmp_path / "c.json")
+    assert done.code == 130
+    assert "interrupted" in done.err
+    assert session.adopted is not None
+    assert session.worked == 0, "what can wait is left out"
+    assert (tmp_path / "c.json").is_file()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_ctrl_c_leaves_at_once(cli: Any, session: FakeSession, tmp_path: Path) -> None:
+    session.running = FakeSearch(RESULT, lambda step: os.kill(os.getpid(), signal.SIGINT), deaf=True)
+    done = cli("find", "--out", tmp_path / "c.json")
+    assert (done.code, done.error) == (130, "interrupted")
+    assert not (tmp_path / "c.json").exists()
+
+
+def _fail(error: Exception) -> Callable[[int], None]:
+    def raise_it(step: int) -> None:
+        raise error
+
+    return raise_it
+
+
+def test_what_the_session_refuses_is_two(cli: Any, session: FakeSession) -> None:
+    session.running = FakeSearch(RESULT, _fail(UserError("the model cannot\n  do it")))
+    done = cli("find")
+    assert (done.code, done.error, done.out) == (2, "the model cannot do it", "")
+
+
+def test_a_fault_of_the_program_is_seventy_with_a_log(cli: Any, session: FakeSession) -> None:
+    session.running = FakeSearch(RESULT, _fail(ZeroDivisionError("oh")))
+    done = cli("find")
+    assert done.code == 70
+    assert "unexpected ZeroDivisionError: oh; details: " in done.error
+    log = Path(done.error.rpartition("details: ")[2])
+    assert "Traceback" in log.read_text()
+    shown = cli("find", "--debug")
+    assert shown.code == 70
+    assert "Traceback" in shown.err
+
+
+def test_an_unwritable_target_is_refused_before_the_work(cli: Any, session: FakeSession, tmp_path: Path) -> None:
+    done = cli("find", "--out", tmp_path / "no" / "c.json")
+    assert done.code == 2
+    assert str(tmp_path / "no" / "c.json") in done.error
+    assert session.asked == ()
