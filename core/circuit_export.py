@@ -58,14 +58,23 @@ class Found:
     def by_search(cls, result: SearchResult, kept: Tensor) -> Found:
         """Found by a search."""
         return cls(
-            result.method, dict(result.settings), result.seed, result.target, result.reached, False, result.warnings, kept
+            result.method,
+            dict(result.settings),
+            result.seed,
+            result.target,
+            result.reached,
+            False,
+            result.warnings,
+            kept,
         )
 
     @classmethod
     def by_file(cls, file: CircuitFile, kept: Tensor) -> Found:
         """Found as the file says."""
         part = file.method
-        return cls(part.name, dict(part.settings), file.seed, part.target, part.reached, part.edited, part.warnings, kept)
+        return cls(
+            part.name, dict(part.settings), file.seed, part.target, part.reached, part.edited, part.warnings, kept
+        )
 
     def edited_since(self, kept: Tensor) -> bool:
         """Whether the circuit is no longer the one that was found."""

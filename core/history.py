@@ -31,10 +31,12 @@ class History:
 
     @property
     def can_undo(self) -> bool:
+        """Whether there is an edit to take back."""
         return bool(self._done)
 
     @property
     def can_redo(self) -> bool:
+        """Whether there is an undone edit to make again."""
         return bool(self._undone)
 
     def become(self, kept: Tensor, text: str) -> None:
@@ -76,5 +78,3 @@ class History:
         kept = self.kept.clone()
         kept[switched] = ~kept[switched]
         self.kept = kept
-
-

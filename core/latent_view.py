@@ -47,7 +47,9 @@ def latent_view(
         profile=tuple(zip(problem.alignment.names, clean, corrupt, strict=True)),
         promotes=_top_tokens(problem, logits, 1),
         suppresses=_top_tokens(problem, logits, -1),
-        neighbours=tuple((int(index), float(cosine[index])) for index in cosine.topk(min(NEIGHBOURS, sae.d_sae - 1))[1]),
+        neighbours=tuple(
+            (int(index), float(cosine[index])) for index in cosine.topk(min(NEIGHBOURS, sae.d_sae - 1))[1]
+        ),
         mask_steps=tuple(mask_steps),
         mask_path=_path(problem, site, latent, mask_path),
     )

@@ -50,7 +50,7 @@ def open_problem(
     task, source = _task(request)
     progress(LoadProgress("loading libraries", 0, _STAGES))
     import sae_lens  # noqa: F401  # seconds; here so that the progress names it
-    import transformer_lens.model_bridge  # type: ignore[import-untyped]  # noqa: F401
+    import transformer_lens.model_bridge  # noqa: F401
 
     progress(LoadProgress("loading SAEs", 1, _STAGES))
     bundled = request.model is None

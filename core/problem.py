@@ -27,8 +27,9 @@ from circuit_tui.core.tokens import PromptSet
 class Problem:
     """The frozen whole. `tables`, `clean_counts`, `corrupt_counts` and `spliced_inputs` have one entry for each site.
 
-    `spliced_inputs` are the residuals entering each site under M_s on the clean train prompts,
-    `[prompt, position, d_model]`. `batch_size` is the largest number of prompts in one forward pass, None for no limit.
+    `spliced_inputs` and `spliced_corrupt_inputs` are the residuals entering each site under M_s on the clean and the
+    corrupt train prompts, `[prompt, position, d_model]`. `batch_size` is the largest number of prompts in one forward
+    pass, None for no limit.
     """
 
     model: LanguageModel
@@ -44,6 +45,7 @@ class Problem:
     clean_counts: tuple[LatentCounts, ...]
     corrupt_counts: tuple[LatentCounts, ...]
     spliced_inputs: tuple[Tensor, ...]
+    spliced_corrupt_inputs: tuple[Tensor, ...]
     batch_size: int | None
     seed: int
 
@@ -113,7 +115,7 @@ def build_problem(
     }
     return Problem(
         model, tuple(sites), task, sets, alignment, ablation, errors, tables, space, splits,
-        tuple(clean.counts), tuple(corrupt.counts), tuple(clean.inputs), batch_size, seed,
+        tuple(clean.counts), tuple(corrupt.counts), tuple(clean.inputs), tuple(corrupt.inputs), batch_size, seed,
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """An open session: the one stateful object, synchronous, used by one thread.
 
-It holds a problem, the current circuit with its history and named snapshots, and what is being computed about it. Each edit is
-evaluated on the test prompts at once, from the site it changed on; the rest follows in `work`.
+It holds a problem, the current circuit with its history and named snapshots, and what is being computed about it.
+Each edit is evaluated on the test prompts at once, from the site it changed on; the rest follows in `work`.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def _warnings(problem: Problem, train: Evaluator, test: Evaluator) -> tuple[str,
     spliced = test.baselines.summarise(test.baselines.spliced).faithfulness
     if abs(1 - spliced) > SPLICE_COST_WORTH_A_WARNING:
         warnings.append(
-            f"The splice alone moves faithfulness to {spliced:.3f} with every latent kept: read a circuit's numbers against "
-            "M_s too, or keep the SAE errors (--errors keep)."
+            f"The splice alone moves faithfulness to {spliced:.3f} with every latent kept: read a circuit's numbers "
+            "against M_s too, or keep the SAE errors (--errors keep)."
         )
     return tuple(warnings)

@@ -89,9 +89,11 @@ class Full:
 
     def __call__(self, resid: Tensor) -> Tensor:
         """See the module's docstring."""
-        out = self.site.sae.decode(self.site.sae.encode(resid.float()))
-        if self.error is not None:
-            out = out + self.error
+        return self.place(self.site.sae.decode(self.site.sae.encode(resid.float())), resid)
+
+    def place(self, decoded: Tensor, resid: Tensor) -> Tensor:
+        """`resid` with its spliced tokens replaced by `decoded` plus the error, all `[prompt, position, d_model]`."""
+        out = decoded if self.error is None else decoded + self.error
         spliced = self.batch.layout.spliced.reshape(*resid.shape[:2], 1)
         return torch.where(spliced, out.to(resid.dtype), resid)
 

@@ -1,92 +1,152 @@
-"""Exact backward elimination: drops single nodes as long as the circuit still reaches the target.
+"""Exact changes to a hard circuit on all search prompts: grow, drop in bulk, drop one by one, go on below the target.
 
-Every drop is tried for real on all search prompts, in order of the damage it did when last tried, until a whole round has
-succeeded with none. So in the end no single node can be dropped.
+Every circuit that is kept has been evaluated; gradients only decide what to try first. The gradient of faithfulness f
+with respect to the mask, at the circuit itself, estimates what dropping (m: 1 to 0) or adding (0 to 1) a node would
+do.
+
+The stages are generators: they yield after each evaluation the share of their work that is done, as far as it is known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 
 from circuit_tui.core.evaluate import LiveCircuit
+from circuit_tui.core.search.objective import MaskedModel
 from circuit_tui.core.search.search import Search
+
+GROW_ROUNDS = 30
+FRONTIER_SHARE = 8
 
 
 class Elimination:
-    """Backward elimination of one circuit on the search prompts.
-
-    Attributes:
-        live: the circuit, always exactly evaluated.
-        without: last known faithfulness without each kept node.
-    """
+    """One circuit on the search prompts, changed step by step and always exactly evaluated."""
 
     def __init__(self, search: Search, kept: Tensor) -> None:
         self.search = search
-        self.live = LiveCircuit(search.train, kept)
-        self.without: dict[int, float] = {}
+        self._live = LiveCircuit(search.train, kept)
+        self._masked = MaskedModel(search.problem, torch.arange(len(search.problem.space)))
 
     @property
-    def faithfulness(self) -> float:
-        return self.search.train.baselines.faithfulness(self.live.measured.mean_logit_diff)
+    def kept(self) -> Tensor:
+        """The circuit, `[node]` bool."""
+        return self._live.kept
 
     @property
     def nodes(self) -> list[int]:
-        return [int(node) for node in self.live.kept.nonzero()[:, 0]]
+        """Its node numbers."""
+        return [int(node) for node in self.kept.nonzero()[:, 0]]
 
-    def faithfulness_without(self, node: int) -> float:
-        """Exact faithfulness of the circuit without `node`; remembered in `without`."""
-        value = self.search.train.baselines.faithfulness(self.live.logit_difference_without(node))
-        self.without[node] = value
-        return value
+    @property
+    def faithfulness(self) -> float:
+        """Its exact faithfulness against M on the search prompts."""
+        return self.search.train.baselines.faithfulness(self._live.measured.mean_logit_diff)
 
-    def set(self, node: int, on: bool) -> None:
-        """Adds or drops one node."""
-        kept = self.live.kept.clone()
-        kept[node] = on
-        self.live.change(kept)
-        if not on:
-            self.without.pop(node, None)
+    @property
+    def score(self) -> float:
+        """Its score: how close its faithfulness is to 1."""
+        return self.search.score(self.faithfulness)
 
-    def to_minimal(self) -> Iterator[None]:
-        """Drops nodes until none can go without missing the target; yields after each trial."""
+    def change(self, kept: Tensor) -> None:
+        """Makes `kept` `[node]` bool the circuit and offers it to the search."""
+        self._live.change(kept)
+        self.search.offer(self.kept, self.faithfulness)
+
+    def with_nodes(self, nodes: list[int], on: bool) -> Tensor:
+        """The circuit with `nodes` switched on or off, `[node]` bool."""
+        kept = self.kept.clone()
+        kept[nodes] = on
+        return kept
+
+    def score_without(self, node: int) -> float:
+        """Exact score of the circuit without `node`."""
+        value = self._live.logit_difference_without(node)
+        return self.search.score(self.search.train.baselines.faithfulness(value))
+
+    def gradient(self) -> Tensor:
+        """Gradient of faithfulness with respect to the mask of every candidate, `[node]` on the CPU."""
+        evaluator = self.search.train
+        mask = self.kept.to(torch.float32).to(self.search.problem.model.device).requires_grad_()
+        for batch in evaluator.batches:
+            self._masked.logit_difference(mask, batch).sum().backward()
+        assert mask.grad is not None
+        baselines = evaluator.baselines
+        gap = baselines.plain.mean_logit_diff - baselines.empty.mean_logit_diff
+        return mask.grad.cpu() / (len(self.search.problem.splits["train"]) * gap)
+
+    def grow(self) -> Iterator[float]:
+        """Adds what promises to bring faithfulness towards 1, until the target is reached or nothing helps any more."""
+        search = self.search
+        best, since = self.score, 0
+        for round_ in range(GROW_ROUNDS):
+            if search.stopped or search.reaches(self.faithfulness) or since >= 5:
+                return
+            gain = self.gradient() * (1 if self.faithfulness < 1 else -1)
+            gain[self.kept] = -float("inf")
+            count = min(max(1, len(self.nodes) // 20), int((gain > 0).sum()))
+            if count == 0:
+                return
+            self.change(self.with_nodes(gain.topk(count)[1].tolist(), True))
+            since = 0 if self.score > best else since + 1
+            best = max(best, self.score)
+            yield round_ / GROW_ROUNDS
+
+    def in_bulk(self) -> Iterator[float]:
+        """Drops as many nodes at once as the target allows, smallest gradient first, until one is too many."""
+        search = self.search
+        count, start = len(self.nodes) // 4, len(self.nodes)
+        while count >= 1 and search.reaches(self.faithfulness):
+            gradient = self.gradient()
+            order = sorted(self.nodes, key=lambda node: abs(float(gradient[node])))
+            while count >= 1:
+                if search.stopped:
+                    return
+                trial = self.with_nodes(order[:count], False)
+                yield 1 - count / start
+                if search.reaches(search.train.faithfulness(trial)):
+                    self.change(trial)
+                    count = min(count, len(self.nodes) // 4)
+                    break
+                count //= 2
+
+    def to_minimal(self) -> Iterator[float]:
+        """Drops single nodes until none can go without missing the target: each is tried after the last drop."""
         search = self.search
         if not search.reaches(self.faithfulness):
             return
-        search.offer(self.live.kept, self.faithfulness)
-        dropped = True
-        while dropped and not search.stopped:
-            dropped = False
-            order = sorted(self.nodes, key=lambda node: -search.score(self.without.get(node, 1.0)))
-            for node in order:
-                if search.stopped:
-                    return
-                if search.reaches(self.faithfulness_without(node)):
-                    self.set(node, False)
-                    search.offer(self.live.kept, self.faithfulness)
-                    dropped = True
-                yield
+        gradient = self.gradient()
+        queue = sorted(self.nodes, key=lambda node: abs(float(gradient[node])))
+        needed = 0
+        while needed < len(queue):
+            if search.stopped:
+                return
+            node = queue.pop(0)
+            if search.reaches_score(self.score_without(node)):
+                self.change(self.with_nodes([node], False))
+                needed = 0
+            else:
+                queue.append(node)
+                needed += 1
+            yield needed / max(1, len(queue))
 
-    def below_target(self) -> Iterator[None]:
-        """Goes on dropping whatever hurts least, down to one node, for the frontier; yields after each trial.
+    def below_target(self) -> Iterator[float]:
+        """Goes on dropping what hurts least, down to one node, for the frontier.
 
-        Nodes whose effects are known from the last round go together, a tenth of the circuit at a time.
+        A few nodes go at a time; of twice as many with the smallest gradients, those whose exact damage is least.
         """
-        search = self.search
-        while len(self.nodes) > 1 and not search.stopped:
-            for node in self.nodes:
+        search, start = self.search, max(1, len(self.nodes))
+        while len(self.nodes) > 1:
+            gradient = self.gradient()
+            yield 1 - len(self.nodes) / start
+            count = max(1, len(self.nodes) // FRONTIER_SHARE)
+            order = sorted(self.nodes, key=lambda node: abs(float(gradient[node])))
+            scores: dict[int, float] = {}
+            for node in order[: max(4, 2 * count)]:
                 if search.stopped:
                     return
-                self.faithfulness_without(node)
-                yield
-            batch = max(1, len(self.nodes) // 10)
-            kept = self.live.kept.clone()
-            for node in sorted(self.nodes, key=lambda node: -search.score(self.without[node]))[:batch]:
-                kept[node] = False
-                self.without.pop(node)
-            self.live.change(kept)
-            search.offer(self.live.kept, self.faithfulness)
-            yield
-
-
+                scores[node] = self.score_without(node)
+                yield 1 - len(self.nodes) / start
+            self.change(self.with_nodes(sorted(scores, key=lambda node: -scores[node])[:count], False))

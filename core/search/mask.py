@@ -1,72 +1,88 @@
-"""Our search: hard masks trained straight through, a penalty that holds the target, exact elimination, add-and-drop."""
+"""Our search: one run, no penalty to tune, the user gives the target.
+
+1. Optimise hard masks straight through (`hard_mask.py`) on mini-batches. The loss is the published one, the error of
+   the mean logit difference, plus the mean error of single prompts, so that errors do not cancel, plus a penalty for
+   each node that is steered to hold the target.
+2. Grow, if the circuit misses the target: add the nodes whose gradient promises most.
+3. Eliminate exactly, on all search prompts (`eliminate.py`): first many nodes at a time, then one by one until none
+   can go.
+4. Refine: add one, drop two (`refine.py`).
+5. Go on eliminating below the target, for the frontier.
+"""
 
 from __future__ import annotations
-
-import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from circuit_tui.core.search.eliminate import Elimination
+from circuit_tui.core.search.hard_mask import SURROGATE_WIDTH, TargetPenalty, hard_mask
 from circuit_tui.core.search.objective import MaskedModel
+from circuit_tui.core.search.refine import refine
 from circuit_tui.core.search.search import Search, Steps
 from circuit_tui.core.search.shuffle import ShuffledBatches
 
 THETA_START = 0.3
 THETA_LIMIT = 2.0
-SURROGATE_WIDTH = 0.5
+PER_PROMPT_WEIGHT = 0.3
+# The optimiser aims a little above the target: elimination then has something to give away.
+AIM_ABOVE = 0.02
+PATH_POINTS = 50
 
 
 class MaskSearch(Search):
+    """Finds the smallest circuit it can that reaches the target."""
+
     name = "mask"
 
     def steps(self) -> Steps:
-        n_steps, problem = int(self.setting("steps")), self.problem
-        baselines = self.train.baselines
-        theta = torch.full((len(problem.space),), THETA_START, device=problem.model.device, requires_grad=True)
-        masked = MaskedModel(problem, torch.arange(len(problem.space)))
+        """See `Search.steps`."""
+        theta = torch.full((len(self.problem.space),), THETA_START, device=self.problem.model.device)
+        yield from self._optimise(theta)
+        elimination = Elimination(self, (theta > 0).cpu())
+        self.offer(elimination.kept, elimination.faithfulness)
+        stages = (
+            (elimination.grow(), 0.4, 0.45),
+            (elimination.in_bulk(), 0.45, 0.5),
+            (elimination.to_minimal(), 0.5, 0.65),
+            (refine(elimination, int(self.setting("refine"))), 0.65, 0.8),
+            (elimination.below_target(), 0.8, 0.97),
+        )
+        for stage, start, stop in stages:
+            for share in stage:
+                yield self.progress("eliminate", elimination.kept, start + (stop - start) * share)
+            if self.stopped:
+                return
+
+    def _optimise(self, theta: Tensor) -> Steps:
+        n_steps, problem, baselines = int(self.setting("steps")), self.problem, self.train.baselines
+        theta.requires_grad_()
         optimiser = torch.optim.Adam([theta], lr=self.setting("lr"), betas=(0.9, 0.99))
+        masked = MaskedModel(problem, torch.arange(len(problem.space)))
         batches = ShuffledBatches(problem, int(self.setting("batch")), self.generator)
         plain = baselines.plain.logit_diff.to(theta.device)
-        gap = baselines.plain.mean_logit_diff - baselines.empty.mean_logit_diff
-        penalty, smooth = 1e-4, 1.0
+        gap = abs(baselines.plain.mean_logit_diff - baselines.empty.mean_logit_diff)
+        penalty = TargetPenalty(min(self.target + AIM_ABOVE, 0.99))
+        every = max(1, n_steps // PATH_POINTS)
         for step in range(n_steps):
             if self.stopped:
                 break
             batch = batches.next()
-            mask = HardMask.apply(theta, SURROGATE_WIDTH)
-            mean = masked.logit_difference(mask, batch).mean()
+            mask = hard_mask(theta)
+            error = masked.logit_difference(mask, batch) - plain[batch.prompts]
             masked.forget(batch)
-            loss = (plain[batch.prompts].mean() - mean).abs() / gap
-            smooth = 0.9 * smooth + 0.1 * baselines.faithfulness(float(mean.detach()))
-            if step > 5:
-                penalty *= math.exp(0.05 * min(1.0, (smooth - self.target) / 0.05))
-            penalty = min(max(penalty, 1e-7), 1.0)
+            loss = (error.mean().abs() + PER_PROMPT_WEIGHT * error.abs().mean()) / gap
             optimiser.zero_grad()
-            (loss + penalty * mask.sum()).backward()
+            (loss + penalty.weight * mask.sum()).backward()
             optimiser.step()
+            mean = float((error.detach() + plain[batch.prompts]).mean())
+            penalty.update(baselines.faithfulness(mean))
             with torch.no_grad():
                 theta.clamp_(-THETA_LIMIT, THETA_LIMIT)
+            if step % every == 0:
+                self.mask_steps.append(step)
+                self.mask_path.append(torch.sigmoid(theta.detach() / SURROGATE_WIDTH).cpu())
             kept = (theta.detach() > 0).cpu()
-            yield self.progress("optimise", kept, 0.5 * (step + 1) / n_steps, loss=float(loss.detach()), soft=smooth)
-        kept = (theta.detach() > 0).cpu()
-        elimination = Elimination(self, kept)
-        self.offer(kept, elimination.faithfulness)
-        for _ in elimination.to_minimal():
-            yield self.progress("eliminate", elimination.live.kept, 0.6)
-        for _ in elimination.below_target():
-            yield self.progress("eliminate", elimination.live.kept, 0.9)
-
-
-class HardMask(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, theta: Tensor, width: float) -> Tensor:
-        soft = torch.sigmoid(theta / width)
-        ctx.save_for_backward(soft)
-        return (theta > 0).to(theta.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (soft,) = ctx.saved_tensors
-        return grad * soft * (1 - soft) * 4, None
+            share = 0.4 * (step + 1) / n_steps
+            yield self.progress("optimise", kept, share, loss=float(loss.detach()), soft=penalty.smooth)
+        theta.requires_grad_(False)

@@ -42,8 +42,7 @@ class MaskedModel:
         """Logits `[prompt, vocab]` under `mask` `[active]`, differentiable in it."""
         padded = torch.cat([mask, mask.new_zeros(1)])
         splices: list[Splice] = [
-            Kept(nodes, batch.base[index], padded[self._slots[index]])
-            for index, nodes in enumerate(self._nodes(batch))
+            Kept(nodes, batch.base[index], padded[self._slots[index]]) for index, nodes in enumerate(self._nodes(batch))
         ]
         return run(self.problem.model, self.problem.sites, batch, splices)
 

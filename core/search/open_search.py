@@ -63,6 +63,6 @@ def check_worth_searching(problem: Problem, train: Evaluator) -> None:
     if spliced.faithfulness < MIN_SPLICED:
         raise UserError(
             f"task {problem.task.name}: splicing in the SAEs alone destroys the behaviour: logit difference "
-            f"{spliced.logit_diff:.2f} against {plain.logit_diff:.2f} (faithfulness {spliced.faithfulness:.2f} with every "
-            "latent kept); try fewer or other sites, or --errors keep"
+            f"{spliced.logit_diff:.2f} against {plain.logit_diff:.2f} (faithfulness {spliced.faithfulness:.2f} with "
+            "every latent kept); try fewer or other sites, or --errors keep"
         )

@@ -1,10 +1,10 @@
 """The published recipe, so that we can be compared with it.
 
-Caples, Nainani, McDougall and rrenaud (2025), "Scaling Sparse Feature Circuit Finding to Gemma 9B", as their code runs it: one
-parameter for each node, initialised at 1; train with m = sigmoid(theta T), T = 200^(r step / steps); deploy m = [theta > 0];
-loss |mean LD(M_s) - mean LD(masked)| + lambda (sum m) / (number of SAEs), for agreement tasks also divided by the sequence length;
-Adam. Two of its mistakes are not repeated, so that only the method is compared: the mean activations are exact, and the
-circuit is evaluated on prompts of its own.
+Caples, Nainani, McDougall and rrenaud (2025), "Scaling Sparse Feature Circuit Finding to Gemma 9B", as their code
+runs it: one parameter for each node, initialised at 1; train with m = sigmoid(theta T), T = 200^(r step / steps);
+deploy m = [theta > 0]; loss |mean LD(M_s) - mean LD(masked)| + lambda (sum m) / (number of SAEs), for agreement tasks
+also divided by the sequence length; Adam. Two of its mistakes are not repeated, so that only the method is compared:
+the mean activations are exact, and the circuit is evaluated on prompts of its own.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class PublishedSearch(Search):
     name = "published"
 
     def steps(self) -> Steps:
+        """See `Search.steps`."""
         n_steps, problem = int(self.setting("steps")), self.problem
         theta = torch.ones(len(problem.space), device=problem.model.device, requires_grad=True)
         masked = MaskedModel(problem, torch.arange(len(problem.space)))

@@ -16,4 +16,5 @@ class RandomSearch(RankingSearch):
     name = "random"
 
     def score_nodes(self) -> Iterator[tuple[float, Tensor | None]]:
+        """See `RankingSearch.score_nodes`."""
         yield 1.0, torch.rand(len(self.problem.space), generator=self.generator)

@@ -1,7 +1,7 @@
 """Searches that score every node once and keep the best: the target picks how many.
 
-Faithfulness does not grow steadily with size, so the smallest prefix of the ranking that reaches the target is looked for by
-evaluating sizes in ascending order on a grid, and then each size in the gap before the first that does.
+Faithfulness does not grow steadily with size, so the smallest prefix of the ranking that reaches the target is looked
+for by evaluating sizes in ascending order on a grid, and then each size in the gap before the first that does.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ class RankingSearch(Search):
         """Yields (share done, None) after each step and last (1, score `[node]`), larger kept first."""
 
     def steps(self) -> Steps:
+        """See `Search.steps`."""
         nobody = torch.zeros(len(self.problem.space), dtype=torch.bool)
-        scores = None
-        for share, scores in self.score_nodes():
+        scores: Tensor | None = None
+        for share, latest in self.score_nodes():
+            scores = latest
             yield self.progress("score", nobody, share / 2)
             if self.stopped:
                 return

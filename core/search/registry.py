@@ -66,10 +66,10 @@ METHODS: dict[str, Method] = {
             "smallest circuit that reaches the target, in one run (default)",
             "mask:MaskSearch",
             (
-                Setting("steps", 240, "optimisation steps before the exact elimination"),
-                Setting("batch", 64, "prompts in a step"),
+                Setting("steps", 200, "optimisation steps before the exact elimination"),
+                Setting("batch", 32, "prompts in a step"),
                 Setting("lr", 0.03, "Adam learning rate of the mask logits"),
-                Setting("refine", 2.0, "seconds of add-and-drop search for each second of elimination, at most"),
+                Setting("refine", 100, "exact evaluations spent on add-and-drop after the elimination"),
             ),
         ),
         Method(

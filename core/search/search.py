@@ -1,4 +1,4 @@
-"""What all searches share: they run step by step, can be stopped at any step, and end in a hard circuit with its numbers."""
+"""What all searches share: they run step by step, can be stopped at any step, and end in a hard circuit."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class SearchInput:
 class Search(ABC):
     """An iterator over `SearchProgress`; each `next` is one short step. `result` is set when it has ended.
 
-    A subclass writes `steps`, a generator that yields after every step, offers each hard circuit it evaluates to `offer` and
-    leaves when `stopped` is set.
+    A subclass writes `steps`, a generator that yields after every step, offers each hard circuit it evaluates to
+    `offer` and leaves when `stopped` is set.
     """
 
     name: str
@@ -82,7 +82,11 @@ class Search(ABC):
 
     def reaches(self, faithfulness: float) -> bool:
         """Whether a circuit of this faithfulness on the search prompts is good enough."""
-        return self.score(faithfulness) >= self.target
+        return self.reaches_score(self.score(faithfulness))
+
+    def reaches_score(self, score: float) -> bool:
+        """The same of a score."""
+        return score >= self.target
 
     def offer(self, kept: Tensor, faithfulness: float) -> None:
         """Records the hard circuit `kept` `[node]` bool with its exact faithfulness on the search prompts."""
@@ -115,7 +119,7 @@ class Search(ABC):
         )
 
     def _rank(self, size: int, faithfulness: float) -> tuple[int, float]:
-        """Smaller is better: circuits that reach the target by size, the others, all behind them, by distance from 1."""
+        """Smaller is better: circuits that reach the target by size, all others behind them by distance from 1."""
         return (0, size) if self.reaches(faithfulness) else (1, -self.score(faithfulness))
 
     def _whole(self) -> Steps:
@@ -150,9 +154,7 @@ class Search(ABC):
         every = max(1, -(-len(points) // FRONTIER_POINTS))
         return points[::-1][::every][::-1]
 
-    def _result(
-        self, kept: Tensor, train: Metrics, test: Metrics, frontier: tuple[FrontierPoint, ...]
-    ) -> SearchResult:
+    def _result(self, kept: Tensor, train: Metrics, test: Metrics, frontier: tuple[FrontierPoint, ...]) -> SearchResult:
         reached = self.reaches(train.faithfulness)
         return SearchResult(
             method=self.name,

@@ -1,0 +1,65 @@
+"""Hard masks with a surrogate gradient, and the penalty that holds a target faithfulness.
+
+The forward pass uses the circuit that would be deployed, m = [theta > 0] (Gao et al.: Heaviside forward, sigmoid
+surrogate backward), so what is trained and what is returned agree; soft masks can share small values among many nodes
+and do not.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SURROGATE_WIDTH = 0.5
+
+
+class _HardMask(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, theta: Tensor) -> Tensor:
+        ctx.save_for_backward(torch.sigmoid(theta / SURROGATE_WIDTH))
+        return (theta > 0).to(theta.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (soft,) = ctx.saved_tensors
+        # The sigmoid's slope scaled to 1 at the threshold: the optimiser's step size is then in units of theta.
+        surrogate: Tensor = grad * 4 * soft * (1 - soft)
+        return surrogate
+
+
+def hard_mask(theta: Tensor) -> Tensor:
+    """[theta > 0] as 0.0 and 1.0, `[node]`; backward as if it were a sigmoid of width `SURROGATE_WIDTH`."""
+    result: Tensor = _HardMask.apply(theta)  # type: ignore[no-untyped-call]
+    return result
+
+
+class TargetPenalty:
+    """A size penalty that grows while faithfulness is above the target and shrinks while it is below.
+
+    Args:
+        target: faithfulness to hold.
+
+    Attributes:
+        weight: penalty for each kept node, in units of faithfulness.
+        smooth: running faithfulness of the last batches.
+    """
+
+    START, LOWEST, HIGHEST = 1e-4, 1e-7, 1.0
+    RATE, BAND, MEMORY, WARM_UP = 0.05, 0.05, 0.9, 5
+
+    def __init__(self, target: float) -> None:
+        self.target = target
+        self.weight = self.START
+        self.smooth = 1.0
+        self._steps = 0
+
+    def update(self, faithfulness: float) -> None:
+        """Takes in the faithfulness of one batch."""
+        self._steps += 1
+        self.smooth = self.MEMORY * self.smooth + (1 - self.MEMORY) * faithfulness
+        if self._steps > self.WARM_UP:
+            self.weight *= math.exp(self.RATE * min(1.0, (self.smooth - self.target) / self.BAND))
+            self.weight = min(max(self.weight, self.LOWEST), self.HIGHEST)

@@ -1,0 +1,60 @@
+"""Add-and-drop: a local search for a smaller circuit around a minimal one.
+
+Add the outside node that brings faithfulness closest to 1; then drop whatever can go. Two dropped for one added is a
+smaller circuit. One for one is kept only if it leaves more faithfulness to spend, and each node that was tried and
+did not help is left alone from then on, so the search ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from circuit_tui.core.search.eliminate import Elimination
+
+ADDITIONS = 6
+DROPS = 12
+
+
+def refine(elimination: Elimination, evaluations: int) -> Iterator[float]:
+    """Spends about `evaluations` exact evaluations at most, ends with a minimal circuit; yields the share spent."""
+    search = elimination.search
+    spent, tried = 0, set[int]()
+    if not search.reaches(elimination.faithfulness):
+        return
+    while spent < evaluations and not search.stopped:
+        before, score = elimination.kept, elimination.score
+        gradient = elimination.gradient()
+        spent += 3  # a forward and a backward pass
+        gain = gradient * (1 if elimination.faithfulness < 1 else -1)
+        outside = [node for node in gain.argsort(descending=True).tolist() if not before[node] and node not in tried]
+        best, best_score = -1, score
+        for node in outside[:ADDITIONS]:
+            value = search.score(search.train.faithfulness(elimination.with_nodes([node], True)))
+            spent += 1
+            yield min(1.0, spent / evaluations)
+            if value > best_score:
+                best, best_score = node, value
+        tried.update(outside[:ADDITIONS])
+        if best < 0:
+            break
+        elimination.change(elimination.with_nodes([best], True))
+        order = sorted(
+            (node for node in elimination.nodes if node != best), key=lambda node: abs(float(gradient[node]))
+        )
+        scores: dict[int, float] = {}
+        for node in order[:DROPS]:
+            scores[node] = elimination.score_without(node)
+            spent += 1
+            yield min(1.0, spent / evaluations)
+        for node in sorted(scores, key=lambda node: -scores[node]):
+            trial = elimination.with_nodes([node], False)
+            value = search.train.faithfulness(trial)
+            spent += 1
+            yield min(1.0, spent / evaluations)
+            if not search.reaches(value):
+                break
+            elimination.change(trial)
+        size, old_size = len(elimination.nodes), int(before.sum())
+        if size > old_size or (size == old_size and elimination.score <= score + 1e-6):
+            elimination.change(before)
+    yield from elimination.to_minimal()
