@@ -23,7 +23,7 @@ BOS_ID, PAD_ID = 0, 1
 DOCUMENT_LENGTH = 36
 """Tokens in a document, BOS included; longer ones are cut."""
 N_QUERIES = 3
-P_SESSION = 0.4
+P_SESSION = 0.5
 """The share of documents that are Python sessions."""
 
 

@@ -56,5 +56,5 @@ def mapping(rng: random.Random, n_queries: int) -> Session:
     return session + _queries(rng, n_queries, variable, answers, keys[length:])
 
 
-KINDS: dict[Callable[[random.Random, int], Session], float] = {sequence: 1.0, mapping: 0.8}
+KINDS: dict[Callable[[random.Random, int], Session], float] = {sequence: 1.0, mapping: 2.0}
 """The kinds of session, and how often each occurs relative to the others."""

@@ -17,9 +17,9 @@ from circuit_tui.core.demo import MODEL_NAME, SITES
 from circuit_tui.core.demo.corpus import PAD_ID, Corpus
 
 D_SAE, K = 512, 20
-STEPS, BATCH = 6000, 2048
+STEPS, BATCH = 4000, 512
 RATE = 2e-3
-POOL_DOCUMENTS = 4096
+POOL_DOCUMENTS = 1024
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """Python output: the value, or `Traceback` when the index or the key is not there.
 
-After the code-output task of Marks et al. 2025 ("Scaling Sparse Feature Circuit Finding to Gemma 9B"): one interpreter
+After the code-output task of Caples et al. 2025 ("Scaling Sparse Feature Circuit Finding to Gemma 9B"): one interpreter
 session, its words separated by blanks. Half of the prompts ask for a value that is there and half for one that is
 not; the corrupt prompt changes the index or the key alone, from there to not there or back.
 """
