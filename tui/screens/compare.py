@@ -93,8 +93,9 @@ class ComparisonView(LinesView):
                 .left(table.sites[table.site[node]].short, 4, ink.muted)
                 .right(str(table.latent[node]), 6)
             )
-            line.add(f" @{table.positions[table.position[node]]}").add(f"  {printable(table.label[node])}", ink.muted)
-            lines.append(line.strip(min(line.width, width)))
+            line.add(f" @{table.positions[table.position[node]]}")
+            label = cut(printable(table.label[node]), max(0, width - line.width - 2))
+            lines.append(line.add(f"  {label}", ink.muted).strip())
         return lines
 
 

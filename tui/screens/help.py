@@ -14,12 +14,13 @@ from circuit_tui.tui.actions import ACTIONS
 from circuit_tui.tui.widgets.line import Line, wrap
 from circuit_tui.tui.widgets.lines_view import LinesView
 
+NAMES = 19  # cells for keys and names
 MOVING = (
     ("↑ ↓ j k", "Move the cursor, or scroll"),
     ("→ l enter", "Open a latent into its positions"),
     ("← h", "Close it; then go to the heading of the site"),
     ("g G", "First and last line"),
-    ("page up, page down", "A page at a time (also ctrl+u, ctrl+d)"),
+    ("page up, down", "A page at a time (also ctrl+u, ctrl+d)"),
 )
 NOTES = (
     (
@@ -53,14 +54,18 @@ class HelpText(LinesView):
         for group in ("Moving", *groups):
             lines.append(Line().add(f" {group}", ink.title).strip())
             rows = MOVING if group == "Moving" else [(a.shown, a.title) for a in ACTIONS if a.group == group]
-            lines += [Line().add("  ").left(key, 20, ink.key).add(text).strip() for key, text in rows]
+            for key, text in rows:
+                lines += self._entry(key, text, width)
             lines.append(Strip.blank(1))
         lines.append(Line().add(" What the numbers are", ink.title).strip())
         for name, text in NOTES:
-            first, *rest = wrap(text, width - 24)
-            lines.append(Line().add("  ").left(name, 20, ink.key).add(first).strip())
-            lines += [Line().to(22).add(more).strip() for more in rest]
+            lines += self._entry(name, text, width)
         return lines
+
+    def _entry(self, name: str, text: str, width: int) -> list[Strip]:
+        first, *rest = wrap(text, width - NAMES - 3)
+        head = Line().add("  ").left(name, NAMES, self.ink.key).add(first).strip()
+        return [head, *(Line().to(NAMES + 2).add(more).strip() for more in rest)]
 
 
 class HelpScreen(ModalScreen[None]):

@@ -108,9 +108,10 @@ class CircuitTable(LineList):
         row = self.current
         if not change():
             return False
-        found = None if row is None else model.find(row_key(row))
-        if found is None:
-            found = 1 if len(model.rows) > 1 else 0
+        found = 0 if row is None else model.find(row_key(row)) or 0
+        stands_in = not isinstance(row, SiteRow) and isinstance(model.rows[found], SiteRow)
+        if stands_in and found + 1 < len(model.rows) and not isinstance(model.rows[found + 1], SiteRow):
+            found += 1  # what the cursor was on has gone: rather the next latent than the heading above it
         self.set_length(len(model.rows) if model.listed else 0, found)
         self.post_message(self.Listed())
         if self.current is None or row is None or row_key(self.current) != row_key(row):

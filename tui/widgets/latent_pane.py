@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 from textual.strip import Strip
 
 from circuit_tui.core.snapshot import LatentView, NodeTable
@@ -50,9 +52,9 @@ class LatentPane(LinesView):
         head = Line().add(" ").add(f"{table.sites[site].short} {latent}", ink.strong)
         label = printable(view.label) or "no label"
         head.add(cut(f"  {label}", width // 2), ink.plain if view.label else ink.muted)
-        head.add(cut(f"  {table.sites[site].sae_name}", max(0, width - head.width - 1)), ink.muted)
+        head.add(cut(f"  {_short(table.sites[site].sae_name)}", max(0, width - head.width - 1)), ink.muted)
         lines = [head.strip(), BLANK]
-        for block in self._blocks(view, width - 2):
+        for block in filter(None, self._blocks(view, width - 2)):
             lines += [Line().add(" ").join(strip).strip() for strip in block] + [BLANK]
         return lines[:-1]
 
@@ -73,4 +75,10 @@ class LatentPane(LinesView):
                 gap,
             ),
             sections.mask_path(view, width, ink),
+            sections.more_prompts(view, width, ink),
         ]
+
+
+def _short(sae: str) -> str:
+    """The name of an SAE; of a folder only its own name."""
+    return PurePath(sae).name if PurePath(sae).is_absolute() else sae

@@ -8,10 +8,11 @@ from circuit_tui.core.snapshot import LatentView, TokenActivation
 from circuit_tui.tui.ink import Ink
 from circuit_tui.tui.number_text import compact, count, fixed, signed
 from circuit_tui.tui.widgets.chart import Axis, Curve, bar, chart, columns_chart
-from circuit_tui.tui.widgets.line import Line, cut, printable
+from circuit_tui.tui.widgets.line import Line, cut, printable, spaced
 
 HISTOGRAM_HEIGHT = 4
 PATH_HEIGHT = 4
+FIRST_PROMPTS = 5
 
 
 def section(title: str, note: str, width: int, ink: Ink) -> Strip:
@@ -56,12 +57,21 @@ def prompts(view: LatentView, width: int, ink: Ink) -> list[Strip]:
     top = max((prompt.peak for prompt in view.top_prompts), default=0.0)
     if top <= 0:
         return [*lines, Line().add("it fires on none of the prompts", ink.muted).strip()]
-    return lines + [_shaded(prompt, top, width, ink) for prompt in view.top_prompts]
+    return lines + [_shaded(prompt, top, width, ink) for prompt in view.top_prompts[:FIRST_PROMPTS]]
+
+
+def more_prompts(view: LatentView, width: int, ink: Ink) -> list[Strip]:
+    """The prompts after the first few, at the end of the pane."""
+    rest = view.top_prompts[FIRST_PROMPTS:]
+    top = max((prompt.peak for prompt in view.top_prompts), default=0.0)
+    if not rest or top <= 0:
+        return []
+    return [section("more prompts", "", width, ink), *(_shaded(prompt, top, width, ink) for prompt in rest)]
 
 
 def _shaded(prompt: TokenActivation, top: float, width: int, ink: Ink) -> Strip:
     line = Line().right(compact(prompt.peak), 6, ink.strong).add("  ")
-    tokens = [printable(token) for token in prompt.tokens]
+    tokens = spaced(prompt.tokens)
     start = 0
     if line.width + sum(map(len, tokens)) > width:
         # Too long: begin a few tokens before the strongest one.
@@ -88,7 +98,7 @@ def tokens(title: str, rows: tuple[tuple[str, float], ...], width: int, ink: Ink
 
 def neighbours(view: LatentView, width: int, ink: Ink) -> list[Strip]:
     """The latents of this site whose decoder direction is nearest."""
-    lines = [section("nearest latents", "cosine", width, ink)]
+    lines = [section("nearest", "cosine", width, ink)]
     for latent, cosine in view.neighbours:
         lines.append(Line().left(f"{latent}", width - 8).right(fixed(cosine, 2), 7, ink.muted).strip())
     return lines if view.neighbours else [*lines, Line().add("none", ink.muted).strip()]

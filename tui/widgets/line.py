@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
@@ -14,6 +16,14 @@ CONTROL = dict.fromkeys((*range(32), 127), "·")
 def printable(text: str) -> str:
     """Text of a prompt or token with line breaks, tabs and control codes made visible and harmless."""
     return text.replace("\n", "↵").replace("\t", "→").translate(CONTROL)
+
+
+def spaced(tokens: Sequence[str]) -> list[str]:
+    """Tokens as they are read one after another: where none brings its own space, each but the first gets one."""
+    shown = [printable(token.replace("▁", " ")) for token in tokens]
+    if len(shown) < 2 or any(token.startswith(" ") for token in shown):
+        return shown
+    return [shown[0], *(" " + token for token in shown[1:])]
 
 
 def cut(text: str, width: int) -> str:

@@ -143,4 +143,6 @@ def under(strip: Strip, style: Style) -> Strip:
     """Lay the cursor's style over a line: a background goes beneath the colours, reverse and underline over them."""
     if style.bgcolor is not None:
         return strip.apply_style(style)
-    return Strip([Segment(text, (own or Style()) + style) for text, own, _ in strip], strip.cell_length)
+    # Colours are for the usual background: reversed they would make a patchwork of it. Weight stays.
+    bold = style + Style(bold=True)
+    return Strip([Segment(text, bold if own and own.bold else style) for text, own, _ in strip], strip.cell_length)

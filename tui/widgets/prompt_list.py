@@ -42,8 +42,9 @@ class PromptList(LineList):
         self.view = view
         rows = view.rows if view else ()
         if len(rows) == self._length and current is not None:
-            at = next((i for i, row in enumerate(rows) if row.index == current.index), 0)
-            self.move_cursor(at)
+            # At the top the cursor stays with the worst prompt, elsewhere with its own.
+            if self.cursor:
+                self.move_cursor(next((i for i, row in enumerate(rows) if row.index == current.index), 0))
             self.refresh_changed()
         else:
             self.set_length(len(rows))

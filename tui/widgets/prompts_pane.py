@@ -8,7 +8,7 @@ from textual.strip import Strip
 
 from circuit_tui.core.snapshot import NodeTable, PromptsView, PromptView
 from circuit_tui.tui.number_text import signed
-from circuit_tui.tui.widgets.line import Line, cut, printable, wrap
+from circuit_tui.tui.widgets.line import Line, cut, printable, spaced, wrap
 from circuit_tui.tui.widgets.lines_view import Lines
 from circuit_tui.tui.widgets.prompt_list import ActiveNodes, PromptList, prompt_heading
 
@@ -44,7 +44,7 @@ class ChosenPrompt(Lines):
         )
         head.add(f"  M {signed(row.plain, 2)}  M_s {signed(row.spliced, 2)}  circuit ", ink.muted)
         head.add(signed(row.circuit, 2), ink.strong)
-        text = printable("".join(view.tokens))
+        text = "".join(spaced(view.tokens))
         lines = wrap(text, width - 2)[:2]
         if len(wrap(text, width - 2)) > 2:
             lines[1] = cut(lines[1] + " …", width - 2)

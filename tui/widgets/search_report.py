@@ -6,7 +6,7 @@ from textual.strip import Strip
 
 from circuit_tui.core.snapshot import Metrics, SearchProgress, SearchResult, SiteInfo
 from circuit_tui.tui.engine_state import SearchState
-from circuit_tui.tui.number_text import count, duration, fixed, percent, signed
+from circuit_tui.tui.number_text import count, fixed, percent, signed
 from circuit_tui.tui.widgets.chart import Axis, Curve, axis_around, bar, chart
 from circuit_tui.tui.widgets.line import Line, beside, wrap
 from circuit_tui.tui.widgets.lines_view import LinesView
@@ -140,7 +140,7 @@ class SearchReport(LinesView):
         style = ink.good if result.reached and not result.stopped else ink.warn
         head = Line().add(f" {result.method} ", ink.title).add(f"{count(len(result.nodes))} nodes", ink.strong)
         head.add(f"  target {result.target:g} ", ink.muted).add(verdict, style)
-        head.add(f"  {count(result.steps)} steps, {duration(result.seconds)}, seed {result.seed}", ink.muted)
+        head.add(f"  seed {result.seed}", ink.muted)
         lines = [head.strip()]
         for warning in result.warnings:
             first, *rest = wrap(warning, width - 4) or [""]

@@ -1,0 +1,99 @@
+"""Pictures of the screens: they change only on purpose (`pytest --snapshot-update tests/tui/test_appearance.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from conftest import ready, wait_for
+from fake_session import FakeSession
+
+from circuit_tui.tui.app import ExplorerApp
+
+NARROW, WIDE = (80, 24), (160, 50)
+Make = Callable[..., ExplorerApp]
+
+
+@pytest.fixture
+def session() -> FakeSession:
+    return FakeSession(latents=12, search_steps=40)
+
+
+async def searched(pilot: Any) -> None:
+    """A circuit found, every number of it computed."""
+    await ready(pilot)
+    await pilot.press("s")
+    app = pilot.app
+    await wait_for(pilot, lambda: app._main._shown.search.phase == "done")
+    await settled(pilot)
+
+
+async def settled(pilot: Any) -> None:
+    app = pilot.app
+
+    def quiet() -> bool:
+        state, shown = app.engine.state, app._main._shown
+        views = shown.prompts is None or shown.prompts.version == shown.circuit.version
+        return app.engine._queue.empty() and not app.engine._work_left and state is shown and views
+
+    await pilot.pause(0.15)
+    await wait_for(pilot, quiet)
+    await pilot.pause(0.15)
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["narrow", "wide"])
+def test_opened(snap_compare: Any, explorer: Make, size: tuple[int, int]) -> None:
+    async def run(pilot: Any) -> None:
+        await ready(pilot)
+        await settled(pilot)
+
+    assert snap_compare(explorer(), terminal_size=size, run_before=run)
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["narrow", "wide"])
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_a_circuit_with_one_node_switched_off(
+    snap_compare: Any, explorer: Make, size: tuple[int, int], theme: str
+) -> None:
+    async def run(pilot: Any) -> None:
+        await searched(pilot)
+        await pilot.press("1", "j", "j", "space")
+        await settled(pilot)
+
+    assert snap_compare(explorer(theme=theme), terminal_size=size, run_before=run)
+
+
+@pytest.mark.parametrize("pane", ["2", "3", "4"], ids=["latent", "prompts", "search"])
+def test_the_other_panes(snap_compare: Any, explorer: Make, pane: str) -> None:
+    async def run(pilot: Any) -> None:
+        await searched(pilot)
+        await pilot.press(pane)
+        await settled(pilot)
+        if pane == "3":
+            await pilot.press("enter")
+            await settled(pilot)
+
+    assert snap_compare(explorer(), terminal_size=NARROW, run_before=run)
+
+
+def test_without_colour(snap_compare: Any, explorer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run(pilot: Any) -> None:
+        await searched(pilot)
+        await pilot.press("1", "j", "space")
+        await settled(pilot)
+
+    made = explorer()
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert snap_compare(
+        ExplorerApp(made.engine._request, opener=made.engine._opener), terminal_size=NARROW, run_before=run
+    )
+
+
+def test_help(snap_compare: Any, explorer: Make) -> None:
+    async def run(pilot: Any) -> None:
+        await ready(pilot)
+        await pilot.press("question_mark")
+        await pilot.pause()
+
+    assert snap_compare(explorer(), terminal_size=NARROW, run_before=run)
