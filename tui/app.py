@@ -173,8 +173,10 @@ def run_explorer(
     if app.crashed:
         print(f"error: the explorer stopped: {app.crashed} (details: {log_path})", file=sys.stderr)  # noqa: T201 the screen is gone
         code = 1
-    if app.engine.alive:
-        # The engine is inside an import or one long call. Ending the interpreter under it would crash in its libraries.
+    if app.engine.alive or "torch" in sys.modules:
+        # Unloading torch takes seconds, and would crash under an engine that is inside an import or a long call.
+        # Nothing is left to be saved: circuits are written by `export`, at once.
+        logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -245,7 +245,7 @@ async def test_the_latent_pane_follows_the_cursor_when_it_rests(explorer: Make, 
         asked = [call for call in session.calls if call.startswith("latent")]
         assert len(asked) == 2, "latents passed over are not computed"
         text = screen_text(app)
-        for part in ("activations", "by position", "top prompts", "promotes", "suppresses", "nearest latents"):
+        for part in ("activations", "by position", "top prompts", "promotes", "suppresses", "nearest"):
             assert part in text
 
 
@@ -498,3 +498,45 @@ async def test_low_bandwidth_is_slower_and_takes_the_terminals_colours(explorer:
 def test_an_unknown_theme_is_refused_with_the_names(explorer: Make) -> None:
     with pytest.raises(UserError, match="dark, light, ansi"):
         explorer(theme="pink")
+
+
+async def test_the_mouse_does_what_the_keys_do(explorer: Make, session: FakeSession) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        await pilot.click(CircuitTable, offset=(30, 4))
+        row = table_of(app).current
+        assert isinstance(row, LatentRow)
+        assert table_of(app).cursor == 4
+        await pilot.click(CircuitTable, offset=(1, 4))
+        await wait_for(pilot, lambda: shown_size(app)(len(row.nodes)))
+        await pilot.click("#tabs", offset=(16, 0))
+        await pilot.pause()
+        assert app._main._pane == "latent"
+        footer = screen_text(app).splitlines()[-1]
+        await pilot.click("#footer", offset=(footer.index("undo"), 0))
+        await wait_for(pilot, lambda: shown_size(app)(0))
+
+
+async def test_the_mask_of_the_latent_on_the_screen_moves_during_a_search(
+    explorer: Make, session: FakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from circuit_tui.tui.screens import explorer as module
+
+    monkeypatch.setattr(module, "REFRESH_LATENT", 1)
+    session.step_seconds, session.search_steps = 0.01, 10_000
+    app = explorer()
+    async with app.run_test(size=WIDE) as pilot:
+        await ready(pilot)
+        await pilot.press("s")
+        await wait_for(pilot, lambda: sum(call.startswith("latent") for call in session.calls) > 3)
+
+
+async def test_a_new_circuit_puts_the_cursor_on_a_latent(explorer: Make) -> None:
+    app = explorer(target=0.5)
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        await pilot.press("G")
+        await search(pilot)
+        await pilot.pause()
+        assert isinstance(table_of(app).current, LatentRow)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.strip import Strip
 
 from circuit_tui.tui.engine_state import EngineState
-from circuit_tui.tui.widgets.line import Line, cut, wrap
+from circuit_tui.tui.widgets.line import Line, cut, printable, wrap
 from circuit_tui.tui.widgets.lines_view import Lines
 
 BAR = 44
@@ -46,6 +46,6 @@ class Loading(Lines):
         ink = self.ink
         indent = 4 if width < 100 else (width - 92) // 2
         lines = [Line().to(indent).add("This could not be opened", ink.strong + ink.bad).strip(), Strip.blank(1)]
-        lines += [Line().to(indent).add(text).strip() for text in wrap(self._state.error, width - 2 * indent)]
+        lines += [Line().to(indent).add(text).strip() for text in wrap(printable(self._state.error), width - 2 * indent)]
         lines += [Strip.blank(1), Line().to(indent).add("q", ink.key).add(" quits", ink.muted).strip()]
         return lines
