@@ -43,14 +43,6 @@ class NodeChosen(Message):
 
 
 @dataclass
-class LatentChosen(Message):
-    """Show this latent in the circuit pane."""
-
-    site: int
-    latent: int
-
-
-@dataclass
 class PromptChosen(Message):
     """Show which nodes are active on this prompt."""
 

@@ -521,7 +521,7 @@ async def test_the_mouse_does_what_the_keys_do(explorer: Make, session: FakeSess
 async def test_the_mask_of_the_latent_on_the_screen_moves_during_a_search(
     explorer: Make, session: FakeSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from circuit_tui.tui.screens import explorer as module
+    from circuit_tui.tui.screens import live as module
 
     monkeypatch.setattr(module, "REFRESH_LATENT", 1)
     session.step_seconds, session.search_steps = 0.01, 10_000

@@ -10,7 +10,7 @@ from rich.style import Style
 from textual.strip import Strip
 
 NO_STYLE = Style()
-CONTROL = {code: "·" for code in (*range(32), *range(127, 160))}  # terminals obey the upper ones too
+CONTROL = dict.fromkeys((*range(32), *range(127, 160)), "·")  # terminals obey the upper ones too
 
 
 def printable(text: str) -> str:

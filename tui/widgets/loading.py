@@ -46,6 +46,8 @@ class Loading(Lines):
         ink = self.ink
         indent = 4 if width < 100 else (width - 92) // 2
         lines = [Line().to(indent).add("This could not be opened", ink.strong + ink.bad).strip(), Strip.blank(1)]
-        lines += [Line().to(indent).add(text).strip() for text in wrap(printable(self._state.error), width - 2 * indent)]
+        lines += [
+            Line().to(indent).add(text).strip() for text in wrap(printable(self._state.error), width - 2 * indent)
+        ]
         lines += [Strip.blank(1), Line().to(indent).add("q", ink.key).add(" quits", ink.muted).strip()]
         return lines

@@ -1,0 +1,131 @@
+"""Where the panes are: one at a time on a small screen, all four on a large one; and how the focus moves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Container, Vertical
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Static
+
+from circuit_tui.tui.widgets.circuit_pane import CircuitPane
+from circuit_tui.tui.widgets.circuit_table import CircuitTable
+from circuit_tui.tui.widgets.faithfulness_strip import FaithfulnessStrip
+from circuit_tui.tui.widgets.key_footer import KeyFooter
+from circuit_tui.tui.widgets.latent_pane import LatentPane
+from circuit_tui.tui.widgets.loading import Loading
+from circuit_tui.tui.widgets.pane_tabs import PANES, PaneTabs
+from circuit_tui.tui.widgets.prompt_list import PromptList
+from circuit_tui.tui.widgets.prompts_pane import PromptsPane
+from circuit_tui.tui.widgets.search_pane import SearchPane
+from circuit_tui.tui.widgets.search_report import SearchReport
+
+if TYPE_CHECKING:
+    from circuit_tui.tui.app import ExplorerApp
+
+SMALLEST = (80, 24)
+WIDE = (120, 36)
+
+
+class PaneScreen(Screen[None]):
+    """Composes the screen and decides which panes are on it."""
+
+    AUTO_FOCUS = "#circuit-table"
+    app: ExplorerApp
+
+    def __init__(self, method: str, target: float, seed: int, out: Path | None) -> None:
+        super().__init__()
+        self._start_with = (method, target, seed)
+        self._out = out
+        self._pane = "circuit"
+        self._wide = False
+
+    def compose(self) -> ComposeResult:
+        yield FaithfulnessStrip()
+        yield PaneTabs()
+        yield Loading()
+        with Container(id="body"):
+            with Vertical(id="left", classes="column"):
+                yield CircuitPane()
+                yield SearchPane(*self._start_with)
+            with Vertical(id="right", classes="column"):
+                yield LatentPane()
+                yield PromptsPane()
+        yield KeyFooter()
+        yield Static(id="too-small")
+
+    def on_mount(self) -> None:
+        self._place()
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._place()
+
+    def _place(self) -> None:
+        size = self.app.size
+        small = size.width < SMALLEST[0] or size.height < SMALLEST[1]
+        notice = self.query_one("#too-small", Static)
+        notice.display = small
+        if small:
+            notice.update(
+                f"The terminal is {size.width}×{size.height}.\n"
+                f"The explorer needs {SMALLEST[0]}×{SMALLEST[1]}: please enlarge it."
+            )
+        self._wide = size.width >= WIDE[0] and size.height >= WIDE[1]
+        self.set_class(self._wide, "-wide")
+        self._show_pane(self._pane)
+
+    def _show_pane(self, name: str) -> None:
+        self._pane = name
+        for pane in PANES:
+            self.query_one(f"#{pane}").set_class(pane == name, "-current")
+        self.query_one("#left").set_class(name in ("circuit", "search"), "-current")
+        self.query_one("#right").set_class(name in ("latent", "prompts"), "-current")
+        self.query_one(KeyFooter).show(name)
+        self._show_tabs()
+        self.panes_changed()
+
+    def panes_changed(self) -> None:
+        """Called when other panes may have come on the screen."""
+
+    def _show_tabs(self) -> None:
+        note = self.query_one(CircuitPane).summary() if self._pane == "circuit" else ""
+        self.query_one(PaneTabs).show(self._pane, note)
+
+    def _visible(self, pane: str) -> bool:
+        return self._wide or self._pane == pane
+
+    def _home(self, pane: str) -> Widget:
+        """Where the focus goes when a pane is chosen."""
+        homes: dict[str, type[Widget]] = {
+            "circuit": CircuitTable,
+            "latent": LatentPane,
+            "prompts": PromptList,
+            "search": SearchReport,
+        }
+        return self.query_one(homes[pane])
+
+    def action_pane(self, name: str) -> None:
+        self._show_pane(name)
+        self.call_after_refresh(self._home(name).focus)
+
+    def on_pane_tabs_chosen(self, event: PaneTabs.Chosen) -> None:
+        self.action_pane(event.pane)
+
+    def action_next(self, step: int) -> None:
+        chain = self.focus_chain
+        at = chain.index(self.focused) + step if self.focused in chain else 0
+        if 0 <= at < len(chain):
+            chain[at].focus()
+        elif self._wide:
+            chain[at % len(chain)].focus()
+        else:
+            self.action_pane(PANES[(PANES.index(self._pane) + step) % len(PANES)])
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        for widget in event.widget.ancestors_with_self:
+            if widget.id in PANES and widget.id != self._pane:
+                self._show_pane(widget.id)
