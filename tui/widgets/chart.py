@@ -43,11 +43,21 @@ def axis_around(curves: Sequence[Curve], text: str, floor: float | None = None) 
     return Axis(low, high if high > low else low + 1.0, text)
 
 
-def chart(curves: Sequence[Curve], axis: Axis, width: int, height: int, ink: Ink) -> list[Strip]:
-    """Draw `curves` in `height` lines of `width` cells, the ends of the y axis written on the left."""
+def chart(
+    curves: Sequence[Curve],
+    axis: Axis,
+    width: int,
+    height: int,
+    ink: Ink,
+    span: tuple[float, float] | None = None,
+) -> list[Strip]:
+    """Draw `curves` in `height` lines of `width` cells, the ends of the y axis written on the left.
+
+    `span` is the range of x, by default that of the points.
+    """
     columns = max(1, width - GUTTER - 1)
     xs = [x for curve in curves for x, _ in curve.points]
-    first, last = min(xs, default=0.0), max(xs, default=1.0)
+    first, last = span or (min(xs, default=0.0), max(xs, default=1.0))
     cells = [[0] * columns for _ in range(height)]
     styles: list[list[Style | None]] = [[None] * columns for _ in range(height)]
     for curve in curves:

@@ -66,6 +66,7 @@ class LatentPane(LinesView):
         return [
             beside([(sections.histogram(view, left, ink), left), (sections.profile(view, right, ink), right)], gap),
             sections.prompts(view, width, ink),
+            sections.mask_path(view, width, ink),
             beside(
                 [
                     (sections.tokens("promotes", view.promotes, third, ink), third),
@@ -74,7 +75,6 @@ class LatentPane(LinesView):
                 ],
                 gap,
             ),
-            sections.mask_path(view, width, ink),
             sections.more_prompts(view, width, ink),
         ]
 

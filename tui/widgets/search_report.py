@@ -99,11 +99,13 @@ class SearchReport(LinesView):
         title = Line().add(" faithfulness", ink.title)
         for name, points, style in (("soft", soft, ink.curves[0]), ("hard", hard, ink.curves[1])):
             if points:
-                title.add(f"  ━ {name} {fixed(points[-1][1])}", style)
+                # A search goes on below its target, for the frontier: at the end what counts is what it found.
+                found = self._search.result if name == "hard" else None
+                title.add(f"  ━ {name} {fixed(found.train.faithfulness if found else points[-1][1])}", style)
         curves = [Curve(soft, ink.curves[0]), Curve(hard, ink.curves[1])]
         lowest = min((y for curve in curves for _, y in curve.points), default=0.0)
         axis = Axis(min(0.0, max(-1.0, lowest)), 1.05, "{:.1f}", target)
-        return [title.strip(), *chart(curves, axis, width, height, ink)]
+        return [title.strip(), *chart(curves, axis, width, height, ink, _span(trace))]
 
     def _loss(self, trace: tuple[SearchProgress, ...], width: int, height: int) -> list[Strip]:
         points = [(float(p.step), p.loss) for p in trace if p.loss is not None]
@@ -111,7 +113,7 @@ class SearchReport(LinesView):
         if points:
             title.add(f"  {points[-1][1]:.4g}", self.ink.strong)
         curve = Curve(points, self.ink.curves[2])
-        return [title.strip(), *chart([curve], axis_around([curve], "{:.2g}"), width, height, self.ink)]
+        return [title.strip(), *chart([curve], axis_around([curve], "{:.2g}"), width, height, self.ink, _span(trace))]
 
     def _sizes(self, trace: tuple[SearchProgress, ...], width: int, height: int) -> list[Strip]:
         points = [(float(p.step), float(p.size)) for p in trace]
@@ -119,7 +121,10 @@ class SearchReport(LinesView):
         if points:
             title.add(f"  {count(trace[-1].size)} nodes", self.ink.strong)
         curve = Curve(points, self.ink.curves[0])
-        return [title.strip(), *chart([curve], axis_around([curve], "{:.0f}", 0.0), width, height, self.ink)]
+        return [
+            title.strip(),
+            *chart([curve], axis_around([curve], "{:.0f}", 0.0), width, height, self.ink, _span(trace)),
+        ]
 
     def _bars(self, progress: SearchProgress | None, width: int) -> list[Strip]:
         ink = self.ink
@@ -191,3 +196,8 @@ def _metric(metrics: Metrics, field: str) -> float:
 
 def _gap(train: float, test: float) -> float:
     return test - train
+
+
+def _span(trace: tuple[SearchProgress, ...]) -> tuple[float, float] | None:
+    """The steps of the search so far: one range for all its charts, so that they can be read together."""
+    return (float(trace[0].step), float(trace[-1].step)) if trace else None
