@@ -40,11 +40,6 @@ class SplitTensors:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def chunks(self, size: int | None) -> list[Tensor]:
-        """Prompt indices in chunks of at most `size`, alike in length so that little is padding."""
-        order = self.lengths.argsort(stable=True)
-        return list(torch.split(order, size or len(order)))
-
 
 class Batch:
     """The prompts `prompts` `[prompt]` of a split, grouped by position, with the constants of the splice.

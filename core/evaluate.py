@@ -33,23 +33,27 @@ def pack_site(problem: Problem, kept: Tensor, site: int) -> Pack:
 
 
 class Evaluator:
-    """Everything that can be asked of circuits on one split.
+    """Everything that can be asked of circuits on one split, or on some of its prompts.
 
     Attributes:
-        baselines: M, M_s and the empty circuit on this split.
+        prompts: indices of the prompts in the split, ascending; per-prompt metrics are in this order.
+        baselines: M, M_s and the empty circuit on these prompts.
     """
 
-    def __init__(self, problem: Problem, split: Split) -> None:
+    def __init__(self, problem: Problem, split: Split, prompts: Tensor | None = None) -> None:
         self.problem, self.split = problem, split
-        self.batches = problem.batches(split)
-        tensors = problem.splits[split]
-        plain = PromptMetrics.empty(len(tensors))
+        every = torch.arange(len(problem.splits[split]), device=problem.model.device)
+        self.prompts = every if prompts is None else prompts.to(every.device).sort()[0]
+        self.batches = problem.batches(split, self.prompts)
+        plain = PromptMetrics.empty(len(self))
         for batch in self.batches:
-            logits = tensors.plain_logits[batch.prompts]
-            plain.fill(batch.prompts, logits, logits, batch.right, batch.wrong)
+            self.fill(plain, batch, problem.splits[split].plain_logits[batch.prompts])
         empty = torch.zeros(len(problem.space), dtype=torch.bool)
         spliced = self._measure([[self._full(batch, site) for site in self._sites] for batch in self.batches])
         self.baselines = Baselines(plain, spliced, self.measure(empty))
+
+    def __len__(self) -> int:
+        return len(self.prompts)
 
     @property
     def _sites(self) -> range:
@@ -96,7 +100,7 @@ class Evaluator:
 
     @torch.no_grad()
     def _measure(self, splices: Sequence[Sequence[Splice]]) -> PromptMetrics:
-        measured = PromptMetrics.empty(len(self.problem.splits[self.split]))
+        measured = PromptMetrics.empty(len(self))
         for batch, own in zip(self.batches, splices, strict=True):
             self.fill(measured, batch, run(self.problem.model, self.problem.sites, batch, own))
         return measured
@@ -104,7 +108,7 @@ class Evaluator:
     def fill(self, measured: PromptMetrics, batch: Batch, logits: Tensor) -> None:
         """Measures the logits of one batch and stores them."""
         plain = self.problem.splits[self.split].plain_logits[batch.prompts]
-        measured.fill(batch.prompts, logits, plain, batch.right, batch.wrong)
+        measured.fill(torch.searchsorted(self.prompts, batch.prompts), logits, plain, batch.right, batch.wrong)
 
 
 class LiveCircuit:
@@ -122,7 +126,7 @@ class LiveCircuit:
         packs = pack_circuit(problem, self.kept)
         self._splices = [evaluator.kept_splices(batch, packs) for batch in evaluator.batches]
         self._inputs: list[list[Tensor]] = [[] for _ in evaluator.batches]
-        self.measured = PromptMetrics.empty(len(problem.splits[evaluator.split]))
+        self.measured = PromptMetrics.empty(len(evaluator))
         self._refresh(0)
 
     def change(self, kept: Tensor) -> None:
@@ -170,7 +174,7 @@ class LiveCircuit:
     @torch.no_grad()
     def _refresh(self, site: int) -> None:
         problem = self.evaluator.problem
-        measured = PromptMetrics.empty(len(self.measured.logit_diff))
+        measured = PromptMetrics.empty(len(self.evaluator))
         for index, batch in enumerate(self.evaluator.batches):
             inputs = self._inputs[index]
             resid = inputs[site] if site < len(inputs) else None

@@ -71,7 +71,9 @@ def load_model(
         raise UserError(f"--model {name}: no such folder")
     source = str(folder) if folder.is_dir() else name
     from transformer_lens.model_bridge import TransformerBridge  # slow, hence late
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # progress is the caller's to show
     try:
         bridge = TransformerBridge.boot_transformers(source, device=device, dtype=dtype)
     except Exception as error:  # the loaders raise dozens of types; each means this model cannot be had

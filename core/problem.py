@@ -18,7 +18,7 @@ from circuit_tui.core.load_saes import Site
 from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.nodes import NodeSpace
 from circuit_tui.core.request import AblationKind, ErrorsKind
-from circuit_tui.core.survey import LatentCounts, PlainPass, mean_errors, plain_pass, spliced_pass
+from circuit_tui.core.survey import LatentCounts, PlainPass, chunks, mean_errors, plain_pass, spliced_pass
 from circuit_tui.core.task import Split, Task
 from circuit_tui.core.tokens import PromptSet
 
@@ -58,9 +58,14 @@ class Problem:
         """The prompts with indices `prompts` of `split`, ready to run."""
         return Batch(self.splits[split], prompts, self.tables, self.n_positions)
 
-    def batches(self, split: Split) -> list[Batch]:
-        """All prompts of a split in batches of at most `batch_size`."""
-        return [self.batch(split, prompts) for prompts in self.splits[split].chunks(self.batch_size)]
+    def batches(self, split: Split, prompts: Tensor | None = None, size: int | None = None) -> list[Batch]:
+        """The prompts with indices `prompts` of a split (all if None) in batches of at most `size`, alike in length.
+
+        `size` None means `batch_size`.
+        """
+        lengths = self.splits[split].lengths
+        chosen = torch.arange(len(lengths), device=lengths.device) if prompts is None else prompts
+        return [self.batch(split, chosen[part]) for part in chunks(lengths[chosen], size or self.batch_size)]
 
     def labels(self, site: int) -> dict[int, str]:
         """Known names of a site's latents; SAE folders carry none."""

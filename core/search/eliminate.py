@@ -4,6 +4,9 @@ Every circuit that is kept has been evaluated; gradients only decide what to try
 with respect to the mask, at the circuit itself, estimates what dropping (m: 1 to 0) or adding (0 to 1) a node would
 do.
 
+A probe, a sample of the search prompts, ranks what to try where that is many; whether a change is made is decided on
+all of them.
+
 The stages are generators: they yield after each evaluation the share of their work that is done, as far as it is known.
 """
 
@@ -14,20 +17,29 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from circuit_tui.core.evaluate import LiveCircuit
+from circuit_tui.core.evaluate import Evaluator, LiveCircuit
 from circuit_tui.core.search.objective import MaskedModel
 from circuit_tui.core.search.search import Search
 
 GROW_ROUNDS = 30
-FRONTIER_SHARE = 8
+PROBE_PROMPTS = 128
+PROBE_ROUNDS = 3
+FRONTIER_SHARE = 6
 
 
 class Elimination:
-    """One circuit on the search prompts, changed step by step and always exactly evaluated."""
+    """One circuit on the search prompts, changed step by step and always exactly evaluated.
+
+    Attributes:
+        minimal: the last circuit `[node]` bool from which no single node could be dropped, None before there is one.
+    """
 
     def __init__(self, search: Search, kept: Tensor) -> None:
         self.search = search
+        self.minimal: Tensor | None = None
         self._live = LiveCircuit(search.train, kept)
+        order = torch.randperm(len(search.train), generator=search.generator)
+        self._probe = LiveCircuit(Evaluator(search.problem, "train", order[:PROBE_PROMPTS]), kept)
         self._masked = MaskedModel(search.problem, torch.arange(len(search.problem.space)))
 
     @property
@@ -53,6 +65,7 @@ class Elimination:
     def change(self, kept: Tensor) -> None:
         """Makes `kept` `[node]` bool the circuit and offers it to the search."""
         self._live.change(kept)
+        self._probe.change(kept)
         self.search.offer(self.kept, self.faithfulness)
 
     def with_nodes(self, nodes: list[int], on: bool) -> Tensor:
@@ -66,16 +79,27 @@ class Elimination:
         value = self._live.logit_difference_without(node)
         return self.search.score(self.search.train.baselines.faithfulness(value))
 
+    def probed_without(self, node: int) -> float:
+        """Score on the probe of the circuit without `node`."""
+        return self._probed(self._probe.logit_difference_without(node))
+
+    def probed(self, kept: Tensor) -> float:
+        """Score on the probe of the circuit `kept` `[node]` bool."""
+        return self._probed(self._probe.evaluator.measure(kept).mean_logit_diff)
+
+    def _probed(self, logit_difference: float) -> float:
+        return self.search.score(self._probe.evaluator.baselines.faithfulness(logit_difference))
+
     def gradient(self) -> Tensor:
-        """Gradient of faithfulness with respect to the mask of every candidate, `[node]` on the CPU."""
-        evaluator = self.search.train
+        """Gradient of the probe's faithfulness with respect to the mask of every candidate, `[node]` on the CPU."""
+        evaluator = self._probe.evaluator
         mask = self.kept.to(torch.float32).to(self.search.problem.model.device).requires_grad_()
         for batch in evaluator.batches:
             self._masked.logit_difference(mask, batch).sum().backward()
         assert mask.grad is not None
         baselines = evaluator.baselines
         gap = baselines.plain.mean_logit_diff - baselines.empty.mean_logit_diff
-        return mask.grad.cpu() / (len(self.search.problem.splits["train"]) * gap)
+        return mask.grad.cpu() / (len(evaluator) * gap)
 
     def grow(self) -> Iterator[float]:
         """Adds what promises to bring faithfulness towards 1, until the target is reached or nothing helps any more."""
@@ -112,6 +136,30 @@ class Elimination:
                     break
                 count //= 2
 
+    def by_probe(self) -> Iterator[float]:
+        """Drops single nodes that can go by what the probe loses without them, best first, for a few rounds."""
+        search = self.search
+        for round_ in range(PROBE_ROUNDS):
+            if not search.reaches(self.faithfulness):
+                return
+            whole, scores = self.probed(self.kept), dict[int, float]()
+            for node in self.nodes:
+                if search.stopped:
+                    return
+                scores[node] = self.probed_without(node)
+                yield round_ / PROBE_ROUNDS
+            dropped = False
+            for node in sorted(scores, key=lambda node: -scores[node]):
+                if search.stopped or not search.reaches_score(self.score - (whole - scores[node])):
+                    break
+                trial = self.with_nodes([node], False)
+                yield round_ / PROBE_ROUNDS
+                if search.reaches(search.train.faithfulness(trial)):
+                    self.change(trial)
+                    dropped = True
+            if not dropped:
+                return
+
     def to_minimal(self) -> Iterator[float]:
         """Drops single nodes until none can go without missing the target: each is tried after the last drop."""
         search = self.search
@@ -131,11 +179,12 @@ class Elimination:
                 queue.append(node)
                 needed += 1
             yield needed / max(1, len(queue))
+        self.minimal = self.kept
 
     def below_target(self) -> Iterator[float]:
         """Goes on dropping what hurts least, down to one node, for the frontier.
 
-        A few nodes go at a time; of twice as many with the smallest gradients, those whose exact damage is least.
+        A few nodes go at a time; of twice as many with the smallest gradients, those that damage the probe least.
         """
         search, start = self.search, max(1, len(self.nodes))
         while len(self.nodes) > 1:
@@ -147,6 +196,6 @@ class Elimination:
             for node in order[: max(4, 2 * count)]:
                 if search.stopped:
                     return
-                scores[node] = self.score_without(node)
+                scores[node] = self.probed_without(node)
                 yield 1 - len(self.nodes) / start
             self.change(self.with_nodes(sorted(scores, key=lambda node: -scores[node])[:count], False))

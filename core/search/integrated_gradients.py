@@ -37,11 +37,10 @@ class IntegratedGradientsSearch(RankingSearch):
                 f"--method ig: task {problem.task.name} has pairs of unequal token length; use another method"
             )
         size = min(PROMPTS_AT_ONCE, problem.batch_size or PROMPTS_AT_ONCE)
-        chunks = problem.splits["train"].chunks(size)
+        batches = problem.batches("train", size=size)
         sums = [torch.zeros(problem.n_positions, site.sae.d_sae, device=problem.model.device) for site in problem.sites]
-        total, done = len(chunks) * len(problem.sites), 0
-        for chunk in chunks:
-            batch = problem.batch("train", chunk)
+        total, done = len(batches) * len(problem.sites), 0
+        for batch in batches:
             for site in range(len(problem.sites)):
                 self._add(sums[site], batch, site)
                 done += 1

@@ -3,11 +3,13 @@
 1. Optimise hard masks straight through (`hard_mask.py`) on mini-batches. The loss is the published one, the error of
    the mean logit difference, plus the mean error of single prompts, so that errors do not cancel, plus a penalty for
    each node that is steered to hold the target.
-2. Grow, if the circuit misses the target: add the nodes whose gradient promises most.
-3. Eliminate exactly, on all search prompts (`eliminate.py`): first many nodes at a time, then one by one until none
-   can go.
+2. Grow, if the circuit misses the target: add the nodes whose gradient promises most, and if that does not do, ever
+   more of those nearest to being kept (`reach.py`).
+3. Eliminate (`eliminate.py`): many nodes at a time, then those that a sample of the prompts says can go.
 4. Refine: add one, drop two (`refine.py`).
-5. Go on eliminating below the target, for the frontier.
+5. Eliminate exactly, one by one on all search prompts, until none can go.
+6. Go on eliminating below the target, for the frontier. If that finds a smaller circuit that reaches the target all
+   the same, make it minimal.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from torch import Tensor
 from circuit_tui.core.search.eliminate import Elimination
 from circuit_tui.core.search.hard_mask import SURROGATE_WIDTH, TargetPenalty, hard_mask
 from circuit_tui.core.search.objective import MaskedModel
+from circuit_tui.core.search.reach import best_to_minimal, reach
 from circuit_tui.core.search.refine import refine
 from circuit_tui.core.search.search import Search, Steps
 from circuit_tui.core.search.shuffle import ShuffledBatches
@@ -42,11 +45,14 @@ class MaskSearch(Search):
         elimination = Elimination(self, (theta > 0).cpu())
         self.offer(elimination.kept, elimination.faithfulness)
         stages = (
-            (elimination.grow(), 0.4, 0.45),
+            (elimination.grow(), 0.4, 0.44),
+            (reach(elimination, theta.argsort(descending=True)), 0.44, 0.45),
             (elimination.in_bulk(), 0.45, 0.5),
-            (elimination.to_minimal(), 0.5, 0.65),
-            (refine(elimination, int(self.setting("refine"))), 0.65, 0.8),
-            (elimination.below_target(), 0.8, 0.97),
+            (elimination.by_probe(), 0.5, 0.6),
+            (refine(elimination, int(self.setting("refine"))), 0.6, 0.7),
+            (elimination.to_minimal(), 0.7, 0.8),
+            (elimination.below_target(), 0.8, 0.96),
+            (best_to_minimal(elimination), 0.96, 0.97),
         )
         for stage, start, stop in stages:
             for share in stage:

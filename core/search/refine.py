@@ -16,20 +16,21 @@ DROPS = 12
 
 
 def refine(elimination: Elimination, evaluations: int) -> Iterator[float]:
-    """Spends about `evaluations` exact evaluations at most, ends with a minimal circuit; yields the share spent."""
+    """Spends about `evaluations` evaluations at most, most of them on the probe; yields the share that is spent."""
     search = elimination.search
     spent, tried = 0, set[int]()
     if not search.reaches(elimination.faithfulness):
         return
     while spent < evaluations and not search.stopped:
         before, score = elimination.kept, elimination.score
+        probed = elimination.probed(before)
         gradient = elimination.gradient()
         spent += 3  # a forward and a backward pass
         gain = gradient * (1 if elimination.faithfulness < 1 else -1)
         outside = [node for node in gain.argsort(descending=True).tolist() if not before[node] and node not in tried]
-        best, best_score = -1, score
+        best, best_score = -1, probed
         for node in outside[:ADDITIONS]:
-            value = search.score(search.train.faithfulness(elimination.with_nodes([node], True)))
+            value = elimination.probed(elimination.with_nodes([node], True))
             spent += 1
             yield min(1.0, spent / evaluations)
             if value > best_score:
@@ -43,7 +44,7 @@ def refine(elimination: Elimination, evaluations: int) -> Iterator[float]:
         )
         scores: dict[int, float] = {}
         for node in order[:DROPS]:
-            scores[node] = elimination.score_without(node)
+            scores[node] = elimination.probed_without(node)
             spent += 1
             yield min(1.0, spent / evaluations)
         for node in sorted(scores, key=lambda node: -scores[node]):
@@ -57,4 +58,3 @@ def refine(elimination: Elimination, evaluations: int) -> Iterator[float]:
         size, old_size = len(elimination.nodes), int(before.sum())
         if size > old_size or (size == old_size and elimination.score <= score + 1e-6):
             elimination.change(before)
-    yield from elimination.to_minimal()

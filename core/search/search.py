@@ -118,9 +118,15 @@ class Search(ABC):
             self.name, stage, self._step, total, loss, soft, self._hard, sum(counts), counts, seconds, left
         )
 
-    def _rank(self, size: int, faithfulness: float) -> tuple[int, float]:
-        """Smaller is better: circuits that reach the target by size, all others behind them by distance from 1."""
-        return (0, size) if self.reaches(faithfulness) else (1, -self.score(faithfulness))
+    @property
+    def best(self) -> tuple[Tensor, float] | None:
+        """The circuit `[node]` bool that would be returned now and its faithfulness, None before the first offer."""
+        return self._best
+
+    def _rank(self, size: int, faithfulness: float) -> tuple[int, float, float]:
+        """Smaller is better: circuits that reach the target by size, then score; behind them all others by score."""
+        score = self.score(faithfulness)
+        return (0, size, -score) if self.reaches_score(score) else (1, -score, size)
 
     def _whole(self) -> Steps:
         yield from self.steps()
