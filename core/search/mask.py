@@ -30,7 +30,6 @@ THETA_LIMIT = 2.0
 PER_PROMPT_WEIGHT = 0.3
 # The optimiser aims a little above the target: elimination then has something to give away.
 AIM_ABOVE = 0.02
-PATH_POINTS = 50
 
 
 class MaskSearch(Search):
@@ -69,7 +68,6 @@ class MaskSearch(Search):
         plain = baselines.plain.logit_diff.to(theta.device)
         gap = abs(baselines.plain.mean_logit_diff - baselines.empty.mean_logit_diff)
         penalty = TargetPenalty(min(self.target + AIM_ABOVE, 0.99))
-        every = max(1, n_steps // PATH_POINTS)
         for step in range(n_steps):
             if self.stopped:
                 break
@@ -85,9 +83,7 @@ class MaskSearch(Search):
             penalty.update(baselines.faithfulness(mean))
             with torch.no_grad():
                 theta.clamp_(-THETA_LIMIT, THETA_LIMIT)
-            if step % every == 0:
-                self.mask_steps.append(step)
-                self.mask_path.append(torch.sigmoid(theta.detach() / SURROGATE_WIDTH).cpu())
+            self.record_mask(step, n_steps, torch.sigmoid(theta.detach() / SURROGATE_WIDTH))
             kept = (theta.detach() > 0).cpu()
             share = 0.4 * (step + 1) / n_steps
             yield self.progress("optimise", kept, share, loss=float(loss.detach()), soft=penalty.smooth)

@@ -28,11 +28,13 @@ def open_search(
     """A search of the method `name`, not yet begun.
 
     Raises:
-        UserError: unknown method or setting, a target outside 0..1, or a task or splice with nothing to find.
+        UserError: unknown method or setting, a target or seed out of range, or a task or splice with nothing to find.
     """
     chosen = method(name)
     if not 0 < target < 1:
         raise UserError(f"--target {target:g}: must lie between 0 and 1")
+    if not 0 <= seed < 2**63:
+        raise UserError(f"--seed {seed}: must lie between 0 and 2^63 - 1")
     resolved = chosen.resolve(settings)
     check_worth_searching(problem, train)
     module, class_name = chosen.implementation.split(":")

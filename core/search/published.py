@@ -38,6 +38,7 @@ class PublishedSearch(Search):
             batch = batches.next()
             mask = torch.sigmoid(theta * BASE_TEMPERATURE ** (self.setting("r") * step / n_steps))
             masked_mean = masked.logit_difference(mask, batch).mean()
+            self.record_mask(step, n_steps, mask)
             loss = (spliced[batch.prompts].mean() - masked_mean).abs()
             loss = loss + self.setting("lambda") * mask.sum() / divisor
             optimiser.zero_grad()

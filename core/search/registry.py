@@ -13,11 +13,12 @@ Value = float | int | str | bool
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One number, switch or word a method can be given; its default decides its type."""
+    """One number, switch or word a method can be given; its default decides its type, `least` the smallest number."""
 
     name: str
     default: Value
     help: str
+    least: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,12 @@ def _convert(method: str, setting: Setting, value: Value) -> Value:
         if wanted is bool:
             return {"true": True, "1": True, "false": False, "0": False}[str(value).lower()]
         converted = wanted(value)
-    except (KeyError, ValueError) as error:
+        if wanted is int and isinstance(value, float) and converted != value:
+            raise ValueError(value)  # a fraction where a whole number is meant
+    except (KeyError, ValueError, OverflowError) as error:
         raise UserError(f"--set {setting.name}={value}: method {method} needs a {wanted.__name__} there") from error
-    if isinstance(converted, int | float) and not 0 <= converted < float("inf"):
-        raise UserError(f"--set {setting.name}={value}: must be a finite number, not below 0")
+    if isinstance(converted, int | float) and not setting.least <= converted < float("inf"):
+        raise UserError(f"--set {setting.name}={value}: must be a finite number, not below {setting.least}")
     return converted
 
 
@@ -67,7 +70,7 @@ METHODS: dict[str, Method] = {
             "mask:MaskSearch",
             (
                 Setting("steps", 200, "optimisation steps before the exact elimination"),
-                Setting("batch", 32, "prompts in a step"),
+                Setting("batch", 32, "prompts in a step", 1),
                 Setting("lr", 0.03, "Adam learning rate of the mask logits"),
                 Setting("refine", 100, "exact evaluations spent on add-and-drop after the elimination"),
             ),
@@ -79,7 +82,7 @@ METHODS: dict[str, Method] = {
             (
                 Setting("lambda", 0.05, "weight of the mean mask size"),
                 Setting("steps", 408, "optimisation steps"),
-                Setting("batch", 16, "prompts in a step"),
+                Setting("batch", 16, "prompts in a step", 1),
                 Setting("lr", 0.05, "Adam learning rate"),
                 Setting("r", 1.3, "final exponent of the temperature 200^r"),
                 Setting("per_position", True, "divide the penalty by the number of positions"),
@@ -89,7 +92,7 @@ METHODS: dict[str, Method] = {
             "ig",
             "integrated gradients from corrupt to clean, each SAE alone",
             "integrated_gradients:IntegratedGradientsSearch",
-            (Setting("steps", 10, "points on the path from corrupt to clean"),),
+            (Setting("steps", 10, "points on the path from corrupt to clean", 1),),
         ),
         Method("random", "nodes in random order, the control every method must beat", "random_order:RandomSearch"),
     )

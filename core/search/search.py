@@ -19,6 +19,7 @@ Steps = Generator[SearchProgress, None, None]
 # Train and test faithfulness further apart than this deserve a word: about three standard errors of 128 prompts.
 GAP_WORTH_A_WARNING = 0.03
 FRONTIER_POINTS = 40
+PATH_POINTS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,12 @@ class Search(ABC):
         if self._best is None or self._rank(size, faithfulness) < self._rank(int(self._best[0].sum()), self._best[1]):
             self._best = (kept.clone(), faithfulness)
 
+    def record_mask(self, step: int, n_steps: int, mask: Tensor) -> None:
+        """Keeps the soft mask `[node]` of about `PATH_POINTS` of the steps, to be shown."""
+        if step % max(1, n_steps // PATH_POINTS) == 0:
+            self.mask_steps.append(step)
+            self.mask_path.append(mask.detach().cpu())
+
     def progress(
         self,
         stage: SearchStage,
@@ -135,10 +142,11 @@ class Search(ABC):
             self.offer(everything, self.train.faithfulness(everything))
         assert self._best is not None
         kept = self._best[0]
-        frontier = []
-        for size, (faithfulness, circuit) in self._frontier():
-            held_out = self.test.faithfulness(circuit)
-            frontier.append(FrontierPoint(size, faithfulness, held_out))
+        frontier: list[FrontierPoint] = []
+        for size, (faithfulness, circuit) in reversed(self._frontier()):
+            if self.stopped and frontier:
+                break
+            frontier.insert(0, FrontierPoint(size, faithfulness, self.test.faithfulness(circuit)))
             yield self.progress("done", kept, 0.98)
         train = self.train.evaluate(kept)
         yield self.progress("done", kept, 0.99)
@@ -155,8 +163,6 @@ class Search(ABC):
             if size <= int(self._best[0].sum()) and self.score(faithfulness) > best:
                 best = self.score(faithfulness)
                 points.append((size, (faithfulness, circuit)))
-        if self.stopped:
-            return points[-1:]
         every = max(1, -(-len(points) // FRONTIER_POINTS))
         return points[::-1][::every][::-1]
 
