@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import ready, wait_for
 from fake_session import FakeSession
+from waiting import ready, wait_for
 
 from circuit_tui.tui.app import ExplorerApp
 

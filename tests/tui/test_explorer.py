@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ready, screen_text, wait_for
 from fake_session import FakeSession, opener
 from textual.widgets import Input, Select
+from waiting import ready, screen_text, wait_for
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.snapshot import LoadProgress
