@@ -6,7 +6,8 @@ circuit through changes, restarting at the site that changed from the residual t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,21 @@ from circuit_tui.core.problem import Problem
 from circuit_tui.core.snapshot import Metrics
 from circuit_tui.core.splice import Full, Kept, PackedNodes, Removed, Splice, run
 from circuit_tui.core.task import Split
+
+Value = TypeVar("Value")
+# A computation in slices: it yields after each batch and returns its value, so that whoever runs it can do other things
+# in between.
+Slices = Generator[None, None, Value]
+
+
+def finish(slices: Slices[Value]) -> Value:
+    """Runs a computation in slices to its end and returns its value."""
+    while True:
+        try:
+            next(slices)
+        except StopIteration as end:
+            value: Value = end.value
+            return value
 
 
 def pack_circuit(problem: Problem, kept: Tensor) -> list[Pack]:
@@ -37,14 +53,15 @@ class Evaluator:
 
     Attributes:
         prompts: indices of the prompts in the split, ascending; per-prompt metrics are in this order.
+        batches: they in batches of at most `size`, or of the problem's batch size.
         baselines: M, M_s and the empty circuit on these prompts.
     """
 
-    def __init__(self, problem: Problem, split: Split, prompts: Tensor | None = None) -> None:
+    def __init__(self, problem: Problem, split: Split, prompts: Tensor | None = None, size: int | None = None) -> None:
         self.problem, self.split = problem, split
         every = torch.arange(len(problem.splits[split]), device=problem.model.device)
         self.prompts = every if prompts is None else prompts.to(every.device).sort()[0]
-        self.batches = problem.batches(split, self.prompts)
+        self.batches = problem.batches(split, self.prompts, size)
         plain = PromptMetrics.empty(len(self))
         for batch in self.batches:
             self.fill(plain, batch, problem.splits[split].plain_logits[batch.prompts])
@@ -85,7 +102,17 @@ class Evaluator:
 
     def faithfulness(self, kept: Tensor) -> float:
         """Faithfulness against M of the circuit `kept` `[node]` bool."""
-        return self.baselines.faithfulness(self.measure(kept).mean_logit_diff)
+        return finish(self.faithfulness_slices(kept))
+
+    def faithfulness_slices(self, kept: Tensor) -> Slices[float]:
+        """`faithfulness`, batch by batch."""
+        packs, total = pack_circuit(self.problem, kept), 0.0
+        for batch in self.batches:
+            with torch.no_grad():
+                logits = run(self.problem.model, self.problem.sites, batch, self.kept_splices(batch, packs))
+                total += float(batch.logit_difference(logits).double().sum())
+            yield
+        return self.baselines.faithfulness(total / len(self))
 
     def kept_splices(self, batch: Batch, packs: Sequence[Pack]) -> list[Splice]:
         """The circuit's splices on one batch."""
@@ -127,10 +154,14 @@ class LiveCircuit:
         self._splices = [evaluator.kept_splices(batch, packs) for batch in evaluator.batches]
         self._inputs: list[list[Tensor]] = [[] for _ in evaluator.batches]
         self.measured = PromptMetrics.empty(len(evaluator))
-        self._refresh(0)
+        finish(self._refresh(0))
 
     def change(self, kept: Tensor) -> None:
         """Makes `kept` `[node]` bool the current circuit and evaluates it from the first site that differs on."""
+        finish(self.change_slices(kept))
+
+    def change_slices(self, kept: Tensor) -> Slices[None]:
+        """`change`, batch by batch; the circuit is the new one, and whole, only at the end."""
         changed = self._changed_sites(kept)
         if not changed:
             return
@@ -139,11 +170,14 @@ class LiveCircuit:
             nodes = pack_site(self.evaluator.problem, self.kept, site)
             for index, batch in enumerate(self.evaluator.batches):
                 self._splices[index][site] = self.evaluator.kept_splice(batch, site, nodes)
-        self._refresh(changed[0])
+        yield from self._refresh(changed[0])
 
-    @torch.no_grad()
     def logit_difference_without(self, node: int) -> float:
         """Mean logit difference when `node` alone is ablated; the current circuit stays."""
+        return finish(self.without_slices(node))
+
+    def without_slices(self, node: int) -> Slices[float]:
+        """`logit_difference_without`, batch by batch."""
         problem = self.evaluator.problem
         site = int(problem.space.site[node])
         kept = self.kept.clone()
@@ -153,9 +187,11 @@ class LiveCircuit:
         for index, batch in enumerate(self.evaluator.batches):
             splices = list(self._splices[index])
             splices[site] = self.evaluator.kept_splice(batch, site, nodes)
-            logits = run(problem.model, problem.sites, batch, splices, site, self._inputs[index][site])
-            total += float(batch.logit_difference(logits).double().sum())
+            with torch.no_grad():
+                logits = run(problem.model, problem.sites, batch, splices, site, self._inputs[index][site])
+                total += float(batch.logit_difference(logits).double().sum())
             count += len(batch)
+            yield
         return total / count
 
     def site_input(self, site: int, prompt: int) -> Tensor:
@@ -171,13 +207,14 @@ class LiveCircuit:
         changed = (kept != self.kept).nonzero()[:, 0]
         return sorted({int(site) for site in self.evaluator.problem.space.site[changed]})
 
-    @torch.no_grad()
-    def _refresh(self, site: int) -> None:
+    def _refresh(self, site: int) -> Slices[None]:
         problem = self.evaluator.problem
         measured = PromptMetrics.empty(len(self.evaluator))
         for index, batch in enumerate(self.evaluator.batches):
             inputs = self._inputs[index]
             resid = inputs[site] if site < len(inputs) else None
-            logits = run(problem.model, problem.sites, batch, self._splices[index], site, resid, inputs)
-            self.evaluator.fill(measured, batch, logits)
+            with torch.no_grad():
+                logits = run(problem.model, problem.sites, batch, self._splices[index], site, resid, inputs)
+                self.evaluator.fill(measured, batch, logits)
+            yield
         self.measured = measured

@@ -37,6 +37,9 @@ from circuit_tui.core.snapshot import (
     SearchResult,
 )
 
+# A search evaluates the train prompts in batches of this many, so that a toggle need not wait long for its turn.
+SLICE_PROMPTS = 128
+
 
 def open_session(request: OpenRequest, progress: Callable[[LoadProgress], None] = lambda stage: None) -> Session:
     """Opens what `request` asks for; with a circuit file, what that names, and the file's circuit in it.
@@ -65,7 +68,8 @@ class Session:
 
     def __init__(self, opened: OpenedProblem) -> None:
         self.opened, self.problem = opened, opened.problem
-        self.train, self.test = Evaluator(self.problem, "train"), Evaluator(self.problem, "test")
+        slice_size = min(SLICE_PROMPTS, self.problem.batch_size or SLICE_PROMPTS)
+        self.train, self.test = Evaluator(self.problem, "train", size=slice_size), Evaluator(self.problem, "test")
         self.table = node_table(self.problem)
         self.info = session_info(self.problem, self.train, self.test)
         nothing = torch.zeros(len(self.problem.space), dtype=torch.bool)

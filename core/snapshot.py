@@ -149,7 +149,7 @@ class FrontierPoint:
     test: float | None
 
 
-SearchStage = Literal["optimise", "eliminate", "score", "done"]
+SearchStage = Literal["optimise", "eliminate", "frontier", "score", "done"]
 
 
 @dataclass(frozen=True, slots=True)

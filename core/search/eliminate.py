@@ -7,35 +7,35 @@ do.
 A probe, a sample of the search prompts, ranks what to try where that is many; whether a change is made is decided on
 all of them.
 
-The stages are generators: they yield after each evaluation the share of their work that is done, as far as it is known.
+The stages are computations in slices (`evaluate.Slices`): they yield after each batch of prompts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
-from circuit_tui.core.evaluate import Evaluator, LiveCircuit
+from circuit_tui.core.evaluate import Evaluator, LiveCircuit, Slices
 from circuit_tui.core.search.objective import MaskedModel
 from circuit_tui.core.search.search import Search
 
 GROW_ROUNDS = 30
 PROBE_PROMPTS = 128
-PROBE_ROUNDS = 3
-FRONTIER_SHARE = 6
+PROBE_ROUNDS = 2
+FRONTIER_SHARE = 5
 
 
 class Elimination:
     """One circuit on the search prompts, changed step by step and always exactly evaluated.
 
     Attributes:
+        share: how much of the present stage is done, 0..1, as far as that is known.
         minimal: the last circuit `[node]` bool from which no single node could be dropped, None before there is one.
     """
 
     def __init__(self, search: Search, kept: Tensor) -> None:
         self.search = search
+        self.share = 0.0
         self.minimal: Tensor | None = None
         self._live = LiveCircuit(search.train, kept)
         order = torch.randperm(len(search.train), generator=search.generator)
@@ -62,9 +62,9 @@ class Elimination:
         """Its score: how close its faithfulness is to 1."""
         return self.search.score(self.faithfulness)
 
-    def change(self, kept: Tensor) -> None:
+    def change(self, kept: Tensor) -> Slices[None]:
         """Makes `kept` `[node]` bool the circuit and offers it to the search."""
-        self._live.change(kept)
+        yield from self._live.change_slices(kept)
         self._probe.change(kept)
         self.search.offer(self.kept, self.faithfulness)
 
@@ -74,9 +74,9 @@ class Elimination:
         kept[nodes] = on
         return kept
 
-    def score_without(self, node: int) -> float:
+    def score_without(self, node: int) -> Slices[float]:
         """Exact score of the circuit without `node`."""
-        value = self._live.logit_difference_without(node)
+        value = yield from self._live.without_slices(node)
         return self.search.score(self.search.train.baselines.faithfulness(value))
 
     def probed_without(self, node: int) -> float:
@@ -101,7 +101,7 @@ class Elimination:
         gap = baselines.plain.mean_logit_diff - baselines.empty.mean_logit_diff
         return mask.grad.cpu() / (len(evaluator) * gap)
 
-    def grow(self) -> Iterator[float]:
+    def grow(self) -> Slices[None]:
         """Adds what promises to bring faithfulness towards 1, until the target is reached or nothing helps any more."""
         search = self.search
         best, since = self.score, 0
@@ -113,12 +113,12 @@ class Elimination:
             count = min(max(1, len(self.nodes) // 20), int((gain > 0).sum()))
             if count == 0:
                 return
-            self.change(self.with_nodes(gain.topk(count)[1].tolist(), True))
+            yield from self.change(self.with_nodes(gain.topk(count)[1].tolist(), True))
             since = 0 if self.score > best else since + 1
             best = max(best, self.score)
-            yield round_ / GROW_ROUNDS
+            self.share = round_ / GROW_ROUNDS
 
-    def in_bulk(self) -> Iterator[float]:
+    def in_bulk(self) -> Slices[None]:
         """Drops as many nodes at once as the target allows, smallest gradient first, until one is too many."""
         search = self.search
         count, start = len(self.nodes) // 4, len(self.nodes)
@@ -129,14 +129,15 @@ class Elimination:
                 if search.stopped:
                     return
                 trial = self.with_nodes(order[:count], False)
-                yield 1 - count / start
-                if search.reaches(search.train.faithfulness(trial)):
-                    self.change(trial)
+                self.share = 1 - count / start
+                faithfulness = yield from search.train.faithfulness_slices(trial)
+                if search.reaches(faithfulness):
+                    yield from self.change(trial)
                     count = min(count, len(self.nodes) // 4)
                     break
                 count //= 2
 
-    def by_probe(self) -> Iterator[float]:
+    def by_probe(self) -> Slices[None]:
         """Drops single nodes that can go by what the probe loses without them, best first, for a few rounds."""
         search = self.search
         for round_ in range(PROBE_ROUNDS):
@@ -147,55 +148,64 @@ class Elimination:
                 if search.stopped:
                     return
                 scores[node] = self.probed_without(node)
-                yield round_ / PROBE_ROUNDS
-            dropped = False
+                self.share = (round_ + len(scores) / len(self.nodes)) / PROBE_ROUNDS
+                yield
+            dropped = 0
             for node in sorted(scores, key=lambda node: -scores[node]):
                 if search.stopped or not search.reaches_score(self.score - (whole - scores[node])):
                     break
                 trial = self.with_nodes([node], False)
-                yield round_ / PROBE_ROUNDS
-                if search.reaches(search.train.faithfulness(trial)):
-                    self.change(trial)
-                    dropped = True
-            if not dropped:
+                faithfulness = yield from search.train.faithfulness_slices(trial)
+                if search.reaches(faithfulness):
+                    yield from self.change(trial)
+                    dropped += 1
+            if dropped <= len(self.nodes) // 20:
                 return
 
-    def to_minimal(self) -> Iterator[float]:
+    def to_minimal(self) -> Slices[None]:
         """Drops single nodes until none can go without missing the target: each is tried after the last drop."""
         search = self.search
         if not search.reaches(self.faithfulness):
             return
-        gradient = self.gradient()
-        queue = sorted(self.nodes, key=lambda node: abs(float(gradient[node])))
+        scores = dict[int, float]()
+        for node in self.nodes:
+            if search.stopped:
+                return
+            scores[node] = self.probed_without(node)
+            yield
+        # What can go most likely comes first: each drop puts all that was tried before it to the test again.
+        queue = sorted(scores, key=lambda node: -scores[node])
         needed = 0
         while needed < len(queue):
             if search.stopped:
                 return
             node = queue.pop(0)
-            if search.reaches_score(self.score_without(node)):
-                self.change(self.with_nodes([node], False))
+            score = yield from self.score_without(node)
+            if search.reaches_score(score):
+                yield from self.change(self.with_nodes([node], False))
                 needed = 0
             else:
                 queue.append(node)
                 needed += 1
-            yield needed / max(1, len(queue))
+            self.share = needed / max(1, len(queue))
         self.minimal = self.kept
 
-    def below_target(self) -> Iterator[float]:
+    def below_target(self) -> Slices[None]:
         """Goes on dropping what hurts least, down to one node, for the frontier.
 
-        A few nodes go at a time; of twice as many with the smallest gradients, those that damage the probe least.
+        A few nodes go at a time; of half as many more with the smallest gradients, those that damage the probe least.
         """
         search, start = self.search, max(1, len(self.nodes))
         while len(self.nodes) > 1:
             gradient = self.gradient()
-            yield 1 - len(self.nodes) / start
+            self.share = 1 - len(self.nodes) / start
+            yield
             count = max(1, len(self.nodes) // FRONTIER_SHARE)
             order = sorted(self.nodes, key=lambda node: abs(float(gradient[node])))
             scores: dict[int, float] = {}
-            for node in order[: max(4, 2 * count)]:
+            for node in order[: max(4, count * 3 // 2)]:
                 if search.stopped:
                     return
                 scores[node] = self.probed_without(node)
-                yield 1 - len(self.nodes) / start
-            self.change(self.with_nodes(sorted(scores, key=lambda node: -scores[node])[:count], False))
+                yield
+            yield from self.change(self.with_nodes(sorted(scores, key=lambda node: -scores[node])[:count], False))

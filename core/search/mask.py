@@ -17,6 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from circuit_tui.core.evaluate import Slices
 from circuit_tui.core.search.eliminate import Elimination
 from circuit_tui.core.search.hard_mask import SURROGATE_WIDTH, TargetPenalty, hard_mask
 from circuit_tui.core.search.objective import MaskedModel
@@ -24,6 +25,7 @@ from circuit_tui.core.search.reach import best_to_minimal, reach
 from circuit_tui.core.search.refine import refine
 from circuit_tui.core.search.search import Search, Steps
 from circuit_tui.core.search.shuffle import ShuffledBatches
+from circuit_tui.core.snapshot import SearchStage
 
 THETA_START = 0.3
 THETA_LIMIT = 2.0
@@ -43,19 +45,20 @@ class MaskSearch(Search):
         yield from self._optimise(theta)
         elimination = Elimination(self, (theta > 0).cpu())
         self.offer(elimination.kept, elimination.faithfulness)
-        stages = (
-            (elimination.grow(), 0.4, 0.44),
-            (reach(elimination, theta.argsort(descending=True)), 0.44, 0.45),
-            (elimination.in_bulk(), 0.45, 0.5),
-            (elimination.by_probe(), 0.5, 0.6),
-            (refine(elimination, int(self.setting("refine"))), 0.6, 0.7),
-            (elimination.to_minimal(), 0.7, 0.8),
-            (elimination.below_target(), 0.8, 0.96),
-            (best_to_minimal(elimination), 0.96, 0.97),
+        stages: tuple[tuple[Slices[None], SearchStage, float, float], ...] = (
+            (elimination.grow(), "eliminate", 0.4, 0.44),
+            (reach(elimination, theta.argsort(descending=True)), "eliminate", 0.44, 0.45),
+            (elimination.in_bulk(), "eliminate", 0.45, 0.5),
+            (elimination.by_probe(), "eliminate", 0.5, 0.6),
+            (refine(elimination, int(self.setting("refine"))), "eliminate", 0.6, 0.7),
+            (elimination.to_minimal(), "eliminate", 0.7, 0.8),
+            (elimination.below_target(), "frontier", 0.8, 0.96),
+            (best_to_minimal(elimination), "eliminate", 0.96, 0.97),
         )
-        for stage, start, stop in stages:
-            for share in stage:
-                yield self.progress("eliminate", elimination.kept, start + (stop - start) * share)
+        for stage, name, start, stop in stages:
+            elimination.share = 0.0
+            for _ in stage:
+                yield self.progress(name, elimination.kept, start + (stop - start) * elimination.share)
             if self.stopped:
                 return
 

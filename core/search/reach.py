@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
+from circuit_tui.core.evaluate import Slices
 from circuit_tui.core.search.eliminate import Elimination
 
 
-def reach(elimination: Elimination, order: Tensor) -> Iterator[float]:
+def reach(elimination: Elimination, order: Tensor) -> Slices[None]:
     """Adds the nodes of `order` `[node]`, twice as many each time, until the target is reached.
 
     Leaves the circuit as it was if not even all of them do.
@@ -22,14 +21,14 @@ def reach(elimination: Elimination, order: Tensor) -> Iterator[float]:
         if search.stopped:
             return
         if not outside:
-            elimination.change(before)
+            yield from elimination.change(before)
             return
-        elimination.change(elimination.with_nodes(outside[:count], True))
+        yield from elimination.change(elimination.with_nodes(outside[:count], True))
         outside, count = outside[count:], 2 * count
-        yield 1 - len(outside) / total
+        elimination.share = 1 - len(outside) / total
 
 
-def best_to_minimal(elimination: Elimination) -> Iterator[float]:
+def best_to_minimal(elimination: Elimination) -> Slices[None]:
     """Makes the best circuit of the whole search minimal.
 
     It need not be the last that was eliminated from: a smaller circuit can reach the target though all between miss it.
@@ -39,5 +38,5 @@ def best_to_minimal(elimination: Elimination) -> Iterator[float]:
         best = search.best[0]
         if elimination.minimal is not None and torch.equal(best, elimination.minimal):
             return
-        elimination.change(best)
+        yield from elimination.change(best)
         yield from elimination.to_minimal()

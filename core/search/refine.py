@@ -7,21 +7,21 @@ did not help is left alone from then on, so the search ends.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
+from circuit_tui.core.evaluate import Slices
 from circuit_tui.core.search.eliminate import Elimination
 
 ADDITIONS = 6
 DROPS = 12
 
 
-def refine(elimination: Elimination, evaluations: int) -> Iterator[float]:
-    """Spends about `evaluations` evaluations at most, most of them on the probe; yields the share that is spent."""
+def refine(elimination: Elimination, evaluations: int) -> Slices[None]:
+    """Spends about `evaluations` evaluations at most, most of them on the probe."""
     search = elimination.search
     spent, tried = 0, set[int]()
     if not search.reaches(elimination.faithfulness):
         return
     while spent < evaluations and not search.stopped:
+        elimination.share = spent / evaluations
         before, score = elimination.kept, elimination.score
         probed = elimination.probed(before)
         gradient = elimination.gradient()
@@ -32,13 +32,13 @@ def refine(elimination: Elimination, evaluations: int) -> Iterator[float]:
         for node in outside[:ADDITIONS]:
             value = elimination.probed(elimination.with_nodes([node], True))
             spent += 1
-            yield min(1.0, spent / evaluations)
+            yield
             if value > best_score:
                 best, best_score = node, value
         tried.update(outside[:ADDITIONS])
         if best < 0:
             break
-        elimination.change(elimination.with_nodes([best], True))
+        yield from elimination.change(elimination.with_nodes([best], True))
         order = sorted(
             (node for node in elimination.nodes if node != best), key=lambda node: abs(float(gradient[node]))
         )
@@ -46,15 +46,14 @@ def refine(elimination: Elimination, evaluations: int) -> Iterator[float]:
         for node in order[:DROPS]:
             scores[node] = elimination.probed_without(node)
             spent += 1
-            yield min(1.0, spent / evaluations)
+            yield
         for node in sorted(scores, key=lambda node: -scores[node]):
             trial = elimination.with_nodes([node], False)
-            value = search.train.faithfulness(trial)
+            value = yield from search.train.faithfulness_slices(trial)
             spent += 1
-            yield min(1.0, spent / evaluations)
             if not search.reaches(value):
                 break
-            elimination.change(trial)
+            yield from elimination.change(trial)
         size, old_size = len(elimination.nodes), int(before.sum())
         if size > old_size or (size == old_size and elimination.score <= score + 1e-6):
-            elimination.change(before)
+            yield from elimination.change(before)

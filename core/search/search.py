@@ -151,8 +151,9 @@ class Search(ABC):
         train = self.train.evaluate(kept)
         yield self.progress("done", kept, 0.99)
         test = self.test.evaluate(kept)
+        last = self.progress("done", kept, 1.0)
         self.result = self._result(kept, train, test, tuple(frontier))
-        yield self.progress("done", kept, 1.0)
+        yield last
 
     def _frontier(self) -> list[tuple[int, tuple[float, Tensor]]]:
         """At most `FRONTIER_POINTS` of the recorded circuits, no smaller one better, evenly spread by rank."""
