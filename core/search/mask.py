@@ -59,6 +59,8 @@ class MaskSearch(Search):
             elimination.share = 0.0
             for _ in stage:
                 yield self.progress(name, elimination.kept, start + (stop - start) * elimination.share)
+                if self.stopped:  # what was under way is given up: only finished circuits have been offered
+                    return
             if self.stopped:
                 return
 

@@ -36,27 +36,28 @@ def make_sae(
     spread: float = 1.0,
     seed: int = 0,
     model_name: str = "",
+    latents: int = LATENTS,
     **config: Any,
 ) -> Path:
     """Saves a random SAE for residuals of standard deviation `spread`; a fair share of its latents fires on them."""
     sae_class, config_class, settings = _KINDS[kind]
     metadata = SAEMetadata(hook_name=hook, model_name=model_name, **config.pop("metadata", {}))
-    sae = sae_class(config_class(d_in=width, d_sae=LATENTS, metadata=metadata, **{**settings, **config}))
+    sae = sae_class(config_class(d_in=width, d_sae=latents, metadata=metadata, **{**settings, **config}))
     draw = torch.Generator().manual_seed(seed)
 
     def random(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=draw)
 
-    encoder = random(width, LATENTS) / (spread * width**0.5)
+    encoder = random(width, latents) / (spread * width**0.5)
     values = {
         "W_enc": encoder,
-        "W_dec": encoder.t() * spread**2 * (width / LATENTS) * (1 + 0.3 * random(LATENTS, 1)).abs(),
+        "W_dec": encoder.t() * spread**2 * (width / latents) * (1 + 0.3 * random(latents, 1)).abs(),
         "b_dec": random(width) * 0.3 * spread,
-        "b_enc": random(LATENTS) * 0.3,
-        "threshold": random(LATENTS).abs() * 0.4,
-        "b_gate": random(LATENTS) * 0.3,
-        "b_mag": random(LATENTS) * 0.3,
-        "r_mag": random(LATENTS) * 0.3,
+        "b_enc": random(latents) * 0.3,
+        "threshold": random(latents).abs() * 0.4,
+        "b_gate": random(latents) * 0.3,
+        "b_mag": random(latents) * 0.3,
+        "r_mag": random(latents) * 0.3,
     }
     for name, parameter in sae.named_parameters():
         parameter.data = values[name].contiguous()

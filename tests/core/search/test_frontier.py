@@ -1,0 +1,74 @@
+"""The frontier: real circuits, ascending in size and in score, with the numbers a fresh evaluation gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from tiny.searched import Searched, finish
+from torch import Tensor
+
+from circuit_tui.core.evaluate import Evaluator
+from circuit_tui.core.search import search as search_module
+from circuit_tui.core.search.registry import METHODS
+from circuit_tui.core.search.search import Search
+from circuit_tui.core.snapshot import SearchResult
+
+
+def finish_recording(search: Search) -> tuple[SearchResult, list[Tensor]]:
+    """The result and every circuit that was offered on the way."""
+    offered: list[Tensor] = []
+    offer = search.offer
+
+    def record(kept: Tensor, faithfulness: float) -> None:
+        offered.append(kept.clone())
+        offer(kept, faithfulness)
+
+    search.offer = record  # type: ignore[method-assign]
+    return finish(search)[0], offered
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_point_is_a_circuit_evaluated_afresh(searched: Callable[[str], Searched], method: str) -> None:
+    problem = searched("gemma2-each")
+    result, offered = finish_recording(problem.search(method, 0.8))
+    train, test = Evaluator(problem.problem, "train"), Evaluator(problem.problem, "test")
+    assert result.frontier
+    for point in result.frontier:
+        own = [kept for kept in offered if int(kept.sum()) == point.size]
+        found = [(train.faithfulness(kept), test.faithfulness(kept)) for kept in own]
+        assert any((one, other) == pytest.approx((point.train, point.test), abs=1e-5) for one, other in found), point
+    kept = problem.circuit(result.nodes)
+    for metrics, evaluator in ((result.train, train), (result.test, test)):
+        fresh = evaluator.evaluate(kept)
+        assert metrics.faithfulness == pytest.approx(fresh.faithfulness, abs=1e-5)
+        assert metrics.completeness == pytest.approx(fresh.completeness, abs=1e-5)
+        assert metrics.kl == pytest.approx(fresh.kl, abs=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_sizes_and_scores_ascend_and_end_in_the_result(searched: Callable[[str], Searched], method: str) -> None:
+    result, _ = finish(searched("llama-each").search(method, 0.8))
+    points = result.frontier
+    for small, large in pairwise(points):
+        assert small.size < large.size
+        assert 1 - abs(1 - small.train) < 1 - abs(1 - large.train)
+    last = points[-1]
+    assert last.size == len(result.nodes)
+    assert (last.train, last.test) == pytest.approx((result.train.faithfulness, result.test.faithfulness), abs=1e-5)
+    if method != "published":
+        assert len(points) > 3
+        assert points[0].size <= 2
+
+
+def test_a_long_frontier_is_thinned_but_keeps_its_end(
+    searched: Callable[[str], Searched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = finish(searched("llama-each").search("mask", 0.8))
+    assert len(whole.frontier) > 4
+    monkeypatch.setattr(search_module, "FRONTIER_POINTS", 4)
+    thinned, _ = finish(searched("llama-each").search("mask", 0.8))
+    assert 2 <= len(thinned.frontier) <= 4
+    assert set(thinned.frontier) < set(whole.frontier)
+    assert thinned.frontier[-1] == whole.frontier[-1]

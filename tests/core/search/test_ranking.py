@@ -1,0 +1,113 @@
+"""The searches by one score: integrated gradients against plain hooks, random order, and which prefix is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+import torch
+from naive import Naive
+from tiny.able import able_task
+from tiny.opened import open_naive, open_problem
+from tiny.searched import Searched, finish
+from tiny.world import World
+from torch import Tensor
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.problem import Problem
+from circuit_tui.core.search.ranking import RankingSearch, size_grid
+
+
+def scores_of(search: RankingSearch) -> Tensor:
+    """The scores `[node]` that the search ranks by."""
+    *_, (share, scores) = search.score_nodes()
+    assert share == 1
+    assert scores is not None
+    return scores
+
+
+def naive_integrated_gradients(naive: Naive, problem: Problem, steps: int) -> Tensor:
+    """|mean over prompts of mean over steps of dLD/dA (A_clean - A_corrupt)|, one site moved, the others spliced."""
+    space, names, train = problem.space, problem.alignment.names, problem.task.split("train")
+    found = torch.zeros(len(naive.saes), len(names), max(sae.cfg.d_sae for sae in naive.saes))
+    for site, sae in enumerate(naive.saes):
+        for pair in train:
+            own_names = naive.names(pair, pair.clean)
+            # Both under M_s: what reaches the site when the sites before it are spliced.
+            ends = [
+                sae.encode(naive.spliced_until(pair, text, site)[1][site]).detach()
+                for text in (pair.clean, pair.corrupt)
+            ]
+            right, wrong = (naive.tokenizer.convert_tokens_to_ids(text.strip()) for text in (pair.answer, pair.wrong))
+            total = torch.zeros_like(ends[0])
+            for step in range(1, steps + 1):
+                moved = (ends[1] + (ends[0] - ends[1]) * (step / steps)).requires_grad_()
+                edits = {
+                    other: naive.edit(other, pair, pair.clean, lambda token, acts: acts)
+                    for other in range(len(naive.saes))
+                    if other != site
+                }
+                edits[site] = naive.edit(site, pair, pair.clean, lambda token, acts, moved=moved: moved[token])
+                logits, _ = naive.run(naive.tokens(pair.clean), edits)
+                (grad,) = torch.autograd.grad(logits[right] - logits[wrong], moved)
+                total += grad / steps
+            for token, name in enumerate(own_names):
+                if name is not None:
+                    found[site, names.index(name)] += (total * (ends[0] - ends[1]))[token] / len(train)
+    return found[space.site, space.position, space.latent].abs()
+
+
+@pytest.mark.parametrize(("name", "steps"), [("gpt2-each", 3), ("llama-shared", 2), ("gemma2-end", 3)])
+def test_integrated_gradients_are_those_of_plain_hooks(
+    world: Callable[[str], World], searched: Callable[[str], Searched], name: str, steps: int
+) -> None:
+    problem = searched(name).problem
+    expected = naive_integrated_gradients(open_naive(world(name.split("-")[0]), problem), problem, steps)
+    search = searched(name).search("ig", steps=steps)
+    assert isinstance(search, RankingSearch)
+    scale = float(expected.max())
+    assert scale > 1e-2
+    torch.testing.assert_close(scores_of(search), expected, rtol=0, atol=1e-5 * max(1.0, scale))
+
+
+def test_integrated_gradients_refuse_pairs_of_unequal_length(world: Callable[[str], World]) -> None:
+    task = able_task(world("gpt2"), (5, 6, 7, 6), (6, 7), turn=1)
+    search = Searched.of(open_problem(world("gpt2"), task, "shared", errors="keep")).search("ig")
+    with pytest.raises(UserError, match="--method ig: task able has pairs of unequal token length"):
+        next(search)
+
+
+def test_random_order_is_a_draw_of_its_seed(searched: Callable[[str], Searched]) -> None:
+    problem = searched("gpt2-each")
+    drawn = [scores_of(problem.search("random", seed=seed)) for seed in (0, 0, 1)]  # type: ignore[arg-type]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert len(set(drawn[0].tolist())) == len(problem.problem.space)
+
+
+@pytest.mark.parametrize(("method", "target"), [("ig", 0.6), ("ig", 0.9), ("random", 0.6), ("random", 0.9)])
+def test_the_first_prefix_on_the_grid_that_reaches_then_those_before_it(
+    searched: Callable[[str], Searched], method: str, target: float
+) -> None:
+    problem = searched("llama-each")
+    order = scores_of(problem.search(method)).argsort(descending=True, stable=True).tolist()  # type: ignore[arg-type]
+
+    def reaches(size: int) -> bool:
+        return problem.score(problem.circuit(frozenset(order[:size]))) >= target
+
+    grid = size_grid(len(order))
+    first = next(size for size in grid if reaches(size))
+    below = max([0, *(size for size in grid if size < first)])
+    expected = next(size for size in range(below + 1, first + 1) if reaches(size))
+    result, _ = finish(problem.search(method, target))
+    assert result.reached
+    assert result.nodes == frozenset(order[:expected])
+
+
+@pytest.mark.parametrize("largest", [1, 2, 7, 100, 5000])
+def test_the_grid_ascends_by_small_steps_to_everything(largest: int) -> None:
+    sizes = size_grid(largest)
+    assert sizes == sorted(set(sizes))
+    assert (sizes[0], sizes[-1]) == (1, largest)
+    assert all(after <= max(before + 1, 1.2 * before) for before, after in pairwise(sizes))

@@ -1,0 +1,99 @@
+"""How small: against every subset of a few candidates, and that nothing can be left out of what is returned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tiny.searched import Searched, able_problem, among, finish, with_few_latents
+from tiny.world import World
+
+TARGETS = (0.5, 0.9)
+THOROUGH = {"steps": 100, "refine": 100}
+
+
+def smallest(searched: Searched) -> list[float]:
+    """For each size the best score that any subset of the candidates of that size has."""
+    n = len(searched.problem.space)
+    assert n <= 10
+    best = [-float("inf")] * (n + 1)
+    for bits in range(2**n):
+        kept = torch.tensor([bool(bits >> node & 1) for node in range(n)])
+        value = 1 - abs(1 - searched.train.faithfulness(kept))
+        best[int(kept.sum())] = max(best[int(kept.sum())], value)
+    return best
+
+
+def assert_minimal(searched: Searched, nodes: frozenset[int], target: float) -> None:
+    """With all of them the target is reached, without any single one it is not."""
+    kept = searched.circuit(nodes)
+    assert searched.score(kept) >= target - 1e-6
+    for node in nodes:
+        fewer = kept.clone()
+        fewer[node] = False
+        assert searched.score(fewer) < target + 1e-6, node
+
+
+@pytest.mark.parametrize(("shape", "seed"), [("gpt2", 1), ("llama", 3), ("gemma2", 3)])
+def test_as_small_as_trying_all_subsets(world: Callable[[str], World], tmp_path: Path, shape: str, seed: int) -> None:
+    few = with_few_latents(world(shape), tmp_path, 5, seed * 10)
+    searched = Searched.of(able_problem(few, seed=seed))
+    best, excess = smallest(searched), []
+    assert best[-1] == pytest.approx(1, abs=1e-4)
+    assert best[1] < 0.5
+    for target in TARGETS:
+        size = next(size for size, score in enumerate(best) if score >= target)
+        result, _ = finish(searched.search(target=target, **THOROUGH))
+        assert result.reached
+        assert_minimal(searched, result.nodes, target)
+        excess.append(len(result.nodes) - size)
+    assert min(excess) >= 0
+    assert sum(excess) <= 1
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("name", ["gpt2-each", "llama", "gemma2-each"])
+def test_no_node_of_the_result_can_go(searched: Callable[[str], Searched], name: str, seed: int) -> None:
+    problem = searched(name)
+    result, _ = finish(problem.search(target=0.85, seed=seed))
+    assert result.reached
+    assert 1 < len(result.nodes) < len(problem.problem.space) / 2
+    assert_minimal(problem, result.nodes, 0.85)
+
+
+@pytest.mark.parametrize("steps", [0, 15])
+def test_the_target_is_reached_wherever_all_candidates_reach_it(
+    world: Callable[[str], World], tmp_path: Path, steps: int
+) -> None:
+    """However poor the optimisation: here it gets no time, or ends where gradients promise nothing."""
+    few = with_few_latents(world("llama"), tmp_path, 5, 40)
+    problem = Searched.of(able_problem(few, seed=4))
+    for target in (0.7, 0.9, 0.98):
+        for lr in (0.03, 0.5):
+            result, _ = finish(problem.search(target=target, steps=steps, lr=lr))
+            assert result.reached
+            assert_minimal(problem, result.nodes, target)
+
+
+def test_a_target_out_of_reach_ends_in_the_best_there_is(searched: Callable[[str], Searched]) -> None:
+    whole = searched("gpt2")
+    every = torch.ones(len(whole.problem.space), dtype=torch.bool)
+    damage = [
+        abs(1 - whole.train.faithfulness(every & (torch.arange(len(every)) != node))) for node in range(len(every))
+    ]
+    worst = sorted(range(len(every)), key=lambda node: -damage[node])
+    hard = Searched.of(among(whole.problem, worst[12:20]))
+    best = max(smallest(hard))
+    assert best < 0.9
+    result, _ = finish(hard.search(target=0.99))
+    assert not result.reached
+    assert (
+        f"The target 0.99 was not reached: faithfulness on the search prompts is {result.train.faithfulness:.3f}."
+        in (result.warnings)
+    )
+    score = hard.score(hard.circuit(result.nodes))
+    assert score == pytest.approx(1 - abs(1 - result.train.faithfulness), abs=1e-6)
+    assert score >= best - 0.05
+    assert score == max(1 - abs(1 - point.train) for point in result.frontier)

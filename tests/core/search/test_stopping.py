@@ -1,0 +1,139 @@
+"""A search that is stopped, paused or dropped: it ends within a step, and what it then returns is right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from itertools import islice
+from typing import Any
+
+import pytest
+import torch
+from tiny.searched import Searched
+from torch import Tensor
+
+from circuit_tui.core.evaluate import Evaluator
+from circuit_tui.core.search import mask
+from circuit_tui.core.search.eliminate import Elimination
+from circuit_tui.core.search.mask import MaskSearch
+from circuit_tui.core.search.registry import METHODS
+from circuit_tui.core.search.search import Search, Steps
+from circuit_tui.core.snapshot import Metrics, SearchProgress
+
+# After a stop: at most one step, then what is returned is evaluated: one frontier point, train and test prompts.
+STEPS_TO_END = 4
+
+
+def assert_same(got: Metrics, expected: Metrics) -> None:
+    for part in fields(Metrics):
+        assert getattr(got, part.name) == pytest.approx(getattr(expected, part.name), abs=1e-5), part.name
+
+
+def assert_ends_well(searched: Searched, search: Search) -> list[SearchProgress]:
+    search.stop()
+    rest = list(islice(search, STEPS_TO_END + 1))
+    assert len(rest) <= STEPS_TO_END
+    result = search.result
+    assert result is not None
+    assert result.stopped
+    kept = searched.circuit(result.nodes)
+    assert_same(result.train, Evaluator(searched.problem, "train").evaluate(kept))
+    assert_same(result.test, Evaluator(searched.problem, "test").evaluate(kept))
+    assert result.reached == (1 - abs(1 - result.train.faithfulness) >= result.target)
+    assert [point.size for point in result.frontier] == sorted({point.size for point in result.frontier})
+    assert result.frontier[-1].size == len(result.nodes)
+    return rest
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_before_the_first_step(searched: Callable[[str], Searched], method: str) -> None:
+    problem = searched("gpt2")
+    assert_ends_well(problem, problem.search(method, 0.8))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_after_any_step(searched: Callable[[str], Searched], method: str) -> None:
+    problem = searched("gpt2")
+    whole = list(problem.search(method, 0.8))
+    stages = {event.stage for event in whole}
+    assert len(stages) > 1
+    cuts = {1, 2, len(whole) - 1, *range(0, len(whole), max(1, len(whole) // 6))} - {0}
+    for cut in sorted(cuts):
+        search = problem.search(method, 0.8)
+        before = list(islice(search, cut))
+        assert [event.size for event in before] == [event.size for event in whole[:cut]]
+        after = assert_ends_well(problem, search)
+        assert [event.step for event in [*before, *after]] == list(range(1, cut + len(after) + 1))
+
+
+def far_too_small(search: MaskSearch, theta: Tensor) -> Steps:
+    """In place of the optimisation: a circuit of three nodes, which has to grow."""
+    theta[3:] = -0.1
+    yield search.progress("optimise", (theta > 0).cpu(), 0.4)
+
+
+@pytest.mark.parametrize("stage", ["grow", "in_bulk", "by_probe", "to_minimal", "below_target", "refine", "reach"])
+def test_within_each_stage_of_the_elimination(
+    searched: Callable[[str], Searched], monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    problem, running = searched("llama"), []
+    owner: Any = Elimination if hasattr(Elimination, stage) else mask
+    original = getattr(owner, stage)
+
+    def watched(*given: Any) -> Iterator[float]:
+        for share in original(*given):
+            running.append(stage)
+            yield share
+
+    monkeypatch.setattr(owner, stage, watched)
+    if stage in {"grow", "reach"}:
+        monkeypatch.setattr(MaskSearch, "_optimise", far_too_small)
+    if stage == "reach":
+        monkeypatch.setattr(Elimination, "grow", lambda self: iter(()))
+    search = problem.search("mask", 0.9)
+    for _ in search:
+        if running:
+            break
+    assert running, f"{stage} never ran"
+    assert_ends_well(problem, search)
+
+
+def test_a_stop_while_the_frontier_is_evaluated_keeps_the_circuit(searched: Callable[[str], Searched]) -> None:
+    problem = searched("llama-each")
+    search = problem.search("mask", 0.8)
+    for event in search:
+        if event.stage == "done":
+            break
+    best = search.best
+    assert best is not None
+    assert_ends_well(problem, search)
+    assert search.result is not None
+    assert search.result.reached
+    assert search.result.nodes == frozenset(best[0].nonzero()[:, 0].tolist())
+
+
+def test_stopping_twice_and_after_the_end_changes_nothing(searched: Callable[[str], Searched]) -> None:
+    search = searched("gpt2").search("random", 0.8)
+    list(search)
+    result = search.result
+    search.stop()
+    assert list(search) == []
+    assert search.result is result
+    assert result is not None
+    assert not result.stopped
+
+
+def test_a_pause_between_two_steps_changes_nothing(searched: Callable[[str], Searched]) -> None:
+    """Another search, and evaluations of another circuit, in between."""
+    problem = searched("gpt2")
+    undisturbed = problem.search("mask", 0.8)
+    list(undisturbed)
+    search, other = problem.search("mask", 0.8), problem.search("published", 0.8, seed=5)
+    for step, _ in enumerate(search):
+        if step % 10 == 0:
+            next(other, None)
+            problem.train.evaluate(torch.rand(len(problem.problem.space)) < 0.5)
+    assert search.result is not None
+    assert undisturbed.result is not None
+    assert search.result.nodes == undisturbed.result.nodes
+    assert search.result.frontier == undisturbed.result.frontier

@@ -1,0 +1,43 @@
+"""A task that a random model can do: of its answers it prefers one after clean, the other after corrupt.
+
+With SAE errors kept the splice then costs nothing, and there is a circuit to find.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from circuit_tui.core.task import Pair, Task
+from tiny.models import WORDS
+from tiny.tasks import make_task
+from tiny.world import World
+
+
+def able_task(world: World, train: tuple[int, ...], test: tuple[int, ...], *, turn: int = 0, seed: int = 0) -> Task:
+    """Like `make_task`, with answers that the model of `world` gives right, as far as any do."""
+    model = AutoModelForCausalLM.from_pretrained(world.folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(world.folder)
+    words = tokenizer.convert_tokens_to_ids(list(WORDS))
+    draw = random.Random(seed)
+
+    @torch.no_grad()
+    def logits(text: str) -> torch.Tensor:
+        ids = [tokenizer.convert_tokens_to_ids("<bos>"), *tokenizer.convert_tokens_to_ids(text.split())]
+        answers: torch.Tensor = model(torch.tensor([ids])).logits[0, -1, words]
+        return answers
+
+    def answered(pair: Pair) -> Pair:
+        clean, corrupt = logits(pair.clean), logits(pair.corrupt)
+        # How far each word is ahead of each other one, at the least of two: on clean, and on clean against corrupt.
+        ahead, gained = (row.unsqueeze(1) - row.unsqueeze(0) for row in (clean, clean - corrupt))
+        best = torch.minimum(ahead, gained).flatten().topk(4).indices.tolist()
+        # Not always the best: every pair the same would be a task of one answer.
+        right, wrong = divmod(draw.choice(best), len(WORDS))
+        return replace(pair, answer=f" {WORDS[right]}", wrong=f" {WORDS[wrong]}")
+
+    task = make_task(train, test, turn=turn, seed=seed)
+    return Task("able", "random words", tuple(answered(pair) for pair in task.pairs))

@@ -1,0 +1,94 @@
+"""Problems to search, and searches run on them without a session."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from circuit_tui.core.evaluate import Evaluator
+from circuit_tui.core.load_saes import load_saes
+from circuit_tui.core.nodes import NodeSpace
+from circuit_tui.core.problem import Problem
+from circuit_tui.core.request import PositionsKind
+from circuit_tui.core.search.open_search import open_search
+from circuit_tui.core.search.search import Search
+from circuit_tui.core.snapshot import SearchProgress, SearchResult
+from tiny.able import able_task
+from tiny.opened import open_problem
+from tiny.saes import make_sae
+from tiny.world import CPU, World
+
+QUICK: dict[str, dict[str, Any]] = {
+    "mask": {"steps": 30, "batch": 8, "refine": 20},
+    "published": {"steps": 30, "batch": 8},
+    "ig": {"steps": 3},
+    "random": {},
+}
+"""Settings of every method that make it short."""
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A problem with its evaluators."""
+
+    problem: Problem
+    train: Evaluator
+    test: Evaluator
+
+    @classmethod
+    def of(cls, problem: Problem) -> Searched:
+        return cls(problem, Evaluator(problem, "train"), Evaluator(problem, "test"))
+
+    def search(self, method: str = "mask", target: float = 0.9, seed: int = 0, **settings: Any) -> Search:
+        """A quick search, not yet begun."""
+        merged = QUICK.get(method, {}) | settings
+        return open_search(self.problem, self.train, self.test, method, target, seed, merged)
+
+    def circuit(self, nodes: frozenset[int]) -> Tensor:
+        """`nodes` as `[node]` bool."""
+        kept = torch.zeros(len(self.problem.space), dtype=torch.bool)
+        kept[sorted(nodes)] = True
+        return kept
+
+    def score(self, kept: Tensor) -> float:
+        """How close to 1 a fresh evaluator finds the train faithfulness of `kept`."""
+        return 1 - abs(1 - Evaluator(self.problem, "train").faithfulness(kept))
+
+
+def able_problem(
+    world: World, kind: PositionsKind = "shared", n_train: int = 12, n_test: int = 7, seed: int = 0, length: int = 6
+) -> Problem:
+    """A problem that the model of `world` can do and the splice does not hurt."""
+    task = able_task(world, (length,) * n_train, (length,) * n_test, seed=seed)
+    return open_problem(world, task, kind, errors="keep")
+
+
+def with_few_latents(world: World, folder: Path, latents: int, seed: int = 0) -> World:
+    """The model of `world` with other SAEs at its sites, of `latents` latents each."""
+    resid, folders = world.model.embed(torch.arange(3, 19).reshape(2, 8)), []
+    for index, site in enumerate(world.sites):
+        spread = float(world.model.blocks(resid, 0, site.depth).std())
+        path = folder / f"few{index}"
+        width = world.model.d_model
+        folders.append(make_sae("standard", path, site.hook, width, spread, seed + index, latents=latents))
+    return World(world.folder, tuple(folders), world.model, tuple(load_saes([], folders, CPU)))
+
+
+def among(problem: Problem, nodes: Sequence[int]) -> Problem:
+    """`problem` with no candidates but `nodes`; all other nodes are ablated in every circuit."""
+    space = problem.space
+    nowhere = [torch.zeros(problem.n_positions, site.sae.d_sae, dtype=torch.bool) for site in problem.sites]
+    chosen = [(int(space.site[node]), int(space.position[node]), int(space.latent[node])) for node in nodes]
+    return replace(problem, space=NodeSpace.from_fired(nowhere, chosen))
+
+
+def finish(search: Search) -> tuple[SearchResult, list[SearchProgress]]:
+    """Runs `search` to its end."""
+    steps = list(search)
+    assert search.result is not None
+    return search.result, steps
