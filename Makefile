@@ -1,7 +1,7 @@
 # Needs Python 3.11 or newer, git and make; everything else is installed into .venv at the tested versions.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports pytest schema clean
+.PHONY: help demo test lint types imports pytest schema screenshots clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -33,6 +33,9 @@ pytest: $(VENV)/.dev ## the tests
 
 schema: $(VENV)/.runtime ## write core/circuit.schema.json anew from the models
 	$(BIN)/python -m circuit_tui.core.circuit_schema
+
+screenshots: $(VENV)/.runtime ## take the pictures in docs/screens anew
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/screenshots.py
 
 clean: ## forget the environment and what was built
 	rm -rf $(VENV) .typecheck build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

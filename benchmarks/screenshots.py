@@ -1,0 +1,131 @@
+"""Pictures of the explorer on the bundled demo, as SVG files.
+
+    python benchmarks/screenshots.py [--out docs/screens] [--only narrow|wide]
+
+The app runs without a terminal, driven by keys as a person would press them, on the real model and a real search for
+`sva-rc`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from screen_svg import svg
+
+from circuit_tui.core.request import OpenRequest
+from circuit_tui.tui.app import ExplorerApp
+from circuit_tui.tui.circuit_rows import LatentRow
+from circuit_tui.tui.widgets.circuit_table import CircuitTable
+
+NARROW, WIDE = (80, 24), (160, 50)
+SITE, LATENT = 1, 92
+"""The latent that the pictures show; the first of the site's kept ones if a search no longer keeps it."""
+
+
+class Session:
+    """One app at one size, and where its pictures go."""
+
+    def __init__(self, pilot: Any, folder: Path, size: str) -> None:
+        self.pilot, self.app = pilot, pilot.app
+        self._folder, self._size = folder, size
+
+    async def until(self, condition: Callable[[], Any], seconds: float = 300.0) -> None:
+        """Lets the app run until `condition` holds."""
+        end = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > end:
+                raise TimeoutError("the explorer did not get there")
+            await self.pilot.pause(0.05)
+
+    async def press(self, *keys: str) -> None:
+        """Presses keys and waits until all that they ask for is computed and shown."""
+        await self.pilot.press(*keys)
+        await self.settled()
+
+    async def settled(self) -> None:
+        """Waits until nothing is left to compute or to show."""
+        await self.pilot.pause(0.3)
+        await self.until(lambda: self._views_fresh() and not self.app._notifications)
+        await self.pilot.pause(0.3)
+
+    def _views_fresh(self) -> bool:
+        state, shown = self.app.engine.state, self.app._main._shown
+        circuit = state.circuit
+        prompts_fresh = state.prompts is None or state.prompts.version == circuit.version
+        return state is shown and circuit.effects_done == circuit.size and prompts_fresh
+
+    async def search(self) -> None:
+        """Waits for the demo to open and searches it to the end."""
+        await self.until(lambda: self.app._main._shown.phase == "ready")
+        await self.pilot.press("s")
+        await self.until(lambda: self.app._main._shown.search.phase == "done")
+        await self.settled()
+
+    async def to_latent(self) -> None:
+        """Puts the cursor of the circuit pane on the chosen latent."""
+        table = self.app.screen.query_one(CircuitTable)
+        kept = [row for row in table.model.rows if isinstance(row, LatentRow) and row.site == SITE]
+        wanted = next((row for row in kept if row.latent == LATENT), kept[0])
+        await self.press("1", "g", *["j"] * table.model.rows.index(wanted))
+
+    def save(self, name: str) -> None:
+        """Writes what the screen shows now."""
+        path = self._folder / f"{name}-{self._size}.svg"
+        path.write_text(svg(self.app.screen._compositor.render_strips(), self.app.size), encoding="utf-8")
+        print(f"{path}  {path.stat().st_size / 1024:.0f} KB", flush=True)
+
+
+async def narrow(session: Session) -> None:
+    """Each pane on a small terminal."""
+    await session.search()
+    await session.press("v")
+    session.save("search")
+    await session.to_latent()
+    await session.press("space")
+    session.save("circuit")
+    await session.press("u")
+    await session.press("2")
+    session.save("latent")
+    await session.press("3", "enter")
+    session.save("prompts")
+
+
+async def wide(session: Session) -> None:
+    """All panes on a large terminal."""
+    await session.search()
+    await session.press("3", "enter")
+    await session.to_latent()
+    session.save("explorer")
+
+
+async def take(folder: Path, size: tuple[int, int], steps: Callable[[Session], Any]) -> None:
+    """Runs `steps` on an app of this size."""
+    app = ExplorerApp(OpenRequest(task="sva-rc"), theme="dark")
+    async with app.run_test(size=size) as pilot:
+        await steps(Session(pilot, folder, f"{size[0]}x{size[1]}"))
+
+
+def main() -> int:
+    """Parses the command line and takes the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("docs/screens"))
+    parser.add_argument("--only", choices=("narrow", "wide"))
+    args = parser.parse_args()
+    os.environ.pop("NO_COLOR", None)
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.only != "wide":
+        asyncio.run(take(args.out, NARROW, narrow))
+    if args.only != "narrow":
+        asyncio.run(take(args.out, WIDE, wide))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
