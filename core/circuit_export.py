@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ from circuit_tui.core.circuit_file import (
     Versions,
     now,
 )
+from circuit_tui.core.errors import UserError
 from circuit_tui.core.snapshot import Metrics, SearchResult
 
 if TYPE_CHECKING:
@@ -166,4 +168,11 @@ def _site(session: Session, index: int, effect: tuple[float | None, ...]) -> Sit
 
 
 def _metrics(metrics: Metrics) -> MetricsPart:
-    return MetricsPart(**asdict(metrics))
+    values = asdict(metrics)
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(
+                f"export: {name} has no value: the empty circuit does what the whole model does, so there is nothing "
+                "to be faithful to; try other sites, another task or another ablation"
+            )
+    return MetricsPart(**values)

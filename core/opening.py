@@ -83,15 +83,18 @@ def request_of(file: CircuitFile, base: OpenRequest, folder: Path) -> OpenReques
     `folder`, where the file lies.
     """
     bundled = file.model.name == BUNDLED
-    found = [(site, _find(site.sae.path, folder)) for site in file.sites]
+    found = [
+        (site, _bundled_dir(site.hook) if site.sae.release == BUNDLED else _find(site.sae.path, folder))
+        for site in file.sites
+    ]
     named = tuple(f"{site.sae.release}:{site.sae.id}" for site in file.sites if site.sae.release not in (None, BUNDLED))
-    folders = tuple(path for site, path in found if site.sae.release is None and path is not None)
+    folders = tuple(path for site, path in found if site.sae.release in (None, BUNDLED) and path is not None)
     source = file.task.source
     return replace(
         base,
         model=None if bundled else str(_find(file.model.name, folder)),
         saes=named,
-        sae_dirs=tuple(_bundled_dir(site.hook) for site in file.sites) if bundled and not named else folders,
+        sae_dirs=folders,
         task=source.name if source.kind == "builtin" else None,
         prompts=_find(source.path, folder) if source.kind == "file" else None,
         positions=file.task.positions_kind,
@@ -116,6 +119,7 @@ def check_same(opened: OpenedProblem, file: CircuitFile, path: Path) -> None:
     for theirs, ours in zip(file.sites, problem.sites, strict=True):
         _same(path, f"sites {ours.hook} sae.weights_sha256", theirs.sae.weights_sha256, ours.sae.weights_sha256)
     _same(path, "task.positions_kind", file.task.positions_kind, problem.alignment.kind)
+    _same(path, "task.positions", list(file.task.positions), list(problem.alignment.names))
     _same(path, "ablation.kind", file.ablation.kind, problem.ablation)
     _same(path, "ablation.errors", file.ablation.errors, problem.errors)
 

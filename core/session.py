@@ -117,8 +117,7 @@ class Session:
 
     def toggle_node(self, node: int) -> None:
         """Switches one node."""
-        if not 0 <= node < len(self.table):
-            raise UserError(f"node {node}: out of range, there are {len(self.table)}")
+        self._check_node(node)
         kept = self.kept.clone()
         kept[node] = not kept[node]
         self._become(kept, f"{self._name(node)} {'on' if kept[node] else 'off'}")
@@ -132,6 +131,7 @@ class Session:
 
     def toggle_site(self, site: int) -> None:
         """Switches all candidates of a site: off if any is on, else on."""
+        self._check_site(site)
         self._switch(self.problem.space.site == site, f"{self.problem.sites[site].short} all")
 
     def invert(self) -> None:
@@ -184,6 +184,7 @@ class Session:
 
     def latent_view(self, site: int, latent: int) -> LatentView:
         """One latent looked at closely. Raises UserError if it is not one of the SAE's."""
+        self._check_site(site)
         d_sae = self.problem.sites[site].sae.d_sae
         if not 0 <= latent < d_sae:
             raise UserError(f"latent {latent}: out of range, the SAE has {d_sae}")
@@ -213,6 +214,7 @@ class Session:
         """Makes the circuit that a search found current (undoable)."""
         self._become(self._mask(result.nodes), f"found by {result.method}")
         self._found = Found.by_search(result, self.kept)
+        self._dirty = True
 
     def export(self, path: Path) -> Path:
         """Writes the circuit file, first computing every number it holds. Returns where it lies.
@@ -252,8 +254,18 @@ class Session:
 
     def _mask(self, nodes: Collection[int]) -> Tensor:
         kept = torch.zeros(len(self.problem.space), dtype=torch.bool)
+        for node in nodes:
+            self._check_node(node)
         kept[torch.tensor(sorted(nodes), dtype=torch.long)] = True
         return kept
+
+    def _check_node(self, node: int) -> None:
+        if not 0 <= node < len(self.table):
+            raise UserError(f"node {node}: out of range, there are {len(self.table)}")
+
+    def _check_site(self, site: int) -> None:
+        if not 0 <= site < len(self.problem.sites):
+            raise UserError(f"site {site}: out of range, there are {len(self.problem.sites)}")
 
     def _name(self, node: int) -> str:
         site = self.problem.sites[self.table.site[node]].short
@@ -275,10 +287,13 @@ class Session:
         self._refresh(change)
 
     def _refresh(self, change: str) -> None:
+        self._change = change
+        self._version += 1
+        if torch.equal(self._live.kept, self.kept):  # what is known of the circuit still holds
+            self._delta = 0.0
+            return
         before = self._background.test.faithfulness
         self._live.change(self.kept)
         self._background = Background(self._live, self.train)
         self._delta = self._background.test.faithfulness - before
-        self._change = change
-        self._version += 1
         self._dirty = True

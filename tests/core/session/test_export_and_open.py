@@ -1,0 +1,248 @@
+"""What is written is what is opened again: nodes, numbers and effects, in a session that knows only the file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny.able import able_task
+from tiny.opened import open_problem
+from tiny.searched import QUICK, with_few_latents
+from tiny.sessions import assert_close, make_session, named, request, settle, write_prompts
+from tiny.world import World
+
+from circuit_tui.core import demo
+from circuit_tui.core.circuit_file import read_circuit
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.request import ERRORS, OpenRequest
+from circuit_tui.core.session import Session, open_session
+from circuit_tui.core.snapshot import Metrics
+
+POSITIONS = {"each": "gpt2", "end": "llama", "shared": "gemma2"}
+
+
+@pytest.fixture(scope="module")
+def opened(world: Callable[[str], World], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., OpenRequest]:
+    """A function from a shape to what opens a task that its model can do."""
+    folder = tmp_path_factory.mktemp("prompts")
+
+    def made(shape: str, **changes: Any) -> OpenRequest:
+        path = folder / f"{shape}.jsonl"
+        if not path.exists():
+            write_prompts(able_task(world(shape), (6,) * 9, (6,) * 5), path)
+        return request(world(shape), path, **changes)
+
+    return made
+
+
+def some_kept(session: Session) -> Session:
+    """The session with eight of its nodes kept, from every site."""
+    session.only(range(1, len(session.table), max(1, len(session.table) // 8)))
+    assert all(session.view().size_by_site)
+    return session
+
+
+def assert_equal(again: Session, session: Session) -> None:
+    assert named(again) == named(session)
+    settle(session)
+    settle(again)
+    one, other = again.view(), session.view()
+    assert_close(one.test, other.test)
+    assert one.train is not None
+    assert other.train is not None
+    assert_close(one.train, other.train)
+    by_name = []
+    for each in (again, session):
+        table, effects = each.table, each.view().effect
+        by_name.append(
+            {
+                (table.site[node], table.position[node], table.latent[node]): effect
+                for node, effect in enumerate(effects)
+                if effect is not None
+            }
+        )
+    assert by_name[0] == pytest.approx(by_name[1], abs=1e-5)
+
+
+@pytest.mark.parametrize("errors", ERRORS)
+@pytest.mark.parametrize("ablation", ["mean", "zero", "resample"])
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_a_file_opens_as_the_circuit_that_was_exported(
+    opened: Callable[..., OpenRequest], tmp_path: Path, positions: str, ablation: str, errors: str
+) -> None:
+    asked = opened(POSITIONS[positions], positions=positions, ablation=ablation, errors=errors)
+    session, path = some_kept(open_session(asked)), tmp_path / "circuit.json"
+    session.export(path)
+    again = open_session(OpenRequest(circuit=path, device="cpu"))
+    assert again.info == session.info
+    assert not again.view().dirty
+    assert_equal(again, session)
+    session.undo()
+    session.open_circuit(path)
+    assert_equal(session, again)
+    file = read_circuit(path)
+    settle(session)
+    for part in fields(Metrics):
+        assert getattr(file.metrics.test, part.name) == pytest.approx(getattr(session.view().test, part.name), abs=1e-6)
+
+
+def test_how_it_was_found_goes_with_it(opened: Callable[..., OpenRequest], tmp_path: Path) -> None:
+    session, path = open_session(opened("gpt2", errors="keep")), tmp_path / "circuit.json"
+    search = session.search("mask", 0.7, 3, QUICK["mask"])
+    list(search)
+    result = search.result
+    assert result is not None
+    session.adopt(result)
+    session.export(path)
+    again, second = open_session(OpenRequest(circuit=path, device="cpu")), tmp_path / "again.json"
+    again.export(second)
+    for file in (read_circuit(path), read_circuit(second)):
+        assert (file.method.name, file.seed, file.method.target, file.method.edited) == ("mask", 3, 0.7, False)
+        assert (file.method.settings, file.method.reached) == (result.settings, result.reached)
+    again.toggle_node(0)
+    again.export(second)
+    assert read_circuit(second).method.edited
+
+
+def edited(path: Path, change: Callable[[Any], None]) -> Path:
+    data = json.loads(path.read_text())
+    change(data)
+    other = path.with_name("edited.json")
+    other.write_text(json.dumps(data))
+    return other
+
+
+def a_silent_node(session: Session) -> tuple[int, str, int]:
+    """A (site, position, latent) that is no candidate: it never fires on the train prompts."""
+    table = session.table
+    known = set(zip(table.site, table.position, table.latent, strict=True))
+    site, position, latent = next(
+        (site, position, latent)
+        for site in range(len(table.sites))
+        for position in range(len(table.positions))
+        for latent in range(table.sites[site].d_sae)
+        if (site, position, latent) not in known
+    )
+    return site, table.positions[position], latent
+
+
+def test_a_node_that_never_fires_opens_with_the_file(opened: Callable[..., OpenRequest], tmp_path: Path) -> None:
+    session, path = some_kept(open_session(opened("gpt2", errors="keep"))), tmp_path / "circuit.json"
+    session.export(path)
+    site, position, latent = a_silent_node(session)
+
+    def add(data: Any) -> None:
+        stats = {"mean_clean": 0.0, "mean_corrupt": 0.0, "max": 0.0, "frequency": 0.0, "effect": 0.0}
+        node = {"position": position, "latent": latent, "label": "", "stats": stats}
+        data["sites"][site]["nodes"].append(node)
+        data["size"] += 1
+
+    other = edited(path, add)
+    again = open_session(OpenRequest(circuit=other, device="cpu"))
+    assert named(again) == named(session) | {(session.table.sites[site].hook, position, latent)}
+    settle(session)
+    settle(again)
+    train = again.view().train
+    assert train is not None
+    assert session.view().train is not None
+    assert_close(train, session.view().train)  # type: ignore[arg-type]
+    before = session.view()
+    with pytest.raises(UserError, match=rf"edited\.json: .* {latent}@{position} never fires .* --circuit"):
+        session.open_circuit(other)
+    assert session.view() == before
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("task.prompts_sha256", lambda data: data["task"].update(prompts_sha256="0" * 64)),
+        ("model.weights_sha256", lambda data: data["model"].update(weights_sha256="0" * 64)),
+        ("model.processing", lambda data: data["model"].update(processing="folded")),
+        ("sites", lambda data: data["sites"].pop()),
+        ("sae.weights_sha256", lambda data: data["sites"][1]["sae"].update(weights_sha256="0" * 64)),
+        ("task.positions", lambda data: data["task"]["positions"].append("verb")),
+        ("task.positions_kind", lambda data: data["task"].update(positions_kind="end")),
+        ("ablation.kind", lambda data: data["ablation"].update(kind="zero")),
+        ("ablation.errors", lambda data: data["ablation"].update(errors="mean")),
+        (r"\$.sites\[0\].nodes\[0\].latent: 24 is out", lambda data: data["sites"][0]["nodes"][0].update(latent=24)),
+        (
+            r"\$.sites\[0\].nodes\[0\].position: 'verb'",
+            lambda data: data["sites"][0]["nodes"][0].update(position="verb"),
+        ),
+    ],
+)
+def test_a_circuit_of_something_else_is_refused_with_the_field(
+    opened: Callable[..., OpenRequest], tmp_path: Path, field: str, change: Callable[[Any], None]
+) -> None:
+    session, path = some_kept(open_session(opened("gpt2"))), tmp_path / "circuit.json"
+    session.export(path)
+    session.only([0])
+    before = session.view()
+    with pytest.raises(UserError, match=rf"edited\.json: .*{field}"):
+        session.open_circuit(edited(path, change))
+    assert session.view() == before
+    if not field.startswith(("ablation", "sites")):  # those the file itself chooses when it is opened afresh
+        with pytest.raises(UserError):
+            open_session(OpenRequest(circuit=edited(path, change), device="cpu"))
+
+
+def test_prompts_beside_the_file_are_found(
+    opened: Callable[..., OpenRequest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = opened("gpt2")
+    assert asked.prompts is not None
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "p.jsonl").write_text(asked.prompts.read_text())
+    monkeypatch.chdir(here)
+    session = some_kept(open_session(replace(asked, prompts=Path("p.jsonl"))))
+    path = session.export(here / "circuit.json")
+    monkeypatch.chdir(tmp_path)
+    assert_equal(open_session(OpenRequest(circuit=path, device="cpu")), session)
+
+
+def test_nothing_to_be_faithful_to_is_an_error_at_export(world: Callable[[str], World], tmp_path: Path) -> None:
+    """SAEs none of whose latents fires: M_s is the empty circuit, and a ratio against it has no value."""
+    few = with_few_latents(world("gpt2"), tmp_path, 3)
+    for site in few.sites:
+        for name, weight in site.sae.sae.named_parameters():
+            if name == "b_enc":
+                weight.data.fill_(-1e3)
+    task = able_task(world("gpt2"), (6,) * 5, (6,) * 3)
+    session = make_session(open_problem(few, task, "each"))
+    assert len(session.table) == 0
+    session.invert()
+    with pytest.raises(UserError, match="export: faithfulness_spliced has no value"):
+        session.export(tmp_path / "circuit.json")
+    assert not (tmp_path / "circuit.json").exists()
+
+
+def copied(folder: Path, to: Path) -> Path:
+    to.mkdir()
+    for file in folder.iterdir():
+        (to / file.name).write_bytes(file.read_bytes())
+    return to
+
+
+@pytest.mark.parametrize("mixed", ["own model folder", "own SAE folders"])
+def test_the_demo_named_by_its_folders(tmp_path: Path, mixed: str) -> None:
+    """Bundled SAEs beside a model given as a folder, and the bundled model beside SAEs given as folders."""
+    hooks = demo.sae_dirs()[-1:]
+    if mixed == "own model folder":
+        model = copied(demo.model_dir(), tmp_path / "model")
+        config = json.loads((model / "config.json").read_text())
+        (model / "config.json").write_text(json.dumps(config | {"model_name": "circuit-tui-demo"}))
+        asked = OpenRequest(model=str(model), sae_dirs=hooks, task="sva-simple", device="cpu")
+    else:
+        asked = OpenRequest(sae_dirs=(copied(hooks[0], tmp_path / "sae"),), task="sva-simple", device="cpu")
+    session, path = open_session(asked), tmp_path / "circuit.json"
+    session.only(range(0, len(session.table), max(1, len(session.table) // 4)))
+    session.export(path)
+    again = open_session(OpenRequest(circuit=path, device="cpu"))
+    assert_equal(again, session)
+    assert torch.equal(again.kept, session.kept)

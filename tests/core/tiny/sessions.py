@@ -1,0 +1,72 @@
+"""Sessions on tiny models: from a problem in memory, and from the files that a command line would name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from circuit_tui.core.circuit_file import TaskSource
+from circuit_tui.core.opening import OpenedProblem
+from circuit_tui.core.problem import Problem
+from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.session import Session
+from circuit_tui.core.snapshot import Metrics
+from circuit_tui.core.task import Task
+from tiny.world import World
+
+
+def make_session(problem: Problem) -> Session:
+    """A fresh session with nothing kept."""
+    return Session(OpenedProblem(problem, "tiny", TaskSource(kind="file", path="tiny.jsonl")))
+
+
+def write_prompts(task: Task, path: Path) -> Path:
+    """`task` as a prompts file."""
+    rows = []
+    for pair in task.pairs:
+        row = {key: value for key, value in asdict(pair).items() if value is not None}
+        rows.append(json.dumps(row | {"roles": list(pair.roles)}))
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def request(world: World, prompts: Path, **changes: Any) -> OpenRequest:
+    """What opens `prompts` on the folders of `world`."""
+    given: dict[str, Any] = {"model": str(world.folder), "sae_dirs": world.sae_folders, "prompts": prompts}
+    return OpenRequest(**{**given, "device": "cpu", **changes})
+
+
+def kept_of(session: Session) -> Tensor:
+    """The circuit as its view shows it, `[node]` bool."""
+    return torch.tensor(list(session.view().kept), dtype=torch.bool)
+
+
+def named(session: Session) -> set[tuple[str, str, int]]:
+    """The kept nodes as (hook, position, latent)."""
+    table = session.table
+    return {
+        (table.sites[table.site[node]].hook, table.positions[table.position[node]], table.latent[node])
+        for node, on in enumerate(session.view().kept)
+        if on
+    }
+
+
+def settle(session: Session) -> None:
+    """Lets every number that can wait be computed."""
+    while session.work():
+        pass
+
+
+def assert_close(got: Metrics, expected: Metrics, without: Sequence[str] = (), tolerance: float = 1e-5) -> None:
+    """Every metric but those named in `without`."""
+    for part in fields(Metrics):
+        if part.name not in without:
+            one, other = getattr(got, part.name), getattr(expected, part.name)
+            assert one == pytest.approx(other, abs=tolerance, rel=tolerance), part.name
