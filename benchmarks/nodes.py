@@ -22,7 +22,7 @@ from circuit_tui.core import tasks
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.session import Session, open_session
 
-LAMBDAS = (0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0)
+LAMBDAS = (0.1, 0.2, 0.4, 0.8, 1.6, 2.4)
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ METHODS: dict[str, Method] = {
             (
                 Setting("steps", 200, "optimisation steps before the exact elimination"),
                 Setting("batch", 32, "prompts in a step", 1),
-                Setting("lr", 0.03, "Adam learning rate of the mask logits"),
+                Setting("lr", 0.05, "Adam learning rate of the mask logits"),
                 Setting("refine", 100, "exact evaluations spent on add-and-drop after the elimination"),
             ),
         ),
