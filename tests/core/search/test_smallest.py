@@ -10,6 +10,9 @@ import torch
 from tiny.searched import Searched, able_problem, among, finish, with_few_latents
 from tiny.world import World
 
+from circuit_tui.core.evaluate import LiveCircuit, Slices
+from circuit_tui.core.search.eliminate import Elimination
+
 TARGETS = (0.5, 0.9)
 THOROUGH = {"steps": 100, "refine": 100}
 
@@ -97,3 +100,42 @@ def test_a_target_out_of_reach_ends_in_the_best_there_is(searched: Callable[[str
     assert score == pytest.approx(1 - abs(1 - result.train.faithfulness), abs=1e-6)
     assert score >= best - 0.05
     assert score == max(1 - abs(1 - point.train) for point in result.frontier)
+
+
+def test_every_node_is_tried_after_the_last_drop(
+    searched: Callable[[str], Searched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem, tried = searched("gpt2"), list[int]()
+    original = LiveCircuit.without_slices
+
+    def recorded(self: LiveCircuit, node: int) -> Slices[float]:
+        tried.append(node)
+        return original(self, node)
+
+    monkeypatch.setattr(LiveCircuit, "without_slices", recorded)
+    every = torch.ones(len(problem.problem.space), dtype=torch.bool)
+    elimination = Elimination(problem.search(target=0.85), every)
+    for _ in elimination.to_minimal():
+        pass
+    left = elimination.nodes
+    assert 0 < len(left) < len(every)
+    assert sorted(tried[-len(left) :]) == left
+
+
+def test_whatever_turns_out_best_is_made_minimal(
+    searched: Callable[[str], Searched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stage that should have done it does nothing: the circuit comes from elsewhere."""
+    problem, calls = searched("gemma2-each"), list[int]()
+    original = Elimination.to_minimal
+
+    def sometimes(self: Elimination) -> Slices[None]:
+        calls.append(1)
+        if len(calls) > 1:
+            yield from original(self)
+
+    monkeypatch.setattr(Elimination, "to_minimal", sometimes)
+    result, _ = finish(problem.search(target=0.85, refine=0, steps=15))
+    assert len(calls) > 1
+    assert result.reached
+    assert_minimal(problem, result.nodes, 0.85)
