@@ -47,7 +47,6 @@ class Problem:
     spliced_inputs: tuple[Tensor, ...]
     spliced_corrupt_inputs: tuple[Tensor, ...]
     batch_size: int | None
-    seed: int
 
     @property
     def n_positions(self) -> int:
@@ -66,10 +65,6 @@ class Problem:
         lengths = self.splits[split].lengths
         chosen = torch.arange(len(lengths), device=lengths.device) if prompts is None else prompts
         return [self.batch(split, chosen[part]) for part in chunks(lengths[chosen], size or self.batch_size)]
-
-    def labels(self, site: int) -> dict[int, str]:
-        """Known names of a site's latents; SAE folders carry none."""
-        return {}
 
 
 def build_problem(
@@ -120,7 +115,7 @@ def build_problem(
     }
     return Problem(
         model, tuple(sites), task, sets, alignment, ablation, errors, tables, space, splits,
-        tuple(clean.counts), tuple(corrupt.counts), tuple(clean.inputs), tuple(corrupt.inputs), batch_size, seed,
+        tuple(clean.counts), tuple(corrupt.counts), tuple(clean.inputs), tuple(corrupt.inputs), batch_size,
     )  # fmt: skip
 
 
