@@ -1,6 +1,6 @@
 """Nodes that the default search needs, against the published recipe over a sweep of its penalty.
 
-    python benchmarks/nodes.py [--tasks a,b] [--model DIR --sae-dir DIR … --prompts FILE] [--seed 0] [--json FILE]
+    python benchmarks/nodes.py [--tasks a,b] [--model DIR --sae-dir DIR … --prompts FILE] [--seed 0] [--lambdas …] [--json FILE]
 
 `mask` runs once at the default target. `published` runs once for each λ; its best λ is the one with the fewest nodes among
 those whose held-out faithfulness is at least as close to 1 as that of `mask`, or at least 0.95, whichever asks for less.
@@ -51,9 +51,9 @@ def search(session: Session, method: str, seed: int, **settings: float) -> Run:
     )
 
 
-def compare(session: Session, seed: int) -> dict[str, Any]:
+def compare(session: Session, seed: int, lambdas: list[float]) -> dict[str, Any]:
     ours = search(session, "mask", seed)
-    sweep = [search(session, "published", seed, **{"lambda": value}) for value in LAMBDAS]
+    sweep = [search(session, "published", seed, **{"lambda": value}) for value in lambdas]
     wanted = min(ours.score, 0.95)
     enough = [run for run in sweep if run.score >= wanted]
     best = min(enough, key=lambda run: run.size) if enough else max(sweep, key=lambda run: run.score)
@@ -77,6 +77,7 @@ def main() -> int:
     parser.add_argument("--sae-dir", action="append", type=Path, default=[])
     parser.add_argument("--prompts", action="append", type=Path, default=[])
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--lambdas", type=float, nargs="+", default=LAMBDAS)
     parser.add_argument("--json")
     args = parser.parse_args()
     requests = [
@@ -84,7 +85,7 @@ def main() -> int:
     ] or [OpenRequest(task=name) for name in args.tasks.split(",")]
     print("| task | candidates | mask: nodes → held-out f | published at its best λ | ratio | mask, s |")
     print("|---|---|---|---|---|---|")
-    rows = [compare(open_session(request), args.seed) for request in requests]
+    rows = [compare(open_session(request), args.seed, args.lambdas) for request in requests]
     ratios = sorted(row["ratio"] for row in rows)
     print(f"\nmedian ratio {ratios[len(ratios) // 2]:.2f}")
     if args.json:
