@@ -62,10 +62,13 @@ SHAPES = {
 
 
 def random_model(shape: Shape) -> LanguageModel:
+    """GPT-2 of this shape with random weights, loaded as a user's folder would be."""
     torch.manual_seed(0)
     config = GPT2Config(**shape.config, bos_token_id=0, eos_token_id=0)
     words = {"<bos>": 0, **{f"w{index}": index for index in range(1, config.vocab_size)}}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel(words, unk_token="<bos>")), bos_token="<bos>")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel(words, unk_token="<bos>")), bos_token="<bos>"
+    )
     with tempfile.TemporaryDirectory() as folder:
         GPT2LMHeadModel(config).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
@@ -84,8 +87,11 @@ def template_tokens(n_prompts: int, length: int, vocabulary: int) -> Tensor:
 
 @torch.no_grad()
 def random_sites(model: LanguageModel, shape: Shape, tokens: Tensor) -> list[Site]:
-    """SAEs whose latents are random directions: the threshold lets `L0` latents fire on a token, the decoder's scale fits
-    the reconstruction. It is a poor one, so the benchmark keeps the errors: the stream then stays like the plain model's."""
+    """SAEs whose latents are random directions.
+
+    The threshold lets `L0` latents fire on a token, the decoder's scale fits the reconstruction. It is a poor one, so the
+    benchmark keeps the errors: the stream then stays like the plain model's.
+    """
     sites = []
     resid = model.embed(tokens)
     for layer in range(model.n_layers):
@@ -110,6 +116,7 @@ def random_sites(model: LanguageModel, shape: Shape, tokens: Tensor) -> list[Sit
 
 
 def random_problem(shape: Shape, n_prompts: int, length: int) -> tuple[Problem, Tensor]:
+    """A problem of this shape and its clean tokens `[prompt, position]`."""
     model = random_model(shape)
     tokens = template_tokens(2 * n_prompts, length, int(model.bridge.cfg.d_vocab))
     sites = random_sites(model, shape, tokens[: max(8, n_prompts)])
@@ -127,6 +134,7 @@ def random_problem(shape: Shape, n_prompts: int, length: int) -> tuple[Problem, 
 
 
 def our_step(problem: Problem) -> Callable[[], None]:
+    """The step of the default search, on all prompts."""
     masked = MaskedModel(problem, torch.arange(len(problem.space)))
     theta = torch.full((len(problem.space),), 0.3, requires_grad=True)
     optimiser = torch.optim.Adam([theta], lr=0.03)
@@ -149,7 +157,10 @@ def published_step(problem: Problem, tokens: Tensor) -> Callable[[], None]:
     bridge, prompts = problem.model.bridge, problem.sets["train"]
     length = tokens.shape[1]
     thetas = [torch.ones(length, site.sae.d_sae, requires_grad=True) for site in problem.sites]
-    means = [table.values.new_zeros(length, site.sae.d_sae) for table, site in zip(problem.tables, problem.sites, strict=True)]
+    means = [
+        table.values.new_zeros(length, site.sae.d_sae)
+        for table, site in zip(problem.tables, problem.sites, strict=True)
+    ]
     for mean, table in zip(means, problem.tables, strict=True):
         mean[1:] = table.values
     optimiser = torch.optim.Adam(thetas, lr=0.05)
@@ -186,6 +197,7 @@ def published_step(problem: Problem, tokens: Tensor) -> Callable[[], None]:
 
 
 def bare_step(problem: Problem) -> Callable[[], None]:
+    """Forward and backward of the blocks after the first site."""
     batch = problem.batch("train", torch.arange(len(problem.splits["train"])))
     resid = batch.prefix.clone().requires_grad_()
 
@@ -198,6 +210,7 @@ def bare_step(problem: Problem) -> Callable[[], None]:
 
 
 def main() -> int:
+    """Parses the flags, times the three in turn, prints JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="gpt2-small")
     parser.add_argument("--prompts", type=int, default=16)

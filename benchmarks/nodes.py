@@ -1,11 +1,12 @@
 """Nodes that the default search needs, against the published recipe over a sweep of its penalty.
 
-    python benchmarks/nodes.py [--tasks a,b] [--model DIR --sae-dir DIR … --prompts FILE] [--seed 0] [--lambdas …] [--json FILE]
+    python benchmarks/nodes.py [--tasks a,b] [--model DIR --sae-dir DIR … --prompts FILE …]
+                               [--seed 0] [--lambdas 0.1 0.2 …] [--json FILE]
 
-`mask` runs once at the default target. `published` runs once for each λ; its best λ is the one with the fewest nodes among
-those whose held-out faithfulness is at least as close to 1 as that of `mask`, or at least 0.95, whichever asks for less.
-Where no λ gets there, the run that comes closest stands in the table, marked with an asterisk. Everything is held out:
-sizes are compared at test faithfulness against M.
+`mask` runs once at the default target. `published` runs once for each λ; its best λ is the one with the fewest nodes
+among those whose held-out faithfulness is at least as close to 1 as that of `mask`, or at least 0.95, whichever asks
+for less. Where no λ gets there, the run that comes closest stands in the table, marked with an asterisk. Everything is
+held out: sizes are compared at test faithfulness against M.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ LAMBDAS = (0.1, 0.2, 0.4, 0.8, 1.6, 2.4)
 
 @dataclass(frozen=True)
 class Run:
+    """One search: size, faithfulness against M on both splits, wall seconds, and λ where it has one."""
+
     size: int
     train: float
     test: float
@@ -35,10 +38,12 @@ class Run:
 
     @property
     def score(self) -> float:
+        """1 - |1 - f| on held-out prompts."""
         return 1 - abs(1 - self.test)
 
 
 def search(session: Session, method: str, seed: int, **settings: float) -> Run:
+    """Runs one search to its end."""
     start = time.monotonic()
     running = session.search(method, 0.95, seed, settings)
     for _ in running:
@@ -46,12 +51,11 @@ def search(session: Session, method: str, seed: int, **settings: float) -> Run:
     result = running.result
     assert result is not None
     seconds = time.monotonic() - start
-    return Run(
-        len(result.nodes), result.train.faithfulness, result.test.faithfulness, seconds, settings.get("lambda")
-    )
+    return Run(len(result.nodes), result.train.faithfulness, result.test.faithfulness, seconds, settings.get("lambda"))
 
 
 def compare(session: Session, seed: int, lambdas: list[float]) -> dict[str, Any]:
+    """Both methods on one task; prints a row of the table and returns it with the whole sweep."""
     ours = search(session, "mask", seed)
     sweep = [search(session, "published", seed, **{"lambda": value}) for value in lambdas]
     wanted = min(ours.score, 0.95)
@@ -71,6 +75,7 @@ def compare(session: Session, seed: int, lambdas: list[float]) -> dict[str, Any]
 
 
 def main() -> int:
+    """Parses the flags, prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", default=",".join(tasks.names()))
     parser.add_argument("--model")
@@ -80,9 +85,9 @@ def main() -> int:
     parser.add_argument("--lambdas", type=float, nargs="+", default=LAMBDAS)
     parser.add_argument("--json")
     args = parser.parse_args()
-    requests = [
-        OpenRequest(model=args.model, sae_dirs=tuple(args.sae_dir), prompts=path) for path in args.prompts
-    ] or [OpenRequest(task=name) for name in args.tasks.split(",")]
+    requests = [OpenRequest(model=args.model, sae_dirs=tuple(args.sae_dir), prompts=path) for path in args.prompts] or [
+        OpenRequest(task=name) for name in args.tasks.split(",")
+    ]
     print("| task | candidates | mask: nodes → held-out f | published at its best λ | ratio | mask, s |")
     print("|---|---|---|---|---|---|")
     rows = [compare(open_session(request), args.seed, args.lambdas) for request in requests]
