@@ -9,8 +9,8 @@ Three things in turn in one process, on the same random weights, prompts and sit
                parameter, each step runs the whole model, encodes and decodes in full, both for M_s and for the mask
     bare       forward and backward of the layers after the first site, no SAE at all
 
-Shapes have random weights: only time is measured. JumpReLU thresholds are set so that about `L0` latents fire on a token.
-The prompts come from one template with a few words to choose from at each place, as in real tasks.
+Shapes have random weights: only time is measured. JumpReLU thresholds are set so that about `L0` latents fire on a
+token. The prompts come from one template with a few words to choose from at each place, as in real tasks.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def template_tokens(n_prompts: int, length: int, vocabulary: int) -> Tensor:
 def random_sites(model: LanguageModel, shape: Shape, tokens: Tensor) -> list[Site]:
     """SAEs whose latents are random directions.
 
-    The threshold lets `L0` latents fire on a token, the decoder's scale fits the reconstruction. It is a poor one, so the
-    benchmark keeps the errors: the stream then stays like the plain model's.
+    The threshold lets `L0` latents fire on a token, the decoder's scale fits the reconstruction. It is a poor one, so
+    the benchmark keeps the errors: the stream then stays like the plain model's.
     """
     sites = []
     resid = model.embed(tokens)
