@@ -141,7 +141,7 @@ class Search(ABC):
             everything = torch.ones(len(self.problem.space), dtype=torch.bool)
             self.offer(everything, self.train.faithfulness(everything))
         assert self._best is not None
-        kept = self._best[0]
+        kept, self._hard = self._best
         frontier: list[FrontierPoint] = []
         for size, (faithfulness, circuit) in reversed(self._frontier()):
             if self.stopped and frontier:

@@ -88,8 +88,8 @@ class SearchForm(VerticalScroll, can_focus=False):
     def order(self) -> StartSearch:
         """The search that the form describes. Raises `UserError` for what cannot be read."""
         target = _number("target", self._target.input.value, float)
-        if not 0 < target <= 1.5:
-            raise UserError(f"target {target:g}: give a faithfulness above 0, such as 0.95")
+        if not 0 < target < 1:
+            raise UserError(f"target {target:g}: give a faithfulness between 0 and 1, such as 0.95")
         seed = _number("seed", self._seed.input.value, int)
         name = str(self._select.value)
         method = self._methods.get(name)
