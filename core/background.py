@@ -1,11 +1,11 @@
 """Numbers of the current circuit that can wait: completeness, the train split, and the effect of every kept node.
 
-Each slice is one short evaluation. A new circuit makes all of it stale.
+Each slice is one batch of prompts. A new circuit makes all of it stale.
 """
 
 from __future__ import annotations
 
-from circuit_tui.core.evaluate import Evaluator, LiveCircuit
+from circuit_tui.core.evaluate import Evaluator, LiveCircuit, Slices
 from circuit_tui.core.snapshot import Metrics
 
 
@@ -15,7 +15,8 @@ class Background:
     Attributes:
         test: test metrics; its completeness is None until computed.
         train: train metrics, None until computed.
-        effects: for each kept node its exact effect, None until computed: the drop of test faithfulness without it.
+        effects: for each kept node computed so far its exact effect: the drop of test faithfulness without it.
+        done: whether nothing is left to compute.
     """
 
     def __init__(self, live: LiveCircuit, train: Evaluator) -> None:
@@ -23,23 +24,17 @@ class Background:
         self.test: Metrics = live.evaluator.baselines.summarise(live.measured)
         self.train: Metrics | None = None
         self.effects: dict[int, float] = {}
-        self._left = [int(node) for node in live.kept.nonzero()[:, 0]][::-1]
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing is left to compute."""
-        return self.test.completeness is not None and self.train is not None and not self._left
+        self._run = self._compute()
+        self.done = False
 
     def slice(self) -> None:
-        """Computes one more number."""
-        live = self._live
-        baselines = live.evaluator.baselines
-        if self.test.completeness is None:
-            removed = live.evaluator.measure_removed(live.kept)
-            self.test = baselines.with_completeness(self.test, removed)
-        elif self.train is None:
-            self.train = self._train.evaluate(live.kept)
-        elif self._left:
-            node = self._left.pop()
-            without = baselines.faithfulness(live.logit_difference_without(node))
-            self.effects[node] = self.test.faithfulness - without
+        """Computes a little more: one batch of prompts."""
+        self.done = next(self._run, True) is True
+
+    def _compute(self) -> Slices[None]:
+        live, evaluator = self._live, self._live.evaluator
+        self.test = yield from evaluator.completeness_slices(self.test, live.kept)
+        self.train = yield from self._train.evaluate_slices(live.kept)
+        for node in live.kept.nonzero()[:, 0].tolist():
+            difference = yield from live.without_slices(node)
+            self.effects[node] = self.test.faithfulness - evaluator.baselines.faithfulness(difference)

@@ -6,7 +6,7 @@ circuit through changes, restarting at the site that changed from the residual t
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TypeVar
 
 import torch
@@ -66,7 +66,7 @@ class Evaluator:
         for batch in self.batches:
             self.fill(plain, batch, problem.splits[split].plain_logits[batch.prompts])
         empty = torch.zeros(len(problem.space), dtype=torch.bool)
-        spliced = self._measure([[self._full(batch, site) for site in self._sites] for batch in self.batches])
+        spliced = finish(self._measure(lambda batch: [self._full(batch, site) for site in self._sites]))
         self.baselines = Baselines(plain, spliced, self.measure(empty))
 
     def __len__(self) -> int:
@@ -78,27 +78,26 @@ class Evaluator:
 
     def measure(self, kept: Tensor) -> PromptMetrics:
         """Per-prompt metrics of the circuit `kept` `[node]` bool, everything else ablated."""
-        packs = pack_circuit(self.problem, kept)
-        return self._measure([self.kept_splices(batch, packs) for batch in self.batches])
+        return finish(self._kept_slices(kept))
 
     def measure_removed(self, kept: Tensor) -> PromptMetrics:
         """Per-prompt metrics of M without the circuit: M_s with the nodes of `kept` ablated."""
-        packs = pack_circuit(self.problem, kept)
-        splices: list[list[Splice]] = [
-            [
-                Removed(PackedNodes.bind(self.problem.sites[site], site, batch, packs[site]), self._full(batch, site))
-                for site in self._sites
-            ]
-            for batch in self.batches
-        ]
-        return self._measure(splices)
+        return finish(self._removed_slices(kept))
 
     def evaluate(self, kept: Tensor, completeness: bool = True) -> Metrics:
         """Average metrics of the circuit `kept` `[node]` bool."""
-        metrics = self.baselines.summarise(self.measure(kept))
-        if not completeness:
-            return metrics
-        return self.baselines.with_completeness(metrics, self.measure_removed(kept))
+        return finish(self.evaluate_slices(kept, completeness))
+
+    def evaluate_slices(self, kept: Tensor, completeness: bool = True) -> Slices[Metrics]:
+        """`evaluate`, batch by batch."""
+        measured = yield from self._kept_slices(kept)
+        metrics = self.baselines.summarise(measured)
+        return (yield from self.completeness_slices(metrics, kept)) if completeness else metrics
+
+    def completeness_slices(self, metrics: Metrics, kept: Tensor) -> Slices[Metrics]:
+        """`metrics` of the circuit `kept` with its completeness, batch by batch."""
+        removed = yield from self._removed_slices(kept)
+        return self.baselines.with_completeness(metrics, removed)
 
     def faithfulness(self, kept: Tensor) -> float:
         """Faithfulness against M of the circuit `kept` `[node]` bool."""
@@ -125,11 +124,27 @@ class Evaluator:
     def _full(self, batch: Batch, site: int) -> Full:
         return Full(self.problem.sites[site], batch, batch.errors[site])
 
-    @torch.no_grad()
-    def _measure(self, splices: Sequence[Sequence[Splice]]) -> PromptMetrics:
+    def _kept_slices(self, kept: Tensor) -> Slices[PromptMetrics]:
+        packs = pack_circuit(self.problem, kept)
+        return self._measure(lambda batch: self.kept_splices(batch, packs))
+
+    def _removed_slices(self, kept: Tensor) -> Slices[PromptMetrics]:
+        packs, sites = pack_circuit(self.problem, kept), self.problem.sites
+
+        def splices(batch: Batch) -> list[Splice]:
+            return [
+                Removed(PackedNodes.bind(sites[site], site, batch, packs[site]), self._full(batch, site))
+                for site in self._sites
+            ]
+
+        return self._measure(splices)
+
+    def _measure(self, splices: Callable[[Batch], Sequence[Splice]]) -> Slices[PromptMetrics]:
         measured = PromptMetrics.empty(len(self))
-        for batch, own in zip(self.batches, splices, strict=True):
-            self.fill(measured, batch, run(self.problem.model, self.problem.sites, batch, own))
+        for batch in self.batches:
+            with torch.no_grad():
+                self.fill(measured, batch, run(self.problem.model, self.problem.sites, batch, splices(batch)))
+            yield
         return measured
 
     def fill(self, measured: PromptMetrics, batch: Batch, logits: Tensor) -> None:
