@@ -1,0 +1,280 @@
+"""What the explorer feels like, measured from outside through a pseudo-terminal.
+
+    python benchmarks/latency.py [--size 80x24] [-n 40] [--task NAME] [--json FILE]
+
+The clock starts just before a key is written and stops at the arrival of the chunk of output that changed the part of
+the screen it is about: the list's first columns for a move, the digits of the faithfulness for a toggle. The program
+is started a few times and quit during a search; the last time it searches to the end, and in the circuit found the
+first node of the list is taken whose switching changes the digits. It lies at the first site as a rule, so that nearly
+the whole model has to be run again. Samples during a search are spread over it, and over new ones if one is too short.
+
+Keys come at random intervals of a few tenths of a second: faster than the effects of all nodes are recomputed after a
+toggle, so "idle" means no search, not that nothing else is being computed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import random
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from pty_terminal import Terminal
+
+PROGRAM = str(Path(sys.executable).with_name("circuit-tui"))
+STARTS = 3
+WARM_UP = 3
+GAP = (0.2, 0.4)  # seconds between the last look and the next key
+WINDOW = 0.12  # seconds after a key in which nothing is looked at
+IDLE = 5.0
+NUMBERS = 2  # the row of the strip that holds the numbers
+DIGITS = range(14)  # the columns of the faithfulness in it
+LEFT = range(12)  # the columns of mark and latent in the list, frame included
+STAGE = re.compile(r" (search starting|optimise|eliminate|frontier|score|done|search paused)( .* left)? *$")
+
+
+@dataclass
+class Samples:
+    """Seconds from key to change, the stage of the search at each, and how many keys changed nothing."""
+
+    seconds: list[float] = field(default_factory=list)
+    stages: list[str] = field(default_factory=list)
+    misses: int = 0
+
+    def quantile(self, share: float) -> float:
+        """The smallest sample that `share` of the samples do not exceed."""
+        return sorted(self.seconds)[max(0, math.ceil(share * len(self.seconds)) - 1)] if self.seconds else math.nan
+
+    def text(self) -> str:
+        """p50, p95 and misses, for the table."""
+        misses = f", {self.misses} missed" if self.misses else ""
+        return f"p50 {self.quantile(0.5) * 1000:.0f} ms, p95 {self.quantile(0.95) * 1000:.0f} ms{misses}"
+
+    def data(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        quantiles = {f"p{share:.0%}"[:-1]: self.quantile(share) for share in (0.5, 0.95, 1.0)} if self.seconds else {}
+        return {**quantiles, "misses": self.misses, "seconds": self.seconds, "stages": self.stages}
+
+
+def app_text(terminal: Terminal) -> bool:
+    """Whether the first frame is on the screen."""
+    return "circuit-tui" in terminal.text(0)
+
+
+def digits(terminal: Terminal) -> str:
+    """The faithfulness as it is written on the strip."""
+    return terminal.text(NUMBERS)[DIGITS.start : DIGITS.stop].strip()
+
+
+def ready(terminal: Terminal) -> bool:
+    """Whether a circuit is shown, be it the empty one: a search can start."""
+    return re.fullmatch(r"-?\d+\.\d+", digits(terminal)) is not None
+
+
+def stage(terminal: Terminal) -> str:
+    """What the search under way is doing; empty if there is none."""
+    found = STAGE.search(terminal.text(0))
+    return found[1] if found else ""
+
+
+def stepping(terminal: Terminal) -> bool:
+    """Whether a search has made its first step."""
+    return stage(terminal) not in ("", "search starting")
+
+
+def searched(terminal: Terminal) -> bool:
+    """Whether the circuit on the screen is one that a search has found and no search is under way."""
+    return not stage(terminal) and "found by" in terminal.text(NUMBERS - 1)
+
+
+class Explorer:
+    """One run of the explorer and what to do with it."""
+
+    def __init__(self, argv: list[str], columns: int, rows: int) -> None:
+        self.terminal = Terminal(argv, columns, rows)
+        # The upper half of the list is on the screen in every layout.
+        self._list = range(NUMBERS + 3, rows // 2)
+
+    def opened(self) -> tuple[float, float]:
+        """Waits until a search can start; seconds from the start to the first frame and to here."""
+        terminal = self.terminal
+        first = terminal.until(app_text, 30)
+        return first - terminal.started, terminal.until(ready, 120) - terminal.started
+
+    def start_search(self) -> None:
+        """Starts a search and goes back to the list, which a small screen then no longer shows."""
+        self.terminal.press("s")
+        self.terminal.until(stepping, 30)
+        self.terminal.press("1")
+        self.pause(0.5)
+
+    def pause(self, seconds: float) -> None:
+        """Lets time pass and takes note of what the screen shows then."""
+        self.terminal.listen(seconds)
+        self.terminal.catch_up()
+
+    def listed(self, terminal: Terminal) -> tuple[object, ...]:
+        """The first columns of the list, with the cursor."""
+        return terminal.cells(self._list, LEFT)
+
+    def find_node(self) -> None:
+        """Puts the cursor on the first node whose switching changes the digits.
+
+        Raises:
+            RuntimeError: there is none among the first.
+        """
+        self.terminal.press("g")
+        for _ in range(12):
+            self.terminal.press("down")
+            self.pause(0.3)
+            changes = [self.terminal.response("space", digits, 0.3, 1.0) for _ in range(2)]
+            if None not in changes:
+                return
+        raise RuntimeError(f"no node changes the faithfulness; the screen:\n{self.terminal.text()}")
+
+    def sample(self, keys: Iterator[str], probe: Callable[[Terminal], object], n: int, *, search: bool) -> Samples:
+        """Times `n` keys, after a few that do not count. `search`: only such with a search under way all the time."""
+        samples, left = Samples(), n + WARM_UP
+        while left:
+            self.pause(random.uniform(*GAP))
+            if search and not stepping(self.terminal):
+                self.start_search()
+                continue
+            under_way = stage(self.terminal)
+            seconds = self.terminal.response(next(keys), probe, WINDOW)
+            if search and not stepping(self.terminal):  # it ended meanwhile and brought another circuit
+                self.until_found()
+                continue
+            left -= 1
+            if left >= n:
+                continue
+            if seconds is None:
+                samples.misses += 1
+            else:
+                samples.seconds.append(seconds)
+                samples.stages.append(under_way)
+        return samples
+
+    def until_found(self) -> None:
+        """Waits until the search has ended, then chooses a node of what it found."""
+        self.terminal.catch_up()
+        if not searched(self.terminal):
+            self.terminal.until(searched, 120)
+        self.pause(1.5)  # a notice may lie over the list
+        self.find_node()
+
+
+def alternating(*keys: str) -> Iterator[str]:
+    """The keys in turn, for ever."""
+    while True:
+        yield from keys
+
+
+@dataclass
+class Row:
+    """One line of the table; `met` is None where there is no bound."""
+
+    what: str
+    bound: str
+    measured: str
+    met: bool | None = None
+
+    def text(self) -> str:
+        """The line in Markdown."""
+        met = {None: "–", True: "yes", False: "no"}[self.met]
+        return f"| {self.what} | {self.bound} | {self.measured} | {met} |"
+
+
+def measure(argv: list[str], columns: int, rows: int, n: int) -> tuple[list[Row], dict[str, Any]]:
+    """Runs everything; the lines of the table and all samples."""
+    starts, quits, memory = [], [], []
+    for index in range(STARTS):
+        explorer = Explorer(argv, columns, rows)
+        starts.append(explorer.opened())
+        if index == STARTS - 1:
+            break
+        explorer.terminal.press("s")
+        explorer.terminal.until(stepping, 30)
+        explorer.pause(1.0 + 4.0 * index)
+        quits.append(explorer.terminal.end("q"))
+    begun = time.monotonic()
+    explorer.start_search()
+    explorer.until_found()
+    toggles = explorer.sample(alternating("space"), digits, n, search=False)
+    moves = explorer.sample(alternating("down", "up"), explorer.listed, n, search=False)
+    explorer.pause(3.0)
+    before, since = explorer.terminal.received, time.monotonic()
+    explorer.terminal.listen(IDLE)
+    idle = (explorer.terminal.received - before) / (time.monotonic() - since)
+    busy_toggles = explorer.sample(alternating("space"), digits, n, search=True)
+    busy_moves = explorer.sample(alternating("down", "up"), explorer.listed, n, search=True)
+    if not stepping(explorer.terminal):
+        explorer.start_search()
+    before, since = explorer.terminal.received, time.monotonic()
+    explorer.terminal.listen(3.0)
+    busy = (explorer.terminal.received - before) / (time.monotonic() - since)
+    explorer.terminal.press("q")  # a circuit that is not saved: it asks
+    explorer.pause(0.3)
+    memory = [*quits, explorer.terminal.end("q")]
+    first, opened = [pair[0] for pair in starts], [pair[1] for pair in starts]
+    quit_seconds, max_rss = [ending.seconds for ending in quits], max(ending.max_rss for ending in memory)
+    table = [
+        Row("first frame", "0.5 s", _spread(first), max(first) <= 0.5),
+        Row("ready to search", "8 s", _spread(opened), max(opened) <= 8),
+        _latency("move, idle", moves, 0.033),
+        _latency("move, during a search", busy_moves, 0.033),
+        _latency("toggle to new faithfulness, idle", toggles, 0.05),
+        _latency("toggle to new faithfulness, during a search", busy_toggles, 0.1),
+        Row("output when idle", "10 KB/s", f"{idle / 1000:.2f} KB/s", idle <= 10_000),
+        Row("output during a search", "", f"{busy / 1000:.2f} KB/s"),
+        Row("quit during a search", "1 s", _spread(quit_seconds), max(quit_seconds) <= 1),
+        Row("memory", "", f"{max_rss / 2**20:.0f} MiB at most"),
+    ]
+    data = {
+        "first_frame": first, "ready": opened, "quit": quit_seconds, "max_rss": max_rss, "idle_bytes_per_second": idle,
+        "search_bytes_per_second": busy, "move": moves.data(), "move_in_search": busy_moves.data(),
+        "toggle": toggles.data(), "toggle_in_search": busy_toggles.data(), "seconds": time.monotonic() - begun,
+    }  # fmt: skip
+    return table, data
+
+
+def _latency(what: str, samples: Samples, bound: float) -> Row:
+    met = samples.quantile(0.95) <= bound and not samples.misses
+    return Row(what, f"p95 {bound * 1000:.0f} ms", samples.text(), met)
+
+
+def _spread(seconds: list[float]) -> str:
+    return f"{median(seconds):.2f} s, at most {max(seconds):.2f} s of {len(seconds)}"
+
+
+def main() -> int:
+    """Parses the command line and prints the table; 1 if a bound is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", default="80x24", help="columns x rows of the terminal")
+    parser.add_argument("-n", type=int, default=40, help="keys for each line of the table")
+    parser.add_argument("--task", help="a built-in task other than the first")
+    parser.add_argument("--json", help="write all samples to this file")
+    args = parser.parse_args()
+    columns, rows = (int(number) for number in args.size.split("x"))
+    argv = [PROGRAM] if args.task is None else [PROGRAM, "explore", "--task", args.task]
+    load = os.getloadavg()[0]
+    table, data = measure(argv, columns, rows, args.n)
+    print("| what | bound | measured | met |\n|---|---|---|---|")
+    print("\n".join(row.text() for row in table))
+    print(f"\n{args.size}, {args.n} keys a line, {os.cpu_count()} cores, load {load:.1f} before the measurement.")
+    if args.json:
+        Path(args.json).write_text(json.dumps({"size": args.size, "load": load, **data}, indent=1))
+    return 0 if all(row.met is not False for row in table) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
