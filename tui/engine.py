@@ -28,7 +28,7 @@ from circuit_tui.tui.session_protocol import Opener, SearchLike, SessionLike
 
 log = logging.getLogger("circuit_tui")
 
-WORK_EVERY = 8  # steps of a search between two slices of background work
+WORK_EVERY = 8  # turns: during a search one in so many goes to background work
 
 
 class _Stopped(Exception):
@@ -51,7 +51,7 @@ class Engine:
         self._session: SessionLike | None = None
         self._search: SearchLike | None = None
         self._trace = SearchTrace()
-        self._steps = 0
+        self._turns = 0
         self._work_left = False
 
     # Called from the screen's thread.
@@ -170,13 +170,12 @@ class Engine:
         return batch
 
     def _advance(self, session: SessionLike) -> None:
-        """One step of the search, or one slice of background work."""
-        if self._state.search.phase in ("running", "stopping"):
+        """One step of the search, or one slice of background work; never both, for a command may be waiting."""
+        self._turns += 1
+        searching = self._state.search.phase in ("running", "stopping")
+        if searching and not (self._work_left and self._turns % WORK_EVERY == 0):
             self._step(session)
-            self._steps += 1
-            if self._steps % WORK_EVERY:
-                return
-        if self._work_left:
+        elif self._work_left:
             try:
                 self._work_left = session.work()
             except BaseException:

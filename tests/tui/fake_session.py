@@ -406,8 +406,8 @@ class FakeSession:
 
     def search(self, method: str, target: float, seed: int, settings: Mapping[str, Any]) -> FakeSearch:
         self._note(f"search {method} {target:g} {seed} {dict(settings)}")
-        if target > 1:
-            raise UserError("target 1.2: the spliced model itself reaches only 0.985")
+        if target > 0.985:
+            raise UserError("target 0.99: the spliced model itself reaches only 0.985")
         return FakeSearch(self, method, target, seed, int(settings.get("steps", self.search_steps)))
 
     def adopt(self, result: SearchResult) -> None:

@@ -97,6 +97,32 @@ def test_a_toggle_is_served_between_two_steps_of_a_search(engine: Engine, sessio
     assert engine.state.search.phase == "running"
 
 
+class Calls(list[str]):
+    """Calls that make something happen at each step of a search."""
+
+    def __init__(self, at_step: Callable[[], None]) -> None:
+        super().__init__()
+        self._at_step = at_step
+
+    def append(self, call: str) -> None:
+        super().append(call)
+        if call == "step":
+            self._at_step()
+
+
+def test_nothing_comes_between_a_step_and_the_toggle_that_waits_for_its_end(
+    engine: Engine, session: FakeSession
+) -> None:
+    session.search_steps = 60
+    session.calls = calls = Calls(lambda: engine.submit(commands.ToggleNode(5)))
+    engine.submit(commands.StartSearch("mask", 0.9, 0))
+    until(lambda: engine.state.search.phase == "done")
+    until(idle(engine))
+    assert "work" in calls[: calls.index("adopt")]
+    followed = {after for before, after in zip(calls, calls[1:], strict=False) if before == "step"}
+    assert followed <= {"toggle_node", "adopt"}
+
+
 def test_background_work_goes_on_during_a_search_but_seldom(engine: Engine, session: FakeSession) -> None:
     session.search_steps = 200
     engine.submit(commands.KeepOnly(tuple(range(12))))

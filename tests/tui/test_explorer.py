@@ -221,7 +221,7 @@ async def test_another_method_brings_its_own_settings(explorer: Make, session: F
 
 
 async def test_what_the_session_refuses_is_a_message(explorer: Make, session: FakeSession) -> None:
-    app = explorer(target=1.2)
+    app = explorer(target=0.99)
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
         await pilot.press("s")

@@ -15,11 +15,11 @@ from circuit_tui.core.session import Session
 
 @pytest.fixture(scope="session")
 def fresh(world: Callable[[str], World]) -> Callable[[str], Session]:
-    """A function from "shape-positions" to a fresh session with nothing kept."""
+    """A function from "shape-positions" to a fresh session with nothing kept; "shape-positions-drop" drops errors."""
 
     @cache
     def problem(name: str):  # type: ignore[no-untyped-def]
-        shape, kind = name.split("-")
-        return able_problem(world(shape), kind)  # type: ignore[arg-type]
+        shape, kind, errors = f"{name}-keep".split("-")[:3]
+        return able_problem(world(shape), kind, errors=errors)  # type: ignore[arg-type]
 
     return lambda name: make_session(problem(name))

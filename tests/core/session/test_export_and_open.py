@@ -89,6 +89,8 @@ def test_a_file_opens_as_the_circuit_that_was_exported(
     settle(session)
     for part in fields(Metrics):
         assert getattr(file.metrics.test, part.name) == pytest.approx(getattr(session.view().test, part.name), abs=1e-6)
+    written = [node.stats.effect for site in file.sites for node in site.nodes]
+    assert written == pytest.approx([effect for effect in session.view().effect if effect is not None], abs=1e-6)
 
 
 def test_how_it_was_found_goes_with_it(opened: Callable[..., OpenRequest], tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_how_its_mask_moved(fresh: Callable[[str], Session]) -> None:
     assert path[session.table.positions[session.table.position[node]]] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "gpt2-each-drop"])
 def test_every_prompt_under_the_model_the_splice_and_the_circuit(
     world: Callable[[str], World], fresh: Callable[[str], Session], name: str
 ) -> None:

@@ -14,7 +14,7 @@ from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.load_saes import load_saes
 from circuit_tui.core.nodes import NodeSpace
 from circuit_tui.core.problem import Problem
-from circuit_tui.core.request import PositionsKind
+from circuit_tui.core.request import ErrorsKind, PositionsKind
 from circuit_tui.core.search.open_search import open_search
 from circuit_tui.core.search.search import Search
 from circuit_tui.core.snapshot import SearchProgress, SearchResult
@@ -61,11 +61,16 @@ class Searched:
 
 
 def able_problem(
-    world: World, kind: PositionsKind = "shared", n_train: int = 12, n_test: int = 7, seed: int = 0, length: int = 6
+    world: World,
+    kind: PositionsKind = "shared",
+    n_train: int = 12,
+    n_test: int = 7,
+    seed: int = 0,
+    errors: ErrorsKind = "keep",
 ) -> Problem:
-    """A problem that the model of `world` can do and the splice does not hurt."""
-    task = able_task(world, (length,) * n_train, (length,) * n_test, seed=seed)
-    return open_problem(world, task, kind, errors="keep")
+    """A problem that the model of `world` can do and, with its errors kept, the splice does not hurt."""
+    task = able_task(world, (6,) * n_train, (6,) * n_test, seed=seed)
+    return open_problem(world, task, kind, errors=errors)
 
 
 def with_few_latents(world: World, folder: Path, latents: int, seed: int = 0) -> World:
