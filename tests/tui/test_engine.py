@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def test_nothing_comes_between_a_step_and_the_toggle_that_waits_for_its_end(
     until(lambda: engine.state.search.phase == "done")
     until(idle(engine))
     assert "work" in calls[: calls.index("adopt")]
-    followed = {after for before, after in zip(calls, calls[1:], strict=False) if before == "step"}
+    followed = {after for before, after in pairwise(calls) if before == "step"}
     assert followed <= {"toggle_node", "adopt"}
 
 
