@@ -90,12 +90,7 @@ def circuit_file(session: Session) -> CircuitFile:
     model = problem.model
     return CircuitFile(
         created=now(),
-        versions=Versions(
-            circuit_tui=version("circuit-tui"),
-            torch=version("torch"),
-            transformer_lens=version("transformer-lens"),
-            sae_lens=version("sae-lens"),
-        ),
+        versions=package_versions(),
         seed=found.seed,
         method=MethodPart(
             name=found.method,
@@ -125,12 +120,22 @@ def circuit_file(session: Session) -> CircuitFile:
         ablation=AblationPart(kind=problem.ablation, errors=problem.errors, source=ABLATION_SOURCES[problem.ablation]),
         size=view.size,
         metrics=MetricsParts(
-            train=_metrics(train),
-            test=_metrics(view.test),
-            plain=_metrics(session.info.test.plain),
-            spliced=_metrics(session.info.test.spliced),
-            empty=_metrics(session.info.test.empty),
+            train=metrics_part(train),
+            test=metrics_part(view.test),
+            plain=metrics_part(session.info.test.plain),
+            spliced=metrics_part(session.info.test.spliced),
+            empty=metrics_part(session.info.test.empty),
         ),
+    )
+
+
+def package_versions() -> Versions:
+    """The versions of this program and of the libraries whose numbers it shows."""
+    return Versions(
+        circuit_tui=version("circuit-tui"),
+        torch=version("torch"),
+        transformer_lens=version("transformer-lens"),
+        sae_lens=version("sae-lens"),
     )
 
 
@@ -167,7 +172,8 @@ def _site(session: Session, index: int, effect: tuple[float | None, ...]) -> Sit
     )
 
 
-def _metrics(metrics: Metrics) -> MetricsPart:
+def metrics_part(metrics: Metrics) -> MetricsPart:
+    """The numbers as a file holds them. Raises UserError where one is not finite."""
     values = asdict(metrics)
     for name, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):

@@ -23,12 +23,16 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A search method: `implementation` is ``module:class`` below `circuit_tui.core.search`."""
+    """A search method: `implementation` is ``module:class`` below `circuit_tui.core.search`.
+
+    `grid` names what moves a run along the frontier: a setting, or ``"target"``; empty where one run has it all.
+    """
 
     name: str
     description: str
     implementation: str
     settings: tuple[Setting, ...] = ()
+    grid: str = ""
 
     def resolve(self, given: Mapping[str, Value]) -> dict[str, Value]:
         """All settings with the given ones in place, each of its default's type.
@@ -74,6 +78,7 @@ METHODS: dict[str, Method] = {
                 Setting("lr", 0.05, "Adam learning rate of the mask logits"),
                 Setting("refine", 100, "exact evaluations spent on add-and-drop after the elimination"),
             ),
+            grid="target",
         ),
         Method(
             "published",
@@ -87,6 +92,7 @@ METHODS: dict[str, Method] = {
                 Setting("r", 1.3, "final exponent of the temperature 200^r"),
                 Setting("per_position", True, "divide the penalty by the number of positions"),
             ),
+            grid="lambda",
         ),
         Method(
             "ig",

@@ -1,0 +1,114 @@
+"""One search and what came of it, as data that outlives the process: the unit of every comparison and sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Self
+
+from pydantic import Field
+
+from circuit_tui.core.circuit_schema import AblationPart, Count, MetricsPart, Part, Sha256, Sha256OrNone, Versions
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.request import PositionsKind
+from circuit_tui.core.search.registry import Value, method
+
+MAX_SEED = 2**63 - 1
+
+
+class RunSpec(Part):
+    """How to search. `settings` are all of the method, with their defaults: equal specs are equal runs."""
+
+    method: str
+    target: float
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)]
+    settings: dict[str, float | int | str | bool]
+
+    @classmethod
+    def of(cls, name: str, target: float, seed: int, given: Mapping[str, Value]) -> Self:
+        """The run that these settings ask for.
+
+        Raises:
+            UserError: an unknown method or setting, or a target or seed out of range.
+        """
+        settings = method(name).resolve(given)
+        if not 0 < target < 1:
+            raise UserError(f"--target {target:g}: must lie between 0 and 1")
+        if not 0 <= seed <= MAX_SEED:
+            raise UserError(f"--seed {seed}: must lie between 0 and 2^63 - 1")
+        return cls(method=name, target=target, seed=seed, settings=settings)
+
+
+class SubjectSite(Part):
+    """A hook with the SAE that was spliced in there."""
+
+    hook: str
+    sae: str
+    weights_sha256: Sha256OrNone
+
+
+class Subject(Part):
+    """What was searched. Runs with equal subjects can be compared: same model, SAEs, prompts, nodes and ablation.
+
+    `candidates` counts the candidate nodes; `positions` names the positions that nodes refer to by number.
+    """
+
+    model: str
+    model_sha256: Sha256OrNone
+    dtype: str
+    task: str
+    prompts_sha256: Sha256
+    positions_kind: PositionsKind
+    positions: tuple[str, ...]
+    sites: tuple[SubjectSite, ...]
+    ablation: AblationPart
+    candidates: Count
+    n_train: Count
+    n_test: Count
+
+
+class RunMachine(Part):
+    """Where it ran, to read the seconds by."""
+
+    system: str
+    device: str
+    threads: int
+
+
+class RunPoint(Part):
+    """One hard circuit of a run: its size and its faithfulness against M on the search and on the held-out prompts."""
+
+    size: Count
+    train: float
+    test: float
+
+
+class RunRecord(Part):
+    """One finished search.
+
+    Attributes:
+        reached: whether the target was reached, on the search prompts.
+        stopped: whether it was stopped early; `points` then holds the last circuit alone.
+        nodes: the returned circuit as (site, position, latent); site and position number those of the subject.
+        points: the circuits on the way, ascending in size. All were chosen on the search prompts.
+        steps: progress reports; `seconds`: wall time of the search, its last evaluation included.
+    """
+
+    subject: Subject
+    spec: RunSpec
+    reached: bool
+    stopped: bool
+    nodes: tuple[tuple[int, int, int], ...]
+    train: MetricsPart
+    test: MetricsPart
+    points: tuple[RunPoint, ...]
+    steps: Count
+    seconds: Annotated[float, Field(ge=0)]
+    warnings: tuple[str, ...]
+    machine: RunMachine
+    versions: Versions
+    created: str
+
+    @property
+    def size(self) -> int:
+        """Number of nodes of the returned circuit."""
+        return len(self.nodes)

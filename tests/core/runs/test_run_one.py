@@ -1,0 +1,79 @@
+"""One recorded run: what the search itself says, as data that survives being written down."""
+
+from __future__ import annotations
+
+import pytest
+from tiny.searched import QUICK
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.evaluate import Evaluator
+from circuit_tui.core.runs.record import RunRecord, RunSpec
+from circuit_tui.core.runs.run_one import run_one, subject_of
+from circuit_tui.core.search.search import Search
+from circuit_tui.core.session import Session
+from circuit_tui.core.snapshot import SearchProgress
+
+
+def test_the_record_is_the_search(session: Session) -> None:
+    spec = RunSpec.of("mask", 0.8, 3, QUICK["mask"])
+    before = session.view()
+    record = run_one(session, spec)
+    search = session.search("mask", 0.8, 3, QUICK["mask"])
+    for _ in search:
+        pass
+    result = search.result
+    assert result is not None
+    assert session.view() == before
+    assert [(p.size, p.train, p.test) for p in record.points] == [(p.size, p.train, p.test) for p in result.frontier]
+    assert (record.reached, record.stopped, record.steps) == (result.reached, False, result.steps)
+    assert record.spec.settings == dict(result.settings)
+    space = session.problem.space
+    own = [(int(space.site[node]), int(space.position[node]), int(space.latent[node])) for node in sorted(result.nodes)]
+    assert list(record.nodes) == own
+    kept = session.kept.clone()
+    kept[sorted(result.nodes)] = True
+    assert record.test.faithfulness == pytest.approx(Evaluator(session.problem, "test").faithfulness(kept), abs=1e-6)
+    assert (record.points[-1].size, record.size) == (len(own), len(own))
+
+
+def test_a_record_survives_being_written_down(session: Session) -> None:
+    record = run_one(session, RunSpec.of("random", 0.5, 0, {}))
+    again = RunRecord.model_validate_json(record.model_dump_json(by_alias=True))
+    assert again == record
+    assert again.subject == subject_of(session)
+    assert again.subject.candidates == len(session.problem.space)
+
+
+def test_a_watcher_can_stop_it(session: Session) -> None:
+    seen: list[SearchProgress] = []
+
+    def watch(search: Search, step: SearchProgress) -> None:
+        seen.append(step)
+        if len(seen) == 3:
+            search.stop()
+
+    record = run_one(session, RunSpec.of("random", 0.95, 0, {}), watch)
+    assert record.stopped
+    assert len(seen) == record.steps < 10
+
+
+def test_equal_runs_have_equal_specs() -> None:
+    given = RunSpec.of("published", 0.95, 0, {"lambda": "0.1"})
+    assert given == RunSpec.of("published", 0.95, 0, {"lambda": 0.1, "steps": 408})
+    assert given != RunSpec.of("published", 0.95, 1, {"lambda": 0.1})
+    assert len({given.model_dump_json(), RunSpec.of("published", 0.95, 0, {"lambda": 0.1}).model_dump_json()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "seed", "settings", "words"),
+    [
+        ("maks", 0.9, 0, {}, "--method maks: unknown method.* did you mean mask"),
+        ("mask", 1.0, 0, {}, "--target 1: must lie between 0 and 1"),
+        ("mask", 0.9, -1, {}, "--seed -1: must lie between 0 and"),
+        ("mask", 0.9, 2**63, {}, "--seed 9223372036854775808: must lie between 0 and"),
+        ("random", 0.9, 0, {"lambda": 1.0}, "method random has no such setting"),
+    ],
+)
+def test_bad_specs(method: str, target: float, seed: int, settings: dict[str, float], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        RunSpec.of(method, target, seed, settings)
