@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.batch import Batch
+from circuit_tui.core.journal import digest, recalled_slices
 from circuit_tui.core.metrics import Baselines, PromptMetrics
 from circuit_tui.core.nodes import Pack, pack
 from circuit_tui.core.problem import Problem
@@ -54,6 +55,7 @@ class Evaluator:
     Attributes:
         prompts: indices of the prompts in the split, ascending; per-prompt metrics are in this order.
         batches: they in batches of at most `size`, or of the problem's batch size.
+        identity: tells it from evaluators on other prompts of the same problem.
         baselines: M, M_s and the empty circuit on these prompts.
     """
 
@@ -62,11 +64,12 @@ class Evaluator:
         every = torch.arange(len(problem.splits[split]), device=problem.model.device)
         self.prompts = every if prompts is None else prompts.to(every.device).sort()[0]
         self.batches = problem.batches(split, self.prompts, size)
+        self.identity = digest(split, self.prompts)
         plain = PromptMetrics.empty(len(self))
         for batch in self.batches:
             self.fill(plain, batch, problem.splits[split].plain_logits[batch.prompts])
         empty = torch.zeros(len(problem.space), dtype=torch.bool)
-        spliced = finish(self._measure(lambda batch: [self._full(batch, site) for site in self._sites]))
+        spliced = finish(self._measure(lambda batch: [self._full(batch, site) for site in self._sites], "spliced"))
         self.baselines = Baselines(plain, spliced, self.measure(empty))
 
     def __len__(self) -> int:
@@ -105,13 +108,19 @@ class Evaluator:
 
     def faithfulness_slices(self, kept: Tensor) -> Slices[float]:
         """`faithfulness`, batch by batch."""
+        mean = yield from recalled_slices(
+            self._mean_slices(kept), len(self.batches), "logit difference", self.identity, kept
+        )
+        return self.baselines.faithfulness(mean)
+
+    def _mean_slices(self, kept: Tensor) -> Slices[float]:
         packs, total = pack_circuit(self.problem, kept), 0.0
         for batch in self.batches:
             with torch.no_grad():
                 logits = run(self.problem.model, self.problem.sites, batch, self.kept_splices(batch, packs))
                 total += float(batch.logit_difference(logits).double().sum())
             yield
-        return self.baselines.faithfulness(total / len(self))
+        return total / len(self)
 
     def kept_splices(self, batch: Batch, packs: Sequence[Pack]) -> list[Splice]:
         """The circuit's splices on one batch."""
@@ -126,7 +135,7 @@ class Evaluator:
 
     def _kept_slices(self, kept: Tensor) -> Slices[PromptMetrics]:
         packs = pack_circuit(self.problem, kept)
-        return self._measure(lambda batch: self.kept_splices(batch, packs))
+        return self._measure(lambda batch: self.kept_splices(batch, packs), "kept", kept)
 
     def _removed_slices(self, kept: Tensor) -> Slices[PromptMetrics]:
         packs, sites = pack_circuit(self.problem, kept), self.problem.sites
@@ -137,9 +146,12 @@ class Evaluator:
                 for site in self._sites
             ]
 
-        return self._measure(splices)
+        return self._measure(splices, "removed", kept)
 
-    def _measure(self, splices: Callable[[Batch], Sequence[Splice]]) -> Slices[PromptMetrics]:
+    def _measure(self, splices: Callable[[Batch], Sequence[Splice]], *question: str | Tensor) -> Slices[PromptMetrics]:
+        return recalled_slices(self._measured(splices), len(self.batches), self.identity, *question)
+
+    def _measured(self, splices: Callable[[Batch], Sequence[Splice]]) -> Slices[PromptMetrics]:
         measured = PromptMetrics.empty(len(self))
         for batch in self.batches:
             with torch.no_grad():
@@ -164,12 +176,12 @@ class LiveCircuit:
     def __init__(self, evaluator: Evaluator, kept: Tensor) -> None:
         self.evaluator = evaluator
         self.kept = kept.clone()
-        problem = evaluator.problem
-        packs = pack_circuit(problem, self.kept)
-        self._splices = [evaluator.kept_splices(batch, packs) for batch in evaluator.batches]
-        self._inputs: list[list[Tensor]] = [[] for _ in evaluator.batches]
         self.measured = PromptMetrics.empty(len(evaluator))
-        finish(self._refresh(0))
+        # What a journal answers is not computed: the sites whose splice and input here are not those of `kept`.
+        self._stale = set(range(len(evaluator.problem.sites)))
+        self._splices: list[list[Splice]] = [[] for _ in evaluator.batches]
+        self._inputs: list[list[Tensor]] = [[] for _ in evaluator.batches]
+        finish(self._remeasure())
 
     def change(self, kept: Tensor) -> None:
         """Makes `kept` `[node]` bool the current circuit and evaluates it from the first site that differs on."""
@@ -181,11 +193,8 @@ class LiveCircuit:
         if not changed:
             return
         self.kept = kept.clone()
-        for site in changed:
-            nodes = pack_site(self.evaluator.problem, self.kept, site)
-            for index, batch in enumerate(self.evaluator.batches):
-                self._splices[index][site] = self.evaluator.kept_splice(batch, site, nodes)
-        yield from self._refresh(changed[0])
+        self._stale.update(changed)
+        yield from self._remeasure()
 
     def logit_difference_without(self, node: int) -> float:
         """Mean logit difference when `node` alone is ablated; the current circuit stays."""
@@ -193,6 +202,11 @@ class LiveCircuit:
 
     def without_slices(self, node: int) -> Slices[float]:
         """`logit_difference_without`, batch by batch."""
+        question = ("without", self.evaluator.identity, self.kept, node)
+        return (yield from recalled_slices(self._without(node), len(self.evaluator.batches), *question))
+
+    def _without(self, node: int) -> Slices[float]:
+        self._bring_up_to_date()
         problem = self.evaluator.problem
         site = int(problem.space.site[node])
         kept = self.kept.clone()
@@ -211,6 +225,7 @@ class LiveCircuit:
 
     def site_input(self, site: int, prompt: int) -> Tensor:
         """Residual `[position, d_model]` entering `site` for prompt number `prompt`, without padding."""
+        self._bring_up_to_date()
         for index, batch in enumerate(self.evaluator.batches):
             found = (batch.prompts == prompt).nonzero()
             if len(found):
@@ -222,14 +237,28 @@ class LiveCircuit:
         changed = (kept != self.kept).nonzero()[:, 0]
         return sorted({int(site) for site in self.evaluator.problem.space.site[changed]})
 
-    def _refresh(self, site: int) -> Slices[None]:
-        problem = self.evaluator.problem
-        measured = PromptMetrics.empty(len(self.evaluator))
-        for index, batch in enumerate(self.evaluator.batches):
-            inputs = self._inputs[index]
-            resid = inputs[site] if site < len(inputs) else None
+    def _remeasure(self) -> Slices[None]:
+        question = ("live", self.evaluator.identity, self.kept)
+        self.measured = yield from recalled_slices(self._refresh(), len(self.evaluator.batches), *question)
+
+    def _bring_up_to_date(self) -> None:
+        if self._stale:
+            finish(self._refresh())
+
+    def _refresh(self) -> Slices[PromptMetrics]:
+        """Runs the circuit from its first stale site on."""
+        evaluator, problem = self.evaluator, self.evaluator.problem
+        packs = {site: pack_site(problem, self.kept, site) for site in sorted(self._stale)}
+        first = min(packs)
+        measured = PromptMetrics.empty(len(evaluator))
+        for index, batch in enumerate(evaluator.batches):
+            inputs, splices = self._inputs[index], self._splices[index]
+            for site, nodes in packs.items():
+                splices[site : site + 1] = [evaluator.kept_splice(batch, site, nodes)]
+            resid = inputs[first] if first < len(inputs) else None
             with torch.no_grad():
-                logits = run(problem.model, problem.sites, batch, self._splices[index], site, resid, inputs)
-                self.evaluator.fill(measured, batch, logits)
+                logits = run(problem.model, problem.sites, batch, splices, first, resid, inputs)
+                evaluator.fill(measured, batch, logits)
             yield
-        self.measured = measured
+        self._stale.clear()
+        return measured

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.evaluate import Evaluator, LiveCircuit, Slices
+from circuit_tui.core.journal import recalled
 from circuit_tui.core.search.objective import MaskedModel
 from circuit_tui.core.search.search import Search
 
@@ -92,6 +93,9 @@ class Elimination:
 
     def gradient(self) -> Tensor:
         """Gradient of the probe's faithfulness with respect to the mask of every candidate, `[node]` on the CPU."""
+        return recalled(self._gradient, "gradient", self._probe.evaluator.identity, self.kept)
+
+    def _gradient(self) -> Tensor:
         evaluator = self._probe.evaluator
         mask = self.kept.to(torch.float32).to(self.search.problem.model.device).requires_grad_()
         for batch in evaluator.batches:

@@ -63,3 +63,11 @@ class TargetPenalty:
         if self._steps > self.WARM_UP:
             self.weight *= math.exp(self.RATE * min(1.0, (self.smooth - self.target) / self.BAND))
             self.weight = min(max(self.weight, self.LOWEST), self.HIGHEST)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it has come to."""
+        return {"weight": self.weight, "smooth": self.smooth, "steps": self._steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from `state_dict`."""
+        self.weight, self.smooth, self._steps = state["weight"], state["smooth"], state["steps"]

@@ -73,9 +73,7 @@ class MaskSearch(Search):
         plain = baselines.plain.logit_diff.to(theta.device)
         gap = abs(baselines.plain.mean_logit_diff - baselines.empty.mean_logit_diff)
         penalty = TargetPenalty(min(self.target + AIM_ABOVE, 0.99))
-        for step in range(n_steps):
-            if self.stopped:
-                break
+        for step in self.loop(n_steps, theta=theta, optimiser=optimiser, batches=batches, penalty=penalty):
             batch = batches.next()
             mask = hard_mask(theta)
             error = masked.logit_difference(mask, batch) - plain[batch.prompts]

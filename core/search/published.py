@@ -32,9 +32,7 @@ class PublishedSearch(Search):
         batches = ShuffledBatches(problem, int(self.setting("batch")), self.generator)
         spliced = self.train.baselines.spliced.logit_diff.to(theta.device)
         divisor = len(problem.sites) * (problem.n_positions if self.settings["per_position"] else 1)
-        for step in range(n_steps):
-            if self.stopped:
-                break
+        for step in self.loop(n_steps, theta=theta, optimiser=optimiser, batches=batches):
             batch = batches.next()
             mask = torch.sigmoid(theta * BASE_TEMPERATURE ** (self.setting("r") * step / n_steps))
             masked_mean = masked.logit_difference(mask, batch).mean()

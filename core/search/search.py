@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch import Tensor
 from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.problem import Problem
 from circuit_tui.core.search.registry import Value
+from circuit_tui.core.search.resumable import Resumable
 from circuit_tui.core.snapshot import FrontierPoint, Metrics, SearchProgress, SearchResult, SearchStage
 
 Steps = Generator[SearchProgress, None, None]
@@ -34,21 +36,21 @@ class SearchInput:
     settings: Mapping[str, Value]
 
 
-class Search(ABC):
+class Search(Resumable):
     """An iterator over `SearchProgress`; each `next` is one short step. `result` is set when it has ended.
 
     A subclass writes `steps`, a generator that yields after every step, offers each hard circuit it evaluates to
-    `offer` and leaves when `stopped` is set.
+    `offer` and leaves when `stopped` is set. It draws from `generator` alone and decides nothing by the clock: it can
+    be run again after a crash. An optimisation runs in a `loop`, so that its steps need not be.
     """
 
     name: str
 
     def __init__(self, given: SearchInput) -> None:
+        super().__init__(torch.Generator().manual_seed(given.seed))
         self.given = given
         self.problem, self.train, self.test = given.problem, given.train, given.test
         self.target, self.seed, self.settings = given.target, given.seed, dict(given.settings)
-        self.generator = torch.Generator().manual_seed(given.seed)
-        self.stopped = False
         self.result: SearchResult | None = None
         self.mask_steps: list[int] = []
         self.mask_path: list[Tensor] = []
@@ -67,7 +69,8 @@ class Search(ABC):
         return self
 
     def __next__(self) -> SearchProgress:
-        return next(self._run)
+        with self._recalling():
+            return next(self._run)
 
     def stop(self) -> None:
         """Ends the search at its next step; it then returns the best circuit so far."""
@@ -116,6 +119,8 @@ class Search(ABC):
     ) -> SearchProgress:
         """One step's report; `share_done` in 0..1 is how much of the whole search is over."""
         self._step += 1
+        if loss is not None:
+            self._watch_loss(loss)
         seconds = time.monotonic() - self._started
         share = min(max(share_done, 1e-3), 1.0)
         left = seconds / share - seconds if share > 0.02 else None
@@ -129,6 +134,29 @@ class Search(ABC):
     def best(self) -> tuple[Tensor, float] | None:
         """The circuit `[node]` bool that would be returned now and its faithfulness, None before the first offer."""
         return self._best
+
+    def _state(self) -> dict[str, Any]:
+        points = [(size, value, kept.nonzero()[:, 0]) for size, (value, kept) in self._points.items()]
+        best = None if self._best is None else (self._best[0].nonzero()[:, 0], self._best[1])
+        return {
+            "step": self._step,
+            "seconds": time.monotonic() - self._started,
+            "hard": self._hard,
+            "best": best,
+            "points": points,
+            "mask_steps": self.mask_steps,
+            "mask_path": self.mask_path,
+        }
+
+    def _load_state(self, state: dict[str, Any]) -> None:
+        def circuit(nodes: Tensor) -> Tensor:
+            return torch.zeros(len(self.problem.space), dtype=torch.bool).index_fill_(0, nodes, True)
+
+        self._step, self._hard = state["step"], state["hard"]
+        self._started = time.monotonic() - state["seconds"]
+        self._best = None if state["best"] is None else (circuit(state["best"][0]), state["best"][1])
+        self._points = {size: (value, circuit(nodes)) for size, value, nodes in state["points"]}
+        self.mask_steps, self.mask_path = state["mask_steps"], state["mask_path"]
 
     def _rank(self, size: int, faithfulness: float) -> tuple[int, float, float]:
         """Smaller is better: circuits that reach the target by size, then score; behind them all others by score."""
@@ -179,10 +207,10 @@ class Search(ABC):
             test=test,
             frontier=frontier,
             reached=reached,
-            stopped=self.stopped,
+            stopped=self.stopped and not self._diverged,
             steps=self._step,
             seconds=time.monotonic() - self._started,
-            warnings=tuple(result_warnings(train, test, self.target, reached)),
+            warnings=(*self._early_end(), *result_warnings(train, test, self.target, reached)),
         )
 
 

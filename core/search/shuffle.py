@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -28,3 +30,11 @@ class ShuffledBatches:
 
     def _on_device(self, prompts: Tensor) -> Tensor:
         return prompts.to(self._problem.model.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is left of the round; the generator is not part of it."""
+        return {"left": self._left}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from `state_dict`."""
+        self._left = state["left"]

@@ -1,0 +1,162 @@
+"""A search that died and was run again from its folder finds what it would have found."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny.searched import Searched, finish
+
+from circuit_tui.core import evaluate
+from circuit_tui.core.search.checkpoint import JOURNAL
+from circuit_tui.core.search.registry import METHODS
+from circuit_tui.core.search.search import Search
+from circuit_tui.core.snapshot import FrontierPoint, Metrics, SearchProgress, SearchResult
+
+SAVE_EVERY = 4
+
+
+def numbers(result: SearchResult) -> tuple[frozenset[int], Metrics, Metrics, tuple[FrontierPoint, ...], int]:
+    return result.nodes, result.train, result.test, result.frontier, result.steps
+
+
+def die(search: Search, after: int) -> None:
+    """Takes `after` steps, saving now and then, and leaves the search as a kill would: what was not saved is lost."""
+    for step in range(after):
+        next(search)
+        if step % SAVE_EVERY == 0:
+            search.save()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_goes_on_to_the_same_circuit(searched: Callable[[str], Searched], method: str, tmp_path: Path) -> None:
+    problem = searched("gpt2-each")
+    expected, steps = finish(problem.search(method, 0.8))
+    for share in (0.1, 0.5, 0.9):
+        folder = tmp_path / f"{share}"
+        folder.mkdir()
+        dying = problem.search(method, 0.8)
+        dying.keep(folder)
+        die(dying, max(1, round(share * len(steps))))
+        again = problem.search(method, 0.8)
+        again.keep(folder)
+        assert numbers(finish(again)[0]) == numbers(expected)
+
+
+def test_it_can_die_as_often_as_it_likes(searched: Callable[[str], Searched], tmp_path: Path) -> None:
+    problem = searched("llama-each")
+    expected, steps = finish(problem.search("mask", 0.8))
+    for _ in range(4):
+        dying = problem.search("mask", 0.8)
+        dying.keep(tmp_path)
+        die(dying, len(steps) // 3)
+    last = problem.search("mask", 0.8)
+    last.keep(tmp_path)
+    assert numbers(finish(last)[0]) == numbers(expected)
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one with every forward pass through the sites."""
+    counted: list[int] = []
+    real = evaluate.run
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        counted.append(1)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(evaluate, "run", run)
+    monkeypatch.setattr("circuit_tui.core.search.objective.run", run)
+    return counted
+
+
+@pytest.mark.parametrize("method", ["mask", "published"])
+def test_what_was_done_is_not_done_again(
+    searched: Callable[[str], Searched], method: str, tmp_path: Path, runs: list[int]
+) -> None:
+    problem = searched("gpt2-each")
+    whole = problem.search(method, 0.8)
+    whole.keep(tmp_path)
+    before = len(runs)
+    finish(whole)
+    whole.save()
+    assert len(runs) - before > 30
+    again = problem.search(method, 0.8)
+    again.keep(tmp_path)
+    before = len(runs)
+    finish(again)
+    assert len(runs) == before, "a finished search is nothing but recalled"
+
+
+def test_a_cut_line_and_a_damaged_state_only_cost_time(searched: Callable[[str], Searched], tmp_path: Path) -> None:
+    problem = searched("gpt2-each")
+    expected, steps = finish(problem.search("mask", 0.8))
+    dying = problem.search("mask", 0.8)
+    dying.keep(tmp_path)
+    die(dying, len(steps) * 2 // 3)
+    journal = tmp_path / JOURNAL
+    journal.write_bytes(journal.read_bytes()[:-7])
+    (state,) = tmp_path.glob("loop-*.pt")
+    state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
+    kept = tmp_path / "copy"
+    shutil.copytree(tmp_path, kept, ignore=shutil.ignore_patterns("copy"))
+    again = problem.search("mask", 0.8)
+    again.keep(tmp_path)
+    assert numbers(finish(again)[0]) == numbers(expected)
+    assert len(journal.read_bytes().splitlines()) > len((kept / JOURNAL).read_bytes().splitlines())
+    assert all(line.endswith(b"}") for line in journal.read_bytes().splitlines())
+
+
+def test_a_search_counts_the_time_of_the_run_before(searched: Callable[[str], Searched], tmp_path: Path) -> None:
+    problem = searched("gpt2-each")
+    dying = problem.search("mask", 0.8)
+    dying.keep(tmp_path)
+    progress = SearchProgress
+    for _ in range(20):
+        progress = next(dying)  # type: ignore[assignment]
+    dying._started -= 100
+    dying.save()
+    again = problem.search("mask", 0.8)
+    again.keep(tmp_path)
+    first = next(again)
+    assert first.step == progress.step + 1  # type: ignore[attr-defined]
+    assert first.seconds > 100
+
+
+@pytest.mark.parametrize("method", ["mask", "published"])
+def test_a_loss_that_is_no_number_ends_it_with_what_it_had(
+    searched: Callable[[str], Searched], method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from circuit_tui.core.search.objective import MaskedModel
+
+    problem = searched("gpt2-each")
+    real, calls = MaskedModel.logit_difference, [0]
+
+    def broken(self: MaskedModel, mask: Any, batch: Any) -> Any:
+        calls[0] += 1
+        return real(self, mask, batch) * (float("nan") if calls[0] > 12 else 1.0)
+
+    monkeypatch.setattr(MaskedModel, "logit_difference", broken)
+    search = problem.search(method, 0.8)
+    steps = []
+    for step in search:
+        steps.append(step)
+    result = search.result
+    assert result is not None
+    optimised = [step for step in steps if step.stage == "optimise"]
+    assert len(optimised) == 13
+    assert result.nodes, "the circuit of the last good step, not that of a broken one"
+    assert len(result.nodes) == optimised[-2].size
+    assert not result.stopped, "nobody stopped it"
+    assert "loss became nan" in result.warnings[0]
+
+
+def test_a_loss_without_bound_ends_it_too(searched: Callable[[str], Searched]) -> None:
+    search = searched("gpt2-each").search("published", 0.8, **{"lambda": 0.0})
+    next(search)
+    search._watch_loss(1e9)
+    result, _ = finish(search)
+    assert "loss became 1e+09" in result.warnings[0]
