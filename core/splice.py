@@ -135,6 +135,6 @@ def run(
         if inputs is not None:
             inputs[index:] = [resid]
         resid = splices[index](resid)
-        until = sites[index + 1].depth if index + 1 < len(sites) else model.n_layers
-        resid = model.blocks(resid, sites[index].depth, until)
-    return model.logits(resid, batch.answer)
+        if index + 1 < len(sites):
+            resid = model.blocks(resid, sites[index].depth, sites[index + 1].depth)
+    return model.finish(resid, sites[-1].depth, batch.answer)

@@ -1,0 +1,86 @@
+"""The cheaper ways to the logits against Hugging Face's own, for every shape; where they differ they are not taken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny.models import LAYERS, make_model
+from tiny.world import CPU
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from circuit_tui.core.load_model import load_model
+from circuit_tui.core.model import LanguageModel
+
+SHAPES = ("gpt2", "llama", "gemma2", "gemma3", "neox", "qwen3")
+TOKENS = torch.randint(3, 20, (4, 9), generator=torch.Generator().manual_seed(0))
+ANSWER = torch.tensor([8, 3, 5, 8])
+ROWS = torch.arange(4)
+
+
+def tokens_seen(model: LanguageModel) -> list[int]:
+    """Fills up with how many tokens of a prompt the last MLP is given at each call."""
+    seen: list[int] = []
+    model.bridge.blocks[-1].mlp.original_component.register_forward_pre_hook(
+        lambda _, args: seen.append(args[0].shape[1])
+    )
+    return seen
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_from_any_block_to_the_logits_of_hugging_face(shape: str, tmp_path: Path) -> None:
+    model = load_model(str(make_model(shape, tmp_path)), CPU, torch.float32)
+    model.verify(TOKENS, ANSWER)
+    seen = tokens_seen(model)
+    hf = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        expected = hf(TOKENS, use_cache=False).logits[ROWS, ANSWER]
+        resid = model.embed(TOKENS)
+        for layer in range(LAYERS + 1):
+            torch.testing.assert_close(model.finish(resid, layer, ANSWER), expected, rtol=0, atol=1e-5)
+            resid = model.blocks(resid, layer, min(layer + 1, LAYERS))
+    assert seen == [1, 1, 1, TOKENS.shape[1]]  # the last is that of `blocks`, which gives every token
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_gradient_is_that_of_the_whole_block(shape: str, tmp_path: Path) -> None:
+    model = load_model(str(make_model(shape, tmp_path)), CPU, torch.float32)
+    model.verify(TOKENS, ANSWER)
+    resid = model.embed(TOKENS)
+    weight = torch.randn(4, model.bridge.cfg.d_vocab, generator=torch.Generator().manual_seed(1))
+
+    def gradient(short: bool) -> Tensor:
+        x = resid.clone().requires_grad_()
+        logits = model.finish(x, 1, ANSWER) if short else model.logits(model.blocks(x, 1, LAYERS), ANSWER)
+        (logits * weight).sum().backward()
+        assert x.grad is not None
+        return x.grad
+
+    torch.testing.assert_close(gradient(True), gradient(False), rtol=1e-5, atol=1e-5)
+
+
+def test_an_mlp_that_mixes_tokens_is_given_all_of_them(tmp_path: Path) -> None:
+    model = load_model(str(make_model("llama", tmp_path)), CPU, torch.float32)
+
+    def mix(_: torch.nn.Module, __: Any, out: Tensor) -> Tensor:
+        """Adds to every token what came out at the first."""
+        return out + out[:, :1]
+
+    model.bridge.blocks[-1].mlp.original_component.register_forward_hook(mix)
+    assert model.verify(TOKENS, ANSWER) < 1e-5
+    seen = tokens_seen(model)
+    with torch.no_grad():
+        expected = model.bridge(TOKENS, return_type="logits", use_cache=False)[ROWS, ANSWER]
+        torch.testing.assert_close(model.finish(model.embed(TOKENS), 0, ANSWER), expected, rtol=0, atol=1e-5)
+    assert seen[-1] == TOKENS.shape[1]
+
+
+def test_the_gelu_written_out_becomes_one_kernel(tmp_path: Path) -> None:
+    model = load_model(str(make_model("gpt2", tmp_path)), CPU, torch.float32)
+    model.verify(TOKENS, ANSWER)
+    kinds = [type(module).__name__ for module in model.bridge.modules()]
+    assert "NewGELUActivation" not in kinds
+    assert kinds.count("GELU") >= LAYERS
