@@ -30,6 +30,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.snapshot import Metrics, SearchResult
 
 if TYPE_CHECKING:
+    from circuit_tui.core.search.search import Search
     from circuit_tui.core.session import Session
 
 ABLATION_SOURCES = {
@@ -69,6 +70,18 @@ class Found:
             result.warnings,
             kept,
         )
+
+    @classmethod
+    def on_frontier(cls, search: Search, kept: Tensor, faithfulness: float) -> Found:
+        """Found on the way of a search: `faithfulness` is that of `kept` on the search prompts."""
+        if search.result is not None and search.result.nodes == frozenset(kept.nonzero()[:, 0].tolist()):
+            return cls.by_search(search.result, kept)
+        warning = (
+            f"A point of the frontier of a search for {search.target:.2f}, not the circuit it ended in: faithfulness "
+            f"on the search prompts is {faithfulness:.3f}."
+        )
+        reached = search.reaches(faithfulness)
+        return cls(search.name, dict(search.settings), search.seed, search.target, reached, False, (warning,), kept)
 
     @classmethod
     def by_file(cls, file: CircuitFile, kept: Tensor) -> Found:

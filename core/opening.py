@@ -133,6 +133,23 @@ def nodes_of(file: CircuitFile, problem: Problem) -> list[tuple[int, int, int]]:
     return _nodes_of(file, problem.sites, problem.alignment.names)
 
 
+def candidates_of(file: CircuitFile, problem: Problem, path: Path) -> list[int]:
+    """The numbers of the candidates that are the nodes of `file`, which lies at `path`.
+
+    Raises:
+        UserError: see `nodes_of`; or a node that is no candidate here.
+    """
+    space = problem.space
+    places = zip(space.site.tolist(), space.position.tolist(), space.latent.tolist(), strict=True)
+    known = {node: index for index, node in enumerate(places)}
+    nodes = nodes_of(file, problem)
+    for site, position, latent in nodes:
+        if (site, position, latent) not in known:
+            name = f"{problem.sites[site].short} {latent}@{problem.alignment.names[position]}"
+            raise UserError(f"{path}: {name} never fires on this task; open the file with --circuit")
+    return [known[node] for node in nodes]
+
+
 def _nodes_of(
     file: CircuitFile, sites: list[Site] | tuple[Site, ...], positions: tuple[str, ...]
 ) -> list[tuple[int, int, int]]:

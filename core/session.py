@@ -20,7 +20,7 @@ from circuit_tui.core.evaluate import Evaluator, LiveCircuit
 from circuit_tui.core.history import History
 from circuit_tui.core.latent_view import latent_view
 from circuit_tui.core.node_table import node_table
-from circuit_tui.core.opening import OpenedProblem, check_same, nodes_of, open_problem, request_of
+from circuit_tui.core.opening import OpenedProblem, candidates_of, check_same, open_problem, request_of
 from circuit_tui.core.prompt_views import prompt_view, prompts_view
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.search.open_search import open_search
@@ -30,6 +30,7 @@ from circuit_tui.core.session_info import session_info
 from circuit_tui.core.snapshot import (
     CircuitView,
     Comparison,
+    FrontierPoint,
     LatentView,
     LoadProgress,
     PromptsView,
@@ -216,6 +217,18 @@ class Session:
         self._found = Found.by_search(result, self.kept)
         self._dirty = True
 
+    def frontier(self) -> tuple[FrontierPoint, ...]:
+        """What the search under way or last run has found so far, ascending in size; empty before one."""
+        return self._search.frontier() if self._search else ()
+
+    def load_frontier(self, size: int) -> None:
+        """Makes the circuit of that size on the frontier current (undoable). Raises UserError if there is none."""
+        point = self._search.circuit(size) if self._search else None
+        if self._search is None or point is None:
+            raise UserError(f"frontier: there is no circuit of {size} nodes on it")
+        self._become(point[0], f"frontier: {size} nodes")
+        self._found, self._dirty = Found.on_frontier(self._search, *point), True
+
     def export(self, path: Path) -> Path:
         """Writes the circuit file, first computing every number it holds. Returns where it lies.
 
@@ -236,19 +249,7 @@ class Session:
         """
         file = read_circuit(path)
         check_same(self.opened, file, path)
-        space = self.problem.space
-        known = {
-            node: index
-            for index, node in enumerate(
-                zip(space.site.tolist(), space.position.tolist(), space.latent.tolist(), strict=True)
-            )
-        }
-        nodes = nodes_of(file, self.problem)
-        for site, position, latent in nodes:
-            if (site, position, latent) not in known:
-                name = f"{self.problem.sites[site].short} {latent}@{self.problem.alignment.names[position]}"
-                raise UserError(f"{path}: {name} never fires on this task; open the file with --circuit")
-        self._become(self._mask([known[node] for node in nodes]), f"opened {path.name}")
+        self._become(self._mask(candidates_of(file, self.problem, path)), f"opened {path.name}")
         self._found = Found.by_file(file, self.kept)
         self._dirty = False
 

@@ -47,6 +47,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("2", "2", "pane('latent')", "Go to the latent pane", "Screen"),
     Action("3", "3", "pane('prompts')", "Go to the prompts pane", "Screen"),
     Action("4", "4", "pane('search')", "Go to the search pane", "Screen"),
+    Action("5", "5", "pane('frontier')", "Go to the frontier pane", "Screen"),
     Action("tab", "tab", "next(1)", "Next field or pane", "Screen"),
     Action("shift+tab", "shift+tab", "next(-1)", "Previous field or pane", "Screen"),
     Action("t", "t", "theme", "Next theme: dark, light, ansi", "Screen"),
@@ -73,5 +74,6 @@ HINTS: dict[str, tuple[str, ...]] = {
     "latent": ("switch", "undo", "start", "export"),
     "prompts": ("undo", "start", "export"),
     "search": ("start", "pause", "stop", "report", "export"),
+    "frontier": ("undo", "start", "pause", "stop", "snapshot", "export"),
 }
 ALWAYS = ("help", "leave")

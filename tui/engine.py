@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -21,13 +22,14 @@ from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.snapshot import LoadProgress
 from circuit_tui.tui import engine_commands as commands
 from circuit_tui.tui.engine_commands import Command, latest_wins
-from circuit_tui.tui.engine_state import EngineState, SearchState
+from circuit_tui.tui.engine_state import EngineState, SearchPhase, SearchState
 from circuit_tui.tui.messages import Exported, Notice, StateChanged
 from circuit_tui.tui.search_trace import SearchTrace
 from circuit_tui.tui.session_protocol import Opener, SearchLike, SessionLike
 
 log = logging.getLogger("circuit_tui")
 
+FRONTIER_EVERY = 0.25  # seconds between two looks at what a search has found: as often as its charts are drawn
 WORK_EVERY = 8  # turns: during a search one in so many goes to background work
 
 
@@ -51,6 +53,7 @@ class Engine:
         self._session: SessionLike | None = None
         self._search: SearchLike | None = None
         self._trace = SearchTrace()
+        self._frontier_at = 0.0
         self._turns = 0
         self._work_left = False
 
@@ -197,7 +200,11 @@ class Engine:
             self._publish(wake=True, search=replace(self._state.search, phase="failed"))
             raise
         self._trace.add(progress)
-        self._publish(wake=False, search=replace(self._state.search, progress=progress, trace=self._trace.points()))
+        state = replace(self._state.search, progress=progress, trace=self._trace.points())
+        if time.monotonic() - self._frontier_at >= FRONTIER_EVERY:
+            self._frontier_at = time.monotonic()
+            state = replace(state, frontier=session.frontier())
+        self._publish(wake=False, search=state)
 
     def _finish(self, session: SessionLike, search: SearchLike) -> None:
         result = search.result
@@ -209,7 +216,13 @@ class Engine:
         self._work_left = True
         self._publish(
             wake=True,
-            search=replace(self._state.search, phase="done", result=result, trace=self._trace.points()),
+            search=replace(
+                self._state.search,
+                phase="done",
+                result=result,
+                trace=self._trace.points(),
+                frontier=session.frontier(),
+            ),
             circuit=session.view(),
             epoch=self._state.epoch + 1,
         )
@@ -234,6 +247,8 @@ class Engine:
                 self._edit(session, lambda: session.open_circuit(path), whole=True)
             case commands.RestoreSnapshot(name):
                 self._edit(session, lambda: session.restore_snapshot(name), whole=True)
+            case commands.LoadFrontier(size):
+                self._edit(session, lambda: session.load_frontier(size), whole=True)
             case commands.SaveSnapshot(name):
                 session.save_snapshot(name)
                 self._publish(wake=True, circuit=session.view())
@@ -243,7 +258,7 @@ class Engine:
             case commands.StartSearch():
                 self._start(session, command)
             case commands.PauseSearch() | commands.StopSearch():
-                self._hold(command)
+                self._hold(session, command)
             case commands.ShowLatent(site, latent):
                 self._publish(wake=True, latent=session.latent_view(site, latent))
             case commands.ShowPrompts():
@@ -268,7 +283,7 @@ class Engine:
         self._trace = SearchTrace()
         self._publish(wake=True, search=SearchState(phase="running", order=order))
 
-    def _hold(self, command: commands.PauseSearch | commands.StopSearch) -> None:
+    def _hold(self, session: SessionLike, command: commands.PauseSearch | commands.StopSearch) -> None:
         search = self._state.search
         if self._search is None or not search.live:
             raise UserError("no search is under way; s starts one")
@@ -276,4 +291,5 @@ class Engine:
             self._search.stop()
             self._publish(wake=True, search=replace(search, phase="stopping"))
         elif search.phase != "stopping":
-            self._publish(wake=True, search=replace(search, phase="paused" if search.phase == "running" else "running"))
+            phase: SearchPhase = "paused" if search.phase == "running" else "running"
+            self._publish(wake=True, search=replace(search, phase=phase, frontier=session.frontier()))

@@ -94,6 +94,13 @@ class StopSearch:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadFrontier:
+    """Make the circuit of that many nodes on the frontier the current one."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class ShowLatent:
     """Compute the details of one latent."""
 
@@ -141,6 +148,7 @@ Command = (
     | StartSearch
     | PauseSearch
     | StopSearch
+    | LoadFrontier
     | ShowLatent
     | ShowPrompts
     | ShowPrompt

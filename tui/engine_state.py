@@ -8,6 +8,7 @@ from typing import Literal
 from circuit_tui.core.snapshot import (
     CircuitView,
     Comparison,
+    FrontierPoint,
     LatentView,
     LoadProgress,
     NodeTable,
@@ -26,13 +27,18 @@ SearchPhase = Literal["none", "running", "paused", "stopping", "done", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class SearchState:
-    """The search under way or last run. `trace` is its progress, thinned to a bounded number of points."""
+    """The search under way or last run.
+
+    `trace` is its progress, thinned to a bounded number of points; `frontier` what it has found so far, ascending in
+    size.
+    """
 
     phase: SearchPhase = "none"
     order: StartSearch | None = None
     progress: SearchProgress | None = None
     trace: tuple[SearchProgress, ...] = ()
     result: SearchResult | None = None
+    frontier: tuple[FrontierPoint, ...] = ()
 
     @property
     def live(self) -> bool:

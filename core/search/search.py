@@ -13,6 +13,7 @@ from torch import Tensor
 
 from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.problem import Problem
+from circuit_tui.core.search.frontier import Found, score, thinned, undominated
 from circuit_tui.core.search.registry import Value
 from circuit_tui.core.search.resumable import Resumable
 from circuit_tui.core.snapshot import FrontierPoint, Metrics, SearchProgress, SearchResult, SearchStage
@@ -21,6 +22,7 @@ Steps = Generator[SearchProgress, None, None]
 # Train and test faithfulness further apart than this deserve a word: about three standard errors of 128 prompts.
 GAP_WORTH_A_WARNING = 0.03
 FRONTIER_POINTS = 40
+SHOWN_POINTS = 200
 PATH_POINTS = 50
 
 
@@ -82,7 +84,7 @@ class Search(Resumable):
 
     def score(self, faithfulness: float) -> float:
         """1 - |1 - f|: overshooting is as wrong as falling short."""
-        return 1 - abs(1 - faithfulness)
+        return score(faithfulness)
 
     def reaches(self, faithfulness: float) -> bool:
         """Whether a circuit of this faithfulness on the search prompts is good enough."""
@@ -158,6 +160,21 @@ class Search(Resumable):
         self._points = {size: (value, circuit(nodes)) for size, value, nodes in state["points"]}
         self.mask_steps, self.mask_path = state["mask_steps"], state["mask_path"]
 
+    def frontier(self) -> tuple[FrontierPoint, ...]:
+        """The circuits recorded so far of which no smaller one is closer to 1, about `SHOWN_POINTS` at most.
+
+        Ascending in size, also beyond the size that would be returned. `test` is set where the result has it.
+        """
+        tested = {point.size: point.test for point in self.result.frontier} if self.result else {}
+        points = undominated(self._points)
+        shown = {size for size, _, _ in thinned(points, SHOWN_POINTS)} | set(tested)
+        return tuple(FrontierPoint(size, f, tested.get(size)) for size, f, _ in points if size in shown)
+
+    def circuit(self, size: int) -> tuple[Tensor, float] | None:
+        """The best circuit `[node]` bool of that many nodes so far, and its faithfulness on the search prompts."""
+        faithfulness, kept = self._points.get(size, (0.0, None))
+        return None if kept is None else (kept, faithfulness)
+
     def _rank(self, size: int, faithfulness: float) -> tuple[int, float, float]:
         """Smaller is better: circuits that reach the target by size, then score; behind them all others by score."""
         score = self.score(faithfulness)
@@ -171,7 +188,7 @@ class Search(Resumable):
         assert self._best is not None
         kept, self._hard = self._best
         frontier: list[FrontierPoint] = []
-        for size, (faithfulness, circuit) in reversed(self._frontier()):
+        for size, faithfulness, circuit in reversed(self._frontier()):
             if self.stopped and frontier:
                 break
             frontier.insert(0, FrontierPoint(size, faithfulness, self.test.faithfulness(circuit)))
@@ -183,17 +200,11 @@ class Search(Resumable):
         self.result = self._result(kept, train, test, tuple(frontier))
         yield last
 
-    def _frontier(self) -> list[tuple[int, tuple[float, Tensor]]]:
-        """At most `FRONTIER_POINTS` of the recorded circuits, no smaller one better, evenly spread by rank."""
+    def _frontier(self) -> list[Found]:
+        """At most `FRONTIER_POINTS` of the recorded circuits up to the best."""
         assert self._best is not None
-        points, best = [], -float("inf")
-        for size in sorted(self._points):
-            faithfulness, circuit = self._points[size]
-            if size <= int(self._best[0].sum()) and self.score(faithfulness) > best:
-                best = self.score(faithfulness)
-                points.append((size, (faithfulness, circuit)))
-        every = max(1, -(-len(points) // FRONTIER_POINTS))
-        return points[::-1][::every][::-1]
+        largest = int(self._best[0].sum())
+        return thinned([point for point in undominated(self._points) if point[0] <= largest], FRONTIER_POINTS)
 
     def _result(self, kept: Tensor, train: Metrics, test: Metrics, frontier: tuple[FrontierPoint, ...]) -> SearchResult:
         reached = self.reaches(train.faithfulness)

@@ -180,6 +180,16 @@ class FakeSearch:
             seconds_left=(self.steps - self.step) * 0.05,
         )
 
+    def frontier(self) -> tuple[FrontierPoint, ...]:
+        """From the right: after the mask, every step finds a smaller circuit; held-out numbers come at the end."""
+        done = self.result is not None
+        last = len(self.session.table) // 3
+        first = 1 if done else max(1, round(last * (1 - self.step / self.steps) / 0.2))
+        return tuple(
+            FrontierPoint(size, 1 - math.exp(-size / 12), 0.98 - math.exp(-size / 14) if done else None)
+            for size in range(first, last + 1)
+        )
+
     def _finish(self) -> None:
         nodes = self.nodes()
         test = metrics(self.session.faithfulness(nodes), 0.03)
@@ -226,6 +236,7 @@ class FakeSession:
         self.complete: float | None = None
         self.calls: list[str] = []
         self.threads: set[str] = set()
+        self.running: FakeSearch | None = None
         self.step_seconds = step_seconds
         self.search_steps = search_steps
         self.search_error: BaseException | None = None
@@ -408,7 +419,18 @@ class FakeSession:
         self._note(f"search {method} {target:g} {seed} {dict(settings)}")
         if target > 0.985:
             raise UserError("target 0.99: the spliced model itself reaches only 0.985")
-        return FakeSearch(self, method, target, seed, int(settings.get("steps", self.search_steps)))
+        self.running = FakeSearch(self, method, target, seed, int(settings.get("steps", self.search_steps)))
+        return self.running
+
+    def frontier(self) -> tuple[FrontierPoint, ...]:
+        return self.running.frontier() if self.running else ()
+
+    def load_frontier(self, size: int) -> None:
+        self._note(f"load_frontier {size}")
+        if size not in {point.size for point in self.frontier()}:
+            raise UserError(f"frontier: there is no circuit of {size} nodes on it")
+        order = sorted(range(len(self.table)), key=lambda i: -self.weight[i])
+        self._edit(order[:size], f"frontier: {size} nodes")
 
     def adopt(self, result: SearchResult) -> None:
         self._note("adopt")

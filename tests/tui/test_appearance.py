@@ -64,7 +64,7 @@ def test_a_circuit_with_one_node_switched_off(
     assert snap_compare(explorer(theme=theme), terminal_size=size, run_before=run)
 
 
-@pytest.mark.parametrize("pane", ["2", "3", "4"], ids=["latent", "prompts", "search"])
+@pytest.mark.parametrize("pane", ["2", "3", "4", "5"], ids=["latent", "prompts", "search", "frontier"])
 def test_the_other_panes(snap_compare: Any, explorer: Make, pane: str) -> None:
     async def run(pilot: Any) -> None:
         await searched(pilot)
@@ -75,6 +75,16 @@ def test_the_other_panes(snap_compare: Any, explorer: Make, pane: str) -> None:
             await settled(pilot)
 
     assert snap_compare(explorer(), terminal_size=NARROW, run_before=run)
+
+
+@pytest.mark.parametrize("theme", ["light", "ansi"])
+def test_the_frontier_beside_the_other_panes(snap_compare: Any, explorer: Make, theme: str) -> None:
+    async def run(pilot: Any) -> None:
+        await searched(pilot)
+        await pilot.press("5", "h", "h", "h", "enter", "h", "h", "h")
+        await settled(pilot)
+
+    assert snap_compare(explorer(theme=theme), terminal_size=WIDE, run_before=run)
 
 
 def test_without_colour(snap_compare: Any, explorer: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from circuit_tui.tui.screens.help import HelpScreen
 from circuit_tui.tui.screens.live import LiveScreen
 from circuit_tui.tui.widgets.circuit_pane import CircuitPane, FilterInput
 from circuit_tui.tui.widgets.circuit_table import CircuitTable
+from circuit_tui.tui.widgets.frontier_pane import FrontierPane
 from circuit_tui.tui.widgets.search_pane import SearchPane
 
 
@@ -117,6 +118,9 @@ class ExplorerScreen(LiveScreen):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         self.action_start()
         self._home("search").focus()
+
+    def on_frontier_pane_chosen(self, event: FrontierPane.Chosen) -> None:
+        self._submit(commands.LoadFrontier(event.size))
 
     def action_snapshot(self) -> None:
         circuit = self._shown.circuit

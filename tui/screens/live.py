@@ -14,6 +14,7 @@ from circuit_tui.tui.screens.panes import PaneScreen
 from circuit_tui.tui.widgets.circuit_pane import CircuitPane
 from circuit_tui.tui.widgets.circuit_table import CircuitTable
 from circuit_tui.tui.widgets.faithfulness_strip import FaithfulnessStrip
+from circuit_tui.tui.widgets.frontier_pane import FrontierPane
 from circuit_tui.tui.widgets.latent_pane import LatentPane
 from circuit_tui.tui.widgets.loading import Loading
 from circuit_tui.tui.widgets.prompts_pane import PromptsPane
@@ -39,6 +40,8 @@ class LiveScreen(PaneScreen):
         self.call_after_refresh(lambda: self.set_timer(0.02, self.app.engine.start))
 
     def panes_changed(self) -> None:
+        if self._visible("frontier"):
+            self.query_one(FrontierPane).show(self._shown.search, self._shown.circuit)
         self._ask_views()
 
     def _tick(self) -> None:
@@ -74,6 +77,8 @@ class LiveScreen(PaneScreen):
             self.query_one(CircuitPane).show(state.circuit, whole=whole)
         if state.search.result is not shown.search.result or state.epoch != shown.epoch:
             self._asked.pop("latent", None)
+        if self._visible("frontier"):
+            self.query_one(FrontierPane).show(state_shown.search, state.circuit)
         self.query_one(FaithfulnessStrip).show(state)
         self.query_one(LatentPane).show(state.latent, state.table)
         self.query_one(PromptsPane).show(state.prompts, state.prompt, state.table)

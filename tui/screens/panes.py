@@ -1,4 +1,4 @@
-"""Where the panes are: one at a time on a small screen, all four on a large one; and how the focus moves."""
+"""Where the panes are: one at a time on a small screen, on a large one side by side; and how the focus moves."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from textual.widgets import Static
 from circuit_tui.tui.widgets.circuit_pane import CircuitPane
 from circuit_tui.tui.widgets.circuit_table import CircuitTable
 from circuit_tui.tui.widgets.faithfulness_strip import FaithfulnessStrip
+from circuit_tui.tui.widgets.frontier_pane import FrontierPane
 from circuit_tui.tui.widgets.key_footer import KeyFooter
 from circuit_tui.tui.widgets.latent_pane import LatentPane
 from circuit_tui.tui.widgets.loading import Loading
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 SMALLEST = (80, 24)
 WIDE = (120, 36)
+RIGHT = ("latent", "prompts", "frontier")
+STACK = ("prompts", "frontier")  # a large screen shows the one of these that was chosen last
 
 
 class PaneScreen(Screen[None]):
@@ -43,6 +46,7 @@ class PaneScreen(Screen[None]):
         self._out = out
         self._pane = "circuit"
         self._wide = False
+        self._top = STACK[0]
 
     def compose(self) -> ComposeResult:
         yield FaithfulnessStrip()
@@ -55,10 +59,14 @@ class PaneScreen(Screen[None]):
             with Vertical(id="right", classes="column"):
                 yield LatentPane()
                 yield PromptsPane()
+                yield FrontierPane()
         yield KeyFooter()
         yield Static(id="too-small")
 
     def on_mount(self) -> None:
+        for pane in STACK:
+            others = [f"{PANES.index(other) + 1} {other.capitalize()}" for other in STACK if other != pane]
+            self.query_one(f"#{pane}").border_title = " · ".join((pane.capitalize(), *others))
         self._place()
 
     def on_resize(self, event: events.Resize) -> None:
@@ -80,10 +88,14 @@ class PaneScreen(Screen[None]):
 
     def _show_pane(self, name: str) -> None:
         self._pane = name
+        if name in STACK:
+            self._top = name
         for pane in PANES:
             self.query_one(f"#{pane}").set_class(pane == name, "-current")
-        self.query_one("#left").set_class(name in ("circuit", "search"), "-current")
-        self.query_one("#right").set_class(name in ("latent", "prompts"), "-current")
+        for pane in STACK:
+            self.query_one(f"#{pane}").set_class(pane != self._top, "-under")
+        self.query_one("#left").set_class(name not in RIGHT, "-current")
+        self.query_one("#right").set_class(name in RIGHT, "-current")
         self.query_one(KeyFooter).show(name)
         self._show_tabs()
         self.panes_changed()
@@ -96,7 +108,7 @@ class PaneScreen(Screen[None]):
         self.query_one(PaneTabs).show(self._pane, note)
 
     def _visible(self, pane: str) -> bool:
-        return self._wide or self._pane == pane
+        return self._pane == pane or (self._wide and (pane not in STACK or pane == self._top))
 
     def _home(self, pane: str) -> Widget:
         """Where the focus goes when a pane is chosen."""
@@ -105,6 +117,7 @@ class PaneScreen(Screen[None]):
             "latent": LatentPane,
             "prompts": PromptList,
             "search": SearchReport,
+            "frontier": FrontierPane,
         }
         return self.query_one(homes[pane])
 

@@ -19,10 +19,22 @@ GUTTER = 7
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One line of a chart: points in order of x, and how it is drawn."""
+    """One line of a chart: points in order of x, and how it is drawn; not `joined`, dots in any order."""
 
     points: Sequence[tuple[float, float]]
     style: Style
+    joined: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A character of its own at a point; `post` draws a dotted upright through it."""
+
+    x: float
+    y: float
+    text: str
+    style: Style
+    post: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +62,41 @@ def chart(
     height: int,
     ink: Ink,
     span: tuple[float, float] | None = None,
+    marks: Sequence[Mark] = (),
 ) -> list[Strip]:
     """Draw `curves` in `height` lines of `width` cells, the ends of the y axis written on the left.
 
-    `span` is the range of x, by default that of the points.
+    `span` is the range of x, by default that of the points. Of `marks` in one cell the last is seen.
     """
     columns = max(1, width - GUTTER - 1)
     xs = [x for curve in curves for x, _ in curve.points]
     first, last = span or (min(xs, default=0.0), max(xs, default=1.0))
     cells = [[0] * columns for _ in range(height)]
     styles: list[list[Style | None]] = [[None] * columns for _ in range(height)]
+    wide = (first, last if last > first else first + 1.0)
     for curve in curves:
-        _plot(curve, (first, last if last > first else first + 1.0), axis, cells, styles)
+        _plot(curve, wide, axis, cells, styles)
+    over: list[dict[int, tuple[str, Style]]] = [{} for _ in range(height)]
+    for mark in marks:
+        column = column_of(mark.x, wide, columns)
+        for y in range(height) if mark.post else ():
+            if not cells[y][column]:
+                over[y].setdefault(column, ("┊", ink.rule))
+        over[height - 1 - _row(mark.y, axis, height * 4) // 4][column] = (mark.text, mark.style)
     target_row = None if axis.target is None else height - 1 - _row(axis.target, axis, height * 4) // 4
     lines = []
     for y in range(height):
         label = axis.text.format(axis.high) if y == 0 else axis.text.format(axis.low) if y == height - 1 else ""
         line = Line().right(label if height > 1 else "", GUTTER - 1, ink.muted)
         line.add("┤" if label else "│", ink.rule)
-        line.join(_row_strip(cells[y], styles[y], ink.rule, dotted=y == target_row))
+        line.join(_row_strip(cells[y], styles[y], over[y], ink.rule, dotted=y == target_row))
         lines.append(line.strip())
     return lines
+
+
+def column_of(x: float, span: tuple[float, float], columns: int) -> int:
+    """The cell of `columns` in which a chart that spans `span` draws `x`."""
+    return max(0, min(columns - 1, round((x - span[0]) / (span[1] - span[0]) * (columns * 2 - 1)) // 2))
 
 
 def _row(value: float, axis: Axis, dots: int) -> int:
@@ -94,7 +120,7 @@ def _plot(
         ranges[column] = (low, high) if old is None else (min(low, old[0]), max(high, old[1]))
 
     before: tuple[int, int] | None = None
-    for x, y in curve.points:
+    for x, y in curve.points if curve.joined else ():
         if not math.isfinite(y):
             before = None
             continue
@@ -103,11 +129,14 @@ def _plot(
         if before is not None:
             _connect(before, here, cover)
         before = here
-    for column, (low, high) in ranges.items():
-        for dot in range(low, high + 1):
-            y, within = divmod(dots - 1 - dot, 4)
-            cells[y][column // 2] |= DOTS[column % 2][within]
-            styles[y][column // 2] = curve.style
+    drawn = [(column, dot) for column, (low, high) in ranges.items() for dot in range(low, high + 1)]
+    if not curve.joined:
+        finite = [(x, y) for x, y in curve.points if math.isfinite(y) and span[0] <= x <= span[1]]
+        drawn = [(round((x - span[0]) * scale), _row(y, axis, dots)) for x, y in finite]
+    for column, dot in drawn:
+        line, within = divmod(dots - 1 - dot, 4)
+        cells[line][column // 2] |= DOTS[column % 2][within]
+        styles[line][column // 2] = curve.style
 
 
 def _connect(before: tuple[int, int], here: tuple[int, int], cover) -> None:  # type: ignore[no-untyped-def]
@@ -123,11 +152,14 @@ def _connect(before: tuple[int, int], here: tuple[int, int], cover) -> None:  # 
         level = now
 
 
-def _row_strip(cells: list[int], styles: list[Style | None], rule: Style, *, dotted: bool) -> Strip:
+def _row_strip(
+    cells: list[int], styles: list[Style | None], over: dict[int, tuple[str, Style]], rule: Style, *, dotted: bool
+) -> Strip:
     line = Line()
     run, run_style = "", None
-    for cell, style in zip(cells, styles, strict=True):
+    for column, (cell, style) in enumerate(zip(cells, styles, strict=True)):
         text, own = (chr(BRAILLE + cell), style) if cell else ("┈", rule) if dotted else (" ", None)
+        text, own = over.get(column, (text, own))
         if own is not run_style and run:
             line.add(run, run_style or Style())
             run = ""

@@ -1,4 +1,4 @@
-"""The names of the four panes on one line, for screens too small to show them at once."""
+"""The names of the panes on one line, for screens too small to show them at once."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from circuit_tui.tui.widgets.line import Line
+from circuit_tui.tui.widgets.line import Line, cut
 from circuit_tui.tui.widgets.lines_view import ink_of
 
-PANES = ("circuit", "latent", "prompts", "search")
+PANES = ("circuit", "latent", "prompts", "search", "frontier")
 
 
 class PaneTabs(Widget):
-    """`1 Circuit  2 Latent  3 Prompts  4 Search`, the one on the screen underlined."""
+    """`1 Circuit  2 Latent  3 Prompts  4 Search  5 Frontier`, the one on the screen underlined."""
 
     class Chosen(Message):
         """A name was clicked."""
@@ -49,7 +49,8 @@ class PaneTabs(Widget):
             chosen = pane == self._current
             line.add(f" {index + 1} ", ink.key if not chosen else ink.title)
             line.add(f"{pane.capitalize()} ", ink.title if chosen else ink.muted).add(" ")
-        line.to(width - len(self._note) - 1).add(self._note, ink.muted)
+        note = cut(self._note, width - line.width - 1)
+        line.to(width - len(note) - 1).add(note, ink.muted)
         return line.strip(width, self.rich_style)
 
     def on_click(self, event: events.Click) -> None:

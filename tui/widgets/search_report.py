@@ -8,6 +8,7 @@ from circuit_tui.core.snapshot import Metrics, SearchProgress, SearchResult, Sit
 from circuit_tui.tui.engine_state import SearchState
 from circuit_tui.tui.number_text import count, fixed, percent, signed
 from circuit_tui.tui.widgets.chart import Axis, Curve, axis_around, bar, chart
+from circuit_tui.tui.widgets.frontier_chart import AXIS_LINES, FrontierDrawing, frontier_chart
 from circuit_tui.tui.widgets.line import Line, beside, wrap
 from circuit_tui.tui.widgets.lines_view import LinesView
 
@@ -178,15 +179,9 @@ class SearchReport(LinesView):
         ink, points = self.ink, result.frontier
         if len(points) < 2:
             return []
-        train = [(float(p.size), p.train) for p in points]
-        test = [(float(p.size), p.test) for p in points if p.test is not None]
         title = Line().add(" frontier", ink.title).add("  ━ train", ink.curves[0]).add("  ━ test", ink.curves[1])
-        curves = [Curve(train, ink.curves[0]), Curve(test, ink.curves[1])]
-        low = min(0.0, *(y for curve in curves for _, y in curve.points))
-        lines = [title.strip(), *chart(curves, Axis(max(-1.0, low), 1.05, "{:.1f}", result.target), width, height, ink)]
-        foot = Line().add(" " * 7 + count(points[0].size), ink.muted)
-        last = f"{count(points[-1].size)} nodes"
-        return [*lines, foot.to(max(foot.width + 1, width - len(last) - 1)).add(last, ink.muted).strip()]
+        drawing = FrontierDrawing(points, result.target)
+        return [title.strip(), *frontier_chart(drawing, width, height + AXIS_LINES, ink)]
 
 
 def _metric(metrics: Metrics, field: str) -> float:

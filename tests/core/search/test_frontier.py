@@ -72,3 +72,43 @@ def test_a_long_frontier_is_thinned_but_keeps_its_end(
     assert 2 <= len(thinned.frontier) <= 4
     assert set(thinned.frontier) < set(whole.frontier)
     assert thinned.frontier[-1] == whole.frontier[-1]
+
+
+def test_the_frontier_can_be_looked_at_on_the_way_and_its_circuits_taken(
+    searched: Callable[[str], Searched],
+) -> None:
+    problem = searched("llama-each")
+    search = problem.search("mask", 0.8)
+    assert search.frontier() == ()
+    train = Evaluator(problem.problem, "train")
+    looks = []
+    for index, _ in enumerate(search):
+        if index % 10 == 0:
+            looks.append(search.frontier())
+    assert sum(bool(points) for points in looks) > 2
+    for points in looks:
+        assert all(point.test is None for point in points) or search.result is not None
+        for small, large in pairwise(points):
+            assert small.size < large.size
+            assert 1 - abs(1 - small.train) < 1 - abs(1 - large.train)
+    for point in search.frontier():
+        found = search.circuit(point.size)
+        assert found is not None
+        kept, faithfulness = found
+        assert int(kept.sum()) == point.size
+        assert faithfulness == point.train == pytest.approx(train.faithfulness(kept), abs=1e-5)
+    assert search.circuit(10**6) is None
+
+
+@pytest.mark.parametrize("limit", [4, 200])
+def test_at_the_end_the_frontier_holds_the_points_of_the_result(
+    searched: Callable[[str], Searched], monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(search_module, "SHOWN_POINTS", limit)
+    search = searched("llama-each").search("mask", 0.8)
+    result, _ = finish(search)
+    shown = search.frontier()
+    assert set(result.frontier) <= set(shown)
+    assert len(shown) <= limit + len(result.frontier)
+    sizes = {point.size for point in result.frontier}
+    assert all(point.test is None for point in shown if point.size not in sizes)
