@@ -34,7 +34,8 @@ async def settled(pilot: Any) -> None:
 
     def quiet() -> bool:
         state, shown = app.engine.state, app._main._shown
-        views = shown.prompts is None or shown.prompts.version == shown.circuit.version
+        hidden = not app._main._visible("prompts")
+        views = hidden or shown.prompts is None or shown.prompts.version == shown.circuit.version
         return app.engine._queue.empty() and not app.engine._work_left and state is shown and views
 
     await pilot.pause(0.15)

@@ -54,7 +54,7 @@ async def test_before_any_search_all_candidates_are_listed(explorer: Make, sessi
         text = screen_text(app)
         assert "demo" in text
         assert "sva-rc" in text
-        assert f"all candidates: {len(session.table)} nodes" in text
+        assert f"all: {len(session.table)} nodes" in text
         assert isinstance(table_of(app).current, LatentRow)
 
 
@@ -298,7 +298,7 @@ async def test_prompts_follow_the_circuit(explorer: Make) -> None:
         )
 
 
-async def test_tab_walks_through_all_four_panes_on_a_small_screen(explorer: Make) -> None:
+async def test_tab_walks_through_all_panes_on_a_small_screen(explorer: Make) -> None:
     app = explorer()
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
@@ -308,10 +308,10 @@ async def test_tab_walks_through_all_four_panes_on_a_small_screen(explorer: Make
             await pilot.pause()
             if app._main._pane not in seen:
                 seen.append(app._main._pane)
-        assert set(seen) == {"circuit", "latent", "prompts", "search"}
+        assert set(seen) == {"circuit", "latent", "prompts", "search", "frontier"}
         await pilot.press("1", "shift+tab")
         await pilot.pause()
-        assert app._main._pane == "search"
+        assert app._main._pane == "frontier"
 
 
 async def test_snapshot_compare_and_back(explorer: Make) -> None:

@@ -63,7 +63,7 @@ class CircuitPane(Vertical):
         model = self.table.model
         if model is None:
             return ""
-        what = "all candidates" if model.show_all else "kept"
+        what = "all" if model.show_all else "kept"
         found = f" matching “{model.filter}”" if model.filter else ""
         return f"{what}{found}: {count(len(model.listed))} nodes"
 

@@ -37,9 +37,9 @@ class PaneTabs(Widget):
     def _spans(self) -> list[tuple[str, int, int]]:
         spans, at = [], 1
         for index, pane in enumerate(PANES):
-            length = len(f" {index + 1} {pane} ")
+            length = len(f"{index + 1} {pane}")
             spans.append((pane, at, at + length))
-            at += length + 1
+            at += length + 2
         return spans
 
     def render_line(self, y: int) -> Strip:
@@ -47,8 +47,8 @@ class PaneTabs(Widget):
         line = Line().add(" ")
         for index, pane in enumerate(PANES):
             chosen = pane == self._current
-            line.add(f" {index + 1} ", ink.key if not chosen else ink.title)
-            line.add(f"{pane.capitalize()} ", ink.title if chosen else ink.muted).add(" ")
+            line.add(f"{index + 1} ", ink.key if not chosen else ink.title)
+            line.add(pane.capitalize(), ink.title if chosen else ink.muted).add("  ")
         note = cut(self._note, width - line.width - 1)
         line.to(width - len(note) - 1).add(note, ink.muted)
         return line.strip(width, self.rich_style)
