@@ -162,6 +162,7 @@ def _site(session: Session, index: int, effect: tuple[float | None, ...]) -> Sit
             release=sae.release or None,
             id=sae.id or None,
             path=None if bundled else sae.path,
+            revision=sae.revision,
             weights_sha256=sae.weights_sha256,
             d_sae=sae.d_sae,
             architecture=sae.architecture,

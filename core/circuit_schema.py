@@ -99,11 +99,15 @@ class TaskPart(Part):
 
 
 class SaePart(Part):
-    """One SAE: sae-lens `release` and `id`, or the folder `path`. The hash is over its weights file."""
+    """One SAE: sae-lens `release` and `id`, or the folder `path`. The hash is over its weights.
+
+    Of a released one `path` is where the Hub keeps it, repository and folder, and `revision` the commit of that.
+    """
 
     release: str | None
     id: str | None
     path: str | None
+    revision: str = ""
     weights_sha256: Sha256OrNone
     d_sae: Annotated[int, Field(ge=1)]
     architecture: str

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.hub.model_files import fetch_model
+from circuit_tui.core.known_models import known_model
 from circuit_tui.core.model import LanguageModel
+from circuit_tui.core.snapshot import LoadProgress
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -53,23 +55,56 @@ def pick_dtype(name: str | None) -> torch.dtype:
     return DTYPES[name]
 
 
+def model_folder(
+    name: str, revision: str | None, report: Callable[[LoadProgress], None], stage: LoadProgress
+) -> tuple[str, Path]:
+    """The name and the folder of what ``--model`` names: a folder, or a Hub model, which is fetched into the cache.
+
+    A short name of a model that everybody knows becomes its full name on the Hub.
+
+    Raises:
+        UserError: no such folder or Hub model, or it cannot be fetched.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UserError(f"--model {name}: the folder has no config.json")
+        return name, folder
+    if name.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+        raise UserError(f"--model {name}: no such folder")
+    full = hub_name(name)
+    return full, fetch_model(full, revision or "main", f"--model {name}", report, stage)
+
+
+def hub_name(name: str) -> str:
+    """The full name on the Hub of a model by any of its names."""
+    known = known_model(name)
+    if known is not None:
+        return known.hub
+    if "/" in name:
+        return name
+    from transformer_lens.supported_models import MODEL_ALIASES
+
+    return next((str(official) for official, aliases in MODEL_ALIASES.items() if name in aliases), name)
+
+
 def load_model(
-    name: str, device: torch.device, dtype: torch.dtype, processing: Mapping[str, Any] | None = None
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    processing: Mapping[str, Any] | None = None,
+    folder: Path | None = None,
 ) -> LanguageModel:
-    """Loads the model through TransformerBridge, its weights raw or processed as the SAEs ask.
+    """Loads the model in `folder`, or in the folder `name` if that is None, through TransformerBridge.
 
     `processing` is what an SAE's metadata calls `model_from_pretrained_kwargs` (such as ``center_writing_weights``);
     empty means raw weights.
 
     Raises:
-        UserError: no such folder or Hub model, or not a causal language model that the bridge knows.
+        UserError: not a causal language model that the bridge knows, or damaged.
     """
-    folder = Path(name).expanduser()
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        raise UserError(f"--model {name}: the folder has no config.json")
-    if not folder.is_dir() and (name.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name)):
-        raise UserError(f"--model {name}: no such folder")
-    source = str(folder) if folder.is_dir() else name
+    folder = Path(name).expanduser() if folder is None else folder
+    source = str(folder)
     from transformer_lens.model_bridge import TransformerBridge  # slow, hence late
     from transformers.utils.logging import disable_progress_bar
 
@@ -79,10 +114,10 @@ def load_model(
     except Exception as error:  # the loaders raise dozens of types; each means this model cannot be had
         raise UserError(f"--model {name}: cannot be loaded: {first_line(error)}") from error
     applied = _process(bridge, processing or {})
-    snapshot = folder if folder.is_dir() else _snapshot_folder(name)
-    revision = "" if folder.is_dir() or snapshot is None else snapshot.name
-    digest = "" if snapshot is None else weights_sha256(snapshot)
-    return LanguageModel(bridge, name, revision, digest, applied, _own_tokenizer(bridge.tokenizer, source))
+    # In the Hub's cache a folder is named after its commit.
+    revision = folder.name if folder.parent.name == "snapshots" else ""
+    tokenizer = _own_tokenizer(bridge.tokenizer, source)
+    return LanguageModel(bridge, name, revision, weights_sha256(folder), applied, tokenizer)
 
 
 def _own_tokenizer(tokenizer: Any, source: str) -> Any:
@@ -105,16 +140,6 @@ def _process(bridge: Any, processing: Mapping[str, Any]) -> str:
         return "none"
     bridge.enable_compatibility_mode(disable_warnings=True, **wanted)
     return "+".join(step for step in steps if wanted[step])
-
-
-def _snapshot_folder(name: str) -> Path | None:
-    """Where the Hub cache keeps the files of `name`; None if it came from elsewhere."""
-    from transformers.utils import cached_file
-
-    with contextlib.suppress(OSError):
-        path = cached_file(name, "config.json", local_files_only=True)
-        return None if path is None else Path(path).parent
-    return None
 
 
 def weights_sha256(folder: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import json
 import re
@@ -14,8 +13,9 @@ from typing import Any
 import torch
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.load_model import first_line, weights_sha256
+from circuit_tui.core.load_model import first_line, hub_name, weights_sha256
 from circuit_tui.core.model import LanguageModel
+from circuit_tui.core.released_saes import NO_REPORT, SaeSource, load_released
 from circuit_tui.core.sae import ResidualSae
 
 _HOOK = re.compile(r"blocks\.(\d+)\.hook_(resid_post|resid_pre|out|in)")
@@ -43,13 +43,15 @@ class Site:
         return f"L{self.layer}" if self.depth > self.layer else f"L{self.layer}pre"
 
 
-def load_saes(names: Sequence[str], folders: Sequence[Path], device: torch.device) -> list[Site]:
-    """Opens every SAE in float32 and orders the sites by depth.
+def load_saes(
+    names: Sequence[str], folders: Sequence[Path], device: torch.device, source: SaeSource = NO_REPORT
+) -> list[Site]:
+    """Opens every SAE in float32 and orders the sites by depth; `names` are ``RELEASE:ID``, fetched as `source` says.
 
     Raises:
         UserError: not found, unreadable, not on the residual stream, a kind that cannot be spliced, or two at one site.
     """
-    sites = [_site(_from_release(name, device), name) for name in names]
+    sites = [_site(sae, sae.name) for sae in load_released(names, device, source)]
     sites += [_site(_from_folder(folder, device), str(folder)) for folder in folders]
     sites.sort(key=lambda site: site.depth)
     for before, after in itertools.pairwise(sites):
@@ -98,15 +100,19 @@ def check_fit(model: LanguageModel, sites: Sequence[Site]) -> None:
 
 
 def _same_model(trained_on: str, model: str) -> bool:
-    wanted = _plain(trained_on)
     folder = Path(model).expanduser()
     if not folder.is_dir():
-        return _official(trained_on) == _official(model) or wanted == _plain(model)
+        return bool(_names(trained_on) & _names(model))
     config = json.loads((folder / "config.json").read_text())
     named = str(config.get("model_name", ""))
     parts = [*folder.absolute().parts, *folder.resolve().parts]
     names = {_plain(part) for part in [*parts, named] if part}
-    return bool({wanted, _plain(_official(trained_on))} & names)
+    return bool(_names(trained_on) & names)
+
+
+def _names(model: str) -> set[str]:
+    """The bare names that a model goes by."""
+    return {_plain(name) for name in (model, _official(model), hub_name(model))}
 
 
 def _plain(name: str) -> str:
@@ -157,41 +163,3 @@ def _from_folder(folder: Path, device: torch.device) -> ResidualSae:
     return ResidualSae(
         sae, release="", sae_id=path.name, hook=hook, path=str(folder), weights_sha256=weights_sha256(path)
     )
-
-
-def _from_release(name: str, device: torch.device) -> ResidualSae:
-    from sae_lens import SAE
-    from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
-
-    release, colon, sae_id = name.partition(":")
-    directory = get_pretrained_saes_directory()
-    if not colon or not sae_id:
-        raise UserError(f"--sae {name}: write RELEASE:ID; `circuit-tui saes` lists them")
-    if release not in directory:
-        raise UserError(f"--sae {name}: unknown release {release!r}{_close(release, list(directory))}")
-    if sae_id not in directory[release].saes_map:
-        raise UserError(f"--sae {name}: no such id{_close(sae_id, list(directory[release].saes_map))}")
-    try:
-        sae = SAE.from_pretrained(release, sae_id, device=str(device))
-    except Exception as error:  # network, authorisation, disk and format errors: one line each, the cause kept
-        raise UserError(f"--sae {name}: cannot be loaded: {first_line(error)}") from error
-    sae = sae.to(dtype=torch.float32)
-    path = f"{directory[release].repo_id}/{directory[release].saes_map[sae_id]}"
-    hook = str(sae.cfg.metadata.get("hook_name") or "")
-    return ResidualSae(sae, release=release, sae_id=sae_id, hook=hook, path=path, weights_sha256=_tensors_sha256(sae))
-
-
-def _tensors_sha256(sae: Any) -> str:
-    """SHA-256 over the loaded weights: right whatever files a release keeps them in."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    for name, tensor in sorted(sae.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _close(wanted: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(wanted, known, n=3)
-    return f"; did you mean {' or '.join(close)}?" if close else "; `circuit-tui saes` lists them"

@@ -12,11 +12,14 @@ from circuit_tui.core import demo, tasks
 from circuit_tui.core.alignment import align, pick_kind
 from circuit_tui.core.circuit_file import BUNDLED, CircuitFile, TaskSource
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.load_model import load_model, pick_device, pick_dtype
+from circuit_tui.core.known_models import known_model
+from circuit_tui.core.load_model import load_model, model_folder, pick_device, pick_dtype
 from circuit_tui.core.load_saes import Site, check_fit, load_saes, processing_of
 from circuit_tui.core.problem import Problem, build_problem
 from circuit_tui.core.prompts_file import load_prompts
+from circuit_tui.core.released_saes import SaeSource
 from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.sae_choice import choose_saes
 from circuit_tui.core.snapshot import LoadProgress
 from circuit_tui.core.task import Task
 from circuit_tui.core.tokens import tokenize
@@ -52,14 +55,17 @@ def open_problem(
     import sae_lens  # noqa: F401  # seconds; here so that the progress names it
     import transformer_lens.model_bridge  # noqa: F401
 
-    progress(LoadProgress("loading SAEs", 1, _STAGES))
+    stage = LoadProgress("loading SAEs", 1, _STAGES)
+    progress(stage)
     bundled = request.model is None
-    sites = _sites(request, device)
-    progress(LoadProgress(f"loading model {demo.MODEL_NAME if bundled else request.model}", 2, _STAGES))
-    folder = str(demo.model_dir()) if bundled else str(request.model)
-    model = load_model(folder, device, dtype, processing_of(sites))
-    if bundled:
-        model.name = demo.MODEL_NAME
+    sites = _sites(request, device, SaeSource(progress, stage, dict(request.sae_revisions)))
+    stage = LoadProgress(f"loading model {demo.MODEL_NAME if bundled else request.model}", 2, _STAGES)
+    progress(stage)
+    name, folder = demo.MODEL_NAME, demo.model_dir()
+    if request.model is not None:
+        name, folder = model_folder(request.model, request.revision, progress, stage)
+        progress(stage)
+    model = load_model(name, device, dtype, processing_of(sites), folder)
     check_fit(model, sites)
     progress(LoadProgress(f"tokenizing task {task.name}", 3, _STAGES))
     sets = tokenize(task, model.tokenizer, device)
@@ -73,7 +79,7 @@ def open_problem(
         lambda text: progress(LoadProgress(f"running the {text}", 5, _STAGES)),
     )  # fmt: skip
     progress(LoadProgress("evaluating", 6, _STAGES))
-    return OpenedProblem(problem, BUNDLED if bundled else str(request.model), source)
+    return OpenedProblem(problem, BUNDLED if bundled else name, source)
 
 
 def request_of(file: CircuitFile, base: OpenRequest, folder: Path) -> OpenRequest:
@@ -87,13 +93,15 @@ def request_of(file: CircuitFile, base: OpenRequest, folder: Path) -> OpenReques
         (site, _bundled_dir(site.hook) if site.sae.release == BUNDLED else _find(site.sae.path, folder))
         for site in file.sites
     ]
-    named = tuple(f"{site.sae.release}:{site.sae.id}" for site in file.sites if site.sae.release not in (None, BUNDLED))
+    released = [site.sae for site in file.sites if site.sae.release not in (None, BUNDLED)]
     folders = tuple(path for site, path in found if site.sae.release in (None, BUNDLED) and path is not None)
     source = file.task.source
     return replace(
         base,
         model=None if bundled else str(_find(file.model.name, folder)),
-        saes=named,
+        revision=file.model.revision or None,
+        saes=tuple(f"{sae.release}:{sae.id}" for sae in released),
+        sae_revisions=tuple((f"{sae.release}:{sae.id}", sae.revision) for sae in released if sae.revision),
         sae_dirs=folders,
         task=source.name if source.kind == "builtin" else None,
         prompts=_find(source.path, folder) if source.kind == "file" else None,
@@ -173,19 +181,22 @@ def _task(request: OpenRequest) -> tuple[Task, TaskSource]:
         raise UserError("--task and --prompts: give one of the two")
     if request.prompts is not None:
         return load_prompts(request.prompts), TaskSource(kind="file", path=str(request.prompts))
-    if request.model is not None and request.task is None:
+    if request.model is not None and request.task is None and known_model(request.model) is None:
         raise UserError("--model: name a task for it with --task NAME or --prompts FILE.jsonl")
     name = request.task or DEFAULT_TASK
     return tasks.builtin(name), TaskSource(kind="builtin", name=name)
 
 
-def _sites(request: OpenRequest, device: torch.device) -> list[Site]:
+def _sites(request: OpenRequest, device: torch.device, source: SaeSource) -> list[Site]:
     folders = request.sae_dirs
-    if not request.saes and not folders:
+    names = request.saes
+    if not folders or request.site_flags.given or any(":" not in name for name in names):
+        names = choose_saes(names, request.site_flags, request.model)
+    if not names and not folders:
         if request.model is not None:
             raise UserError(f"--model {request.model}: name its SAEs with --sae RELEASE:ID or --sae-dir DIR")
         folders = demo.sae_dirs()
-    sites = load_saes(request.saes, folders, device)
+    sites = load_saes(names, folders, device, source)
     for site in sites:
         if Path(site.sae.path).resolve().is_relative_to(demo.model_dir().parent.resolve()):
             site.sae.release = BUNDLED

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from circuit_tui.core.sae_choice import ALL_SITES, SiteFlags
+
 PositionsKind = Literal["each", "end", "shared"]
 AblationKind = Literal["mean", "clean-mean", "zero", "resample"]
 ErrorsKind = Literal["drop", "mean", "keep"]
@@ -18,14 +20,19 @@ ERRORS: tuple[ErrorsKind, ...] = get_args(ErrorsKind)
 class OpenRequest:
     """One command line's worth of choices; every field has the default of a bare ``circuit-tui``.
 
-    `model` is a Hugging Face name or a folder, None for the bundled demo. `saes` are ``RELEASE:ID`` names, `sae_dirs`
-    sae-lens folders; both empty means the SAEs of the demo. `task` names a built-in task, `prompts` is a JSON-lines
+    `model` is a Hugging Face name or a folder, None for the bundled demo; `revision` a branch, tag or commit of a Hub
+    model, None for the newest. `saes` are ``RELEASE:ID`` names, or releases that `site_flags` narrow down; `sae_dirs`
+    are sae-lens folders. Both empty means the SAEs of the demo, or those that a known model has by default.
+    `sae_revisions` pins the commit of some of `saes`, by name. `task` names a built-in task, `prompts` is a JSON-lines
     file; not both. `positions` None picks ``each`` where the task allows it and ``shared`` otherwise. `batch` is the
     largest number of prompts in one forward pass, None for all that fit.
     """
 
     model: str | None = None
+    revision: str | None = None
     saes: tuple[str, ...] = ()
+    site_flags: SiteFlags = ALL_SITES
+    sae_revisions: tuple[tuple[str, str], ...] = ()
     sae_dirs: tuple[Path, ...] = ()
     task: str | None = None
     prompts: Path | None = None

@@ -65,9 +65,12 @@ class ResidualSae:
             decoder is not affine.
     """
 
-    def __init__(self, sae: Any, release: str, sae_id: str, hook: str, path: str, weights_sha256: str) -> None:
+    def __init__(
+        self, sae: Any, release: str, sae_id: str, hook: str, path: str, weights_sha256: str, revision: str = ""
+    ) -> None:
         self.sae = sae.eval().requires_grad_(False)
         self.release, self.id, self.hook, self.path, self.weights_sha256 = release, sae_id, hook, path, weights_sha256
+        self.revision = revision
         self.name = f"{release}:{sae_id}" if release else path
         cfg = sae.cfg
         self.architecture = str(cfg.architecture())

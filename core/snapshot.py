@@ -12,11 +12,17 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class LoadProgress:
-    """One stage of opening a session. `done` of `total` stages are finished; `text` says what is under way."""
+    """One stage of opening a session. `done` of `total` stages are finished; `text` says what is under way.
+
+    During a download `bytes_done` of `bytes_total` bytes are on the disk and `seconds_left` remain at the recent rate.
+    """
 
     text: str
     done: int
     total: int
+    bytes_done: int | None = None
+    bytes_total: int | None = None
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

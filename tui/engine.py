@@ -33,8 +33,8 @@ FRONTIER_EVERY = 0.25  # seconds between two looks at what a search has found: a
 WORK_EVERY = 8  # turns: during a search one in so many goes to background work
 
 
-class _Stopped(Exception):
-    """Raised inside a loading callback to leave early."""
+class _Stopped(BaseException):
+    """Raised inside a loading callback to leave early; no exception that a loader may take for its own."""
 
 
 class Engine:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+from circuit_tui.core.hub.sizes import size_text
+from circuit_tui.core.snapshot import LoadProgress
+
 
 def fixed(value: float | None, decimals: int = 3, missing: str = "–") -> str:
     """A number with `decimals`, or a dash."""
@@ -59,3 +62,11 @@ def duration(seconds: float | None) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def download(load: LoadProgress) -> str:
+    """How far a download is: ``120 MB of 302 MB · 12 s left``; empty when nothing is being downloaded."""
+    if load.bytes_done is None or load.bytes_total is None:
+        return ""
+    left = f" · {duration(load.seconds_left)} left" if load.seconds_left is not None else ""
+    return f"{size_text(load.bytes_done)} of {size_text(load.bytes_total)}{left}"

@@ -17,6 +17,7 @@ from circuit_example import example
 from circuit_tui.core.circuit_file import CircuitFile, read_circuit
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.sae_choice import SiteFlags
 from circuit_tui.core.snapshot import LoadProgress, Metrics, SearchProgress, SearchResult
 
 METRICS = Metrics(0.96, 0.98, 3.5, 0.1, 1.0, 0.5, (-0.1, 0.1))
@@ -124,11 +125,13 @@ def test_flags_reach_the_session(cli: Any, session: FakeSession, tmp_path: Path)
         *("--task", "ioi", "--positions", "shared", "--ablation", "zero", "--errors", "keep", "--device", "cuda:1"),
         *("--dtype", "bfloat16", "--batch", 8, "--seed", 5, "--method", "published", "--target", 0.8),
         *("--set", "lambda=0.1", "--set", "steps=20"),
+        *("--layers", "3-5", "--width", "16k", "--l0", "60"),
     )
     assert done.code == 0
     assert session.request == OpenRequest(
         model="gpt2",
         saes=("gpt2-small-res-jb:blocks.7.hook_resid_pre",),
+        site_flags=SiteFlags("3-5", None, "16k", "60"),
         sae_dirs=(tmp_path,),
         task="ioi",
         positions="shared",

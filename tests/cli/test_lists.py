@@ -30,7 +30,8 @@ def test_tasks_as_a_table(cli: Any) -> None:
 
 
 @pytest.mark.slow
-def test_saes_are_found_by_words(cli: Any) -> None:
+def test_saes_are_found_by_words(cli: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     found = cli("saes", "--json", "GPT2-small-res-jb", "blocks.7.hook").data["saes"]
     assert found == [
         {
@@ -38,7 +39,12 @@ def test_saes_are_found_by_words(cli: Any) -> None:
             "id": "blocks.7.hook_resid_pre",
             "model": "gpt2-small",
             "hook": "blocks.7.hook_resid_pre",
+            "layer": 7,
+            "width": 24576,
+            "l0": 54.0,
             "neuronpedia_id": "gpt2-small/7-res-jb",
+            "on_disk": False,
+            "bytes": 2 * 24576 * 768 * 4,
         }
     ]
     scope = cli("saes", "--json", "gemma-scope-2b-pt-res-canonical layer_3/ 16k").data["saes"]
@@ -48,7 +54,8 @@ def test_saes_are_found_by_words(cli: Any) -> None:
     listed = cli("saes")
     assert "gemma-scope-9b-pt-res-canonical" in listed.out
     table = cli("saes", "gpt2-small-res-jb blocks.7.")
-    assert "gpt2-small-res-jb:blocks.7.hook_resid_pre" in table.out
+    line = next(line for line in table.out.splitlines() if line.startswith("gpt2-small-res-jb:blocks.7."))
+    assert line.split()[2:] == ["blocks.7.hook_resid_pre", "24,576", "54", "~151", "MB", "gpt2-small/7-res-jb"]
     nothing = cli("saes", "no-such-sae", "--json")
     assert (nothing.code, nothing.data) == (1, {"saes": []})
 

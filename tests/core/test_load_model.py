@@ -11,7 +11,8 @@ from tiny.models import make_model
 from tiny.world import CPU
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.load_model import load_model, pick_device, pick_dtype
+from circuit_tui.core.load_model import load_model, model_folder, pick_device, pick_dtype
+from circuit_tui.core.snapshot import LoadProgress
 
 
 def one_line(error: pytest.ExceptionInfo[UserError], *names: object) -> None:
@@ -60,12 +61,16 @@ def test_dtypes() -> None:
     one_line(error, "--dtype int8", "float32, bfloat16, float16")
 
 
+def find(name: str) -> None:
+    model_folder(name, None, lambda _: None, LoadProgress("loading model", 0, 1))
+
+
 def test_a_model_folder_that_is_missing_or_holds_no_model(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
-        load_model(str(tmp_path / "no"), CPU, torch.float32)
+        find(str(tmp_path / "no"))
     one_line(error, f"--model {tmp_path}/no", "no such folder")
     with pytest.raises(UserError) as error:
-        load_model(str(tmp_path), CPU, torch.float32)
+        find(str(tmp_path))
     one_line(error, f"--model {tmp_path}", "no config.json")
 
 
@@ -91,4 +96,4 @@ def test_a_damaged_model_folder(damage: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["./there", "~/there", "a/b/c", "what is this"])
 def test_what_cannot_be_a_hub_name_is_a_missing_folder(name: str) -> None:
     with pytest.raises(UserError, match="no such folder"):
-        load_model(name, CPU, torch.float32)
+        find(name)

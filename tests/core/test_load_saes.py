@@ -14,6 +14,7 @@ from tiny.models import WIDTH, make_model
 from tiny.saes import LATENTS, make_sae
 from tiny.world import CPU, World
 
+from circuit_tui.core import released_saes
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.load_model import load_model
 from circuit_tui.core.load_saes import Site, check_fit, load_saes, processing_of
@@ -120,19 +121,21 @@ def test_an_unknown_release_or_id(name: str, says: str) -> None:
     one_line(error, f"--sae {name}", says)
 
 
-def test_a_release_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_release_that_is_not_as_expected(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: Any, **__: Any) -> None:
-        raise OSError("no network\nand a long story")
+        raise KeyError("no W_enc\nand a long story")
 
+    monkeypatch.setattr(released_saes, "fetch_saes", lambda *_: ["0" * 40])
     monkeypatch.setattr(SAE, "from_pretrained", unreachable)
     with pytest.raises(UserError) as error:
         load_saes(["gpt2-small-res-jb:blocks.0.hook_resid_pre"], [], CPU)
-    one_line(error, "--sae gpt2-small-res-jb:blocks.0.hook_resid_pre", "cannot be loaded: no network")
+    one_line(error, "--sae gpt2-small-res-jb:blocks.0.hook_resid_pre", "cannot be loaded: ")
 
 
 def test_a_release_is_loaded_in_float32_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_sae("jumprelu", tmp_path, "blocks.0.hook_resid_pre", WIDTH)
     loaded = SAE.load_from_disk(folder, dtype="bfloat16")
+    monkeypatch.setattr(released_saes, "fetch_saes", lambda *_: ["0" * 40])
     monkeypatch.setattr(SAE, "from_pretrained", lambda *_, **__: loaded)
     (site,) = load_saes(["gpt2-small-res-jb:blocks.0.hook_resid_pre"], [], CPU)
     assert (site.sae.release, site.sae.id) == ("gpt2-small-res-jb", "blocks.0.hook_resid_pre")

@@ -25,7 +25,7 @@ def node(position: str, latent: int, effect: float | None = 0.25) -> dict[str, A
 
 def example() -> dict[str, Any]:
     """A small valid file as plain data, new each time and sharing nothing."""
-    sae = {"release": "circuit-tui/demo", "id": "blocks.0", "path": None}
+    sae = {"release": "circuit-tui/demo", "id": "blocks.0", "path": None, "revision": ""}
     sae |= {"weights_sha256": HEX, "d_sae": 512, "architecture": "jumprelu"}
     data = {
         "schema": "circuit-tui/circuit/1",

@@ -14,6 +14,10 @@ from circuit_tui.tui.commands.start import open_explorer
 def explore(
     model: options.Model = None,
     sae: options.Sae = None,
+    layers: options.Layers = None,
+    every: options.Every = None,
+    width: options.Width = None,
+    l0: options.L0 = None,
     sae_dir: options.SaeDir = None,
     task: options.TaskName = None,
     prompts: options.Prompts = None,
@@ -40,6 +44,10 @@ def explore(
     request = options.open_request(
         model=model,
         sae=sae,
+        layers=layers,
+        every=every,
+        width=width,
+        l0=l0,
         sae_dir=sae_dir,
         task=task,
         prompts=prompts,

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 def find(
     model: options.Model = None,
     sae: options.Sae = None,
+    layers: options.Layers = None,
+    every: options.Every = None,
+    width: options.Width = None,
+    l0: options.L0 = None,
     sae_dir: options.SaeDir = None,
     task: options.TaskName = None,
     prompts: options.Prompts = None,
@@ -49,6 +53,10 @@ def find(
     request = options.open_request(
         model=model,
         sae=sae,
+        layers=layers,
+        every=every,
+        width=width,
+        l0=l0,
         sae_dir=sae_dir,
         task=task,
         prompts=prompts,

@@ -15,11 +15,18 @@ import typer
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.request import ABLATIONS, ERRORS, POSITIONS, OpenRequest
+from circuit_tui.core.sae_choice import SiteFlags
 from circuit_tui.core.search import registry
 
 DTYPES = ("float32", "bfloat16", "float16")
 Model = Annotated[str | None, typer.Option(metavar="NAME|DIR", help="Hugging Face name or folder. [the bundled model]")]
-Sae = Annotated[list[str] | None, typer.Option(metavar="RELEASE:ID", help="A sae-lens SAE; repeat for more sites.")]
+Sae = Annotated[
+    list[str] | None, typer.Option(metavar="RELEASE[:ID]", help="A released SAE, or a release; repeat for more sites.")
+]
+Layers = Annotated[str | None, typer.Option(metavar="7,14,21", help="Of a release: the SAEs at these layers.")]
+Every = Annotated[int | None, typer.Option(metavar="N", help="Of a release: every Nth layer that it has.")]
+Width = Annotated[str | None, typer.Option(metavar="16k", help="Of a release: SAEs of this many latents.")]
+L0 = Annotated[str | None, typer.Option("--l0", metavar="N|WORD", help="Of a release: the nearest L0, or its word.")]
 SaeDir = Annotated[list[Path] | None, typer.Option(metavar="DIR", help="A sae-lens folder; repeat for more sites.")]
 TaskName = Annotated[
     str | None, typer.Option("--task", metavar="NAME", help="A built-in task, see `circuit-tui tasks`.")
@@ -66,6 +73,10 @@ def open_request(
     dtype: str | None = None,
     batch: int | None = None,
     seed: int = 0,
+    layers: str | None = None,
+    every: int | None = None,
+    width: str | None = None,
+    l0: str | None = None,
 ) -> OpenRequest:
     """The request that the flags ask for, refused at once where that needs no model.
 
@@ -76,11 +87,14 @@ def open_request(
     chosen: dict[str, Any] = {"positions": choice("--positions", positions, POSITIONS)}
     chosen["ablation"] = choice("--ablation", ablation, ABLATIONS) or "mean"
     chosen["errors"] = choice("--errors", errors, ERRORS) or "drop"
+    flags = SiteFlags(layers, every, width, l0)
+    flags.check()
     choice("--dtype", dtype, DTYPES)
     _check_device(device)
     if circuit is not None:
         given = {"--model": model, "--sae": sae, "--sae-dir": sae_dir, "--task": task, "--prompts": prompts}
         given |= {"--positions": positions, "--ablation": ablation, "--errors": errors, "--dtype": dtype}
+        given |= {flags.given: flags.given}
         for flag, value in given.items():
             if value:
                 raise UserError(f"{flag}: leave it out with --circuit, whose file {circuit} says what to open")
@@ -101,11 +115,14 @@ def open_request(
         if not folder.expanduser().is_dir():
             raise UserError(f"--sae-dir {folder}: no such folder")
     for name in sae or ():
-        if not all(name.partition(":")):
+        if name.startswith(":") or name.endswith(":"):
             raise UserError(f"--sae {name}: write RELEASE:ID; `circuit-tui saes` lists them")
+    if flags.given and model is None and not sae:
+        raise UserError(f"{flags.given}: needs --sae RELEASE, whose SAEs it chooses from")
     return OpenRequest(
         model=model,
         saes=tuple(sae or ()),
+        site_flags=flags,
         sae_dirs=tuple(sae_dir or ()),
         task=task,
         prompts=prompts,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from circuit_tui.core.snapshot import LoadProgress, SearchProgress
+from circuit_tui.tui.number_text import download
 
 if TYPE_CHECKING:
     from circuit_tui.core.session import Session
@@ -16,10 +18,33 @@ PLAIN_EVERY = 5.0
 """Seconds between two plain lines of the same stage."""
 
 
-def loading(stage: LoadProgress) -> None:
-    """One line for one stage of opening."""
-    sys.stderr.write(f"[{stage.done + 1}/{stage.total}] {stage.text}\n")
-    sys.stderr.flush()
+class _Loading:
+    """Shows the stages of opening: a line for each, and a line that counts the bytes of a download."""
+
+    def __init__(self) -> None:
+        self._told, self._at, self._open = "", 0.0, False
+
+    def __call__(self, stage: LoadProgress) -> None:
+        """Takes one stage, or one step of a download."""
+        bytes_text = download(stage)
+        line = f"[{stage.done + 1}/{stage.total}] {stage.text}{' · ' if bytes_text else ''}{bytes_text}"
+        if bytes_text and sys.stderr.isatty():
+            # One line, written over and over; cut, because a line that wraps cannot be written over.
+            sys.stderr.write(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}")
+            sys.stderr.flush()
+            self._open = True
+            return
+        now = time.monotonic()
+        if bytes_text and stage.text == self._told and now - self._at < PLAIN_EVERY:
+            return
+        if self._open:
+            sys.stderr.write("\n")
+        self._told, self._at, self._open = stage.text, now, False
+        say(line)
+
+
+loading = _Loading()
+"""What `open_session` is given to report to."""
 
 
 def say(text: str) -> None:

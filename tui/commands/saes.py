@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from circuit_tui.tui.commands import options, output, progress
 from circuit_tui.tui.commands.boundary import DONE, NO
+
+if TYPE_CHECKING:
+    from circuit_tui.core.sae_registry import KnownSae
 
 
 def saes(
@@ -19,24 +21,60 @@ def saes(
 ) -> int:
     """List the SAEs that --sae can name.
 
-    That is sae-lens's registry, read without a network: its releases, or with words to look for each SAE. Exits 1 when
-    nothing matches.
+    That is sae-lens's registry, read without a network: its releases, or with words to look for each SAE, with what
+    its names tell (a dash: nothing) and the size of its download (~: from its width). Exits 1 when nothing matches.
     """
     from circuit_tui.core.sae_registry import known_saes
 
     words = " ".join(query or ())
     with output.quiet(debug=debug):
         found = known_saes(words)
+        rows = [_facts(sae) for sae in found] if json or words else []
     if json:
-        output.print_json({"saes": [asdict(sae) for sae in found]})
+        output.print_json({"saes": rows})
     elif not words:
         counts = Counter((sae.release, sae.model) for sae in found)
         output.print_table(("release", "model", "SAEs"), [(*key, str(n)) for key, n in counts.items()], right=("SAEs",))
     elif found:
         output.print_table(
-            ("--sae", "model", "hook", "neuronpedia"),
-            [(f"{sae.release}:{sae.id}", sae.model, sae.hook or "–", sae.neuronpedia_id or "–") for sae in found],
+            ("--sae", "model", "hook", "width", "L0", "size", "neuronpedia"),
+            [_cells(sae, row) for sae, row in zip(found, rows, strict=True)],
+            right=("width", "L0", "size"),
         )
     if not found:
         progress.say(f"no SAE of the registry matches {words!r}; `circuit-tui saes` alone lists the releases")
     return DONE if found else NO
+
+
+def _facts(sae: KnownSae) -> dict[str, Any]:
+    """One SAE in plain values; `bytes` is the size of its weights where they are on the disk, else an estimate."""
+    from circuit_tui.core.hub.sae_files import bytes_on_disk
+
+    here = bytes_on_disk(sae)
+    return {
+        "release": sae.release,
+        "id": sae.id,
+        "model": sae.model,
+        "hook": sae.hook,
+        "layer": sae.layer,
+        "width": sae.width,
+        "l0": sae.l0,
+        "neuronpedia_id": sae.neuronpedia_id,
+        "on_disk": here is not None,
+        "bytes": sae.estimated_bytes if here is None else here,
+    }
+
+
+def _cells(sae: KnownSae, row: dict[str, Any]) -> tuple[str, ...]:
+    from circuit_tui.core.hub.sizes import size_text
+
+    size = "–" if row["bytes"] is None else size_text(row["bytes"])
+    return (
+        sae.name,
+        sae.model,
+        sae.hook or "–",
+        "–" if sae.width is None else f"{sae.width:,}",
+        "–" if sae.l0 is None else f"{sae.l0:.0f}",
+        f"{size}, on disk" if row["on_disk"] else size if size == "–" else f"~{size}",
+        sae.neuronpedia_id or "–",
+    )

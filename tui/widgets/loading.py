@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from textual.strip import Strip
 
+from circuit_tui.core.snapshot import LoadProgress
 from circuit_tui.tui.engine_state import EngineState
+from circuit_tui.tui.number_text import download
 from circuit_tui.tui.widgets.line import Line, cut, printable, wrap
 from circuit_tui.tui.widgets.lines_view import Lines
 
@@ -30,16 +32,22 @@ class Loading(Lines):
 
     def _under_way(self, width: int) -> list[Strip]:
         ink, load = self.ink, self._state.load
-        indent = max(0, (width - BAR) // 2)
+        indent = max(2, (width - BAR) // 2)
         done, total, text = (load.done, load.total, load.text) if load else (0, 1, "starting")
-        full = round(BAR * min(1.0, done / max(1, total)))
+        share = done / max(1, total)
+        if load is not None and load.bytes_total:
+            share = (load.bytes_done or 0) / load.bytes_total
+        full = round(BAR * min(1.0, share))
+        count = f"step {done + 1} of {total}" if load else ""
         return [
             Line().to(indent).add("Opening the session", ink.title).strip(),
             Strip.blank(1),
             Line().to(indent).add("━" * full, ink.key).add("━" * (BAR - full), ink.rule).strip(),
-            Line().to(indent).add(cut(text, BAR + 20), ink.muted).strip(),
+            Line().to(indent).add(cut(count, BAR), ink.muted).strip(),
+            *(Line().to(indent).add(part, ink.muted).strip() for part in wrap(printable(text), width - indent - 2)),
+            Line().to(indent).add(download(load) if load else "", ink.strong).strip(),
             Strip.blank(1),
-            Line().to(indent).add("q", ink.key).add(" quits at any time", ink.muted).strip(),
+            Line().to(indent).add("q", ink.key).add(_quits(load), ink.muted).strip(),
         ]
 
     def _failed(self, width: int) -> list[Strip]:
@@ -51,3 +59,8 @@ class Loading(Lines):
         ]
         lines += [Strip.blank(1), Line().to(indent).add("q", ink.key).add(" quits", ink.muted).strip()]
         return lines
+
+
+def _quits(load: LoadProgress | None) -> str:
+    downloading = load is not None and load.bytes_total
+    return " cancels; what has arrived is kept for the next time" if downloading else " quits at any time"

@@ -64,9 +64,12 @@ def make_tokenizer(bos: bool = True) -> PreTrainedTokenizerFast:
     )
 
 
-def make_model(shape: str, folder: Path, seed: int = 0) -> Path:
+def make_model(shape: str, folder: Path, seed: int = 0, layers: int = LAYERS) -> Path:
     """Saves a random model of the architecture `shape` with its tokenizer into `folder`."""
     name, settings = _CONFIGS[shape]
+    if layers != LAYERS:
+        key = "n_layer" if shape == "gpt2" else "num_hidden_layers"
+        settings = {**{k: v for k, v in settings.items() if k != "layer_types"}, key: layers}
     config = getattr(transformers, name)(**settings)
     torch.manual_seed(seed)
     model = transformers.AutoModelForCausalLM.from_config(config)

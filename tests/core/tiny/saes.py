@@ -22,6 +22,7 @@ _KINDS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "gated": (GatedSAE, GatedSAEConfig, {"apply_b_dec_to_input": True}),
     "gated-raw": (GatedSAE, GatedSAEConfig, {"apply_b_dec_to_input": False}),
     "topk": (TopKSAE, TopKSAEConfig, {"k": 6, "apply_b_dec_to_input": True}),
+    "topk-raw": (TopKSAE, TopKSAEConfig, {"k": 6, "apply_b_dec_to_input": False}),
     "abstopk": (AbsTopKSAE, AbsTopKSAEConfig, {"k": 6}),
     "topk-rescaled": (TopKSAE, TopKSAEConfig, {"k": 6, "rescale_acts_by_decoder_norm": True}),
 }
