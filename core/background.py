@@ -1,6 +1,6 @@
 """Numbers of the current circuit that can wait: completeness, the train split, and the effect of every kept node.
 
-Each slice is one batch of prompts. A new circuit makes all of it stale.
+Each slice is one batch of prompts from one site to the next. A new circuit makes all of it stale.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Background:
         self.done = False
 
     def slice(self) -> None:
-        """Computes a little more: one batch of prompts."""
+        """Computes a little more: one batch of prompts from one site to the next."""
         self.done = next(self._run, True) is True
 
     def _compute(self) -> Slices[None]:

@@ -18,12 +18,12 @@ from circuit_tui.core.metrics import Baselines, PromptMetrics
 from circuit_tui.core.nodes import Pack, pack
 from circuit_tui.core.problem import Problem
 from circuit_tui.core.snapshot import Metrics
-from circuit_tui.core.splice import Full, Kept, PackedNodes, Removed, Splice, run
+from circuit_tui.core.splice import Full, Kept, PackedNodes, Removed, Splice, run, run_slices
 from circuit_tui.core.task import Split
 
 Value = TypeVar("Value")
-# A computation in slices: it yields after each batch and returns its value, so that whoever runs it can do other things
-# in between.
+# A computation in slices: it yields after each batch, or each site of a batch, and returns its value, so that whoever
+# runs it can do other things in between.
 Slices = Generator[None, None, Value]
 
 
@@ -92,13 +92,13 @@ class Evaluator:
         return finish(self.evaluate_slices(kept, completeness))
 
     def evaluate_slices(self, kept: Tensor, completeness: bool = True) -> Slices[Metrics]:
-        """`evaluate`, batch by batch."""
+        """`evaluate`, site by site."""
         measured = yield from self._kept_slices(kept)
         metrics = self.baselines.summarise(measured)
         return (yield from self.completeness_slices(metrics, kept)) if completeness else metrics
 
     def completeness_slices(self, metrics: Metrics, kept: Tensor) -> Slices[Metrics]:
-        """`metrics` of the circuit `kept` with its completeness, batch by batch."""
+        """`metrics` of the circuit `kept` with its completeness, site by site."""
         removed = yield from self._removed_slices(kept)
         return self.baselines.with_completeness(metrics, removed)
 
@@ -149,13 +149,15 @@ class Evaluator:
         return self._measure(splices, "removed", kept)
 
     def _measure(self, splices: Callable[[Batch], Sequence[Splice]], *question: str | Tensor) -> Slices[PromptMetrics]:
-        return recalled_slices(self._measured(splices), len(self.batches), self.identity, *question)
+        n_slices = len(self.batches) * len(self._sites)
+        return recalled_slices(self._measured(splices), n_slices, self.identity, *question)
 
+    @torch.no_grad()
     def _measured(self, splices: Callable[[Batch], Sequence[Splice]]) -> Slices[PromptMetrics]:
         measured = PromptMetrics.empty(len(self))
         for batch in self.batches:
-            with torch.no_grad():
-                self.fill(measured, batch, run(self.problem.model, self.problem.sites, batch, splices(batch)))
+            logits = yield from run_slices(self.problem.model, self.problem.sites, batch, splices(batch))
+            self.fill(measured, batch, logits)
             yield
         return measured
 
@@ -201,10 +203,13 @@ class LiveCircuit:
         return finish(self.without_slices(node))
 
     def without_slices(self, node: int) -> Slices[float]:
-        """`logit_difference_without`, batch by batch."""
+        """`logit_difference_without`, site by site."""
         question = ("without", self.evaluator.identity, self.kept, node)
-        return (yield from recalled_slices(self._without(node), len(self.evaluator.batches), *question))
+        problem = self.evaluator.problem
+        n_slices = len(self.evaluator.batches) * (len(problem.sites) - int(problem.space.site[node]))
+        return (yield from recalled_slices(self._without(node), n_slices, *question))
 
+    @torch.no_grad()
     def _without(self, node: int) -> Slices[float]:
         self._bring_up_to_date()
         problem = self.evaluator.problem
@@ -216,9 +221,9 @@ class LiveCircuit:
         for index, batch in enumerate(self.evaluator.batches):
             splices = list(self._splices[index])
             splices[site] = self.evaluator.kept_splice(batch, site, nodes)
-            with torch.no_grad():
-                logits = run(problem.model, problem.sites, batch, splices, site, self._inputs[index][site])
-                total += float(batch.logit_difference(logits).double().sum())
+            resid = self._inputs[index][site]
+            logits = yield from run_slices(problem.model, problem.sites, batch, splices, site, resid)
+            total += float(batch.logit_difference(logits).double().sum())
             count += len(batch)
             yield
         return total / count

@@ -13,7 +13,7 @@ formula. SAEs work in float32 whatever the model's dtype.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -130,8 +130,29 @@ def run(
     Starts at site `start` with the residual that enters it, `resid` (the batch's prefix if None). `inputs`, when given,
     receives the residual entering each site from `start` on; its first `start` entries are left alone.
     """
+    slices = run_slices(model, sites, batch, splices, start, resid, inputs)
+    while True:
+        try:
+            next(slices)
+        except StopIteration as end:
+            logits: Tensor = end.value
+            return logits
+
+
+def run_slices(
+    model: LanguageModel,
+    sites: Sequence[Site],
+    batch: Batch,
+    splices: Sequence[Splice],
+    start: int = 0,
+    resid: Tensor | None = None,
+    inputs: list[Tensor] | None = None,
+) -> Generator[None, None, Tensor]:
+    """`run` in slices: it yields between one site and the next."""
     resid = batch.prefix if resid is None else resid
     for index in range(start, len(sites)):
+        if index > start:
+            yield
         if inputs is not None:
             inputs[index:] = [resid]
         resid = splices[index](resid)

@@ -31,6 +31,7 @@ log = logging.getLogger("circuit_tui")
 
 FRONTIER_EVERY = 0.25  # seconds between two looks at what a search has found: as often as its charts are drawn
 WORK_EVERY = 8  # turns: during a search one in so many goes to background work
+QUIET = 0.1  # seconds after an edit without background work: the screen is drawn then, and often another edit follows
 
 
 class _Stopped(BaseException):
@@ -56,6 +57,7 @@ class Engine:
         self._frontier_at = 0.0
         self._turns = 0
         self._work_left = False
+        self._quiet_until = 0.0
 
     # Called from the screen's thread.
 
@@ -160,11 +162,11 @@ class Engine:
             self._publish(wake=True)
 
     def _waiting(self) -> list[Command]:
-        """All waiting commands. Blocks only when there is nothing else to do."""
-        busy = self._work_left or self._state.search.phase in ("running", "stopping")
+        """All waiting commands. Blocks only while there is nothing else to do."""
+        patience = self._patience()
         batch: list[Command] = []
         try:
-            first = self._queue.get(block=not busy)
+            first = self._queue.get(block=patience != 0, timeout=patience)
             while first is not None:
                 batch.append(first)
                 first = self._queue.get_nowait()
@@ -172,13 +174,23 @@ class Engine:
             pass
         return batch
 
+    @property
+    def _searching(self) -> bool:
+        return self._state.search.phase in ("running", "stopping")
+
+    def _patience(self) -> float | None:
+        """Seconds to wait for a command before going on with something else; None if there is nothing else."""
+        if self._searching:
+            return 0
+        return max(0.0, self._quiet_until - time.monotonic()) if self._work_left else None
+
     def _advance(self, session: SessionLike) -> None:
         """One step of the search, or one slice of background work; never both, for a command may be waiting."""
         self._turns += 1
-        searching = self._state.search.phase in ("running", "stopping")
-        if searching and not (self._work_left and self._turns % WORK_EVERY == 0):
+        work = self._work_left and time.monotonic() >= self._quiet_until
+        if self._searching and not (work and self._turns % WORK_EVERY == 0):
             self._step(session)
-        elif self._work_left:
+        elif work:
             try:
                 self._work_left = session.work()
             except BaseException:
@@ -273,7 +285,7 @@ class Engine:
 
     def _edit(self, session: SessionLike, edit: Callable[[], None], *, whole: bool = False) -> None:
         edit()
-        self._work_left = True
+        self._work_left, self._quiet_until = True, time.monotonic() + QUIET
         self._publish(wake=True, circuit=session.view(), epoch=self._state.epoch + whole)
 
     def _start(self, session: SessionLike, order: commands.StartSearch) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from circuit_tui.core.evaluate import Evaluator
+from circuit_tui.core.evaluate import Evaluator, Slices
 from circuit_tui.core.problem import Problem
 from circuit_tui.core.search.frontier import Found, score, thinned, undominated
 from circuit_tui.core.search.registry import Value
@@ -193,12 +193,23 @@ class Search(Resumable):
                 break
             frontier.insert(0, FrontierPoint(size, faithfulness, self.test.faithfulness(circuit)))
             yield self.progress("done", kept, 0.98)
-        train = self.train.evaluate(kept)
-        yield self.progress("done", kept, 0.99)
-        test = self.test.evaluate(kept)
+        train = yield from self._reported(self.train.evaluate_slices(kept), kept, 0.98)
+        test = yield from self._reported(self.test.evaluate_slices(kept), kept, 0.99)
         last = self.progress("done", kept, 1.0)
         self.result = self._result(kept, train, test, tuple(frontier))
         yield last
+
+    def _reported(
+        self, slices: Slices[Metrics], kept: Tensor, share_done: float
+    ) -> Generator[SearchProgress, None, Metrics]:
+        """The value of a last evaluation of the circuit `kept`, each of its slices a step of the search."""
+        while True:
+            try:
+                next(slices)
+            except StopIteration as end:
+                metrics: Metrics = end.value
+                return metrics
+            yield self.progress("done", kept, share_done)
 
     def _frontier(self) -> list[Found]:
         """At most `FRONTIER_POINTS` of the recorded circuits up to the best."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from typing import Any
 
 import pytest
 import torch
@@ -71,6 +72,22 @@ def test_without_one_node_equals_a_fresh_evaluation_without_it(evaluator: Evalua
     live.change(torch.zeros_like(kept))
     live.change(kept)
     same(live.measured, before)
+
+
+def test_numbers_that_can_wait_pause_at_every_site_and_leave_gradients_on(evaluator: Evaluator) -> None:
+    kept = random_circuit(evaluator.problem, 0.4, 3)
+    live = LiveCircuit(evaluator, kept)
+    space, n_sites, n_batches = evaluator.problem.space, len(evaluator.problem.sites), len(evaluator.batches)
+    kinds: list[tuple[Generator[None, None, Any], int]] = [
+        (evaluator.evaluate_slices(kept), 2 * n_sites * n_batches),
+        *((live.without_slices(space.of_site(site)[0]), (n_sites - site) * n_batches) for site in range(n_sites)),
+    ]
+    for slices, expected in kinds:
+        count = 0
+        for _ in slices:
+            assert torch.is_grad_enabled()
+            count += 1
+        assert count == expected
 
 
 def test_the_circuit_given_stays_the_callers(evaluator: Evaluator) -> None:

@@ -112,8 +112,9 @@ class Calls(list[str]):
 
 
 def test_nothing_comes_between_a_step_and_the_toggle_that_waits_for_its_end(
-    engine: Engine, session: FakeSession
+    engine: Engine, session: FakeSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("circuit_tui.tui.engine.QUIET", 0.0)
     session.search_steps = 60
     session.calls = calls = Calls(lambda: engine.submit(commands.ToggleNode(5)))
     engine.submit(commands.StartSearch("mask", 0.9, 0))
@@ -124,7 +125,30 @@ def test_nothing_comes_between_a_step_and_the_toggle_that_waits_for_its_end(
     assert followed <= {"toggle_node", "adopt"}
 
 
-def test_background_work_goes_on_during_a_search_but_seldom(engine: Engine, session: FakeSession) -> None:
+@pytest.mark.parametrize("searching", [False, True])
+def test_background_work_lets_a_while_pass_after_an_edit(
+    engine: Engine, session: FakeSession, monkeypatch: pytest.MonkeyPatch, searching: bool
+) -> None:
+    monkeypatch.setattr("circuit_tui.tui.engine.QUIET", 1e6)
+    engine.submit(commands.ToggleNode(3))
+    until(lambda: engine.state.circuit is not None and engine.state.circuit.size == 1)
+    session.calls.clear()
+    session.search_steps = 10_000
+    if searching:
+        engine.submit(commands.StartSearch("mask", 0.9, 0))
+        until(lambda: session.calls.count("step") > 50)
+    engine.submit(commands.ShowPrompts())
+    until(lambda: "prompts" in session.calls)
+    assert "work" not in session.calls
+    engine._quiet_until = 0.0
+    engine.submit(commands.ShowPrompts())
+    until(lambda: "work" in session.calls)
+
+
+def test_background_work_goes_on_during_a_search_but_seldom(
+    engine: Engine, session: FakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("circuit_tui.tui.engine.QUIET", 0.0)
     session.search_steps = 200
     engine.submit(commands.KeepOnly(tuple(range(12))))
     engine.submit(commands.StartSearch("mask", 0.9, 0))
