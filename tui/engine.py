@@ -240,27 +240,10 @@ class Engine:
         )
 
     def _serve(self, session: SessionLike, command: Command) -> None:
+        if isinstance(command, commands.Edit):
+            self._edit(session, command)
+            return
         match command:
-            case commands.ToggleNode(node):
-                self._edit(session, lambda: session.toggle_node(node))
-            case commands.ToggleLatent(site, latent):
-                self._edit(session, lambda: session.toggle_latent(site, latent))
-            case commands.ToggleSite(site):
-                self._edit(session, lambda: session.toggle_site(site))
-            case commands.Invert():
-                self._edit(session, session.invert)
-            case commands.KeepOnly(nodes):
-                self._edit(session, lambda: session.only(nodes))
-            case commands.Undo():
-                self._edit(session, session.undo)
-            case commands.Redo():
-                self._edit(session, session.redo)
-            case commands.OpenCircuit(path):
-                self._edit(session, lambda: session.open_circuit(path), whole=True)
-            case commands.RestoreSnapshot(name):
-                self._edit(session, lambda: session.restore_snapshot(name), whole=True)
-            case commands.LoadFrontier(size):
-                self._edit(session, lambda: session.load_frontier(size), whole=True)
             case commands.SaveSnapshot(name):
                 session.save_snapshot(name)
                 self._publish(wake=True, circuit=session.view())
@@ -283,9 +266,10 @@ class Engine:
                 self._publish(wake=True, circuit=session.view())
                 self._post(Exported(written))
 
-    def _edit(self, session: SessionLike, edit: Callable[[], None], *, whole: bool = False) -> None:
-        edit()
+    def _edit(self, session: SessionLike, edit: commands.Edit) -> None:
+        commands.apply_edit(session, edit)
         self._work_left, self._quiet_until = True, time.monotonic() + QUIET
+        whole = isinstance(edit, commands.REPLACING)
         self._publish(wake=True, circuit=session.view(), epoch=self._state.epoch + whole)
 
     def _start(self, session: SessionLike, order: commands.StartSearch) -> None:

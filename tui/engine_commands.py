@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from circuit_tui.tui.session_protocol import SettingValue
+from circuit_tui.tui.session_protocol import SessionLike, SettingValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class OpenCircuit:
     path: Path
 
 
-Command = (
+Edit = (
     ToggleNode
     | ToggleLatent
     | ToggleSite
@@ -142,29 +142,47 @@ Command = (
     | KeepOnly
     | Undo
     | Redo
-    | SaveSnapshot
     | RestoreSnapshot
-    | CompareSnapshot
-    | StartSearch
-    | PauseSearch
-    | StopSearch
     | LoadFrontier
-    | ShowLatent
-    | ShowPrompts
-    | ShowPrompt
-    | Export
     | OpenCircuit
 )
+# These replace the circuit as a whole.
+REPLACING = (RestoreSnapshot, LoadFrontier, OpenCircuit)
+View = ShowLatent | ShowPrompts | ShowPrompt | CompareSnapshot
+Command = Edit | View | SaveSnapshot | StartSearch | PauseSearch | StopSearch | Export
 
-VIEWS = (ShowLatent, ShowPrompts, ShowPrompt, CompareSnapshot)
+
+def apply_edit(session: SessionLike, edit: Edit) -> None:
+    """Makes the edit in `session`. Raises UserError where the session does."""
+    match edit:
+        case ToggleNode(node):
+            session.toggle_node(node)
+        case ToggleLatent(site, latent):
+            session.toggle_latent(site, latent)
+        case ToggleSite(site):
+            session.toggle_site(site)
+        case Invert():
+            session.invert()
+        case KeepOnly(nodes):
+            session.only(nodes)
+        case Undo():
+            session.undo()
+        case Redo():
+            session.redo()
+        case RestoreSnapshot(name):
+            session.restore_snapshot(name)
+        case LoadFrontier(size):
+            session.load_frontier(size)
+        case OpenCircuit(path):
+            session.open_circuit(path)
 
 
 def latest_wins(commands: list[Command]) -> list[Command]:
     """Order a backlog: edits first, in the order given; of each kind of view only the newest, after the edits."""
-    edits = [command for command in commands if not isinstance(command, VIEWS)]
+    edits = [command for command in commands if not isinstance(command, View)]
     views: dict[type, Command] = {}
     for command in commands:
-        if isinstance(command, VIEWS):
+        if isinstance(command, View):
             views.pop(type(command), None)
             views[type(command)] = command
     return [*edits, *views.values()]

@@ -20,8 +20,15 @@ from circuit_tui.core.search.registry import METHODS
 from circuit_tui.core.search.search import Search, Steps
 from circuit_tui.core.snapshot import Metrics, SearchProgress
 
-# After a stop: at most one step, then what is returned is evaluated: one frontier point, train and test prompts.
-STEPS_TO_END = 4
+
+def steps_to_end(search: Search) -> int:
+    """How many steps at most come after a stop.
+
+    One more, one frontier point and the report of the end; before that the circuit that is returned is evaluated with
+    and without everything else, site by site on every batch of train and test prompts.
+    """
+    batches = len(search.train.batches) + len(search.test.batches)
+    return 3 + 2 * len(search.problem.sites) * batches
 
 
 def assert_same(got: Metrics, expected: Metrics) -> None:
@@ -31,8 +38,9 @@ def assert_same(got: Metrics, expected: Metrics) -> None:
 
 def assert_ends_well(searched: Searched, search: Search) -> list[SearchProgress]:
     search.stop()
-    rest = list(islice(search, STEPS_TO_END + 1))
-    assert len(rest) <= STEPS_TO_END
+    most = steps_to_end(search)
+    rest = list(islice(search, most + 1))
+    assert len(rest) <= most
     result = search.result
     assert result is not None
     assert result.stopped
