@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
-import os
-import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +28,7 @@ from circuit_tui.core.circuit_schema import (
     Versions,
 )
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.text_file import check_target, read_text, write_text
 
 __all__ = [
     "BUNDLED",
@@ -71,7 +69,7 @@ def read_circuit(path: Path) -> CircuitFile:
     """
     from pydantic import ValidationError  # with the models already imported this costs nothing
 
-    text = _read_text(path)
+    text = read_text(path, "circuit file")
     data = _parse(path, text)
     found = data.get("schema")
     if found != SCHEMA:
@@ -99,60 +97,7 @@ def write_circuit(file: CircuitFile, path: Path) -> Path:
     for error in _validator().iter_errors(data):
         raise UserError(f"{path}: not written, {error.json_path} does not fit the schema: {error.message}")
     text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    check_target(path)
-    target = path.expanduser().resolve()  # a link keeps pointing where it did: what it points to is replaced
-    part = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
-    try:
-        # Mode 0666 less the umask, as any program would create it; a private temporary file would leave 0600 behind.
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as stream:
-            stream.write(text.encode())
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, target)
-    except OSError as error:
-        raise UserError(f"{path}: cannot write: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-    return target
-
-
-def check_target(path: Path) -> None:
-    """Refuses early what `write_circuit` could not write to, before a long search rather than after it.
-
-    Raises:
-        UserError: the folder is missing or read-only, or `path` is a folder or no ordinary file.
-    """
-    try:
-        target = path.expanduser().resolve()
-        if target.is_dir():
-            raise UserError(f"{path}: is a folder; name a file in it")
-        if not target.parent.is_dir():
-            raise UserError(f"{path}: there is no folder {path.parent}; make it first")
-        if target.exists() and not target.is_file():
-            raise UserError(f"{path}: not an ordinary file; name another")
-        if not os.access(target.parent, os.W_OK | os.X_OK):
-            raise UserError(f"{path}: cannot write: the folder {path.parent} is read-only")
-    except (OSError, RuntimeError, ValueError) as error:  # a name too long, a loop of links, a NUL in the name
-        raise UserError(f"{path}: cannot write: {getattr(error, 'strerror', None) or error}") from error
-
-
-def _read_text(path: Path) -> str:
-    try:
-        raw = path.expanduser().read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: is a folder; name a circuit file") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot read: {getattr(error, 'strerror', None) or error}") from error
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a circuit file: byte {error.start} is not UTF-8 text") from error
-    if not text.strip():
-        raise UserError(f"{path}: the file is empty")
-    return text
+    return write_text(text, path)
 
 
 def _parse(path: Path, text: str) -> dict[str, Any]:

@@ -95,10 +95,49 @@ METHODS: dict[str, Method] = {
             grid="lambda",
         ),
         Method(
+            "hard-concrete",
+            "L0 gates with a Lagrangian to a size, as in Edge Pruning",
+            "hard_concrete:HardConcreteSearch",
+            (
+                Setting("size", 0, "nodes to keep; 0 looks for the smallest size that reaches the target"),
+                Setting("steps", 408, "optimisation steps", 1),
+                Setting("batch", 16, "prompts in a step", 1),
+                Setting("lr", 0.05, "Adam learning rate of the gates"),
+                Setting("rate", 0.2, "step of the multipliers"),
+            ),
+            grid="size",
+        ),
+        Method(
+            "nested",
+            "one learned ranking whose prefixes are circuits of every size",
+            "nested:NestedSearch",
+            (
+                Setting("steps", 1000, "optimisation steps"),
+                Setting("batch", 16, "prompts in a step", 1),
+                Setting("lr", 0.05, "Adam learning rate of the scores"),
+                Setting("width", 0.5, "how far from the threshold a score still feels the gradient"),
+            ),
+        ),
+        Method(
             "ig",
             "integrated gradients from corrupt to clean, each SAE alone",
             "integrated_gradients:IntegratedGradientsSearch",
-            (Setting("steps", 10, "points on the path from corrupt to clean", 1),),
+            (
+                Setting("steps", 10, "points on the path from corrupt to clean", 1),
+                Setting("errors", False, "add the SAE errors back while attributing"),
+            ),
+        ),
+        Method(
+            "atp",
+            "attribution patching: one gradient times the difference of activations",
+            "attribution_patching:AttributionPatchingSearch",
+            (Setting("errors", False, "add the SAE errors back while attributing"),),
+        ),
+        Method(
+            "activation-difference",
+            "how much a node's activation differs between clean and corrupt",
+            "activation_difference:ActivationDifferenceSearch",
+            (Setting("paired", True, "mean over pairs of the difference, not difference of the means"),),
         ),
         Method("random", "nodes in random order, the control every method must beat", "random_order:RandomSearch"),
     )

@@ -54,7 +54,8 @@ def test_a_watcher_can_stop_it(session: Session) -> None:
 
     record = run_one(session, RunSpec.of("random", 0.95, 0, {}), watch)
     assert record.stopped
-    assert len(seen) == record.steps < 10
+    assert len(seen) == record.steps
+    assert {step.stage for step in seen[3:]} <= {"done"}, "nothing but the last evaluation follows"
 
 
 def test_equal_runs_have_equal_specs() -> None:

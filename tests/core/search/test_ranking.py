@@ -1,4 +1,4 @@
-"""The searches by one score: integrated gradients against plain hooks, random order, and which prefix is kept."""
+"""The searches by one score: attributions against plain hooks, random order, and which prefix is kept."""
 
 from __future__ import annotations
 
@@ -15,8 +15,13 @@ from tiny.world import World
 from torch import Tensor
 
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.problem import Problem
+from circuit_tui.core.search.attribution_patching import AttributionPatchingSearch
+from circuit_tui.core.search.integrated_gradients import IntegratedGradientsSearch
 from circuit_tui.core.search.ranking import RankingSearch, size_grid
+from circuit_tui.core.search.registry import METHODS
+from circuit_tui.core.search.search import SearchInput
 
 
 def scores_of(search: RankingSearch) -> Tensor:
@@ -71,11 +76,85 @@ def test_integrated_gradients_are_those_of_plain_hooks(
     torch.testing.assert_close(scores_of(search), expected, rtol=0, atol=1e-5 * max(1.0, scale))
 
 
-def test_integrated_gradients_refuse_pairs_of_unequal_length(world: Callable[[str], World]) -> None:
+@pytest.mark.parametrize("name", ["gpt2-each", "llama-shared", "gemma2-end"])
+def test_one_gradient_at_all_sites_is_that_of_plain_hooks_at_each(
+    world: Callable[[str], World], searched: Callable[[str], Searched], name: str
+) -> None:
+    """At the clean end of the path one step of integrated gradients is attribution patching, one site at a time."""
+    problem = searched(name).problem
+    expected = naive_integrated_gradients(open_naive(world(name.split("-")[0]), problem), problem, 1)
+    search = searched(name).search("atp")
+    assert isinstance(search, RankingSearch)
+    torch.testing.assert_close(scores_of(search), expected, rtol=0, atol=1e-5 * max(1.0, float(expected.max())))
+
+
+@pytest.mark.parametrize(("name", "method"), [("gpt2", "ig"), ("llama", "ig"), ("gpt2", "atp")])
+def test_errors_added_back_are_those_of_the_model_itself(
+    world: Callable[[str], World], searched: Callable[[str], Searched], name: str, method: str
+) -> None:
+    """The problem drops its errors; with `errors` the scores are those of an oracle that keeps them."""
+    task = searched(name).problem.task
+    dropped = open_problem(world(name), task, "each", errors="drop")
+    keeping = open_naive(world(name), open_problem(world(name), task, "each", errors="keep"))
+    steps = {"ig": {"steps": 2}, "atp": {}}[method]
+    expected = naive_integrated_gradients(keeping, dropped, 2 if steps else 1)
+    scores = {}
+    for errors in (True, False):
+        settings = METHODS[method].resolve({**steps, "errors": errors})
+        given = SearchInput(dropped, Evaluator(dropped, "train"), Evaluator(dropped, "test"), 0.9, 0, settings)
+        kind = {"ig": IntegratedGradientsSearch, "atp": AttributionPatchingSearch}[method]
+        scores[errors] = scores_of(kind(given))
+    tolerance = 1e-5 * max(1.0, float(expected.max()))
+    torch.testing.assert_close(scores[True], expected, rtol=0, atol=tolerance)
+    assert float((scores[False] - expected).abs().max()) > 100 * tolerance
+
+
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("name", ["gpt2-each", "llama-shared"])
+def test_activation_difference_is_that_of_plain_hooks(
+    world: Callable[[str], World], searched: Callable[[str], Searched], name: str, paired: bool
+) -> None:
+    problem = searched(name).problem
+    naive = open_naive(world(name.split("-")[0]), problem)
+    space, names, train = problem.space, problem.alignment.names, problem.task.split("train")
+    expected = torch.zeros(len(space))
+    for node in range(len(space)):
+        site, position, latent = int(space.site[node]), names[int(space.position[node])], int(space.latent[node])
+        sides = []
+        for side in ("clean", "corrupt"):
+            fired = []  # for each prompt the activations at this position's tokens
+            for pair in train:
+                text = getattr(pair, side)
+                activations = naive.saes[site].encode(naive.spliced_until(pair, text, site)[1][site]).detach()
+                own = [token for token, name in enumerate(naive.names(pair, text)) if name == position]
+                fired.append(activations[own, latent])
+            sides.append(fired)
+        if paired:
+            difference = sum(abs(float(a.sum() - b.sum())) for a, b in zip(*sides, strict=True)) / len(train)
+        else:
+            difference = abs(float(torch.cat(sides[0]).mean() - torch.cat(sides[1]).mean()))
+        one = torch.zeros(naive.saes[site].cfg.d_sae)
+        one[latent] = 1.0
+        moved = naive.saes[site].decode(one) - naive.saes[site].decode(torch.zeros_like(one))
+        expected[node] = difference * float(moved.detach().norm())
+    search = searched(name).search("activation-difference", paired=paired)
+    assert isinstance(search, RankingSearch)
+    assert float(expected.max()) > 1e-2
+    torch.testing.assert_close(scores_of(search), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["ig", "atp"])
+def test_attributions_refuse_pairs_of_unequal_length(world: Callable[[str], World], method: str) -> None:
     task = able_task(world("gpt2"), (5, 6, 7, 6), (6, 7), turn=1)
-    search = Searched.of(open_problem(world("gpt2"), task, "shared", errors="keep")).search("ig")
-    with pytest.raises(UserError, match="--method ig: task able has pairs of unequal token length"):
+    search = Searched.of(open_problem(world("gpt2"), task, "shared", errors="keep")).search(method)
+    with pytest.raises(UserError, match=f"--method {method}: task able has pairs of unequal token length"):
         next(search)
+
+
+def test_activation_difference_takes_pairs_of_unequal_length(world: Callable[[str], World]) -> None:
+    task = able_task(world("gpt2"), (5, 6, 7, 6), (6, 7), turn=1)
+    searched = Searched.of(open_problem(world("gpt2"), task, "shared", errors="keep"))
+    assert finish(searched.search("activation-difference", 0.5))[0].reached
 
 
 def test_random_order_is_a_draw_of_its_seed(searched: Callable[[str], Searched]) -> None:
@@ -103,6 +182,18 @@ def test_the_first_prefix_on_the_grid_that_reaches_then_those_before_it(
     result, _ = finish(problem.search(method, target))
     assert result.reached
     assert result.nodes == frozenset(order[:expected])
+
+
+def test_lower_levels_are_found_as_exactly_as_the_target(searched: Callable[[str], Searched]) -> None:
+    """Up to 199 nodes every size in a gap is tried."""
+    problem = searched("llama-each")
+    order = scores_of(problem.search("atp")).argsort(descending=True, stable=True).tolist()  # type: ignore[arg-type]
+    scores = [problem.score(problem.circuit(frozenset(order[:size]))) for size in range(1, 100)]
+    result, _ = finish(problem.search("atp", 0.99))
+    firsts = [next(size for size, score in enumerate(scores, 1) if score >= level) for level in (0.8, 0.9, 0.95)]
+    assert not set(firsts) <= set(size_grid(len(order)))
+    for level, first in zip((0.8, 0.9, 0.95), firsts, strict=True):
+        assert next(p.size for p in result.frontier if 1 - abs(1 - p.train) >= level) == first
 
 
 @pytest.mark.parametrize("largest", [1, 2, 7, 100, 5000])

@@ -26,7 +26,11 @@ from tiny.world import CPU, World
 QUICK: dict[str, dict[str, Any]] = {
     "mask": {"steps": 30, "batch": 8, "refine": 20},
     "published": {"steps": 30, "batch": 8},
+    "hard-concrete": {"steps": 10, "batch": 8},
+    "nested": {"steps": 30, "batch": 8},
     "ig": {"steps": 3},
+    "atp": {},
+    "activation-difference": {},
     "random": {},
 }
 """Settings of every method that make it short."""

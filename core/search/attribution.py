@@ -1,0 +1,104 @@
+"""What the attributions share: the two ends of their path, a splice with given activations, sums over prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from circuit_tui.core.batch import Batch
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.problem import Problem
+from circuit_tui.core.splice import Full
+
+PROMPTS_AT_ONCE = 32
+
+
+def batches_of_pairs(problem: Problem, method: str) -> list[Batch]:
+    """The train prompts in batches, each token with its twin at the same place of the corrupt prompt.
+
+    Raises:
+        UserError: a pair is of unequal token length.
+    """
+    prompts = problem.sets["train"]
+    if not torch.equal(prompts.clean.lengths, prompts.corrupt.lengths):
+        raise UserError(
+            f"--method {method}: task {problem.task.name} has pairs of unequal token length; use another method"
+        )
+    return problem.batches("train", size=min(PROMPTS_AT_ONCE, problem.batch_size or PROMPTS_AT_ONCE))
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """A batch at each site: residuals that enter it on the clean and the corrupt prompts, and the clean SAE errors.
+
+    Each entry `[prompt, position, d_model]`; an error is None where it is dropped.
+    """
+
+    clean: tuple[Tensor, ...]
+    corrupt: tuple[Tensor, ...]
+    errors: tuple[Tensor | None, ...]
+
+    @classmethod
+    def of(cls, problem: Problem, batch: Batch, keep_errors: bool) -> Ends:
+        """The ends under M_s as the problem defines it or, with `keep_errors`, under M: every error added back.
+
+        With the errors of its own prompt added back, a splice changes nothing: that is the model with SAEs and error
+        nodes of Marks et al. (2024).
+        """
+        width = batch.prefix.shape[1]
+        clean = tuple(inputs[batch.prompts, :width] for inputs in problem.spliced_inputs)
+        corrupt = tuple(inputs[batch.prompts, :width] for inputs in problem.spliced_corrupt_inputs)
+        if not keep_errors:
+            return cls(clean, corrupt, batch.errors)
+        own, other = _plain_inputs(problem, clean[0]), _plain_inputs(problem, corrupt[0])
+        with torch.no_grad():
+            errors = tuple(
+                resid.float() - site.sae.decode(site.sae.encode(resid.float()))
+                for site, resid in zip(problem.sites, own, strict=True)
+            )
+        return cls(own, other, errors)
+
+
+@torch.no_grad()
+def _plain_inputs(problem: Problem, resid: Tensor) -> tuple[Tensor, ...]:
+    """The residual entering each site under M, from that entering the first."""
+    found = [resid]
+    for site, following in zip(problem.sites, problem.sites[1:], strict=False):
+        found.append(problem.model.blocks(found[-1], site.depth, following.depth))
+    return tuple(found)
+
+
+class Given:
+    """M_s at one site with activations `[prompt, position, latent]` that were given, not encoded."""
+
+    def __init__(self, activations: Tensor, full: Full) -> None:
+        self._activations, self._full = activations, full
+
+    def __call__(self, resid: Tensor) -> Tensor:
+        """See `splice.Splice`."""
+        return self._full.place(self._full.site.sae.decode(self._activations), resid)
+
+
+class NodeSums:
+    """One sum for each candidate node, over prompts and over the tokens of its position."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem, device = problem, problem.model.device
+        self._tables = [torch.zeros(problem.n_positions, site.sae.d_sae, device=device) for site in problem.sites]
+
+    def add(self, site: int, batch: Batch, values: Tensor) -> None:
+        """Adds `values` `[prompt, position, latent]` of the clean prompts of `batch`."""
+        ids = self._problem.alignment.ids["train", "clean"][batch.prompts, : values.shape[1]]
+        inside = ids >= 0
+        self._tables[site].index_add_(0, ids[inside], values[inside])
+
+    def means(self) -> Tensor:
+        """The sums `[node]` on the CPU, divided by the number of train prompts."""
+        space = self._problem.space
+        found = torch.zeros(len(space))
+        for site, table in enumerate(self._tables):
+            nodes = slice(space.of_site(site).start, space.of_site(site).stop)
+            found[nodes] = table.cpu()[space.position[nodes], space.latent[nodes]]
+        return found / len(self._problem.splits["train"])

@@ -1,0 +1,79 @@
+"""Reads and writes text files: whole or not at all, and with one clear line when something is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+from circuit_tui.core.errors import UserError
+
+
+def read_text(path: Path, what: str) -> str:
+    """The text of a file that should hold a `what`.
+
+    Raises:
+        UserError: missing, a folder, unreadable, not UTF-8, or empty.
+    """
+    try:
+        raw = path.expanduser().read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder; name a {what}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot read: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a {what}: byte {error.start} is not UTF-8 text") from error
+    if not text.strip():
+        raise UserError(f"{path}: the file is empty")
+    return text
+
+
+def write_text(text: str, path: Path) -> Path:
+    """Writes a file whole or not at all; returns its absolute path.
+
+    The old file stays whole until the new one is complete on the disk; after a failure nothing else is left behind.
+
+    Raises:
+        UserError: the folder is missing or read-only, the disk is full, `path` is a folder or no ordinary file.
+    """
+    check_target(path)
+    target = path.expanduser().resolve()  # a link keeps pointing where it did: what it points to is replaced
+    part = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
+    try:
+        # Mode 0666 less the umask, as any program would create it; a private temporary file would leave 0600 behind.
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as stream:
+            stream.write(text.encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(part, target)
+    except OSError as error:
+        raise UserError(f"{path}: cannot write: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+    return target
+
+
+def check_target(path: Path) -> None:
+    """Refuses early what `write_text` could not write to, before a long search rather than after it.
+
+    Raises:
+        UserError: the folder is missing or read-only, or `path` is a folder or no ordinary file.
+    """
+    try:
+        target = path.expanduser().resolve()
+        if target.is_dir():
+            raise UserError(f"{path}: is a folder; name a file in it")
+        if not target.parent.is_dir():
+            raise UserError(f"{path}: there is no folder {path.parent}; make it first")
+        if target.exists() and not target.is_file():
+            raise UserError(f"{path}: not an ordinary file; name another")
+        if not os.access(target.parent, os.W_OK | os.X_OK):
+            raise UserError(f"{path}: cannot write: the folder {path.parent} is read-only")
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long, a loop of links, a NUL in the name
+        raise UserError(f"{path}: cannot write: {getattr(error, 'strerror', None) or error}") from error
