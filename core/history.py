@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -18,16 +19,25 @@ class Edit:
 
 
 class History:
-    """The current circuit and how it came to be.
+    """The current circuit and how it came to be: `done` edits led to it, `undone` ones were taken back.
 
     Attributes:
         kept: `[node]` bool, the current circuit; never changed in place.
     """
 
-    def __init__(self, kept: Tensor) -> None:
+    def __init__(self, kept: Tensor, done: Sequence[Edit] = (), undone: Sequence[Edit] = ()) -> None:
         self.kept = kept.clone()
-        self._done: list[Edit] = []
-        self._undone: list[Edit] = []
+        self._done, self._undone = list(done), list(undone)
+
+    @property
+    def done(self) -> tuple[Edit, ...]:
+        """The edits that can be taken back, the oldest first."""
+        return tuple(self._done)
+
+    @property
+    def undone(self) -> tuple[Edit, ...]:
+        """The edits that can be made again, the one undone first first."""
+        return tuple(self._undone)
 
     @property
     def can_undo(self) -> bool:

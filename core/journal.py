@@ -41,7 +41,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._known, whole = _read(path)
         self.recalled = 0
-        self._file = path.open("ab")
+        self._unwritten: list[bytes] = []
+        self._file = path.open("ab", buffering=0)
         self._file.truncate(whole)  # what is written next must not be joined to half a line
 
     @contextlib.contextmanager
@@ -63,14 +64,20 @@ class Journal:
 
     def write(self, key: str, value: float | Tensor | PromptMetrics) -> None:
         """Adds an answer; it is safe from a kill of this process after the next `flush`."""
-        self._file.write(json.dumps({"key": key, **_encode(value)}).encode() + b"\n")
+        self._unwritten.append(json.dumps({"key": key, **_encode(value)}).encode() + b"\n")
 
     def flush(self) -> None:
-        """Hands all that was written to the operating system."""
-        self._file.flush()
+        """Hands all that was written to the operating system.
+
+        Raises:
+            OSError: the disk is full, for example.
+        """
+        if self._unwritten:
+            self._file.write(b"".join(self._unwritten))
+            self._unwritten.clear()
 
     def close(self) -> None:
-        """Flushes and closes the file."""
+        """Closes the file; what was not flushed is lost."""
         self._file.close()
 
 

@@ -72,3 +72,11 @@ def latent_labels(problem: Problem, site: int, latents: Tensor) -> dict[int, str
         fired = [words[int(row)] for row, mean in zip(order[:, column], means[:, column], strict=True) if mean > 0]
         labels[latent] = " ".join(fired)
     return labels
+
+
+def label_of(table: NodeTable, site: int, latent: int) -> str:
+    """The label of a latent at a site, empty where it is no candidate."""
+    for at, number, label in zip(table.site, table.latent, table.label, strict=True):
+        if (at, number) == (site, latent):
+            return label
+    return ""

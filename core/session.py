@@ -19,7 +19,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluate import Evaluator, LiveCircuit
 from circuit_tui.core.history import History
 from circuit_tui.core.latent_view import latent_view
-from circuit_tui.core.node_table import node_table
+from circuit_tui.core.node_table import label_of, node_table
 from circuit_tui.core.opening import OpenedProblem, candidates_of, check_same, open_problem, request_of
 from circuit_tui.core.prompt_views import prompt_view, prompts_view
 from circuit_tui.core.request import OpenRequest
@@ -27,6 +27,7 @@ from circuit_tui.core.search.open_search import open_search
 from circuit_tui.core.search.registry import Value
 from circuit_tui.core.search.search import Search
 from circuit_tui.core.session_info import session_info
+from circuit_tui.core.session_state import Restorable
 from circuit_tui.core.snapshot import (
     CircuitView,
     Comparison,
@@ -58,7 +59,7 @@ def open_session(request: OpenRequest, progress: Callable[[LoadProgress], None] 
     return session
 
 
-class Session:
+class Session(Restorable):
     """See the module. Nodes are the numbers of `table`.
 
     Attributes:
@@ -189,9 +190,7 @@ class Session:
         d_sae = self.problem.sites[site].sae.d_sae
         if not 0 <= latent < d_sae:
             raise UserError(f"latent {latent}: out of range, the SAE has {d_sae}")
-        nodes = self.problem.space.of_site(site)
-        own = (self.problem.space.latent[nodes.start : nodes.stop] == latent).nonzero()
-        label = self.table.label[nodes.start + int(own[0, 0])] if len(own) else ""
+        label = label_of(self.table, site, latent)
         search = self._search
         steps, path = (search.mask_steps, search.mask_path) if search else ([], [])
         return latent_view(self.problem, site, latent, label, steps, path)

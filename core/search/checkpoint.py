@@ -115,7 +115,7 @@ class Loop:
 
 def _state_of(part: Tensor | torch.Generator | Stateful) -> Any:
     if isinstance(part, Tensor):
-        return part.detach().cpu()
+        return part.detach().cpu().clone()
     return part.get_state() if isinstance(part, torch.Generator) else part.state_dict()
 
 

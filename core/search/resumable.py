@@ -35,6 +35,7 @@ class Resumable(ABC):
         self._checkpoint: Checkpoint | None = None
         self._loop: Loop | None = None
         self._n_loops = 0
+        self._ended: list[tuple[int, int, dict[str, Any]]] = []
         self._first_loss: float | None = None
         self._diverged = ""
 
@@ -51,14 +52,19 @@ class Resumable(ABC):
         self._checkpoint = Checkpoint(folder)
 
     def save(self) -> None:
-        """Between two steps: everything up to here outlives this process. Without `keep` nothing happens."""
+        """Between two steps: everything up to here outlives this process. Without `keep` nothing happens.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         if self._checkpoint is None:
             return
+        for ended in self._ended:
+            self._checkpoint.save(*ended)
+        self._ended.clear()
+        if self._loop is not None and not self._diverged and self._loop.sound:
+            self._checkpoint.save(*self._stored(self._loop))
         self._checkpoint.journal.flush()
-        loop = self._loop
-        if loop is not None and not self._diverged and loop.sound:
-            state = {"search": self._state(), "first_loss": self._first_loss, **loop.state_dict()}
-            self._checkpoint.save(loop.number, loop.next, state)
 
     def loop(self, n_steps: int, **state: Tensor | Stateful) -> Iterator[int]:
         """The numbers of the steps of an optimisation, from the one at which an earlier run was saved.
@@ -85,9 +91,13 @@ class Resumable(ABC):
                     self.stopped = True
                 else:
                     loop.accept()
-            self.save()
+            self._ended.append(self._stored(loop))
         finally:  # a body that is left early is run again from where it was last saved
             self._loop = None
+
+    def _stored(self, loop: Loop) -> tuple[int, int, dict[str, Any]]:
+        state = {"search": self._state(), "first_loss": self._first_loss, **loop.state_dict()}
+        return loop.number, loop.next, state
 
     def _recalling(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext() if self._checkpoint is None else self._checkpoint.journal.active()

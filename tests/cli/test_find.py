@@ -47,6 +47,12 @@ class FakeSearch:
     def stop(self) -> None:
         self._stopped = True
 
+    def keep(self, folder: Path) -> None:
+        assert folder.is_dir()
+
+    def save(self) -> None:
+        pass
+
     def __iter__(self) -> Iterator[SearchProgress]:
         for step in range(4):
             self._at_step(step)
@@ -71,6 +77,9 @@ class FakeSession:
     def search(self, method: str, target: float, seed: int, settings: Mapping[str, Any]) -> FakeSearch:
         self.asked = (method, target, seed, dict(settings))
         return self.running
+
+    def subject(self) -> dict[str, Any]:
+        return {"task": "fake"}
 
     def adopt(self, result: SearchResult) -> None:
         self.adopted = result

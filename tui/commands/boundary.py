@@ -1,13 +1,15 @@
 """Where errors become one line on stderr and an exit code.
 
 0 done · 1 the answer is no (a check failed, a target was not reached) · 2 wrong use or bad input · 70 a mistake of this
-program, with the traceback in the log file · 130 interrupted · 141 the reader of a pipe went away.
+program, with the traceback in the log file · 130 interrupted · 128 + n ended by signal n · 141 the reader of a pipe
+went away.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -20,6 +22,14 @@ from circuit_tui.core.errors import UserError
 DONE, NO, BAD_INPUT, OWN_MISTAKE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 70, 130, 141
 
 
+class Terminated(Exception):
+    """A signal asked the process to end; `kept` tells whether what it was doing can go on in another one."""
+
+    def __init__(self, number: int, *, kept: bool) -> None:
+        self.number = number
+        super().__init__(f"ended by {signal.Signals(number).name}" + ("; `circuit-tui resume` goes on" if kept else ""))
+
+
 def guarded(run: Callable[[], int], *, debug: bool) -> int:
     """Runs a command and returns its exit code; `debug` adds tracebacks to the lines on stderr."""
     try:
@@ -29,6 +39,8 @@ def guarded(run: Callable[[], int], *, debug: bool) -> int:
         return _tell(str(error), BAD_INPUT, error if debug else None)
     except KeyboardInterrupt as error:
         return _tell("interrupted", INTERRUPTED, error if debug else None)
+    except Terminated as error:
+        return _tell(f"{error} (log: {log_path()})", 128 + error.number, error if debug else None)
     except BrokenPipeError:
         # The interpreter flushes stdout once more at exit: give it somewhere to flush to.
         with contextlib.suppress(OSError, ValueError):
@@ -51,6 +63,12 @@ def log_path() -> Path:
             if os.access(folder, os.W_OK):
                 return folder / "circuit-tui.log"
     return Path("circuit-tui.log")
+
+
+def note(text: str) -> None:
+    """Adds one line to the log file."""
+    with contextlib.suppress(OSError), log_path().open("a", encoding="utf-8") as log:
+        log.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} [{os.getpid()}] {text}\n")
 
 
 def _own_mistake(error: Exception) -> str:

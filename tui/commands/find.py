@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-from collections.abc import Iterator
-from types import FrameType
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from circuit_tui.core.jobs.folder import new_job
+from circuit_tui.core.jobs.spec import SearchOrder
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.search.registry import DEFAULT_METHOD, DEFAULT_TARGET
 from circuit_tui.tui.commands import options, output, progress
-from circuit_tui.tui.commands.boundary import DONE, INTERRUPTED, NO
-
-if TYPE_CHECKING:
-    from circuit_tui.core.circuit_file import CircuitFile
-    from circuit_tui.core.search.search import Search
-    from circuit_tui.core.snapshot import SearchResult
+from circuit_tui.tui.commands.boundary import DONE
+from circuit_tui.tui.commands.search_run import run_search
+from circuit_tui.tui.detached import start_detached
 
 
 def find(
@@ -41,6 +39,7 @@ def find(
     seed: options.Seed = 0,
     settings: options.Settings = None,
     out: options.Out = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Search in the background; `circuit-tui jobs`.")] = False,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> int:
@@ -48,7 +47,8 @@ def find(
 
     Progress goes to stderr, the circuit to stdout. Exits 1 if the target was not reached on the search prompts.
 
-    Ctrl-C stops the search and keeps what it has found so far; a second one leaves at once.
+    Ctrl-C stops the search and keeps what it has found so far; a second one leaves at once. What was
+    cut off in any way goes on with `circuit-tui resume`.
     """
     request = options.open_request(
         model=model,
@@ -72,66 +72,25 @@ def find(
     chosen = options.search_choice(method, target, seed, settings)
     if out is not None:
         options.check_out(out)
-    with output.quiet(debug=debug):
-        file, result = search(request, chosen)
-        if out is not None:
-            from circuit_tui.core.circuit_file import write_circuit
-
-            progress.say(f"wrote {write_circuit(file, out)}")
-    if json:
-        output.print_json(file.data())
-    else:
-        from circuit_tui.tui.commands.circuit_text import print_circuit
-
-        print_circuit(file)
-    if result.stopped:
-        progress.say("interrupted: this is what the search had when it was stopped")
-        return INTERRUPTED
-    return DONE if result.reached else NO
-
-
-def search(request: OpenRequest, chosen: options.SearchChoice) -> tuple[CircuitFile, SearchResult]:
-    """Opens what is asked for and searches it.
-
-    Raises:
-        UserError: what is asked for cannot be opened, or is not worth searching.
-    """
-    progress.say("loading …")
-    from circuit_tui.core.circuit_export import circuit_file
-    from circuit_tui.core.session import open_session
-
-    session = open_session(request, progress.loading)
-    for warning in session.info.warnings:
-        progress.say(f"warning: {warning}")
-    running = session.search(chosen.method, chosen.target, chosen.seed, chosen.settings)
-    result = _run(running)
-    session.adopt(result)
-    if not result.stopped:
-        progress.say("computing the effect of every node")
-        progress.finish(session)
-    return circuit_file(session), result
-
-
-def _run(running: Search) -> SearchResult:
-    """Runs a search to its end, or to where Ctrl-C stops it."""
-    with progress.SearchBar() as bar, _stops_on_interrupt(running):
-        for step in running:
-            bar.show(step)
-    if running.result is None:
-        raise RuntimeError("the search ended without a result")
-    return running.result
-
-
-@contextlib.contextmanager
-def _stops_on_interrupt(running: Search) -> Iterator[None]:
-    """The first Ctrl-C asks the search to stop, which leaves it whole; the second raises KeyboardInterrupt."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        running.stop()
-
-    before = signal.signal(signal.SIGINT, stop)
+    order = SearchOrder(chosen.method, chosen.target, chosen.seed, dict(chosen.settings))
+    if detach:
+        return _detach(request, order, out, json=json)
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+        job = new_job("find", request, order, out)
+    except OSError as error:
+        progress.say(f"warning: nothing is kept for a restart: {error}")
+        job = None
+    return run_search(job, request, order, out, json=json, debug=debug)
+
+
+def _detach(request: OpenRequest, order: SearchOrder, out: Path | None, *, json: bool) -> int:
+    """Starts the search in a process of its own, which no terminal ends, and returns."""
+    job = new_job("detached", request, order, out)
+    pid = start_detached(job)
+    if json:
+        output.print_json({"job": job.name, "pid": pid, "folder": str(job.folder), "log": str(job.log)})
+    else:
+        output.print_line(
+            f"job {job.name}, process {pid}; circuit-tui jobs shows how far it is, {job.log} what it says"
+        )
+    return DONE

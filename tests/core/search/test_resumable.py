@@ -106,6 +106,7 @@ def test_a_cut_line_and_a_damaged_state_only_cost_time(searched: Callable[[str],
     again = problem.search("mask", 0.8)
     again.keep(tmp_path)
     assert numbers(finish(again)[0]) == numbers(expected)
+    again.save()
     assert len(journal.read_bytes().splitlines()) > len((kept / JOURNAL).read_bytes().splitlines())
     assert all(line.endswith(b"}") for line in journal.read_bytes().splitlines())
 

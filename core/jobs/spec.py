@@ -1,0 +1,101 @@
+"""What a job is about, as JSON: what was opened, how it is searched, where the result goes. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.search.registry import Value
+from circuit_tui.core.snapshot import SearchProgress
+
+Kind = Literal["find", "explore", "detached"]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOrder:
+    """How to search."""
+
+    method: str
+    target: float
+    seed: int
+    settings: dict[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One job. `order` is None while nothing is searched; `out` is where the circuit file is wanted.
+
+    `subject` is what was found in the opened files (hashes, sizes), to notice when they have changed; None before they
+    are open. `folder` is the working directory that relative paths of `request` refer to.
+    """
+
+    kind: Kind
+    request: OpenRequest
+    order: SearchOrder | None
+    out: Path | None
+    folder: Path
+    host: str
+    created: str
+    subject: dict[str, Any] | None = None
+
+    def data(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "kind": self.kind,
+            "request": _plain(asdict(self.request)),
+            "order": None if self.order is None else asdict(self.order),
+            "out": None if self.out is None else str(self.out),
+            "folder": str(self.folder),
+            "host": self.host,
+            "created": self.created,
+            "subject": self.subject,
+        }
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> JobSpec:
+        """From `data`. Raises KeyError, TypeError or ValueError if it is something else."""
+        request = dict(data["request"])
+        for name in ("prompts", "circuit"):
+            request[name] = None if request[name] is None else Path(request[name])
+        request["saes"] = tuple(request["saes"])
+        request["sae_dirs"] = tuple(Path(path) for path in request["sae_dirs"])
+        return cls(
+            kind=data["kind"],
+            request=OpenRequest(**request),
+            order=None if data["order"] is None else SearchOrder(**data["order"]),
+            out=None if data["out"] is None else Path(data["out"]),
+            folder=Path(data["folder"]),
+            host=str(data["host"]),
+            created=str(data["created"]),
+            subject=data["subject"],
+        )
+
+    def from_anywhere(self) -> OpenRequest:
+        """The request with paths that hold in any working directory."""
+        request, folder = self.request, self.folder
+        model = request.model
+        if model is not None and (folder / Path(model).expanduser()).exists():
+            model = str(folder / Path(model).expanduser())
+        return replace(
+            request,
+            model=model,
+            sae_dirs=tuple(folder / path.expanduser() for path in request.sae_dirs),
+            prompts=None if request.prompts is None else folder / request.prompts.expanduser(),
+            circuit=None if request.circuit is None else folder / request.circuit.expanduser(),
+        )
+
+
+def progress_of(data: Mapping[str, Any]) -> SearchProgress:
+    """A step's report from its JSON values. Raises TypeError or KeyError if they are something else."""
+    return SearchProgress(**{**data, "size_by_site": tuple(data["size_by_site"])})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,31 @@
+"""`circuit-tui` in a process that kills itself, as the kernel would, at a step of its search.
+
+Arguments: the step, then those of the command line.
+"""
+
+import os
+import signal
+import sys
+
+from circuit_tui.core.jobs import keeper
+from circuit_tui.tui.cli import main
+
+
+def run() -> int:
+    step, *command = sys.argv[1:]
+    keeper.SAVE_EVERY = keeper.REPORT_EVERY = 0.0
+    real, taken = keeper.Keeper.step, []
+
+    def counted(self, report):
+        real(self, report)
+        taken.append(report)
+        if len(taken) == int(step):
+            print(f"killed in {report.stage}", file=sys.stderr, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    keeper.Keeper.step = counted
+    return main(command)
+
+
+if __name__ == "__main__":
+    sys.exit(run())

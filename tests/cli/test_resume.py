@@ -1,0 +1,211 @@
+"""Searches that were cut off, in real processes: killed, ended by a signal, sent to the background, gone on with."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from circuit_tui.core import tasks
+from circuit_tui.core.jobs.folder import Job, all_jobs, new_job
+from circuit_tui.core.jobs.spec import SearchOrder
+from circuit_tui.core.request import OpenRequest
+from circuit_tui.tui.cli import main
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+SCRIPT = Path(__file__).with_name("killed_find.py")
+QUICK = {
+    "mask": ("--set", "steps=40", "--set", "batch=8", "--set", "refine=10", "--target", "0.8"),
+    "published": ("--method", "published", "--set", "steps=60", "--set", "batch=8", "--target", "0.5"),
+}
+
+
+@pytest.fixture(scope="module")
+def few() -> str:
+    """A few prompts of a built-in task, so that a search of the demo takes a second or two."""
+    rows = [
+        {"clean": pair.clean, "corrupt": pair.corrupt, "answer": pair.answer, "wrong": pair.wrong, "split": split}
+        for split, count in (("train", 24), ("test", 12))
+        for pair in tasks.builtin("sva-simple").split(split)[:count]  # type: ignore[arg-type]
+    ]
+    return "\n".join(json.dumps(row) for row in rows)
+
+
+@pytest.fixture
+def prompts(tmp_path: Path, few: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The prompts as a file in the working directory: what is written of them is the same in every test."""
+    monkeypatch.chdir(tmp_path)
+    Path("few.jsonl").write_text(few)
+    return Path("few.jsonl")
+
+
+@pytest.fixture(scope="module")
+def whole(few: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+    """The circuit file of an uninterrupted search by a method."""
+
+    @functools.cache
+    def find(method: str) -> Any:
+        folder = tmp_path_factory.mktemp(method)
+        (folder / "few.jsonl").write_text(few)
+        with contextlib.chdir(folder):
+            assert main(["find", "--prompts", "few.jsonl", *QUICK[method], "--out", "whole.json"]) == 0
+        return circuit(folder / "whole.json")
+
+    return find
+
+
+def killed(step: int, *args: object) -> str:
+    """Runs a command that kills itself at `step`; returns what it wrote on stderr."""
+    command = [sys.executable, str(SCRIPT), str(step), *map(str, args)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    return done.stderr
+
+
+def circuit(path: Path) -> Any:
+    """A circuit file less the moment at which it was made."""
+    return json.loads(path.read_text()) | {"created": ""}
+
+
+@pytest.mark.parametrize(
+    ("method", "step", "stage"), [("mask", 25, "optimise"), ("mask", 110, "eliminate"), ("published", 30, "optimise")]
+)
+def test_kill_nine_then_resume_gives_the_same_file(
+    cli: Any, prompts: Path, tmp_path: Path, whole: Callable[[str], Any], method: str, step: int, stage: str
+) -> None:
+    args = ("find", "--prompts", prompts, *QUICK[method], "--out", tmp_path / "cut.json")
+    assert f"killed in {stage}" in killed(step, *args)
+    assert not (tmp_path / "cut.json").exists()
+    (job,) = all_jobs()
+    assert job.state == "unfinished"
+    (row,) = cli("jobs", "--json").data["jobs"]
+    assert (row["state"], row["step"]) == ("unfinished", step)
+    assert row["what"].startswith(f"{method}, few on")
+    done = cli("resume")
+    assert done.code == 0
+    assert f"after step {step}" in done.err
+    assert circuit(tmp_path / "cut.json") == whole(method)
+    assert not all_jobs(), "a search that ended leaves nothing"
+    assert cli("resume").error == "no search was cut off"
+
+
+def test_it_is_written_where_resume_says_and_the_newest_comes_first(cli: Any, prompts: Path, tmp_path: Path) -> None:
+    for seed in (1, 2):  # cut off before their first step
+        request = OpenRequest(prompts=prompts, seed=seed)
+        new_job("find", request, SearchOrder("random", 0.5, seed), None).release()
+        time.sleep(0.05)
+    assert cli("resume", "--out", tmp_path / "two.json").code == 0
+    assert circuit(tmp_path / "two.json")["seed"] == 2
+    assert cli("resume", "--out", tmp_path / "no" / "one.json").code == 2
+    assert len(all_jobs()) == 1, "what could not be written can be tried again"
+    assert cli("resume", "--out", tmp_path / "one.json").code == 0
+    assert circuit(tmp_path / "one.json")["seed"] == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_saves_and_says_how_to_go_on(
+    cli: Any, prompts: Path, tmp_path: Path, number: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from circuit_tui.core.jobs.keeper import Keeper
+
+    real, taken = Keeper.step, []
+
+    def signalled(self: Keeper, report: Any) -> None:
+        real(self, report)
+        taken.append(report)
+        if len(taken) == 20:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Keeper, "step", signalled)
+    done = cli("find", "--prompts", prompts, *QUICK["mask"], "--out", tmp_path / "c.json")
+    assert done.code == code
+    assert f"ended by {number.name}; `circuit-tui resume` goes on (log: " in done.error
+    assert Path(done.error.rpartition("log: ")[2].rstrip(")")).is_file()
+    (job,) = all_jobs()
+    assert (job.search_folder / "loop-0.pt").is_file()
+    monkeypatch.setattr(Keeper, "step", real)
+    assert cli("resume").code == 0
+    assert (tmp_path / "c.json").is_file()
+
+
+def wait(condition: Callable[[], Any], seconds: float = 90.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_a_detached_search_leaves_its_circuit_in_its_job(cli: Any, prompts: Path, whole: Callable[[str], Any]) -> None:
+    begun = cli("find", "--prompts", prompts, *QUICK["mask"], "--detach", "--json").data
+    job = Job(Path(begun["folder"]))
+    try:
+        assert job.state == "running", "it is never nobody's"
+        wait(lambda: job.state != "running")
+        assert job.state == "done", job.log.read_text()
+    finally:
+        job.stop()
+    assert circuit(job.circuit) == whole("mask")
+    assert cli("jobs", "--json").data["jobs"][0]["state"] == "done"
+    assert cli("jobs", "--remove", job.name).code == 0
+    assert cli("jobs").out.startswith("no search")
+
+
+def test_a_detached_search_can_be_stopped_from_elsewhere(cli: Any, prompts: Path) -> None:
+    args = ("--prompts", prompts, "--method", "published", "--set", "steps=100000", "--set", "batch=8")
+    job = Job(Path(cli("find", *args, "--detach", "--json").data["folder"]))
+    wait(job.progress)
+    assert "it is running" in cli("jobs", "--remove", job.name).error
+    assert "still running" in cli("resume").error
+    assert cli("jobs", "--stop", job.name).code == 0
+    wait(lambda: job.state != "running")
+    assert job.state == "done"
+    assert circuit(job.circuit)["size"] > 0
+
+
+def test_a_detached_search_that_fails_says_why(cli: Any, prompts: Path) -> None:
+    few = prompts.with_name("wrong.jsonl")
+    swapped = [json.loads(line) for line in prompts.read_text().splitlines()]
+    few.write_text("\n".join(json.dumps(row | {"answer": row["wrong"], "wrong": row["answer"]}) for row in swapped))
+    job = Job(Path(cli("find", "--prompts", few, "--detach", "--json").data["folder"]))
+    wait(lambda: job.state != "running")
+    assert job.state == "failed"
+    assert "the model cannot do it" in job.error
+    assert "the model cannot do it" in cli("jobs").out
+
+
+def test_what_was_opened_must_still_be_there(cli: Any, prompts: Path) -> None:
+    killed(5, "find", "--prompts", prompts, *QUICK["published"])
+    prompts.write_text("\n".join(prompts.read_text().splitlines()[:-1]))
+    error = cli("resume").error
+    assert "what it had opened has changed" in error
+    assert "prompts_sha256" in error
+
+
+def test_a_folder_that_cannot_be_written_does_not_end_the_search(
+    cli: Any, prompts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("circuit_tui.core.jobs.folder.Job.add_progress", full)
+    done = cli("find", "--prompts", prompts, *QUICK["published"])
+    assert done.code in (0, 1)
+    assert done.err.count("No space left on device") == 1
+
+
+def test_names_that_are_none(cli: Any) -> None:
+    assert "no such job" in cli("resume", "--job", "x").error
+    assert "no such job" in cli("jobs", "--stop", "x").error
+    job = new_job("find", OpenRequest(), SearchOrder("mask", 0.9, 0), None)
+    assert "still running" in cli("resume", "--job", job.name).error
+    job.remove()

@@ -1,0 +1,84 @@
+"""``circuit-tui jobs``: searches in the background, and what was cut off."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.jobs.folder import Job, all_jobs
+from circuit_tui.tui.commands import options, output
+
+Stop = Annotated[str | None, typer.Option("--stop", metavar="NAME", help="End this one with what it has.")]
+Remove = Annotated[str | None, typer.Option("--remove", metavar="NAME", help="Forget this one; not while it runs.")]
+
+
+def jobs(stop: Stop = None, remove: Remove = None, json: options.Json = False, debug: options.Debug = False) -> int:
+    """List searches in the background, and what was cut off."""
+    if stop is not None:
+        _named("--stop", stop).stop()
+        return 0
+    if remove is not None:
+        job = _named("--remove", remove)
+        if not job.claim():
+            raise UserError(f"--remove {remove}: it is running; --stop it first")
+        job.remove()
+        return 0
+    rows = [job_facts(job) for job in all_jobs()]
+    if json:
+        output.print_json({"jobs": rows})
+    elif not rows:
+        output.print_line("no search runs in the background, and none was cut off")
+    else:
+        output.print_table(
+            ("job", "state", "what", "step", "nodes", "faithfulness", "last sign"),
+            [
+                (
+                    row["name"],
+                    row["state"],
+                    ": ".join(filter(None, (row["what"], row["error"]))),
+                    "–" if row["step"] is None else f"{row['step']}/{row['steps']}",
+                    "–" if row["size"] is None else str(row["size"]),
+                    output.number(row["faithfulness"]),
+                    row["touched"],
+                )
+                for row in rows
+            ],
+            right=("step", "nodes", "faithfulness"),
+        )
+    return 0
+
+
+def job_facts(job: Job) -> dict[str, Any]:
+    """One job in plain values."""
+    spec, steps = job.spec, job.progress()
+    last = steps[-1] if steps else None
+    subject = spec.subject or {}
+    model = subject.get("model") or spec.request.model or "the demo"
+    task = subject.get("task") or spec.request.task or spec.request.prompts or "its task"
+    what = f"{task} on {model}"
+    return {
+        "name": job.name,
+        "state": job.state,
+        "kind": spec.kind,
+        "what": f"{spec.order.method}, {what}" if spec.order else what,
+        "pid": job.pid,
+        "host": spec.host,
+        "step": last.step if last else None,
+        "steps": last.steps if last else None,
+        "size": last.size if last else None,
+        "faithfulness": None if last is None else last.hard if last.hard is not None else last.soft,
+        "error": job.error,
+        "created": spec.created,
+        "touched": datetime.fromtimestamp(job.touched, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        "folder": str(job.folder),
+    }
+
+
+def _named(flag: str, name: str) -> Job:
+    for job in all_jobs():
+        if job.name == name:
+            return job
+    raise UserError(f"{flag} {name}: no such job; `circuit-tui jobs` lists them")

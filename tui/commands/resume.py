@@ -1,0 +1,59 @@
+"""``circuit-tui resume``: goes on with a search that was cut off."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.jobs.folder import Job, all_jobs, unfinished
+from circuit_tui.tui.commands import options, progress
+from circuit_tui.tui.commands.search_run import run_search
+
+JobName = Annotated[str | None, typer.Option("--job", metavar="NAME", help="Which one; the newest if not given.")]
+Lock = Annotated[int | None, typer.Option("--lock", hidden=True)]
+
+
+def resume(
+    out: options.Out = None,
+    job: JobName = None,
+    lock: Lock = None,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> int:
+    """Go on with the newest search that was cut off.
+
+    Finds the circuit that the search would have found. Without --out it is written to where the search was to write it.
+    """
+    if out is not None:
+        options.check_out(out)
+        out = out.expanduser().resolve()
+    chosen = _chosen(job, inherited=lock)
+    spec = chosen.spec
+    assert spec.order is not None
+    steps = chosen.progress()
+    far = f" after step {steps[-1].step}" if steps else ""
+    progress.say(f"going on with {chosen.name}: {spec.order.method}, target {spec.order.target:g}{far}")
+    if not spec.folder.is_dir():
+        raise UserError(f"{chosen.name}: the folder it was started in is gone: {spec.folder}")
+    os.chdir(spec.folder)  # the paths in its request, and those it writes into the circuit file, are seen from there
+    return run_search(chosen, spec.request, spec.order, out or spec.out, json=json, debug=debug)
+
+
+def _chosen(name: str | None, *, inherited: int | None) -> Job:
+    jobs = [job for job in all_jobs() if name in (None, job.name)]
+    if inherited is not None and jobs:
+        jobs[0].inherit(inherited)
+        return jobs[0]
+    if name is not None and not jobs:
+        raise UserError(f"--job {name}: no such job; `circuit-tui jobs` lists them")
+    for job in unfinished(jobs):
+        if job.claim():
+            return job
+    running = [job.name for job in jobs if job.state == "running" and job.spec.order is not None]
+    hint = f"; still running: {', '.join(running)}" if running else ""
+    raise UserError(
+        f"no search was cut off{hint}" if name is None else f"--job {name}: its search was not cut off{hint}"
+    )

@@ -1,0 +1,154 @@
+"""Runs one search without a screen, from the beginning or from where an earlier process was cut off."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.jobs.folder import Job
+from circuit_tui.core.jobs.keeper import Keeper
+from circuit_tui.core.jobs.spec import SearchOrder
+from circuit_tui.core.request import OpenRequest
+from circuit_tui.tui.commands import output, progress
+from circuit_tui.tui.commands.boundary import DONE, INTERRUPTED, NO, Terminated, note
+
+if TYPE_CHECKING:
+    from circuit_tui.core.circuit_file import CircuitFile
+    from circuit_tui.core.search.search import Search
+    from circuit_tui.core.snapshot import SearchResult
+
+
+def run_search(
+    job: Job | None, request: OpenRequest, order: SearchOrder, out: Path | None, *, json: bool, debug: bool
+) -> int:
+    """Opens, searches, writes and prints; returns the exit code. `job` is kept up to date, and goes when all is safe.
+
+    A detached job's circuit goes into its folder, where whoever started it will look for it.
+
+    Raises:
+        UserError: what is asked for cannot be opened, or is not worth searching.
+        Terminated: a signal ended it; the job can go on.
+    """
+    try:
+        return _run_search(job, request, order, out, json=json, debug=debug)
+    finally:
+        if job is not None:
+            job.release()
+
+
+def _run_search(
+    job: Job | None, request: OpenRequest, order: SearchOrder, out: Path | None, *, json: bool, debug: bool
+) -> int:
+    detached = job is not None and job.spec.kind == "detached"
+    note(f"search {order.method} begins{'' if job is None else f', job {job.name}'}")
+    with output.quiet(debug=debug):
+        try:
+            file, result = _search(job, request, order)
+        except UserError as error:
+            if job is not None:  # going on would end in the same error
+                job.finish("failed", str(error)) if detached else job.remove()
+            raise
+        # What cannot be written there can be had again with `resume --out`: the job stays until all is written.
+        _write(file, [path for path in (job.circuit if job and detached else None, out) if path is not None])
+    if job is not None:
+        _close(job, detached=detached)
+    note(f"search {order.method} ended with {file.size} nodes")
+    if json:
+        output.print_json(file.data())
+    else:
+        from circuit_tui.tui.commands.circuit_text import print_circuit
+
+        print_circuit(file)
+    if result.stopped:
+        progress.say("interrupted: this is what the search had when it was stopped")
+        return INTERRUPTED
+    return DONE if result.reached else NO
+
+
+def _search(job: Job | None, request: OpenRequest, order: SearchOrder) -> tuple[CircuitFile, SearchResult]:
+    progress.say("loading …")
+    from circuit_tui.core.circuit_export import circuit_file
+    from circuit_tui.core.session import open_session
+
+    session = open_session(request, progress.loading)
+    for warning in session.info.warnings:
+        progress.say(f"warning: {warning}")
+    keeper = None if job is None else Keeper(job, lambda text: progress.say(f"warning: {text}"))
+    running = session.search(order.method, order.target, order.seed, order.settings)
+    if keeper is not None:
+        keeper.opened(session)
+        keeper.begin(running, order, again=True)
+    result = _run(running, keeper)
+    session.adopt(result)
+    if not result.stopped:
+        progress.say("computing the effect of every node")
+        progress.finish(session)
+    return circuit_file(session), result
+
+
+def _write(file: CircuitFile, paths: list[Path]) -> None:
+    from circuit_tui.core.circuit_file import write_circuit
+
+    for path in paths:
+        progress.say(f"wrote {write_circuit(file, path)}")
+
+
+def _close(job: Job, *, detached: bool) -> None:
+    """The search is over: what remains is a circuit to be fetched, or a session that was cut off, or nothing."""
+    with contextlib.suppress(OSError):  # a folder that cannot be tidied is no reason to lose the circuit
+        job.end_search()
+        if detached:
+            job.finish("done")
+        elif job.session is None:
+            job.remove()
+
+
+def _run(running: Search, keeper: Keeper | None) -> SearchResult:
+    """Runs a search to its end, or to where Ctrl-C stops it."""
+    ending: list[int] = []
+    try:
+        with progress.SearchBar() as bar, _stops_on_interrupt(running), _ends_between_steps(ending):
+            for step in running:
+                bar.show(step)
+                if keeper is not None:
+                    keeper.step(step)
+                if ending:
+                    raise Terminated(ending[0], kept=keeper is not None)
+    finally:
+        if keeper is not None:
+            keeper.save_search()
+    if running.result is None:
+        raise RuntimeError("the search ended without a result")
+    return running.result
+
+
+@contextlib.contextmanager
+def _stops_on_interrupt(running: Search) -> Iterator[None]:
+    """The first Ctrl-C asks the search to stop, which leaves it whole; the second raises KeyboardInterrupt."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        running.stop()
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def _ends_between_steps(ending: list[int]) -> Iterator[None]:
+    """Collects in `ending` the signals that end the process, so that it can end where all is saved."""
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda number, frame: ending.append(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
