@@ -81,11 +81,11 @@ class Evaluator:
 
     def measure(self, kept: Tensor) -> PromptMetrics:
         """Per-prompt metrics of the circuit `kept` `[node]` bool, everything else ablated."""
-        return finish(self._kept_slices(kept))
+        return finish(self.measure_slices(kept))
 
     def measure_removed(self, kept: Tensor) -> PromptMetrics:
         """Per-prompt metrics of M without the circuit: M_s with the nodes of `kept` ablated."""
-        return finish(self._removed_slices(kept))
+        return finish(self.measure_removed_slices(kept))
 
     def evaluate(self, kept: Tensor, completeness: bool = True) -> Metrics:
         """Average metrics of the circuit `kept` `[node]` bool."""
@@ -93,13 +93,13 @@ class Evaluator:
 
     def evaluate_slices(self, kept: Tensor, completeness: bool = True) -> Slices[Metrics]:
         """`evaluate`, site by site."""
-        measured = yield from self._kept_slices(kept)
+        measured = yield from self.measure_slices(kept)
         metrics = self.baselines.summarise(measured)
         return (yield from self.completeness_slices(metrics, kept)) if completeness else metrics
 
     def completeness_slices(self, metrics: Metrics, kept: Tensor) -> Slices[Metrics]:
         """`metrics` of the circuit `kept` with its completeness, site by site."""
-        removed = yield from self._removed_slices(kept)
+        removed = yield from self.measure_removed_slices(kept)
         return self.baselines.with_completeness(metrics, removed)
 
     def faithfulness(self, kept: Tensor) -> float:
@@ -133,11 +133,13 @@ class Evaluator:
     def _full(self, batch: Batch, site: int) -> Full:
         return Full(self.problem.sites[site], batch, batch.errors[site])
 
-    def _kept_slices(self, kept: Tensor) -> Slices[PromptMetrics]:
+    def measure_slices(self, kept: Tensor) -> Slices[PromptMetrics]:
+        """`measure`, site by site."""
         packs = pack_circuit(self.problem, kept)
         return self._measure(lambda batch: self.kept_splices(batch, packs), "kept", kept)
 
-    def _removed_slices(self, kept: Tensor) -> Slices[PromptMetrics]:
+    def measure_removed_slices(self, kept: Tensor) -> Slices[PromptMetrics]:
+        """`measure_removed`, site by site."""
         packs, sites = pack_circuit(self.problem, kept), self.problem.sites
 
         def splices(batch: Batch) -> list[Splice]:

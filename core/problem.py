@@ -119,6 +119,26 @@ def build_problem(
     )  # fmt: skip
 
 
+def reference_rows_of(
+    alignment: Alignment, split: Split, ablation: AblationKind, seed: int, task: str
+) -> tuple[Tensor, Tensor | None]:
+    """The row of the reference table that each clean token of a split takes, `[prompt, position]`.
+
+    Also `[group]` the row of each position where it alone decides the row, else None. `seed` is of the draw of
+    ``resample``.
+
+    Raises:
+        UserError: ``resample`` has nothing to draw from for some prompt.
+    """
+    cells = alignment.means[split, "clean"]
+    if ablation == "zero":
+        return torch.zeros_like(cells), torch.zeros(len(alignment.names), dtype=torch.long, device=cells.device)
+    if ablation == "resample":
+        return resample_rows(cells, alignment.means["train", "corrupt"], seed, task), None
+    by_group = torch.arange(len(alignment.names), device=cells.device) if alignment.kind != "shared" else None
+    return cells, by_group
+
+
 @dataclass(slots=True)
 class _Visited:
     """One side of the train prompts under M_s, one entry for each site."""
@@ -208,19 +228,13 @@ class _Builder:
     ) -> SplitTensors:
         prompts = self.sets[split]
         ids, cells = self.alignment.ids[split, "clean"], self.alignment.means[split, "clean"]
-        rows, by_group = cells, None
-        if ablation == "zero":
-            rows, by_group = torch.zeros_like(cells), torch.zeros(len(self.alignment.names), dtype=torch.long)
-        elif ablation == "resample":
-            rows = resample_rows(cells, self.alignment.means["train", "corrupt"], seed, task)
-        elif self.alignment.kind != "shared":
-            by_group = torch.arange(len(self.alignment.names))
+        rows, by_group = reference_rows_of(self.alignment, split, ablation, seed, task)
         errors: tuple[Tensor | None, ...] = tuple(None for _ in self.sites)
         if self.errors == "keep":
             errors = plain.errors
         elif self.errors == "mean":
             errors = tuple(table[cells.clamp(min=0)] for table in error_means)
         return SplitTensors(
-            plain.prefix, ids, rows, None if by_group is None else by_group.to(ids.device), errors,
+            plain.prefix, ids, rows, by_group, errors,
             prompts.clean.lengths, prompts.right, prompts.wrong, plain.logits,
         )  # fmt: skip

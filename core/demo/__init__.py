@@ -19,3 +19,8 @@ def model_dir() -> Path:
 def sae_dirs() -> tuple[Path, ...]:
     """The folders of the bundled SAEs (cfg.json, sae_weights.safetensors), in the order of `SITES`."""
     return tuple(_HERE / "saes" / hook for hook in SITES)
+
+
+def text_path() -> Path:
+    """A text in the demo's language that no training has seen; a blank line ends a document."""
+    return _HERE / "text.txt"

@@ -28,7 +28,26 @@ def open_search(
     """A search of the method `name`, not yet begun.
 
     Raises:
-        UserError: unknown method or setting, a target or seed out of range, or a task or splice with nothing to find.
+        UserError: see `check_worth_searching` and `new_search`.
+    """
+    search = new_search(problem, train, test, name, target, seed, settings)
+    check_worth_searching(problem, train)
+    return search
+
+
+def new_search(
+    problem: Problem,
+    train: Evaluator,
+    test: Evaluator,
+    name: str,
+    target: float,
+    seed: int,
+    settings: Mapping[str, Value],
+) -> Search:
+    """The same, whether there is anything to find or not: a control searches where there should be nothing.
+
+    Raises:
+        UserError: unknown method or setting, or a target or seed out of range.
     """
     chosen = method(name)
     if not 0 < target < 1:
@@ -36,7 +55,6 @@ def open_search(
     if not 0 <= seed < 2**63:
         raise UserError(f"--seed {seed}: must lie between 0 and 2^63 - 1")
     resolved = chosen.resolve(settings)
-    check_worth_searching(problem, train)
     module, class_name = chosen.implementation.split(":")
     implementation: type[Search] = getattr(import_module(f"circuit_tui.core.search.{module}"), class_name)
     return implementation(SearchInput(problem, train, test, target, seed, resolved))

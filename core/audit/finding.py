@@ -1,0 +1,116 @@
+"""What a measure of the audit returns: numbers, a verdict and what it means. Plain values, no tensor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar, get_args
+
+Verdict = Literal["good", "doubtful", "bad", "not measured"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+Value = TypeVar("Value")
+Number = float | int | None
+Outcome = Literal["believable", "believable within limits", "do not believe", "not finished"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRun:
+    """One search made for the audit, and the circuit it found.
+
+    `draw` is the seed of what was done to the prompts or labels; `train` and `test` are its faithfulness, None where
+    there is none.
+    """
+
+    kind: str
+    seed: int
+    draw: int
+    size: int
+    train: float | None
+    test: float | None
+    reached: bool
+    nodes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the audit.
+
+    Attributes:
+        key: names the line, as in the circuit file.
+        title: the same for a reader.
+        verdict: against the thresholds of the measure's module.
+        says: one sentence, what was found and what it means.
+        numbers: by name; None where a number has no value.
+        decides: whether a bad verdict here means that the circuit should not be believed. The other lines limit what
+            may be claimed of it.
+        runs: the searches it rests on.
+    """
+
+    key: str
+    title: str
+    verdict: Verdict
+    says: str
+    numbers: Mapping[str, Number] = field(default_factory=dict)
+    decides: bool = False
+    runs: tuple[SearchRun, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AuditProgress:
+    """How far an audit is: the line under way, `done` of `total` lines, the `share` 0..1 of the whole, and seconds."""
+
+    title: str
+    done: int
+    total: int
+    share: float
+    seconds: float
+    seconds_left: float | None
+
+
+# A measure in slices: it yields after each piece of work, now and then with the share of it that is done, 0..1.
+Measuring = Generator[float | None, None, Finding]
+
+
+def within(
+    steps: Generator[float | None, None, Value], start: float, stop: float
+) -> Generator[float | None, None, Value]:
+    """`steps`, its shares mapped to the part from `start` to `stop`."""
+    while True:
+        try:
+            share = next(steps)
+        except StopIteration as end:
+            value: Value = end.value
+            return value
+        yield None if share is None else start + (stop - start) * share
+
+
+def grade(value: float, good: float, doubtful: float) -> Verdict:
+    """Smaller is better: good up to and with `good`, doubtful up to and with `doubtful`; what is not a number is bad."""
+    return "good" if value <= good else "doubtful" if value <= doubtful else "bad"
+
+
+def worst(*verdicts: Verdict) -> Verdict:
+    """The worst of some verdicts; what was not measured does not count unless nothing was."""
+    measured = [verdict for verdict in verdicts if verdict != "not measured"]
+    return max(measured, key=VERDICTS.index, default="not measured")
+
+
+def outcome(findings: tuple[Finding, ...], *, finished: bool) -> Outcome:
+    """What the lines say together.
+
+    Do not believe: a line that decides is bad. Within limits: one of those is doubtful, or any other line is bad.
+    """
+    deciding = worst(*(finding.verdict for finding in findings if finding.decides))
+    if deciding == "bad":
+        return "do not believe"
+    if not finished:
+        return "not finished"
+    limited = deciding == "doubtful" or any(finding.verdict == "bad" for finding in findings)
+    return "believable within limits" if limited else "believable"
+
+
+def finite(value: float) -> float | None:
+    """`value`, or None where it has none."""
+    return value if math.isfinite(value) else None

@@ -1,0 +1,92 @@
+"""Runs an audit line by line, in slices short enough that whoever runs it can do other things in between."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+
+from circuit_tui.core.audit.finding import AuditProgress, Finding, Outcome, outcome
+from circuit_tui.core.audit.lines import LINES, SEARCH_SECONDS, Line
+from circuit_tui.core.audit.subject import Subject
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.search.open_search import check_worth_searching
+
+
+@dataclass(frozen=True, slots=True)
+class AuditResult:
+    """What an audit found, as far as it came."""
+
+    subject: Subject
+    findings: tuple[Finding, ...]
+    finished: bool
+    seconds: float
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the lines say together."""
+        return outcome(self.findings, finished=self.finished)
+
+
+class Audit:
+    """An audit under way; each `next` is one slice. It can be left at any time: `result` is what is known by then."""
+
+    def __init__(self, subject: Subject, lines: tuple[Line, ...] = LINES) -> None:
+        self.subject, self.lines = subject, lines
+        self.findings: tuple[Finding, ...] = ()
+        self._started = time.monotonic()
+        self._weights = [_weight(subject, line) for line in lines]
+        self._run = self._measure()
+
+    def __iter__(self) -> Iterator[AuditProgress]:
+        return self
+
+    def __next__(self) -> AuditProgress:
+        return next(self._run)
+
+    @property
+    def result(self) -> AuditResult:
+        """What is known so far."""
+        finished = len(self.findings) == len(self.lines)
+        return AuditResult(self.subject, self.findings, finished, time.monotonic() - self._started)
+
+    def _measure(self) -> Generator[AuditProgress, None, None]:
+        for index, line in enumerate(self.lines):
+            yield self._progress(index, 0.0)
+            measuring, share = line.measure(self.subject), 0.0
+            refused = self._refusal(line)
+            if refused is not None:
+                self.findings += (Finding(line.key, line.title, "not measured", refused),)
+                continue
+            while True:
+                try:
+                    told = next(measuring)
+                except StopIteration as end:
+                    self.findings += (replace(end.value, title=line.title),)
+                    break
+                share = share if told is None else told
+                yield self._progress(index, share)
+        yield self._progress(len(self.lines), 0.0)
+
+    def _refusal(self, line: Line) -> str | None:
+        """Why the searches that `line` rests on would be no searches."""
+        if not line.searches(self.subject.settings):
+            return None
+        try:
+            check_worth_searching(self.subject.problem, self.subject.train)
+        except UserError as error:
+            return f"There is nothing to search for: {error}."
+        return None
+
+    def _progress(self, index: int, share: float) -> AuditProgress:
+        seconds = time.monotonic() - self._started
+        done = sum(self._weights[:index]) + (share * self._weights[index] if index < len(self.lines) else 0.0)
+        whole = done / sum(self._weights)
+        title = self.lines[index].title if index < len(self.lines) else ""
+        left = seconds / whole - seconds if whole > 0.01 else None
+        return AuditProgress(title, index, len(self.lines), whole, seconds, left)
+
+
+def _weight(subject: Subject, line: Line) -> float:
+    quick = 0.3 if subject.settings.quick else 1.0
+    return line.weight + SEARCH_SECONDS * quick * line.searches(subject.settings)

@@ -1,0 +1,49 @@
+"""Runs the search that found the circuit again, for the controls and the stability."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import torch
+
+from circuit_tui.core.audit.finding import SearchRun, finite
+from circuit_tui.core.audit.other_problems import with_train
+from circuit_tui.core.audit.subject import Subject
+from circuit_tui.core.evaluate import Evaluator
+from circuit_tui.core.problem import Problem
+from circuit_tui.core.search.open_search import new_search
+
+QUICK_PROMPTS = 128
+"""What a quick audit's searches see: a quarter of a built-in task's search prompts, and so of the time."""
+SLICE_PROMPTS = 128
+"""Prompts in one slice of an evaluation: whoever runs the audit can do other things in between."""
+
+
+def run_search(
+    subject: Subject, problem: Problem, kind: str, seed: int, draw: int
+) -> Generator[float | None, None, SearchRun]:
+    """The subject's search on `problem` with `seed`; `draw` is the seed of what was done to the problem.
+
+    Yields the share that is done.
+    """
+    if subject.settings.quick:
+        order = torch.randperm(len(problem.splits["train"]), generator=torch.Generator().manual_seed(draw))
+        problem = with_train(problem, order[:QUICK_PROMPTS])
+    size = min(SLICE_PROMPTS, problem.batch_size or SLICE_PROMPTS)
+    train, test = Evaluator(problem, "train", size=size), Evaluator(problem, "test", size=size)
+    used = subject.search
+    search = new_search(problem, train, test, used.method, used.target, seed, used.settings)
+    for step in search:
+        yield min(step.step / max(step.steps, 1), 1.0)
+    result = search.result
+    assert result is not None  # a search that was not interrupted ends in one
+    return SearchRun(
+        kind,
+        seed,
+        draw,
+        len(result.nodes),
+        finite(result.train.faithfulness),
+        finite(result.test.faithfulness),
+        result.reached,
+        tuple(sorted(result.nodes)),
+    )

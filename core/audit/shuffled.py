@@ -1,0 +1,61 @@
+"""The second control: how small a circuit can the same search find for nonsense?
+
+A mask over many nodes can be fitted to a task that makes no sense (Drori 2026). Right and wrong answer are exchanged on
+a random half of the pairs, and the same search looks for a circuit that answers so, as surely as the model answers
+the real labels (`other_problems.with_shuffled_labels`). What it finds on the search prompts is what a search of this
+kind finds in anything.
+"""
+
+from __future__ import annotations
+
+from circuit_tui.core.audit.finding import Finding, Measuring, Verdict, within
+from circuit_tui.core.audit.other_problems import with_shuffled_labels
+from circuit_tui.core.audit.searches import run_search
+from circuit_tui.core.audit.subject import Subject, score
+
+TIMES = 2
+"""A circuit for nonsense of up to this many times the nodes: the search would have found one for anything."""
+HALF = 0.5
+"""A circuit for nonsense that does half of what was asked for."""
+
+
+def shuffled(subject: Subject) -> Measuring:
+    """The search on shuffled labels, `shuffles` times; the one that gets furthest counts."""
+    title, count = "the same search on nonsense", subject.settings.shuffles
+    if not count:
+        return Finding("shuffled", title, "not measured", "No search on shuffled labels was asked for.")
+    runs, seed = [], subject.settings.seed
+    for index in range(count):
+        problem, draw = with_shuffled_labels(subject.problem, seed + 1 + index), seed + 1 + index
+        steps = run_search(subject, problem, "shuffled", seed, draw)
+        runs.append((yield from within(steps, index / count, (index + 1) / count)))
+    furthest = max(runs, key=lambda run: (run.reached, -run.size if run.reached else _score(run.train)))
+    verdict: Verdict = "good" if _score(furthest.train) <= HALF * subject.search.target else "doubtful"
+    if furthest.reached and furthest.size <= TIMES * subject.size:
+        verdict = "bad"
+    found = "one that reaches the target" if furthest.reached else f"none; the best, at {_score(furthest.train):.3f},"
+    return Finding(
+        "shuffled", title, verdict,
+        f"For shuffled labels the search finds {found} with {furthest.size} nodes, where the circuit has "
+        f"{subject.size}; on held-out nonsense it comes to {_text(furthest.test)}: {_SAYS[verdict]}.",
+        {
+            "reached": sum(run.reached for run in runs), "searches": count, "size": furthest.size,
+            "faithfulness": furthest.train, "held_out": furthest.test, "own_size": subject.size,
+        },
+        decides=True, runs=tuple(runs),
+    )  # fmt: skip
+
+
+def _score(faithfulness: float | None) -> float:
+    return float("-inf") if faithfulness is None else score(faithfulness)
+
+
+def _text(faithfulness: float | None) -> str:
+    return "no number" if faithfulness is None else f"{faithfulness:.3f}"
+
+
+_SAYS = {
+    "good": "it cannot find what is not there",
+    "doubtful": "given enough nodes it fits labels that mean nothing",
+    "bad": "it finds as much in nothing",
+}

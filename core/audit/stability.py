@@ -1,0 +1,90 @@
+"""Would another seed, or other prompts of the same kind, have given another circuit?
+
+The same search is run with other seeds, and on bootstrap resamplings of the search prompts (as many, drawn with
+replacement). Two circuits are compared by Jaccard overlap |A and B| / |A or B|: two circuits of one size that share
+four of five nodes have 2/3, half of their nodes 1/3. Every run is a circuit found for itself; containment in one run's
+larger circuits is no stability.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from itertools import combinations
+
+import torch
+
+from circuit_tui.core.audit.finding import Finding, Measuring, SearchRun, Verdict, within
+from circuit_tui.core.audit.other_problems import with_train
+from circuit_tui.core.audit.searches import run_search
+from circuit_tui.core.audit.subject import Subject
+from circuit_tui.core.problem import Problem
+
+OVERLAP = 2 / 3, 1 / 3
+"""Mean Jaccard overlap of two runs: four of five nodes the same; half of them."""
+
+
+def seeds(subject: Subject) -> Measuring:
+    """The search with the seeds after the circuit's own."""
+    first = subject.settings.seed + 1
+    chosen = [(first + index, first + index) for index in range(subject.settings.seeds)]
+    return (yield from _stability(subject, "seeds", "other seeds", chosen, lambda draw: subject.problem))
+
+
+def resamplings(subject: Subject) -> Measuring:
+    """The search with the circuit's own seed on resampled prompts."""
+    n, own = len(subject.problem.splits["train"]), subject.settings.seed
+
+    def resampled(draw: int) -> Problem:
+        return with_train(subject.problem, torch.randint(n, (n,), generator=torch.Generator().manual_seed(draw)))
+
+    chosen = [(own, own + 1 + index) for index in range(subject.settings.resamplings)]
+    return (yield from _stability(subject, "resamplings", "resampled search prompts", chosen, resampled))
+
+
+def jaccard(first: Collection[int], second: Collection[int]) -> float:
+    """|A and B| / |A or B|; two empty circuits are the same."""
+    one, other = set(first), set(second)
+    return len(one & other) / len(one | other) if one | other else 1.0
+
+
+def shares(runs: Sequence[SearchRun]) -> dict[int, float]:
+    """For every node that any of `runs` chose the share of them that did."""
+    chosen = [node for run in runs for node in run.nodes]
+    return {node: chosen.count(node) / len(runs) for node in sorted(set(chosen))}
+
+
+def _stability(
+    subject: Subject, key: str, title: str, chosen: Sequence[tuple[int, int]], made: Callable[[int], Problem]
+) -> Measuring:
+    if len(chosen) < 2:
+        return Finding(key, title, "not measured", "Two searches at least are needed, and were not asked for.")
+    runs: list[SearchRun] = []
+    for index, (seed, draw) in enumerate(chosen):
+        steps = run_search(subject, made(draw), key, seed, draw)
+        runs.append((yield from within(steps, index / len(chosen), (index + 1) / len(chosen))))
+    pairs = [jaccard(one.nodes, other.nodes) for one, other in combinations(runs, 2)]
+    own = [jaccard(subject.kept.nonzero()[:, 0].tolist(), run.nodes) for run in runs]
+    mean, always = sum(pairs) / len(pairs), sum(share == 1 for share in shares(runs).values())
+    of_own = [shares(runs).get(int(node), 0.0) for node in subject.kept.nonzero()[:, 0]]
+    verdict: Verdict = "bad" if mean < OVERLAP[1] else "doubtful" if mean < OVERLAP[0] else "good"
+    sizes = [run.size for run in runs]
+    return Finding(
+        key, title, verdict,
+        f"{len(runs)} searches find {min(sizes)} to {max(sizes)} nodes, two of them overlap by {mean:.2f} (Jaccard, "
+        f"least {min(pairs):.2f}), with the circuit by {sum(own) / len(own):.2f}, and {always} nodes are always there: "
+        f"{_SAYS[verdict]}.",
+        {
+            "jaccard_mean": mean, "jaccard_min": min(pairs), "jaccard_with_circuit": sum(own) / len(own),
+            "size_min": min(sizes), "size_max": max(sizes), "always": always, "searches": len(runs),
+            "reached": sum(run.reached for run in runs),
+            "mean_share_of_its_nodes": sum(of_own) / len(of_own) if of_own else None,
+        },
+        runs=tuple(runs),
+    )  # fmt: skip
+
+
+_SAYS = {
+    "good": "it is much the same circuit each time",
+    "doubtful": "part of it is one choice among several",
+    "bad": "it is one of many circuits that would do",
+}

@@ -1,0 +1,85 @@
+"""What is audited: a circuit, the problem it solves, and how it was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from circuit_tui.core.evaluate import Evaluator
+from circuit_tui.core.metrics import Baselines
+from circuit_tui.core.problem import Problem
+from circuit_tui.core.search.registry import DEFAULT_METHOD, DEFAULT_TARGET, Value
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """How much is measured. `seed` is of every draw, and the first of the searches' seeds.
+
+    Attributes:
+        bootstraps: resamplings of the prompts behind an interval.
+        subsets: random subsets K of the circuit, and steps of the greedy one.
+        draws: of resample ablation.
+        random_circuits: circuits of the same size for each site.
+        pairs: pairs of nodes tried for minimality, at most.
+        seeds, resamplings, shuffles: searches with another seed, on resampled prompts, on shuffled labels; with 0 the
+            line is not measured.
+        quick: searches see `QUICK_PROMPTS` of the search prompts.
+        text: whose cross-entropy the splice is priced on; None for none.
+    """
+
+    seed: int = 0
+    bootstraps: int = 2000
+    subsets: int = 10
+    draws: int = 10
+    random_circuits: int = 100
+    pairs: int = 100
+    seeds: int = 5
+    resamplings: int = 5
+    shuffles: int = 1
+    quick: bool = False
+    text: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchUsed:
+    """How the circuit was found, and so how it is searched for again."""
+
+    method: str = DEFAULT_METHOD
+    target: float = DEFAULT_TARGET
+    settings: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The circuit `kept` `[node]` bool of `problem`; `unseen` is None where the task has no such prompts.
+
+    `aimed` is the faithfulness that the circuit was found to reach, None where it was made by hand; `search` is how
+    searches are made then.
+    """
+
+    problem: Problem
+    kept: Tensor
+    train: Evaluator
+    test: Evaluator
+    unseen: Evaluator | None
+    search: SearchUsed
+    aimed: float | None
+    settings: AuditSettings
+
+    @property
+    def size(self) -> int:
+        """How many nodes it has."""
+        return int(self.kept.sum())
+
+
+def gap(baselines: Baselines) -> float:
+    """m(M) - m(0), what faithfulness is a share of."""
+    return baselines.plain.mean_logit_diff - baselines.empty.mean_logit_diff
+
+
+def score(faithfulness: float) -> float:
+    """1 - |1 - f|: overshooting is as wrong as falling short."""
+    return 1 - abs(1 - faithfulness)
