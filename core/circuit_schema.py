@@ -10,9 +10,11 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from circuit_tui.core.audit.schema import AuditPart
 from circuit_tui.core.request import AblationKind, ErrorsKind, PositionsKind
+from circuit_tui.core.schema_part import Part as Part
 
 SCHEMA: Final = "circuit-tui/circuit/1"
 SCHEMA_PATH = Path(__file__).with_name("circuit.schema.json")
@@ -22,19 +24,6 @@ BUNDLED = "circuit-tui/demo"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Sha256OrNone = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 Count = Annotated[int, Field(ge=0)]
-
-
-class Part(BaseModel):
-    """What all parts of the file share: immutable, strict about types, no unknown keys, no NaN and no infinity."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        allow_inf_nan=False,
-        populate_by_name=True,
-        json_schema_serialization_defaults_required=True,
-    )
 
 
 class Versions(Part):
@@ -181,7 +170,10 @@ class MetricsParts(Part):
 
 
 class CircuitFile(Part):
-    """A circuit with all it takes to open it again and to recompute its numbers. `size` is the number of nodes."""
+    """A circuit with all it takes to open it again and to recompute its numbers. `size` is the number of nodes.
+
+    `audit` is absent until the circuit has been audited.
+    """
 
     schema_: Annotated[Literal["circuit-tui/circuit/1"], Field(alias="schema")] = SCHEMA
     created: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", description="ISO 8601, UTC")]
@@ -194,10 +186,14 @@ class CircuitFile(Part):
     ablation: AblationPart
     size: Count
     metrics: MetricsParts
+    audit: AuditPart | None = None
 
     def data(self) -> dict[str, Any]:
         """The file's content as plain JSON values, keys in the order of the schema."""
-        return self.model_dump(mode="json", by_alias=True)
+        data = self.model_dump(mode="json", by_alias=True)
+        if self.audit is None:
+            del data["audit"]
+        return data
 
     def nodes(self) -> list[tuple[str, str, int]]:
         """Every kept node as (hook, position name, latent), in file order."""
@@ -207,6 +203,7 @@ class CircuitFile(Part):
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of `CircuitFile`."""
     made = CircuitFile.model_json_schema(by_alias=True, mode="serialization")
+    made["required"].remove("audit")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA, **made}
 
 

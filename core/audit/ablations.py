@@ -62,7 +62,7 @@ def averaging(subject: Subject) -> Measuring:
     found = averages(subject.test.baselines, measured)
     verdict = grade(abs(found.ratio_of_means - found.mean_of_ratios), *AVERAGED)
     return Finding(
-        "averaging", "averaging", verdict,
+        "averaging", verdict,
         f"Faithfulness is {found.ratio_of_means:.3f} as the ratio of means, {found.mean_of_ratios:.3f} as the mean of "
         f"ratios and {found.median_of_ratios:.3f} as their median: {_AVERAGED[verdict]}.",
         {
@@ -96,7 +96,7 @@ def sensitivity(subject: Subject) -> Measuring:
     moved = float(torch.tensor(distances).max())  # unlike the built-in, it does not lose a nan
     verdict = grade(moved, *MOVED)
     return Finding(
-        "ablation", "ablation", verdict,
+        "ablation", verdict,
         f"Faithfulness is {', '.join(says)}: {_MOVED[verdict].format(own=subject.problem.ablation)}.",
         numbers | {"moved": finite(moved)},
     )  # fmt: skip

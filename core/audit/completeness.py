@@ -35,20 +35,19 @@ def removal(subject: Subject) -> Measuring:
     every = yield from _removed(subject, at_every_position(subject))
     verdict = grade(abs(matched), *LEFT)
     return Finding(
-        "completeness", "completeness", verdict,
+        "completeness", verdict,
         f"Without the circuit's nodes, at their own positions, {matched:.1%} of the behaviour is left: "
         f"{_LEFT['against' if matched < -LEFT[0] else verdict]}.",
         {"completeness": finite(matched), "at_every_position": finite(every)},
-        decides=True,
     )  # fmt: skip
 
 
 def subsets(subject: Subject) -> Measuring:
     """F(C∖K) against F(M∖K), K a random and a greedily grown subset of the circuit."""
-    title, count = "completeness without parts", subject.settings.subsets
+    count = subject.settings.subsets
     nodes = subject.kept.nonzero()[:, 0]
     if not len(nodes) or not count:
-        return Finding("subsets", title, "not measured", "There are no parts to take away.")
+        return Finding("subsets", "not measured", "There are no parts to take away.")
     draw = torch.Generator().manual_seed(subject.settings.seed)
     whole = yield from difference(subject, nodes[:0])
     apart = []
@@ -71,7 +70,7 @@ def subsets(subject: Subject) -> Measuring:
     mean = sum(apart) / len(apart)
     verdict = worst(grade(mean, *RANDOM), "good" if worst_of <= GREEDY else "doubtful")
     return Finding(
-        "subsets", title, verdict,
+        "subsets", verdict,
         f"Take a random half of the circuit out of it and out of the model: they end {mean:.2f} apart on average, "
         f"{worst_of:.2f} for the worst part found: {_SUBSETS[verdict]}.",
         {

@@ -18,6 +18,8 @@ from circuit_tui.core.splice import Full, Splice, run
 
 KL = 0.1, 1.0
 """Nats from the model's prediction to the circuit's: a tenth is hard to see; with one, the two are different."""
+KL_LEFT = 0.1, 0.5
+"""The same as a share of the empty circuit's: with half of it left, half of the prediction is not explained."""
 OTHER_TOP = 0.1, 0.3
 """Share of prompts on which another token is the likeliest."""
 TIED = 0.01
@@ -35,14 +37,20 @@ def distribution(subject: Subject) -> Measuring:
     top_spliced = yield from top_agreement(
         evaluator, lambda batch: [Full(site, batch, batch.errors[i]) for i, site in enumerate(subject.problem.sites)]
     )
-    verdict = worst(grade(circuit.kl, *KL), "good" if circuit.kl <= TIED else grade(1 - top, *OTHER_TOP))
+    left = circuit.kl / empty.kl if empty.kl > 0 else float("nan")
+    verdict = worst(
+        grade(circuit.kl, *KL),
+        grade(left, *KL_LEFT),
+        "good" if circuit.kl <= TIED else grade(1 - top, *OTHER_TOP),
+    )
     return Finding(
-        "distribution", "whole distribution", verdict,
+        "distribution", verdict,
         f"KL to the model is {circuit.kl:.3g} nats (spliced {spliced.kl:.3g}, empty {empty.kl:.3g}), cross-entropy "
         f"{circuit.cross_entropy:.2f} (model {plain.cross_entropy:.2f}), the likeliest token the same on {top:.0%} of "
         f"the prompts: {_SAYS[verdict]}.",
         {
             "kl": finite(circuit.kl), "kl_spliced": finite(spliced.kl), "kl_empty": finite(empty.kl),
+            "kl_left": finite(left),
             "cross_entropy": finite(circuit.cross_entropy), "cross_entropy_plain": finite(plain.cross_entropy),
             "top_agreement": top, "top_agreement_spliced": top_spliced,
         },

@@ -15,6 +15,31 @@ Outcome = Literal["believable", "believable within limits", "do not believe", "n
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 
+TITLES: dict[str, str] = {
+    "task": "the model does the task",
+    "held-out": "held-out prompts",
+    "overfit": "search prompts against held-out",
+    "unseen": "a template never seen",
+    "answers": "answers",
+    "errors": "errors of single prompts",
+    "averaging": "averaging",
+    "distribution": "whole distribution",
+    "completeness": "completeness",
+    "splice-task": "cost of the splice, task",
+    "splice-text": "cost of the splice, text",
+    "random": "random circuits of its size",
+    "ablation": "ablation",
+    "subsets": "completeness without parts",
+    "minimality": "minimality",
+    "shuffled": "the same search on nonsense",
+    "seeds": "other seeds",
+    "resamplings": "resampled search prompts",
+}
+"""Every line of the audit by its key."""
+DECIDING = frozenset({"task", "held-out", "overfit", "answers", "errors", "completeness", "random", "shuffled"})
+"""Without these the circuit is not what it is said to be: enough for the behaviour, needed for it, and no accident."""
+
+
 @dataclass(frozen=True, slots=True)
 class SearchRun:
     """One search made for the audit, and the circuit it found.
@@ -39,22 +64,27 @@ class Finding:
 
     Attributes:
         key: names the line, as in the circuit file.
-        title: the same for a reader.
         verdict: against the thresholds of the measure's module.
         says: one sentence, what was found and what it means.
         numbers: by name; None where a number has no value.
-        decides: whether a bad verdict here means that the circuit should not be believed. The other lines limit what
-            may be claimed of it.
         runs: the searches it rests on.
     """
 
     key: str
-    title: str
     verdict: Verdict
     says: str
     numbers: Mapping[str, Number] = field(default_factory=dict)
-    decides: bool = False
     runs: tuple[SearchRun, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The line's name for a reader."""
+        return TITLES[self.key]
+
+    @property
+    def decides(self) -> bool:
+        """Whether the circuit is not to be believed if this is bad. The other lines limit what may be claimed of it."""
+        return self.key in DECIDING
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +117,7 @@ def within(
 
 
 def grade(value: float, good: float, doubtful: float) -> Verdict:
-    """Smaller is better: good up to and with `good`, doubtful up to and with `doubtful`; what is not a number is bad."""
+    """Smaller is better: good up to and with `good`, doubtful up to and with `doubtful`; not a number is bad."""
     return "good" if value <= good else "doubtful" if value <= doubtful else "bad"
 
 
@@ -100,14 +130,15 @@ def worst(*verdicts: Verdict) -> Verdict:
 def outcome(findings: tuple[Finding, ...], *, finished: bool) -> Outcome:
     """What the lines say together.
 
-    Do not believe: a line that decides is bad. Within limits: one of those is doubtful, or any other line is bad.
+    Do not believe: a line that decides is bad. Within limits: one of those is doubtful or was not measured, or any
+    other line is bad.
     """
-    deciding = worst(*(finding.verdict for finding in findings if finding.decides))
-    if deciding == "bad":
+    deciding = {finding.verdict for finding in findings if finding.decides}
+    if "bad" in deciding:
         return "do not believe"
     if not finished:
         return "not finished"
-    limited = deciding == "doubtful" or any(finding.verdict == "bad" for finding in findings)
+    limited = deciding != {"good"} or any(finding.verdict == "bad" for finding in findings)
     return "believable within limits" if limited else "believable"
 
 

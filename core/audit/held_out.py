@@ -49,7 +49,7 @@ def task(subject: Subject) -> Measuring:
     )
     yield 1.0
     return Finding(
-        "task", "the model does the task", verdict,
+        "task", verdict,
         f"The model answers {plain.accuracy:.0%} of the held-out prompts rightly, the sites carry {width:.2f} of its "
         f"logit difference of {plain.logit_diff:.2f}, and the SAEs alone leave a faithfulness of "
         f"{spliced.faithfulness:.3f}: {_TASK[verdict]}.",
@@ -57,7 +57,6 @@ def task(subject: Subject) -> Measuring:
             "accuracy": plain.accuracy, "logit_diff": plain.logit_diff, "gap": width,
             "spliced_accuracy": spliced.accuracy, "spliced_faithfulness": finite(spliced.faithfulness),
         },
-        decides=True,
     )  # fmt: skip
 
 
@@ -70,11 +69,10 @@ def held_out(subject: Subject) -> Measuring:
     wide = not high - low <= WIDTH
     verdict = worst(grade(abs(1 - value), *OFF), "doubtful" if wide else "good")
     return Finding(
-        "held-out", "held-out prompts", verdict,
+        "held-out", verdict,
         f"On {len(evaluator)} prompts that the search did not see, faithfulness is {value:.3f} (95% interval "
         f"{low:.3f} to {high:.3f}): {'too few prompts to tell' if wide and verdict != 'bad' else _OFF[verdict]}.",
         {"faithfulness": finite(value), "low": finite(low), "high": finite(high), "prompts": len(evaluator)},
-        decides=True,
     )  # fmt: skip
 
 
@@ -85,18 +83,17 @@ def overfit(subject: Subject) -> Measuring:
     lost = score(train) - score(test)
     verdict = grade(lost, *GAP)
     return Finding(
-        "overfit", "search prompts against held-out", verdict,
+        "overfit", verdict,
         f"Faithfulness is {train:.3f} on the search prompts and {test:.3f} on held-out ones: {_GAP[verdict]}.",
         {"train": finite(train), "test": finite(test), "lost": finite(lost)},
-        decides=True,
     )  # fmt: skip
 
 
 def unseen(subject: Subject) -> Measuring:
     """Faithfulness on the task's other template, which no search ever sees."""
-    title, evaluator = "a template never seen", subject.unseen
+    evaluator = subject.unseen
     if evaluator is None:
-        return Finding("unseen", title, "not measured", "The task has no prompts of another template.")
+        return Finding("unseen", "not measured", "The task has no prompts of another template.")
     baselines = evaluator.baselines
     plain, width = baselines.summarise(baselines.plain), gap(baselines)
     numbers: dict[str, float | int | None] = {
@@ -104,13 +101,13 @@ def unseen(subject: Subject) -> Measuring:
     }  # fmt: skip
     if plain.accuracy < MIN_ACCURACY or width < MIN_GAP:
         says = f"The model itself does not do the task there: it answers {plain.accuracy:.0%} rightly."
-        return Finding("unseen", title, "not measured", says, numbers)
+        return Finding("unseen", "not measured", says, numbers)
     measured = yield from evaluator.measure_slices(subject.kept)
     value = _faithfulness(evaluator, measured)
     low, high = interval(baselines, measured, subject.settings.bootstraps, subject.settings.seed)
     verdict = grade(abs(1 - value), *OFF)
     return Finding(
-        "unseen", title, verdict,
+        "unseen", verdict,
         f"On {len(evaluator)} prompts of another template, faithfulness is {value:.3f} (95% interval {low:.3f} to "
         f"{high:.3f}): {_UNSEEN[verdict]}.",
         numbers | {"faithfulness": finite(value), "low": finite(low), "high": finite(high)},

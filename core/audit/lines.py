@@ -29,29 +29,28 @@ class Line:
     """One line: its key, how it is measured, how long that takes, and how many searches it needs."""
 
     key: str
-    title: str
     measure: Callable[[Subject], Measuring]
     weight: float = 0.1
     searches: Callable[[AuditSettings], int] = lambda settings: 0
 
 
 LINES: tuple[Line, ...] = (
-    Line("task", "the model does the task", held_out.task),
-    Line("held-out", "held-out prompts", held_out.held_out),
-    Line("overfit", "search prompts against held-out", held_out.overfit),
-    Line("unseen", "a template never seen", held_out.unseen),
-    Line("answers", "answers", per_prompt.answers),
-    Line("errors", "errors of single prompts", per_prompt.errors),
-    Line("averaging", "averaging", ablations.averaging),
-    Line("distribution", "whole distribution", distribution.distribution),
-    Line("completeness", "completeness", completeness.removal),
-    Line("splice-task", "cost of the splice, task", splice_cost.on_task),
-    Line("splice-text", "cost of the splice, text", splice_cost.on_text, 2.0),
-    Line("random", "random circuits of its size", random_circuits.random_circuits, 2.0),
-    Line("ablation", "ablation", ablations.sensitivity, 4.0),
-    Line("subsets", "completeness without parts", completeness.subsets, 6.0),
-    Line("minimality", "minimality", minimality.minimality, 15.0),
-    Line("shuffled", "the same search on nonsense", shuffled.shuffled, 0.0, lambda settings: settings.shuffles),
-    Line("seeds", "other seeds", stability.seeds, 0.0, lambda settings: settings.seeds),
-    Line("resamplings", "resampled search prompts", stability.resamplings, 0.0, lambda settings: settings.resamplings),
+    Line("task", held_out.task),
+    Line("held-out", held_out.held_out),
+    Line("overfit", held_out.overfit),
+    Line("unseen", held_out.unseen),
+    Line("answers", per_prompt.answers),
+    Line("errors", per_prompt.errors),
+    Line("averaging", ablations.averaging),
+    Line("distribution", distribution.distribution),
+    Line("completeness", completeness.removal),
+    Line("splice-task", splice_cost.on_task),
+    Line("splice-text", splice_cost.on_text, 2.0),
+    Line("random", random_circuits.random_circuits, 2.0),
+    Line("ablation", ablations.sensitivity, 4.0),
+    Line("subsets", completeness.subsets, 6.0),
+    Line("minimality", minimality.minimality, 15.0),
+    Line("shuffled", shuffled.shuffled, 0.0, lambda settings: settings.shuffles),
+    Line("seeds", stability.seeds, 0.0, lambda settings: settings.seeds),
+    Line("resamplings", stability.resamplings, 0.0, lambda settings: settings.resamplings),
 )

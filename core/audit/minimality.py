@@ -10,7 +10,7 @@ from itertools import combinations
 
 import torch
 
-from circuit_tui.core.audit.finding import Finding, Measuring, finite
+from circuit_tui.core.audit.finding import Finding, Measuring, Verdict, finite
 from circuit_tui.core.audit.subject import Subject, score
 from circuit_tui.core.evaluate import LiveCircuit
 
@@ -20,10 +20,9 @@ IDLE = 0.1
 
 def minimality(subject: Subject) -> Measuring:
     """Every node taken out alone, then the likeliest pairs."""
-    title = "minimality"
     nodes = [int(node) for node in subject.kept.nonzero()[:, 0]]
     if not nodes:
-        return Finding("minimality", title, "not measured", "The circuit is empty.")
+        return Finding("minimality", "not measured", "The circuit is empty.")
     train = subject.train
     live = LiveCircuit(train, subject.kept)
     own = train.baselines.faithfulness(live.measured.mean_logit_diff)
@@ -43,10 +42,10 @@ def minimality(subject: Subject) -> Measuring:
         without[torch.tensor(pair)] = False
         can_go += score((yield from train.faithfulness_slices(without))) >= least
         yield 0.3 + 0.7 * (index + 1) / len(tried)
-    verdict = "bad" if len(single) > IDLE * len(nodes) else "doubtful" if single or can_go else "good"
+    verdict: Verdict = "bad" if len(single) > IDLE * len(nodes) else "doubtful" if single or can_go else "good"
     of = f"all {len(every)}" if len(tried) == len(every) else f"the {len(tried)} likeliest of {len(every)}"
     return Finding(
-        "minimality", title, verdict,
+        "minimality", verdict,
         f"With {least:.3f} to be kept on the search prompts, {len(single)} of {len(nodes)} nodes could go alone, and "
         f"{can_go} of {of} pairs: {_SAYS[verdict]}.",
         {

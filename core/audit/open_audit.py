@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,40 +13,47 @@ from circuit_tui.core.audit.subject import AuditSettings, SearchUsed, Subject
 from circuit_tui.core.circuit_schema import BUNDLED
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluate import Evaluator
-from circuit_tui.core.search.registry import METHODS
+from circuit_tui.core.search.registry import Value, method
 
 if TYPE_CHECKING:
     from circuit_tui.core.session import Session
 
 
 def open_audit(session: Session, settings: AuditSettings) -> Audit:
-    """An audit of the session's current circuit, not yet begun.
+    """An audit of the session's current circuit, not yet begun; searches are made as the one that found it.
 
     Raises:
         UserError: the circuit is empty, the text cannot be read, or the method that found the circuit is unknown here.
     """
-    return Audit(subject_of(session, settings))
+    found = session.found
+    if found.target is None:
+        return Audit(subject_of(session, SearchUsed(), None, settings))
+    used = search_used(found.method, found.target, found.settings)
+    return Audit(subject_of(session, used, found.target, settings))
 
 
-def subject_of(session: Session, settings: AuditSettings) -> Subject:
+def search_used(name: str, target: float, settings: Mapping[str, Value]) -> SearchUsed:
+    """A search as a file names it.
+
+    Raises:
+        UserError: the method or one of its settings is unknown here.
+    """
+    return SearchUsed(name, target, method(name).resolve(settings))
+
+
+def subject_of(session: Session, used: SearchUsed, aimed: float | None, settings: AuditSettings) -> Subject:
     """The session's current circuit as an audit sees it.
 
     Raises:
-        UserError: see `open_audit`.
+        UserError: the circuit is empty, or the text cannot be read.
     """
-    problem, found = session.problem, session.found
+    problem = session.problem
     if not session.kept.any():
         raise UserError("audit: the circuit is empty; find one first")
     if settings.text is not None:
         read_text(settings.text)
-    used = SearchUsed()
-    if found.target is not None:
-        if found.method not in METHODS:
-            raise UserError(f"audit: the circuit was found by the method {found.method!r}, which is not known here")
-        used = SearchUsed(found.method, found.target, METHODS[found.method].resolve(found.settings))
     unseen = Evaluator(problem, "unseen") if "unseen" in problem.splits else None
-    kept = session.kept.clone()
-    return Subject(problem, kept, session.train, session.test, unseen, used, found.target, settings)
+    return Subject(problem, session.kept.clone(), session.train, session.test, unseen, used, aimed, settings)
 
 
 def text_of(session: Session, given: Path | None) -> Path | None:

@@ -28,10 +28,9 @@ def answers(subject: Subject) -> Measuring:
     share = float(((measured.logit_diff > 0) != (plain > 0)).double().mean())
     verdict = grade(share, *DISAGREE)
     return Finding(
-        "answers", "answers", verdict,
+        "answers", verdict,
         f"Circuit and model disagree about the answer on {share:.1%} of the held-out prompts: {_ANSWERS[verdict]}.",
         {"disagree": share},
-        decides=True,
     )  # fmt: skip
 
 
@@ -47,14 +46,13 @@ def errors(subject: Subject) -> Measuring:
     of_mean = abs(float(error.mean())) / abs(gap(baselines)) if gap(baselines) else float("nan")
     verdict = grade(left, *ERROR)
     return Finding(
-        "errors", "errors of single prompts", verdict,
+        "errors", verdict,
         f"The error of half of the prompts lies between {low:.2f} and {high:.2f}, and {left:.0%} of the empty "
         f"circuit's error is left, where the means are {of_mean:.0%} apart: {_ERRORS[verdict]}.",
         {
             "iqr_low": low, "iqr_high": high, "mean_absolute": size, "left": finite(left), "of_mean": finite(of_mean),
             "per_prompt_faithfulness": finite(1 - left),
         },
-        decides=True,
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from circuit_tui.core.audit.finding import Finding, Measuring, finite
+from circuit_tui.core.audit.finding import Finding, Measuring, Verdict, finite
 from circuit_tui.core.audit.subject import Subject, score
 from circuit_tui.core.problem import Problem
 
@@ -17,9 +17,9 @@ CLOSE = 0.5
 
 def random_circuits(subject: Subject) -> Measuring:
     """Scores 1 - |1 - f| of random circuits on held-out prompts against the circuit's own."""
-    title, count = "random circuits of its size", subject.settings.random_circuits
+    count = subject.settings.random_circuits
     if not count:
-        return Finding("random", title, "not measured", "No random circuits were asked for.")
+        return Finding("random", "not measured", "No random circuits were asked for.")
     own = score((yield from subject.test.faithfulness_slices(subject.kept)))
     draw = torch.Generator().manual_seed(subject.settings.seed)
     values = []
@@ -29,13 +29,12 @@ def random_circuits(subject: Subject) -> Measuring:
     scores = [score(value) for value in values]
     chance = (1 + sum(value >= own for value in scores)) / (1 + count)
     mean, best = sum(values) / count, max(scores)
-    verdict = "bad" if not chance <= CHANCE else "doubtful" if best > CLOSE * own else "good"
+    verdict: Verdict = "bad" if not chance <= CHANCE else "doubtful" if best > CLOSE * own else "good"
     return Finding(
-        "random", title, verdict,
+        "random", verdict,
         f"{count} random circuits with as many nodes at each site have a faithfulness of {mean:.3f} on average, the "
         f"best comes as close to 1 as {best:.3f}, the circuit {own:.3f}: {_SAYS[verdict]}.",
         {"mean": finite(mean), "best_score": finite(best), "own_score": finite(own), "chance": chance, "draws": count},
-        decides=True,
     )  # fmt: skip
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from circuit_tui.core.audit.finding import AuditProgress, Finding, Outcome, outcome
+from circuit_tui.core.audit.finding import TITLES, AuditProgress, Finding, Outcome, outcome
 from circuit_tui.core.audit.lines import LINES, SEARCH_SECONDS, Line
 from circuit_tui.core.audit.subject import Subject
 from circuit_tui.core.errors import UserError
@@ -56,13 +56,13 @@ class Audit:
             measuring, share = line.measure(self.subject), 0.0
             refused = self._refusal(line)
             if refused is not None:
-                self.findings += (Finding(line.key, line.title, "not measured", refused),)
+                self.findings += (Finding(line.key, "not measured", refused),)
                 continue
             while True:
                 try:
                     told = next(measuring)
                 except StopIteration as end:
-                    self.findings += (replace(end.value, title=line.title),)
+                    self.findings += (end.value,)
                     break
                 share = share if told is None else told
                 yield self._progress(index, share)
@@ -82,7 +82,7 @@ class Audit:
         seconds = time.monotonic() - self._started
         done = sum(self._weights[:index]) + (share * self._weights[index] if index < len(self.lines) else 0.0)
         whole = done / sum(self._weights)
-        title = self.lines[index].title if index < len(self.lines) else ""
+        title = TITLES[self.lines[index].key] if index < len(self.lines) else ""
         left = seconds / whole - seconds if whole > 0.01 else None
         return AuditProgress(title, index, len(self.lines), whole, seconds, left)
 

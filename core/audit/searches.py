@@ -33,8 +33,10 @@ def run_search(
     train, test = Evaluator(problem, "train", size=size), Evaluator(problem, "test", size=size)
     used = subject.search
     search = new_search(problem, train, test, used.method, used.target, seed, used.settings)
+    share = 0.0  # a search corrects its estimate as it goes; what is told of it only grows
     for step in search:
-        yield min(step.step / max(step.steps, 1), 1.0)
+        share = max(share, min(step.step / max(step.steps, 1), 1.0))
+        yield share
     result = search.result
     assert result is not None  # a search that was not interrupted ends in one
     return SearchRun(

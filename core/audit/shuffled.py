@@ -21,9 +21,9 @@ HALF = 0.5
 
 def shuffled(subject: Subject) -> Measuring:
     """The search on shuffled labels, `shuffles` times; the one that gets furthest counts."""
-    title, count = "the same search on nonsense", subject.settings.shuffles
+    count = subject.settings.shuffles
     if not count:
-        return Finding("shuffled", title, "not measured", "No search on shuffled labels was asked for.")
+        return Finding("shuffled", "not measured", "No search on shuffled labels was asked for.")
     runs, seed = [], subject.settings.seed
     for index in range(count):
         problem, draw = with_shuffled_labels(subject.problem, seed + 1 + index), seed + 1 + index
@@ -35,14 +35,14 @@ def shuffled(subject: Subject) -> Measuring:
         verdict = "bad"
     found = "one that reaches the target" if furthest.reached else f"none; the best, at {_score(furthest.train):.3f},"
     return Finding(
-        "shuffled", title, verdict,
+        "shuffled", verdict,
         f"For shuffled labels the search finds {found} with {furthest.size} nodes, where the circuit has "
         f"{subject.size}; on held-out nonsense it comes to {_text(furthest.test)}: {_SAYS[verdict]}.",
         {
             "reached": sum(run.reached for run in runs), "searches": count, "size": furthest.size,
             "faithfulness": furthest.train, "held_out": furthest.test, "own_size": subject.size,
         },
-        decides=True, runs=tuple(runs),
+        runs=tuple(runs),
     )  # fmt: skip
 
 

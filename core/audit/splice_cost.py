@@ -33,10 +33,10 @@ MAX_TOKENS = 16_384
 
 def on_text(subject: Subject) -> Measuring:
     """Cross-entropy of M and of M_s on the text, nats a token."""
-    title, path = "cost of the splice, text", subject.settings.text
+    path = subject.settings.text
     if path is None:
         says = "No text was given (--text FILE)."
-        return Finding("splice-text", title, "not measured", says)
+        return Finding("splice-text", "not measured", says)
     sums, count = [0.0, 0.0], 0
     parts = list(windows(subject.problem, read_text(path), path))
     for index, tokens in enumerate(parts):
@@ -47,7 +47,7 @@ def on_text(subject: Subject) -> Measuring:
     plain, spliced = sums[0] / count, sums[1] / count
     verdict = grade(spliced - plain, *COST)
     return Finding(
-        "splice-text", title, verdict,
+        "splice-text", verdict,
         f"On {count} tokens of {path.name}, the SAEs take cross-entropy from {plain:.3f} to {spliced:.3f} nats: "
         f"{_SAYS[verdict]}.",
         {"plain": finite(plain), "spliced": finite(spliced), "cost": finite(spliced - plain), "tokens": count},
@@ -63,7 +63,7 @@ def on_task(subject: Subject) -> Measuring:
     )  # fmt: skip
     verdict = grade(abs(spliced - plain), *COST)
     return Finding(
-        "splice-task", "cost of the splice, task", verdict,
+        "splice-task", verdict,
         f"On the held-out prompts, the SAEs take the right answer's cross-entropy from {plain:.3f} to {spliced:.3f} "
         f"nats, the circuit to {circuit:.3f}: {_SAYS[verdict]}.",
         {

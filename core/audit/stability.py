@@ -27,7 +27,7 @@ def seeds(subject: Subject) -> Measuring:
     """The search with the seeds after the circuit's own."""
     first = subject.settings.seed + 1
     chosen = [(first + index, first + index) for index in range(subject.settings.seeds)]
-    return (yield from _stability(subject, "seeds", "other seeds", chosen, lambda draw: subject.problem))
+    return (yield from _stability(subject, "seeds", chosen, lambda draw: subject.problem))
 
 
 def resamplings(subject: Subject) -> Measuring:
@@ -38,7 +38,7 @@ def resamplings(subject: Subject) -> Measuring:
         return with_train(subject.problem, torch.randint(n, (n,), generator=torch.Generator().manual_seed(draw)))
 
     chosen = [(own, own + 1 + index) for index in range(subject.settings.resamplings)]
-    return (yield from _stability(subject, "resamplings", "resampled search prompts", chosen, resampled))
+    return (yield from _stability(subject, "resamplings", chosen, resampled))
 
 
 def jaccard(first: Collection[int], second: Collection[int]) -> float:
@@ -54,10 +54,10 @@ def shares(runs: Sequence[SearchRun]) -> dict[int, float]:
 
 
 def _stability(
-    subject: Subject, key: str, title: str, chosen: Sequence[tuple[int, int]], made: Callable[[int], Problem]
+    subject: Subject, key: str, chosen: Sequence[tuple[int, int]], made: Callable[[int], Problem]
 ) -> Measuring:
     if len(chosen) < 2:
-        return Finding(key, title, "not measured", "Two searches at least are needed, and were not asked for.")
+        return Finding(key, "not measured", "Two searches at least are needed, and were not asked for.")
     runs: list[SearchRun] = []
     for index, (seed, draw) in enumerate(chosen):
         steps = run_search(subject, made(draw), key, seed, draw)
@@ -69,7 +69,7 @@ def _stability(
     verdict: Verdict = "bad" if mean < OVERLAP[1] else "doubtful" if mean < OVERLAP[0] else "good"
     sizes = [run.size for run in runs]
     return Finding(
-        key, title, verdict,
+        key, verdict,
         f"{len(runs)} searches find {min(sizes)} to {max(sizes)} nodes, two of them overlap by {mean:.2f} (Jaccard, "
         f"least {min(pairs):.2f}), with the circuit by {sum(own) / len(own):.2f}, and {always} nodes are always there: "
         f"{_SAYS[verdict]}.",

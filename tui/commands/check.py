@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,7 @@ import typer
 from circuit_tui.core.errors import UserError
 from circuit_tui.tui.commands import options, output, progress
 from circuit_tui.tui.commands.boundary import DONE, NO
+from circuit_tui.tui.commands.open_file import open_file
 
 if TYPE_CHECKING:
     from circuit_tui.core.circuit_file import CircuitFile
@@ -49,19 +50,9 @@ def check(
 
 def _recompute(file: CircuitFile, base: OpenRequest, folder: Path) -> CircuitFile:
     """The file's circuit, evaluated in a session opened from what the file names; places in `base` go first."""
-    progress.say("loading …")
     from circuit_tui.core.circuit_export import circuit_file
-    from circuit_tui.core.opening import open_problem, request_of
-    from circuit_tui.core.session import Session
 
-    request = request_of(file, base, folder)
-    if base.model is not None:
-        request = replace(request, model=base.model)
-    if base.sae_dirs:
-        request = replace(request, sae_dirs=base.sae_dirs)
-    if base.prompts is not None:
-        request = replace(request, prompts=base.prompts, task=None)
-    session = Session(open_problem(request, progress.loading, file))
+    session = open_file(file, base, folder)
     table = session.table
     number = {
         (table.sites[site].hook, table.positions[position], latent): node

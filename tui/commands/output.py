@@ -22,10 +22,17 @@ def print_json(data: Mapping[str, Any]) -> None:
     sys.stdout.write(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
+def print_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    styles: Mapping[str, str] | None = None,
+) -> None:
     """A table on stdout; the columns named in `right` hold numbers. Cells are taken as they are, without markup.
 
-    Without `columns` there is no head. Off a terminal no line ends in blanks.
+    A cell that is a key of `styles` is shown in that style. Without `columns` there is no head. Off a terminal no line
+    ends in blanks.
     """
     from rich import box
     from rich.table import Table
@@ -35,7 +42,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right:
     for column in columns or [""] * len(rows[0]):
         table.add_column(Text(column), justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(cell, style=(styles or {}).get(cell, "")) for cell in row))
     console = _console()
     if console.is_terminal:
         console.print(table)

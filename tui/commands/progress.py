@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,6 +13,7 @@ from circuit_tui.core.snapshot import LoadProgress, SearchProgress
 from circuit_tui.tui.number_text import download
 
 if TYPE_CHECKING:
+    from circuit_tui.core.audit.finding import AuditProgress
     from circuit_tui.core.session import Session
 
 PLAIN_EVERY = 5.0
@@ -62,8 +64,8 @@ def finish(session: Session) -> None:
             say(f"effects of single nodes: {view.effects_done} of {view.size}")
 
 
-class SearchBar:
-    """Shows a search while it runs; a context manager."""
+class Bar:
+    """A bar on a terminal, elsewhere a plain line now and then, and at each new stage; a context manager."""
 
     def __init__(self) -> None:
         self._bar: Any = None
@@ -87,16 +89,45 @@ class SearchBar:
         if self._bar is not None:
             self._bar.stop()
 
-    def show(self, step: SearchProgress) -> None:
-        """Takes one step of the search."""
+    def update(self, stage: str, text: Callable[[], str], done: float, total: float) -> None:
+        """How far the work is: `done` of `total`, and a few words."""
         if self._bar is not None:
-            text, total = describe(step), max(step.steps, step.step, 1)
-            self._bar.update(self._bar_task, completed=step.step, total=total, stage=step.stage, text=text)
+            self._bar.update(self._bar_task, completed=done, total=total, stage=stage, text=text())
             return
         now = time.monotonic()
-        if step.stage != self._stage or now - self._told >= PLAIN_EVERY:
-            self._stage, self._told = step.stage, now
-            say(f"{step.stage} {describe(step)}")
+        if stage != self._stage or now - self._told >= PLAIN_EVERY:
+            self._stage, self._told = stage, now
+            say(f"{stage} {text()}")
+
+    def say(self, text: str) -> None:
+        """A line that stays, above the bar."""
+        if self._bar is None:
+            say(text)
+        else:
+            self._bar.console.print(text, markup=False, highlight=False)
+
+
+class SearchBar(Bar):
+    """Shows a search while it runs."""
+
+    def show(self, step: SearchProgress) -> None:
+        """Takes one step of the search."""
+        self.update(step.stage, lambda: describe(step), step.step, max(step.steps, step.step, 1))
+
+
+class AuditBar(Bar):
+    """Shows an audit while it runs."""
+
+    def show(self, step: AuditProgress) -> None:
+        """Takes one slice of the audit."""
+        left = "" if step.seconds_left is None else f" · {time_left(step.seconds_left)} left"
+        if step.done < step.total:
+            self.update(step.title, lambda: f"{step.done + 1}/{step.total}{left}", step.share, 1.0)
+
+
+def time_left(seconds: float) -> str:
+    """``40 s`` or ``3 min``."""
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def describe(step: SearchProgress) -> str:

@@ -1,0 +1,171 @@
+"""Distribution, random circuits, minimality and the cost of the splice: by brute force, and when to say no."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+import torch
+from tiny.able import able_task
+from tiny.audited import Plainly, audited, found, nodes_kept
+from tiny.opened import named, open_naive, open_problem, random_circuit
+from tiny.world import World
+
+from circuit_tui.core.audit import distribution, minimality, random_circuits, splice_cost
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.evaluate import Evaluator
+from circuit_tui.core.problem import Problem
+
+
+def test_the_distribution_is_that_of_the_oracle(problem: Problem, plainly: Plainly) -> None:
+    kept = random_circuit(problem, 0.6, 1)
+    nodes, naive = named(problem, kept), plainly.naive
+    pairs = problem.task.split("test")
+    logits = [naive.kept("test", prompt, nodes) for prompt in range(len(pairs))]
+    measured = [naive.measure("test", prompt, row) for prompt, row in enumerate(logits)]
+    same = [int(row.argmax() == naive.plain(pair.clean)[0].argmax()) for row, pair in zip(logits, pairs, strict=True)]
+    numbers = found(distribution.distribution(audited(problem, kept))).numbers
+    n = len(pairs)
+    empty = (
+        len(pairs),
+        [naive.measure("test", prompt, naive.kept("test", prompt, set())) for prompt in range(len(pairs))],
+    )
+    assert numbers["kl"] == pytest.approx(sum(row[1] for row in measured) / n, abs=1e-4)
+    left = sum(row[1] for row in measured) / sum(row[1] for row in empty)
+    assert numbers["kl_left"] == pytest.approx(left, rel=1e-2)
+    assert numbers["cross_entropy"] == pytest.approx(sum(row[2] for row in measured) / n, abs=1e-4)
+    assert numbers["top_agreement"] == pytest.approx(sum(same) / n)
+    assert numbers["top_agreement_spliced"] == 1, "errors are kept: M_s is M"
+
+
+def test_a_ruined_distribution_is_refused(problem: Problem) -> None:
+    everything = audited(problem, torch.ones(len(problem.space), dtype=torch.bool))
+    assert found(distribution.distribution(everything)).verdict == "good"
+    evaluator = Evaluator(problem, "test")
+    circuits = [random_circuit(problem, 0.3, seed) for seed in range(40)]
+    kept = max(circuits, key=lambda kept: evaluator.evaluate(kept, completeness=False).kl)
+    ruined = found(distribution.distribution(audited(problem, kept)))
+    assert ruined.verdict == "bad"
+
+
+def test_random_circuits_are_as_large_at_each_site(problem: Problem) -> None:
+    kept = random_circuit(problem, 0.2, 1)
+    draw = torch.Generator().manual_seed(0)
+    drawn = [random_circuits.random_like(problem, kept, draw) for _ in range(50)]
+    assert {problem.space.counts(one) for one in drawn} == {problem.space.counts(kept)}
+    often = torch.stack(drawn).double().mean(0)
+    assert float(often.min()) < 0.5
+    assert len({bytes(one.to(torch.uint8).tolist()) for one in drawn}) == 50
+    finding = found(random_circuits.random_circuits(audited(problem, kept, random_circuits=50)))
+    values = [Evaluator(problem, "test").faithfulness(one) for one in drawn]
+    assert finding.numbers["mean"] == pytest.approx(sum(values) / 50, abs=1e-5)
+    own = 1 - abs(1 - Evaluator(problem, "test").faithfulness(kept))
+    better = sum(1 - abs(1 - value) >= own for value in values)
+    assert finding.numbers["chance"] == pytest.approx((1 + better) / 51)
+
+
+def test_a_circuit_no_better_than_chance_is_refused(problem: Problem) -> None:
+    """Of forty random circuits the middle one."""
+    circuits = [random_circuit(problem, 0.3, seed) for seed in range(40)]
+    circuits.sort(key=lambda kept: abs(1 - Evaluator(problem, "test").faithfulness(kept)))
+    finding = found(random_circuits.random_circuits(audited(problem, circuits[20], random_circuits=40)))
+    assert finding.verdict == "bad"
+    assert finding.decides
+
+
+def test_minimality_by_brute_force(problem: Problem) -> None:
+    evaluator = Evaluator(problem, "train")
+    kept = nodes_kept(problem, *range(0, 60, 4))
+    score = 1 - abs(1 - evaluator.faithfulness(kept))
+    nodes = kept.nonzero()[:, 0].tolist()
+
+    def can_go(*gone: int) -> bool:
+        without = kept.clone()
+        without[list(gone)] = False
+        return 1 - abs(1 - evaluator.faithfulness(without)) >= least
+
+    for target in (score - 0.05, score + 0.05):  # reached, and not
+        least = target if target <= score else score
+        numbers = found(minimality.minimality(audited(problem, kept, target=target, pairs=1000))).numbers
+        assert numbers["single"] == sum(can_go(node) for node in nodes)
+        assert numbers["pairs"] == sum(can_go(*pair) for pair in combinations(nodes, 2))
+        assert numbers["pairs_tried"] == numbers["pairs_in_all"] == 15 * 14 / 2
+
+
+def test_a_circuit_with_idle_nodes_is_refused(problem: Problem) -> None:
+    everything = torch.ones(len(problem.space), dtype=torch.bool)
+    assert found(minimality.minimality(audited(problem, everything, pairs=5))).verdict == "bad"
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "words.txt"
+    path.write_text("the big cat runs near\na dog\n\nthe old hens see by the cow\n  \nnow\n")
+    return path
+
+
+def test_the_splice_on_a_text_is_that_of_hooks(world: Callable[[str], World], text: Path) -> None:
+    """Both sides by Hugging Face with plain hooks, a document at a time, every next word."""
+    tiny = world("gpt2")
+    problem = open_problem(tiny, able_task(tiny, (6,) * 4, (6,) * 4), errors="drop")
+    naive = open_naive(tiny, problem)
+    sums, count = [0.0, 0.0], 0
+    for document in ("the big cat runs near a dog", "the old hens see by the cow", "now"):
+        tokens = naive.tokens(document)
+        for length in range(1, tokens.shape[1]):
+            edits = {
+                site: lambda resid, sae=sae: torch.cat([resid[:1], sae.decode(sae.encode(resid[1:]))])
+                for site, sae in enumerate(naive.saes)
+            }
+            for index, chosen in enumerate(({}, edits)):
+                with torch.no_grad():
+                    row = naive.run(tokens[:, :length], chosen)[0].log_softmax(-1)
+                sums[index] -= float(row[tokens[0, length]])
+            count += 1
+    finding = found(splice_cost.on_text(audited(problem, random_circuit(problem, 0.5, 0), text=text)))
+    assert finding.numbers["tokens"] == count
+    assert finding.numbers["plain"] == pytest.approx(sums[0] / count, abs=1e-4)
+    assert finding.numbers["spliced"] == pytest.approx(sums[1] / count, abs=1e-4)
+
+
+def test_saes_that_ruin_the_model_are_refused(world: Callable[[str], World], tmp_path: Path) -> None:
+    """On a text of the model's own, every word its likeliest next one, random SAEs are no help."""
+    tiny = world("gpt2")
+    problem = open_problem(tiny, able_task(tiny, (6,) * 4, (6,) * 4), errors="drop")
+    naive, words = open_naive(tiny, problem), ["the", "cat"]
+    while len(words) < 30:
+        row = naive.plain(" ".join(words))[0]
+        row[:3] = -torch.inf  # no special tokens
+        words.append(naive.tokenizer.convert_ids_to_tokens(int(row.argmax())))
+    path = tmp_path / "own.txt"
+    path.write_text(" ".join(words))
+    finding = found(splice_cost.on_text(audited(problem, random_circuit(problem, 0.5, 0), text=path)))
+    assert finding.verdict == "bad"
+
+
+def test_kept_errors_cost_nothing(problem: Problem, text: Path) -> None:
+    subject = audited(problem, random_circuit(problem, 0.5, 0), text=text)
+    for measure in (splice_cost.on_text, splice_cost.on_task):
+        finding = found(measure(subject))
+        assert finding.numbers["cost"] == pytest.approx(0, abs=1e-5)
+        assert finding.verdict == "good"
+
+
+def test_a_text_that_cannot_be_read_is_named(problem: Problem, tmp_path: Path) -> None:
+    empty, binary = tmp_path / "empty.txt", tmp_path / "binary"
+    empty.write_text(" \n")
+    binary.write_bytes(b"\xff\xfe\x00")
+    for path, words in ((empty, "empty"), (binary, "not UTF-8"), (tmp_path / "gone", "No such file")):
+        with pytest.raises(UserError, match=words):
+            splice_cost.read_text(path)
+    kept = random_circuit(problem, 0.5, 0)
+    assert found(splice_cost.on_text(audited(problem, kept))).verdict == "not measured"
+
+
+def test_long_documents_are_cut_into_windows(problem: Problem, text: Path) -> None:
+    """The tiny model reads 32 tokens: BOS and 31 words."""
+    parts = list(splice_cost.windows(problem, "the cat " * 40, text))
+    assert [part.shape[1] for part in parts] == [32, 32, 19]
+    assert all(int(part[0, 0]) == 0 for part in parts)

@@ -1,0 +1,147 @@
+"""Held-out prompts, other templates, answers and errors: against the oracle and in closed form, and when to say no."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny.audited import Plainly, audited, found
+from tiny.opened import named, random_circuit
+from torch import Tensor
+
+from circuit_tui.core.audit import held_out, per_prompt
+from circuit_tui.core.evaluate import Evaluator
+from circuit_tui.core.metrics import Baselines, PromptMetrics
+from circuit_tui.core.problem import Problem
+
+
+def _metrics(logit_diff: Tensor) -> PromptMetrics:
+    return PromptMetrics(logit_diff.float(), torch.zeros(len(logit_diff)), torch.zeros(len(logit_diff)))
+
+
+def test_faithfulness_on_each_split_is_that_of_the_oracle(problem: Problem, plainly: Plainly) -> None:
+    kept = random_circuit(problem, 0.5, 1)
+    subject, nodes = audited(problem, kept), named(problem, kept)
+    on_test, lost, unseen = (
+        found(measure(subject)) for measure in (held_out.held_out, held_out.overfit, held_out.unseen)
+    )
+    train, test, other = (plainly.faithfulness(split, nodes) for split in ("train", "test", "unseen"))
+    assert on_test.numbers["faithfulness"] == pytest.approx(test, abs=1e-4)
+    assert unseen.numbers["faithfulness"] == pytest.approx(other, abs=1e-4)
+    assert lost.numbers["lost"] == pytest.approx(abs(1 - test) - abs(1 - train), abs=1e-4)
+
+
+def test_an_interval_without_spread_is_a_point() -> None:
+    draw = torch.Generator().manual_seed(0)
+    plain, empty = torch.randn(50, generator=draw) + 4, torch.randn(50, generator=draw)
+    baselines = Baselines(_metrics(plain), _metrics(plain), _metrics(empty))
+    low, high = held_out.interval(baselines, _metrics(0.8 * plain + 0.2 * empty), 500, 0)
+    assert (low, high) == pytest.approx((0.8, 0.8), abs=1e-5)
+
+
+def test_the_interval_is_that_of_the_delta_method() -> None:
+    """For many prompts the bootstrap of a ratio r = a / b of means has variance var(a_i - r b_i) / (n mean(b)^2)."""
+    draw = torch.Generator().manual_seed(1)
+    plain, empty = torch.randn(2000, generator=draw) + 5, torch.randn(2000, generator=draw)
+    circuit = 0.9 * plain + torch.randn(2000, generator=draw)
+    baselines = Baselines(_metrics(plain), _metrics(plain), _metrics(empty))
+    low, high = held_out.interval(baselines, _metrics(circuit), 4000, 0)
+    above, below = (circuit - empty).double(), (plain - empty).double()
+    ratio = above.mean() / below.mean()
+    deviation = float((above - ratio * below).std() / (2000**0.5 * below.mean()))
+    assert high - low == pytest.approx(2 * 1.96 * deviation, rel=0.08)
+    assert (low + high) / 2 == pytest.approx(float(ratio), abs=0.2 * deviation)
+
+
+def test_few_prompts_leave_doubt(problem: Problem) -> None:
+    everything = torch.ones(len(problem.space), dtype=torch.bool)
+    noisy = random_circuit(problem, 0.7, 3)
+    sure, unsure = (found(held_out.held_out(audited(problem, kept))) for kept in (everything, noisy))
+    assert sure.verdict == "good"
+    low, high = unsure.numbers["low"], unsure.numbers["high"]
+    assert low is not None
+    assert high is not None
+    assert high - low > held_out.WIDTH
+    assert unsure.verdict in ("doubtful", "bad")
+
+
+def _chosen(problem: Problem, train: float, test: float) -> Tensor:
+    """Of random circuits the first with a score above `train` on the search prompts, below `test` on held-out ones."""
+    evaluators = Evaluator(problem, "train"), Evaluator(problem, "test")
+    for seed in range(2000):
+        kept = random_circuit(problem, 0.6, seed)
+        first, second = (1 - abs(1 - evaluator.faithfulness(kept)) for evaluator in evaluators)
+        if first >= train and second <= test:
+            return kept
+    raise AssertionError("no such circuit")
+
+
+def test_an_overfitted_circuit_is_refused(problem: Problem) -> None:
+    kept = _chosen(problem, 0.93, 0.7)
+    subject = audited(problem, kept)
+    assert found(held_out.overfit(subject)).verdict == "bad"
+    assert found(held_out.held_out(subject)).verdict in ("doubtful", "bad")
+
+
+def test_no_other_template_is_not_measured(problem: Problem) -> None:
+    subject = replace(audited(problem, random_circuit(problem, 0.5, 0)), unseen=None)
+    assert found(held_out.unseen(subject)).verdict == "not measured"
+
+
+def test_a_task_that_the_model_cannot_do_is_refused(problem: Problem) -> None:
+    """Right and wrong exchanged everywhere: the model answers all wrong."""
+    splits = {name: replace(split, right=split.wrong, wrong=split.right) for name, split in problem.splits.items()}
+    nonsense = replace(problem, splits=splits)
+    assert found(held_out.task(audited(problem, random_circuit(problem, 0.5, 0)))).verdict == "good"
+    finding = found(held_out.task(audited(nonsense, random_circuit(problem, 0.5, 0))))
+    assert finding.verdict == "bad"
+    assert finding.decides
+
+
+def test_answers_and_errors_are_those_of_the_oracle(problem: Problem, plainly: Plainly) -> None:
+    kept = random_circuit(problem, 0.4, 5)
+    subject, nodes = audited(problem, kept), named(problem, kept)
+    circuit, plain, empty = plainly.circuit("test", nodes), plainly.plain("test"), plainly.circuit("test", set())
+    answers, errors = found(per_prompt.answers(subject)).numbers, found(per_prompt.errors(subject)).numbers
+    assert answers["disagree"] == pytest.approx(float(((circuit > 0) != (plain > 0)).double().mean()))
+    error = circuit - plain
+    left = float(error.abs().mean() / (empty - plain).abs().mean())
+    assert errors["per_prompt_faithfulness"] == pytest.approx(1 - left, abs=1e-4)
+    low, high = torch.quantile(error, torch.tensor([0.25, 0.75]).double()).tolist()
+    assert (errors["iqr_low"], errors["iqr_high"]) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_errors_that_cancel_are_seen(problem: Problem) -> None:
+    """A circuit that is perfect on average, and far off on every prompt."""
+    subject = audited(problem, random_circuit(problem, 0.5, 0))
+    plain = subject.test.baselines.plain.logit_diff
+    swing = plain.abs().mean() * torch.tensor([1.0, -1.0]).repeat(len(plain))[: len(plain)]
+    swing -= swing.mean()
+
+    class Cancelling(Evaluator):
+        def measure_slices(self, kept: Tensor):  # type: ignore[no-untyped-def]
+            yield
+            return _metrics(plain + swing)
+
+    test = Cancelling(problem, "test")
+    test.baselines = subject.test.baselines
+    assert test.baselines.faithfulness(float((plain + swing).double().mean())) == pytest.approx(1, abs=1e-5)
+    finding = found(per_prompt.errors(replace(subject, test=test)))
+    assert finding.verdict == "bad"
+    assert finding.decides
+
+
+def test_a_circuit_whose_errors_cancel_is_refused(problem: Problem) -> None:
+    """The same of a circuit of the tiny model: of many the one that is faithful on average and not prompt by prompt."""
+    evaluator = Evaluator(problem, "test")
+    most, least = evaluator.baselines.plain.logit_diff, evaluator.baselines.empty.logit_diff
+
+    def left(kept: Tensor) -> float:
+        return float((evaluator.measure(kept).logit_diff - most).abs().sum() / (least - most).abs().sum())
+
+    seeds = [seed for seed in range(600) if abs(1 - evaluator.faithfulness(random_circuit(problem, 0.5, seed))) < 0.08]
+    kept = max((random_circuit(problem, 0.5, seed) for seed in seeds), key=left)
+    subject = audited(problem, kept)
+    assert found(per_prompt.errors(subject)).verdict == "bad"
+    assert abs(1 - subject.test.faithfulness(kept)) < 0.08

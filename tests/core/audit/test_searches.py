@@ -1,0 +1,213 @@
+"""Shuffled labels and stability: by brute force and against plain searches, and when to say no."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny.able import able_task
+from tiny.audited import Plainly, audited, found
+from tiny.opened import named, open_problem, random_circuit
+from tiny.searched import QUICK, Searched, among, finish
+from tiny.world import World
+
+from circuit_tui.core.audit import shuffled, stability
+from circuit_tui.core.audit.other_problems import with_shuffled_labels, with_train
+from circuit_tui.core.evaluate import Evaluator
+from circuit_tui.core.problem import Problem
+
+
+def test_shuffled_labels_are_exchanged_on_half_of_each_split(problem: Problem) -> None:
+    nonsense = with_shuffled_labels(problem, 3)
+    for split in ("train", "test"):
+        old, new = problem.splits[split], nonsense.splits[split]  # type: ignore[index]
+        changed = old.right != new.right
+        assert int(changed.sum()) == len(old) // 2
+        assert torch.equal(new.right[changed], old.wrong[changed])
+        assert torch.equal(new.wrong[changed], old.right[changed])
+    assert torch.equal(nonsense.splits["unseen"].right, problem.splits["unseen"].right)
+    again = with_shuffled_labels(problem, 3).splits["train"].right
+    assert torch.equal(again, nonsense.splits["train"].right)
+    seeds = {tuple(with_shuffled_labels(problem, seed).splits["train"].right.tolist()) for seed in range(8)}
+    assert len(seeds) > 4
+
+
+def test_nonsense_faithfulness_is_that_of_the_oracle(problem: Problem, plainly: Plainly) -> None:
+    """m(C) and m(0) with the sign of each shuffled prompt turned, m(M) with its own labels: as sure as it really is."""
+    nonsense, kept = with_shuffled_labels(problem, 3), random_circuit(problem, 0.5, 1)
+    changed = problem.splits["test"].right != nonsense.splits["test"].right
+    sign = 1 - 2 * changed.double()
+    circuit, empty = plainly.circuit("test", named(problem, kept)), plainly.circuit("test", set())
+    expected = ((sign * circuit).mean() - (sign * empty).mean()) / (
+        plainly.plain("test").mean() - (sign * empty).mean()
+    )
+    assert Evaluator(nonsense, "test").faithfulness(kept) == pytest.approx(float(expected), abs=1e-4)
+
+
+def _nonsense(problem: Problem, nodes: list[int], **changes: Any) -> Any:
+    few = among(problem, nodes)
+    kept = torch.ones(len(few.space), dtype=torch.bool)
+    return audited(few, kept, **changes), few
+
+
+@pytest.fixture(scope="module")
+def narrow(world: Callable[[str], World]) -> Problem:
+    """Two search prompts and some 200 free nodes: anything can be fitted, by half."""
+    tiny = world("gpt2")
+    return open_problem(tiny, able_task(tiny, (6,) * 2, (6,) * 6, seed=1), "each")
+
+
+def test_the_circuit_for_nonsense_is_the_smallest_there_is(narrow: Problem) -> None:
+    """Of six candidates, those that alone do most for nonsense, by trying every subset."""
+    evaluator = Evaluator(with_shuffled_labels(narrow, 1), "train")
+    alone = {node: evaluator.faithfulness(_circuit(narrow, (node,))) for node in range(len(narrow.space))}
+    few = among(narrow, sorted(alone, key=lambda node: -alone[node])[:6])
+    kept = torch.ones(len(few.space), dtype=torch.bool)
+    evaluator = Evaluator(with_shuffled_labels(few, 1), "train")
+    scores: dict[int, float] = {}
+    for size in range(len(few.space) + 1):
+        for chosen in combinations(range(len(few.space)), size):
+            circuit = torch.zeros(len(few.space), dtype=torch.bool)
+            circuit[list(chosen)] = True
+            scores[size] = max(scores.get(size, -9.0), 1 - abs(1 - evaluator.faithfulness(circuit)))
+    best = max(scores.values())
+    target = best * 0.8
+    assert target > 0.1
+    smallest = min(size for size, value in scores.items() if value >= target)
+    finding = found(shuffled.shuffled(audited(few, kept, target=target, seed=0)))
+    assert finding.numbers["reached"] == 1
+    assert finding.numbers["size"] == smallest
+    assert finding.runs[0].kind == "shuffled"
+    assert evaluator.faithfulness(_circuit(few, finding.runs[0].nodes)) == pytest.approx(
+        finding.runs[0].train, abs=1e-5
+    )
+
+
+def _circuit(problem: Problem, nodes: tuple[int, ...]) -> Any:
+    kept = torch.zeros(len(problem.space), dtype=torch.bool)
+    kept[list(nodes)] = True
+    return kept
+
+
+def test_a_search_that_finds_nonsense_as_easily_is_refused(narrow: Problem) -> None:
+    finding = found(shuffled.shuffled(audited(narrow, random_circuit(narrow, 0.5, 0), target=0.5)))
+    assert finding.numbers["reached"] == 1
+    assert finding.verdict == "bad"
+    assert finding.decides
+
+
+def test_nonsense_that_cannot_be_found_is_good(problem: Problem) -> None:
+    """With one candidate node there is nothing to fit with."""
+    finding = found(shuffled.shuffled(audited(among(problem, [5]), torch.ones(1, dtype=torch.bool))))
+    assert finding.numbers["reached"] == 0
+    assert finding.verdict == "good"
+
+
+@pytest.fixture(scope="module")
+def small(problem: Problem) -> Problem:
+    """With fewer candidates, so that searches are short."""
+    return among(problem, list(range(0, len(problem.space), 4)))
+
+
+def test_the_seeds_runs_are_plain_searches(small: Problem) -> None:
+    kept = random_circuit(small, 0.3, 0)
+    finding = found(stability.seeds(audited(small, kept, seed=4, seeds=2)))
+    assert [(run.seed, run.kind) for run in finding.runs] == [(5, "seeds"), (6, "seeds")]
+    searched = Searched.of(small)
+    for run in finding.runs:
+        result, _ = finish(searched.search("mask", 0.9, run.seed))
+        assert run.nodes == tuple(sorted(result.nodes))
+        assert run.size == len(result.nodes)
+        assert run.train == pytest.approx(result.train.faithfulness, abs=1e-5)
+    one, other = (set(run.nodes) for run in finding.runs)
+    assert finding.numbers["jaccard_mean"] == pytest.approx(len(one & other) / len(one | other))
+    own = set(kept.nonzero()[:, 0].tolist())
+    mean = sum(len(own & nodes) / len(own | nodes) for nodes in (one, other)) / 2
+    assert finding.numbers["jaccard_with_circuit"] == pytest.approx(mean)
+    assert finding.numbers["always"] == len(one & other)
+
+
+def test_a_resampled_problem_weighs_its_prompts(problem: Problem) -> None:
+    """A prompt drawn twice counts twice, one not drawn not at all; references stay."""
+    kept = random_circuit(problem, 0.5, 1)
+    draw = torch.tensor([0, 0, 3, 5, 5, 5])
+    whole, part = Evaluator(problem, "train"), Evaluator(with_train(problem, draw), "train")
+    circuit, plain, empty = (
+        metrics.logit_diff.double()[draw].mean()
+        for metrics in (whole.measure(kept), whole.baselines.plain, whole.baselines.empty)
+    )
+    assert part.faithfulness(kept) == pytest.approx(float((circuit - empty) / (plain - empty)), abs=1e-5)
+    other = with_train(problem, draw)
+    assert [pair.clean for pair in other.sets["train"].pairs] == [
+        problem.sets["train"].pairs[index].clean for index in draw
+    ]
+    for method in QUICK:  # every method can search it
+        if method != "published":
+            finish(Searched.of(other).search(method, 0.5))
+
+
+def test_resamplings_differ_and_keep_the_seed(small: Problem) -> None:
+    finding = found(stability.resamplings(audited(small, random_circuit(small, 0.3, 0), seed=7, resamplings=2)))
+    assert [(run.seed, run.draw) for run in finding.runs] == [(7, 8), (7, 9)]
+    assert finding.runs[0].train != finding.runs[1].train
+
+
+def test_circuits_chosen_at_random_are_not_stable(problem: Problem) -> None:
+    kept = random_circuit(problem, 0.3, 0)
+    finding = found(stability.seeds(audited(problem, kept, method="random", target=0.5, seeds=3)))
+    again = found(stability.seeds(audited(problem, kept, method="random", target=0.5, seeds=1)))
+    assert finding.verdict in ("doubtful", "bad")
+    assert again.verdict == "not measured"
+
+
+def test_the_same_circuit_each_time_is_stable(problem: Problem) -> None:
+    """Integrated gradients do not know of seeds."""
+    finding = found(stability.seeds(audited(problem, random_circuit(problem, 0.3, 0), "ig", 0.8, seeds=3)))
+    assert finding.verdict == "good"
+    assert finding.numbers["jaccard_min"] == 1
+    assert set(stability.shares(finding.runs).values()) == {1.0}
+
+
+def test_quick_searches_see_fewer_prompts(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    from circuit_tui.core.audit import searches
+
+    seen = []
+    monkeypatch.setattr(searches, "QUICK_PROMPTS", 5)
+    real = searches.new_search
+
+    def spy(problem: Problem, *given: Any) -> Any:
+        seen.append(len(problem.splits["train"]))
+        return real(problem, *given)
+
+    monkeypatch.setattr(searches, "new_search", spy)
+    found(stability.seeds(audited(problem, random_circuit(problem, 0.3, 0), "ig", seeds=2, quick=True)))
+    found(stability.seeds(audited(problem, random_circuit(problem, 0.3, 0), "ig", seeds=2)))
+    assert seen == [5, 5, 8, 8]
+
+
+def test_jaccard_in_closed_form() -> None:
+    assert stability.jaccard({1, 2, 3}, {2, 3, 4}) == pytest.approx(0.5)
+    assert stability.jaccard([], []) == 1
+    assert stability.jaccard([1], []) == 0
+
+
+@given(st.sets(st.integers(0, 20)), st.sets(st.integers(0, 20)))
+def test_jaccard_is_a_similarity(one: set[int], other: set[int]) -> None:
+    value = stability.jaccard(one, other)
+    assert 0 <= value <= 1
+    assert value == stability.jaccard(other, one)
+    assert (value == 1) == (one == other)
+
+
+def test_shares_of_runs(problem: Problem) -> None:
+    finding = found(stability.seeds(audited(problem, random_circuit(problem, 0.3, 0), "ig", 0.8, seeds=2)))
+    first = replace(finding.runs[0], nodes=(1, 2))
+    assert stability.shares([first, replace(first, nodes=(2, 3)), replace(first, nodes=(2,))]) == pytest.approx(
+        {1: 1 / 3, 2: 1.0, 3: 1 / 3}
+    )

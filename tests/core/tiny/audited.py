@@ -1,0 +1,76 @@
+"""Circuits of tiny problems as the audit sees them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from naive import Naive, Node
+from torch import Tensor
+
+from circuit_tui.core.audit.finding import Finding, Measuring
+from circuit_tui.core.audit.subject import AuditSettings, SearchUsed, Subject
+from circuit_tui.core.evaluate import Evaluator
+from circuit_tui.core.problem import Problem
+from circuit_tui.core.task import Task
+from tiny.searched import QUICK
+
+
+def audited(problem: Problem, kept: Tensor, method: str = "mask", target: float = 0.9, **settings: Any) -> Subject:
+    """The circuit `kept` of `problem`, found for `target` by a quick search."""
+    unseen = Evaluator(problem, "unseen") if "unseen" in problem.splits else None
+    used = SearchUsed(method, target, QUICK[method])
+    train, test = Evaluator(problem, "train"), Evaluator(problem, "test")
+    return Subject(problem, kept, train, test, unseen, used, target, AuditSettings(**settings))
+
+
+def found(measuring: Measuring) -> Finding:
+    """Runs a measure to its end; the shares it tells never fall and lie between 0 and 1."""
+    told = 0.0
+    while True:
+        try:
+            share = next(measuring)
+        except StopIteration as end:
+            finding: Finding = end.value
+            return finding
+        if share is not None:
+            assert told <= share <= 1
+            told = share
+
+
+def nodes_kept(problem: Problem, *nodes: int) -> Tensor:
+    """These nodes as `[node]` bool."""
+    kept = torch.zeros(len(problem.space), dtype=torch.bool)
+    kept[list(nodes)] = True
+    return kept
+
+
+def with_unseen(task: Task) -> Task:
+    """`task` with the second half of its test prompts as unseen ones."""
+    test = task.split("test")
+    unseen = test[len(test) // 2 :]
+    return replace(task, pairs=tuple(replace(pair, split="unseen") if pair in unseen else pair for pair in task.pairs))
+
+
+class Plainly:
+    """Logit differences, worked out by the oracle one prompt at a time: `[prompt]` float64."""
+
+    def __init__(self, naive: Naive) -> None:
+        self.naive = naive
+
+    def circuit(self, split: str, nodes: set[Node], *, invert: bool = False) -> Tensor:
+        return self._each(split, lambda prompt: self.naive.kept(split, prompt, nodes, invert=invert))
+
+    def plain(self, split: str) -> Tensor:
+        pairs = self.naive.task.split(split)  # type: ignore[arg-type]
+        return self._each(split, lambda prompt: self.naive.plain(pairs[prompt].clean)[0])
+
+    def faithfulness(self, split: str, nodes: set[Node], *, invert: bool = False) -> float:
+        m, empty = self.plain(split).mean(), self.circuit(split, set()).mean()
+        return float((self.circuit(split, nodes, invert=invert).mean() - empty) / (m - empty))
+
+    def _each(self, split: str, logits: Any) -> Tensor:
+        count = len(self.naive.task.split(split))  # type: ignore[arg-type]
+        rows = [self.naive.measure(split, prompt, logits(prompt))[0] for prompt in range(count)]
+        return torch.tensor(rows, dtype=torch.float64)

@@ -1,0 +1,134 @@
+"""``circuit-tui audit``: is the circuit of a file to be believed?"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.tui.commands import options, output, progress
+from circuit_tui.tui.commands.boundary import DONE, INTERRUPTED, NO
+from circuit_tui.tui.commands.open_file import open_file
+
+if TYPE_CHECKING:
+    from circuit_tui.core.audit.run import Audit
+    from circuit_tui.core.audit.schema import AuditPart
+    from circuit_tui.core.circuit_file import CircuitFile
+
+STYLES = {"good": "green", "doubtful": "yellow", "bad": "bold red", "not measured": "dim"}
+
+
+def audit(
+    file: Annotated[Path, typer.Argument(metavar="FILE.json", help="The circuit file.")],
+    text: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A text to price the splice on. [the demo's]")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=0, metavar="N", help="Searches with other seeds; 0 for none.")] = 5,
+    resamplings: Annotated[int, typer.Option(min=0, metavar="N", help="Searches on resampled prompts.")] = 5,
+    shuffles: Annotated[int, typer.Option(min=0, metavar="N", help="Searches on shuffled labels.")] = 1,
+    no_searches: Annotated[bool, typer.Option("--no-searches", help="Only what needs no search.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Searches see 128 of the search prompts.")] = False,
+    random: Annotated[int, typer.Option(min=0, metavar="N", help="Random circuits of its size.")] = 100,
+    pairs: Annotated[int, typer.Option(min=0, metavar="N", help="Pairs of nodes tried, at most.")] = 100,
+    seed: Annotated[int | None, typer.Option(min=0, metavar="N", help="Of every draw. [that of the file]")] = None,
+    model: Annotated[str | None, typer.Option(help="Where the model is now, if not where the file says.")] = None,
+    sae_dir: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Where the SAEs are now; repeat.")] = None,
+    prompts: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Where the prompts are now.")] = None,
+    device: options.Device = None,
+    batch: options.Batch = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write there instead of into FILE.")] = None,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> int:
+    """Say whether a circuit is to be believed, line by line, and write that into its file.
+
+    Exits 1 if it is not. The searches come last; Ctrl-C ends the audit and keeps what it has measured so far.
+    """
+    request = options.open_request(model=model, sae_dir=sae_dir, prompts=prompts, device=device, batch=batch)
+    from circuit_tui.core.circuit_file import read_circuit, write_circuit
+
+    claimed = read_circuit(file)
+    if not claimed.nodes():
+        raise UserError(f"{file}: its circuit has no nodes: there is nothing to audit")
+    options.check_out(out or file)
+    if text is not None and not text.expanduser().is_file():
+        raise UserError(f"--text {text}: no such file")
+    with output.quiet(debug=debug):
+        session = open_file(claimed, request, file.expanduser().parent)
+        session.open_circuit(file)
+        from circuit_tui.core.audit.open_audit import open_audit, text_of
+        from circuit_tui.core.audit.report import audit_part
+        from circuit_tui.core.audit.subject import AuditSettings
+
+        settings = AuditSettings(
+            seed=claimed.seed if seed is None else seed,
+            random_circuits=random,
+            pairs=pairs,
+            seeds=0 if no_searches else seeds,
+            resamplings=0 if no_searches else resamplings,
+            shuffles=0 if no_searches else shuffles,
+            quick=quick,
+            text=text_of(session, text),
+        )
+        auditing = open_audit(session, settings)
+        interrupted = _run(auditing)
+        part = audit_part(auditing.result)
+        written = write_circuit(claimed.model_copy(update={"audit": part}), out or file)
+        progress.say(f"wrote {written}")
+    if json:
+        output.print_json({"file": str(file), **part.model_dump(mode="json")})
+    else:
+        print_audit(claimed, part)
+    if interrupted:
+        progress.say("interrupted: this is what the audit had measured when it was stopped")
+        return INTERRUPTED
+    return NO if part.outcome == "do not believe" else DONE
+
+
+def print_audit(file: CircuitFile, part: AuditPart) -> None:
+    """A verdict for each line and what it means, then what they say together."""
+    output.print_line(f"{file.model.name} · task {file.task.name} · {file.size} nodes")
+    output.print_line()
+    rows = [(finding.title, finding.verdict, finding.says) for finding in part.findings]
+    output.print_table(("line", "verdict", "what it means"), rows, styles=STYLES)
+    output.print_line()
+    bad = [finding.title for finding in part.findings if finding.verdict == "bad"]
+    why = f": {', '.join(bad)}" if bad else ""
+    style = {"believable": "bold green", "do not believe": "bold red"}.get(part.outcome, "bold yellow")
+    output.print_line(f"{part.outcome}{why}", style=style)
+
+
+def _run(auditing: Audit) -> bool:
+    """Runs an audit to its end, or to where Ctrl-C ends it; tells whether it did."""
+    told = 0
+    with progress.AuditBar() as bar, _noted_interrupt() as interrupted:
+        for step in auditing:
+            for finding in auditing.findings[told:]:
+                bar.say(f"{finding.verdict:12} {finding.title}")
+            told = len(auditing.findings)
+            bar.show(step)
+            if interrupted:
+                break
+    return bool(interrupted)
+
+
+@contextlib.contextmanager
+def _noted_interrupt() -> Iterator[list[int]]:
+    """A list that holds something after the first Ctrl-C; the second raises KeyboardInterrupt."""
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        noted.append(number)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)

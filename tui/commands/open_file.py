@@ -1,0 +1,34 @@
+"""How the commands that work on a circuit file open what it names, or where the flags say that is now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from circuit_tui.tui.commands import progress
+
+if TYPE_CHECKING:
+    from circuit_tui.core.circuit_file import CircuitFile
+    from circuit_tui.core.request import OpenRequest
+    from circuit_tui.core.session import Session
+
+
+def open_file(file: CircuitFile, base: OpenRequest, folder: Path) -> Session:
+    """A session of what `file`, which lies in `folder`, names; places in `base` go first. Nothing is kept in it yet.
+
+    Raises:
+        UserError: something cannot be found or does not fit together.
+    """
+    progress.say("loading …")
+    from circuit_tui.core.opening import open_problem, request_of
+    from circuit_tui.core.session import Session
+
+    request = request_of(file, base, folder)
+    if base.model is not None:
+        request = replace(request, model=base.model)
+    if base.sae_dirs:
+        request = replace(request, sae_dirs=base.sae_dirs)
+    if base.prompts is not None:
+        request = replace(request, prompts=base.prompts, task=None)
+    return Session(open_problem(request, progress.loading, file))
