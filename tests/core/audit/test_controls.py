@@ -28,10 +28,7 @@ def test_the_distribution_is_that_of_the_oracle(problem: Problem, plainly: Plain
     same = [int(row.argmax() == naive.plain(pair.clean)[0].argmax()) for row, pair in zip(logits, pairs, strict=True)]
     numbers = found(distribution.distribution(audited(problem, kept))).numbers
     n = len(pairs)
-    empty = (
-        len(pairs),
-        [naive.measure("test", prompt, naive.kept("test", prompt, set())) for prompt in range(len(pairs))],
-    )
+    empty = [naive.measure("test", prompt, naive.kept("test", prompt, set())) for prompt in range(n)]
     assert numbers["kl"] == pytest.approx(sum(row[1] for row in measured) / n, abs=1e-4)
     left = sum(row[1] for row in measured) / sum(row[1] for row in empty)
     assert numbers["kl_left"] == pytest.approx(left, rel=1e-2)
