@@ -175,12 +175,14 @@ class LiveCircuit:
     Attributes:
         kept: `[node]` bool on the CPU, the current circuit.
         measured: its per-prompt metrics.
+        behind: whether `measured` is still that of an earlier circuit, since a change was begun and not finished.
     """
 
     def __init__(self, evaluator: Evaluator, kept: Tensor) -> None:
         self.evaluator = evaluator
         self.kept = kept.clone()
         self.measured = PromptMetrics.empty(len(evaluator))
+        self.behind = True
         # What a journal answers is not computed: the sites whose splice and input here are not those of `kept`.
         self._stale = set(range(len(evaluator.problem.sites)))
         self._splices: list[list[Splice]] = [[] for _ in evaluator.batches]
@@ -194,8 +196,9 @@ class LiveCircuit:
     def change_slices(self, kept: Tensor) -> Slices[None]:
         """`change`, batch by batch; the circuit is the new one, and whole, only at the end."""
         changed = self._changed_sites(kept)
-        if not changed:
+        if not changed and not self.behind:
             return
+        self.behind = True
         self.kept = kept.clone()
         self._stale.update(changed)
         yield from self._remeasure()
@@ -240,6 +243,11 @@ class LiveCircuit:
                 return self._inputs[index][site][row, : int(batch.lengths[row])]
         raise IndexError(prompt)
 
+    def first_change(self, kept: Tensor) -> int | None:
+        """The site from which the circuit `kept` would have to be run; None if it is the one measured."""
+        changed = self._changed_sites(kept)
+        return min([*changed, *self._stale]) if changed or self.behind else None
+
     def _changed_sites(self, kept: Tensor) -> list[int]:
         changed = (kept != self.kept).nonzero()[:, 0]
         return sorted({int(site) for site in self.evaluator.problem.space.site[changed]})
@@ -247,6 +255,7 @@ class LiveCircuit:
     def _remeasure(self) -> Slices[None]:
         question = ("live", self.evaluator.identity, self.kept)
         self.measured = yield from recalled_slices(self._refresh(), len(self.evaluator.batches), *question)
+        self.behind = False
 
     def _bring_up_to_date(self) -> None:
         if self._stale:

@@ -1,11 +1,12 @@
 """An open session: the one stateful object, synchronous, used by one thread.
 
 It holds a problem, the current circuit with its history and named snapshots, and what is being computed about it.
-Each edit is evaluated on the test prompts at once, from the site it changed on; the rest follows in `work`.
+Each edit is evaluated on the test prompts at once, or estimated where that takes long; the rest follows in `work`.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from circuit_tui.core.background import Background
 from circuit_tui.core.circuit_export import Found, circuit_file
 from circuit_tui.core.circuit_file import read_circuit, write_circuit
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.evaluate import Evaluator, LiveCircuit
+from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.history import History
 from circuit_tui.core.latent_view import latent_view
 from circuit_tui.core.node_table import label_of, node_table
@@ -39,7 +40,7 @@ from circuit_tui.core.snapshot import (
     SearchResult,
 )
 
-# A search evaluates the train prompts in batches of this many, so that a toggle need not wait long for its turn.
+# Prompts are evaluated in batches of at most this many, so that a toggle need not wait long for its turn.
 SLICE_PROMPTS = 128
 
 
@@ -68,21 +69,20 @@ class Session(Restorable):
         info: facts that hold while the session is open.
     """
 
-    def __init__(self, opened: OpenedProblem) -> None:
+    def __init__(self, opened: OpenedProblem, clock: Callable[[], float] = time.perf_counter) -> None:
         self.opened, self.problem = opened, opened.problem
         slice_size = min(SLICE_PROMPTS, self.problem.batch_size or SLICE_PROMPTS)
-        self.train, self.test = Evaluator(self.problem, "train", size=slice_size), Evaluator(self.problem, "test")
+        self.train, self.test = (Evaluator(self.problem, split, size=slice_size) for split in ("train", "test"))
         self.table = node_table(self.problem)
         self.info = session_info(self.problem, self.train, self.test)
         nothing = torch.zeros(len(self.problem.space), dtype=torch.bool)
         self._history = History(nothing)
-        self._live = LiveCircuit(self.test, nothing)
-        self._background = Background(self._live, self.train)
+        self._background = Background(self.test, self.train, nothing, clock)
         self._snapshots: dict[str, Tensor] = {}
         self._search: Search | None = None
         self._found = Found()
         self._version, self._change, self._dirty = 0, "", False
-        self._delta: float | None = None
+        self._before: float | None = None
 
     @property
     def kept(self) -> Tensor:
@@ -110,11 +110,12 @@ class Session(Restorable):
             effect=tuple(effect),
             effects_done=len(work.effects),
             last_change=self._change,
-            delta=self._delta,
+            delta=None if self._before is None else work.test.faithfulness - self._before,
             can_undo=self._history.can_undo,
             can_redo=self._history.can_redo,
             snapshots=tuple(self._snapshots),
             dirty=self._dirty,
+            estimated=work.estimated,
         )
 
     def toggle_node(self, node: int) -> None:
@@ -169,6 +170,7 @@ class Session(Restorable):
     def compare(self, name: str) -> Comparison:
         """The current circuit beside a remembered one. Raises UserError if there is none of that name."""
         theirs, ours = self._snapshot(name), self.kept
+        self._background.be_exact()
         return Comparison(
             name=name,
             only_current=tuple((ours & ~theirs).nonzero()[:, 0].tolist()),
@@ -197,13 +199,15 @@ class Session(Restorable):
 
     def prompts_view(self) -> PromptsView:
         """All test prompts, worst first."""
-        return prompts_view(self._live, self._version)
+        self._background.be_exact()
+        return prompts_view(self._background.live, self._version)
 
     def prompt_view(self, index: int) -> PromptView:
         """One test prompt and the kept nodes that fire on it."""
         if not 0 <= index < len(self.problem.splits["test"]):
             raise UserError(f"prompt {index}: out of range")
-        return prompt_view(self._live, index)
+        self._background.be_exact()
+        return prompt_view(self._background.live, index)
 
     def search(self, method: str, target: float, seed: int, settings: Mapping[str, Value]) -> Search:
         """A search, not yet begun. Raises UserError when it cannot be or is not worth beginning."""
@@ -289,11 +293,7 @@ class Session(Restorable):
     def _refresh(self, change: str) -> None:
         self._change = change
         self._version += 1
-        if torch.equal(self._live.kept, self.kept):  # what is known of the circuit still holds
-            self._delta = 0.0
-            return
-        before = self._background.test.faithfulness
-        self._live.change(self.kept)
-        self._background = Background(self._live, self.train)
-        self._delta = self._background.test.faithfulness - before
-        self._dirty = True
+        self._before = self._background.test.faithfulness
+        if not torch.equal(self._background.kept, self.kept):  # else what is known of the circuit still holds
+            self._background.follow(self.kept)
+            self._dirty = True

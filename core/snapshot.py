@@ -115,7 +115,8 @@ class CircuitView:
     `effect[i]` is the exact drop of test faithfulness when node `i` alone is ablated, None while not computed for this
     version or when the node is not kept; `effects_done` counts those filled in. `train` may lag behind `test` and is
     None until computed. `last_change` says what the last edit was (``"L1 412@subject off"``) and `delta` what it did to
-    test faithfulness. `dirty` means edits since the last export or open.
+    test faithfulness. `dirty` means edits since the last export or open. `estimated` means that `test` and `delta` are
+    estimates from a sample of the prompts (`estimate.py`), soon replaced by the exact numbers of the same version.
     """
 
     version: int
@@ -132,6 +133,7 @@ class CircuitView:
     can_redo: bool
     snapshots: tuple[str, ...]
     dirty: bool
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,8 +187,9 @@ class Engine:
     def _advance(self, session: SessionLike) -> None:
         """One step of the search, or one slice of background work; never both, for a command may be waiting."""
         self._turns += 1
+        estimated = self._state.circuit is not None and self._state.circuit.estimated
         work = self._work_left and time.monotonic() >= self._quiet_until
-        if self._searching and not (work and self._turns % WORK_EVERY == 0):
+        if self._searching and not (work and self._turns % (2 if estimated else WORK_EVERY) == 0):
             self._step(session)
         elif work:
             try:
@@ -196,7 +197,8 @@ class Engine:
             except BaseException:
                 self._work_left = False  # or it would fail again at once, for ever
                 raise
-            self._publish(wake=not self._work_left, circuit=session.view())
+            view = session.view()
+            self._publish(wake=not self._work_left or view.estimated != estimated, circuit=view)
 
     def _step(self, session: SessionLike) -> None:
         search = self._search
@@ -268,9 +270,9 @@ class Engine:
 
     def _edit(self, session: SessionLike, edit: commands.Edit) -> None:
         commands.apply_edit(session, edit)
-        self._work_left, self._quiet_until = True, time.monotonic() + QUIET
-        whole = isinstance(edit, commands.REPLACING)
-        self._publish(wake=True, circuit=session.view(), epoch=self._state.epoch + whole)
+        view, whole = session.view(), isinstance(edit, commands.REPLACING)
+        self._work_left, self._quiet_until = True, 0.0 if view.estimated else time.monotonic() + QUIET
+        self._publish(wake=True, circuit=view, epoch=self._state.epoch + whole)
 
     def _start(self, session: SessionLike, order: commands.StartSearch) -> None:
         if self._state.search.live:

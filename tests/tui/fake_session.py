@@ -34,6 +34,7 @@ from circuit_tui.core.snapshot import (
     TokenActivation,
 )
 
+ESTIMATE_OFF = 0.25
 POSITIONS = ("subject", "that", "distractor", "verb")
 LABELS = (
     "plural noun",
@@ -241,6 +242,9 @@ class FakeSession:
         self.search_steps = search_steps
         self.search_error: BaseException | None = None
         self.latent_error: BaseException | None = None
+        # If set, edits are answered by estimates, off by `ESTIMATE_OFF`, until this event lets `work` go on.
+        self.slow: threading.Event | None = None
+        self.estimated = False
 
     def _make_info(self) -> SessionInfo:
         n = len(self.table)
@@ -276,7 +280,7 @@ class FakeSession:
             kept=bytes(i in self.kept for i in range(n)),
             size=len(self.kept),
             size_by_site=tuple(sizes),
-            test=metrics(self.faithfulness(self.kept), self.complete),
+            test=metrics(self.faithfulness(self.kept) + (ESTIMATE_OFF if self.estimated else 0), self.complete),
             train=None,
             effect=tuple(self.effects.get(i) for i in range(n)),
             effects_done=len(self.effects),
@@ -286,6 +290,7 @@ class FakeSession:
             can_redo=bool(self.future),
             snapshots=tuple(self.names),
             dirty=self.kept != self.saved,
+            estimated=self.estimated,
         )
 
     def _set(self, nodes: Collection[int], change: str) -> None:
@@ -294,6 +299,7 @@ class FakeSession:
         self.version += 1
         self.change, self.delta = change, self.faithfulness(self.kept) - old
         self.effects, self.complete = {}, None
+        self.estimated = self.slow is not None
 
     def _edit(self, nodes: Collection[int], change: str) -> None:
         self.past.append((self.kept, self.change))
@@ -361,6 +367,11 @@ class FakeSession:
 
     def work(self) -> bool:
         self._note("work")
+        if self.estimated:
+            assert self.slow is not None
+            assert self.slow.wait(10)
+            self.estimated = False
+            return True
         todo = [i for i in sorted(self.kept) if i not in self.effects][:5]
         for node in todo:
             self.effects[node] = self.weight[node] * (-0.2 if wave(node) < 0.1 else 1.0)

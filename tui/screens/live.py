@@ -110,7 +110,7 @@ class LiveScreen(PaneScreen):
             return
         if self._visible("latent"):
             self._ask_latent()
-        if self._visible("prompts"):
+        if self._visible("prompts") and not circuit.estimated:  # they need the exact numbers, which are on their way
             self._ask(commands.ShowPrompts(), "prompts", circuit.version)
             if self._prompt is not None:
                 self._ask(commands.ShowPrompt(self._prompt), "prompt", (self._prompt, circuit.version))

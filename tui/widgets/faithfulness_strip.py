@@ -11,6 +11,7 @@ from circuit_tui.tui.widgets.line import Line, cut, printable
 from circuit_tui.tui.widgets.lines_view import Lines
 
 CARDS = (("faithfulness", 14), ("vs M_s", 8), ("completeness", 14), ("KL nats", 9), ("nodes", 16))
+ESTIMATED = "≈"  # before numbers that come from a sample of the prompts and are about to become exact
 
 
 class FaithfulnessStrip(Lines):
@@ -75,11 +76,12 @@ class FaithfulnessStrip(Lines):
             return line.add("–", ink.muted).strip()
         test = circuit.test
         waiting = "…" if circuit.size else "–"
+        about = ESTIMATED if circuit.estimated else ""
         values = (
-            fixed(test.faithfulness),
-            fixed(test.faithfulness_spliced),
+            about + fixed(test.faithfulness),
+            about + fixed(test.faithfulness_spliced),
             fixed(test.completeness, 3, waiting),
-            fixed(test.kl),
+            about + fixed(test.kl),
         )
         for index, (text, (_, cells)) in enumerate(zip(values, CARDS, strict=False)):
             line.left(text, cells, ink.title if index == 0 else ink.strong if text[0] not in "…–" else ink.muted)
@@ -95,4 +97,5 @@ class FaithfulnessStrip(Lines):
         if circuit.delta is None:
             return line
         arrow = "•" if abs(circuit.delta) < 0.0005 else "▲" if circuit.delta > 0 else "▼"
-        return line.add(f"{arrow} {signed(circuit.delta)}", ink.strong + ink.change(circuit.delta))
+        about = ESTIMATED if circuit.estimated else ""
+        return line.add(f"{arrow} {about}{signed(circuit.delta)}", ink.strong + ink.change(circuit.delta))

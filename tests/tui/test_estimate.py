@@ -1,0 +1,59 @@
+"""Numbers that come from a sample first: marked, and replaced by the exact ones as soon as those are there."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from fake_session import ESTIMATE_OFF, FakeSession
+from waiting import ready, screen_text, wait_for
+
+from circuit_tui.tui.app import ExplorerApp
+
+Make = Callable[..., ExplorerApp]
+NUMBERS = 2  # the row of the strip
+
+
+def numbers(app: ExplorerApp) -> list[str]:
+    """The words of the strip's row of numbers: faithfulness, vs M_s, completeness, KL."""
+    return screen_text(app).splitlines()[NUMBERS].split()
+
+
+async def test_an_estimate_is_marked_and_then_replaced(explorer: Make, session: FakeSession) -> None:
+    app = explorer()
+    async with app.run_test(size=(160, 50)) as pilot:
+        await ready(pilot)
+        await wait_for(pilot, lambda: "prompts" in session.calls)
+        session.slow = threading.Event()
+        session.calls.clear()
+        await pilot.press("space")
+        await wait_for(pilot, lambda: numbers(app)[0].startswith("≈"))
+        exact = session.faithfulness(session.kept)
+        shown = numbers(app)
+        assert shown[0] == f"≈{exact + ESTIMATE_OFF:.3f}"
+        assert shown[1].startswith("≈")
+        assert shown[2] == "…"
+        assert shown[3].startswith("≈")
+        assert "prompts" not in session.calls, "rows of prompts would have to wait for the exact numbers"
+        session.slow.set()
+        await wait_for(pilot, lambda: numbers(app)[0] == f"{exact:.3f}")
+        assert "≈" not in screen_text(app)
+        await wait_for(pilot, lambda: "prompts" in session.calls)
+
+
+async def test_an_estimate_during_a_search_is_replaced_between_its_steps(explorer: Make, session: FakeSession) -> None:
+    session.step_seconds, session.search_steps = 0.002, 100_000
+    app = explorer()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        session.slow = threading.Event()
+        session.slow.set()
+        await pilot.press("s", "1")
+        await wait_for(pilot, lambda: session.calls.count("step") > 3)
+        session.calls.clear()
+        await pilot.press("space")
+        await wait_for(pilot, lambda: "work" in session.calls and not app.engine.state.circuit.estimated)  # type: ignore[union-attr]
+        between = session.calls[session.calls.index("toggle_latent") + 1 : session.calls.index("work")]
+        assert between.count("step") <= 2
+        await wait_for(pilot, lambda: numbers(app)[0] == f"{session.faithfulness(session.kept):.3f}")
+        assert app.engine.state.search.phase == "running"
