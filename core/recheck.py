@@ -37,14 +37,14 @@ def _rows(file: CircuitFile, fresh: CircuitFile, tolerance: float) -> Iterator[R
         ("ablation", ("kind", "errors", "source")),
     ):
         for key in keys:
-            yield _same(f"{part}.{key}", getattr(getattr(file, part), key), getattr(getattr(fresh, part), key))
-    yield _same("task.positions", " ".join(file.task.positions), " ".join(fresh.task.positions))
-    yield _same("sites", " ".join(site.hook for site in file.sites), " ".join(site.hook for site in fresh.sites))
-    yield _same("size", file.size, len(file.nodes()))
+            yield same_row(f"{part}.{key}", getattr(getattr(file, part), key), getattr(getattr(fresh, part), key))
+    yield same_row("task.positions", " ".join(file.task.positions), " ".join(fresh.task.positions))
+    yield same_row("sites", " ".join(site.hook for site in file.sites), " ".join(site.hook for site in fresh.sites))
+    yield same_row("size", file.size, len(file.nodes()))
     for key in ("train", "test", "plain", "spliced", "empty"):
         claimed, now = getattr(file.metrics, key), getattr(fresh.metrics, key)
         for name in MetricsPart.model_fields:
-            yield from _close(f"metrics.{key}.{name}", getattr(claimed, name), getattr(now, name), tolerance)
+            yield from close_rows(f"metrics.{key}.{name}", getattr(claimed, name), getattr(now, name), tolerance)
     found = {site.hook: site for site in fresh.sites}
     for index, site in enumerate(file.sites):
         if site.hook in found:
@@ -53,7 +53,7 @@ def _rows(file: CircuitFile, fresh: CircuitFile, tolerance: float) -> Iterator[R
 
 def _site_rows(path: str, site: SitePart, fresh: SitePart, tolerance: float) -> Iterator[Row]:
     for key in ("weights_sha256", "d_sae", "architecture"):
-        yield _same(f"{path}.sae.{key}", getattr(site.sae, key), getattr(fresh.sae, key))
+        yield same_row(f"{path}.sae.{key}", getattr(site.sae, key), getattr(fresh.sae, key))
     now: dict[tuple[str, int], NodePart] = {(node.position, node.latent): node for node in fresh.nodes}
     for index, node in enumerate(site.nodes):
         where = f"{path}.nodes[{index}]"
@@ -63,19 +63,21 @@ def _site_rows(path: str, site: SitePart, fresh: SitePart, tolerance: float) -> 
             continue
         for name in StatsPart.model_fields:
             claimed, value = getattr(node.stats, name), getattr(again.stats, name)
-            yield from _close(f"{where}.stats.{name}", claimed, value, tolerance)
+            yield from close_rows(f"{where}.stats.{name}", claimed, value, tolerance)
 
 
-def _same(field: str, file: Value, now: Value) -> Row:
+def same_row(field: str, file: Value, now: Value) -> Row:
+    """A field that must be what it was."""
     return Row(field, file, now, file == now)
 
 
-def _close(
+def close_rows(
     field: str, file: float | tuple[float, ...] | None, now: float | tuple[float, ...] | None, tolerance: float
 ) -> Iterator[Row]:
+    """A number, or a pair of them, that must be within `tolerance` of what it was."""
     if isinstance(file, tuple) and isinstance(now, tuple):
         for index, (one, other) in enumerate(zip(file, now, strict=True)):
-            yield from _close(f"{field}[{index}]", one, other, tolerance)
+            yield from close_rows(f"{field}[{index}]", one, other, tolerance)
         return
     if isinstance(file, tuple) or isinstance(now, tuple):
         raise TypeError(f"{field}: a pair on one side alone")

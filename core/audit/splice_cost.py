@@ -13,7 +13,8 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Generator, Iterator
+from collections import defaultdict
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ from circuit_tui.core.problem import Problem
 
 COST = 0.1, math.log(2)
 """Nats a token: a tenth more perplexity; twice the perplexity."""
-WINDOW = 128
+WINDOW, BATCH = 128, 8
 MAX_TOKENS = 16_384
 """Tokens of a text that are read: enough for a mean to the second digit, seconds on a small model."""
 
@@ -38,7 +39,7 @@ def on_text(subject: Subject) -> Measuring:
         says = "No text was given (--text FILE)."
         return Finding("splice-text", "not measured", says)
     sums, count = [0.0, 0.0], 0
-    parts = list(windows(subject.problem, read_text(path), path))
+    parts = together(list(windows(subject.problem, read_text(path), path)))
     for index, tokens in enumerate(parts):
         sums[0] += float((yield from _cross_entropy(subject.problem, tokens, spliced=False)).sum())
         sums[1] += float((yield from _cross_entropy(subject.problem, tokens, spliced=True)).sum())
@@ -122,16 +123,24 @@ def windows(problem: Problem, text: str, path: Path) -> Iterator[Tensor]:
         raise UserError(f"--text {path}: it has no two tokens in a row")
 
 
+def together(parts: Sequence[Tensor]) -> list[Tensor]:
+    """Windows `[1, position]` of equal length in batches `[window, position]` of at most `BATCH`."""
+    by_length: dict[int, list[Tensor]] = defaultdict(list)
+    for part in parts:
+        by_length[part.shape[1]].append(part)
+    return [batch for same in by_length.values() for batch in torch.cat(same).split(BATCH)]
+
+
 @torch.no_grad()
 def _next_token_loss(problem: Problem, resid: Tensor, tokens: Tensor) -> Tensor:
-    """-log p of every token after the first, `[token]`, of the last block's output `[1, position, d_model]`."""
+    """-log p of every token after the first, `[token]`, of the last block's output `[window, position, d_model]`."""
     rows = resid[:, :-1].reshape(-1, 1, resid.shape[-1])
     logits = problem.model.logits(rows, torch.zeros(len(rows), dtype=torch.long, device=rows.device))
-    return -logits.log_softmax(-1).gather(1, tokens[0, 1:, None])[:, 0]
+    return -logits.log_softmax(-1).gather(1, tokens[:, 1:].reshape(-1, 1))[:, 0]
 
 
 def _cross_entropy(problem: Problem, tokens: Tensor, *, spliced: bool) -> Generator[float | None, None, Tensor]:
-    """-log p of every token of `tokens` `[1, position]` but the first, `[token]`, under M or M_s."""
+    """-log p of every token of `tokens` `[window, position]` but the first, `[token]`, under M or M_s."""
     model, sites = problem.model, problem.sites
     first = 0 if model.tokenizer.bos_token_id is None else 1
     with torch.no_grad():

@@ -14,9 +14,10 @@ from circuit_tui.tui.commands.boundary import DONE, NO
 from circuit_tui.tui.commands.open_file import open_file
 
 if TYPE_CHECKING:
+    from circuit_tui.core.audit.schema import AuditPart
     from circuit_tui.core.circuit_file import CircuitFile
     from circuit_tui.core.recheck import Row
-    from circuit_tui.core.request import OpenRequest
+    from circuit_tui.core.session import Session
 
 
 def check(
@@ -25,34 +26,43 @@ def check(
     model: Annotated[str | None, typer.Option(help="Where the model is now, if not where the file says.")] = None,
     sae_dir: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Where the SAEs are now; repeat.")] = None,
     prompts: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Where the prompts are now.")] = None,
+    text: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the text of its audit is now.")] = None,
+    searches: Annotated[bool, typer.Option("--searches", help="Make the searches of its audit again.")] = False,
     device: options.Device = None,
     batch: options.Batch = None,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> int:
-    """Recompute the numbers of a circuit file. Exits 1 if a number, a hash or the size differs."""
+    """Recompute the numbers of a circuit file. Exits 1 if a number, a hash, the size or a verdict differs.
+
+    Of an audit in it all that needs no search is measured again, with --searches the rest too.
+    """
     if not 0 <= tolerance < float("inf"):
         raise UserError(f"--tolerance {tolerance:g}: must be a finite number, not below 0")
     request = options.open_request(model=model, sae_dir=sae_dir, prompts=prompts, device=device, batch=batch)
     from circuit_tui.core.circuit_file import read_circuit
     from circuit_tui.core.recheck import compare
 
-    claimed = read_circuit(file)
+    claimed, folder = read_circuit(file), file.expanduser().parent
     with output.quiet(debug=debug):
-        rows = compare(claimed, _recompute(claimed, request, file.expanduser().parent), tolerance)
+        session = open_file(claimed, request, folder)
+        rows = compare(claimed, _recompute(session, claimed), tolerance)
+        if claimed.audit is not None:
+            rows += _audit_rows(session, claimed, text, folder, tolerance, searches=searches)
     wrong = [row for row in rows if not row.ok]
     if json:
         output.print_json({"file": str(file), "ok": not wrong, "tolerance": tolerance, "fields": [*map(asdict, rows)]})
     else:
         _print(file, rows)
+        if claimed.audit is not None and not searches:
+            _tell_left_out(claimed.audit)
     return NO if wrong else DONE
 
 
-def _recompute(file: CircuitFile, base: OpenRequest, folder: Path) -> CircuitFile:
-    """The file's circuit, evaluated in a session opened from what the file names; places in `base` go first."""
+def _recompute(session: Session, file: CircuitFile) -> CircuitFile:
+    """The file's circuit, evaluated anew in a session of what the file names."""
     from circuit_tui.core.circuit_export import circuit_file
 
-    session = open_file(file, base, folder)
     table = session.table
     number = {
         (table.sites[site].hook, table.positions[position], latent): node
@@ -62,6 +72,28 @@ def _recompute(file: CircuitFile, base: OpenRequest, folder: Path) -> CircuitFil
     progress.say("computing every number")
     progress.finish(session)
     return circuit_file(session)
+
+
+def _audit_rows(
+    session: Session, file: CircuitFile, text: Path | None, folder: Path, tolerance: float, *, searches: bool
+) -> tuple[Row, ...]:
+    """The file's audit, measured anew; `text` goes before the place that the file names."""
+    from circuit_tui.core.audit.recheck import recheck
+    from circuit_tui.core.audit.report import text_path
+
+    assert file.audit is not None
+    progress.say("measuring its audit again")
+    place = None if file.audit.text is None else text or text_path(file.audit, folder)
+    with progress.AuditBar() as bar:
+        return recheck(session, file, place, tolerance, searches=searches, progress=bar.show)
+
+
+def _tell_left_out(audit: AuditPart) -> None:
+    from circuit_tui.core.audit.recheck import left_out
+
+    titles = left_out(audit)
+    if titles:
+        output.print_line(f"not measured again without --searches: {', '.join(titles)}")
 
 
 def _print(path: Path, rows: tuple[Row, ...]) -> None:

@@ -1,0 +1,150 @@
+"""`audit` on the bundled demo: measured, written into the file, checked, forged, interrupted, refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from circuit_example import example
+
+from circuit_tui.core.circuit_file import read_circuit
+from circuit_tui.core.tasks import builtin
+from circuit_tui.tui.cli import main
+from circuit_tui.tui.commands import progress
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+LITTLE = ("--random", 20, "--pairs", 2, "--shuffles", 0, "--resamplings", 0)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A circuit of some prompts of `sva-simple`, found by a method without a seed."""
+    folder = tmp_path_factory.mktemp("audited")
+    keys, task = ("clean", "corrupt", "answer", "wrong", "split", "roles"), builtin("sva-simple")
+    pairs = (*task.split("train")[:48], *task.split("test")[:24])
+    prompts, path = folder / "few.jsonl", folder / "circuit.json"
+    prompts.write_text("".join(json.dumps({key: getattr(pair, key) for key in keys}) + "\n" for pair in pairs))
+    given = ["--prompts", str(prompts), "--method", "ig", "--target", "0.9", "--set", "steps=2"]
+    assert main(["find", *given, "--out", str(path)]) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def audited(found: Path) -> Path:
+    path = found.with_name("audited.json")
+    assert main(["audit", str(found), "--seeds", "2", *map(str, LITTLE), "--out", str(path)]) == 0
+    return path
+
+
+def test_the_audit_goes_into_the_file(found: Path, audited: Path) -> None:
+    before, after = json.loads(found.read_text()), json.loads(audited.read_text())
+    audit = after.pop("audit")
+    assert before == after, "nothing else is changed"
+    assert read_circuit(audited).audit is not None
+    verdicts = {finding["key"]: finding["verdict"] for finding in audit["findings"]}
+    assert verdicts["task"] == verdicts["answers"] == verdicts["splice-text"] == verdicts["seeds"] == "good"
+    assert verdicts["unseen"] == verdicts["shuffled"] == verdicts["resamplings"] == "not measured"
+    assert audit["outcome"] == "believable within limits"
+    assert audit["text"]["path"] == "circuit-tui/demo"
+    assert [run["seed"] for run in audit["runs"]] == [1, 2]
+    assert {node["share"] for node in audit["shares"]} == {1.0}
+
+
+def test_it_passes_the_check_with_its_searches(cli: Any, audited: Path) -> None:
+    done = cli("check", audited, "--searches", "--json")
+    assert done.code == 0, [row for row in done.data["fields"] if not row["ok"]]
+    fields = {row["field"] for row in done.data["fields"]}
+    assert {"audit.outcome", "audit.text.sha256", "audit.held-out.low", "audit.runs[1].size"} <= fields
+    assert any(field.startswith("audit.shares.nodes[") for field in fields)
+
+
+def _forged(audited: Path, change: Callable[[Any], None]) -> Path:
+    data = json.loads(audited.read_text())
+    change(data["audit"])
+    path = audited.with_name("forged.json")
+    path.write_text(json.dumps(data))
+    return path
+
+
+def test_forged_numbers_and_verdicts_are_caught(cli: Any, audited: Path) -> None:
+    def change(audit: Any) -> None:
+        lines = {finding["key"]: finding for finding in audit["findings"]}
+        lines["held-out"]["numbers"]["low"] += 0.01
+        lines["random"]["numbers"]["chance"] = None
+        lines["ablation"]["verdict"] = "bad"
+        audit["text"]["sha256"] = "0" * 64
+        audit["outcome"] = "believable"
+
+    done = cli("check", _forged(audited, change))
+    assert done.code == 1
+    wrong = {line.split()[0] for line in done.out.splitlines() if line.endswith("DIFFERS")}
+    expected = {"held-out.low", "random.chance", "ablation.verdict", "text.sha256", "outcome"}
+    assert wrong == {f"audit.{field}" for field in expected}
+    assert "not measured again without --searches: other seeds" in done.out
+
+
+def test_a_circuit_of_chance_is_not_to_be_believed(cli: Any, found: Path) -> None:
+    """The circuit with every latent's number moved by one: as many nodes at each site, and none of them meant."""
+    data = json.loads(found.read_text())
+    for site in data["sites"]:
+        for node in site["nodes"]:
+            node["latent"] = (node["latent"] + 1) % site["sae"]["d_sae"]
+    path = found.with_name("chance.json")
+    path.write_text(json.dumps(data))
+    done = cli("audit", path, "--no-searches", *LITTLE, "--text", _text(found))
+    assert done.code == 1
+    last = done.out.splitlines()[-1]
+    assert last.startswith("do not believe: ")
+    assert "held-out prompts" in last
+    assert "completeness" in last
+    audit = read_circuit(path).audit
+    assert audit is not None
+    assert audit.text is not None
+    assert audit.text.path.endswith("words.txt")
+
+
+def _text(found: Path) -> Path:
+    path = found.with_name("words.txt")
+    path.write_text("The old doctor runs .\n")
+    return path
+
+
+def test_an_interrupt_keeps_what_is_done(cli: Any, found: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = found.with_name("interrupted.json")
+
+    def show(self: progress.AuditBar, step: Any) -> None:
+        if step.done == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(progress.AuditBar, "show", show)
+    done = cli("audit", found, "--out", out, "--json")
+    assert done.code == 130
+    assert "interrupted" in done.err
+    assert [finding["key"] for finding in done.data["findings"]][-1] == "answers"
+    assert done.data["outcome"] == "not finished"
+    audit = read_circuit(out).audit
+    assert audit is not None
+    assert not audit.finished
+
+
+def test_bad_input_is_one_line(cli: Any, found: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.json"
+    data = example()
+    for site in data["sites"]:
+        site["nodes"] = []
+    empty.write_text(json.dumps(data | {"size": 0}))
+    for args, words in (
+        ((empty,), "its circuit has no nodes"),
+        ((tmp_path / "gone.json",), "no such file"),
+        ((found, "--text", tmp_path / "gone.txt"), "--text"),
+        ((found, "--out", tmp_path / "gone" / "c.json"), "there is no folder"),
+        ((found, "--seeds", "-1"), "Invalid value for '--seeds'"),
+    ):
+        done = cli("audit", *args)
+        assert done.code == 2
+        assert words in done.error
