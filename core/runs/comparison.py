@@ -87,10 +87,11 @@ class SeedFrontier(Part):
 
 
 class BandPoint(Part):
-    """Held-out faithfulness of circuits with at most `size` nodes, over the seeds."""
+    """Held-out faithfulness f of circuits with at most `size` nodes, and |1 - f|, over the seeds."""
 
     size: Count
     test: Spread
+    error: Spread
 
 
 class MethodPart(Part):
@@ -117,6 +118,14 @@ class TaskPart(Part):
     runs: tuple[RunRecord, ...]
 
 
+class Refusal(Part):
+    """A method that was not run on a task, and why."""
+
+    task: str
+    label: str
+    reason: str
+
+
 class Comparison(Part):
     """The file. `complete` is false where runs were planned that were not finished."""
 
@@ -125,16 +134,17 @@ class Comparison(Part):
     complete: bool
     levels: tuple[float, ...]
     tasks: tuple[TaskPart, ...]
+    refused: tuple[Refusal, ...]
 
     @classmethod
-    def of(cls, records: Iterable[RunRecord], *, complete: bool) -> Comparison:
+    def of(cls, records: Iterable[RunRecord], refused: Iterable[Refusal] = (), *, complete: bool) -> Comparison:
         """What follows from `records`; those of equal subjects are compared. Stopped runs are left out."""
         by_subject: dict[Subject, list[RunRecord]] = {}
         for record in records:
             if not record.stopped:
                 by_subject.setdefault(record.subject, []).append(record)
         tasks = tuple(_task(subject, runs) for subject, runs in by_subject.items())
-        return cls(created=now(), complete=complete, levels=LEVELS, tasks=tasks)
+        return cls(created=now(), complete=complete, levels=LEVELS, tasks=tasks, refused=tuple(refused))
 
     def data(self) -> dict[str, Any]:
         """The file's content as plain JSON values."""
@@ -165,14 +175,16 @@ def _method(name: str, records: list[RunRecord], candidates: int) -> MethodPart:
         label=name,
         method=records[0].spec.method,
         seeds=seeds,
-        band=tuple(
-            BandPoint(size=size, test=Spread.over([held_out(seed.points, size) for seed in seeds])) for size in sizes
-        ),
+        band=tuple(_band(size, [held_out(seed.points, size) for seed in seeds]) for size in sizes),
         needed=tuple(Needed.over(level, [seed.needed[f"{level:g}"] for seed in seeds]) for level in LEVELS),
         area=Spread.over([seed.area for seed in seeds]),
         seconds=Spread.over([seed.seconds for seed in seeds]),
         steps=Spread.over([seed.steps for seed in seeds]),
     )
+
+
+def _band(size: int, values: list[float]) -> BandPoint:
+    return BandPoint(size=size, test=Spread.over(values), error=Spread.over([abs(1 - value) for value in values]))
 
 
 def _seed(seed: int, records: list[RunRecord], candidates: int) -> SeedFrontier:

@@ -83,6 +83,8 @@ def label(spec: RunSpec) -> str:
 def plan(chosen: Sequence[Variant], grids: Grids, seeds: Sequence[int], candidates: int) -> list[RunSpec]:
     """All runs, seed by seed, so that what an interruption leaves is whole for the first seeds.
 
+    A method that the seed does not change runs for the first seed alone.
+
     Raises:
         UserError: a target, size, seed or penalty out of range.
     """
@@ -90,6 +92,7 @@ def plan(chosen: Sequence[Variant], grids: Grids, seeds: Sequence[int], candidat
         RunSpec.of(each.method, target, seed, {**dict(each.settings), **moved})
         for seed in seeds
         for each in chosen
+        if seed == seeds[0] or method(each.method).seeded
         for target, moved in _grid(each, grids, candidates)
     ]
 

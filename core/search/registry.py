@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from circuit_tui.core.errors import UserError
 
@@ -25,14 +26,16 @@ class Setting:
 class Method:
     """A search method: `implementation` is ``module:class`` below `circuit_tui.core.search`.
 
-    `grid` names what moves a run along the frontier: a setting, or ``"target"``; empty where one run has it all.
+    `grid` names what moves a run along the frontier: the setting ``"lambda"`` or ``"size"``, or ``"target"``; empty
+    where one run has circuits of all sizes. `seeded` is false where the seed changes nothing.
     """
 
     name: str
     description: str
     implementation: str
     settings: tuple[Setting, ...] = ()
-    grid: str = ""
+    grid: Literal["", "target", "lambda", "size"] = ""
+    seeded: bool = True
 
     def resolve(self, given: Mapping[str, Value]) -> dict[str, Value]:
         """All settings with the given ones in place, each of its default's type.
@@ -126,18 +129,21 @@ METHODS: dict[str, Method] = {
                 Setting("steps", 10, "points on the path from corrupt to clean", 1),
                 Setting("errors", False, "add the SAE errors back while attributing"),
             ),
+            seeded=False,
         ),
         Method(
             "atp",
             "attribution patching: one gradient times the difference of activations",
             "attribution_patching:AttributionPatchingSearch",
             (Setting("errors", False, "add the SAE errors back while attributing"),),
+            seeded=False,
         ),
         Method(
             "activation-difference",
             "how much a node's activation differs between clean and corrupt",
             "activation_difference:ActivationDifferenceSearch",
             (Setting("paired", True, "mean over pairs of the difference, not difference of the means"),),
+            seeded=False,
         ),
         Method("random", "nodes in random order, the control every method must beat", "random_order:RandomSearch"),
     )

@@ -10,6 +10,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.tui.commands.audit import audit
 from circuit_tui.tui.commands.check import check
+from circuit_tui.tui.commands.compare import compare
 from circuit_tui.tui.commands.doctor import doctor
 from circuit_tui.tui.commands.explore import explore
 from circuit_tui.tui.commands.find import find
@@ -28,7 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: 0 done, 1 the answer is no, 2 wrong use or bad input, 70 a fault of its own, 130 interrupted.",
 )
-for _command in (explore, find, resume, jobs, check, audit, tasks, saes, doctor):
+for _command in (explore, find, resume, jobs, compare, check, audit, tasks, saes, doctor):
     app.command()(_command)
 
 

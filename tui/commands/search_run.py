@@ -6,7 +6,6 @@ import contextlib
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from circuit_tui.core.errors import UserError
@@ -16,6 +15,7 @@ from circuit_tui.core.jobs.spec import SearchOrder
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.tui.commands import output, progress
 from circuit_tui.tui.commands.boundary import DONE, INTERRUPTED, NO, Terminated, note
+from circuit_tui.tui.commands.interrupt import on_interrupt
 
 if TYPE_CHECKING:
     from circuit_tui.core.circuit_file import CircuitFile
@@ -112,7 +112,7 @@ def _run(running: Search, keeper: Keeper | None) -> SearchResult:
     """Runs a search to its end, or to where Ctrl-C stops it."""
     ending: list[int] = []
     try:
-        with progress.SearchBar() as bar, _stops_on_interrupt(running), _ends_between_steps(ending):
+        with progress.SearchBar() as bar, on_interrupt(running.stop), _ends_between_steps(ending):
             for step in running:
                 bar.show(step)
                 if keeper is not None:
@@ -125,21 +125,6 @@ def _run(running: Search, keeper: Keeper | None) -> SearchResult:
     if running.result is None:
         raise RuntimeError("the search ended without a result")
     return running.result
-
-
-@contextlib.contextmanager
-def _stops_on_interrupt(running: Search) -> Iterator[None]:
-    """The first Ctrl-C asks the search to stop, which leaves it whole; the second raises KeyboardInterrupt."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        running.stop()
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager

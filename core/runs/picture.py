@@ -1,0 +1,132 @@
+"""The frontiers of a comparison as a figure for a paper: SVG, PDF or PNG.
+
+For each task two panels over the number of nodes (logarithmic): held-out faithfulness, and its distance from 1
+(logarithmic). Lines are medians over seeds, bands run from the smallest to the largest seed; a line is flat up to the
+next circuit of the frontier. Methods differ in marker and dashes as well as in colour, so that grey print will do; the
+colours are those of Okabe and Ito (2008).
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.runs.comparison import Comparison, MethodPart, TaskPart
+from circuit_tui.core.text_file import check_target
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SUFFIXES = (".svg", ".pdf", ".png")
+COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", ".")
+DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
+COLUMNS = 4
+# Inches: of the narrowest figure, a task's column, a row of tasks, the legend below, a label in it.
+NARROWEST, COLUMN, BAND, LEGEND, LABEL = 4.2, 2.3, 3.6, 0.6, 1.6
+NEAREST = 3e-3
+TOP = 1.3
+MARKS = 8
+DPI = 200
+STYLE = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "legend.fontsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "circuit-tui",
+}
+
+
+def check_picture(path: Path) -> None:
+    """Refuses early what `draw` could not write.
+
+    Raises:
+        UserError: not a kind of picture that can be made, or a place that cannot be written.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"--picture {path}: its name must end in one of {', '.join(SUFFIXES)}")
+    check_target(path)
+
+
+def draw(comparison: Comparison, path: Path) -> Path:
+    """Draws all tasks of `comparison` into `path`, and returns its absolute path.
+
+    Raises:
+        UserError: nothing to draw, or a place that cannot be written.
+    """
+    check_picture(path)
+    if not comparison.tasks:
+        raise UserError(f"--picture {path}: no run was finished, so there is nothing to draw")
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    columns = min(COLUMNS, len(comparison.tasks))
+    inches = max(NARROWEST, COLUMN * columns)
+    bands = math.ceil(len(comparison.tasks) / columns)
+    labels = list(dict.fromkeys(method.label for task in comparison.tasks for method in task.methods))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(inches, BAND * bands + LEGEND), layout="constrained")
+        axes = figure.subplots(2 * bands, columns, squeeze=False)
+        for panel in axes.flat:
+            panel.set_visible(False)
+        for index, task in enumerate(comparison.tasks):
+            row, column = divmod(index, columns)
+            upper, lower = axes[2 * row][column], axes[2 * row + 1][column]
+            _task(task, upper, lower, labels, first=column == 0)
+        handles = {line.get_label(): line for panel in axes.flat for line in panel.get_lines()}
+        figure.legend(
+            [handles[name] for name in labels], labels, loc="outside lower center", ncols=int(inches / LABEL),
+            frameon=False,
+        )  # fmt: skip
+        target = path.expanduser().resolve()
+        metadata = {"Date": None} if target.suffix.lower() == ".svg" else None
+        try:
+            figure.savefig(target, dpi=DPI, metadata=metadata)
+        except OSError as error:
+            raise UserError(f"{path}: cannot write: {error.strerror or error}") from error
+    return target
+
+
+def _task(task: TaskPart, upper: Axes, lower: Axes, labels: list[str], *, first: bool) -> None:
+    largest = max((point.size for method in task.methods for point in method.band), default=1)
+    for panel in (upper, lower):
+        panel.set_visible(True)
+        panel.set_xscale("log")
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.set_xlim(0.9, max(10, 1.3 * largest))
+        panel.grid(visible=True, linewidth=0.4, color="0.9")
+    n_seeds = {len(method.seeds) for method in task.methods}
+    seeds = " or ".join(map(str, sorted(n_seeds)))
+    upper.set_title(f"{task.subject.task} ({seeds} seed{'' if n_seeds == {1} else 's'})")
+    upper.set_ylim(0, TOP)
+    upper.axhline(1, color="0.6", linewidth=0.6)
+    lower.set_yscale("log")
+    lower.set_ylim(NEAREST, 1.5)
+    lower.set_xlabel("nodes")
+    upper.tick_params(labelbottom=False)
+    if first:
+        upper.set_ylabel("held-out faithfulness f")
+        lower.set_ylabel("|1 − f|")
+    for method in task.methods:
+        _method(method, upper, lower, labels.index(method.label))
+
+
+def _method(method: MethodPart, upper: Axes, lower: Axes, index: int) -> None:
+    sizes = [point.size for point in method.band]
+    bands = (
+        (upper, [(point.test.low, point.test.median, point.test.high) for point in method.band]),
+        (lower, [(point.error.low, point.error.median, point.error.high) for point in method.band]),
+    )
+    colour = COLOURS[index % len(COLOURS)]
+    for panel, band in bands:
+        low, median, high = (list(column) for column in zip(*band, strict=True)) if band else ([], [], [])
+        panel.plot(
+            sizes, median, drawstyle="steps-post", color=colour, linestyle=DASHES[index % len(DASHES)], linewidth=1.1,
+            marker=MARKERS[index % len(MARKERS)], markersize=3, markevery=max(1, len(sizes) // MARKS),
+            label=method.label,
+        )  # fmt: skip
+        if len(method.seeds) > 1:
+            panel.fill_between(sizes, low, high, step="post", color=colour, alpha=0.18, linewidth=0)

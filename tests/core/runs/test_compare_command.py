@@ -1,0 +1,202 @@
+"""`compare` on a tiny model, from flags to files; and a method that is one file and one line, through `find`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny.able import able_task
+from tiny.sessions import write_prompts
+from tiny.world import World
+
+import circuit_tui.core.search
+from circuit_tui.core.circuit_file import read_circuit
+from circuit_tui.core.runs.comparison import read_comparison
+from circuit_tui.core.search.registry import METHODS, Method, Setting
+from circuit_tui.core.search.search import Search
+from circuit_tui.tui.cli import main
+
+QUICK = ("--methods", "published:steps=20,random,atp", "--lambdas", "0.01,0.1", "--seeds", "2", "--targets", "0.6,0.8")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="module")
+def subject(world: Callable[[str], World], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The flags that name a tiny model, its SAEs and a task it can do."""
+    made = world("gpt2")
+    prompts = write_prompts(able_task(made, (6,) * 12, (6,) * 7), tmp_path_factory.mktemp("task") / "able.jsonl")
+    folders = [part for folder in made.sae_folders for part in ("--sae-dir", str(folder))]
+    flags = ["--model", str(made.folder), *folders, "--prompts", str(prompts)]
+    return [*flags, "--errors", "keep", "--device", "cpu"]
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Outcome]:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+    def run(*args: object) -> Outcome:
+        capfd.readouterr()
+        code = main([str(arg) for arg in args])
+        captured = capfd.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return run
+
+
+def test_from_flags_to_table_file_and_picture(cli: Callable[..., Outcome], subject: list[str], tmp_path: Path) -> None:
+    out, picture = tmp_path / "c.json", tmp_path / "p.svg"
+    done = cli("compare", *subject, *QUICK, "--out", out, "--picture", picture)
+    assert done.code == 0, done.err
+    file = read_comparison(out)
+    assert file.complete
+    (task,) = file.tasks
+    assert [(method.label, [seed.runs for seed in method.seeds]) for method in task.methods] == [
+        ("published:steps=20", [2, 2]), ("random", [1, 1]), ("atp", [1])
+    ]  # fmt: skip
+    for text in ("able · ", "published:steps=20", "random", "atp", "nodes 0.95", "area", "seconds", "2+2"):
+        assert text in done.out
+    assert "run 1/7 · published:steps=20 · lambda 0.01 · seed 0" in done.err
+    assert " left" in done.err
+    assert picture.read_text().startswith("<?xml")
+
+
+def test_json_is_the_file_and_earlier_runs_are_not_done_again(
+    cli: Callable[..., Outcome], subject: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "c.json"
+    first = cli("compare", *subject, "--methods", "random,atp", "--seeds", "1", "--json", "--out", out)
+    assert first.code == 0
+    data, written = json.loads(first.out), json.loads(out.read_text())
+    assert {**data, "created": ""} == {**written, "created": ""}
+    begun: list[str] = []
+    real = Search.__init__
+
+    def counted(self: Search, given: Any) -> None:
+        begun.append(f"{self.name} {given.seed}")
+        real(self, given)
+
+    monkeypatch.setattr(Search, "__init__", counted)
+    more = cli("compare", *subject, "--methods", "random,atp", "--seeds", "2", "--from", out, "--json")
+    assert begun == ["random 1"]
+    assert len(json.loads(more.out)["tasks"][0]["runs"]) == 3
+    shown = cli("compare", "--from", out)
+    assert (shown.code, begun) == (0, ["random 1"])
+    assert "atp" in shown.out
+
+
+def test_ctrl_c_keeps_what_is_finished(
+    cli: Callable[..., Outcome], subject: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, progress, calls = tmp_path / "c.json", Search.progress, list[str]()
+
+    def interrupted(self: Search, *args: Any, **kwargs: Any) -> Any:
+        if self.name == "random" and self.seed == 1 and not calls:
+            calls.append("now")
+            os.kill(os.getpid(), signal.SIGINT)
+        return progress(self, *args, **kwargs)
+
+    monkeypatch.setattr(Search, "progress", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    done = cli("compare", *subject, "--methods", "atp,random", "--seeds", "3", "--out", out)
+    assert done.code == 130
+    assert "interrupted" in done.err
+    file = read_comparison(out)
+    assert not file.complete
+    assert [(record.spec.method, record.spec.seed) for record in file.records] == [("atp", 0), ("random", 0)]
+    assert "random" in done.out
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_method_that_refuses_is_named_and_the_answer_is_no(
+    cli: Callable[..., Outcome], world: Callable[[str], World], tmp_path: Path
+) -> None:
+    made = world("gpt2")
+    prompts = write_prompts(able_task(made, (5, 6, 7, 6), (6, 7), turn=1), tmp_path / "uneven.jsonl")
+    flags = ["--model", made.folder, "--prompts", prompts, "--errors", "keep", "--positions", "shared", "--seeds", "1"]
+    for folder in made.sae_folders:
+        flags += ["--sae-dir", folder]
+    done = cli("compare", *flags, "--methods", "ig,random", "--targets", "0.5")
+    assert done.code == 1
+    assert "ig left out: --method ig: task uneven has pairs of unequal token length" in done.out
+    assert "random" in done.out
+    alone = cli("compare", *flags, "--methods", "ig", "--targets", "0.5")
+    assert alone.code == 2
+    assert alone.err.splitlines()[-1].startswith("error: --method ig: task uneven")
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("--methods", "maks"), "--method maks: unknown method"),
+        (("--methods", "ig,ig"), "--methods ig: named twice"),
+        (("--seeds", "0"), "--seeds 0: must be a whole number, not below 1"),
+        (("--seeds", "1.5,2"), "--seeds 1.5: must be a whole number, not below 0"),
+        (("--seeds", "few"), "--seeds few: not a number"),
+        (("--targets", "0.9,1"), "--targets 1: must lie between 0 and 1"),
+        (("--lambdas", "-1"), "--lambdas -1: must not be negative"),
+        (("--lambdas", ","), "--lambdas: give at least one number"),
+        (("--sizes", "0"), "--sizes 0: must be a whole number, not below 1"),
+        (("--sizes", "inf"), "--sizes inf: must be finite"),
+        (("--task", "sva-cr"), "--task sva-cr: unknown; did you mean sva-rc?"),
+        (("--task", "ioi", "--task", "nothing"), "--task nothing: unknown"),
+        (("--picture", "p.gif"), "--picture p.gif: its name must end in one of"),
+        (("--out", "/no/such/c.json"), "/no/such/c.json: there is no folder /no/such"),
+        (("--from", "/no/such.json"), "/no/such.json: no such file"),
+    ],
+)
+def test_bad_input_is_one_line(cli: Callable[..., Outcome], args: tuple[str, ...], says: str) -> None:
+    done = cli("compare", *args)
+    assert done.code == 2
+    assert done.out == ""
+    (line,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    assert line.startswith(f"error: {says}")
+
+
+TOY = '''
+"""Keeps the nodes of the largest latents."""
+import torch
+from circuit_tui.core.search.ranking import RankingSearch
+
+
+class ToySearch(RankingSearch):
+    name = "toy"
+
+    def score_nodes(self):
+        yield 1.0, self.problem.space.latent.float() * float(self.settings["sign"])
+'''
+
+
+def test_a_method_is_one_file_and_one_line(
+    cli: Callable[..., Outcome], subject: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file and the line, and `find` and `compare` know it: flags, settings, search, export."""
+    (tmp_path / "toy.py").write_text(TOY)
+    package = circuit_tui.core.search
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    monkeypatch.setitem(METHODS, "toy", Method("toy", "largest first", "toy:ToySearch", (Setting("sign", 1.0, ""),)))
+    out = tmp_path / "toy.json"
+    done = cli("find", *subject, "--method", "toy", "--target", "0.5", "--out", out)
+    assert done.code == 0, done.err
+    file = read_circuit(out)
+    assert (file.method.name, file.method.settings) == ("toy", {"sign": 1.0})
+    assert file.metrics.train.faithfulness >= 0.5
+    kept = [latent for _, _, latent in file.nodes()]
+    smallest = min(kept)
+    assert 0 < len(kept) == len([latent for latent in kept if latent >= smallest])
+    compared = cli("compare", *subject, "--methods", "toy,random", "--seeds", "1", "--targets", "0.5", "--json")
+    methods = json.loads(compared.out)["tasks"][0]["methods"]
+    assert [method["label"] for method in methods] == ["toy", "random"]
+    needed = {point["size"] for point in methods[0]["seeds"][0]["points"]}
+    assert len(kept) in needed

@@ -1,0 +1,74 @@
+"""Runs one after another: refusals, an end on request, and the time left."""
+
+from __future__ import annotations
+
+import pytest
+from tiny.able import able_task
+from tiny.opened import open_problem
+from tiny.records import record
+from tiny.sessions import make_session
+from tiny.world import World
+
+from circuit_tui.core.runs.comparison import Refusal
+from circuit_tui.core.runs.record import RunRecord, RunSpec
+from circuit_tui.core.runs.run_one import run_one
+from circuit_tui.core.runs.series import Series
+from circuit_tui.core.search.search import Search
+from circuit_tui.core.session import Session
+from circuit_tui.core.snapshot import SearchProgress
+
+
+def nothing(search: Search, step: SearchProgress) -> None:
+    pass
+
+
+SPECS = [RunSpec.of("random", 0.5, 0, {}), RunSpec.of("activation-difference", 0.5, 0, {})]
+
+
+def numbers(found: RunRecord | Refusal) -> object:
+    assert isinstance(found, RunRecord)
+    return found.spec, found.nodes, found.points, found.test
+
+
+def test_each_is_what_it_is_alone(session: Session) -> None:
+    found = list(Series(session, SPECS).run(nothing))
+    assert [numbers(each) for each in found] == [numbers(run_one(session, spec)) for spec in SPECS]
+
+
+def test_a_method_that_refuses_is_left_out_and_the_others_go_on(world) -> None:  # type: ignore[no-untyped-def]
+    any_world: World = world("gpt2")
+    task = able_task(any_world, (5, 6, 7, 6), (6, 7), turn=1)
+    session = make_session(open_problem(any_world, task, "shared", errors="keep"))
+    specs = [RunSpec.of("ig", 0.5, seed, {}) for seed in (0, 1)] + [RunSpec.of("random", 0.5, 0, {})]
+    refused, done = list(Series(session, specs).run(nothing))
+    assert isinstance(refused, Refusal)
+    assert (refused.task, refused.label) == ("able", "ig")
+    assert "unequal token length" in refused.reason
+    assert isinstance(done, RunRecord)
+    assert done.spec.method == "random"
+
+
+def test_a_stopped_run_ends_it_and_counts_for_nothing(session: Session) -> None:
+    series, steps = Series(session, [*SPECS, *SPECS]), list[int]()
+
+    def stop_in_the_second(search: Search, step: SearchProgress) -> None:
+        steps.append(len(series))
+        if len(series) == 3:
+            search.stop()
+
+    found = list(series.run(stop_in_the_second))
+    assert [each.spec for each in found if isinstance(each, RunRecord)] == SPECS[:1]
+    assert set(steps) == {4, 3}
+
+
+def test_the_time_left_is_that_of_runs_like_those_to_come(session: Session) -> None:
+    slow, quick = RunSpec.of("published", 0.99, 0, {}), RunSpec.of("random", 0.99, 0, {})
+    series = Series(session, [slow, quick, RunSpec.of("mask", 0.9, 0, {})])
+    assert series.seconds_left(0.5) is None
+    series.done += [record("published", seconds=40), record("published", seconds=60), record("random", seconds=2)]
+    # published 50, half of it over; random 2; mask, which was never run, as all on average: 34.
+    assert series.seconds_left(0.5) == pytest.approx(25 + 2 + 34)
+    series.current = slow
+    assert series.name == "published · lambda 0.05 · seed 0"
+    series.current = quick
+    assert series.name == "random · seed 0"
