@@ -37,7 +37,7 @@ from circuit_tui.core.load_model import load_model
 from circuit_tui.core.load_saes import Site
 from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.problem import Problem, build_problem
-from circuit_tui.core.sae import ResidualSae
+from circuit_tui.core.sae import SiteSae
 from circuit_tui.core.search.hard_mask import hard_mask
 from circuit_tui.core.search.objective import MaskedModel
 from circuit_tui.core.task import Pair, Task
@@ -111,7 +111,7 @@ def random_sites(model: LanguageModel, shape: Shape, tokens: Tensor) -> list[Sit
         fit = sae.encode(x) @ directions
         centred = x - x.mean(0)
         sae.W_dec.copy_(directions * float((fit * centred).sum() / (fit * fit).sum()))
-        sites.append(Site(hook, layer + 1, ResidualSae(sae, "", hook, hook, hook, "")))
+        sites.append(Site(hook, layer + 1, SiteSae(sae, "", hook, hook, hook, "")))
     return sites
 
 

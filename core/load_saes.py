@@ -16,32 +16,8 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.load_model import first_line, hub_name, weights_sha256
 from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.released_saes import NO_REPORT, SaeSource, load_released
-from circuit_tui.core.sae import ResidualSae
-
-_HOOK = re.compile(r"blocks\.(\d+)\.hook_(resid_post|resid_pre|out|in)")
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """A hook point of the residual stream with the SAE spliced in there.
-
-    `depth` counts the blocks that run before it: ``blocks.7.hook_resid_post`` has depth 8.
-    """
-
-    hook: str
-    depth: int
-    sae: ResidualSae
-
-    @property
-    def layer(self) -> int:
-        """The block that the hook is at."""
-        return int(self.hook.split(".")[1])
-
-    @property
-    def short(self) -> str:
-        """A name of a few letters: ``L7`` for the residual after block 7, ``L7pre`` for the one before it."""
-        return f"L{self.layer}" if self.depth > self.layer else f"L{self.layer}pre"
-
+from circuit_tui.core.sae import SiteSae
+from circuit_tui.core.site import Site, site_of
 
 def load_saes(
     names: Sequence[str], folders: Sequence[Path], device: torch.device, source: SaeSource = NO_REPORT
@@ -49,13 +25,18 @@ def load_saes(
     """Opens every SAE in float32 and orders the sites by depth; `names` are ``RELEASE:ID``, fetched as `source` says.
 
     Raises:
-        UserError: not found, unreadable, not on the residual stream, a kind that cannot be spliced, or two at one site.
+        UserError: not found, unreadable, at a hook or of a kind that cannot be spliced, or two at one site.
     """
-    sites = [_site(sae, sae.name) for sae in load_released(names, device, source)]
-    sites += [_site(_from_folder(folder, device), str(folder)) for folder in folders]
-    sites.sort(key=lambda site: site.depth)
+    sites = [site_of(sae) for sae in load_released(names, device, source)]
+    sites += [site_of(_from_folder(folder, device)) for folder in folders]
+    sites.sort(key=lambda site: (site.depth, site.after))
     for before, after in itertools.pairwise(sites):
-        if before.depth == after.depth:
+        if (before.depth, before.after) == (after.depth, after.after):
+            if before.inside != after.inside:
+                raise UserError(
+                    f"two SAEs inside block {before.depth}: {before.sae.name} at {before.hook} and {after.sae.name} at "
+                    f"{after.hook}; one of a block can be spliced in"
+                )
             raise UserError(f"two SAEs at one site: {before.sae.name} and {after.sae.name} both sit at {after.hook}")
     return sites
 
@@ -85,11 +66,14 @@ def check_fit(model: LanguageModel, sites: Sequence[Site]) -> None:
     if not sites:
         raise UserError("no SAE given: name at least one with --sae RELEASE:ID or --sae-dir DIR")
     for site in sites:
-        if site.sae.d_in != model.d_model:
-            raise UserError(
-                f"SAE {site.sae.name} has width d_in={site.sae.d_in}, but the model {model.name} has "
-                f"d_model={model.d_model}: it was trained on another model ({site.sae.model_name or 'unnamed'})"
-            )
+        heads = site.inside is not None and site.inside.write.endswith("attn.hook_z")
+        name, width = ("n_heads x d_head", model.d_heads) if heads else ("d_model", model.d_model)
+        for own in ("d_in", "d_out"):
+            if getattr(site.sae, own) != width:
+                raise UserError(
+                    f"SAE {site.sae.name} has width {own}={getattr(site.sae, own)}, but the model {model.name} has "
+                    f"{name}={width}: it was trained on another model ({site.sae.model_name or 'unnamed'})"
+                )
         if site.layer >= model.n_layers:
             raise UserError(f"SAE {site.sae.name} sits at {site.hook}, but {model.name} has {model.n_layers} layers")
         if site.sae.model_name and not _same_model(site.sae.model_name, model.name):
@@ -129,18 +113,7 @@ def _official(name: str) -> str:
     return name.lower()
 
 
-def _site(sae: ResidualSae, source: str) -> Site:
-    match = _HOOK.fullmatch(sae.hook)
-    if match is None:
-        raise UserError(
-            f"SAE {source}: its hook {sae.hook!r} is not on the residual stream; "
-            "supported are blocks.N.hook_resid_post and blocks.N.hook_resid_pre"
-        )
-    after = match[2] in ("resid_post", "out")
-    return Site(sae.hook, int(match[1]) + int(after), sae)
-
-
-def _from_folder(folder: Path, device: torch.device) -> ResidualSae:
+def _from_folder(folder: Path, device: torch.device) -> SiteSae:
     from sae_lens import SAE
 
     path = folder.expanduser()
@@ -160,6 +133,6 @@ def _from_folder(folder: Path, device: torch.device) -> ResidualSae:
     hook = str((config.get("metadata") or {}).get("hook_name") or config.get("hook_name") or "")
     if not hook:
         raise UserError(f"--sae-dir {folder}: cfg.json names no metadata.hook_name")
-    return ResidualSae(
+    return SiteSae(
         sae, release="", sae_id=path.name, hook=hook, path=str(folder), weights_sha256=weights_sha256(path)
     )

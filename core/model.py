@@ -72,6 +72,11 @@ class LanguageModel:
         return int(self.bridge.cfg.d_model)
 
     @property
+    def d_heads(self) -> int:
+        """Width of the outputs of all heads side by side."""
+        return int(self.bridge.cfg.n_heads) * int(self.bridge.cfg.d_head)
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self._a_weight.device

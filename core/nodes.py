@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from circuit_tui.core.sae import Columns, ResidualSae
+from circuit_tui.core.sae import Columns, SiteSae
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Pack:
         return self.latents.shape[1] == 0
 
 
-def pack(space: NodeSpace, nodes: Tensor, sae: ResidualSae, n_groups: int) -> Pack:
+def pack(space: NodeSpace, nodes: Tensor, sae: SiteSae, n_groups: int) -> Pack:
     """Packs the nodes with numbers `nodes` (all of one site) for the splice at that site."""
     device = sae.b_dec.device
     position = space.position[nodes]

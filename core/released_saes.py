@@ -14,7 +14,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.hub.hub import Hub
 from circuit_tui.core.hub.sae_files import fetch_saes, loaders_use
 from circuit_tui.core.load_model import first_line
-from circuit_tui.core.sae import ResidualSae
+from circuit_tui.core.sae import SiteSae
 from circuit_tui.core.sae_choice import close_release
 from circuit_tui.core.sae_registry import KnownSae, releases, saes_of
 from circuit_tui.core.snapshot import LoadProgress
@@ -32,7 +32,7 @@ class SaeSource:
 NO_REPORT = SaeSource(lambda _: None, LoadProgress("loading SAEs", 0, 1))
 
 
-def load_released(names: Sequence[str], device: torch.device, source: SaeSource) -> list[ResidualSae]:
+def load_released(names: Sequence[str], device: torch.device, source: SaeSource) -> list[SiteSae]:
     """The SAEs that `names` name, in float32, all fetched before the first is opened.
 
     Raises:
@@ -71,7 +71,7 @@ def known_sae(name: str) -> KnownSae:
     raise UserError(f"--sae {name}: unknown release {release!r}{close_release(release)}")
 
 
-def _open(known: KnownSae, hub: Hub, revision: str, commit: str, device: torch.device) -> ResidualSae:
+def _open(known: KnownSae, hub: Hub, revision: str, commit: str, device: torch.device) -> SiteSae:
     from sae_lens import SAE
 
     try:
@@ -82,7 +82,7 @@ def _open(known: KnownSae, hub: Hub, revision: str, commit: str, device: torch.d
     except Exception as error:  # sae-lens raises many types for a release that is not as it expects
         raise UserError(f"--sae {known.name}: cannot be loaded: {first_line(error)}") from error
     sae = sae.to(dtype=torch.float32)
-    return ResidualSae(
+    return SiteSae(
         sae,
         release=known.release,
         sae_id=known.id,

@@ -1,4 +1,4 @@
-"""One SAE of the residual stream: full encode and decode, and exact encoding of a few latents alone.
+"""One SAE or transcoder: full encode and decode, and exact encoding of a few latents alone.
 
 For elementwise activations a latent's activation needs only its own encoder column:
 
@@ -19,9 +19,11 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.frame import NORMALISATIONS, take_frame
 
-# A transcoder writes elsewhere than it reads, and a temporal SAE encodes a token by those before it.
-ARCHITECTURES = ("standard", "jumprelu", "gated", "topk", "abstopk", "matching_pursuit")
+# Not: a temporal SAE, which encodes a token by those before it.
+TRANSCODERS = ("transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder")
+ARCHITECTURES = ("standard", "jumprelu", "gated", "topk", "abstopk", "matching_pursuit", *TRANSCODERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +55,18 @@ class Columns:
         return torch.where(z > self.threshold, z, 0.0)
 
 
-class ResidualSae:
+class SiteSae:
     """A frozen float32 sae-lens SAE with what the splice needs of it.
 
     Attributes:
-        w_dec: `[latent, d_model]`; b_dec: `[d_model]`. decode(A) = A w_dec + b_dec, checked when opened.
+        hook, hook_out: where it reads, and where its output goes; the same unless it is a transcoder.
+        frame: what it does before encoding and after decoding, None if nothing.
+        w_dec: `[latent, d_out]`; b_dec: `[d_out]`. decode(A) = A w_dec + b_dec, checked when opened.
         elementwise: whether a latent can be encoded from its own column.
 
     Raises:
-        UserError: a kind of SAE that cannot be spliced, one that normalises or reshapes its input, or one whose
-            decoder is not affine.
+        UserError: a kind of SAE that cannot be spliced, one whose normalisation is not known or not folded in, or one
+            whose decoder is not affine.
     """
 
     def __init__(
@@ -73,8 +77,10 @@ class ResidualSae:
         self.revision = revision
         self.name = f"{release}:{sae_id}" if release else path
         cfg = sae.cfg
+        self.hook_out = str(cfg.metadata.get("hook_name_out") or hook)
         self.architecture = str(cfg.architecture())
         self.d_in, self.d_sae = int(cfg.d_in), int(cfg.d_sae)
+        self.d_out = int(getattr(cfg, "d_out", None) or cfg.d_in) if self.architecture in TRANSCODERS else self.d_in
         self.model_name = str(cfg.metadata.get("model_name") or "")
         kwargs = cfg.metadata.get("model_from_pretrained_kwargs") or {}
         self.processing: dict[str, Any] = {name: value for name, value in kwargs.items() if value}
@@ -90,27 +96,36 @@ class ResidualSae:
                 f"SAE {self.name}: normalize_activations='expected_average_only_in', and the factor is not folded into "
                 "its weights; fold it with sae-lens' fold_activation_norm_scaling_factor and save it again"
             )
-        if cfg.normalize_activations != "none" or cfg.reshape_activations != "none":
+        if cfg.normalize_activations not in NORMALISATIONS:
             raise UserError(
-                f"SAE {self.name}: normalize_activations={cfg.normalize_activations!r}, "
-                f"reshape_activations={cfg.reshape_activations!r} is not supported"
+                f"SAE {self.name}: normalize_activations={cfg.normalize_activations!r} is not supported, "
+                "unless it is folded into the weights"
             )
+        # The heads' outputs come side by side already.
+        self.sae.turn_off_forward_pass_hook_z_reshaping()
+        self.frame = take_frame(self.sae)
         self.b_dec: Tensor = self.sae.b_dec.detach()
         self.w_dec = self._affine_decoder()
         self._parts = self._encoder_parts()
         self.elementwise = self._parts is not None and self._columns_agree()
 
     def encode(self, x: Tensor) -> Tensor:
-        """All activations `[..., latent]` of residuals `[..., d_model]`, differentiable in `x`."""
-        result: Tensor = self.sae.encode(x.float())
+        """All activations `[..., latent]` of what arrives, `[..., d_in]`, differentiable in `x`."""
+        x = x.float()
+        result: Tensor = self.sae.encode(x if self.frame is None else self.frame.enter(x))
         return result
 
     def decode(self, activations: Tensor) -> Tensor:
-        """Residuals `[..., d_model]` of activations `[..., latent]`."""
+        """The decoder's output `[..., d_out]` of activations `[..., latent]`, without the frame."""
         return torch.matmul(activations, self.w_dec) + self.b_dec
 
+    def rebuild(self, activations: Tensor, x: Tensor) -> Tensor:
+        """What leaves, `[..., d_out]`, with these activations `[..., latent]` when `x` `[..., d_in]` has arrived."""
+        decoded = self.decode(activations)
+        return decoded if self.frame is None else self.frame.leave(decoded, x.float())
+
     def columns(self, latents: Tensor) -> Columns:
-        """Encoder columns of `latents` `[group, latent]` int64; only for elementwise kinds."""
+        """Encoder columns of `latents` `[group, latent]` int64, for what has entered the frame; elementwise kinds."""
         assert self._parts is not None
         flat = latents.reshape(-1)
         shape = (latents.shape[0], 1, latents.shape[1])
@@ -142,9 +157,9 @@ class ResidualSae:
     def _encoder_parts(self) -> dict[str, Tensor] | None:
         sae = self.sae
         shift = self.b_dec @ sae.W_enc if sae.cfg.apply_b_dec_to_input else torch.zeros_like(sae.W_enc[0])
-        if self.architecture == "standard":
+        if self.architecture in ("standard", "transcoder", "skip_transcoder"):
             return {"bias": (sae.b_enc - shift).detach()}
-        if self.architecture == "jumprelu":
+        if self.architecture in ("jumprelu", "jumprelu_transcoder", "jumprelu_skip_transcoder"):
             return {"bias": (sae.b_enc - shift).detach(), "threshold": sae.threshold.detach().clamp(min=0)}
         if self.architecture == "gated":
             scale = sae.r_mag.exp()
@@ -159,9 +174,10 @@ class ResidualSae:
     def _columns_agree(self) -> bool:
         generator = torch.Generator().manual_seed(0)
         spread = self.w_dec.norm(dim=-1).mean() * 4
-        x = torch.randn(8, self.d_in, generator=generator).to(self.b_dec.device) * spread + self.b_dec
+        x = torch.randn(8, self.d_in, generator=generator).to(self.b_dec.device) * spread
+        x = x + self.b_dec if self.d_in == self.d_out else x
         latents = torch.randint(self.d_sae, (1, min(64, self.d_sae)), generator=generator).to(self.b_dec.device)
-        own, expected = self.columns(latents).encode(x.unsqueeze(0))[0], self.encode(x)[:, latents[0]]
+        own, expected = self.columns(latents).encode(x.unsqueeze(0))[0], self.sae.encode(x)[:, latents[0]]
         # A value at the very threshold may fall on either side of it in another order of summation.
         agree = torch.isclose(own, expected, rtol=1e-3, atol=1e-3)
         return bool(agree.float().mean() > 0.99)

@@ -1,6 +1,6 @@
-"""The splice: what each site does to the residual stream.
+"""The splice: what each site does to the activations that arrive.
 
-With A the SAE's activations of the residual that arrives, r their reference values, m the mask (Caples et al. 2025):
+With A the SAE's latents of what arrives, r their reference values, m the mask (Caples et al. 2025):
 
     kept      base + (m * (A_c - r_c)) @ W_dec[c],   base = decode(r) + error
     full      decode(A) + error                                        (M_s)
@@ -8,7 +8,8 @@ With A the SAE's activations of the residual that arrives, r their reference val
 
 c are the packed latents alone, which is exact: a node outside the circuit contributes its reference, already in `base`.
 The error term is a constant of the prompt, never recomputed on the masked stream, so the mask's gradient is that of the
-formula. SAEs work in float32 whatever the model's dtype.
+formula. SAEs work in float32 whatever the model's dtype. Where the SAE has a frame (see `frame.py`), it is entered
+before A is taken and left before the error is added.
 """
 
 from __future__ import annotations
@@ -21,16 +22,17 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.batch import Batch
-from circuit_tui.core.load_saes import Site
 from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.nodes import Pack
+from circuit_tui.core.passage import past
+from circuit_tui.core.site import Site
 
 
 class Splice(Protocol):
-    """What one site does: residual `[prompt, position, d_model]` in and out."""
+    """What one site does to `x` `[prompt, position, d_in]`, which its SAE reads."""
 
-    def __call__(self, resid: Tensor) -> Tensor:
-        """The residual that leaves the site."""
+    def __call__(self, x: Tensor, there: Tensor) -> Tensor:
+        """What takes the place of `there` `[prompt, position, d_out]`; on the stream that is `x` itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +40,26 @@ class PackedNodes:
     """The nodes of one site bound to one batch: activations minus reference, and their sum through the decoder."""
 
     site: Site
+    index: int
     batch: Batch
     pack: Pack
     reference: Tensor
 
+    @property
+    def late_error(self) -> Tensor | None:
+        """The error that is added after the frame, `[group, token, d_out]`; None where dropped or part of the base."""
+        return self.batch.late_errors[self.index]
+
     @classmethod
     def bind(cls, site: Site, index: int, batch: Batch, pack: Pack) -> PackedNodes:
         """Looks up the references of `pack`, a pack of the site number `index`."""
-        return cls(site, batch, pack, batch.reference(index, pack))
+        return cls(site, index, batch, pack, batch.reference(index, pack))
 
     def contribution(self, grouped: Tensor, mask: Tensor | None, base: Tensor | None) -> Tensor:
-        """`base + (mask * (A - r)) @ W_dec` `[group, token, d_model]` of residuals `grouped`, mask `[group, slot]`."""
+        """`base + (mask * (A - r)) @ W_dec` `[group, token, d_out]` of `grouped` x, mask `[group, slot]`."""
+        frame = self.site.sae.frame
         if self.pack.columns is not None:
-            activations = self.pack.columns.encode(grouped)
+            activations = self.pack.columns.encode(grouped if frame is None else frame.enter(grouped))
         else:
             every = self.site.sae.encode(grouped)
             slots = self.pack.latents.unsqueeze(1).expand(-1, grouped.shape[1], -1)
@@ -69,14 +78,19 @@ class Kept:
     base: Tensor
     mask: Tensor | None = None
 
-    def __call__(self, resid: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, there: Tensor) -> Tensor:
         """See the module's docstring."""
-        layout = self.nodes.batch.layout
-        if self.nodes.pack.empty:
+        layout, frame = self.nodes.batch.layout, self.nodes.site.sae.frame
+        if self.nodes.pack.empty and frame is None:
             grouped = self.base.expand(layout.n_groups, layout.width, -1)
         else:
-            grouped = self.nodes.contribution(layout.group(resid.float()), self.mask, self.base)
-        return layout.ungroup(grouped.to(resid.dtype), resid)
+            arrived = layout.group(x.float())
+            grouped = self.base if self.nodes.pack.empty else self.nodes.contribution(arrived, self.mask, self.base)
+            if frame is not None:
+                grouped = frame.leave(grouped, arrived)
+                error = self.nodes.late_error
+                grouped = grouped if error is None else grouped + error
+        return layout.ungroup(grouped.to(there.dtype), there)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +101,16 @@ class Full:
     batch: Batch
     error: Tensor | None
 
-    def __call__(self, resid: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, there: Tensor) -> Tensor:
         """See the module's docstring."""
-        return self.place(self.site.sae.decode(self.site.sae.encode(resid.float())), resid)
+        return self.place(self.site.sae.encode(x), x, there)
 
-    def place(self, decoded: Tensor, resid: Tensor) -> Tensor:
-        """`resid` with its spliced tokens replaced by `decoded` plus the error, all `[prompt, position, d_model]`."""
-        out = decoded if self.error is None else decoded + self.error
-        spliced = self.batch.layout.spliced.reshape(*resid.shape[:2], 1)
-        return torch.where(spliced, out.to(resid.dtype), resid)
+    def place(self, activations: Tensor, x: Tensor, there: Tensor) -> Tensor:
+        """`there` with its spliced tokens rebuilt from `activations` `[prompt, position, latent]`, plus the error."""
+        out = self.site.sae.rebuild(activations, x)
+        out = out if self.error is None else out + self.error
+        spliced = self.batch.layout.spliced.reshape(*there.shape[:2], 1)
+        return torch.where(spliced, out.to(there.dtype), there)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +120,17 @@ class Removed:
     nodes: PackedNodes
     full: Full
 
-    def __call__(self, resid: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, there: Tensor) -> Tensor:
         """See the module's docstring."""
-        everything = self.full(resid)
+        everything = self.full(x, there)
         if self.nodes.pack.empty:
             return everything
-        layout = self.nodes.batch.layout
-        part = self.nodes.contribution(layout.group(resid.float()), None, None)
+        layout, frame = self.nodes.batch.layout, self.nodes.site.sae.frame
+        arrived = layout.group(x.float())
+        part = self.nodes.contribution(arrived, None, None)
+        part = part if frame is None else frame.scale(part, arrived)
         without = layout.group(everything.float()) - part
-        return layout.ungroup(without.to(resid.dtype), resid)
+        return layout.ungroup(without.to(there.dtype), there)
 
 
 def run(

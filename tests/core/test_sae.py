@@ -12,7 +12,7 @@ from tiny.saes import KINDS, LATENTS, make_sae
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.load_saes import load_saes
-from circuit_tui.core.sae import ResidualSae
+from circuit_tui.core.sae import SiteSae
 
 WIDTH = 10
 ELEMENTWISE = [kind for kind in KINDS if "topk" not in kind]
@@ -20,7 +20,7 @@ HOOK = "blocks.0.hook_resid_post"
 CPU = torch.device("cpu")
 
 
-def opened(kind: str, folder: Path, **config: Any) -> tuple[ResidualSae, Any]:
+def opened(kind: str, folder: Path, **config: Any) -> tuple[SiteSae, Any]:
     """An SAE as the engine opens it, and as sae-lens does."""
     make_sae(kind, folder, HOOK, WIDTH, **config)
     return load_saes([], [folder], CPU)[0].sae, SAE.load_from_disk(folder)
