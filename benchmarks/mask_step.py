@@ -34,12 +34,12 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from circuit_tui.core.alignment import align
 from circuit_tui.core.load_model import load_model
-from circuit_tui.core.load_saes import Site
 from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.problem import Problem, build_problem
 from circuit_tui.core.sae import SiteSae
 from circuit_tui.core.search.hard_mask import hard_mask
 from circuit_tui.core.search.objective import MaskedModel
+from circuit_tui.core.site import Site
 from circuit_tui.core.task import Pair, Task
 from circuit_tui.core.tokens import PromptSet, Side
 

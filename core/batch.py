@@ -22,7 +22,7 @@ class SplitTensors:
         ids: `[prompt, position]` position id, negative where nothing is spliced.
         rows: `[prompt, position]` the row of the reference table each token takes.
         rows_by_group: `[group]` the row of each position id where it alone decides the row, else None.
-        errors: for each site the vector added after the splice, `[prompt, position, d_model]`, or None where dropped.
+        errors: for each site the vector added after the splice, `[prompt, position, d_out]`, or None where dropped.
         lengths, right, wrong: `[prompt]`.
         plain_logits: `[prompt, vocab]` float32 logits of M at the answer position.
     """
@@ -45,10 +45,20 @@ class Batch:
     """The prompts `prompts` `[prompt]` of a split, grouped by position, with the constants of the splice.
 
     Attributes:
-        base: for each site what the empty circuit puts there, `[group, 1 or token, d_model]`.
+        base: for each site what the empty circuit decodes to, `[group, 1 or token, d_out]`, with the error unless the
+            site's SAE has a frame.
+        late_errors: for each site the error `[group, token, d_out]` that is added after the frame, None where dropped
+            or in `base`.
     """
 
-    def __init__(self, split: SplitTensors, prompts: Tensor, tables: Sequence[ReferenceRows], n_groups: int) -> None:
+    def __init__(
+        self,
+        split: SplitTensors,
+        prompts: Tensor,
+        tables: Sequence[ReferenceRows],
+        n_groups: int,
+        framed: Sequence[bool],
+    ) -> None:
         self.prompts = prompts
         width = int(split.lengths[prompts].max())
         self.prefix = split.prefix[prompts, :width]
@@ -63,7 +73,12 @@ class Batch:
         else:
             rows = split.rows[prompts, :width].reshape(-1)[self.layout.take].clamp(min=0)
             self._rows = rows.reshape(n_groups, -1)
-        self.base = [self._base(site) for site in range(len(tables))]
+        errors = [None if error is None else self.layout.group(error) for error in self.errors]
+        self.late_errors = [error if late else None for error, late in zip(errors, framed, strict=True)]
+        self.base = [
+            self._base(site, None if late else error)
+            for site, (error, late) in enumerate(zip(errors, framed, strict=True))
+        ]
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -72,10 +87,9 @@ class Batch:
         """Reference activations of the slots of `pack`, `[group, 1 or token, slot]`."""
         return self._tables[site].values[self._rows.unsqueeze(2), pack.latents.unsqueeze(1)]
 
-    def _base(self, site: int) -> Tensor:
+    def _base(self, site: int, error: Tensor | None) -> Tensor:
         base = self._tables[site].base[self._rows]
-        error = self.errors[site]
-        return base if error is None else base + self.layout.group(error)
+        return base if error is None else base + error
 
     def logit_difference(self, logits: Tensor) -> Tensor:
         """Right minus wrong answer's logit, `[prompt]`, of logits `[prompt, vocab]`."""

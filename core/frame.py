@@ -12,6 +12,7 @@ computes them. All is done for any leading axes, `[..., d_in]` in and `[..., d_o
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import torch
@@ -25,13 +26,13 @@ class Frame(Protocol):
     """One way in and out."""
 
     def enter(self, x: Tensor) -> Tensor:
-        """z of x."""
+        """Z of x."""
 
     def scale(self, decoded: Tensor, x: Tensor) -> Tensor:
         """The part of y that is linear in the decoded latents."""
 
     def leave(self, decoded: Tensor, x: Tensor) -> Tensor:
-        """y of the decoded latents and x."""
+        """Y of the decoded latents and x."""
 
 
 class LayerNorm:
@@ -56,15 +57,20 @@ class ConstantNorm:
 
     def enter(self, x: Tensor) -> Tensor:
         """See `Frame`."""
-        return x * (x.shape[-1] ** 0.5 / x.norm(dim=-1, keepdim=True))
+        return x / self._size(x)
 
     def scale(self, decoded: Tensor, x: Tensor) -> Tensor:
         """See `Frame`."""
-        return decoded * (x.norm(dim=-1, keepdim=True) / x.shape[-1] ** 0.5)
+        return decoded * self._size(x)
 
     def leave(self, decoded: Tensor, x: Tensor) -> Tensor:
         """See `Frame`."""
         return self.scale(decoded, x)
+
+    @staticmethod
+    def _size(x: Tensor) -> Tensor:
+        norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        return norm / math.sqrt(x.shape[-1])
 
 
 class Skip:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from circuit_tui.core.passage import output_direction
 from circuit_tui.core.problem import Problem
 from circuit_tui.core.snapshot import LatentView, TokenActivation
 
@@ -34,7 +35,7 @@ def latent_view(
     corrupt = problem.corrupt_counts[site].means.mean()[:, latent].tolist()
     clean = counts.means.mean()[:, latent].tolist()
     direction = sae.w_dec[latent]
-    logits = problem.model.direction_logits(direction)
+    logits = problem.model.direction_logits(output_direction(problem.model, problem.sites[site], direction))
     cosine = torch.nn.functional.cosine_similarity(sae.w_dec, direction.unsqueeze(0), dim=1)
     cosine[latent] = -2.0
     return LatentView(
@@ -57,12 +58,13 @@ def latent_view(
 
 def clean_activations(problem: Problem, site: int, latent: int) -> Tensor:
     """Activation of one latent on the clean train prompts under M_s, `[prompt, position]`, 0 at BOS and padding."""
-    sae, resid = problem.sites[site].sae, problem.spliced_inputs[site].float()
+    sae, x = problem.sites[site].sae, problem.read(site, problem.spliced_inputs[site]).float()
     if sae.elementwise:
-        columns = sae.columns(torch.tensor([[latent]], device=resid.device))
-        flat = columns.encode(resid.reshape(1, -1, resid.shape[-1])).reshape(resid.shape[:2])
+        columns = sae.columns(torch.tensor([[latent]], device=x.device))
+        entered = x if sae.frame is None else sae.frame.enter(x)
+        flat = columns.encode(entered.reshape(1, -1, x.shape[-1])).reshape(x.shape[:2])
     else:
-        flat = torch.cat([sae.encode(part)[..., latent] for part in resid.split(64)])
+        flat = torch.cat([sae.encode(part)[..., latent] for part in x.split(64)])
     return flat * (problem.alignment.ids["train", "clean"] >= 0)
 
 

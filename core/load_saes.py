@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.released_saes import NO_REPORT, SaeSource, load_released
 from circuit_tui.core.sae import SiteSae
 from circuit_tui.core.site import Site, site_of
+
 
 def load_saes(
     names: Sequence[str], folders: Sequence[Path], device: torch.device, source: SaeSource = NO_REPORT
@@ -127,12 +129,36 @@ def _from_folder(folder: Path, device: torch.device) -> SiteSae:
     except ValueError as error:
         raise UserError(f"--sae-dir {folder}: cfg.json is not JSON: {error}") from error
     try:
-        sae = SAE.load_from_disk(path, device=str(device), dtype="float32")
+        with _inference_folder(path, config) as folder_to_load:
+            sae = SAE.load_from_disk(folder_to_load, device=str(device), dtype="float32")
+        _fold_scaling(sae, config)
     except Exception as error:  # sae-lens raises many types for a damaged folder
         raise UserError(f"--sae-dir {folder}: cannot be loaded: {first_line(error)}") from error
     hook = str((config.get("metadata") or {}).get("hook_name") or config.get("hook_name") or "")
     if not hook:
         raise UserError(f"--sae-dir {folder}: cfg.json names no metadata.hook_name")
-    return SiteSae(
-        sae, release="", sae_id=path.name, hook=hook, path=str(folder), weights_sha256=weights_sha256(path)
-    )
+    return SiteSae(sae, release="", sae_id=path.name, hook=hook, path=str(folder), weights_sha256=weights_sha256(path))
+
+
+@contextlib.contextmanager
+def _inference_folder(path: Path, config: Mapping[str, Any]) -> Iterator[Path]:
+    """The folder to load: `path`, or for a training checkpoint a passing one with what it makes for use.
+
+    BatchTopK and Matryoshka SAEs choose among a whole batch only while they are trained; for use they have the
+    threshold that they learnt, and are JumpReLU SAEs.
+    """
+    if config.get("architecture") not in ("batchtopk", "matryoshka_batchtopk"):
+        yield path
+        return
+    from sae_lens.saes.sae import TrainingSAE
+
+    with tempfile.TemporaryDirectory() as made:
+        TrainingSAE.load_from_disk(path, dtype="float32").save_inference_model(made)
+        yield Path(made)
+
+
+def _fold_scaling(sae: Any, config: Mapping[str, Any]) -> None:
+    """Folds the scale of `expected_average_only_in` into the weights where the folder's cfg.json gives it."""
+    factor = config.get("norm_scaling_factor") or (config.get("metadata") or {}).get("norm_scaling_factor")
+    if factor and sae.cfg.normalize_activations == "expected_average_only_in":
+        sae.fold_activation_norm_scaling_factor(float(factor))

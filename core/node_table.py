@@ -59,12 +59,12 @@ def latent_labels(problem: Problem, site: int, latents: Tensor) -> dict[int, str
     side, sae = problem.sets["train"].clean, problem.sites[site].sae
     inside = problem.alignment.ids["train", "clean"] >= 0
     vocabulary, which = side.tokens[inside].unique(return_inverse=True)
-    resid = problem.spliced_inputs[site][inside].float()
+    arrived = problem.read(site, problem.spliced_inputs[site])[inside]
     counts = torch.bincount(which, minlength=len(vocabulary)).clamp(min=1)
-    sums = torch.zeros(len(vocabulary), len(latents), device=resid.device)
-    columns = latents.to(resid.device)
-    for rows in torch.arange(len(resid), device=resid.device).split(4096):
-        sums.index_add_(0, which[rows], sae.encode(resid[rows])[:, columns])
+    sums = torch.zeros(len(vocabulary), len(latents), device=arrived.device)
+    columns = latents.to(arrived.device)
+    for rows in torch.arange(len(arrived), device=arrived.device).split(4096):
+        sums.index_add_(0, which[rows], sae.encode(arrived[rows])[:, columns])
     means, order = (sums / counts.unsqueeze(1)).topk(min(LABEL_TOKENS, len(vocabulary)), dim=0)
     words = [problem.model.tokenizer.decode([int(token)]).strip() for token in vocabulary]
     labels = {}

@@ -14,12 +14,13 @@ from circuit_tui.core.circuit_file import BUNDLED, CircuitFile, TaskSource
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.known_models import known_model
 from circuit_tui.core.load_model import load_model, model_folder, pick_device, pick_dtype
-from circuit_tui.core.load_saes import Site, check_fit, load_saes, processing_of
+from circuit_tui.core.load_saes import check_fit, load_saes, processing_of
 from circuit_tui.core.problem import Problem, build_problem
 from circuit_tui.core.prompts_file import load_prompts
 from circuit_tui.core.released_saes import SaeSource
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.sae_choice import choose_saes
+from circuit_tui.core.site import Site
 from circuit_tui.core.snapshot import LoadProgress
 from circuit_tui.core.task import Task
 from circuit_tui.core.tokens import tokenize

@@ -17,7 +17,7 @@ from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.site import Inside, Site
 
 Change = Callable[[Tensor, Tensor], Tensor]
-"""From what the SAE reads, `[prompt, position, d_in]`, and what is there, `[prompt, position, d_out]`, to what will be."""
+"""From what the SAE reads `[prompt, position, d_in]` and what is there `[prompt, position, d_out]` to what will be."""
 
 
 def past(model: LanguageModel, site: Site, resid: Tensor, change: Change) -> Tensor:

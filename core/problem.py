@@ -14,11 +14,12 @@ from torch import Tensor
 from circuit_tui.core.ablation import CellMeans, ReferenceRows, resample_rows
 from circuit_tui.core.alignment import Alignment
 from circuit_tui.core.batch import Batch, SplitTensors
-from circuit_tui.core.load_saes import Site
 from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.nodes import NodeSpace
+from circuit_tui.core.passage import arriving
 from circuit_tui.core.request import AblationKind, ErrorsKind
-from circuit_tui.core.survey import LatentCounts, PlainPass, chunks, mean_errors, plain_pass, spliced_pass
+from circuit_tui.core.site import Site
+from circuit_tui.core.survey import LatentCounts, PlainPass, Seen, chunks, mean_errors, plain_pass, spliced_pass
 from circuit_tui.core.task import Split, Task
 from circuit_tui.core.tokens import PromptSet
 
@@ -55,7 +56,13 @@ class Problem:
 
     def batch(self, split: Split, prompts: Tensor) -> Batch:
         """The prompts with indices `prompts` of `split`, ready to run."""
-        return Batch(self.splits[split], prompts, self.tables, self.n_positions)
+        framed = [site.sae.frame is not None for site in self.sites]
+        return Batch(self.splits[split], prompts, self.tables, self.n_positions, framed)
+
+    @torch.no_grad()
+    def read(self, site: int, resid: Tensor) -> Tensor:
+        """What the SAE of `site` reads `[prompt, position, d_in]` when `resid` `[prompt, position, d_model]` enters."""
+        return arriving(self.model, self.sites[site], resid)[0]
 
     def batches(self, split: Split, prompts: Tensor | None = None, size: int | None = None) -> list[Batch]:
         """The prompts with indices `prompts` of a split (all if None) in batches of at most `size`, alike in length.
@@ -189,7 +196,7 @@ class _Builder:
             visited.inputs[index][rows, : resid.shape[1]] = resid
             visited.activations[index].append((rows, activations.to_sparse()))
 
-        def errors(index: int, seen: list[tuple[Tensor, Tensor, Tensor]]) -> Callable[[Tensor, int], Tensor | None]:
+        def errors(index: int, seen: list[Seen]) -> Callable[[Tensor, int], Tensor | None]:
             if self.errors == "keep":
                 return lambda rows, width: own.errors[index][rows, :width]
             if self.errors == "drop":

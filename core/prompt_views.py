@@ -26,7 +26,7 @@ def prompt_view(live: LiveCircuit, index: int) -> PromptView:
     active = []
     for site, sae in enumerate(site.sae for site in problem.sites):
         resid = live.site_input(site, index)
-        activations = sae.encode(resid)
+        activations = sae.encode(problem.read(site, resid.unsqueeze(0))[0])
         for node in problem.space.of_site(site):
             if not live.kept[node]:
                 continue

@@ -94,7 +94,7 @@ class SiteSae:
             # sae-lens folds the factor into the weights where it has it; what still says so would run unscaled.
             raise UserError(
                 f"SAE {self.name}: normalize_activations='expected_average_only_in', and the factor is not folded into "
-                "its weights; fold it with sae-lens' fold_activation_norm_scaling_factor and save it again"
+                'its weights; put it into cfg.json as "norm_scaling_factor"'
             )
         if cfg.normalize_activations not in NORMALISATIONS:
             raise UserError(

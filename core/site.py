@@ -1,9 +1,9 @@
 """A site: where an SAE is spliced in, on the residual stream or inside a block.
 
-    on the stream    blocks.N.hook_resid_post, blocks.N.hook_resid_pre
-    inside a block   blocks.N.hook_attn_out, blocks.N.hook_mlp_out (what attention and MLP add to the stream),
-                     blocks.N.attn.hook_z (the heads' outputs side by side, before they are mixed)
-    transcoders      read the MLP's input (hook_mlp_in, mlp.hook_in, ln2.hook_normalized), replace hook_mlp_out
+on the stream    blocks.N.hook_resid_post, blocks.N.hook_resid_pre
+inside a block   blocks.N.hook_attn_out, blocks.N.hook_mlp_out (what attention and MLP add to the stream),
+blocks.N.attn.hook_z (the heads' outputs side by side, before they are mixed)
+transcoders      read the MLP's input (hook_mlp_in, mlp.hook_in, ln2.hook_normalized), replace hook_mlp_out
 """
 
 from __future__ import annotations

@@ -172,7 +172,7 @@ def run_slices(
             yield
         if inputs is not None:
             inputs[index:] = [resid]
-        resid = splices[index](resid)
+        resid = past(model, sites[index], resid, splices[index])
         if index + 1 < len(sites):
-            resid = model.blocks(resid, sites[index].depth, sites[index + 1].depth)
-    return model.finish(resid, sites[-1].depth, batch.answer)
+            resid = model.blocks(resid, sites[index].after, sites[index + 1].depth)
+    return model.finish(resid, sites[-1].after, batch.answer)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from circuit_tui.core.ablation import CellMeans
-from circuit_tui.core.load_saes import Site
 from circuit_tui.core.model import LanguageModel
+from circuit_tui.core.passage import arriving, past
+from circuit_tui.core.site import Site
 from circuit_tui.core.tokens import Side
 
 
@@ -25,7 +27,8 @@ class PlainPass:
     Attributes:
         prefix: `[prompt, position, d_model]` entering the first site.
         logits: `[prompt, vocab]` float32 at the answer position, empty unless asked for.
-        errors: for each site x - decode(encode(x)) `[prompt, position, d_model]`, empty unless asked for.
+        errors: for each site what is there less what the SAE makes of what it reads, `[prompt, position, d_out]`, empty
+            unless asked for.
     """
 
     prefix: Tensor
@@ -45,7 +48,7 @@ def plain_pass(
     """Runs M over `side`; the blocks after the first site only where `logits` or `errors` are wanted."""
     shape = (*side.tokens.shape, model.d_model)
     prefix = torch.zeros(shape, dtype=model.dtype, device=model.device)
-    error = tuple(torch.zeros(shape, device=model.device) for _ in sites) if errors else ()
+    error = tuple(torch.zeros(*shape[:2], site.sae.d_out, device=model.device) for site in sites) if errors else ()
     rows: list[tuple[Tensor, Tensor]] = []
     for prompts in chunks(side.lengths, size):
         width = int(side.lengths[prompts].max())
@@ -55,8 +58,8 @@ def plain_pass(
             continue
         for index, site in enumerate(sites):
             if errors:
-                x = resid.float()
-                error[index][prompts, :width] = x - site.sae.decode(site.sae.encode(x))
+                x, there = arriving(model, site, resid)
+                error[index][prompts, :width] = there.float() - site.sae.rebuild(site.sae.encode(x), x)
             resid = model.blocks(resid, site.depth, _next_depth(model, sites, index))
         if logits:
             rows.append((prompts, model.logits(resid, side.answer[prompts])))
@@ -70,6 +73,14 @@ def plain_pass(
 Visit = Callable[[int, Tensor, Tensor, Tensor], None]
 
 
+class Seen(NamedTuple):
+    """A chunk at one site: its prompts, what is there and what the SAE makes of it, `[prompt, position, d_out]`."""
+
+    prompts: Tensor
+    there: Tensor
+    rebuilt: Tensor
+
+
 @torch.no_grad()
 def spliced_pass(
     model: LanguageModel,
@@ -78,14 +89,14 @@ def spliced_pass(
     prefix: Tensor,
     ids: Tensor,
     visit: Visit,
-    errors: Callable[[int, list[tuple[Tensor, Tensor, Tensor]]], Callable[[Tensor, int], Tensor | None]],
+    errors: Callable[[int, list[Seen]], Callable[[Tensor, int], Tensor | None]],
     size: int | None,
 ) -> None:
     """Runs M_s over `side` as far as the last site.
 
-    `visit(site, prompts, residual, activations)` sees each chunk. `errors(site, [(prompts, residual, decoded)])` is
-    asked once for each site and answers with a function from a chunk's prompts and width to the error added there
-    (None: dropped).
+    `visit(site, prompts, residual, activations)` sees each chunk, with the residual that enters the site.
+    `errors(site, seen)` is asked once for each site and answers with a function from a chunk's prompts and width to the
+    error added there (None: dropped).
     """
     parts = chunks(side.lengths, size)
     widths = [int(side.lengths[prompts].max()) for prompts in parts]
@@ -93,19 +104,21 @@ def spliced_pass(
     for index, site in enumerate(sites):
         seen = []
         for prompts, resid in zip(parts, resids, strict=True):
-            activations = site.sae.encode(resid.float())
+            x, there = arriving(model, site, resid)
+            activations = site.sae.encode(x)
             visit(index, prompts, resid, activations)
-            seen.append((prompts, resid, site.sae.decode(activations)))
+            seen.append(Seen(prompts, there, site.sae.rebuild(activations, x)))
         error_of = errors(index, seen)
         if index + 1 == len(sites):
             return
-        for at, (prompts, resid, decoded) in enumerate(seen):
-            error = error_of(prompts, widths[at])
-            out = decoded if error is None else decoded + error
-            inside = (ids[prompts, : widths[at]] >= 0).unsqueeze(-1)
-            resids[at] = model.blocks(
-                torch.where(inside, out.to(resid.dtype), resid), site.depth, _next_depth(model, sites, index)
-            )
+        for at, (part, resid) in enumerate(zip(seen, resids, strict=True)):
+            error = error_of(part.prompts, widths[at])
+            out = part.rebuilt if error is None else part.rebuilt + error
+            inside = (ids[part.prompts, : widths[at]] >= 0).unsqueeze(-1)
+            spliced = torch.where(inside, out.to(part.there.dtype), part.there)
+
+            left = past(model, site, resid, lambda _, __, spliced=spliced: spliced)  # type: ignore[misc]
+            resids[at] = model.blocks(left, site.after, _next_depth(model, sites, index))
 
 
 def _next_depth(model: LanguageModel, sites: Sequence[Site], index: int) -> int:
@@ -147,9 +160,9 @@ class LatentCounts:
         self.prompts_fired += (hits > 0).float().reshape(len(prompts), n_positions, -1).sum(0)
 
 
-def mean_errors(cells: Tensor, n_cells: int, seen: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
-    """Mean SAE error `[cell, d_model]` of chunks (prompts, residual, decoded); `cells` `[prompt, position]`."""
-    means = CellMeans(n_cells, seen[0][1].shape[-1], cells.device)
-    for prompts, resid, decoded in seen:
-        means.add(cells[prompts, : resid.shape[1]], resid.float() - decoded)
+def mean_errors(cells: Tensor, n_cells: int, seen: Sequence[Seen]) -> Tensor:
+    """Mean SAE error `[cell, d_out]` of chunks; `cells` `[prompt, position]`."""
+    means = CellMeans(n_cells, seen[0].there.shape[-1], cells.device)
+    for prompts, there, rebuilt in seen:
+        means.add(cells[prompts, : there.shape[1]], there.float() - rebuilt)
     return means.mean()

@@ -47,8 +47,8 @@ class ActivationDifferenceSearch(RankingSearch):
         """Mean over pairs of |A_clean - A_corrupt|, `[position, latent]`."""
         problem = self.problem
         sides = (
-            (problem.spliced_inputs[site], problem.alignment.ids["train", "clean"]),
-            (problem.spliced_corrupt_inputs[site], problem.alignment.ids["train", "corrupt"]),
+            (problem.read(site, problem.spliced_inputs[site]), problem.alignment.ids["train", "clean"]),
+            (problem.read(site, problem.spliced_corrupt_inputs[site]), problem.alignment.ids["train", "corrupt"]),
         )
         n_prompts, d_sae = len(problem.splits["train"]), problem.sites[site].sae.d_sae
         total = torch.zeros(problem.n_positions, d_sae, device=problem.model.device)

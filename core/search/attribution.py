@@ -9,7 +9,9 @@ from torch import Tensor
 
 from circuit_tui.core.batch import Batch
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.passage import arriving
 from circuit_tui.core.problem import Problem
+from circuit_tui.core.site import Site
 from circuit_tui.core.splice import Full
 
 PROMPTS_AT_ONCE = 32
@@ -33,7 +35,7 @@ def batches_of_pairs(problem: Problem, method: str) -> list[Batch]:
 class Ends:
     """A batch at each site: residuals that enter it on the clean and the corrupt prompts, and the clean SAE errors.
 
-    Each entry `[prompt, position, d_model]`; an error is None where it is dropped.
+    Each entry `[prompt, position, d_model]`, an error `[prompt, position, d_out]`, or None where it is dropped.
     """
 
     clean: tuple[Tensor, ...]
@@ -54,11 +56,13 @@ class Ends:
             return cls(clean, corrupt, batch.errors)
         own, other = _plain_inputs(problem, clean[0]), _plain_inputs(problem, corrupt[0])
         with torch.no_grad():
-            errors = tuple(
-                resid.float() - site.sae.decode(site.sae.encode(resid.float()))
-                for site, resid in zip(problem.sites, own, strict=True)
-            )
+            errors = tuple(_error(problem, site, resid) for site, resid in zip(problem.sites, own, strict=True))
         return cls(own, other, errors)
+
+
+def _error(problem: Problem, site: Site, resid: Tensor) -> Tensor:
+    x, there = arriving(problem.model, site, resid)
+    return there.float() - site.sae.rebuild(site.sae.encode(x), x)
 
 
 @torch.no_grad()
@@ -76,9 +80,9 @@ class Given:
     def __init__(self, activations: Tensor, full: Full) -> None:
         self._activations, self._full = activations, full
 
-    def __call__(self, resid: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, there: Tensor) -> Tensor:
         """See `splice.Splice`."""
-        return self._full.place(self._full.site.sae.decode(self._activations), resid)
+        return self._full.place(self._activations, x, there)
 
 
 class NodeSums:

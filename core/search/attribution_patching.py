@@ -39,7 +39,7 @@ class AttributionPatchingSearch(RankingSearch):
             seen = [splice.activations for splice in splices]
             gradients = torch.autograd.grad(batch.logit_difference(logits).sum(), seen)
             for index, (site, clean, gradient) in enumerate(zip(problem.sites, seen, gradients, strict=True)):
-                corrupt = site.sae.encode(ends.corrupt[index])
+                corrupt = site.sae.encode(problem.read(index, ends.corrupt[index]))
                 sums.add(index, batch, gradient * (clean.detach() - corrupt))
             yield done / len(batches), None
         yield 1.0, sums.means().abs()
@@ -52,10 +52,9 @@ class _Watched:
         self._full = full
         self.activations = torch.zeros(0)
 
-    def __call__(self, resid: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, there: Tensor) -> Tensor:
         """See `splice.Splice`."""
-        sae = self._full.site.sae
-        self.activations = sae.encode(resid.float())
+        self.activations = self._full.site.sae.encode(x)
         if not self.activations.requires_grad:  # at the first site nothing before asks for a gradient
             self.activations.requires_grad_()
-        return self._full.place(sae.decode(self.activations), resid)
+        return self._full.place(self.activations, x, there)

@@ -44,7 +44,7 @@ class IntegratedGradientsSearch(RankingSearch):
     def _attribution(self, batch: Batch, ends: Ends, site: int) -> Tensor:
         """The scores of one batch at one site, `[prompt, position, latent]`."""
         problem, sae = self.problem, self.problem.sites[site].sae
-        clean, corrupt = sae.encode(ends.clean[site]), sae.encode(ends.corrupt[site])
+        clean, corrupt = (sae.encode(problem.read(site, resid[site])) for resid in (ends.clean, ends.corrupt))
         full = [Full(other, batch, ends.errors[index]) for index, other in enumerate(problem.sites)]
         splices: list[Splice] = [*full]
         steps = int(self.setting("steps"))

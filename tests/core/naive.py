@@ -7,6 +7,7 @@ position name means BOS, which is left alone.
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -15,13 +16,66 @@ from typing import Any
 
 import torch
 from sae_lens import SAE
+from sae_lens.saes.sae import TrainingSAE
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from circuit_tui.core.task import Pair, Task
 
 Node = tuple[int, str, int]
-Edit = Callable[[Tensor], Tensor]
+Edit = Callable[[Tensor, Tensor], Tensor]
+"""From what the SAE reads and what is there, both `[token, d]`, to what will be there."""
+
+
+def tap(hf: Any, name: str, at: Callable[[Tensor], Tensor | None]) -> Any:
+    """Hands what is at a hook, by TransformerLens' name, `[prompt, token, d]`, to `at`, and takes what that gives."""
+    body = getattr(hf, hf.base_model_prefix)
+    _, layer, point = name.split(".", 2)
+    block = (body.h if hasattr(body, "h") else body.layers)[int(layer)]
+    attention = next(getattr(block, key) for key in ("attn", "self_attn", "attention") if hasattr(block, key))
+    mix = next(getattr(attention, key) for key in ("c_proj", "o_proj", "dense") if hasattr(attention, key))
+
+    def before(_: Any, args: Any, kwargs: Any) -> Any:
+        x = args[0] if args else kwargs["hidden_states"]
+        given = at(x)
+        if given is None:
+            return None
+        return ((given, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": given})
+
+    def after(_: Any, __: Any, out: Any) -> Any:
+        given = at(out[0] if isinstance(out, tuple) else out)
+        if given is None:
+            return None
+        return (given, *out[1:]) if isinstance(out, tuple) else given
+
+    if point == "hook_resid_post":
+        return block.register_forward_hook(after)
+    if point == "hook_resid_pre":
+        return block.register_forward_pre_hook(before, with_kwargs=True)
+    if point in ("hook_z", "attn.hook_z"):
+        return mix.register_forward_pre_hook(before, with_kwargs=True)
+    if point in ("hook_mlp_in", "mlp.hook_in"):
+        return block.mlp.register_forward_pre_hook(before, with_kwargs=True)
+    # Gemma's blocks norm what they add to the stream once more.
+    gemma = hasattr(block, "post_feedforward_layernorm")
+    if point == "hook_mlp_out":
+        return (block.post_feedforward_layernorm if gemma else block.mlp).register_forward_hook(after)
+    assert point == "hook_attn_out"
+    return (block.post_attention_layernorm if gemma else attention).register_forward_hook(after)
+
+
+def for_use(folder: Path) -> Path:
+    """The folder of an SAE, or of what its training checkpoint makes for use."""
+    if json.loads((folder / "cfg.json").read_text())["architecture"] not in ("batchtopk", "matryoshka_batchtopk"):
+        return folder
+    TrainingSAE.load_from_disk(folder).save_inference_model(folder / "use")
+    return folder / "use"
+
+
+def rebuilt(sae: Any, x: Tensor, acts: Tensor) -> Tensor:
+    """What a SAE or transcoder makes of `acts` when it has read `x`."""
+    skip = getattr(sae, "W_skip", None)
+    return sae.decode(acts) if skip is None else sae.decode(acts) + x @ skip.t()
 
 
 class Naive:
@@ -40,8 +94,10 @@ class Naive:
     ) -> None:
         self.hf = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=dtype).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.saes = [SAE.load_from_disk(path, dtype=str(dtype).removeprefix("torch.")) for path in sae_folders]
-        self.hooks = [sae.cfg.metadata.hook_name.split(".") for sae in self.saes]
+        self.saes = [SAE.load_from_disk(for_use(path), dtype=str(dtype).removeprefix("torch.")) for path in sae_folders]
+        for sae in self.saes:
+            sae.turn_off_forward_pass_hook_z_reshaping()
+        self.there: dict[int, Tensor] = {}
         self.task, self.kind, self.ablation, self.errors, self.drawn = task, kind, ablation, errors, drawn
         self.has_roles = all(pair.roles for pair in task.pairs)
         train = task.split("train")
@@ -84,31 +140,24 @@ class Naive:
         """Logits after the last token, and the residual that reached each site; `edits[site]` replaces it there."""
         seen: dict[int, Tensor] = {}
 
-        def at(site: int, resid: Tensor) -> Tensor:
-            seen[site] = resid[0]
-            return edits[site](resid[0]).unsqueeze(0) if site in edits else resid
+        def read(site: int) -> Callable[[Tensor], None]:
+            def at(x: Tensor) -> None:
+                seen[site] = x[0]
 
-        def post(site: int) -> Callable[..., Any]:
-            def hook(_: Any, __: Any, out: Any) -> Any:
-                return (at(site, out[0]), *out[1:]) if isinstance(out, tuple) else at(site, out)
+            return at
 
-            return hook
+        def write(site: int) -> Callable[[Tensor], Tensor]:
+            def at(x: Tensor) -> Tensor:
+                self.there[site] = x[0]
+                return edits[site](seen[site], x[0]).unsqueeze(0) if site in edits else x
 
-        def pre(site: int) -> Callable[..., Any]:
-            def hook(_: Any, args: Any, kwargs: Any) -> Any:
-                return (at(site, args[0]), *args[1:]), kwargs
+            return at
 
-            return hook
-
-        body = getattr(self.hf, self.hf.base_model_prefix)
-        layers = body.h if hasattr(body, "h") else body.layers
         handles = []
-        for site, (_, layer, name) in enumerate(self.hooks):
-            block = layers[int(layer)]
-            if name == "hook_resid_post":
-                handles.append(block.register_forward_hook(post(site)))
-            else:
-                handles.append(block.register_forward_pre_hook(pre(site), with_kwargs=True))
+        for site, sae in enumerate(self.saes):
+            name = sae.cfg.metadata.hook_name
+            handles += [tap(self.hf, name, read(site))]
+            handles += [tap(self.hf, sae.cfg.metadata.get("hook_name_out") or name, write(site))]
         try:
             return self.hf(tokens, use_cache=False).logits[0, -1], seen
         finally:
@@ -119,6 +168,13 @@ class Naive:
         with torch.no_grad():
             return self.run(self.tokens(text), {})
 
+    def present(self, site: int, x: Tensor, again: Callable[[], Any]) -> Tensor:
+        """What the output of a site replaces: what is read there, or of a transcoder what `again` finds elsewhere."""
+        if self.saes[site].cfg.metadata.get("hook_name_out") is None:
+            return x
+        again()
+        return self.there[site].detach()
+
     # -- the splice ---------------------------------------------------------------------------------------------------
 
     def error(self, site: int, pair: Pair, text: str) -> list[Any]:
@@ -128,20 +184,23 @@ class Naive:
             return [0.0] * len(cells)
         if self.errors == "mean":
             return [None if cell is None else self.error_means[site][cell] for cell in cells]
-        x = self.plain(text)[1][site]
-        sae = self.saes[site]
-        return list((x - sae.decode(sae.encode(x))).detach())
+        x, sae = self.plain(text)[1][site], self.saes[site]
+        there = self.present(site, x, lambda: self._plain(text))
+        return list((there - rebuilt(sae, x, sae.encode(x))).detach())
 
     def edit(self, site: int, pair: Pair, text: str, change: Callable[[int, Tensor], Tensor]) -> Edit:
         """A splice in which the activations of each token go through `change(token, activations)`."""
         sae, errors, names = self.saes[site], self.error(site, pair, text), self.names(pair, text)
 
-        def spliced(resid: Tensor) -> Tensor:
+        def spliced(x: Tensor, there: Tensor) -> Tensor:
             rows = []
-            for token, row in enumerate(resid):
+            for token, (row, kept) in enumerate(zip(x, there, strict=True)):
                 if names[token] is not None:
-                    row = sae.decode(change(token, sae.encode(row))) + errors[token]
-                rows.append(row)
+                    acts = change(token, sae.encode(row))
+                    if sae.cfg.normalize_activations != "none":
+                        sae.encode(row)  # it decodes by the token that it encoded last
+                    kept = rebuilt(sae, row, acts) + errors[token]
+                rows.append(kept)
             return torch.stack(rows)
 
         return spliced
@@ -159,8 +218,9 @@ class Naive:
         for pair in self.task.split("train"):
             text = pair.clean if self.ablation == "clean-mean" else pair.corrupt
             resid = self.spliced_until(pair, text, site)[1][site]
+            there = self.present(site, resid, lambda pair=pair, text=text: self._spliced_until(pair, text, site))
             a = self.saes[site].encode(resid).detach()
-            e = resid - self.saes[site].decode(a).detach()
+            e = there - rebuilt(self.saes[site], resid, a).detach()
             for token, cell in enumerate(self.cells(pair, text)):
                 if cell is not None:
                     acts[cell].append(a[token])

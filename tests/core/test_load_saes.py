@@ -17,7 +17,8 @@ from tiny.world import CPU, World
 from circuit_tui.core import released_saes
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.load_model import load_model
-from circuit_tui.core.load_saes import Site, check_fit, load_saes, processing_of
+from circuit_tui.core.load_saes import check_fit, load_saes, processing_of
+from circuit_tui.core.site import Site
 
 HOOK = "blocks.1.hook_resid_post"
 
@@ -74,12 +75,32 @@ def test_damaged_sae_weights(tmp_path: Path) -> None:
         one_line(error, f"--sae-dir {folder}", "cannot be loaded")
 
 
-@pytest.mark.parametrize("hook", ["blocks.1.hook_mlp_out", "blocks.1.attn.hook_z", "hook_embed", "nonsense"])
-def test_a_hook_off_the_residual_stream(hook: str, tmp_path: Path) -> None:
-    make_sae("standard", tmp_path, hook, WIDTH, reshape_activations="none")
+@pytest.mark.parametrize("hook", ["blocks.1.hook_resid_mid", "blocks.1.mlp.hook_pre", "hook_embed", "nonsense"])
+def test_a_hook_where_nothing_can_be_spliced_in(hook: str, tmp_path: Path) -> None:
+    make_sae("standard", tmp_path, hook, WIDTH)
     with pytest.raises(UserError) as error:
         load_saes([], [tmp_path], CPU)
-    one_line(error, tmp_path, hook, "not on the residual stream")
+    one_line(error, tmp_path, hook, "nothing can be spliced in", "supported are hook_resid_post")
+
+
+def test_a_transcoder_to_where_nothing_can_be_spliced_in(tmp_path: Path) -> None:
+    out = {"hook_name_out": "blocks.1.hook_resid_post"}
+    make_sae("transcoder", tmp_path, "blocks.1.mlp.hook_in", WIDTH, metadata=out)
+    with pytest.raises(UserError) as error:
+        load_saes([], [tmp_path], CPU)
+    one_line(error, tmp_path, "'blocks.1.mlp.hook_in' to 'blocks.1.hook_resid_post'")
+
+
+def test_two_saes_inside_one_block(tmp_path: Path) -> None:
+    hooks = ("blocks.1.hook_attn_out", "blocks.1.hook_mlp_out")
+    folders = [make_sae("standard", tmp_path / hook, hook, WIDTH) for hook in hooks]
+    with pytest.raises(UserError) as error:
+        load_saes([], folders, CPU)
+    one_line(error, *hooks, "two SAEs inside block 1")
+    # On the stream before and behind that block there may be more.
+    stream = [make_sae("standard", tmp_path / f"s{n}", f"blocks.{n}.hook_resid_post", WIDTH) for n in (0, 1)]
+    sites = load_saes([], [*stream, folders[1]], CPU)
+    assert [site.short for site in sites] == ["L0", "L1m", "L1"]
 
 
 def test_a_config_without_a_hook(tmp_path: Path) -> None:

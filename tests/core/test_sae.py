@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from sae_lens import SAE
-from tiny.saes import KINDS, LATENTS, make_sae
+from tiny.saes import CHECKPOINTS, KINDS, LATENTS, TRANSCODERS, make_sae
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.load_saes import load_saes
@@ -90,11 +91,61 @@ def test_a_decoder_that_is_not_affine_is_refused(tmp_path: Path, monkeypatch: py
         load_saes([], [tmp_path], CPU)
 
 
-@pytest.mark.parametrize("kind", ["constant_norm_rescale", "layer_norm", "expected_average_only_in"])
-def test_normalised_input_is_refused(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["covariance_whitening", "expected_average_only_in"])
+def test_normalisation_that_is_not_folded_is_refused(kind: str, tmp_path: Path) -> None:
     make_sae("standard", tmp_path, HOOK, WIDTH, normalize_activations=kind)
     with pytest.raises(UserError, match=f"{tmp_path}.*normalize_activations='{kind}'"):
         load_saes([], [tmp_path], CPU)
+
+
+@pytest.mark.parametrize("place", ["top", "metadata"])
+def test_a_scaling_factor_in_the_configuration_is_folded(place: str, tmp_path: Path) -> None:
+    make_sae("standard", tmp_path, HOOK, WIDTH, normalize_activations="expected_average_only_in")
+    theirs = SAE.load_from_disk(tmp_path)
+    config = json.loads((tmp_path / "cfg.json").read_text())
+    (config if place == "top" else config["metadata"])["norm_scaling_factor"] = 1.7
+    (tmp_path / "cfg.json").write_text(json.dumps(config))
+    sae = load_saes([], [tmp_path], CPU)[0].sae
+    x = residuals()
+    acts = theirs.encode(x * 1.7)
+    torch.testing.assert_close(sae.encode(x), acts, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(sae.rebuild(acts, x), theirs.decode(acts) / 1.7, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["constant_norm_rescale", "layer_norm"])
+@pytest.mark.parametrize("architecture", ["standard", "topk", "gated"])
+def test_an_sae_that_normalises_each_token(kind: str, architecture: str, tmp_path: Path) -> None:
+    sae, theirs = opened(architecture, tmp_path, normalize_activations=kind)
+    x = residuals() * 7
+    acts = theirs.encode(x)
+    torch.testing.assert_close(sae.encode(x), acts, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(sae.rebuild(acts, x), theirs.decode(acts), rtol=1e-5, atol=1e-4)
+    assert sae.elementwise == (architecture != "topk")
+
+
+@pytest.mark.parametrize("kind", TRANSCODERS)
+def test_a_transcoder(kind: str, tmp_path: Path) -> None:
+    make_sae(kind, tmp_path, "blocks.1.mlp.hook_in", WIDTH, metadata={"hook_name_out": "blocks.1.hook_mlp_out"})
+    (site,) = load_saes([], [tmp_path], CPU)
+    theirs = SAE.load_from_disk(tmp_path)
+    x = residuals()
+    assert torch.equal(site.sae.encode(x), theirs.encode(x))
+    torch.testing.assert_close(site.sae.rebuild(theirs.encode(x), x), theirs(x), rtol=1e-5, atol=1e-5)
+    assert site.sae.elementwise
+    assert (site.short, site.depth, site.after) == ("L1t", 1, 2)
+
+
+@pytest.mark.parametrize("kind", CHECKPOINTS)
+def test_a_training_checkpoint_is_what_it_saves_for_use(kind: str, tmp_path: Path) -> None:
+    from sae_lens.saes.sae import TrainingSAE
+
+    make_sae(kind, tmp_path / "training", HOOK, WIDTH)
+    TrainingSAE.load_from_disk(tmp_path / "training").save_inference_model(tmp_path / "use")
+    ours, theirs = (load_saes([], [tmp_path / name], CPU)[0].sae for name in ("training", "use"))
+    x = residuals()
+    assert torch.equal(ours.encode(x), theirs.encode(x))
+    assert (ours.architecture, ours.elementwise) == ("jumprelu", True)
+    assert ours.weights_sha256 != ""
 
 
 def test_a_folded_scaling_factor_is_welcome(tmp_path: Path) -> None:
@@ -104,16 +155,6 @@ def test_a_folded_scaling_factor_is_welcome(tmp_path: Path) -> None:
     theirs.save_model(tmp_path)
     sae = load_saes([], [tmp_path], CPU)[0].sae
     assert torch.equal(sae.encode(residuals()), theirs.encode(residuals()))
-
-
-def test_a_transcoder_is_refused(tmp_path: Path) -> None:
-    from sae_lens.saes.transcoder import Transcoder, TranscoderConfig
-
-    config = TranscoderConfig(d_in=WIDTH, d_sae=LATENTS, d_out=WIDTH, apply_b_dec_to_input=False)
-    config.metadata.hook_name = HOOK
-    Transcoder(config).save_model(tmp_path)
-    with pytest.raises(UserError, match=f"{tmp_path}.*'transcoder' is not supported"):
-        load_saes([], [tmp_path], CPU)
 
 
 def test_the_hash_follows_the_weights(tmp_path: Path) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from naive import tap
+from transformers import AutoModelForCausalLM
 
 from circuit_tui.core.load_model import load_model
-from circuit_tui.core.load_saes import Site, check_fit, load_saes
+from circuit_tui.core.load_saes import check_fit, load_saes
 from circuit_tui.core.model import LanguageModel
+from circuit_tui.core.site import Site
 from tiny.models import WIDTH, make_model
 from tiny.saes import make_sae
 
@@ -31,6 +36,38 @@ class World:
     sae_folders: tuple[Path, ...]
     model: LanguageModel
     sites: tuple[Site, ...]
+
+
+@dataclass(frozen=True)
+class Spliced:
+    """An SAE to be made: the hook it reads, its kind, the hook of its output if another, and more of its config."""
+
+    hook: str
+    kind: str
+    out: str | None = None
+    config: tuple[tuple[str, Any], ...] = ()
+
+
+def build_with(shape: str, folder: Path, saes: Sequence[Spliced]) -> World:
+    """The model of `shape` with these SAEs, each made for activations of the size of those at its hook."""
+    path = make_model(shape, folder / "model")
+    model = load_model(str(path), CPU, torch.float32)
+    hf = AutoModelForCausalLM.from_pretrained(path, attn_implementation="eager").eval()
+    folders = []
+    for seed, one in enumerate(saes):
+        sizes: list[float] = []
+        handle = tap(hf, one.hook, lambda x, sizes=sizes: sizes.append(float(x.std())))
+        with torch.no_grad():
+            hf(torch.arange(3, 19).reshape(2, 8))
+        handle.remove()
+        # One that normalises sees activations of size 1.
+        spread = 1.0 if dict(one.config).get("normalize_activations", "none") != "none" else sizes[0]
+        metadata = {"hook_name_out": one.out} if one.out else {}
+        target = folder / f"sae{seed}"
+        folders.append(make_sae(one.kind, target, one.hook, WIDTH, spread, seed, metadata=metadata, **dict(one.config)))
+    sites = tuple(load_saes([], folders, CPU))
+    check_fit(model, sites)
+    return World(path, tuple(folders), model, sites)
 
 
 def build_world(shape: str, folder: Path) -> World:

@@ -1,0 +1,175 @@
+"""Every family of models with every kind of SAE and of site: numbers and mask gradients against plain hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+import torch
+from tiny.compared import check_everything
+from tiny.gradients import gradient, naive_mean, random_mask
+from tiny.opened import open_naive, open_problem
+from tiny.tasks import TASKS
+from tiny.world import Spliced, World, build_with
+
+from circuit_tui.core.evaluate import Evaluator, LiveCircuit
+from circuit_tui.core.latent_view import latent_view
+from circuit_tui.core.passage import output_direction
+from circuit_tui.core.request import ErrorsKind, PositionsKind
+from circuit_tui.core.search.open_search import open_search
+
+LAYER_NORM = (("normalize_activations", "layer_norm"),)
+RESCALE = (("normalize_activations", "constant_norm_rescale"),)
+WORLDS: dict[str, tuple[str, tuple[Spliced, ...]]] = {
+    "gpt2 heads": ("gpt2", (Spliced("blocks.0.hook_z", "standard"), Spliced("blocks.2.hook_mlp_out", "topk-raw"))),
+    "gpt2 normalised": (
+        "gpt2",
+        (
+            Spliced("blocks.0.hook_resid_post", "topk", config=LAYER_NORM),
+            Spliced("blocks.2.hook_attn_out", "standard", config=LAYER_NORM),
+        ),
+    ),
+    "neox": ("neox", (Spliced("blocks.0.hook_attn_out", "standard-raw"), Spliced("blocks.1.hook_mlp_out", "gated"))),
+    "neox stream": ("neox", (Spliced("blocks.0.hook_resid_post", "jumprelu", config=RESCALE),)),
+    "llama": ("llama", (Spliced("blocks.0.attn.hook_z", "jumprelu"), Spliced("blocks.1.hook_resid_post", "batchtopk"))),
+    "llama skip": (
+        "llama",
+        (
+            Spliced("blocks.0.hook_mlp_in", "skip", "blocks.0.hook_mlp_out"),
+            Spliced("blocks.1.hook_resid_pre", "topk-rescaled"),
+        ),
+    ),
+    "gemma2": (
+        "gemma2",
+        (
+            Spliced("blocks.0.hook_attn_out", "jumprelu"),
+            Spliced("blocks.1.hook_mlp_in", "jumprelu-transcoder", "blocks.1.hook_mlp_out"),
+        ),
+    ),
+    "gemma3": (
+        "gemma3",
+        (
+            Spliced("blocks.0.hook_mlp_in", "jumprelu-skip", "blocks.0.hook_mlp_out"),
+            Spliced("blocks.2.attn.hook_z", "gated-raw"),
+        ),
+    ),
+    "gemma3 stream": (
+        "gemma3",
+        (Spliced("blocks.0.hook_resid_post", "jumprelu"), Spliced("blocks.1.hook_mlp_out", "jumprelu-centred")),
+    ),
+    "qwen3": (
+        "qwen3",
+        (
+            Spliced("blocks.0.mlp.hook_in", "transcoder", "blocks.0.hook_mlp_out"),
+            Spliced("blocks.2.hook_resid_pre", "matryoshka"),
+        ),
+    ),
+    "qwen3 stream": (
+        "qwen3",
+        (Spliced("blocks.0.hook_resid_post", "gated", config=RESCALE), Spliced("blocks.2.hook_attn_out", "topk")),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], World]:
+    @cache
+    def built(name: str) -> World:
+        shape, saes = WORLDS[name]
+        return build_with(shape, tmp_path_factory.mktemp("world"), saes)
+
+    return built
+
+
+CASES: tuple[tuple[PositionsKind, str, ErrorsKind], ...] = (
+    ("each", "roles", "drop"),
+    ("each", "index", "keep"),
+    ("shared", "mixed", "mean"),
+)
+
+
+@pytest.mark.parametrize(("kind", "task", "errors"), CASES)
+@pytest.mark.parametrize("name", WORLDS)
+def test_a_circuit_measures_what_plain_hooks_measure(
+    build: Callable[[str], World], name: str, kind: PositionsKind, task: str, errors: ErrorsKind
+) -> None:
+    world = build(name)
+    problem = open_problem(world, TASKS[task], kind, errors=errors, batch_size=3)
+    check_everything(world, Evaluator(problem, "test"), seed=0)
+
+
+@pytest.mark.parametrize(("kind", "task", "errors"), CASES[1:])
+@pytest.mark.parametrize("name", WORLDS)
+def test_the_mask_s_gradient_is_that_of_plain_hooks(
+    build: Callable[[str], World], name: str, kind: PositionsKind, task: str, errors: ErrorsKind
+) -> None:
+    problem = open_problem(build(name), TASKS[task], kind, errors=errors, batch_size=3)
+    mask = random_mask(problem)
+    theirs = mask.clone().requires_grad_()
+    mean = naive_mean(open_naive(build(name), problem), problem, theirs)
+    (expected,) = torch.autograd.grad(mean, theirs)
+    largest = float(expected.abs().max())
+    assert largest > 1e-4
+    for site in range(len(problem.sites)):
+        assert bool(expected[slice(*problem.space.first[site : site + 2])].any()), site
+    torch.testing.assert_close(gradient(problem, mask), expected, rtol=1e-3, atol=2e-5 * largest)
+
+
+@pytest.mark.parametrize("name", ["gpt2 heads", "gpt2 normalised", "gemma2", "llama skip"])
+def test_a_circuit_that_changes_is_that_of_a_fresh_evaluation(build: Callable[[str], World], name: str) -> None:
+    problem = open_problem(build(name), TASKS["mixed"], "shared", errors="keep", batch_size=3)
+    evaluator = Evaluator(problem, "test")
+    draw = torch.Generator().manual_seed(0)
+    live = LiveCircuit(evaluator, torch.zeros(len(problem.space), dtype=torch.bool))
+    for _ in range(4):
+        kept = torch.rand(len(problem.space), generator=draw) < 0.5
+        live.change(kept)
+        torch.testing.assert_close(live.measured.logit_diff, evaluator.measure(kept).logit_diff, rtol=0, atol=1e-5)
+    node = int(kept.nonzero()[-1, 0])
+    without = kept.clone()
+    without[node] = False
+    expected = evaluator.measure(without).mean_logit_diff
+    assert live.logit_difference_without(node) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gpt2 heads", "gpt2 normalised", "gemma2"])
+def test_a_latent_s_activations_are_those_of_its_hook(build: Callable[[str], World], name: str) -> None:
+    world = build(name)
+    problem = open_problem(world, TASKS["index"])
+    naive = open_naive(world, problem)
+    for site in range(len(problem.sites)):
+        latent = int(problem.space.latent[problem.space.of_site(site).start])
+        view = latent_view(problem, site, latent, "")
+        peaks = []
+        for pair in problem.task.split("train"):
+            x = naive.spliced_until(pair, pair.clean, site)[1][site]
+            peaks.append(float(naive.saes[site].encode(x)[1:, latent].detach().max()))
+        assert view.histogram_max == pytest.approx(max(peaks), abs=1e-4)
+
+
+def test_the_direction_of_a_head_latent_goes_through_the_mixing_weights(build: Callable[[str], World]) -> None:
+    world = build("gpt2 heads")
+    site = world.sites[0]
+    mix = world.model.bridge.original_model.transformer.h[0].attn.c_proj.weight
+    direction = site.sae.w_dec[3]
+    torch.testing.assert_close(output_direction(world.model, site, direction), direction @ mix, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["mask", "ig", "atp", "activation-difference"])
+@pytest.mark.parametrize("name", ["gpt2 heads", "gemma2"])
+def test_the_searches_run_at_every_kind_of_site(
+    build: Callable[[str], World], name: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tiny.searched import QUICK
+
+    monkeypatch.setattr("circuit_tui.core.search.open_search.check_worth_searching", lambda *_: None)
+    problem = open_problem(build(name), TASKS["index"], "each", errors="keep")
+    train, test = Evaluator(problem, "train"), Evaluator(problem, "test")
+    search = open_search(problem, train, test, method, 0.5, 0, QUICK.get(method, {}))
+    for _ in search:
+        pass
+    assert search.result is not None
+    assert search.result.train.faithfulness == pytest.approx(
+        train.faithfulness(torch.tensor([node in search.result.nodes for node in range(len(problem.space))])), abs=1e-4
+    )

@@ -1,0 +1,55 @@
+"""The mean logit difference as a function of the mask, by the engine and by the oracle."""
+
+from __future__ import annotations
+
+import torch
+from naive import Naive
+from torch import Tensor
+
+from circuit_tui.core.batch import Batch
+from circuit_tui.core.evaluate import pack_circuit
+from circuit_tui.core.problem import Problem
+from circuit_tui.core.splice import Kept, PackedNodes, run
+
+
+def splices(problem: Problem, batch: Batch, mask: Tensor) -> list[Kept]:
+    """Every candidate at its `mask` `[node]`."""
+    packs = pack_circuit(problem, torch.ones(len(problem.space), dtype=torch.bool))
+    padded = torch.cat([mask, mask.new_zeros(1)])
+    return [
+        Kept(PackedNodes.bind(site, index, batch, pack), batch.base[index], padded[pack.nodes])
+        for index, (site, pack) in enumerate(zip(problem.sites, packs, strict=True))
+    ]
+
+
+def mean_logit_difference(problem: Problem, mask: Tensor) -> Tensor:
+    batches = problem.batches("train")
+    runs = [run(problem.model, problem.sites, batch, splices(problem, batch, mask)) for batch in batches]
+    rows = [batch.logit_difference(logits) for batch, logits in zip(batches, runs, strict=True)]
+    return torch.cat(rows).mean()
+
+
+def naive_mean(naive: Naive, problem: Problem, mask: Tensor) -> Tensor:
+    """The same mean by plain hooks, differentiable in `mask` `[node]`."""
+    space, names = problem.space, problem.alignment.names
+
+    def at(site: int, name: str) -> Tensor:
+        here = (space.site == site) & (space.position == names.index(name))
+        return mask.new_zeros(problem.sites[site].sae.d_sae).index_put((space.latent[here],), mask[here])
+
+    rows = []
+    for prompt, pair in enumerate(problem.task.split("train")):
+        logits = naive.masked("train", prompt, at)
+        right, wrong = (naive.tokenizer.convert_tokens_to_ids(text.strip()) for text in (pair.answer, pair.wrong))
+        rows.append(logits[right] - logits[wrong])
+    return torch.stack(rows).mean()
+
+
+def random_mask(problem: Problem) -> Tensor:
+    return torch.rand(len(problem.space), generator=torch.Generator().manual_seed(5))
+
+
+def gradient(problem: Problem, mask: Tensor) -> Tensor:
+    mask = mask.clone().requires_grad_()
+    (grad,) = torch.autograd.grad(mean_logit_difference(problem, mask), mask)
+    return grad
