@@ -130,13 +130,13 @@ def references(problem: Problem, kind: AblationKind) -> Generator[float | None, 
     inputs = problem.spliced_inputs if side == "clean" else problem.spliced_corrupt_inputs
     lengths = getattr(problem.sets["train"], side).lengths
     cells, device, tables = problem.alignment.means["train", side], problem.model.device, []
-    for site, resid in zip(problem.sites, inputs, strict=True):
+    for index, (site, resid) in enumerate(zip(problem.sites, inputs, strict=True)):
         d_sae = site.sae.d_sae
         means = CellMeans(problem.alignment.n_means, d_sae, device)
         every = torch.zeros(*cells.shape if kind == "resample" else (0, 0), d_sae, device=device)
         for prompts in chunks(lengths, SLICE_PROMPTS) if kind != "zero" else []:
             with torch.no_grad():
-                activations = site.sae.encode(resid[prompts].float())
+                activations = site.sae.encode(problem.read(index, resid[prompts]))
             if kind == "resample":
                 every[prompts] = activations
             else:

@@ -23,7 +23,9 @@ from torch import Tensor
 from circuit_tui.core.audit.finding import Finding, Measuring, finite, grade
 from circuit_tui.core.audit.subject import Subject
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.passage import Change, arriving, past
 from circuit_tui.core.problem import Problem
+from circuit_tui.core.sae import SiteSae
 
 COST = 0.1, math.log(2)
 """Nats a token: a tenth more perplexity; twice the perplexity."""
@@ -147,18 +149,30 @@ def _cross_entropy(problem: Problem, tokens: Tensor, *, spliced: bool) -> Genera
         plain = model.blocks(model.embed(tokens), 0, sites[0].depth)
         resid = plain
         for index, site in enumerate(sites):
-            if spliced:
-                decoded = site.sae.decode(site.sae.encode(resid.float()))
-                if problem.errors == "keep":
-                    decoded = decoded + plain.float() - site.sae.decode(site.sae.encode(plain.float()))
-                resid = torch.cat([resid[:, :first], decoded[:, first:].to(resid.dtype)], 1)
             until = sites[index + 1].depth if index + 1 < len(sites) else model.n_layers
-            resid = model.blocks(resid, site.depth, until)
-            if spliced and problem.errors == "keep":
+            if not spliced:
+                resid = model.blocks(resid, site.depth, until)
+                continue
+            error = None
+            if problem.errors == "keep":
+                x, there = arriving(model, site, plain)
+                error = there.float() - site.sae.rebuild(site.sae.encode(x), x)
                 plain = model.blocks(plain, site.depth, until)
+            resid = model.blocks(past(model, site, resid, _spliced(site.sae, first, error)), site.after, until)
         loss = _next_token_loss(problem, resid, tokens)
     yield None
     return loss
+
+
+def _spliced(sae: SiteSae, first: int, error: Tensor | None) -> Change:
+    """M_s at one site: the SAE in place of what is there from token `first` on, its error added back if given."""
+
+    def change(x: Tensor, there: Tensor) -> Tensor:
+        rebuilt = sae.rebuild(sae.encode(x), x)
+        out = rebuilt if error is None else rebuilt + error
+        return torch.cat([there[:, :first], out[:, first:].to(there.dtype)], 1)
+
+    return change
 
 
 _SAYS = {

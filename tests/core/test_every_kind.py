@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from tiny.opened import open_naive, open_problem
 from tiny.tasks import TASKS
 from tiny.world import Spliced, World, build_with
 
+from circuit_tui.core.audit.ablations import references
+from circuit_tui.core.audit.splice_cost import _cross_entropy
 from circuit_tui.core.evaluate import Evaluator, LiveCircuit
 from circuit_tui.core.latent_view import latent_view
 from circuit_tui.core.passage import output_direction
@@ -154,6 +157,29 @@ def test_the_direction_of_a_head_latent_goes_through_the_mixing_weights(build: C
     mix = world.model.bridge.original_model.transformer.h[0].attn.c_proj.weight
     direction = site.sae.w_dec[3]
     torch.testing.assert_close(output_direction(world.model, site, direction), direction @ mix, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("errors", ["drop", "keep"])
+@pytest.mark.parametrize("name", ["gpt2 heads", "gpt2 normalised", "gemma2"])
+def test_the_audit_measures_what_was_opened(build: Callable[[str], World], name: str, errors: ErrorsKind) -> None:
+    problem = open_problem(build(name), TASKS["index"], errors=errors)
+    drawn = exhaust(references(problem, "mean"))
+    for table, other in zip(problem.tables, drawn, strict=True):
+        torch.testing.assert_close(other.values, table.values, rtol=1e-5, atol=1e-5)
+    naive = open_naive(build(name), problem)
+    for prompt, pair in enumerate(problem.task.split("test")):
+        tokens = naive.tokens(pair.clean)
+        losses = exhaust(_cross_entropy(problem, torch.cat([tokens, tokens[:, :1]], 1), spliced=True))
+        expected = -naive.spliced("test", prompt).log_softmax(-1)[tokens[0, 0]]
+        assert float(losses[-1]) == pytest.approx(float(expected), rel=1e-4)
+
+
+def exhaust(slices: Generator[Any, None, Any]) -> Any:
+    while True:
+        try:
+            next(slices)
+        except StopIteration as end:
+            return end.value
 
 
 @pytest.mark.parametrize("method", ["mask", "ig", "atp", "activation-difference"])

@@ -113,7 +113,7 @@ def test_the_splice_on_a_text_is_that_of_hooks(world: Callable[[str], World], te
         tokens = naive.tokens(document)
         for length in range(1, tokens.shape[1]):
             edits = {
-                site: lambda resid, sae=sae: torch.cat([resid[:1], sae.decode(sae.encode(resid[1:]))])
+                site: lambda resid, _, sae=sae: torch.cat([resid[:1], sae.decode(sae.encode(resid[1:]))])
                 for site, sae in enumerate(naive.saes)
             }
             for index, chosen in enumerate(({}, edits)):
