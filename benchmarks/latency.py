@@ -39,7 +39,7 @@ IDLE = 5.0
 NUMBERS = 2  # the row of the strip that holds the numbers
 DIGITS = range(14)  # the columns of the faithfulness in it
 LEFT = range(12)  # the columns of mark and latent in the list, frame included
-STAGE = re.compile(r" (search starting|optimise|eliminate|frontier|score|done|search paused)( .* left)? *$")
+STAGE = re.compile(r" (search starting|optimise|eliminate|frontier|score|done|search paused)( [\d.]+/s)?( .* left)? *$")
 
 
 @dataclass

@@ -66,6 +66,13 @@ class Background:
         """Computes a little more: one batch of prompts, or its way from one site to the next."""
         self.done = next(self._run, True) is True
 
+    def effect_column(self) -> tuple[float | None, ...]:
+        """`effects` for all nodes, None where there is none."""
+        column: list[float | None] = [None] * len(self.kept)
+        for node, value in self.effects.items():
+            column[node] = value
+        return tuple(column)
+
     def be_exact(self) -> None:
         """Does not return before the test metrics are exact."""
         while self.estimated:

@@ -7,8 +7,13 @@ import platform
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from circuit_tui.core import demo
+from circuit_tui.core.snapshot import MemoryUse
+
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = ("circuit-tui", "torch", "transformer-lens", "sae-lens", "transformers", "textual", "typer", "safetensors")
 
@@ -66,6 +71,16 @@ def _devices() -> tuple[Device, ...]:
     if torch.backends.mps.is_available():
         found.append(Device("mps", "Apple GPU", None, None))
     return tuple(found)
+
+
+def memory_use(device: torch.device) -> MemoryUse | None:
+    """The memory of a CUDA device, None for any other: a program on a CPU shares what there is with all others."""
+    import torch
+
+    if device.type != "cuda":
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    return MemoryUse(total - free, total)
 
 
 def _cores() -> int:

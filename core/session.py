@@ -20,6 +20,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.history import History
 from circuit_tui.core.latent_view import latent_view
+from circuit_tui.core.machine import memory_use
 from circuit_tui.core.node_table import label_of, node_table
 from circuit_tui.core.opening import OpenedProblem, candidates_of, check_same, open_problem, request_of
 from circuit_tui.core.prompt_views import prompt_view, prompts_view
@@ -35,6 +36,7 @@ from circuit_tui.core.snapshot import (
     FrontierPoint,
     LatentView,
     LoadProgress,
+    MemoryUse,
     PromptsView,
     PromptView,
     SearchResult,
@@ -75,9 +77,8 @@ class Session(Restorable):
         self.train, self.test = (Evaluator(self.problem, split, size=slice_size) for split in ("train", "test"))
         self.table = node_table(self.problem)
         self.info = session_info(self.problem, self.train, self.test)
-        nothing = torch.zeros(len(self.problem.space), dtype=torch.bool)
-        self._history = History(nothing)
-        self._background = Background(self.test, self.train, nothing, clock)
+        self._history = History(torch.zeros(len(self.problem.space), dtype=torch.bool))
+        self._background = Background(self.test, self.train, self.kept, clock)
         self._snapshots: dict[str, Tensor] = {}
         self._search: Search | None = None
         self._found = Found()
@@ -97,9 +98,6 @@ class Session(Restorable):
     def view(self) -> CircuitView:
         """The current circuit as the screen sees it."""
         work, kept = self._background, self.kept
-        effect: list[float | None] = [None] * len(kept)
-        for node, value in work.effects.items():
-            effect[node] = value
         return CircuitView(
             version=self._version,
             kept=bytes(kept.to(torch.uint8).tolist()),
@@ -107,7 +105,7 @@ class Session(Restorable):
             size_by_site=self.problem.space.counts(kept),
             test=work.test,
             train=work.train,
-            effect=tuple(effect),
+            effect=work.effect_column(),
             effects_done=len(work.effects),
             last_change=self._change,
             delta=None if self._before is None else work.test.faithfulness - self._before,
@@ -117,6 +115,10 @@ class Session(Restorable):
             dirty=self._dirty,
             estimated=work.estimated,
         )
+
+    def memory_use(self) -> MemoryUse | None:
+        """How full the device is, where that can be said."""
+        return memory_use(self.problem.model.device)
 
     def toggle_node(self, node: int) -> None:
         """Switches one node."""
@@ -291,8 +293,7 @@ class Session(Restorable):
         self._refresh(change)
 
     def _refresh(self, change: str) -> None:
-        self._change = change
-        self._version += 1
+        self._change, self._version = change, self._version + 1
         self._before = self._background.test.faithfulness
         if not torch.equal(self._background.kept, self.kept):  # else what is known of the circuit still holds
             self._background.follow(self.kept)

@@ -92,6 +92,14 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """How much of a device's memory is in use, by whichever process, and how much it has. Bytes."""
+
+    used: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class SessionInfo:
     """Facts that hold while the session is open. `warnings` are whole sentences for the user."""
 

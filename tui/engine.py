@@ -24,12 +24,14 @@ from circuit_tui.tui import engine_commands as commands
 from circuit_tui.tui.engine_commands import Command, latest_wins
 from circuit_tui.tui.engine_state import EngineState, SearchPhase, SearchState
 from circuit_tui.tui.messages import Exported, Notice, StateChanged
+from circuit_tui.tui.often import Every
 from circuit_tui.tui.search_trace import SearchTrace
 from circuit_tui.tui.session_protocol import Opener, SearchLike, SessionLike
 
 log = logging.getLogger("circuit_tui")
 
 FRONTIER_EVERY = 0.25  # seconds between two looks at what a search has found: as often as its charts are drawn
+MEMORY_EVERY = 1.0  # seconds between two looks at how full the device is
 WORK_EVERY = 8  # turns: during a search one in so many goes to background work
 QUIET = 0.1  # seconds after an edit without background work: the screen is drawn then, and often another edit follows
 
@@ -54,7 +56,7 @@ class Engine:
         self._session: SessionLike | None = None
         self._search: SearchLike | None = None
         self._trace = SearchTrace()
-        self._frontier_at = 0.0
+        self._frontier_due, self._memory_due = Every(FRONTIER_EVERY), Every(MEMORY_EVERY)
         self._turns = 0
         self._work_left = False
         self._quiet_until = 0.0
@@ -187,6 +189,8 @@ class Engine:
     def _advance(self, session: SessionLike) -> None:
         """One step of the search, or one slice of background work; never both, for a command may be waiting."""
         self._turns += 1
+        if self._memory_due() and (memory := session.memory_use()) != self._state.memory:
+            self._publish(wake=False, memory=memory)
         estimated = self._state.circuit is not None and self._state.circuit.estimated
         work = self._work_left and time.monotonic() >= self._quiet_until
         if self._searching and not (work and self._turns % (2 if estimated else WORK_EVERY) == 0):
@@ -214,9 +218,9 @@ class Engine:
             self._publish(wake=True, search=replace(self._state.search, phase="failed"))
             raise
         self._trace.add(progress)
-        state = replace(self._state.search, progress=progress, trace=self._trace.points())
-        if time.monotonic() - self._frontier_at >= FRONTIER_EVERY:
-            self._frontier_at = time.monotonic()
+        trace, rate = self._trace.points(), self._trace.rate.per_second
+        state = replace(self._state.search, progress=progress, trace=trace, rate=rate)
+        if self._frontier_due():
             state = replace(state, frontier=session.frontier())
         self._publish(wake=False, search=state)
 

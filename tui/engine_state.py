@@ -11,6 +11,7 @@ from circuit_tui.core.snapshot import (
     FrontierPoint,
     LatentView,
     LoadProgress,
+    MemoryUse,
     NodeTable,
     PromptsView,
     PromptView,
@@ -29,14 +30,15 @@ SearchPhase = Literal["none", "running", "paused", "stopping", "done", "failed"]
 class SearchState:
     """The search under way or last run.
 
-    `trace` is its progress, thinned to a bounded number of points; `frontier` what it has found so far, ascending in
-    size.
+    `trace` is its progress, thinned to a bounded number of points, `rate` its steps a second; `frontier` what it has
+    found so far, ascending in size.
     """
 
     phase: SearchPhase = "none"
     order: StartSearch | None = None
     progress: SearchProgress | None = None
     trace: tuple[SearchProgress, ...] = ()
+    rate: float | None = None
     result: SearchResult | None = None
     frontier: tuple[FrontierPoint, ...] = ()
 
@@ -64,3 +66,4 @@ class EngineState:
     prompt: PromptView | None = None
     prompt_version: int = -1
     comparison: Comparison | None = None
+    memory: MemoryUse | None = None

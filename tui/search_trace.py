@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from circuit_tui.core.snapshot import SearchProgress
+from circuit_tui.tui.often import Rate
 
 LIMIT = 512
 
@@ -11,6 +12,7 @@ class SearchTrace:
     """Keeps at most `LIMIT` points of a run of any length: when full, every second one goes."""
 
     def __init__(self) -> None:
+        self.rate = Rate()
         self._points: list[SearchProgress] = []
         self._stride = 1
         self._seen = 0
@@ -25,6 +27,7 @@ class SearchTrace:
                 self._stride *= 2
         self._seen += 1
         self._last = progress
+        self.rate.add()
 
     def points(self) -> tuple[SearchProgress, ...]:
         """The points kept, the newest always among them."""

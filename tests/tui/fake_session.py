@@ -21,6 +21,7 @@ from circuit_tui.core.snapshot import (
     FrontierPoint,
     LatentView,
     LoadProgress,
+    MemoryUse,
     Metrics,
     NodeTable,
     PromptRow,
@@ -245,6 +246,7 @@ class FakeSession:
         # If set, edits are answered by estimates, off by `ESTIMATE_OFF`, until this event lets `work` go on.
         self.slow: threading.Event | None = None
         self.estimated = False
+        self.memory: MemoryUse | None = None
 
     def _make_info(self) -> SessionInfo:
         n = len(self.table)
@@ -292,6 +294,9 @@ class FakeSession:
             dirty=self.kept != self.saved,
             estimated=self.estimated,
         )
+
+    def memory_use(self) -> MemoryUse | None:
+        return self.memory
 
     def _set(self, nodes: Collection[int], change: str) -> None:
         old = self.faithfulness(self.kept)

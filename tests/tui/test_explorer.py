@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from textual.widgets import Input, Select
 from waiting import ready, screen_text, wait_for
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.snapshot import LoadProgress
+from circuit_tui.core.snapshot import LoadProgress, MemoryUse
 from circuit_tui.tui.app import ExplorerApp
 from circuit_tui.tui.circuit_rows import LatentRow, NodeRow, SiteRow
 from circuit_tui.tui.screens.ask_text import AskText
@@ -56,6 +58,15 @@ async def test_before_any_search_all_candidates_are_listed(explorer: Make, sessi
         assert "sva-rc" in text
         assert f"all: {len(session.table)} nodes" in text
         assert isinstance(table_of(app).current, LatentRow)
+
+
+async def test_a_gpu_is_shown_with_its_memory(explorer: Make, session: FakeSession) -> None:
+    session.info = replace(session.info, device="NVIDIA H100", dtype="bfloat16")
+    session.memory = MemoryUse(int(31.24 * 2**30), 80 * 2**30)
+    app = explorer()
+    async with app.run_test(size=WIDE) as pilot:
+        await ready(pilot)
+        await wait_for(pilot, lambda: "NVIDIA H100 31.2/80 GiB bfloat16" in screen_text(app).splitlines()[0])
 
 
 async def test_space_switches_a_latent_at_all_its_positions_and_u_takes_it_back(explorer: Make) -> None:
@@ -174,7 +185,7 @@ async def test_a_search_shows_progress_then_its_result_and_fills_the_circuit(
         await ready(pilot)
         await pilot.press("s")
         await wait_for(pilot, lambda: "step" in screen_text(app) and "faithfulness  ━ soft" in screen_text(app))
-        assert "left" in screen_text(app)
+        assert re.search(r" optimise +\d+(\.\d)?/s +[\d.]+ m?i?n?s? left", screen_text(app).splitlines()[0])
         await pilot.press("p")
         await wait_for(pilot, lambda: app._main._shown.search.phase == "paused")
         assert "paused" in screen_text(app)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.style import Style
 from textual.strip import Strip
 
+from circuit_tui.core.snapshot import SessionInfo
 from circuit_tui.tui.engine_state import EngineState
 from circuit_tui.tui.number_text import count, duration, fixed, signed
 from circuit_tui.tui.widgets.line import Line, cut, printable
@@ -38,14 +39,17 @@ class FaithfulnessStrip(Lines):
         status, style = self._search_status()
         room = width - len(status) - 2
         sites = " ".join(site.short for site in table.sites)
-        for index, fact in enumerate(
-            (info.model, info.task, f"{sites} ({info.positions_kind})", f"{info.device} {info.dtype}")
-        ):
+        for index, fact in enumerate((info.model, info.task, f"{sites} ({info.positions_kind})", self._device(info))):
             if line.width + 3 >= room:
                 break
             line.add(" · " if index else " ", ink.muted)
             line.add(cut(printable(fact), room - line.width), ink.strong if index < 2 else ink.plain)
         return line.to(width - len(status) - 1).add(status, style).strip()
+
+    def _device(self, info: SessionInfo) -> str:
+        memory = self._state.memory
+        used = "" if memory is None else f" {memory.used / 2**30:.1f}/{memory.total / 2**30:.0f} GiB"
+        return f"{info.device}{used} {info.dtype}"
 
     def _search_status(self) -> tuple[str, Style]:
         search, ink = self._state.search, self.ink
@@ -56,8 +60,9 @@ class FaithfulnessStrip(Lines):
             return "search paused (p)", ink.warn
         if progress is None:
             return "search starting", ink.key
+        rate = "" if search.rate is None else f" {search.rate:.{0 if search.rate >= 10 else 1}f}/s"
         left = "" if progress.seconds_left is None else f" {duration(progress.seconds_left)} left"
-        return f"{progress.stage}{left}", ink.key
+        return f"{progress.stage}{rate}{left}", ink.key
 
     def _names(self, width: int) -> Strip:
         circuit, ink = self._state.circuit, self.ink
