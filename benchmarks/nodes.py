@@ -1,100 +1,73 @@
-"""Nodes that the default search needs, against the published recipe over a sweep of its penalty.
+"""Nodes of one run of the default search against the published recipe at its best penalty, from comparisons.
 
-    python benchmarks/nodes.py [--tasks a,b] [--model DIR --sae-dir DIR … --prompts FILE …]
-                               [--seed 0] [--lambdas 0.1 0.2 …] [--json FILE]
+    circuit-tui compare --task ioi --methods mask,published --targets 0.95 --lambdas 0.1,0.2,0.4 --out ioi.json
+    python benchmarks/nodes.py ioi.json …
 
-`mask` runs once at the default target. `published` runs once for each λ; its best λ is the one with the fewest nodes
-among those whose held-out faithfulness is at least as close to 1 as that of `mask`, or at least 0.95, whichever asks
-for less. Where no λ gets there, the run that comes closest stands in the table, marked with an asterisk. Everything is
-held out: sizes are compared at test faithfulness against M.
+For each seed: `mask` in its run at the target, and the smallest circuit of `published` whose held-out faithfulness is
+at least as close to 1 as that of `mask`, or at least the target, whichever asks for less. Its λ is thus picked on the
+held-out prompts, to its advantage. Where no λ gets there, the run that comes closest stands in the table, marked with
+an asterisk. The table shows the first seed; the ratio is the median over seeds, with its range.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import statistics
 import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from circuit_tui.core import tasks
-from circuit_tui.core.request import OpenRequest
-from circuit_tui.core.session import Session, open_session
+from circuit_tui.core.runs.comparison import TaskPart, read_comparison
+from circuit_tui.core.runs.frontier import score
+from circuit_tui.core.runs.record import RunRecord
 
-LAMBDAS = (0.1, 0.2, 0.4, 0.8, 1.6, 2.4)
-
-
-@dataclass(frozen=True)
-class Run:
-    """One search: size, faithfulness against M on both splits, wall seconds, and λ where it has one."""
-
-    size: int
-    train: float
-    test: float
-    seconds: float
-    setting: float | None = None
-
-    @property
-    def score(self) -> float:
-        """1 - |1 - f| on held-out prompts."""
-        return 1 - abs(1 - self.test)
+Pick = tuple[RunRecord, RunRecord, bool]
 
 
-def search(session: Session, method: str, seed: int, **settings: float) -> Run:
-    """Runs one search to its end."""
-    start = time.monotonic()
-    running = session.search(method, 0.95, seed, settings)
-    for _ in running:
-        pass
-    result = running.result
-    assert result is not None
-    seconds = time.monotonic() - start
-    return Run(len(result.nodes), result.train.faithfulness, result.test.faithfulness, seconds, settings.get("lambda"))
+def pick(runs: list[RunRecord], target: float) -> Pick | None:
+    """Of one seed's runs: ours, theirs at its best λ, and whether theirs is as good; None without both."""
+    ours = [run for run in runs if run.spec.method == "mask" and run.spec.target == target]
+    theirs = [run for run in runs if run.spec.method == "published"]
+    if not (ours and theirs):
+        return None
+    wanted = min(score(ours[0].test.faithfulness), target)
+    enough = [run for run in theirs if score(run.test.faithfulness) >= wanted]
+    if enough:
+        return ours[0], min(enough, key=lambda run: run.size), True
+    return ours[0], max(theirs, key=lambda run: score(run.test.faithfulness)), False
 
 
-def compare(session: Session, seed: int, lambdas: list[float]) -> dict[str, Any]:
-    """Both methods on one task; prints a row of the table and returns it with the whole sweep."""
-    ours = search(session, "mask", seed)
-    sweep = [search(session, "published", seed, **{"lambda": value}) for value in lambdas]
-    wanted = min(ours.score, 0.95)
-    enough = [run for run in sweep if run.score >= wanted]
-    best = min(enough, key=lambda run: run.size) if enough else max(sweep, key=lambda run: run.score)
-    row = {
-        "task": session.info.task, "candidates": len(session.table), "mask": vars(ours), "published": vars(best),
-        "ratio": ours.size / best.size, "comparable": bool(enough), "sweep": [vars(run) for run in sweep],
-    }  # fmt: skip
-    mark = "" if enough else "*"
+def row(task: TaskPart, target: float) -> float | None:
+    """Prints one row; returns the median ratio, or None if the two were not both run."""
+    seeds = sorted({run.spec.seed for run in task.runs})
+    picks = [found for seed in seeds if (found := pick([run for run in task.runs if run.spec.seed == seed], target))]
+    if not picks:
+        return None
+    ours, theirs, comparable = picks[0]
+    ratios = [each[0].size / each[1].size for each in picks]
+    median = statistics.median(ratios)
+    spread = f" ({min(ratios):.2f}–{max(ratios):.2f}, {len(ratios)} seeds)" if len(ratios) > 1 else ""
     print(
-        f"| {row['task']} | {row['candidates']} | {ours.size} → {ours.test:.3f} (train {ours.train:.3f}) | "
-        f"{best.size}{mark} → {best.test:.3f} (λ {best.setting:g}) | {row['ratio']:.2f} | {ours.seconds:.0f} |",
-        flush=True,
+        f"| {task.subject.task} | {task.subject.candidates} | {ours.size} → {ours.test.faithfulness:.3f} "
+        f"(train {ours.train.faithfulness:.3f}) | {theirs.size}{'' if comparable else '*'} → "
+        f"{theirs.test.faithfulness:.3f} (λ {theirs.spec.settings['lambda']:g}) | {median:.2f}{spread} "
+        f"| {ours.seconds:.0f} |"
     )
-    return row
+    return median
 
 
 def main() -> int:
     """Parses the flags, prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", default=",".join(tasks.names()))
-    parser.add_argument("--model")
-    parser.add_argument("--sae-dir", action="append", type=Path, default=[])
-    parser.add_argument("--prompts", action="append", type=Path, default=[])
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--lambdas", type=float, nargs="+", default=LAMBDAS)
-    parser.add_argument("--json")
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--target", type=float, default=0.95)
     args = parser.parse_args()
-    requests = [OpenRequest(model=args.model, sae_dirs=tuple(args.sae_dir), prompts=path) for path in args.prompts] or [
-        OpenRequest(task=name) for name in args.tasks.split(",")
-    ]
     print("| task | candidates | mask: nodes → held-out f | published at its best λ | ratio | mask, s |")
     print("|---|---|---|---|---|---|")
-    rows = [compare(open_session(request), args.seed, args.lambdas) for request in requests]
-    ratios = sorted(row["ratio"] for row in rows)
-    print(f"\nmedian ratio {ratios[len(ratios) // 2]:.2f}")
-    if args.json:
-        Path(args.json).write_text(json.dumps(rows, indent=1))
+    tasks = [task for path in args.files for task in read_comparison(path).tasks]
+    ratios = [ratio for task in tasks if (ratio := row(task, args.target)) is not None]
+    if not ratios:
+        parser.error(f"no task with a run of mask at target {args.target:g} and one of published")
+    print(f"\nmedian ratio {statistics.median(ratios):.2f}")
     return 0
 
 
