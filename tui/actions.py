@@ -39,6 +39,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("s", "s", "start", "Start a search", "Search", "search"),
     Action("p", "p", "pause", "Pause the search, or go on", "Search", "pause"),
     Action("S", "S", "stop", "Stop the search and take what it has", "Search", "stop"),
+    Action("D", "D", "leave_running", "Quit and leave the search running in the background", "Search"),
+    Action("J", "J", "jobs", "Searches in the background, and what was cut off", "Search"),
     Action("v", "v", "report", "Search pane: charts or result", "Search"),
     Action("n", "n", "snapshot", "Name a snapshot of the circuit", "File", "snapshot"),
     Action("c", "c", "compare", "Compare with a snapshot, or go back to one", "File", "compare"),

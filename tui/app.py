@@ -11,6 +11,7 @@ import logging
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,6 +21,7 @@ from textual.binding import Binding, BindingType
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.tui.engine import Engine
 from circuit_tui.tui.ink import ink_for
+from circuit_tui.tui.job_control import JobControl
 from circuit_tui.tui.messages import Exported, Notice
 from circuit_tui.tui.palette import ActionCommands
 from circuit_tui.tui.screens.compare import CompareScreen
@@ -57,6 +59,7 @@ class ExplorerApp(App[None]):
         method: str = "mask",
         seed: int = 0,
         log_path: Path | None = None,
+        kept: bool = False,
     ) -> None:
         colour = "NO_COLOR" not in os.environ
         # Textual answers NO_COLOR with shades of grey, unless the colours are the terminal's own: then with none.
@@ -70,9 +73,20 @@ class ExplorerApp(App[None]):
         self.ink = ink_for(self.current_theme, colour=colour)
         self.quit_after_export = False
         self._main = ExplorerScreen(method, target, seed, out)
-        self.engine = Engine(request, opener, self._post_to_main, str(log_path or "the log file"))
+        hint = str(log_path or "the log file")
+        self.jobs = JobControl.of(self) if kept else None
+        make = self.jobs.make_engine if self.jobs else Engine
+        self.engine: Engine = make(request, opener, self.post_to_main, hint)
 
-    def _post_to_main(self, message: object) -> None:
+    def begin(self) -> None:
+        """Open the session; what was left behind comes first."""
+        if self.jobs:
+            self.jobs.begin()
+        else:
+            self.engine.start()
+
+    def post_to_main(self, message: object) -> None:
+        """Give the explorer's screen a message, from any thread."""
         self._main.post_message(message)  # type: ignore[arg-type]
 
     async def on_mount(self) -> None:
@@ -123,7 +137,8 @@ class ExplorerApp(App[None]):
 
     def action_leave(self) -> None:
         """Quit; ask first if something unsaved would be lost."""
-        if isinstance(self.screen, ConfirmQuit) or self._main.unsaved is None:
+        searching = self.jobs is not None and self.jobs.searching
+        if isinstance(self.screen, ConfirmQuit) or (self._main.unsaved is None and not searching):
             self.exit(return_code=2 if self.engine.state.phase == "failed" else 0)
             return
 
@@ -132,8 +147,10 @@ class ExplorerApp(App[None]):
                 self.exit()
             elif answer == "export":
                 self._main.ask_export(then_quit=True)
+            elif answer == "background" and self.jobs:
+                self.jobs.leave_running()
 
-        self.push_screen(ConfirmQuit(self._main.unsaved), answered)
+        self.push_screen(ConfirmQuit(self._main.unsaved, searching=searching), answered)
 
 
 def run_explorer(
@@ -148,8 +165,12 @@ def run_explorer(
     seed: int,
     log_path: Path,
     opener: Opener = open_real_session,
+    kept: bool = False,
 ) -> int:
-    """Run the explorer in this terminal until the user leaves it; returns the exit code."""
+    """Run the explorer in this terminal until the user leaves it; returns the exit code.
+
+    `kept`: what is done is kept in a job's folder, so that a crash or a lost connection costs nothing.
+    """
     require_terminal()
     log_path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(log_path, delay=True)
@@ -165,6 +186,7 @@ def run_explorer(
         method=method,
         seed=seed,
         log_path=log_path,
+        kept=kept,
     )
     with private_terminal(log_path):
         app.run(mouse=mouse)
@@ -173,11 +195,16 @@ def run_explorer(
     if app.crashed:
         print(f"error: the explorer stopped: {app.crashed} (details: {log_path})", file=sys.stderr)  # noqa: T201 the screen is gone
         code = 1
+    if app.jobs:
+        said = app.jobs.close(wanted=not app.crashed and code < 128)
+        with suppress(OSError):  # the terminal may have gone away
+            print(said, end="\n" if said else "", file=sys.stderr, flush=True)  # noqa: T201
     if app.engine.alive or "torch" in sys.modules:
         # Unloading torch takes seconds, and would crash under an engine that is inside an import or a long call.
         # Nothing is left to be saved: circuits are written by `export`, at once.
         logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(code)
     return code

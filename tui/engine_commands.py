@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from circuit_tui.core.jobs.folder import Job
+from circuit_tui.core.snapshot import SearchProgress
 from circuit_tui.tui.session_protocol import SessionLike, SettingValue
 
 
@@ -134,6 +136,22 @@ class OpenCircuit:
     path: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Show how far a search in another process is; `trace` is empty before its first report."""
+
+    job: Job
+    order: StartSearch
+    trace: tuple[SearchProgress, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """The search of another process has ended: take what it found."""
+
+    job: Job
+
+
 Edit = (
     ToggleNode
     | ToggleLatent
@@ -149,7 +167,7 @@ Edit = (
 # These replace the circuit as a whole.
 REPLACING = (RestoreSnapshot, LoadFrontier, OpenCircuit)
 View = ShowLatent | ShowPrompts | ShowPrompt | CompareSnapshot
-Command = Edit | View | SaveSnapshot | StartSearch | PauseSearch | StopSearch | Export
+Command = Edit | View | SaveSnapshot | StartSearch | PauseSearch | StopSearch | Export | Follow | Collect
 
 
 def apply_edit(session: SessionLike, edit: Edit) -> None:

@@ -63,6 +63,15 @@ class Job:
         return str((self._read(_OUTCOME) or {}).get("error", ""))
 
     @property
+    def seen(self) -> bool:
+        """Whether what came of it was looked at."""
+        return bool((self._read(_OUTCOME) or {}).get("seen", False))
+
+    def mark_seen(self) -> None:
+        """What came of it has been looked at."""
+        self._write(_OUTCOME, {**(self._read(_OUTCOME) or {}), "seen": True})
+
+    @property
     def pid(self) -> int | None:
         """The process that works on it, or did last."""
         with contextlib.suppress(OSError, ValueError):
@@ -105,13 +114,18 @@ class Job:
         else:
             self._write(_SESSION, state)
 
-    def progress(self) -> list[SearchProgress]:
-        """The reports written so far."""
+    def progress(self, start: int = 0) -> list[SearchProgress]:
+        """The reports written so far, less the first `start`."""
+        try:
+            lines = (self.folder / _PROGRESS).read_bytes().splitlines(keepends=True)[start:]
+        except OSError:
+            return []
         found = []
-        with contextlib.suppress(OSError):
-            for line in (self.folder / _PROGRESS).read_bytes().splitlines():
-                with contextlib.suppress(ValueError, TypeError, KeyError):
-                    found.append(progress_of(json.loads(line)))
+        for line in lines:
+            try:
+                found.append(progress_of(json.loads(line)))
+            except (ValueError, TypeError, KeyError):  # still being written, or cut off
+                break
         return found
 
     def add_progress(self, progress: SearchProgress) -> None:

@@ -1,7 +1,7 @@
 """Runs the explorer on the fake session in this terminal: what the tests in a real pty start.
 
 Arguments: log file, seconds for each search step, then any of `load` (stay loading for ever), `noise` (write on
-descriptors 1 and 2), `low`, `latents=N`.
+descriptors 1 and 2), `low`, `kept` (in a job), `latents=N`.
 """
 
 import os
@@ -47,6 +47,7 @@ def main() -> int:
         seed=0,
         log_path=Path(log),
         opener=open_session,
+        kept="kept" in flags,
     )
 
 

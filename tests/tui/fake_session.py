@@ -142,6 +142,15 @@ class FakeSearch:
     def stop(self) -> None:
         self.stopped = True
 
+    def keep(self, folder: Path) -> None:
+        self.file = folder / "step"
+        if self.file.exists():
+            self.step = int(self.file.read_text())
+
+    def save(self) -> None:
+        self.session._note("save")
+        self.file.write_text(str(self.step))
+
     def nodes(self) -> frozenset[int]:
         order = sorted(range(len(self.session.table)), key=lambda i: -self.session.weight[i])
         kept: set[int] = set()
@@ -463,6 +472,22 @@ class FakeSession:
     def open_circuit(self, path: Path) -> None:
         self._note("open_circuit")
         self._edit({0, 1, 2}, f"opened {path.name}")
+
+    def subject(self) -> dict[str, Any]:
+        return {"model": "demo", "task": "fake", "latents": len(self.table)}
+
+    def state(self) -> dict[str, Any]:
+        past, future = ([[sorted(nodes), text] for nodes, text in edits] for edits in (self.past, self.future))
+        names = {name: sorted(nodes) for name, nodes in self.names.items()}
+        return {"kept": sorted(self.kept), "past": past, "future": future, "names": names}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._note("restore")
+        self.past, self.future = (
+            [(frozenset(nodes), text) for nodes, text in state[name]] for name in ("past", "future")
+        )
+        self.names = {name: frozenset(nodes) for name, nodes in state["names"].items()}
+        self._set(state["kept"], "restored")
 
 
 def opener(session: FakeSession) -> Callable[[OpenRequest, Callable[[LoadProgress], None]], Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -143,6 +144,46 @@ def test_quitting_while_loading_does_not_wait_for_it(start: Callable[..., Termin
     assert terminal.ended() < 3.0
     assert terminal.status == 0
     assert LEAVE_ALTERNATE in terminal.output
+
+
+@pytest.mark.parametrize("way", ["SIGTERM", "SIGHUP", "closed", "killed"])
+def test_however_it_ends_its_state_is_kept(start: Callable[..., Terminal], tmp_path: Path, way: str) -> None:
+    state = {"XDG_STATE_HOME": str(tmp_path / "state")}
+    terminal = start("0.02", "kept", **state)
+    terminal.until(ready)
+    terminal.keys(" s")
+    terminal.until(lambda text: "optimise" in text)
+    jobs = tmp_path / "state" / "circuit-tui" / "jobs"
+    if way == "killed":  # the others must not need the savings of every two seconds
+        end = time.monotonic() + 20
+        while not list(jobs.glob("*/search/step")) or not list(jobs.glob("*/session.json")):
+            assert time.monotonic() < end
+            terminal.read(0.05)
+        os.kill(terminal.pid, signal.SIGKILL)
+    elif way == "closed":
+        os.close(terminal.fd)
+        terminal.fd = os.open(os.devnull, os.O_RDONLY)
+    else:
+        os.kill(terminal.pid, getattr(signal, way))
+    terminal.ended()
+    if way.startswith("SIG"):
+        assert terminal.status == 128 + getattr(signal, way)
+        assert terminal.output.rindex(LEAVE_ALTERNATE) > terminal.output.rindex(b"optimise")
+        assert b"what was open is kept" in terminal.output
+    (job,) = jobs.iterdir()
+    assert json.loads((job / "session.json").read_text())["past"], "the toggle"
+    step = int((job / "search" / "step").read_text())
+    assert step > 0
+    again = start("0.02", "kept", **state)
+    again.until(lambda text: "A search was cut off" in text)
+    again.keys("\r")
+    again.until(lambda text: ready(text) and "optimise" in text)
+    again.keys("q")
+    again.until(lambda text: "leave it running" in text)
+    again.keys("q")
+    again.ended()
+    assert again.status == 0
+    assert not list(jobs.iterdir()), "the user has left it"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])

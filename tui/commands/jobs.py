@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.jobs.facts import job_facts
 from circuit_tui.core.jobs.folder import Job, all_jobs
 from circuit_tui.tui.commands import options, output
 
@@ -28,7 +30,7 @@ def jobs(stop: Stop = None, remove: Remove = None, json: options.Json = False, d
         return 0
     rows = [job_facts(job) for job in all_jobs()]
     if json:
-        output.print_json({"jobs": rows})
+        output.print_json({"jobs": [asdict(row) for row in rows]})
     elif not rows:
         output.print_line("no search runs in the background, and none was cut off")
     else:
@@ -36,45 +38,19 @@ def jobs(stop: Stop = None, remove: Remove = None, json: options.Json = False, d
             ("job", "state", "what", "step", "nodes", "faithfulness", "last sign"),
             [
                 (
-                    row["name"],
-                    row["state"],
-                    ": ".join(filter(None, (row["what"], row["error"]))),
-                    "–" if row["step"] is None else f"{row['step']}/{row['steps']}",
-                    "–" if row["size"] is None else str(row["size"]),
-                    output.number(row["faithfulness"]),
-                    row["touched"],
+                    row.name,
+                    row.state,
+                    ": ".join(filter(None, (row.what, row.error))),
+                    "–" if row.step is None else f"{row.step}/{row.steps}",
+                    "–" if row.size is None else str(row.size),
+                    output.number(row.faithfulness),
+                    datetime.fromtimestamp(row.touched, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
                 )
                 for row in rows
             ],
             right=("step", "nodes", "faithfulness"),
         )
     return 0
-
-
-def job_facts(job: Job) -> dict[str, Any]:
-    """One job in plain values."""
-    spec, steps = job.spec, job.progress()
-    last = steps[-1] if steps else None
-    subject = spec.subject or {}
-    model = subject.get("model") or spec.request.model or "the demo"
-    task = subject.get("task") or spec.request.task or spec.request.prompts or "its task"
-    what = f"{task} on {model}"
-    return {
-        "name": job.name,
-        "state": job.state,
-        "kind": spec.kind,
-        "what": f"{spec.order.method}, {what}" if spec.order else what,
-        "pid": job.pid,
-        "host": spec.host,
-        "step": last.step if last else None,
-        "steps": last.steps if last else None,
-        "size": last.size if last else None,
-        "faithfulness": None if last is None else last.hard if last.hard is not None else last.soft,
-        "error": job.error,
-        "created": spec.created,
-        "touched": datetime.fromtimestamp(job.touched, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
-        "folder": str(job.folder),
-    }
 
 
 def _named(flag: str, name: str) -> Job:

@@ -36,4 +36,5 @@ def open_explorer(
         method=method,
         seed=request.seed,
         log_path=log_path(),
+        kept=True,
     )

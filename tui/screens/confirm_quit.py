@@ -10,7 +10,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Label
 
-Answer = Literal["quit", "export", "stay"]
+Answer = Literal["quit", "export", "background", "stay"]
 
 
 class ConfirmQuit(ModalScreen[Answer]):
@@ -19,16 +19,27 @@ class ConfirmQuit(ModalScreen[Answer]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q,y,ctrl+q,ctrl+c", "dismiss('quit')", "Quit", show=False),
         Binding("e", "dismiss('export')", "Export", show=False),
+        Binding("b,D", "background", "Leave the search running", show=False),
         Binding("escape,n", "dismiss('stay')", "Stay", show=False),
     ]
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int | None, *, searching: bool = False) -> None:
         super().__init__(classes="dialog")
-        self._nodes_lost = size
+        self._nodes_lost, self._searching = size, searching
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box"):
-            yield Label("Quit without exporting?", classes="title")
-            nodes = "1 node" if self._nodes_lost == 1 else f"{self._nodes_lost:,} nodes"
-            yield Label(f"The circuit ({nodes}) has changed since it was last exported or opened.")
-            yield Label("[b]q[/b] quit   [b]e[/b] export first   [b]esc[/b] stay", classes="hint")
+            lost = self._nodes_lost
+            yield Label("Quit during a search?" if lost is None else "Quit without exporting?", classes="title")
+            if lost is not None:
+                nodes = "1 node" if lost == 1 else f"{lost:,} nodes"
+                yield Label(f"The circuit ({nodes}) has changed since it was last exported or opened.")
+            if self._searching:
+                yield Label("A search is under way. It can go on in the background.")
+            export = "" if lost is None else "   [b]e[/b] export first"
+            background = "   [b]b[/b] leave it running" if self._searching else ""
+            yield Label(f"[b]q[/b] quit{export}{background}   [b]esc[/b] stay", classes="hint")
+
+    def action_background(self) -> None:
+        if self._searching:
+            self.dismiss("background")

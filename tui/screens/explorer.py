@@ -109,6 +109,14 @@ class ExplorerScreen(LiveScreen):
     def action_stop(self) -> None:
         self._submit(commands.StopSearch())
 
+    def action_leave_running(self) -> None:
+        if self.app.jobs:
+            self.app.jobs.leave_running()
+
+    def action_jobs(self) -> None:
+        if self.app.jobs and self._shown.phase == "ready":
+            self.app.jobs.show_all()
+
     def action_report(self) -> None:
         self.query_one(SearchPane).flip()
 

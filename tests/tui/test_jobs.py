@@ -1,0 +1,258 @@
+"""What the explorer keeps, offers at its next start, follows and leaves running."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_session import FakeSession, opener
+from textual.pilot import Pilot
+from waiting import ready
+from waiting import wait_for as until
+
+from circuit_tui.core.jobs import keeper
+from circuit_tui.core.jobs.folder import Job, all_jobs, jobs_dir, new_job
+from circuit_tui.core.jobs.spec import SearchOrder
+from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.snapshot import SearchProgress
+from circuit_tui.tui import engine_commands as commands
+from circuit_tui.tui import job_control, kept_engine
+from circuit_tui.tui.app import ExplorerApp
+from circuit_tui.tui.screens.confirm_quit import ConfirmQuit
+from circuit_tui.tui.screens.jobs import JobsScreen, OfferScreen
+
+SIZE = (100, 32)
+
+
+@pytest.fixture(autouse=True)
+def own_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(keeper, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(kept_engine, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(job_control, "LOOK_EVERY", 0.02)
+
+
+Kept = Callable[..., ExplorerApp]
+
+
+@pytest.fixture
+def kept(session: FakeSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kept:
+    """Makes an explorer in a job. The session is that of the test unless another is given."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(of: FakeSession | None = None) -> ExplorerApp:
+        return ExplorerApp(OpenRequest(), opener=opener(of or session), kept=True)
+
+    return make
+
+
+def die(app: ExplorerApp) -> None:
+    """What is left of the job is what is on the disk; its lock goes with the process."""
+    app.engine.stop()
+    app.engine.join(5)
+    assert app.jobs is not None
+    app.jobs._engine.job.release()
+
+
+def progress(step: int) -> SearchProgress:
+    return SearchProgress("mask", "optimise", step, 60, 0.5, 0.9, None, 40, (40,), 0.1, 2.0)
+
+
+async def edited(app: ExplorerApp, pilot: Pilot[Any], session: FakeSession) -> None:
+    """A session with edits, an undone one, and a snapshot, all of it on the disk."""
+    await ready(pilot)
+    toggles = (commands.ToggleNode(1), commands.ToggleNode(2))
+    for command in (*toggles, commands.Undo(), commands.SaveSnapshot("mine")):
+        app.engine.submit(command)
+    assert isinstance(app.engine, kept_engine.KeptEngine)
+    job = app.engine.job
+    await until(pilot, lambda: (job.session or {}).get("names") == {"mine": [1]})
+    assert session.future
+
+
+async def test_a_session_that_was_cut_off_is_offered_and_comes_back(kept: Kept, session: FakeSession) -> None:
+    app = kept()
+    async with app.run_test(size=SIZE) as pilot:
+        await edited(app, pilot, session)
+        die(app)
+    again = FakeSession()
+    app = kept(again)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, OfferScreen))
+        assert "A session was cut off" in str(app.screen.query(".title").first().render())
+        assert app.engine.state.phase == "loading", "nothing is opened before the answer"
+        await pilot.press("enter")
+        await ready(pilot)
+        await until(pilot, lambda: "restore" in again.calls)
+        assert (again.kept, again.past, again.future) == (session.kept, session.past, session.future)
+        assert again.names == session.names
+        assert len(all_jobs()) == 1, "the job is taken over"
+
+
+async def test_a_search_that_was_cut_off_goes_on_at_its_step(kept: Kept, session: FakeSession) -> None:
+    session.step_seconds, session.search_steps = 0.01, 100_000
+    app = kept()
+    async with app.run_test(size=SIZE) as pilot:
+        await ready(pilot)
+        await pilot.press("s")
+        await until(pilot, lambda: session.calls.count("save") > 8)
+        die(app)
+    (job,) = all_jobs()
+    saved = int((job.search_folder / "step").read_text())
+    again = FakeSession(step_seconds=0.0, search_steps=saved + 5)
+    app = kept(again)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, OfferScreen))
+        assert "A search was cut off" in str(app.screen.query(".title").first().render())
+        await pilot.press("enter")
+        await until(pilot, lambda: app.engine.state.search.phase == "done")
+        assert again.calls.count("step") < saved + 5, "it went on, not from the beginning"
+        trace = app.engine.state.search.trace
+        assert trace[0].step < saved, "the charts show the steps before"
+        await until(pilot, lambda: job.spec.order is None)
+
+
+@pytest.mark.parametrize(("key", "left"), [("d", 1), ("escape", 2)])
+async def test_an_offer_can_be_declined(kept: Kept, key: str, left: int) -> None:
+    new_job("find", OpenRequest(), SearchOrder("mask", 0.9, 0), None).release()
+    app = kept()
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, OfferScreen))
+        await pilot.press(key)
+        await ready(pilot)
+        assert len(all_jobs()) == left
+        assert app.engine.state.search.phase == "none"
+
+
+async def test_what_has_changed_since_is_not_gone_on_with(kept: Kept, session: FakeSession) -> None:
+    app = kept()
+    async with app.run_test(size=SIZE) as pilot:
+        await edited(app, pilot, session)
+        die(app)
+    app = kept(FakeSession(latents=12))
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, OfferScreen))
+        await pilot.press("enter")
+        await until(pilot, lambda: any("has changed (latents)" in n.message for n in app._notifications))
+        assert app.engine.state.phase == "ready", "the explorer is there all the same"
+        assert len(all_jobs()) == 2, "and the other job is left as it was"
+
+
+async def test_what_nobody_will_miss_is_cleaned_up(kept: Kept) -> None:
+    new_job("explore", OpenRequest(), None, None).release()  # killed before anything was done
+    old = new_job("detached", OpenRequest(), SearchOrder("mask", 0.9, 0), None)
+    old.finish("done")
+    old.mark_seen()
+    old.release()
+    for path in (old.folder, *old.folder.iterdir()):
+        os.utime(path, (0, 0))
+    app = kept()
+    async with app.run_test(size=SIZE) as pilot:
+        await ready(pilot)
+        assert [job.name for job in all_jobs()] == [app.jobs._engine.job.name]  # type: ignore[union-attr]
+
+
+async def test_a_search_elsewhere_is_watched_and_its_circuit_taken(
+    kept: Kept, session: FakeSession, tmp_path: Path
+) -> None:
+    away = new_job("detached", OpenRequest(), SearchOrder("mask", 0.9, 0), None)
+    away.add_progress(progress(7))
+    app = kept()
+    async with app.run_test(size=SIZE) as pilot:
+        # The lock belongs to this process: to the explorer it must look as if another one held it.
+        other = Job(away.folder)
+        assert other.state == "running"
+        await until(pilot, lambda: isinstance(app.screen, OfferScreen))
+        assert "runs in the background" in str(app.screen.query(".title").first().render())
+        await pilot.press("enter")
+        await until(pilot, lambda: app.engine.state.search.phase == "running")
+        away.add_progress(progress(8))
+        await until(pilot, lambda: len(app.engine.state.search.trace) == 2)
+        await pilot.press("p")
+        await until(pilot, lambda: any("cannot be paused" in n.message for n in app._notifications))
+        away.circuit.write_text("{}")
+        away.finish("done")
+        away.release()
+        await until(pilot, lambda: app.engine.state.search.phase == "done")
+        await until(pilot, lambda: "open_circuit" in session.calls)
+        await until(pilot, lambda: away.seen)
+
+
+async def test_the_list_of_jobs_stops_discards_and_watches(
+    kept: Kept, session: FakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped: list[str] = []
+    monkeypatch.setattr(Job, "stop", lambda self: stopped.append(self.name))
+    app = kept()
+    async with app.run_test(size=SIZE) as pilot:
+        await ready(pilot)
+        await pilot.press("J")
+        await until(pilot, lambda: any("No search runs" in n.message for n in app._notifications))
+        away = new_job("detached", OpenRequest(), SearchOrder("mask", 0.9, 0), None)
+        await pilot.press("J")
+        await until(pilot, lambda: isinstance(app.screen, JobsScreen))
+        await pilot.press("S")
+        assert stopped == [away.name]
+        await pilot.press("d")
+        assert away.folder.exists(), "what runs is not discarded"
+        await pilot.press("enter")
+        await until(pilot, lambda: app.engine.state.search.phase == "running")
+        away.finish("failed", "out of memory")
+        away.release()
+        await until(pilot, lambda: any("out of memory" in n.message for n in app._notifications))
+        assert app.engine.state.search.phase == "failed"
+        await pilot.press("J")
+        await until(pilot, lambda: isinstance(app.screen, JobsScreen))
+        await pilot.press("d")
+        await until(pilot, lambda: not away.folder.exists())
+
+
+async def test_quitting_during_a_search_asks_and_leaves_it_running(
+    kept: Kept, session: FakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Job] = []
+    monkeypatch.setattr(job_control, "start_detached", lambda job: started.append(job) or 4711)
+    session.step_seconds, session.search_steps = 0.005, 100_000
+    app = kept()
+    async with app.run_test(size=SIZE) as pilot:
+        await ready(pilot)
+        await pilot.press("s")
+        await until(pilot, lambda: session.calls.count("save") > 2)
+        await pilot.press("q")
+        await until(pilot, lambda: isinstance(app.screen, ConfirmQuit))
+        await pilot.press("b")
+        await until(pilot, lambda: not app.is_running or app._exit)
+    assert app.jobs is not None
+    said = app.jobs.close(wanted=True)
+    assert "process 4711" in said
+    (job,) = started
+    assert job.spec.order == SearchOrder("mask", 0.95, 0)
+    assert int((job.search_folder / "step").read_text()) > 0
+
+
+@pytest.mark.parametrize(("wanted", "left"), [(True, 0), (False, 1)])
+async def test_a_job_goes_when_the_user_leaves_and_stays_when_not(
+    kept: Kept, session: FakeSession, wanted: bool, left: int
+) -> None:
+    app = kept()
+    async with app.run_test(size=SIZE) as pilot:
+        await edited(app, pilot, session)
+    assert app.jobs is not None
+    app.jobs.close(wanted=wanted)
+    assert len(all_jobs()) == left
+
+
+def test_damaged_folders_are_no_jobs() -> None:
+    job = new_job("find", OpenRequest(), None, None)
+    job.release()
+    for name, text in (("empty", ""), ("list", "[]"), ("half", json.dumps({"kind": "find"}))):
+        folder = jobs_dir() / name
+        folder.mkdir()
+        (folder / "job.json").write_text(text)
+    shutil.copy(job.folder / "job.json", jobs_dir())
+    assert [other.name for other in all_jobs()] == [job.name]
