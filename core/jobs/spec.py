@@ -57,14 +57,12 @@ class JobSpec:
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> JobSpec:
         """From `data`. Raises KeyError, TypeError or ValueError if it is something else."""
-        request = dict(data["request"])
-        for name in ("prompts", "circuit"):
-            request[name] = None if request[name] is None else Path(request[name])
-        request["saes"] = tuple(request["saes"])
-        request["sae_dirs"] = tuple(Path(path) for path in request["sae_dirs"])
+        from pydantic import TypeAdapter  # slow: not before the first frame
+
+        request = TypeAdapter(OpenRequest).validate_python(data["request"])  # its error is a ValueError
         return cls(
             kind=data["kind"],
-            request=OpenRequest(**request),
+            request=request,
             order=None if data["order"] is None else SearchOrder(**data["order"]),
             out=None if data["out"] is None else Path(data["out"]),
             folder=Path(data["folder"]),

@@ -29,6 +29,7 @@ def test_the_bare_command_opens_the_demo(cli: Any, started: list[Any]) -> None:
     assert cli().code == 0
     request, options = started[0]
     assert request == OpenRequest()
+    assert options.pop("kept"), "in a job of its own"
     assert options["log_path"].name == "circuit-tui.log"
     assert options["log_path"].parent.is_dir()
     del options["log_path"]
@@ -54,6 +55,7 @@ def test_flags_reach_the_explorer(cli: Any, started: list[Any], tmp_path: Path) 
     assert request == OpenRequest(task="ioi", seed=3)
     del options["log_path"]
     assert options == {
+        "kept": True,
         "low_bandwidth": True,
         "mouse": False,
         "theme": "light",
