@@ -145,8 +145,12 @@ class Job:
         """Forgets the search; what else the job holds stays."""
         if self.spec.order is not None:
             self.change(order=None)
-        shutil.rmtree(self.search_folder, ignore_errors=True)
+        self.drop_checkpoints()
         (self.folder / _PROGRESS).unlink(missing_ok=True)
+
+    def drop_checkpoints(self) -> None:
+        """Deletes what the search needed to go on."""
+        shutil.rmtree(self.search_folder, ignore_errors=True)
 
     def finish(self, state: Literal["done", "failed"], error: str = "") -> None:
         """Records what came of it."""

@@ -155,7 +155,10 @@ def test_a_detached_search_leaves_its_circuit_in_its_job(cli: Any, prompts: Path
     finally:
         job.stop()
     assert circuit(job.circuit) == whole("mask")
-    assert cli("jobs", "--json").data["jobs"][0]["state"] == "done"
+    (row,) = cli("jobs", "--json").data["jobs"]
+    assert (row["state"], row["method"]) == ("done", "mask")
+    assert row["step"] > 0
+    assert not job.search_folder.exists(), "checkpoints of what is done"
     assert cli("jobs", "--remove", job.name).code == 0
     assert cli("jobs").out.startswith("no search")
 

@@ -101,10 +101,12 @@ def _write(file: CircuitFile, paths: list[Path]) -> None:
 def _close(job: Job, *, detached: bool) -> None:
     """The search is over: what remains is a circuit to be fetched, or a session that was cut off, or nothing."""
     with contextlib.suppress(OSError):  # a folder that cannot be tidied is no reason to lose the circuit
-        job.end_search()
         if detached:
+            job.drop_checkpoints()
             job.finish("done")
-        elif job.session is None:
+        elif job.session is not None:
+            job.end_search()
+        else:
             job.remove()
 
 
