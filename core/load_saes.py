@@ -18,6 +18,7 @@ from circuit_tui.core.load_model import first_line, hub_name, weights_sha256
 from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.released_saes import NO_REPORT, SaeSource, load_released
 from circuit_tui.core.sae import SiteSae
+from circuit_tui.core.sae_hook import Hook
 from circuit_tui.core.site import Site, site_of
 
 
@@ -134,7 +135,7 @@ def _from_folder(folder: Path, device: torch.device) -> SiteSae:
         _fold_scaling(sae, config)
     except Exception as error:  # sae-lens raises many types for a damaged folder
         raise UserError(f"--sae-dir {folder}: cannot be loaded: {first_line(error)}") from error
-    hook = str((config.get("metadata") or {}).get("hook_name") or config.get("hook_name") or "")
+    hook = Hook.of_config(config).name
     if not hook:
         raise UserError(f"--sae-dir {folder}: cfg.json names no metadata.hook_name")
     return SiteSae(sae, release="", sae_id=path.name, hook=hook, path=str(folder), weights_sha256=weights_sha256(path))

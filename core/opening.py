@@ -15,20 +15,22 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.known_models import known_model
 from circuit_tui.core.load_model import load_model, model_folder, pick_device, pick_dtype
 from circuit_tui.core.load_saes import check_fit, load_saes, processing_of
+from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.problem import Problem, build_problem
 from circuit_tui.core.prompts_file import load_prompts
 from circuit_tui.core.released_saes import SaeSource
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.sae_choice import choose_saes
+from circuit_tui.core.sae_hook import Hook, matching_hooks
 from circuit_tui.core.site import Site
 from circuit_tui.core.snapshot import LoadProgress
 from circuit_tui.core.task import Task
 from circuit_tui.core.tokens import tokenize
 
-DEFAULT_TASK = "sva-rc"
 # The draw of resample ablation: fixed, so that a circuit file opens with the references it was made with.
 RESAMPLE_SEED = 0
 _STAGES = 7
+Parts = tuple[LanguageModel, list[Site]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +42,13 @@ class OpenedProblem:
     source: TaskSource
 
 
-def open_problem(
-    request: OpenRequest, progress: Callable[[LoadProgress], None], circuit: CircuitFile | None = None
-) -> OpenedProblem:
-    """Opens what `request` asks for. With `circuit`, its nodes become candidates whether they fire or not.
+def load_parts(request: OpenRequest, progress: Callable[[LoadProgress], None]) -> Parts:
+    """The model and the sites of `request`, whatever the task.
 
     Raises:
-        UserError: anything that cannot be found, does not fit, or makes no sense together.
+        UserError: anything that cannot be found or does not fit.
     """
-    if request.batch is not None and request.batch < 1:
-        raise UserError(f"--batch {request.batch}: must be at least 1")
     device, dtype = pick_device(request.device), pick_dtype(request.dtype)
-    task, source = _task(request)
     progress(LoadProgress("loading libraries", 0, _STAGES))
     import sae_lens  # noqa: F401  # seconds; here so that the progress names it
     import transformer_lens.model_bridge  # noqa: F401
@@ -68,6 +65,27 @@ def open_problem(
         progress(stage)
     model = load_model(name, device, dtype, processing_of(sites), folder)
     check_fit(model, sites)
+    return model, sites
+
+
+def open_problem(
+    request: OpenRequest,
+    progress: Callable[[LoadProgress], None],
+    circuit: CircuitFile | None = None,
+    parts: Parts | None = None,
+) -> OpenedProblem:
+    """Opens what `request` asks for. With `circuit`, its nodes become candidates whether they fire or not.
+
+    `parts` are what `load_parts` made of the same model and SAEs, if they are loaded already.
+
+    Raises:
+        UserError: anything that cannot be found, does not fit, or makes no sense together.
+    """
+    if request.batch is not None and request.batch < 1:
+        raise UserError(f"--batch {request.batch}: must be at least 1")
+    task, source = _task(request)
+    model, sites = parts or load_parts(request, progress)
+    device = model.device
     progress(LoadProgress(f"tokenizing task {task.name}", 3, _STAGES))
     sets = tokenize(task, model.tokenizer, device)
     alignment = align(pick_kind(request.positions, sets), sets, task.name)
@@ -80,7 +98,7 @@ def open_problem(
         lambda text: progress(LoadProgress(f"running the {text}", 5, _STAGES)),
     )  # fmt: skip
     progress(LoadProgress("evaluating", 6, _STAGES))
-    return OpenedProblem(problem, BUNDLED if bundled else name, source)
+    return OpenedProblem(problem, BUNDLED if request.model is None else model.name, source)
 
 
 def request_of(file: CircuitFile, base: OpenRequest, folder: Path) -> OpenRequest:
@@ -184,7 +202,7 @@ def _task(request: OpenRequest) -> tuple[Task, TaskSource]:
         return load_prompts(request.prompts), TaskSource(kind="file", path=str(request.prompts))
     if request.model is not None and request.task is None and known_model(request.model) is None:
         raise UserError("--model: name a task for it with --task NAME or --prompts FILE.jsonl")
-    name = request.task or DEFAULT_TASK
+    name = request.task or tasks.DEFAULT_TASK
     return tasks.builtin(name), TaskSource(kind="builtin", name=name)
 
 
@@ -201,7 +219,10 @@ def _sites(request: OpenRequest, device: torch.device, source: SaeSource) -> lis
     for site in sites:
         if Path(site.sae.path).resolve().is_relative_to(demo.model_dir().parent.resolve()):
             site.sae.release = BUNDLED
-    return sites
+    if not request.sites:
+        return sites
+    chosen = matching_hooks(request.sites, [Hook(site.hook, site.sae.hook_out) for site in sites])
+    return [site for site in sites if site.hook in chosen]
 
 
 def _bundled_dir(hook: str) -> Path:

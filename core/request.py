@@ -25,7 +25,8 @@ class OpenRequest:
     are sae-lens folders. Both empty means the SAEs of the demo, or those that a known model has by default.
     `sae_revisions` pins the commit of some of `saes`, by name. `task` names a built-in task, `prompts` is a JSON-lines
     file; not both. `positions` None picks ``each`` where the task allows it and ``shared`` otherwise. `batch` is the
-    largest number of prompts in one forward pass, None for all that fit.
+    largest number of prompts in one forward pass, None for all that fit. `sites` names the hooks to splice at, in full
+    or short (``L1``); empty means every hook that has an SAE.
     """
 
     model: str | None = None
@@ -44,3 +45,4 @@ class OpenRequest:
     dtype: str | None = None
     batch: int | None = None
     seed: int = 0
+    sites: tuple[str, ...] = ()

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.sae import SiteSae
+from circuit_tui.core.sae_hook import Hook
 
 _STREAM = re.compile(r"blocks\.(\d+)\.hook_(resid_post|resid_pre|out|in)")
 _INSIDE = re.compile(r"blocks\.(\d+)\.(hook_attn_out|hook_mlp_out|attn\.hook_z|hook_z)")
 _MLP_INPUT = re.compile(r"blocks\.(\d+)\.(hook_mlp_in|mlp\.hook_in|ln2\.hook_normalized)")
-_LETTER = {"hook_attn_out": "a", "hook_mlp_out": "m", "attn.hook_z": "z"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +53,8 @@ class Site:
 
     @property
     def short(self) -> str:
-        """A name of a few letters.
-
-        ``L7`` for the residual after block 7, ``L7pre`` for the one before it; ``L7a``, ``L7m`` and ``L7z`` for what
-        attention, MLP and heads put out, ``L7t`` for a transcoder.
-        """
-        if self.inside is None:
-            return f"L{self.layer}" if self.depth > self.layer else f"L{self.layer}pre"
-        if self.inside.read != self.inside.write:
-            return f"L{self.layer}t"
-        return f"L{self.layer}{_LETTER[self.inside.write.split('.', 2)[2]]}"
+        """A name of a few letters, such as ``L7``: see `Hook.short`."""
+        return Hook(self.hook, self.sae.hook_out).short
 
 
 def site_of(sae: SiteSae) -> Site:

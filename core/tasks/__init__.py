@@ -10,6 +10,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.task import Task
 from circuit_tui.core.tasks import code, greater_than, ioi, pronoun, sva
 
+DEFAULT_TASK = "sva-rc"
 _BUILDERS: dict[str, Callable[[], Task]] = {
     "sva-simple": sva.simple,
     "sva-rc": sva.rc,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from circuit_tui.core.errors import UserError
 
+MOST_SEEDS = 10_000
+
 
 def decimals(flag: str, text: str) -> tuple[float, ...]:
     """The finite numbers, ascending.
@@ -28,15 +30,22 @@ def whole(flag: str, text: str, least: int) -> tuple[int, ...]:
 
 
 def seeds(text: str) -> tuple[int, ...]:
-    """``3`` means the seeds 0, 1 and 2; ``0,4,9`` those three; ``4,`` seed 4 alone.
+    """``3`` means the seeds 0, 1 and 2; ``0-4`` those from 0 to 4; ``0,4,9`` those three; ``4,`` seed 4 alone.
 
     Raises:
         UserError: none, or something that is no seed.
     """
-    if "," in text:
-        return whole("--seeds", text, 0)
-    (count,) = whole("--seeds", text, 1)
-    return tuple(range(count))
+    if "," not in text and not text.strip().partition("-")[1]:
+        (count,) = whole("--seeds", text, 1)
+        return tuple(range(count))
+    found: set[int] = set()
+    for part in _parts("--seeds", text):
+        first, dash, last = part.rpartition("-")
+        ends = (*whole("--seeds", first if dash else last, 0), *whole("--seeds", last, 0))
+        if not 0 <= ends[1] - ends[0] < MOST_SEEDS:
+            raise UserError(f"--seeds {part}: must ascend, over {MOST_SEEDS} seeds at most")
+        found.update(range(ends[0], ends[1] + 1))
+    return tuple(sorted(found))
 
 
 def _parts(flag: str, text: str) -> list[str]:

@@ -19,6 +19,7 @@ from circuit_tui.tui.commands.options import Debug
 from circuit_tui.tui.commands.resume import resume
 from circuit_tui.tui.commands.saes import saes
 from circuit_tui.tui.commands.start import open_explorer
+from circuit_tui.tui.commands.sweep import sweep
 from circuit_tui.tui.commands.tasks import tasks
 
 app = typer.Typer(
@@ -29,7 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: 0 done, 1 the answer is no, 2 wrong use or bad input, 70 a fault of its own, 130 interrupted.",
 )
-for _command in (explore, find, resume, jobs, compare, check, audit, tasks, saes, doctor):
+for _command in (explore, find, resume, jobs, compare, sweep, check, audit, tasks, saes, doctor):
     app.command()(_command)
 
 

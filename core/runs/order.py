@@ -1,0 +1,82 @@
+"""One run of a sweep: what to open and how to search it. Equal orders have equal names, and are done once.
+
+No torch: orders are made before anything is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from circuit_tui.core.circuit_schema import BUNDLED
+from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.runs.record import RunSpec
+
+_OF_A_TASK = ("task", "prompts_sha256", "positions", "ablation", "errors")
+
+
+@dataclass(frozen=True, slots=True)
+class RunOrder:
+    """What to open, with the SHA-256 of its prompts, and how to search it."""
+
+    request: OpenRequest
+    spec: RunSpec
+    task: str
+    prompts_sha256: str
+
+    @property
+    def id(self) -> str:
+        """SHA-256 of the full specification: of everything but where and how fast it is computed."""
+        return _hash(self.opening_spec | {"search": self.spec.model_dump(mode="json")})
+
+    @property
+    def parts(self) -> str:
+        """SHA-256 of what has to be loaded: orders with the same can share a model and SAEs."""
+        return _hash({key: value for key, value in self.opening_spec.items() if key not in _OF_A_TASK})
+
+    @property
+    def opening(self) -> str:
+        """SHA-256 of what has to be opened: orders with the same can share a session."""
+        return _hash(self.opening_spec)
+
+    @property
+    def opening_spec(self) -> dict[str, Any]:
+        """What is opened. Folders by their resolved paths, prompts by their content."""
+        request = self.request
+        return {
+            "model": BUNDLED if request.model is None else _resolved(request.model),
+            "revision": request.revision,
+            "saes": sorted(request.saes),
+            "site_flags": asdict(request.site_flags),
+            "sae_revisions": sorted(map(list, request.sae_revisions)),
+            "sae_dirs": sorted(str(folder.expanduser().resolve()) for folder in request.sae_dirs),
+            "sites": list(request.sites),
+            "task": self.task,
+            "prompts_sha256": self.prompts_sha256,
+            "positions": request.positions,
+            "ablation": request.ablation,
+            "errors": request.errors,
+            "dtype": request.dtype,
+        }
+
+    @property
+    def sites(self) -> str:
+        """The sites it is confined to, as the command line writes them."""
+        return "+".join(self.request.sites) or "all"
+
+    def __str__(self) -> str:
+        where = "" if self.sites == "all" else f" at {self.sites}"
+        return f"{self.task} {self.spec.method} {self.spec.target:g} seed {self.spec.seed}{where}"
+
+
+def _resolved(model: str) -> str:
+    path = Path(model).expanduser()
+    return str(path.resolve()) if path.is_dir() else model
+
+
+def _hash(data: dict[str, Any]) -> str:
+    text = json.dumps(data, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

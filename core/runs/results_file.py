@@ -1,0 +1,206 @@
+"""The results of many runs in one SQLite file: one transaction for each run, one writing process at a time.
+
+A process that writes holds a lock on ``FILE.lock``, which the system takes back however the process ends. Readers need
+none. The tables are described in `results_schema.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pydantic import ValidationError
+
+from circuit_tui.core.circuit_file import now
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.runs.order import RunOrder
+from circuit_tui.core.runs.record import RunRecord, Subject
+from circuit_tui.core.runs.results_schema import APPLICATION, TABLES, VERSION, order_row, record_row
+
+BUSY_SECONDS = 30.0
+
+
+class SubjectError(UserError):
+    """Runs of the same name in the file were made with something else."""
+
+
+class ResultsFile:
+    """A results file open for writing; a context manager.
+
+    Raises:
+        UserError: it cannot be written, is something else, or another process writes to it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = _locked(path)
+        try:
+            self._connection = _connect(path, create=True)
+        except BaseException:
+            self._unlock()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives the file free for others."""
+        self._connection.close()
+        self._unlock()
+
+    def done(self) -> set[str]:
+        """The ids of all finished runs."""
+        return {row["id"] for row in self._connection.execute("SELECT id FROM runs WHERE status = 'done'")}
+
+    def save(self, order: RunOrder, record: RunRecord) -> None:
+        """Writes a finished run; one that failed before is replaced.
+
+        Raises:
+            SubjectError: runs in the file were made with other weights or SAEs of the same name.
+            UserError: the file can no longer be written.
+            ValueError: the run is there already.
+        """
+        self._check_subject(order, record.subject)
+        subject = record.subject
+        nodes = [
+            (order.id, subject.sites[site].hook, subject.positions[position], latent)
+            for site, position, latent in record.nodes
+        ]
+        points = [(order.id, point.size, point.train, point.test) for point in record.points]
+        with self._transaction() as connection:
+            _replace_failed(connection, order_row(order) | record_row(record))
+            connection.executemany("INSERT INTO frontier VALUES (?, ?, ?, ?)", points)
+            connection.executemany("INSERT INTO nodes VALUES (?, ?, ?, ?)", nodes)
+
+    def save_failure(self, order: RunOrder, error: str, traceback: str = "") -> None:
+        """Writes that a run failed, with its one-line `error`. Raises ValueError if it is there as finished."""
+        row = {"status": "failed", "created": now(), "error": error, "traceback": traceback or None}
+        with self._transaction() as connection:
+            _replace_failed(connection, order_row(order) | row)
+
+    def _check_subject(self, order: RunOrder, subject: Subject) -> None:
+        found = self._connection.execute(
+            "SELECT record FROM runs WHERE opening = ? AND status = 'done' LIMIT 1", (order.opening,)
+        ).fetchone()
+        if found is not None and RunRecord.model_validate_json(found["record"]).subject != subject:
+            raise SubjectError(
+                f"{self.path}: its runs of {order.task} were made with other weights or SAEs of the same name; "
+                "write to another --out"
+            )
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._connection
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        try:
+            self._connection.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            self._connection.execute("ROLLBACK")
+            raise UserError(f"{self.path}: cannot be written: {error}") from error
+
+    def _unlock(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            _lock_path(self.path).unlink()
+        os.close(self._lock)
+
+
+def read_rows(path: Path, ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """The lines of `runs` without their records, in the order in which they were written; of `ids` alone if given.
+
+    Raises:
+        UserError: there is no such file, or it is something else.
+    """
+    with contextlib.closing(_connect(path, create=False)) as connection:
+        rows = [dict(row) for row in connection.execute("SELECT * FROM runs ORDER BY rowid")]
+    wanted = None if ids is None else set(ids)
+    for row in rows:
+        del row["record"], row["traceback"]
+    return [row for row in rows if wanted is None or row["id"] in wanted]
+
+
+def read_records(path: Path) -> list[RunRecord]:
+    """All finished runs, in the order in which they were written.
+
+    Raises:
+        UserError: there is no such file, it is something else, or a record is damaged.
+    """
+    with contextlib.closing(_connect(path, create=False)) as connection:
+        found = connection.execute("SELECT id, record FROM runs WHERE status = 'done' ORDER BY rowid").fetchall()
+    records = []
+    for row in found:
+        try:
+            records.append(RunRecord.model_validate_json(row["record"]))
+        except ValidationError as error:
+            raise UserError(f"{path}: the record of run {row['id'][:12]} is damaged") from error
+    return records
+
+
+def _replace_failed(connection: sqlite3.Connection, row: dict[str, Any]) -> None:
+    found = connection.execute("SELECT status FROM runs WHERE id = ?", (row["id"],)).fetchone()
+    if found is not None and found["status"] == "done":
+        raise ValueError(f"run {row['id']} is finished already")
+    connection.execute("DELETE FROM runs WHERE id = ?", (row["id"],))
+    names, places = ", ".join(row), ", ".join("?" * len(row))
+    connection.execute(f"INSERT INTO runs ({names}) VALUES ({places})", tuple(row.values()))
+
+
+def _connect(path: Path, *, create: bool) -> sqlite3.Connection:
+    if not create and not path.expanduser().is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        connection = sqlite3.connect(path.expanduser(), timeout=BUSY_SECONDS, isolation_level=None)
+        connection.row_factory = sqlite3.Row
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if application == 0 and tables == 0 and create:
+            pragmas = f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};"
+            connection.executescript(f"BEGIN; {TABLES} {pragmas} COMMIT;")
+            application, version = APPLICATION, VERSION
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+    except sqlite3.DatabaseError as error:
+        raise UserError(f"{path}: not a results file that can be used: {error}") from error
+    if (application, version) != (APPLICATION, VERSION):
+        connection.close()
+        raise UserError(f"{path}: not a results file of this version of circuit-tui; name another")
+    return connection
+
+
+def _lock_path(path: Path) -> Path:
+    path = path.expanduser()
+    return path.with_name(f"{path.name}.lock")
+
+
+def _locked(path: Path) -> int:
+    """A descriptor that holds the lock; on a file that is still in its place, for the last holder removes it."""
+    lock = _lock_path(path)
+    while True:
+        try:
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written there: {error.strerror or error}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            raise UserError(f"{path}: another process is writing to it; wait for it, or name another file") from error
+        with contextlib.suppress(FileNotFoundError):
+            if os.fstat(descriptor).st_ino == lock.stat().st_ino:
+                return descriptor
+        os.close(descriptor)

@@ -1,0 +1,54 @@
+"""What a worker does with an order: loads model and SAEs once, opens each task once, runs the searches."""
+
+from __future__ import annotations
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.opening import Parts, load_parts, open_problem
+from circuit_tui.core.runs.crew import Tell
+from circuit_tui.core.runs.order import RunOrder
+from circuit_tui.core.runs.record import RunRecord
+from circuit_tui.core.runs.run_one import run_one
+from circuit_tui.core.session import Session
+from circuit_tui.core.snapshot import LoadProgress
+
+
+class Worker:
+    """Keeps the model and the session of the last order, and why others could not be opened."""
+
+    def __init__(self) -> None:
+        self._parts: tuple[str, Parts] | None = None
+        self._session: tuple[str, Session] | None = None
+        self._refused: dict[str, str] = {}
+
+    def __call__(self, order: RunOrder, tell: Tell) -> RunRecord:
+        """Runs `order`; `tell` hears of every step.
+
+        Raises:
+            UserError: it cannot be opened, or is not worth searching.
+        """
+        return run_one(self._opened(order), order.spec, lambda search, step: tell(step.step, step.steps))
+
+    def _opened(self, order: RunOrder) -> Session:
+        key = order.opening
+        if self._session is not None and self._session[0] == key:
+            return self._session[1]
+        if key in self._refused:  # opening it again would only take as long again
+            raise UserError(self._refused[key])
+        self._session = None  # its tensors make room for the next
+        try:
+            session = Session(open_problem(order.request, _nobody, parts=self._loaded(order)))
+        except UserError as error:
+            self._refused[key] = str(error)
+            raise
+        self._session = (key, session)
+        return session
+
+    def _loaded(self, order: RunOrder) -> Parts:
+        if self._parts is None or self._parts[0] != order.parts:
+            self._parts = None
+            self._parts = (order.parts, load_parts(order.request, _nobody))
+        return self._parts[1]
+
+
+def _nobody(stage: LoadProgress) -> None:
+    """Nobody watches a worker load."""

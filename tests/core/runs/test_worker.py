@@ -1,0 +1,90 @@
+"""A worker that has searched other tasks and sites finds what a fresh session finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from tiny.able import able_task
+from tiny.searched import QUICK
+from tiny.sessions import request, write_prompts
+from tiny.world import World
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.opening import Parts
+from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.runs import worker as worker_module
+from circuit_tui.core.runs.grid import Grid, orders_of
+from circuit_tui.core.runs.run_one import run_one
+from circuit_tui.core.runs.worker import Worker
+from circuit_tui.core.session import open_session
+from circuit_tui.core.snapshot import LoadProgress
+
+
+@pytest.fixture(scope="module")
+def prompts(world: Callable[[str], World], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("prompts")
+    made = [able_task(world("gpt2"), (6,) * 9, (6,) * 5, seed=seed) for seed in (0, 1)]
+    one, other = (write_prompts(task, folder / f"task{at}.jsonl") for at, task in enumerate(made))
+    return one, other
+
+
+@pytest.mark.slow
+def test_models_are_loaded_once_and_the_numbers_are_those_of_a_fresh_session(
+    world: Callable[[str], World], prompts: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = replace(request(world("gpt2"), prompts[0], errors="keep"), prompts=None)
+    hook = world("gpt2").sites[1].hook
+    orders = orders_of(
+        Grid(
+            base,
+            prompts=prompts,
+            methods=("mask",),
+            targets=(0.8,),
+            sites=((), (hook,)),
+            settings={f"mask.{name}": (value,) for name, value in QUICK["mask"].items()},
+        )
+    )
+    assert len(orders) == 4
+    loads: list[OpenRequest] = []
+    load_parts = worker_module.load_parts
+
+    def counted(asked: OpenRequest, tell: Callable[[LoadProgress], None]) -> Parts:
+        loads.append(asked)
+        return load_parts(asked, tell)
+
+    monkeypatch.setattr(worker_module, "load_parts", counted)
+    worker, steps = Worker(), list[tuple[int, int]]()
+    records = [worker(order, lambda step, total: steps.append((step, total))) for order in orders]
+    assert len(loads) == 2, "once for each choice of sites"
+    assert [len(record.subject.sites) for record in records] == [2, 2, 1, 1]
+    assert len(steps) == sum(record.steps for record in records)
+    for order, record in zip(orders, records, strict=True):
+        fresh = run_one(open_session(order.request), order.spec)
+        assert record.nodes == fresh.nodes
+        assert record.subject == fresh.subject
+        assert [point.size for point in record.points] == [point.size for point in fresh.points]
+        assert record.test.faithfulness == pytest.approx(fresh.test.faithfulness, abs=1e-5)
+
+
+def test_what_cannot_be_opened_is_not_opened_again(
+    world: Callable[[str], World], prompts: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = replace(request(world("gpt2"), prompts[0]), prompts=None)
+    orders = orders_of(Grid(base, prompts=prompts[:1], methods=("random",), seeds=(0, 1)))
+    loads = 0
+
+    def refuse(asked: OpenRequest, tell: object) -> NoReturn:
+        nonlocal loads
+        loads += 1
+        raise UserError("SAE has another width")
+
+    monkeypatch.setattr(worker_module, "load_parts", refuse)
+    worker = Worker()
+    for order in orders:
+        with pytest.raises(UserError, match="SAE has another width"):
+            worker(order, lambda step, total: None)
+    assert loads == 1

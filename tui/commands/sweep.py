@@ -1,0 +1,224 @@
+"""``circuit-tui sweep``: many searches, their results in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.search.registry import DEFAULT_METHOD, DEFAULT_TARGET, METHODS
+from circuit_tui.tui.commands import number_list, options, output, progress
+from circuit_tui.tui.commands import sweep_options as lists
+from circuit_tui.tui.commands.boundary import DONE, INTERRUPTED, NO, log_path
+
+if TYPE_CHECKING:
+    from circuit_tui.core.request import OpenRequest
+    from circuit_tui.core.runs.crew import Crew
+    from circuit_tui.core.runs.order import RunOrder
+    from circuit_tui.core.runs.sweep import SweepState
+
+Row = dict[str, Any]
+
+
+def sweep(
+    out: lists.ResultsOut,
+    model: options.Model = None,
+    sae: options.Sae = None,
+    layers: options.Layers = None,
+    every: options.Every = None,
+    width: options.Width = None,
+    l0: options.L0 = None,
+    sae_dir: options.SaeDir = None,
+    tasks: lists.Tasks = None,
+    prompts: lists.PromptFiles = None,
+    positions: options.Positions = None,
+    ablation: options.Ablation = None,
+    errors: options.Errors = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    batch: options.Batch = None,
+    methods: lists.Methods = None,
+    targets: lists.Targets = str(DEFAULT_TARGET),
+    seeds: lists.Seeds = "1",
+    sites: lists.Sites = None,
+    settings: lists.Settings = None,
+    jobs: lists.Jobs = None,
+    ray: lists.Ray = None,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> int:
+    """Run many searches: every task with every choice of sites, method, setting, target and seed.
+
+    The results go to one SQLite file, each run at once when it is finished. The same command again does only what is
+    missing there or has failed. Exits 1 if a run failed; the others are done all the same.
+    """
+    base = options.open_request(
+        model=model,
+        sae=sae,
+        layers=layers,
+        every=every,
+        width=width,
+        l0=l0,
+        sae_dir=sae_dir,
+        positions=positions,
+        ablation=ablation,
+        errors=errors,
+        device=device,
+        dtype=dtype,
+        batch=batch,
+    )
+    orders = _orders(base, tasks, prompts, methods, targets, seeds, sites, settings)
+    with output.quiet(debug=debug):
+        state = _run(orders, out, device, jobs, ray)
+    if state is None:
+        return INTERRUPTED
+    from circuit_tui.core.runs.results_file import read_rows
+
+    rows = summary(read_rows(out, [order.id for order in orders]))
+    failed = [{"run": str(order), "id": order.id, "error": error} for order, error in state.failed]
+    if json:
+        counts = {"runs": state.total, "found": state.found, "done": state.done}
+        output.print_json({"file": str(out), **counts, "failed": failed, "summary": rows})
+    else:
+        _print(rows)
+    for each in failed:
+        progress.say(f"failed: {each['run']}: {each['error']}")
+    progress.say(f"{out}: {state.done} runs done, {state.found} found done, {len(failed)} failed")
+    return NO if failed else DONE
+
+
+def _orders(
+    base: OpenRequest,
+    tasks: Sequence[str] | None,
+    prompts: Sequence[Path] | None,
+    methods: Sequence[str] | None,
+    targets: str,
+    seeds: str,
+    sites: Sequence[str] | None,
+    settings: Sequence[str] | None,
+) -> list[RunOrder]:
+    from circuit_tui.core.known_models import known_model
+    from circuit_tui.core.runs.grid import Grid, orders_of
+    from circuit_tui.core.tasks import DEFAULT_TASK, names
+
+    chosen = lists.words("--tasks", tasks, names())
+    for task in chosen:
+        options.choice("--tasks", task, names())
+    if not chosen and not prompts:
+        if base.model is not None and known_model(base.model) is None:
+            raise UserError("--model: name tasks for it with --tasks A,B or --prompts FILE.jsonl")
+        chosen = (DEFAULT_TASK,)
+    return orders_of(
+        Grid(
+            base=base,
+            tasks=chosen,
+            prompts=tuple(prompts or ()),
+            methods=lists.words("--methods", methods, tuple(METHODS)) or (DEFAULT_METHOD,),
+            targets=number_list.decimals("--targets", targets),
+            seeds=number_list.seeds(seeds),
+            sites=lists.sites(sites),
+            settings=lists.settings(settings),
+        )
+    )
+
+
+def _run(orders: list[RunOrder], out: Path, device: str | None, jobs: int | None, ray: str | None) -> SweepState | None:
+    """Does the runs; None if Ctrl-C ended them."""
+    from circuit_tui.core.runs.results_file import ResultsFile
+    from circuit_tui.core.runs.sweep import Sweep
+    from circuit_tui.tui.commands.sweep_progress import SweepBar, ended
+
+    with ResultsFile(out) as results:
+        crew, jobs = _crew(device, jobs, ray)
+        try:
+            running = Sweep(orders, results, crew, jobs, lambda state: bar.show(state))
+            with SweepBar() as bar:
+                return running.run()
+        except KeyboardInterrupt:
+            over, total = ended(running.state), running.state.total
+            progress.say(f"interrupted: {over} of {total} runs are over; the same command goes on with the rest")
+            return None
+        finally:
+            crew.close()
+
+
+def _crew(device: str | None, jobs: int | None, ray: str | None) -> tuple[Crew, int]:
+    from circuit_tui.core.runs.crew import make_worker
+
+    if ray is not None:
+        from circuit_tui.core.runs.ray_crew import RayCrew
+
+        on_ray = RayCrew(ray, make_worker, device, jobs)
+        return on_ray, on_ray.jobs
+    from circuit_tui.core.runs.process_crew import ProcessCrew, threads_for
+
+    jobs = jobs or 1
+    return ProcessCrew(make_worker, threads_for(jobs), log_path()), jobs
+
+
+def summary(rows: Iterable[Row]) -> list[Row]:
+    """The finished runs by task, sites, method, setting and target: medians over the seeds."""
+    import statistics
+
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        if row["status"] == "done":
+            key = tuple(row[name] for name in ("task", "sites", "method", "settings", "target"))
+            groups.setdefault(key, []).append(row)
+    found = []
+    for (task, sites, method, settings, target), runs in groups.items():
+        sizes = [run["size"] for run in runs]
+        found.append(
+            {
+                "task": task,
+                "sites": sites,
+                "method": method,
+                "settings": settings,
+                "target": target,
+                "runs": len(runs),
+                "reached": sum(run["reached"] for run in runs),
+                "size": statistics.median(sizes),
+                "size_min": min(sizes),
+                "size_max": max(sizes),
+                "train_faithfulness": statistics.median(run["train_faithfulness"] for run in runs),
+                "test_faithfulness": statistics.median(run["test_faithfulness"] for run in runs),
+                "seconds": statistics.median(run["seconds"] for run in runs),
+            }
+        )
+    return found
+
+
+def _print(rows: Sequence[Row]) -> None:
+    if not rows:
+        return
+    heads = ("task", "sites", "method", "target", "reached", "nodes", "from", "to", "train f", "held-out f", "s")
+    cells = []
+    for row in rows:
+        size = f"{row['size']:g}"
+        cells.append(
+            (
+                row["task"],
+                row["sites"],
+                _named(row, rows),
+                f"{row['target']:g}",
+                f"{row['reached']}/{row['runs']}",
+                size,
+                str(row["size_min"]),
+                str(row["size_max"]),
+                output.number(row["train_faithfulness"]),
+                output.number(row["test_faithfulness"]),
+                output.number(row["seconds"], 1),
+            )
+        )
+    output.print_table(heads, cells, right=heads[3:])
+
+
+def _named(row: Row, rows: Sequence[Row]) -> str:
+    """The method, with those of its settings that differ within the table."""
+    import json
+
+    every = [json.loads(other["settings"]) for other in rows if other["method"] == row["method"]]
+    own = json.loads(row["settings"])
+    differ = [f"{name}={value}" for name, value in own.items() if any(each[name] != value for each in every)]
+    return " ".join([row["method"], *differ])

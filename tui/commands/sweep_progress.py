@@ -1,0 +1,79 @@
+"""How far a sweep is, on stderr: bars where stderr is a terminal, else a line for each run that ends."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from circuit_tui.core.runs.sweep import SweepState
+from circuit_tui.tui.commands import progress
+from circuit_tui.tui.number_text import duration
+
+
+class SweepBar:
+    """One bar for all runs and one for each worker; a context manager."""
+
+    def __init__(self) -> None:
+        self._bars: Any = None
+        self._whole: Any = None
+        self._workers: dict[int, Any] = {}
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            columns = (TextColumn("{task.description}", markup=False), BarColumn(30), TextColumn("{task.fields[text]}"))
+            self._bars = Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=4)
+            self._whole = self._bars.add_task("runs", text="")
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def show(self, state: SweepState) -> None:
+        """Takes what has changed."""
+        if self._bars is None:
+            if state.last is not None:
+                progress.say(f"[{ended(state)}/{state.total}] {describe(state)}")
+            return
+        self._bars.update(self._whole, completed=ended(state), total=state.total, text=self._text(state))
+        for worker in set(self._workers) - set(state.busy):
+            self._bars.remove_task(self._workers.pop(worker))
+        for worker, busy in state.busy.items():
+            if worker not in self._workers:
+                self._workers[worker] = self._bars.add_task("", text="", total=None)
+            total = max(busy.steps, busy.step) or None  # nothing is known while a model is being loaded
+            self._bars.update(self._workers[worker], description=str(busy.order), completed=busy.step, total=total)
+
+    def _text(self, state: SweepState) -> str:
+        now = state.done + len(state.failed)
+        parts = [f"{ended(state)}/{state.total}"]
+        if state.failed:
+            parts.append(f"{len(state.failed)} failed")
+        if now:
+            left = state.total - ended(state)
+            parts.append(f"{duration((time.monotonic() - self._started) / now * left)} left")
+        return " · ".join(parts)
+
+
+def ended(state: SweepState) -> int:
+    """How many runs are over, those that were finished before among them."""
+    return state.found + state.done + len(state.failed)
+
+
+def describe(state: SweepState) -> str:
+    """The run that ended last, and how."""
+    assert state.last is not None
+    order, outcome = state.last
+    if isinstance(outcome, str):
+        return f"{order}: failed: {outcome}"
+    reached = "" if outcome.reached else ", target not reached"
+    return f"{order}: {outcome.size} nodes, held-out {outcome.test.faithfulness:.3f}{reached}, {outcome.seconds:.1f} s"
