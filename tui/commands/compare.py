@@ -119,7 +119,7 @@ def compare(
         if not (earlier and nothing_to_open):
             with on_interrupt(comparing.stop):
                 for number, request in enumerate(requests, 1):
-                    comparing.task(request, f"task {number}/{len(requests)}")
+                    comparing.task(request, f"task {number}/{len(requests)} " if len(requests) > 1 else "")
         comparison = comparing.comparison()
         if out is not None:
             progress.say(f"wrote {comparing.write(out)}")
@@ -206,7 +206,7 @@ class _Comparing:
         """All runs on one task that are not known yet."""
         if self.stopped:
             return
-        progress.say(f"{where}: loading …")
+        progress.say(f"{where}loading …")
         from circuit_tui.core.runs.comparison import Refusal
         from circuit_tui.core.runs.plan import plan
         from circuit_tui.core.runs.run_one import subject_of
@@ -221,7 +221,7 @@ class _Comparing:
         specs = plan(self._chosen, self._grids, self._seeds, subject.candidates)
         series = Series(session, [spec for spec in specs if spec not in known])
         total = len(series)
-        with RunsBar(f"{where} {subject.task}", total) as bar:
+        with RunsBar(f"{where}{subject.task}", total) as bar:
 
             def watch(search: Search, step: SearchProgress) -> None:
                 if self.stopped:

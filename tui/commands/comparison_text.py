@@ -3,63 +3,72 @@
 from __future__ import annotations
 
 from circuit_tui.core.runs.comparison import Comparison, MethodPart, Needed, Spread, TaskPart
-from circuit_tui.tui.commands.output import number, print_line, print_table
+from circuit_tui.tui.commands.output import number, print_line, print_table, width
+
+WIDE = 110
+"""Columns of a terminal from which on a range stands beside its median, not below it, and the runs are counted."""
 
 
 def print_comparison(comparison: Comparison) -> None:
     """One table for each task, then what was left out."""
     for task in comparison.tasks:
-        _print_task(task)
+        _print_task(task, wide=width() >= WIDE)
         print_line()
     for refusal in comparison.refused:
         print_line(f"{refusal.task}: {refusal.label} left out: {refusal.reason}", style="yellow")
     if comparison.tasks:
-        print_line(
-            "Nodes for a held-out faithfulness f of at least the level, |1 − f| counted both ways; circuits chosen on "
-            "the search prompts. Medians over seeds, smallest to largest in brackets; – where half the seeds or more "
-            "never get there. Area: mean held-out |1 − f| over log size. Seconds and steps: one seed's runs together."
-        )
+        for line in (
+            "n(x): nodes for a held-out faithfulness f with |1 − f| at most 1 − x, on the",
+            "frontier that the search prompts choose. Medians over seeds, with the smallest",
+            "and the largest; – where half the seeds or more never get there.",
+            "area: mean held-out |1 − f| over log size. s, steps: all runs of one seed.",
+        ):
+            print_line(line)
     else:
         print_line("no run was finished")
 
 
-def _print_task(task: TaskPart) -> None:
+def _print_task(task: TaskPart, *, wide: bool) -> None:
     subject = task.subject
+    print_line(f"{subject.task} · {subject.model} · {subject.candidates} candidates", style="bold")
     print_line(
-        f"{subject.task} · {subject.model} · {subject.candidates} candidates · {subject.n_train} search and "
-        f"{subject.n_test} held-out prompts · ablation {subject.ablation.kind}, errors {subject.ablation.errors}",
-        style="bold",
+        f"{subject.n_train} search and {subject.n_test} held-out prompts · ablation {subject.ablation.kind}, "
+        f"errors {subject.ablation.errors}"
     )
-    levels = [f"nodes {needed.level:g}" for needed in task.methods[0].needed]
-    columns = ("method", *levels, "area", "seconds", "steps", "seeds", "runs")
+    levels = [f"n({needed.level:g})" for needed in task.methods[0].needed]
+    columns = ["method", *levels, "area", "s", "steps", *(["seeds", "runs"] if wide else [])]
     rows = [
         (
             method.label,
-            *map(_needed, method.needed),
-            _spread(method.area, 3),
+            *(_needed(needed, wide=wide) for needed in method.needed),
+            _area(method.area, wide=wide),
             number(method.seconds.median, 0),
             number(method.steps.median, 0),
-            str(len(method.seeds)),
-            _runs(method),
+            *((str(len(method.seeds)), _runs(method)) if wide else ()),
         )
         for method in task.methods
     ]
     print_table(columns, rows, right=columns[1:])
 
 
-def _needed(needed: Needed) -> str:
-    if needed.median is None:
-        return f"– ({needed.reached} reach)" if needed.reached else "–"
+def _needed(needed: Needed, *, wide: bool) -> str:
+    if not needed.reached:
+        return "–"
+    middle = "–" if needed.median is None else f"{needed.median:g}"
     if needed.low == needed.high:
-        return f"{needed.median:g}"
-    return f"{needed.median:g} ({needed.low}–{'' if needed.high is None else needed.high})"
-
-
-def _spread(spread: Spread, digits: int) -> str:
-    middle = number(spread.median, digits)
-    if spread.low == spread.high:
         return middle
-    return f"{middle} ({number(spread.low, digits)}–{number(spread.high, digits)})"
+    return _range(middle, f"{needed.low}–{'' if needed.high is None else needed.high}", wide=wide)
+
+
+def _area(spread: Spread, *, wide: bool) -> str:
+    middle = number(spread.median)
+    if spread.low == spread.high or not wide:
+        return middle
+    return _range(middle, f"{number(spread.low)}–{number(spread.high)}", wide=wide)
+
+
+def _range(middle: str, ends: str, *, wide: bool) -> str:
+    return f"{middle} ({ends})" if wide else f"{middle}\n{ends}"
 
 
 def _runs(method: MethodPart) -> str:

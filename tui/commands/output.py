@@ -79,6 +79,11 @@ def quiet(*, debug: bool) -> Iterator[None]:
         yield
 
 
+def width() -> int:
+    """Columns that a table may take."""
+    return int(_console().width)
+
+
 def _console() -> Any:
     from rich.console import Console
 

@@ -24,7 +24,7 @@ class RunsBar:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn
 
-            columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.fields[text]}"))
+            columns = (TextColumn("{task.description}"), BarColumn(12), TextColumn("{task.fields[text]}"))
             self._bar = Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=4)
             self._bar_task = self._bar.add_task(self._title, total=self._total, text="")
             self._bar.start()
@@ -38,10 +38,8 @@ class RunsBar:
 
     def show(self, run: str, done: float, seconds_left: float | None) -> None:
         """`done` runs are over, the one called `run` is under way."""
-        parts = [f"run {min(int(done) + 1, self._total)}/{self._total}", run]
-        if seconds_left is not None:
-            parts.append(f"{duration(seconds_left)} left")
-        text = " · ".join(parts)
+        left = [] if seconds_left is None else [f"{duration(seconds_left)} left"]
+        text = " · ".join([f"run {min(int(done) + 1, self._total)}/{self._total}", *left, run])
         if self._bar is not None:
             self._bar.update(self._bar_task, completed=done, text=text)
             return

@@ -65,9 +65,9 @@ def test_from_flags_to_table_file_and_picture(cli: Callable[..., Outcome], subje
     assert [(method.label, [seed.runs for seed in method.seeds]) for method in task.methods] == [
         ("published:steps=20", [2, 2]), ("random", [1, 1]), ("atp", [1])
     ]  # fmt: skip
-    for text in ("able · ", "published:steps=20", "random", "atp", "nodes 0.95", "area", "seconds", "2+2"):
+    for text in ("able · ", "published:steps=20", "random", "atp", "n(0.95)", "area", "steps", "2+2"):
         assert text in done.out
-    assert "run 1/7 · published:steps=20 · lambda 0.01 · seed 0" in done.err
+    assert "able: run 1/7 · published:steps=20 · lambda 0.01 · seed 0" in done.err
     assert " left" in done.err
     assert picture.read_text().startswith("<?xml")
 
