@@ -15,14 +15,16 @@ from torch import Tensor
 
 from circuit_tui.core.background import Background
 from circuit_tui.core.circuit_export import Found, circuit_file
-from circuit_tui.core.circuit_file import read_circuit, write_circuit
+from circuit_tui.core.circuit_file import read_circuit
+from circuit_tui.core.circuit_import import circuit_in, write_export
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.history import History
 from circuit_tui.core.latent_view import latent_view
 from circuit_tui.core.machine import memory_use
+from circuit_tui.core.mask_file import is_mask_file
 from circuit_tui.core.node_table import label_of, node_table
-from circuit_tui.core.opening import OpenedProblem, candidates_of, check_same, open_problem, request_of
+from circuit_tui.core.opening import OpenedProblem, open_problem, request_of
 from circuit_tui.core.prompt_views import prompt_view, prompts_view
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.search.open_search import open_search
@@ -53,12 +55,12 @@ def open_session(request: OpenRequest, progress: Callable[[LoadProgress], None] 
         UserError: anything that cannot be found, does not fit, or is not what the circuit file was made with.
     """
     path = request.circuit
-    if path is None:
-        return Session(open_problem(request, progress))
-    file = read_circuit(path)
-    opened = open_problem(request_of(file, request, path.parent), progress, file)
-    session = Session(opened)
-    session.open_circuit(path)
+    file = None if path is None or is_mask_file(path) else read_circuit(path)
+    if path is not None and file is not None:
+        request = request_of(file, request, path.parent)
+    session = Session(open_problem(request, progress, file))
+    if path is not None:
+        session.open_circuit(path)
     return session
 
 
@@ -235,14 +237,14 @@ class Session(Restorable):
         self._found, self._dirty = Found.on_frontier(self._search, *point), True
 
     def export(self, path: Path) -> Path:
-        """Writes the circuit file, first computing every number it holds. Returns where it lies.
+        """Writes the circuit file, or published masks (`write_export`), every number computed. Returns where it lies.
 
         Raises:
             UserError: it cannot be written there; nothing is then changed.
         """
         while self.work():
             pass
-        written = write_circuit(circuit_file(self), path)
+        written = write_export(circuit_file(self), path)
         self._dirty = False
         return written
 
@@ -252,10 +254,9 @@ class Session(Restorable):
         Raises:
             UserError: the file is damaged, or model, SAEs, prompts or ablation differ, or a node is no candidate here.
         """
-        file = read_circuit(path)
-        check_same(self.opened, file, path)
-        self._become(self._mask(candidates_of(file, self.problem, path)), f"opened {path.name}")
-        self._found = Found.by_file(file, self.kept)
+        nodes, found = circuit_in(path, self.opened)
+        self._become(self._mask(nodes), f"opened {path.name}")
+        self._found = found(self.kept)
         self._dirty = False
 
     def _mask(self, nodes: Collection[int]) -> Tensor:

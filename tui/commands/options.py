@@ -6,7 +6,7 @@ Words with a fixed set of values are checked here rather than by the parser: its
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,7 +32,9 @@ TaskName = Annotated[
     str | None, typer.Option("--task", metavar="NAME", help="A built-in task, see `circuit-tui tasks`.")
 ]
 Prompts = Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Prompts of your own, instead of --task.")]
-Circuit = Annotated[Path | None, typer.Option(metavar="FILE.json", help="Open a circuit file and all that it names.")]
+Circuit = Annotated[
+    Path | None, typer.Option(metavar="FILE.json", help="A circuit file, with all that it names; or published masks.")
+]
 Positions = Annotated[str | None, typer.Option(metavar="|".join(POSITIONS), help="What a node's position is.")]
 Ablation = Annotated[str | None, typer.Option(metavar="|".join(ABLATIONS), help="What other nodes become. [mean]")]
 Errors = Annotated[str | None, typer.Option(metavar="|".join(ERRORS), help="What becomes of SAE errors. [drop]")]
@@ -92,15 +94,9 @@ def open_request(
     choice("--dtype", dtype, DTYPES)
     _check_device(device)
     if circuit is not None:
-        given = {"--model": model, "--sae": sae, "--sae-dir": sae_dir, "--task": task, "--prompts": prompts}
-        given |= {"--positions": positions, "--ablation": ablation, "--errors": errors, "--dtype": dtype}
-        given |= {flags.given: flags.given}
-        for flag, value in given.items():
-            if value:
-                raise UserError(f"{flag}: leave it out with --circuit, whose file {circuit} says what to open")
-        from circuit_tui.core.circuit_file import read_circuit
-
-        read_circuit(circuit)
+        named = {"--model": model, "--sae": sae, "--sae-dir": sae_dir, "--task": task, "--prompts": prompts}
+        named |= {"--positions": positions, "--ablation": ablation, "--errors": errors, "--dtype": dtype}
+        _check_circuit(circuit, {**named, flags.given: flags.given})
     if task is not None and prompts is not None:
         raise UserError("--task and --prompts: give one of the two")
     if task is not None:
@@ -133,6 +129,20 @@ def open_request(
         seed=seed,
         **chosen,
     )
+
+
+def _check_circuit(circuit: Path, given: Mapping[str, object]) -> None:
+    """Reads a circuit file, which says itself what to open; published masks leave that to the flags `given`."""
+    from circuit_tui.core.circuit_file import read_circuit
+    from circuit_tui.core.mask_file import is_mask_file, read_masks
+
+    if is_mask_file(circuit):
+        read_masks(circuit)
+        return
+    for flag, value in given.items():
+        if value:
+            raise UserError(f"{flag}: leave it out with --circuit, whose file {circuit} says what to open")
+    read_circuit(circuit)
 
 
 def search_choice(method: str, target: float, seed: int, settings: Sequence[str] | None) -> SearchChoice:

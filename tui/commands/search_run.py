@@ -92,10 +92,10 @@ def _search(job: Job | None, request: OpenRequest, order: SearchOrder) -> tuple[
 
 
 def _write(file: CircuitFile, paths: list[Path]) -> None:
-    from circuit_tui.core.circuit_file import write_circuit
+    from circuit_tui.core.circuit_import import write_export
 
     for path in paths:
-        progress.say(f"wrote {write_circuit(file, path)}")
+        progress.say(f"wrote {write_export(file, path)}")
 
 
 def _close(job: Job, *, detached: bool) -> None:
