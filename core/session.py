@@ -55,12 +55,11 @@ def open_session(request: OpenRequest, progress: Callable[[LoadProgress], None] 
         UserError: anything that cannot be found, does not fit, or is not what the circuit file was made with.
     """
     path = request.circuit
-    file = None if path is None or is_mask_file(path) else read_circuit(path)
-    if path is not None and file is not None:
-        request = request_of(file, request, path.parent)
-    session = Session(open_problem(request, progress, file))
-    if path is not None:
-        session.open_circuit(path)
+    if path is None:
+        return Session(open_problem(request, progress))
+    file = None if is_mask_file(path) else read_circuit(path)
+    session = Session(open_problem(request if file is None else request_of(file, request, path.parent), progress, file))
+    session.open_circuit(path)
     return session
 
 
