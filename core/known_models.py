@@ -20,6 +20,11 @@ class KnownModel:
     width: str | None = None
     l0: str | None = None
 
+    @property
+    def gated(self) -> bool:
+        """Whether the Hub wants its terms accepted first."""
+        return self.hub.partition("/")[0] in ("google", "meta-llama")
+
 
 KNOWN_MODELS: tuple[KnownModel, ...] = (
     KnownModel("openai-community/gpt2", ("gpt2", "gpt2-small"), "gpt2-small-res-jb", (2, 4, 6, 11)),
@@ -32,7 +37,7 @@ KNOWN_MODELS: tuple[KnownModel, ...] = (
     KnownModel("google/gemma-3-270m", ("gemma-3-270m",), "gemma-scope-2-270m-pt-res", (5, 9, 12, 15), "16k", "medium"),
     KnownModel(
         "google/gemma-3-1b-pt",
-        ("gemma-3", "gemma-3-1b", "gemma-3-1b-pt"),
+        ("gemma-3-1b", "gemma-3", "gemma-3-1b-pt"),
         "gemma-scope-2-1b-pt-res",
         (7, 13, 17, 22),
         "16k",

@@ -1,4 +1,4 @@
-"""What this machine offers: packages, devices, caches, and whether the bundled model is whole."""
+"""What this machine offers: packages, devices, and whether the bundled model is whole."""
 
 from __future__ import annotations
 
@@ -37,24 +37,18 @@ class Machine:
     cores: int
     packages: dict[str, str | None]
     devices: tuple[Device, ...]
-    hub_cache: str
-    hub_offline: bool
     demo_folder: str
     missing: tuple[str, ...]
 
 
 def this_machine() -> Machine:
     """Looks at the machine; imports torch, which takes a second."""
-    from huggingface_hub import constants
-
     return Machine(
         python=platform.python_version(),
         system=platform.platform(),
         cores=_cores(),
         packages={name: _version(name) for name in PACKAGES},
         devices=_devices(),
-        hub_cache=str(constants.HF_HUB_CACHE),
-        hub_offline=bool(constants.HF_HUB_OFFLINE),
         demo_folder=str(demo.model_dir().parent),
         missing=tuple(str(path) for path in _demo_files() if not path.is_file()),
     )
