@@ -37,17 +37,20 @@ def hard_mask(theta: Tensor) -> Tensor:
 
 
 class TargetPenalty:
-    """A size penalty that grows while faithfulness is above the target and shrinks while it is below.
+    """A penalty on the logarithm of the size that grows while faithfulness is above the target and shrinks below it.
+
+    Of a logarithm the price of one node is weight / size: it rises as the circuit shrinks, and one range of weights
+    serves circuits of ten nodes and of ten thousand.
 
     Args:
         target: faithfulness to hold.
 
     Attributes:
-        weight: penalty for each kept node, in units of faithfulness.
+        weight: faithfulness that halving the circuit is worth, divided by log 2.
         smooth: running faithfulness of the last batches.
     """
 
-    START, LOWEST, HIGHEST = 1e-4, 1e-7, 1.0
+    START, LOWEST, HIGHEST = 0.3, 0.03, 3.0
     RATE, BAND, MEMORY, WARM_UP = 0.05, 0.05, 0.9, 5
 
     def __init__(self, target: float) -> None:
@@ -56,12 +59,17 @@ class TargetPenalty:
         self.smooth = 1.0
         self._steps = 0
 
+    def __call__(self, mask: Tensor) -> Tensor:
+        """The penalty, a scalar, of `mask` `[node]`."""
+        return self.weight * torch.log1p(mask.sum())
+
     def update(self, faithfulness: float) -> None:
         """Takes in the faithfulness of one batch."""
         self._steps += 1
         self.smooth = self.MEMORY * self.smooth + (1 - self.MEMORY) * faithfulness
         if self._steps > self.WARM_UP:
-            self.weight *= math.exp(self.RATE * min(1.0, (self.smooth - self.target) / self.BAND))
+            excess = (self.smooth - self.target) / self.BAND
+            self.weight *= math.exp(self.RATE * min(1.0, max(-1.0, excess)))
             self.weight = min(max(self.weight, self.LOWEST), self.HIGHEST)
 
     def state_dict(self) -> dict[str, Any]:

@@ -29,6 +29,9 @@ from circuit_tui.core.snapshot import SearchStage
 
 THETA_START = 0.3
 THETA_LIMIT = 2.0
+# The learning rate falls to this share of itself over the second half: at the full rate nodes near the threshold go on
+# flipping and the last mask is a draw from many.
+LAST_RATE = 0.1
 PER_PROMPT_WEIGHT = 0.3
 # The optimiser aims a little above the target: elimination then has something to give away.
 AIM_ABOVE = 0.02
@@ -79,8 +82,10 @@ class MaskSearch(Search):
             error = masked.logit_difference(mask, batch) - plain[batch.prompts]
             masked.forget(batch)
             loss = (error.mean().abs() + PER_PROMPT_WEIGHT * error.abs().mean()) / gap
+            for group in optimiser.param_groups:
+                group["lr"] = self.setting("lr") * min(1.0, 2 * (1 - step / n_steps) + LAST_RATE)
             optimiser.zero_grad()
-            (loss + penalty.weight * mask.sum()).backward()
+            (loss + penalty(mask)).backward()
             optimiser.step()
             mean = float((error.detach() + plain[batch.prompts]).mean())
             penalty.update(baselines.faithfulness(mean))

@@ -42,18 +42,14 @@ def refine(elimination: Elimination, evaluations: int) -> Slices[None]:
         order = sorted(
             (node for node in elimination.nodes if node != best), key=lambda node: abs(float(gradient[node]))
         )
-        scores: dict[int, float] = {}
-        for node in order[:DROPS]:
-            scores[node] = elimination.probed_without(node)
+        order = order[:DROPS]
+        for _ in elimination.probe_losses(order):
             spent += 1
             yield
-        for node in sorted(scores, key=lambda node: -scores[node]):
-            trial = elimination.with_nodes([node], False)
-            value = yield from search.train.faithfulness_slices(trial)
+        for node in elimination.least_lost(order):
             spent += 1
-            if not search.reaches(value):
+            if search.stopped or not (yield from elimination.drop_if_enough(node)):
                 break
-            yield from elimination.change(trial)
         size, old_size = len(elimination.nodes), int(before.sum())
         if size > old_size or (size == old_size and elimination.score <= score + 1e-6):
             yield from elimination.change(before)
