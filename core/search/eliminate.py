@@ -23,6 +23,7 @@ from circuit_tui.core.search.search import Search
 GROW_ROUNDS = 30
 PROBE_PROMPTS = 128
 PROBE_ROUNDS = 2
+MAX_FAILURES = 3
 FRONTIER_SHARE = 5
 
 
@@ -149,11 +150,8 @@ class Elimination:
             while count >= 1:
                 if search.stopped:
                     return
-                trial = self.with_nodes(order[:count], False)
                 self.share = 1 - count / start
-                faithfulness = yield from search.train.faithfulness_slices(trial)
-                if search.reaches(faithfulness):
-                    yield from self.change(trial)
+                if (yield from self._change_if_enough(order[:count])):
                     count = min(count, len(self.nodes) // 4)
                     break
                 count //= 2
@@ -171,14 +169,40 @@ class Elimination:
             for done, _ in enumerate(self.probe_losses(nodes)):
                 self.share = done / len(nodes)
                 yield
-            dropped = 0
-            for node in self.least_lost(nodes):
-                if search.stopped or not search.reaches_score(self.score - self._losses[node]):
-                    break
-                dropped += yield from self.drop_if_enough(node)
+            dropped = yield from self.drop_together(self.least_lost(nodes))
             if dropped <= len(self.nodes) // 20:
                 return
             nodes = self.least_lost(self.nodes)[: len(self.nodes) // 2]
+
+    def drop_together(self, order: list[int]) -> Slices[int]:
+        """Drops nodes of `order` while their remembered losses, added up, leave the target in reach.
+
+        Fewer at a time where the sum was wrong, and none that alone is too many; a few of those in a row end it, for
+        the losses are then no longer worth much. Returns how many went.
+        """
+        search, before, failures = self.search, len(self.nodes), 0
+        while order and failures < MAX_FAILURES and not search.stopped:
+            count, left = 0, self.score
+            for node in order:
+                left -= self._losses[node]
+                if not search.reaches_score(left):
+                    break
+                count += 1
+            if count == 0:
+                break
+            while count > 0 and not (yield from self._change_if_enough(order[:count])):
+                count //= 2
+            failures = 0 if count else failures + 1
+            order = order[max(1, count) :]
+        return before - len(self.nodes)
+
+    def _change_if_enough(self, nodes: list[int]) -> Slices[bool]:
+        trial = self.with_nodes(nodes, False)
+        faithfulness = yield from self.search.train.faithfulness_slices(trial)
+        enough = self.search.reaches(faithfulness)
+        if enough:
+            yield from self.change(trial)
+        return enough
 
     def drop_if_enough(self, node: int) -> Slices[bool]:
         """Drops `node` if what is left still reaches the target on all search prompts; returns whether it did."""
