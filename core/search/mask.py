@@ -27,12 +27,12 @@ from circuit_tui.core.search.search import Search, Steps
 from circuit_tui.core.search.shuffle import ShuffledBatches
 from circuit_tui.core.snapshot import SearchStage
 
-THETA_START = 0.3
+THETA_START = 0.6
 THETA_LIMIT = 2.0
 # The learning rate falls to this share of itself over the second half: at the full rate nodes near the threshold go on
 # flipping and the last mask is a draw from many.
 LAST_RATE = 0.1
-PER_PROMPT_WEIGHT = 0.3
+PER_PROMPT_WEIGHT = 0.1
 # The optimiser aims a little above the target: elimination then has something to give away.
 AIM_ABOVE = 0.02
 

@@ -76,7 +76,7 @@ METHODS: dict[str, Method] = {
             "smallest circuit that reaches the target, in one run (default)",
             "mask:MaskSearch",
             (
-                Setting("steps", 200, "optimisation steps before the exact elimination"),
+                Setting("steps", 300, "optimisation steps before the exact elimination"),
                 Setting("batch", 32, "prompts in a step", 1),
                 Setting("lr", 0.05, "Adam learning rate of the mask logits"),
                 Setting("refine", 100, "exact evaluations spent on add-and-drop after the elimination"),
