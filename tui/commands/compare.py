@@ -119,7 +119,11 @@ def compare(
         if not (earlier and nothing_to_open):
             with on_interrupt(comparing.stop):
                 for number, request in enumerate(requests, 1):
-                    comparing.task(request, f"task {number}/{len(requests)} " if len(requests) > 1 else "")
+                    where = f"task {number}/{len(requests)} " if len(requests) > 1 else ""
+                    try:
+                        comparing.task(request, where)
+                    except UserError as error:  # the other tasks may do, and what is finished is to be shown
+                        comparing.leave_out(request, error)
         comparison = comparing.comparison()
         if out is not None:
             progress.say(f"wrote {comparing.write(out)}")
@@ -202,8 +206,20 @@ class _Comparing:
 
         return write_comparison(self.comparison(), path)
 
+    def leave_out(self, request: OpenRequest, error: UserError) -> None:
+        """Notes that a task cannot be compared on at all."""
+        from circuit_tui.core.runs.comparison import Refusal
+
+        name = request.task or (request.prompts.stem if request.prompts else "the task")
+        self._refused.append(Refusal(task=name, label="every method", reason=str(error)))
+        progress.say(f"{name} left out: {error}")
+
     def task(self, request: OpenRequest, where: str) -> None:
-        """All runs on one task that are not known yet."""
+        """All runs on one task that are not known yet.
+
+        Raises:
+            UserError: it cannot be opened.
+        """
         if self.stopped:
             return
         progress.say(f"{where}loading …")

@@ -7,7 +7,10 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
-from circuit_tui.tui.commands.progress import PLAIN_EVERY, say
+from circuit_tui.tui.commands.progress import say
+
+PLAIN_EVERY = 30.0
+"""Seconds between two plain lines about the same run."""
 
 
 class RunsBar:

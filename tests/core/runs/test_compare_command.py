@@ -131,6 +131,13 @@ def test_a_method_that_refuses_is_named_and_the_answer_is_no(
     assert done.code == 1
     assert "ig left out: --method ig: task uneven has pairs of unequal token length" in done.out
     assert "random" in done.out
+    other = tmp_path / "unknown.jsonl"
+    line = '{"clean": "xyzzy %d", "corrupt": "plugh %d", "answer": " xyzzy plugh", "wrong": " x"}\n'
+    other.write_text("".join(line % (number, number) for number in range(6)))
+    both = cli("compare", *flags, "--prompts", other, "--methods", "random", "--targets", "0.5")
+    assert both.code == 1, "a task that cannot be opened is left out, the other is shown"
+    assert "unknown: every method left out: " in both.out
+    assert "random" in both.out
     alone = cli("compare", *flags, "--methods", "ig", "--targets", "0.5")
     assert alone.code == 2
     assert alone.err.splitlines()[-1].startswith("error: --method ig: task uneven")
