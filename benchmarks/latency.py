@@ -70,14 +70,15 @@ def app_text(terminal: Terminal) -> bool:
     return "circuit-tui" in terminal.text(0)
 
 
-def digits(terminal: Terminal) -> str:
-    """The faithfulness as it is written on the strip."""
-    return terminal.text(NUMBERS)[DIGITS.start : DIGITS.stop].strip()
+def digits(terminal: Terminal) -> str | None:
+    """The faithfulness as it is written on the strip; None for an estimate, which is no answer yet."""
+    text = terminal.text(NUMBERS)[DIGITS.start : DIGITS.stop].strip()
+    return None if text.startswith("≈") else text
 
 
 def ready(terminal: Terminal) -> bool:
     """Whether a circuit is shown, be it the empty one: a search can start."""
-    return re.fullmatch(r"-?\d+\.\d+", digits(terminal)) is not None
+    return re.fullmatch(r"-?\d+\.\d+", digits(terminal) or "") is not None
 
 
 def stage(terminal: Terminal) -> str:

@@ -138,7 +138,7 @@ class Terminal:
             self.listen(0.02)
 
     def response(self, key: str, probe: Probe, window: float, patience: float = 2.0) -> float | None:
-        """Presses `key`; seconds until what `probe` sees has changed, or None.
+        """Presses `key`; seconds until what `probe` sees has changed, or None. What it sees as None is passed over.
 
         Everything is read for `window` seconds before the first look.
         """
@@ -148,7 +148,7 @@ class Terminal:
         self.listen(window)
         while True:
             for arrived in self.replay():
-                if probe(self) != before:
+                if (seen := probe(self)) is not None and seen != before:
                     self.catch_up()
                     return arrived - pressed
             if time.monotonic() > pressed + patience or not self.open:
