@@ -21,6 +21,7 @@ import os
 import random
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from pty_terminal import Terminal
+from pty_terminal import Ending, Terminal
 
 PROGRAM = str(Path(sys.executable).with_name("circuit-tui"))
 STARTS = 3
@@ -101,6 +102,9 @@ class Explorer:
     """One run of the explorer and what to do with it."""
 
     def __init__(self, argv: list[str], columns: int, rows: int) -> None:
+        # Each its own: what one leaves behind would be offered to the next.
+        self._state = tempfile.TemporaryDirectory()
+        os.environ["XDG_STATE_HOME"] = self._state.name
         self.terminal = Terminal(argv, columns, rows)
         # The upper half of the list is on the screen in every layout.
         self._list = range(NUMBERS + 3, rows // 2)
@@ -117,6 +121,14 @@ class Explorer:
         self.terminal.until(stepping, 30)
         self.terminal.press("1")
         self.pause(0.5)
+
+    def quit(self) -> Ending:
+        """Quits during a search or with an unsaved circuit: it asks first; timed from the answer."""
+        self.terminal.press("q")
+        self.pause(0.5)
+        ending = self.terminal.end("q")
+        self._state.cleanup()
+        return ending
 
     def pause(self, seconds: float) -> None:
         """Lets time pass and takes note of what the screen shows then."""
@@ -206,7 +218,7 @@ def measure(argv: list[str], columns: int, rows: int, n: int) -> tuple[list[Row]
         explorer.terminal.press("s")
         explorer.terminal.until(stepping, 30)
         explorer.pause(1.0 + 4.0 * index)
-        quits.append(explorer.terminal.end("q"))
+        quits.append(explorer.quit())
     begun = time.monotonic()
     explorer.start_search()
     explorer.until_found()
@@ -223,9 +235,7 @@ def measure(argv: list[str], columns: int, rows: int, n: int) -> tuple[list[Row]
     before, since = explorer.terminal.received, time.monotonic()
     explorer.terminal.listen(3.0)
     busy = (explorer.terminal.received - before) / (time.monotonic() - since)
-    explorer.terminal.press("q")  # a circuit that is not saved: it asks
-    explorer.pause(0.3)
-    memory = [*quits, explorer.terminal.end("q")]
+    memory = [*quits, explorer.quit()]
     first, opened = [pair[0] for pair in starts], [pair[1] for pair in starts]
     quit_seconds, max_rss = [ending.seconds for ending in quits], max(ending.max_rss for ending in memory)
     table = [

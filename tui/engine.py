@@ -193,7 +193,7 @@ class Engine:
             self._publish(wake=False, memory=memory)
         estimated = self._state.circuit is not None and self._state.circuit.estimated
         work = self._work_left and time.monotonic() >= self._quiet_until
-        if self._searching and not (work and self._turns % (2 if estimated else WORK_EVERY) == 0):
+        if self._searching and not (work and (estimated or self._turns % WORK_EVERY == 0)):
             self._step(session)
         elif work:
             try:
