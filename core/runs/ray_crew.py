@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,7 @@ class RayCrew:
     def hire(self) -> int:
         """See `Crew.hire`."""
         self._hired += 1
-        self._actors[self._hired] = self._actor.remote(self._make, self._threads)
+        self._actors[self._hired] = self._actor.remote(self._make, self._threads, os.getcwd())
         return self._hired
 
     def pid(self, worker: int) -> int:
@@ -96,7 +97,9 @@ class RayCrew:
 class _Actor:
     """The worker on the cluster."""
 
-    def __init__(self, make: MakeWork, threads: int) -> None:
+    def __init__(self, make: MakeWork, threads: int, folder: str) -> None:
+        with contextlib.suppress(OSError):  # not on this machine: then no relative path of an order means anything here
+            os.chdir(folder)
         os.environ["OMP_NUM_THREADS"] = str(threads)
         self._work = make()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -20,10 +21,11 @@ from pydantic import ValidationError
 from circuit_tui.core.circuit_file import now
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.runs.order import RunOrder
-from circuit_tui.core.runs.record import RunRecord, Subject
+from circuit_tui.core.runs.record import RunRecord, RunSpec, Subject
 from circuit_tui.core.runs.results_schema import APPLICATION, TABLES, VERSION, order_row, record_row
 
 BUSY_SECONDS = 30.0
+_MAGIC = b"SQLite format 3\0"
 
 
 class SubjectError(UserError):
@@ -148,6 +150,32 @@ def read_records(path: Path) -> list[RunRecord]:
         except ValidationError as error:
             raise UserError(f"{path}: the record of run {row['id'][:12]} is damaged") from error
     return records
+
+
+def read_failures(path: Path) -> list[tuple[str, RunSpec, str]]:
+    """(task, how it was searched, why it failed) of every failed run.
+
+    Raises:
+        UserError: there is no such file, or it is something else.
+    """
+    return [
+        (
+            row["task"],
+            RunSpec(method=row["method"], target=row["target"], seed=row["seed"], settings=json.loads(row["settings"])),
+            row["error"],
+        )
+        for row in read_rows(path)
+        if row["status"] == "failed"
+    ]
+
+
+def is_results_file(path: Path) -> bool:
+    """Whether there is a file at `path` that begins as SQLite's do."""
+    try:
+        with path.expanduser().open("rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
 
 
 def _replace_failed(connection: sqlite3.Connection, row: dict[str, Any]) -> None:

@@ -183,3 +183,7 @@ def test_a_real_sweep_of_the_demo(cli: Cli, tmp_path: Path) -> None:
     assert all(record.reached and record.test.faithfulness > 0.8 for record in records)
     assert {site.hook for record in records for site in record.subject.sites} == {"blocks.1.hook_resid_post"}
     assert records[0].nodes != records[1].nodes
+    compared = cli("compare", "--from", out, "--json")
+    assert compared.code == 0, compared.err
+    (task,) = compared.data["tasks"]
+    assert [(part["label"], len(part["seeds"])) for part in task["methods"]] == [("random", 2)]

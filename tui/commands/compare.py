@@ -38,7 +38,7 @@ Targets = Annotated[str, typer.Option(metavar="X,…", help="For methods that ar
 Lambdas = Annotated[str | None, typer.Option(metavar="X,…", help="Penalties, for methods that are given one.")]
 Sizes = Annotated[str | None, typer.Option(metavar="N,…", help="Sizes, for methods that are given one.")]
 Earlier = Annotated[
-    list[Path] | None, typer.Option("--from", metavar="FILE.json", help="An earlier comparison whose runs count too.")
+    list[Path] | None, typer.Option("--from", metavar="FILE", help="A comparison or a sweep whose runs count too.")
 ]
 Out = Annotated[Path | None, typer.Option(metavar="FILE.json", help="Where to write the comparison, after every run.")]
 Picture = Annotated[Path | None, typer.Option(metavar="FILE.svg|.pdf|.png", help="Where to draw the frontiers.")]
@@ -177,7 +177,7 @@ class _Comparing:
         seeds: Sequence[int],
         out: Path | None,
     ) -> None:
-        from circuit_tui.core.runs.comparison import read_comparison
+        from circuit_tui.core.runs.earlier import read_earlier
 
         self.stopped = False
         self._chosen, self._grids, self._seeds, self._out = chosen, grids, seeds, out
@@ -185,7 +185,7 @@ class _Comparing:
         self._refused: list[Refusal] = []
         self._complete = True
         for path in earlier:
-            read = read_comparison(path)
+            read = read_earlier(path)
             self._complete = self._complete and read.complete
             self._records += [record for record in read.records if record not in self._records]
             self._refused += [refusal for refusal in read.refused if refusal not in self._refused]

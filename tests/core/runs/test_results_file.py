@@ -10,6 +10,8 @@ import pytest
 from fake_work import order, record_of
 
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.runs.comparison import Comparison, Refusal, write_comparison
+from circuit_tui.core.runs.earlier import read_earlier
 from circuit_tui.core.runs.results_file import ResultsFile, read_records, read_rows
 
 
@@ -130,3 +132,26 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(UserError, match=f"the record of run {order(tmp_path, 0).id[:12]} is damaged"):
         read_records(path)
+
+
+def test_a_comparison_can_be_made_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "r.sqlite"
+    written(path, tmp_path, 0, 1, 2)
+    done = read_earlier(path)
+    assert done.complete
+    assert done.records == read_records(path)
+    (task,) = done.tasks
+    (method,) = task.methods
+    assert [seed.seed for seed in method.seeds] == [0, 1, 2]
+    assert method.needed[0].median == 2
+    with ResultsFile(path) as results:
+        for seed in (3, 4):
+            results.save_failure(order(tmp_path, seed, task="other"), "nothing to find")
+    failed = read_earlier(path)
+    assert not failed.complete
+    assert failed.refused == (Refusal(task="other", label="random", reason="nothing to find"),)
+    assert failed.tasks == done.tasks
+    again = write_comparison(Comparison.of(done.records, complete=True), tmp_path / "c.json")
+    assert read_earlier(again).tasks == done.tasks
+    with pytest.raises(UserError, match="absent"):
+        read_earlier(tmp_path / "absent.sqlite")
