@@ -61,22 +61,28 @@ class Sweep:
         """Works until nothing is left to do."""
         self._watch(self.state)
         while self._pending or self.state.busy:
-            self._give_out()
+            if self._give_out():
+                self.state.last = None
+                self._watch(self.state)
             for event in self._crew.events(WAIT):
                 self.state.last = None
                 self._take(event)
                 self._watch(self.state)
         return self.state
 
-    def _give_out(self) -> None:
+    def _give_out(self) -> bool:
+        """Gives the idle something to do, and tells whether there was anything; hires and dismisses as needed."""
+        gave = False
         while self._pending and (self._idle or len(self.state.busy) < self._jobs):
             worker, before = self._idle.popitem() if self._idle else (self._crew.hire(), None)
             order = _next(self._pending, before, [busy.order for busy in self.state.busy.values()])
             self._pending.remove(order)
             self.state.busy[worker] = Busy(order)
             self._crew.give(worker, order)
+            gave = True
         while self._idle:  # on a shared machine others may be waiting for the place
             self._crew.dismiss(self._idle.popitem()[0])
+        return gave
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Step):
