@@ -7,7 +7,9 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -54,7 +56,8 @@ class ProcessCrew:
         ours, theirs = self._context.Pipe()
         arguments = (theirs, self._make, self._threads, self._log, os.getpid())
         process = self._context.Process(target=_serve, args=arguments, daemon=True)
-        process.start()
+        with _interrupt_held():
+            process.start()
         theirs.close()
         self._hired += 1
         self._members[self._hired] = _Member(process, ours)
@@ -109,6 +112,17 @@ class ProcessCrew:
         return Lost(worker, f"its worker process {how}")
 
 
+@contextlib.contextmanager
+def _interrupt_held() -> Iterator[None]:
+    """Ctrl-C waits. A process started meanwhile is deaf to it from its first moment, before it can say so itself."""
+    resource_tracker.ensure_running()  # or the first start would start it, and let Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _end(process: SpawnProcess) -> None:
     process.join(GRACE)
     if process.is_alive():
@@ -129,7 +143,7 @@ def _event(worker: int, message: tuple[object, ...]) -> Event:
 
 def _serve(line: Connection, make: MakeWork, threads: int, log: Path | None, parent: int) -> None:
     """The worker's process: runs orders until the line is closed, and no longer than its parent lives."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; what to do about it is the parent's
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all processes: it is for the parent alone
     os.environ["OMP_NUM_THREADS"] = str(threads)
     descriptor = os.open(log or os.devnull, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.dup2(descriptor, 1)

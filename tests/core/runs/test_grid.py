@@ -62,7 +62,7 @@ def test_the_same_by_another_name_is_the_same_run(tmp_path: Path, monkeypatch: p
     for changes in (
         {"sites": (("L0", "L1", "L2"),)},
         {"sites": ((), HOOKS)},
-        {"settings": {"mask.steps": (200,)}},
+        {"settings": {"mask.steps": (default.spec.settings["steps"],)}},
         {"tasks": ("sva-rc", "sva-rc")},
         {"base": OpenRequest(device="cpu", batch=7)},
     ):
