@@ -203,7 +203,9 @@ def _seed(seed: int, records: list[RunRecord], candidates: int) -> SeedFrontier:
 
 def write_comparison(comparison: Comparison, path: Path) -> Path:
     """Writes the file atomically; returns its absolute path. Raises UserError as `text_file.write_text` does."""
-    return write_text(json.dumps(comparison.data(), indent=1, ensure_ascii=False, allow_nan=False) + "\n", path)
+    # Without line breaks: nodes are thousands of triples, and the file is written after every run.
+    text = json.dumps(comparison.data(), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return write_text(text + "\n", path)
 
 
 def read_comparison(path: Path) -> Comparison:

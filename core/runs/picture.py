@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.runs.comparison import Comparison, MethodPart, TaskPart
+from circuit_tui.core.search.registry import method
 from circuit_tui.core.text_file import check_target
 
 if TYPE_CHECKING:
@@ -98,9 +99,7 @@ def _task(task: TaskPart, upper: Axes, lower: Axes, labels: list[str], *, first:
         panel.xaxis.set_major_formatter("{x:g}")
         panel.set_xlim(0.9, max(10, 1.3 * largest))
         panel.grid(visible=True, linewidth=0.4, color="0.9")
-    n_seeds = {len(method.seeds) for method in task.methods}
-    seeds = " or ".join(map(str, sorted(n_seeds)))
-    upper.set_title(f"{task.subject.task} ({seeds} seed{'' if n_seeds == {1} else 's'})")
+    upper.set_title(f"{task.subject.task} ({_seeds(task)})")
     upper.set_ylim(0, TOP)
     upper.axhline(1, color="0.6", linewidth=0.6)
     lower.set_yscale("log")
@@ -110,15 +109,22 @@ def _task(task: TaskPart, upper: Axes, lower: Axes, labels: list[str], *, first:
     if first:
         upper.set_ylabel("held-out faithfulness f")
         lower.set_ylabel("|1 − f|")
-    for method in task.methods:
-        _method(method, upper, lower, labels.index(method.label))
+    for part in task.methods:
+        _lines(part, upper, lower, labels.index(part.label))
 
 
-def _method(method: MethodPart, upper: Axes, lower: Axes, index: int) -> None:
-    sizes = [point.size for point in method.band]
+def _seeds(task: TaskPart) -> str:
+    """How many, of the methods that a seed changes."""
+    counts = [len(each.seeds) for each in task.methods if method(each.method).seeded] or [1]
+    upto = "" if min(counts) == max(counts) else "up to "
+    return f"{upto}{max(counts)} seed{'' if max(counts) == 1 else 's'}"
+
+
+def _lines(part: MethodPart, upper: Axes, lower: Axes, index: int) -> None:
+    sizes = [point.size for point in part.band]
     bands = (
-        (upper, [(point.test.low, point.test.median, point.test.high) for point in method.band]),
-        (lower, [(point.error.low, point.error.median, point.error.high) for point in method.band]),
+        (upper, [(point.test.low, point.test.median, point.test.high) for point in part.band]),
+        (lower, [(point.error.low, point.error.median, point.error.high) for point in part.band]),
     )
     colour = COLOURS[index % len(COLOURS)]
     for panel, band in bands:
@@ -126,7 +132,7 @@ def _method(method: MethodPart, upper: Axes, lower: Axes, index: int) -> None:
         panel.plot(
             sizes, median, drawstyle="steps-post", color=colour, linestyle=DASHES[index % len(DASHES)], linewidth=1.1,
             marker=MARKERS[index % len(MARKERS)], markersize=3, markevery=max(1, len(sizes) // MARKS),
-            label=method.label,
+            label=part.label,
         )  # fmt: skip
-        if len(method.seeds) > 1:
+        if len(part.seeds) > 1:
             panel.fill_between(sizes, low, high, step="post", color=colour, alpha=0.18, linewidth=0)
