@@ -119,13 +119,13 @@ def _of_release(release: str, flags: SiteFlags) -> list[str]:
             return [every[0].name]
         raise UserError(
             f"--sae {release}: which of its {len(every)} SAEs? Choose with --layers or --every "
-            f"(it has layers {_spans(layers)}), or name one as {every[0].name}"
+            f"(it has layers {layer_text(layers)}), or name one as {every[0].name}"
         )
     wanted = layers[:: flags.every] if flags.layers is None else parse_layers(flags.layers)
     missing = [layer for layer in wanted if layer not in by_layer]
     if missing:
         raise UserError(
-            f"--layers {flags.layers}: {release} has no SAE at layer {missing[0]}; it has layers {_spans(layers)}"
+            f"--layers {flags.layers}: {release} has no SAE at layer {missing[0]}; it has layers {layer_text(layers)}"
         )
     return [_one(release, layer, by_layer[layer], flags).name for layer in wanted]
 
@@ -170,8 +170,8 @@ def _number(text: str) -> float | None:
     return value if 0 <= value < float("inf") else None
 
 
-def _spans(layers: Sequence[int]) -> str:
-    """``0-25`` or ``5, 9, 12``."""
+def layer_text(layers: Sequence[int]) -> str:
+    """Layers in order as ``0-25`` or ``5, 9, 12``."""
     spans: list[list[int]] = []
     for layer in layers:
         if spans and layer == spans[-1][1] + 1:

@@ -6,8 +6,11 @@ from typing import Annotated
 
 import typer
 
+from circuit_tui.core.known_models import known_model
+from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.search.registry import DEFAULT_METHOD, DEFAULT_TARGET
 from circuit_tui.tui.commands import options
+from circuit_tui.tui.commands.boundary import DONE, log_path
 from circuit_tui.tui.commands.start import open_explorer
 
 
@@ -32,6 +35,7 @@ def explore(
     target: options.Target = DEFAULT_TARGET,
     seed: options.Seed = 0,
     out: options.Out = None,
+    pick: Annotated[bool, typer.Option("--pick", help="Pick model, SAEs, layers and task from lists.")] = False,
     low_bandwidth: Annotated[bool, typer.Option("--low-bandwidth", help="Fewer bytes, for a slow line.")] = False,
     no_mouse: Annotated[bool, typer.Option("--no-mouse", help="Leave the mouse to the terminal.")] = False,
     theme: Annotated[str | None, typer.Option(metavar="NAME", help="Colours: dark, light or ansi.")] = None,
@@ -39,7 +43,8 @@ def explore(
 ) -> int:
     """Open the explorer on anything.
 
-    What is not named is the bundled demo's.
+    What is not named is the bundled demo's, or the default of a known model. Where a model has no default SAEs or
+    task, the lists of --pick open first.
     """
     request = options.open_request(
         model=model,
@@ -63,6 +68,13 @@ def explore(
     chosen = options.search_choice(method, target, seed, ())
     if out is not None:
         options.check_out(out)
+    if pick or needs_picking(request):
+        from circuit_tui.tui import picker  # Textual comes with it
+
+        picked = picker.pick(request, theme=theme, mouse=not no_mouse, log_path=log_path())
+        if picked is None:
+            return DONE
+        request = picked
     return open_explorer(
         request,
         low_bandwidth=low_bandwidth,
@@ -72,3 +84,10 @@ def explore(
         target=chosen.target,
         method=chosen.method,
     )
+
+
+def needs_picking(request: OpenRequest) -> bool:
+    """Whether `request` names a model but not all that has to be known to open it."""
+    if request.model is None or request.circuit is not None or known_model(request.model) is not None:
+        return False
+    return not (request.saes or request.sae_dirs) or (request.task is None and request.prompts is None)
