@@ -16,6 +16,7 @@ from circuit_tui.core.batch import Batch
 from circuit_tui.core.journal import digest, recalled_slices
 from circuit_tui.core.metrics import Baselines, PromptMetrics
 from circuit_tui.core.nodes import Pack, pack
+from circuit_tui.core.out_of_memory import fitting, halved
 from circuit_tui.core.problem import Problem
 from circuit_tui.core.snapshot import Metrics
 from circuit_tui.core.splice import Full, Kept, PackedNodes, Removed, Splice, run, run_slices
@@ -54,7 +55,7 @@ class Evaluator:
 
     Attributes:
         prompts: indices of the prompts in the split, ascending; per-prompt metrics are in this order.
-        batches: they in batches of at most `size`, or of the problem's batch size.
+        batches: they in batches of at most `size`, or of the problem's batch size; halved when memory runs out.
         identity: tells it from evaluators on other prompts of the same problem.
         baselines: M, M_s and the empty circuit on these prompts.
     """
@@ -108,10 +109,16 @@ class Evaluator:
 
     def faithfulness_slices(self, kept: Tensor) -> Slices[float]:
         """`faithfulness`, batch by batch."""
-        mean = yield from recalled_slices(
-            self._mean_slices(kept), len(self.batches), "logit difference", self.identity, kept
-        )
+        slices = fitting(lambda: self._mean_slices(kept), self.halve)
+        question = ("logit difference", self.identity, kept)
+        mean = yield from recalled_slices(slices, len(self.batches), *question)
         return self.baselines.faithfulness(mean)
+
+    def halve(self, error: BaseException) -> None:
+        """Goes on with batches half as large after `error`. Raises what `out_of_memory.halved` does."""
+        size = halved(max(len(batch) for batch in self.batches), f"evaluating on {self.split} prompts", error)
+        self.batches = []  # the old ones must not stand in the way of the new ones
+        self.batches = self.problem.batches(self.split, self.prompts, size)
 
     def _mean_slices(self, kept: Tensor) -> Slices[float]:
         packs, total = pack_circuit(self.problem, kept), 0.0
@@ -152,7 +159,8 @@ class Evaluator:
 
     def _measure(self, splices: Callable[[Batch], Sequence[Splice]], *question: str | Tensor) -> Slices[PromptMetrics]:
         n_slices = len(self.batches) * len(self._sites)
-        return recalled_slices(self._measured(splices), n_slices, self.identity, *question)
+        slices = fitting(lambda: self._measured(splices), self.halve)
+        return recalled_slices(slices, n_slices, self.identity, *question)
 
     @torch.no_grad()
     def _measured(self, splices: Callable[[Batch], Sequence[Splice]]) -> Slices[PromptMetrics]:
@@ -184,9 +192,8 @@ class LiveCircuit:
         self.measured = PromptMetrics.empty(len(evaluator))
         self.behind = True
         # What a journal answers is not computed: the sites whose splice and input here are not those of `kept`.
-        self._stale = set(range(len(evaluator.problem.sites)))
-        self._splices: list[list[Splice]] = [[] for _ in evaluator.batches]
-        self._inputs: list[list[Tensor]] = [[] for _ in evaluator.batches]
+        self._stale = set[int]()
+        self._follow_batches()
         finish(self._remeasure())
 
     def change(self, kept: Tensor) -> None:
@@ -212,7 +219,8 @@ class LiveCircuit:
         question = ("without", self.evaluator.identity, self.kept, node)
         problem = self.evaluator.problem
         n_slices = len(self.evaluator.batches) * (len(problem.sites) - int(problem.space.site[node]))
-        return (yield from recalled_slices(self._without(node), n_slices, *question))
+        slices = fitting(lambda: self._without(node), self.evaluator.halve)
+        return (yield from recalled_slices(slices, n_slices, *question))
 
     @torch.no_grad()
     def _without(self, node: int) -> Slices[float]:
@@ -223,10 +231,10 @@ class LiveCircuit:
         kept[node] = False
         nodes = pack_site(problem, kept, site)
         total, count = 0.0, 0
-        for index, batch in enumerate(self.evaluator.batches):
-            splices = list(self._splices[index])
+        for batch, own, inputs in zip(self._batches, self._splices, self._inputs, strict=True):
+            splices = list(own)
             splices[site] = self.evaluator.kept_splice(batch, site, nodes)
-            resid = self._inputs[index][site]
+            resid = inputs[site]
             logits = yield from run_slices(problem.model, problem.sites, batch, splices, site, resid)
             total += float(batch.logit_difference(logits).double().sum())
             count += len(batch)
@@ -236,7 +244,7 @@ class LiveCircuit:
     def site_input(self, site: int, prompt: int) -> Tensor:
         """Residual `[position, d_model]` entering `site` for prompt number `prompt`, without padding."""
         self._bring_up_to_date()
-        for index, batch in enumerate(self.evaluator.batches):
+        for index, batch in enumerate(self._batches):
             found = (batch.prompts == prompt).nonzero()
             if len(found):
                 row = int(found[0, 0])
@@ -254,21 +262,30 @@ class LiveCircuit:
 
     def _remeasure(self) -> Slices[None]:
         question = ("live", self.evaluator.identity, self.kept)
-        self.measured = yield from recalled_slices(self._refresh(), len(self.evaluator.batches), *question)
+        slices = fitting(self._refresh, self.evaluator.halve)
+        self.measured = yield from recalled_slices(slices, len(self.evaluator.batches), *question)
         self.behind = False
 
     def _bring_up_to_date(self) -> None:
-        if self._stale:
-            finish(self._refresh())
+        if self._stale or self._batches is not self.evaluator.batches:
+            finish(fitting(self._refresh, self.evaluator.halve))
+
+    def _follow_batches(self) -> None:
+        """Nothing is known yet of the batches that the evaluator has now."""
+        self._batches = self.evaluator.batches
+        self._stale.update(range(len(self.evaluator.problem.sites)))
+        self._splices: list[list[Splice]] = [[] for _ in self._batches]
+        self._inputs: list[list[Tensor]] = [[] for _ in self._batches]
 
     def _refresh(self) -> Slices[PromptMetrics]:
         """Runs the circuit from its first stale site on."""
         evaluator, problem = self.evaluator, self.evaluator.problem
+        if self._batches is not evaluator.batches:
+            self._follow_batches()
         packs = {site: pack_site(problem, self.kept, site) for site in sorted(self._stale)}
         first = min(packs)
         measured = PromptMetrics.empty(len(evaluator))
-        for index, batch in enumerate(evaluator.batches):
-            inputs, splices = self._inputs[index], self._splices[index]
+        for batch, splices, inputs in zip(self._batches, self._splices, self._inputs, strict=True):
             for site, nodes in packs.items():
                 splices[site : site + 1] = [evaluator.kept_splice(batch, site, nodes)]
             resid = inputs[first] if first < len(inputs) else None

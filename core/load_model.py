@@ -14,6 +14,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.hub.model_files import fetch_model
 from circuit_tui.core.known_models import known_model
 from circuit_tui.core.model import LanguageModel
+from circuit_tui.core.out_of_memory import is_out_of_memory
 from circuit_tui.core.snapshot import LoadProgress
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -112,6 +113,8 @@ def load_model(
     try:
         bridge = TransformerBridge.boot_transformers(source, device=device, dtype=dtype)
     except Exception as error:  # the loaders raise dozens of types; each means this model cannot be had
+        if is_out_of_memory(error):
+            raise
         raise UserError(f"--model {name}: cannot be loaded: {first_line(error)}") from error
     applied = _process(bridge, processing or {})
     # In the Hub's cache a folder is named after its commit.

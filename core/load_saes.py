@@ -16,6 +16,7 @@ import torch
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.load_model import first_line, hub_name, weights_sha256
 from circuit_tui.core.model import LanguageModel
+from circuit_tui.core.out_of_memory import is_out_of_memory
 from circuit_tui.core.released_saes import NO_REPORT, SaeSource, load_released
 from circuit_tui.core.sae import SiteSae
 from circuit_tui.core.sae_hook import Hook
@@ -134,6 +135,8 @@ def _from_folder(folder: Path, device: torch.device) -> SiteSae:
             sae = SAE.load_from_disk(folder_to_load, device=str(device), dtype="float32")
         _fold_scaling(sae, config)
     except Exception as error:  # sae-lens raises many types for a damaged folder
+        if is_out_of_memory(error):
+            raise
         raise UserError(f"--sae-dir {folder}: cannot be loaded: {first_line(error)}") from error
     hook = Hook.of_config(config).name
     if not hook:

@@ -16,6 +16,7 @@ from circuit_tui.core.known_models import known_model
 from circuit_tui.core.load_model import load_model, model_folder, pick_device, pick_dtype
 from circuit_tui.core.load_saes import check_fit, load_saes, processing_of
 from circuit_tui.core.model import LanguageModel
+from circuit_tui.core.out_of_memory import explained, halved, is_out_of_memory
 from circuit_tui.core.problem import Problem, build_problem
 from circuit_tui.core.prompts_file import load_prompts
 from circuit_tui.core.released_saes import SaeSource
@@ -56,14 +57,16 @@ def load_parts(request: OpenRequest, progress: Callable[[LoadProgress], None]) -
     stage = LoadProgress("loading SAEs", 1, _STAGES)
     progress(stage)
     bundled = request.model is None
-    sites = _sites(request, device, SaeSource(progress, stage, dict(request.sae_revisions)))
+    with explained(f"loading SAEs on {device}"):
+        sites = _sites(request, device, SaeSource(progress, stage, dict(request.sae_revisions)))
     stage = LoadProgress(f"loading model {demo.MODEL_NAME if bundled else request.model}", 2, _STAGES)
     progress(stage)
     name, folder = demo.MODEL_NAME, demo.model_dir()
     if request.model is not None:
         name, folder = model_folder(request.model, request.revision, progress, stage)
         progress(stage)
-    model = load_model(name, device, dtype, processing_of(sites), folder)
+    with explained(f"loading model {name} on {device}"):
+        model = load_model(name, device, dtype, processing_of(sites), folder)
     check_fit(model, sites)
     return model, sites
 
@@ -92,11 +95,20 @@ def open_problem(
     progress(LoadProgress("checking block replay", 4, _STAGES))
     prompts = sets["test"].clean
     model.verify(prompts.tokens[:2], prompts.answer[:2])
-    problem = build_problem(
-        model, sites, task, sets, alignment, request.ablation, request.errors, request.batch, RESAMPLE_SEED,
-        () if circuit is None else _nodes_of(circuit, sites, alignment.names),
-        lambda text: progress(LoadProgress(f"running the {text}", 5, _STAGES)),
-    )  # fmt: skip
+    size = request.batch
+    while True:
+        try:
+            problem = build_problem(
+                model, sites, task, sets, alignment, request.ablation, request.errors, size, RESAMPLE_SEED,
+                () if circuit is None else _nodes_of(circuit, sites, alignment.names),
+                lambda text: progress(LoadProgress(f"running the {text}", 5, _STAGES)),
+            )  # fmt: skip
+            break
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            failure = error.with_traceback(None)  # it holds on to every tensor of the pass
+        size = halved(size or max(len(prompts) for prompts in sets.values()), "running the model", failure)
     progress(LoadProgress("evaluating", 6, _STAGES))
     return OpenedProblem(problem, BUNDLED if request.model is None else model.name, source)
 

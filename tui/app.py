@@ -18,11 +18,12 @@ from typing import ClassVar
 from textual.app import App
 from textual.binding import Binding, BindingType
 
+from circuit_tui.core.out_of_memory import told
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.tui.engine import Engine
 from circuit_tui.tui.ink import ink_for
 from circuit_tui.tui.job_control import JobControl
-from circuit_tui.tui.messages import Exported, Notice
+from circuit_tui.tui.messages import Exported, Notice, TellingHandler
 from circuit_tui.tui.palette import ActionCommands
 from circuit_tui.tui.screens.compare import CompareScreen
 from circuit_tui.tui.screens.confirm_quit import Answer, ConfirmQuit
@@ -73,6 +74,7 @@ class ExplorerApp(App[None]):
         self.ink = ink_for(self.current_theme, colour=colour)
         self.quit_after_export = False
         self._main = ExplorerScreen(method, target, seed, out)
+        self._teller = TellingHandler(self.post_to_main)
         hint = str(log_path or "the log file")
         self.jobs = JobControl.of(self) if kept else None
         make = self.jobs.make_engine if self.jobs else Engine
@@ -96,6 +98,7 @@ class ExplorerApp(App[None]):
                 loop.add_signal_handler(number, self._leave_on_signal, number)
             except (ValueError, RuntimeError, NotImplementedError):
                 log.debug("no handler for signal %s: not in the main thread", number)
+        told.addHandler(self._teller)
         await self.push_screen(self._main)
 
     def _leave_on_signal(self, number: int) -> None:
@@ -106,6 +109,7 @@ class ExplorerApp(App[None]):
         self.exit(return_code=128 + number)
 
     async def on_unmount(self) -> None:
+        told.removeHandler(self._teller)
         self.engine.stop()
         await asyncio.to_thread(self.engine.join, JOIN)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -47,3 +49,15 @@ class PromptChosen(Message):
     """Show which nodes are active on this prompt."""
 
     index: int
+
+
+class TellingHandler(logging.Handler):
+    """Makes a notice of what the engine has to tell its user. `post` may be called from any thread."""
+
+    def __init__(self, post: Callable[[Message], object]) -> None:
+        super().__init__()
+        self._post = post
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler`."""
+        self._post(Notice(record.getMessage(), "warning"))

@@ -37,11 +37,12 @@ class Checkpoint:
     """The files of one search in `folder`; what an earlier run left there is taken up.
 
     Attributes:
+        folder: where they lie.
         journal: the answers of the evaluations.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self.journal = Journal(folder / JOURNAL)
 
     def load(self, loop: int) -> tuple[int, dict[str, Any]] | None:
@@ -65,7 +66,7 @@ class Checkpoint:
         self.journal.close()
 
     def _path(self, loop: int) -> Path:
-        return self._folder / f"loop-{loop}.pt"
+        return self.folder / f"loop-{loop}.pt"
 
 
 class Loop:

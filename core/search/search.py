@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from circuit_tui.core.evaluate import Evaluator, Slices
+from circuit_tui.core.out_of_memory import halved, is_out_of_memory
 from circuit_tui.core.problem import Problem
 from circuit_tui.core.search.frontier import Found, score, thinned, undominated
 from circuit_tui.core.search.registry import Value
@@ -61,6 +62,7 @@ class Search(Resumable):
         self._hard: float | None = None
         self._best: tuple[Tensor, float] | None = None
         self._points: dict[int, tuple[float, Tensor]] = {}
+        self._shrunk = ""
         self._run = self._whole()
 
     @abstractmethod
@@ -71,8 +73,28 @@ class Search(Resumable):
         return self
 
     def __next__(self) -> SearchProgress:
-        with self._recalling():
-            return next(self._run)
+        while True:
+            try:
+                with self._recalling():
+                    return next(self._run)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                failure = error.with_traceback(None)  # it holds on to every tensor of the step
+            self._shrink(failure)
+
+    def _shrink(self, error: BaseException) -> None:
+        """After a step without memory: runs the search again up to there, with half as many prompts in a pass."""
+        limit = self.problem.batch_size or max(len(batch) for batch in self.train.batches)
+        size = halved(limit, f"the search ({self.name})", error)
+        self._loop = None  # in the middle of a step: it goes on from where it was last saved
+        self.save()
+        checkpoint, started, stopped = self._checkpoint, self._started, self.stopped
+        self.__init__(replace(self.given, problem=replace(self.problem, batch_size=size)))  # type: ignore[misc]
+        self._started, self.stopped = started, stopped
+        self._shrunk = f"Memory ran out: the search went on with at most {size} prompts in one pass."
+        if checkpoint is not None:
+            self.keep(checkpoint.folder)
 
     def stop(self) -> None:
         """Ends the search at its next step; it then returns the best circuit so far."""
@@ -232,8 +254,15 @@ class Search(Resumable):
             stopped=self.stopped and not self._diverged,
             steps=self._step,
             seconds=time.monotonic() - self._started,
-            warnings=(*self._early_end(), *result_warnings(train, test, self.target, reached)),
+            warnings=(
+                *self._early_end(),
+                *filter(None, [self._shrunk]),
+                *result_warnings(train, test, self.target, reached),
+            ),
         )
+
+    def _own_warnings(self) -> list[str]:
+        return [*self._early_end(), *([self._shrunk] if self._shrunk else [])]
 
 
 def result_warnings(train: Metrics, test: Metrics, target: float, reached: bool) -> list[str]:

@@ -16,6 +16,7 @@ from circuit_example import example
 
 from circuit_tui.core.circuit_file import CircuitFile, read_circuit
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.out_of_memory import told
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.sae_choice import SiteFlags
 from circuit_tui.core.snapshot import LoadProgress, Metrics, SearchProgress, SearchResult
@@ -209,3 +210,20 @@ def test_an_unwritable_target_is_refused_before_the_work(cli: Any, session: Fake
     assert done.code == 2
     assert str(tmp_path / "no" / "c.json") in done.error
     assert session.asked == ()
+
+
+def test_a_full_device_is_one_line_that_says_what_helps(cli: Any, session: FakeSession) -> None:
+    session.running = FakeSearch(RESULT, _fail(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")))
+    done = cli("find")
+    assert done.code == 2
+    assert "CUDA out of memory" in done.error
+    assert "--dtype bfloat16" in done.error
+    assert Path(done.error.rpartition("log: ")[2].rstrip(")")).is_file()
+
+
+def test_what_the_engine_tells_is_a_warning(cli: Any, session: FakeSession) -> None:
+    def tell(step: int) -> None:
+        told.warning("Out of memory: %s goes on.", "it")
+
+    session.running = FakeSearch(RESULT, tell)
+    assert "warning: Out of memory: it goes on.\n" in cli("find").err

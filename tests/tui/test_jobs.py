@@ -18,6 +18,7 @@ from waiting import wait_for as until
 from circuit_tui.core.jobs import keeper
 from circuit_tui.core.jobs.folder import Job, all_jobs, jobs_dir, new_job
 from circuit_tui.core.jobs.spec import SearchOrder
+from circuit_tui.core.out_of_memory import told
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.snapshot import SearchProgress
 from circuit_tui.tui import engine_commands as commands
@@ -256,3 +257,12 @@ def test_damaged_folders_are_no_jobs() -> None:
         (folder / "job.json").write_text(text)
     shutil.copy(job.folder / "job.json", jobs_dir())
     assert [other.name for other in all_jobs()] == [job.name]
+
+
+async def test_what_the_engine_tells_is_a_notice(kept: Kept) -> None:
+    app = kept()
+    async with app.run_test(size=SIZE) as pilot:
+        await ready(pilot)
+        told.warning("Out of memory: %s goes on.", "it")
+        await until(pilot, lambda: any("Out of memory: it goes on." in n.message for n in app._notifications))
+    assert not told.handlers

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from circuit_tui.core.out_of_memory import told
 
 PIPE_WIDTH = 160
 """Columns of a table that is not on a terminal: wide enough that nothing wraps."""
@@ -67,16 +70,28 @@ def number(value: float | None, digits: int = 3) -> str:
 
 @contextlib.contextmanager
 def quiet(*, debug: bool) -> Iterator[None]:
-    """Keeps libraries off stdout, and their chatter off stderr unless `debug`."""
+    """Keeps libraries off stdout, and their chatter off stderr unless `debug`; what the user must know goes there."""
     if not debug:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         if not sys.stderr.isatty():
             os.environ.setdefault("TQDM_DISABLE", "1")
-    with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
-        if not debug:
-            warnings.simplefilter("ignore")
-        yield
+    teller = _Teller()
+    told.addHandler(teller)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+            if not debug:
+                warnings.simplefilter("ignore")
+            yield
+    finally:
+        told.removeHandler(teller)
+
+
+class _Teller(logging.Handler):
+    """One line on stderr for what the engine has to tell its user."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(f"warning: {record.getMessage()}\n")
 
 
 def width() -> int:
