@@ -73,6 +73,11 @@ class Background:
             column[node] = value
         return tuple(column)
 
+    def complete(self) -> None:
+        """Computes all that is left."""
+        while not self.done:
+            self.slice()
+
     def be_exact(self) -> None:
         """Does not return before the test metrics are exact."""
         while self.estimated:

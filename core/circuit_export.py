@@ -139,6 +139,7 @@ def circuit_file(session: Session) -> CircuitFile:
             spliced=metrics_part(session.info.test.spliced),
             empty=metrics_part(session.info.test.empty),
         ),
+        audit=session.audit_part(),
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from circuit_tui.core.audit.schema import AuditPart
 from circuit_tui.core.circuit_export import Found
 from circuit_tui.core.circuit_file import read_circuit, write_circuit
 from circuit_tui.core.circuit_schema import CircuitFile
@@ -14,8 +15,8 @@ from circuit_tui.core.mask_file import ENDING, is_mask_file, masked_nodes, read_
 from circuit_tui.core.opening import OpenedProblem, candidates_of, check_same
 
 
-def circuit_in(path: Path, opened: OpenedProblem) -> tuple[list[int], Callable[[Tensor], Found]]:
-    """The nodes of the circuit in `path`, and from that circuit `[node]` bool to where it came from.
+def circuit_in(path: Path, opened: OpenedProblem) -> tuple[list[int], Callable[[Tensor], Found], AuditPart | None]:
+    """The nodes of the circuit in `path`, from that circuit `[node]` bool to where it came from, and its audit.
 
     Raises:
         UserError: the file is damaged, was made with something else, or has nodes that are no candidates here.
@@ -25,10 +26,10 @@ def circuit_in(path: Path, opened: OpenedProblem) -> tuple[list[int], Callable[[
         hooks = [(site.hook, site.sae.d_sae) for site in problem.sites]
         space = list(zip(problem.space.site.tolist(), problem.space.latent.tolist(), strict=True))
         nodes, notes = masked_nodes(read_masks(path), hooks, space, path)
-        return nodes, lambda kept: Found(method="imported", warnings=notes, nodes=kept)
+        return nodes, lambda kept: Found(method="imported", warnings=notes, nodes=kept), None
     file = read_circuit(path)
     check_same(opened, file, path)
-    return list(candidates_of(file, problem, path)), lambda kept: Found.by_file(file, kept)
+    return list(candidates_of(file, problem, path)), lambda kept: Found.by_file(file, kept), file.audit
 
 
 def write_export(file: CircuitFile, path: Path) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from circuit_tui.core.audit.auditable import Auditable
 from circuit_tui.core.background import Background
 from circuit_tui.core.circuit_export import Found, circuit_file
 from circuit_tui.core.circuit_file import read_circuit
@@ -63,7 +64,7 @@ def open_session(request: OpenRequest, progress: Callable[[LoadProgress], None] 
     return session
 
 
-class Session(Restorable):
+class Session(Restorable, Auditable):
     """See the module. Nodes are the numbers of `table`.
 
     Attributes:
@@ -185,9 +186,11 @@ class Session(Restorable):
 
     def work(self) -> bool:
         """Computes one more of the numbers that can wait; True while more remains."""
-        if not self._background.done:
+        if self._background.done:
+            self.audit_slice()
+        else:
             self._background.slice()
-        return not self._background.done
+        return not self._background.done or self.auditing
 
     def latent_view(self, site: int, latent: int) -> LatentView:
         """One latent looked at closely. Raises UserError if it is not one of the SAE's."""
@@ -196,8 +199,7 @@ class Session(Restorable):
         if not 0 <= latent < d_sae:
             raise UserError(f"latent {latent}: out of range, the SAE has {d_sae}")
         label = label_of(self.table, site, latent)
-        search = self._search
-        steps, path = (search.mask_steps, search.mask_path) if search else ([], [])
+        steps, path = (self._search.mask_steps, self._search.mask_path) if self._search else ([], [])
         return latent_view(self.problem, site, latent, label, steps, path)
 
     def prompts_view(self) -> PromptsView:
@@ -241,8 +243,7 @@ class Session(Restorable):
         Raises:
             UserError: it cannot be written there; nothing is then changed.
         """
-        while self.work():
-            pass
+        self._background.complete()
         written = write_export(circuit_file(self), path)
         self._dirty = False
         return written
@@ -253,10 +254,10 @@ class Session(Restorable):
         Raises:
             UserError: the file is damaged, or model, SAEs, prompts or ablation differ, or a node is no candidate here.
         """
-        nodes, found = circuit_in(path, self.opened)
+        nodes, found, audit = circuit_in(path, self.opened)
         self._become(self._mask(nodes), f"opened {path.name}")
-        self._found = found(self.kept)
-        self._dirty = False
+        self._found, self._dirty = found(self.kept), False
+        self.remember_audit(audit)
 
     def _mask(self, nodes: Collection[int]) -> Tensor:
         kept = torch.zeros(len(self.problem.space), dtype=torch.bool)
@@ -283,8 +284,7 @@ class Session(Restorable):
         return self._snapshots[name]
 
     def _switch(self, chosen: Tensor, name: str) -> None:
-        on = not bool(self.kept[chosen].any())
-        kept = self.kept.clone()
+        kept, on = self.kept.clone(), not bool(self.kept[chosen].any())
         kept[chosen] = on
         self._become(kept, f"{name} {'on' if on else 'off'}")
 

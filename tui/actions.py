@@ -42,6 +42,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("D", "D", "leave_running", "Quit and leave the search running in the background", "Search"),
     Action("J", "J", "jobs", "Searches in the background, and what was cut off", "Search"),
     Action("v", "v", "report", "Search pane: charts or result", "Search"),
+    Action("A", "A", "audit", "Audit the circuit, or stop the audit", "Audit", "audit"),
     Action("n", "n", "snapshot", "Name a snapshot of the circuit", "File", "snapshot"),
     Action("c", "c", "compare", "Compare with a snapshot, or go back to one", "File", "compare"),
     Action("e", "e", "export", "Export the circuit to a file", "File", "export"),
@@ -50,6 +51,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("3", "3", "pane('prompts')", "Go to the prompts pane", "Screen"),
     Action("4", "4", "pane('search')", "Go to the search pane", "Screen"),
     Action("5", "5", "pane('frontier')", "Go to the frontier pane", "Screen"),
+    Action("6", "6", "pane('audit')", "Go to the audit pane", "Screen"),
     Action("tab", "tab", "next(1)", "Next field or pane", "Screen"),
     Action("shift+tab", "shift+tab", "next(-1)", "Previous field or pane", "Screen"),
     Action("t", "t", "theme", "Next theme: dark, light, ansi", "Screen"),
@@ -76,6 +78,7 @@ HINTS: dict[str, tuple[str, ...]] = {
     "latent": ("switch", "undo", "start", "export"),
     "prompts": ("undo", "start", "export"),
     "search": ("start", "pause", "stop", "report", "export"),
+    "audit": ("audit", "undo", "start", "export"),
     "frontier": ("undo", "start", "pause", "stop", "snapshot", "export"),
 }
 ALWAYS = ("help", "leave")

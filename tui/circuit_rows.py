@@ -5,13 +5,14 @@ No widget here: a table of twenty thousand nodes is sorted and filtered in plain
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from circuit_tui.core.snapshot import CircuitView, NodeTable
 
-Column = Literal["latent", "position", "label", "clean", "corrupt", "max", "freq", "effect"]
-COLUMNS: tuple[Column, ...] = ("latent", "position", "label", "clean", "corrupt", "max", "freq", "effect")
+Column = Literal["latent", "position", "label", "clean", "corrupt", "max", "freq", "effect", "share"]
+COLUMNS: tuple[Column, ...] = ("latent", "position", "label", "clean", "corrupt", "max", "freq", "effect", "share")
 TEXT_COLUMNS: frozenset[Column] = frozenset(("latent", "position", "label"))
 
 
@@ -73,6 +74,7 @@ class CircuitRows:
         self.folded: set[int] = set()
         self._members = b""
         self._circuit: CircuitView | None = None
+        self.shares: Mapping[int, float] = {}
         self._groups = _groups(table)
         self._search_text = [
             f"{table.sites[s].short} {k} {table.label[i]} {table.positions[p]}".lower()
@@ -102,6 +104,11 @@ class CircuitRows:
         """Let go of the lines of nodes that have been switched off since."""
         if self._circuit is not None:
             self._members = self._circuit.kept
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns there are: that of shares only while they are known."""
+        return COLUMNS if self.shares else COLUMNS[:-1]
 
     def rebuild(self) -> bool:
         """Settle lines and order anew; always true, for the lines may be others now."""
@@ -162,6 +169,8 @@ class CircuitRows:
             case "effect":
                 effects = [e for i in nodes if self._circuit and (e := self._circuit.effect[i]) is not None]
                 return max(effects, key=abs, default=None)
+            case "share":
+                return max((self.shares.get(i, 0.0) for i in nodes), default=None) if self.shares else None
             case _:
                 return None
 

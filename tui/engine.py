@@ -95,6 +95,8 @@ class Engine:
     # Everything below runs in the engine's thread.
 
     def _publish(self, *, wake: bool, **changes: Any) -> None:
+        if self._session is not None and "circuit" in changes:
+            changes["audit"] = self._session.audit_view()
         self._state = replace(self._state, **changes)
         if wake and not self._stop.is_set():
             self._post(StateChanged())
@@ -111,7 +113,6 @@ class Engine:
         if session is None:
             self._refuse_commands()
             return
-        self._session = session
         while not self._stop.is_set():
             for command in latest_wins(self._waiting()):
                 if self._stop.is_set():
@@ -140,7 +141,7 @@ class Engine:
                 wake=True, phase="failed", error=f"{type(error).__name__}: {error} (details: {self._log_hint})"
             )
         else:
-            self._work_left = True
+            self._session, self._work_left = session, True
             self._publish(
                 wake=True, phase="ready", table=session.table, info=session.info, methods=methods, circuit=view
             )
@@ -232,18 +233,9 @@ class Engine:
             return
         session.adopt(result)
         self._work_left = True
-        self._publish(
-            wake=True,
-            search=replace(
-                self._state.search,
-                phase="done",
-                result=result,
-                trace=self._trace.points(),
-                frontier=session.frontier(),
-            ),
-            circuit=session.view(),
-            epoch=self._state.epoch + 1,
-        )
+        trace, frontier = self._trace.points(), session.frontier()
+        state = replace(self._state.search, phase="done", result=result, trace=trace, frontier=frontier)
+        self._publish(wake=True, search=state, circuit=session.view(), epoch=self._state.epoch + 1)
 
     def _serve(self, session: SessionLike, command: Command) -> None:
         if isinstance(command, commands.Edit):
@@ -260,6 +252,10 @@ class Engine:
                 self._start(session, command)
             case commands.PauseSearch() | commands.StopSearch():
                 self._hold(session, command)
+            case commands.StartAudit() | commands.StopAudit():
+                (session.start_audit if isinstance(command, commands.StartAudit) else session.stop_audit)()
+                self._work_left = True
+                self._publish(wake=True, circuit=session.view())
             case commands.ShowLatent(site, latent):
                 self._publish(wake=True, latent=session.latent_view(site, latent))
             case commands.ShowPrompts():

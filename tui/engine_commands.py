@@ -96,6 +96,16 @@ class StopSearch:
 
 
 @dataclass(frozen=True, slots=True)
+class StartAudit:
+    """Audit the current circuit, in the background."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopAudit:
+    """Leave the audit where it is."""
+
+
+@dataclass(frozen=True, slots=True)
 class LoadFrontier:
     """Make the circuit of that many nodes on the frontier the current one."""
 
@@ -167,7 +177,8 @@ Edit = (
 # These replace the circuit as a whole.
 REPLACING = (RestoreSnapshot, LoadFrontier, OpenCircuit)
 View = ShowLatent | ShowPrompts | ShowPrompt | CompareSnapshot
-Command = Edit | View | SaveSnapshot | StartSearch | PauseSearch | StopSearch | Export | Follow | Collect
+Audits = StartAudit | StopAudit
+Command = Edit | View | SaveSnapshot | StartSearch | PauseSearch | StopSearch | Export | Follow | Collect | Audits
 
 
 def apply_edit(session: SessionLike, edit: Edit) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from circuit_tui.core.audit.view import AuditView
 from circuit_tui.core.snapshot import (
     CircuitView,
     Comparison,
@@ -67,3 +68,4 @@ class EngineState:
     prompt_version: int = -1
     comparison: Comparison | None = None
     memory: MemoryUse | None = None
+    audit: AuditView | None = None

@@ -29,8 +29,13 @@ def run_search(
     if subject.settings.quick:
         order = torch.randperm(len(problem.splits["train"]), generator=torch.Generator().manual_seed(draw))
         problem = with_train(problem, order[:QUICK_PROMPTS])
-    size = min(SLICE_PROMPTS, problem.batch_size or SLICE_PROMPTS)
-    train, test = Evaluator(problem, "train", size=size), Evaluator(problem, "test", size=size)
+    train, test = subject.train, subject.test
+    if problem is not subject.problem:
+        size = min(SLICE_PROMPTS, problem.batch_size or SLICE_PROMPTS)
+        train = Evaluator(problem, "train", size=size)
+        yield None
+        test = Evaluator(problem, "test", size=size)
+        yield None
     used = subject.search
     search = new_search(problem, train, test, used.method, used.target, seed, used.settings)
     share = 0.0  # a search corrects its estimate as it goes; what is told of it only grows

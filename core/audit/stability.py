@@ -8,6 +8,7 @@ larger circuits is no stability.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from itertools import combinations
 
@@ -49,8 +50,8 @@ def jaccard(first: Collection[int], second: Collection[int]) -> float:
 
 def shares(runs: Sequence[SearchRun]) -> dict[int, float]:
     """For every node that any of `runs` chose the share of them that did."""
-    chosen = [node for run in runs for node in run.nodes]
-    return {node: chosen.count(node) / len(runs) for node in sorted(set(chosen))}
+    chosen = Counter(node for run in runs for node in run.nodes)
+    return {node: chosen[node] / len(runs) for node in sorted(chosen)}
 
 
 def _stability(

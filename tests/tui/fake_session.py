@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from circuit_tui.core.audit.finding import TITLES, AuditProgress, Finding, Verdict, outcome
+from circuit_tui.core.audit.view import AuditView
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.snapshot import (
@@ -35,6 +37,7 @@ from circuit_tui.core.snapshot import (
     TokenActivation,
 )
 
+AUDIT_SLICES = 2 * len(TITLES)
 ESTIMATE_OFF = 0.25
 POSITIONS = ("subject", "that", "distractor", "verb")
 LABELS = (
@@ -254,6 +257,9 @@ class FakeSession:
         self.latent_error: BaseException | None = None
         # If set, edits are answered by estimates, off by `ESTIMATE_OFF`, until this event lets `work` go on.
         self.slow: threading.Event | None = None
+        self.audited: frozenset[int] | None = None
+        self.audit_slices = 0
+        self.auditing = False
         self.estimated = False
         self.memory: MemoryUse | None = None
 
@@ -392,7 +398,41 @@ class FakeSession:
         if todo:
             return True
         self.complete = 0.04
+        if self.auditing and self.kept == self.audited:
+            self.audit_slices += 1
+            self.auditing = self.audit_slices < AUDIT_SLICES
+            return self.auditing
         return False
+
+    def start_audit(self) -> None:
+        self._note("start_audit")
+        if not self.kept:
+            raise UserError("audit: the circuit is empty; find one first")
+        self.audited, self.audit_slices, self.auditing = self.kept, 0, True
+
+    def stop_audit(self) -> None:
+        self._note("stop_audit")
+        self.auditing = False
+
+    def audit_view(self) -> AuditView | None:
+        """Two slices for each line; the shares are known with the last."""
+        if self.audited is None or self.audited != self.kept:
+            return None
+        done = self.audit_slices // 2
+        verdicts: tuple[Verdict, ...] = ("good", "good", "doubtful", "bad", "good", "not measured")
+        findings = tuple(
+            Finding(
+                key, verdicts[index % 6], f"Sentence {index} says what was found, and at some length what it means."
+            )
+            for index, key in enumerate(TITLES)
+        )[:done]
+        finished = done == len(TITLES)
+        progress = None
+        if self.auditing:
+            title = TITLES[list(TITLES)[min(done, len(TITLES) - 1)]]
+            progress = AuditProgress(title, done, len(TITLES), self.audit_slices / AUDIT_SLICES, 10.0, 90.0)
+        shares = {node: round(0.5 + 0.5 * wave(node), 1) for node in self.kept} if finished else {}
+        return AuditView(findings, outcome(findings, finished=finished), progress, shares)
 
     def latent_view(self, site: int, latent: int) -> LatentView:
         self._note(f"latent {site} {latent}")

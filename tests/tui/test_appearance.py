@@ -65,7 +65,7 @@ def test_a_circuit_with_one_node_switched_off(
     assert snap_compare(explorer(theme=theme), terminal_size=size, run_before=run)
 
 
-@pytest.mark.parametrize("pane", ["2", "3", "4", "5"], ids=["latent", "prompts", "search", "frontier"])
+@pytest.mark.parametrize("pane", ["2", "3", "4", "5", "6"], ids=["latent", "prompts", "search", "frontier", "audit"])
 def test_the_other_panes(snap_compare: Any, explorer: Make, pane: str) -> None:
     async def run(pilot: Any) -> None:
         await searched(pilot)
@@ -86,6 +86,21 @@ def test_the_frontier_beside_the_other_panes(snap_compare: Any, explorer: Make, 
         await settled(pilot)
 
     assert snap_compare(explorer(theme=theme), terminal_size=WIDE, run_before=run)
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["narrow", "wide"])
+def test_an_audit(snap_compare: Any, explorer: Make, size: tuple[int, int]) -> None:
+    """Finished: the verdicts, and beside them the share of searches that chose each node."""
+
+    async def run(pilot: Any) -> None:
+        await searched(pilot)
+        await pilot.press("A")
+        await wait_for(pilot, lambda: pilot.app._main._shown.audit and pilot.app._main._shown.audit.shares)
+        await settled(pilot)
+        await pilot.press("1" if size == NARROW else "j")
+        await settled(pilot)
+
+    assert snap_compare(explorer(), terminal_size=size, run_before=run)
 
 
 def test_without_colour(snap_compare: Any, explorer: Make, monkeypatch: pytest.MonkeyPatch) -> None:

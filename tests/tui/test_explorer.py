@@ -314,15 +314,17 @@ async def test_tab_walks_through_all_panes_on_a_small_screen(explorer: Make) -> 
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
         seen = []
-        for _ in range(16):
+        for _ in range(18):
             await pilot.press("tab")
             await pilot.pause()
             if app._main._pane not in seen:
                 seen.append(app._main._pane)
-        assert set(seen) == {"circuit", "latent", "prompts", "search", "frontier"}
-        await pilot.press("1", "shift+tab")
+        assert set(seen) == {"circuit", "latent", "prompts", "search", "frontier", "audit"}
+        await pilot.press("1")
         await pilot.pause()
-        assert app._main._pane == "frontier"
+        await pilot.press("shift+tab")
+        await pilot.pause()
+        assert app._main._pane == "audit"
 
 
 async def test_snapshot_compare_and_back(explorer: Make) -> None:

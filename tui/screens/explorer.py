@@ -130,6 +130,13 @@ class ExplorerScreen(LiveScreen):
     def on_frontier_pane_chosen(self, event: FrontierPane.Chosen) -> None:
         self._submit(commands.LoadFrontier(event.size))
 
+    def action_audit(self) -> None:
+        audit = self._shown.audit
+        running = audit is not None and audit.progress is not None
+        self._submit(commands.StopAudit() if running else commands.StartAudit())
+        if not running:
+            self.action_pane("audit")
+
     def action_snapshot(self) -> None:
         circuit = self._shown.circuit
         if circuit is None:

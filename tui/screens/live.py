@@ -11,6 +11,7 @@ from circuit_tui.tui.engine_state import EngineState
 from circuit_tui.tui.messages import NodeChosen, Notice, PromptChosen, StateChanged
 from circuit_tui.tui.screens.compare import CompareScreen
 from circuit_tui.tui.screens.panes import PaneScreen
+from circuit_tui.tui.widgets.audit_pane import AuditPane
 from circuit_tui.tui.widgets.circuit_pane import CircuitPane
 from circuit_tui.tui.widgets.circuit_table import CircuitTable
 from circuit_tui.tui.widgets.faithfulness_strip import FaithfulnessStrip
@@ -79,6 +80,9 @@ class LiveScreen(PaneScreen):
             self._asked.pop("latent", None)
         if self._visible("frontier"):
             self.query_one(FrontierPane).show(state_shown.search, state.circuit)
+        if state.audit is not shown.audit:
+            self.query_one(CircuitPane).show_shares(state.audit.shares if state.audit else {})
+            self.query_one(AuditPane).show(state.audit)
         self.query_one(FaithfulnessStrip).show(state)
         self.query_one(LatentPane).show(state.latent, state.table)
         self.query_one(PromptsPane).show(state.prompts, state.prompt, state.table)

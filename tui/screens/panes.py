@@ -12,6 +12,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
+from circuit_tui.tui.widgets.audit_pane import AuditPane
 from circuit_tui.tui.widgets.circuit_pane import CircuitPane
 from circuit_tui.tui.widgets.circuit_table import CircuitTable
 from circuit_tui.tui.widgets.faithfulness_strip import FaithfulnessStrip
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
 SMALLEST = (80, 24)
 WIDE = (120, 36)
-RIGHT = ("latent", "prompts", "frontier")
-STACK = ("prompts", "frontier")  # a large screen shows the one of these that was chosen last
+RIGHT = ("latent", "prompts", "frontier", "audit")
+STACK = ("prompts", "frontier", "audit")  # a large screen shows the one of these that was chosen last
 
 
 class PaneScreen(Screen[None]):
@@ -60,6 +61,7 @@ class PaneScreen(Screen[None]):
                 yield LatentPane()
                 yield PromptsPane()
                 yield FrontierPane()
+                yield AuditPane()
         yield KeyFooter()
         yield Static(id="too-small")
 
@@ -118,6 +120,7 @@ class PaneScreen(Screen[None]):
             "prompts": PromptList,
             "search": SearchReport,
             "frontier": FrontierPane,
+            "audit": AuditPane,
         }
         return self.query_one(homes[pane])
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.strip import Strip
 from textual.widgets import Input
 
 from circuit_tui.core.snapshot import CircuitView, NodeTable
+from circuit_tui.tui.circuit_rows import COLUMNS
 from circuit_tui.tui.number_text import count
 from circuit_tui.tui.widgets.circuit_table import CircuitTable, heading
 from circuit_tui.tui.widgets.lines_view import Lines
@@ -23,7 +26,8 @@ class CircuitHeading(Lines):
     def build(self, width: int) -> list[Strip]:
         model = self._table.model
         sort, reverse = (model.sort, model.reverse) if model else ("latent", False)
-        return [heading(width, sort, reverse, self.ink)]
+        columns = model.columns if model else COLUMNS[:-1]
+        return [heading(width, columns, sort, reverse, self.ink)]
 
 
 class FilterInput(Input):
@@ -57,6 +61,10 @@ class CircuitPane(Vertical):
     def show(self, circuit: CircuitView, *, whole: bool) -> None:
         """Show `circuit`."""
         self.table.set_circuit(circuit, whole=whole)
+
+    def show_shares(self, shares: Mapping[int, float]) -> None:
+        """Show how many of an audit's searches chose each node."""
+        self.table.set_shares(shares)
 
     def summary(self) -> str:
         """What is listed, in a few words."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import ClassVar
 
 from rich.style import Style
@@ -12,7 +12,7 @@ from textual.message import Message
 from textual.strip import Strip
 
 from circuit_tui.core.snapshot import CircuitView, NodeTable
-from circuit_tui.tui.circuit_rows import COLUMNS, CircuitRows, Column, LatentRow, NodeRow, Row, SiteRow, row_key
+from circuit_tui.tui.circuit_rows import CircuitRows, Column, LatentRow, NodeRow, Row, SiteRow, row_key
 from circuit_tui.tui.ink import Ink
 from circuit_tui.tui.number_text import compact, count, percent, signed
 from circuit_tui.tui.widgets.line import Line, printable
@@ -27,22 +27,24 @@ HEADINGS: dict[Column, str] = {
     "max": "max",
     "freq": "freq",
     "effect": "effect",
+    "share": "share",
 }
-NUMBER_WIDTH: dict[Column, int] = {"clean": 7, "corrupt": 8, "max": 7, "freq": 6, "effect": 9}
+NUMBER_WIDTH: dict[Column, int] = {"clean": 7, "corrupt": 8, "max": 7, "freq": 6, "effect": 9, "share": 7}
 LATENT_WIDTH = 12
 
 
-def column_widths(width: int) -> dict[Column, int]:
-    """Cells for each column in a table `width` wide: the label takes what the others leave."""
+def column_widths(width: int, columns: Collection[Column]) -> dict[Column, int]:
+    """Cells for each of `columns` in a table `width` wide: the label takes what the others leave."""
     position = 13 if width < 100 else 20
-    rest = width - LATENT_WIDTH - position - sum(NUMBER_WIDTH.values()) - 1
-    return {"latent": LATENT_WIDTH, "position": position, "label": max(0, rest), **NUMBER_WIDTH}
+    numbers = {column: cells for column, cells in NUMBER_WIDTH.items() if column in columns}
+    rest = width - LATENT_WIDTH - position - sum(numbers.values()) - 1
+    return {"latent": LATENT_WIDTH, "position": position, "label": max(0, rest), **numbers}
 
 
-def heading(width: int, sort: Column, reverse: bool, ink: Ink) -> Strip:
+def heading(width: int, columns: Collection[Column], sort: Column, reverse: bool, ink: Ink) -> Strip:
     """The line above the table, the sorted column marked with the direction."""
     line = Line()
-    for column, cells in column_widths(width).items():
+    for column, cells in column_widths(width, columns).items():
         falling = reverse == (column in ("latent", "position", "label"))
         text = HEADINGS[column] + ((" ▼" if falling else " ▲") if column == sort else "")
         style = ink.key if column == sort else ink.head
@@ -87,6 +89,17 @@ class CircuitTable(LineList):
         changed = self._keeping_cursor(lambda: model.set_circuit(circuit, whole=whole))
         if not changed:
             self.refresh_changed()
+
+    def set_shares(self, shares: Mapping[int, float]) -> None:
+        """Show the share of searches that chose each node; an empty mapping takes the column away."""
+        model = self.model
+        if model is None or shares == model.shares:
+            return
+        model.shares = shares
+        if model.sort not in model.columns:
+            self.relist(sort="latent", reverse=False)
+        self.refresh()
+        self.post_message(self.Listed())
 
     def relist(self, *, sort: Column | None = None, reverse: bool | None = None, **changes: object) -> None:
         """Change what is listed or how it is sorted, keeping the cursor on what it is on."""
@@ -180,8 +193,8 @@ class CircuitTable(LineList):
     def next_column(self, step: int) -> None:
         """Sort by the next or previous column."""
         if self.model is not None:
-            index = COLUMNS.index(self.model.sort)
-            self.relist(sort=COLUMNS[(index + step) % len(COLUMNS)], reverse=False)
+            columns = self.model.columns
+            self.relist(sort=columns[(columns.index(self.model.sort) + step) % len(columns)], reverse=False)
 
     def on_click(self, event: events.Click) -> None:
         if event.x < 3 and self.current is not None:
@@ -247,7 +260,7 @@ class CircuitTable(LineList):
         model, ink = self.model, self.ink
         assert model is not None
         table = model.table
-        widths = column_widths(width)
+        widths = column_widths(width, model.columns)
         tone = ink.plain if model.kept(nodes) else ink.muted
         line.to(LATENT_WIDTH)
         line.left(self._positions(nodes, widths["position"] - 1), widths["position"], tone)
@@ -262,7 +275,9 @@ class CircuitTable(LineList):
         effect = model.value(nodes, "effect")
         waiting = "…" if effect is None and model.kept(nodes) else ""
         style = ink.muted if effect is None or abs(effect) < 0.0005 else ink.good if effect > 0 else ink.bad
-        return line.right(signed(effect, 3, waiting), NUMBER_WIDTH["effect"], style).strip()
+        line.right(signed(effect, 3, waiting), NUMBER_WIDTH["effect"], style)
+        share = model.value(nodes, "share")
+        return (line if share is None else line.right(percent(share), NUMBER_WIDTH["share"], tone)).strip()
 
     def _positions(self, nodes: tuple[int, ...], width: int) -> str:
         assert self.model is not None

@@ -15,6 +15,7 @@ EXTRA: dict[str, tuple[tuple[str, str], ...]] = {
     "latent": (("↑↓", "scroll"),),
     "prompts": (("↑↓", "move"), ("enter", "open")),
     "search": (("tab", "next field"),),
+    "audit": (("↑↓", "scroll"),),
     "frontier": (("←→", "move along"), ("enter", "load")),
 }
 

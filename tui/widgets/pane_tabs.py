@@ -10,11 +10,11 @@ from textual.widget import Widget
 from circuit_tui.tui.widgets.line import Line, cut
 from circuit_tui.tui.widgets.lines_view import ink_of
 
-PANES = ("circuit", "latent", "prompts", "search", "frontier")
+PANES = ("circuit", "latent", "prompts", "search", "frontier", "audit")
 
 
 class PaneTabs(Widget):
-    """`1 Circuit  2 Latent  3 Prompts  4 Search  5 Frontier`, the one on the screen underlined."""
+    """`1 Circuit  2 Latent  3 Prompts  4 Search  5 Frontier  6 Audit`, the one on the screen underlined."""
 
     class Chosen(Message):
         """A name was clicked."""
