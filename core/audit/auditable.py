@@ -50,8 +50,7 @@ class Auditable:
         session = cast("Session", self)
         settings = AuditSettings(seed=self._found.seed, text=text_of(session, None))
         self._audit = open_audit(session, settings)
-        self._progress = None
-        self.audit_slice()
+        self._progress = next(self._audit)
 
     def stop_audit(self) -> None:
         """Leaves the audit where it is; what it has measured stays. Raises UserError if none is under way."""
@@ -66,11 +65,10 @@ class Auditable:
 
     def audit_slice(self) -> None:
         """Goes on with the audit a little; whatever goes wrong ends it."""
-        audit = self._current()
-        if audit is None:
+        if not self.auditing or self._audit is None:
             return
         try:
-            self._progress = next(audit, None)
+            self._progress = next(self._audit, None)
         except BaseException:
             self._progress = None
             raise
