@@ -110,3 +110,16 @@ def test_it_learns(searched: Callable[[str], Searched]) -> None:
     finish(nested)
     ordered = sorted(offered, key=lambda kept: int(kept.sum()))
     assert all(bool((small <= large).all()) for small, large in pairwise(ordered))
+
+
+def test_stopped_while_it_learns_it_still_returns_a_prefix_that_reaches(searched: Callable[[str], Searched]) -> None:
+    problem = searched("llama-each")
+    search = problem.search("nested", 0.8, steps=200)
+    for step in search:
+        if step.step == 100:
+            search.stop()
+    result = search.result
+    assert result is not None
+    assert result.stopped
+    assert result.reached
+    assert len(result.nodes) < len(problem.problem.space) / 2
