@@ -7,8 +7,8 @@ residual stream,
     score = ||w_dec|| * |mean A_clean - mean A_corrupt|                 not paired
 
 with A summed over the tokens of the node's position (paired) or averaged over them (not paired), all SAEs spliced in.
-Paired is the default since tasks are often balanced: where each prompt is clean once and corrupt once, the means are
-equal and the second form is blind. The decoder norm puts latents of SAEs with other norms on one scale.
+Paired is the default since tasks are often balanced: where clean and corrupt prompts have each word equally often, the
+means are equal and the second form is blind. The decoder norm puts latents of SAEs with other norms on one scale.
 """
 
 from __future__ import annotations
