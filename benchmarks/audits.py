@@ -1,0 +1,127 @@
+"""The audit of the default circuit of each task of the demo, as two tables in Markdown.
+
+    python benchmarks/audits.py [--tasks a,b] [--folder audits] [--quick]
+
+Each task is searched with `circuit-tui find` and audited with `circuit-tui audit`, both with their defaults, one after
+the other. The files stay in `--folder`: what is there is not done again, so the run can be ended and gone on with.
+`--table` prints the tables of what is there and computes nothing. With `--quick` the audit's own searches see 128 of
+the search prompts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from circuit_tui.core import tasks
+from circuit_tui.core.audit.finding import TITLES
+from circuit_tui.core.audit.schema import AuditPart
+from circuit_tui.core.circuit_file import CircuitFile, read_circuit
+
+COMMAND = Path(sys.executable).with_name("circuit-tui")
+MARKS = {"good": "good", "doubtful": "doubtful", "bad": "**bad**", "not measured": "–"}
+NUMBERS = (
+    "task",
+    "nodes",
+    "held-out f (95% interval)",
+    "unseen f",
+    "disagree",
+    "error left",
+    "KL left",
+    "completeness",
+    "zero / resample f",
+    "best of 100 random",
+    "nonsense",
+    "Jaccard: seeds, resampled",
+    "always there",
+    "min",
+)
+
+
+def made(name: str, path: Path, *, quick: bool) -> None:
+    """The file of a task's default circuit with its audit at `path`; what is there already is kept."""
+    if not path.is_file():
+        subprocess.run([COMMAND, "find", "--task", name, "--out", path], stdout=subprocess.DEVNULL, check=False)
+    file = read_circuit(path)
+    if file.audit is None or not file.audit.finished:
+        command = [COMMAND, "audit", path, *(["--quick"] if quick else [])]
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+        if done.returncode not in (0, 1):
+            raise SystemExit(done.returncode)
+
+
+def audits(folder: Path, names: list[str]) -> dict[str, tuple[CircuitFile, AuditPart]]:
+    """The files of `folder` that have a finished audit, by task."""
+    found = {}
+    for name in names:
+        path = folder / f"{name}.json"
+        file = read_circuit(path) if path.is_file() else None
+        if file is not None and file.audit is not None and file.audit.finished:
+            found[name] = (file, file.audit)
+    return found
+
+
+def verdicts(found: Mapping[str, tuple[CircuitFile, AuditPart]]) -> list[str]:
+    """The table of verdicts, a line of the audit in each row."""
+    rows = [f"| line | {' | '.join(found)} |", "|---|" + "---|" * len(found)]
+    for key, title in TITLES.items():
+        cells = [MARKS[line.verdict] for _, audit in found.values() for line in audit.findings if line.key == key]
+        rows.append(f"| {title} | {' | '.join(cells)} |")
+    together = " | ".join(f"{audit.outcome}" for _, audit in found.values())
+    return [*rows, f"| **together** | {together} |"]
+
+
+def numbers(found: Mapping[str, tuple[CircuitFile, AuditPart]]) -> list[str]:
+    """The table of numbers, a task in each row."""
+    rows = [f"| {' | '.join(NUMBERS)} |", "|---|" + "--:|" * (len(NUMBERS) - 1)]
+    for name, (file, audit) in found.items():
+        of = {line.key: line.numbers for line in audit.findings}
+
+        def number(key: str, which: str, form: str = ".3f", of: Mapping[str, Mapping[str, float | None]] = of) -> str:
+            value = of.get(key, {}).get(which)
+            return "–" if value is None else format(value, form)
+
+        reached = "reached with" if of["shuffled"].get("reached") else f"{number('shuffled', 'faithfulness')} with"
+        cells = (
+            name,
+            str(file.size),
+            f"{number('held-out', 'faithfulness')} ({number('held-out', 'low')} to {number('held-out', 'high')})",
+            number("unseen", "faithfulness"),
+            number("answers", "disagree", ".1%"),
+            number("errors", "left", ".0%"),
+            number("distribution", "kl_left", ".0%"),
+            number("completeness", "completeness"),
+            f"{number('ablation', 'zero_ratio_of_means')} / {number('ablation', 'resample_ratio_of_means')}",
+            number("random", "best_score"),
+            f"{reached} {number('shuffled', 'size', '.0f')} nodes",
+            f"{number('seeds', 'jaccard_mean', '.2f')}, {number('resamplings', 'jaccard_mean', '.2f')}",
+            f"{sum(node.share == 1 for node in audit.shares)} of {len(audit.shares)}",
+            f"{audit.seconds / 60:.0f}",
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
+def main() -> int:
+    """Parses the command line, makes what is missing, prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", default=",".join(tasks.names()))
+    parser.add_argument("--folder", type=Path, default=Path("audits"))
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--table", action="store_true")
+    args = parser.parse_args()
+    names = args.tasks.split(",")
+    args.folder.mkdir(parents=True, exist_ok=True)
+    if not args.table:
+        for name in names:
+            made(name, args.folder / f"{name}.json", quick=args.quick)
+    found = audits(args.folder, names)
+    print("\n".join([*verdicts(found), "", *numbers(found)]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
