@@ -95,6 +95,8 @@ async def narrow(session: Session) -> None:
     session.save("latent")
     await session.press("3", "enter")
     session.save("prompts")
+    await session.press("5", "h", "h", "h")
+    session.save("frontier")
 
 
 async def wide(session: Session) -> None:
