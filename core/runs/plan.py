@@ -46,7 +46,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Grids:
-    """The values over which methods are run. `sizes` empty means doubled sizes up to a quarter of the candidates."""
+    """The values over which methods are run. `sizes` empty means doubled sizes up to half the candidates."""
 
     targets: tuple[float, ...] = DEFAULT_TARGETS
     lambdas: tuple[float, ...] = DEFAULT_LAMBDAS
@@ -98,9 +98,9 @@ def plan(chosen: Sequence[Variant], grids: Grids, seeds: Sequence[int], candidat
 
 
 def doubled_sizes(candidates: int) -> tuple[int, ...]:
-    """5, 10, 20, … up to a quarter of the candidates, at least one."""
+    """5, 10, 20, … up to half the candidates, at least one."""
     sizes = [min(SMALLEST_SIZE, candidates)]
-    while sizes[-1] * 8 <= candidates:
+    while sizes[-1] * 4 <= candidates:
         sizes.append(sizes[-1] * 2)
     return tuple(sizes)
 

@@ -54,9 +54,9 @@ def test_every_grid_of_the_registry_can_be_planned() -> None:
 
 
 @pytest.mark.parametrize(
-    ("candidates", "sizes"), [(1, (1,)), (8, (5,)), (100, (5, 10, 20)), (400, (5, 10, 20, 40, 80))]
+    ("candidates", "sizes"), [(1, (1,)), (8, (5,)), (100, (5, 10, 20, 40)), (400, (5, 10, 20, 40, 80, 160))]
 )
-def test_doubled_sizes_stay_within_a_quarter(candidates: int, sizes: tuple[int, ...]) -> None:
+def test_doubled_sizes_stay_within_half(candidates: int, sizes: tuple[int, ...]) -> None:
     assert doubled_sizes(candidates) == sizes
     specs = plan([Variant("hard-concrete")], Grids(), (0,), candidates)
     assert tuple(spec.settings["size"] for spec in specs) == sizes
