@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.known_models import known_model
 from circuit_tui.core.load_model import load_model, model_folder, pick_device, pick_dtype
 from circuit_tui.core.load_saes import check_fit, load_saes, processing_of
+from circuit_tui.core.memory_plan import Shape, bytes_a_prompt, largest_batch
 from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.out_of_memory import explained, halved, is_out_of_memory
 from circuit_tui.core.problem import Problem, build_problem
@@ -25,8 +26,8 @@ from circuit_tui.core.sae_choice import choose_saes
 from circuit_tui.core.sae_hook import Hook, matching_hooks
 from circuit_tui.core.site import Site
 from circuit_tui.core.snapshot import LoadProgress
-from circuit_tui.core.task import Task
-from circuit_tui.core.tokens import tokenize
+from circuit_tui.core.task import Split, Task
+from circuit_tui.core.tokens import PromptSet, tokenize
 
 # The draw of resample ablation: fixed, so that a circuit file opens with the references it was made with.
 RESAMPLE_SEED = 0
@@ -86,7 +87,7 @@ def open_problem(
     """
     if request.batch is not None and request.batch < 1:
         raise UserError(f"--batch {request.batch}: must be at least 1")
-    task, source = _task(request)
+    task, source = chosen_task(request)
     model, sites = parts or load_parts(request, progress)
     device = model.device
     progress(LoadProgress(f"tokenizing task {task.name}", 3, _STAGES))
@@ -95,7 +96,7 @@ def open_problem(
     progress(LoadProgress("checking block replay", 4, _STAGES))
     prompts = sets["test"].clean
     model.verify(prompts.tokens[:2], prompts.answer[:2])
-    size = request.batch
+    size = request.batch or _fitting_batch(model, sites, sets)
     while True:
         try:
             problem = build_problem(
@@ -111,6 +112,15 @@ def open_problem(
         size = halved(size or max(len(prompts) for prompts in sets.values()), "running the model", failure)
     progress(LoadProgress("evaluating", 6, _STAGES))
     return OpenedProblem(problem, BUNDLED if request.model is None else model.name, source)
+
+
+def _fitting_batch(model: LanguageModel, sites: Sequence[Site], sets: Mapping[Split, PromptSet]) -> int | None:
+    """How many prompts fit into a pass beside what is already loaded, None if all do."""
+    config, d_saes = model.bridge.cfg, tuple(site.sae.d_sae for site in sites)
+    shape = Shape(0, model.d_model, model.n_layers, int(config.n_heads), int(config.d_vocab), d_saes)
+    longest = max(side.tokens.shape[1] for prompts in sets.values() for side in (prompts.clean, prompts.corrupt))
+    a_prompt = bytes_a_prompt(shape, longest, model.dtype.itemsize)
+    return largest_batch(a_prompt, max(len(prompts) for prompts in sets.values()), model.device)
 
 
 def request_of(file: CircuitFile, base: OpenRequest, folder: Path) -> OpenRequest:
@@ -207,7 +217,8 @@ def _nodes_of(
     return found
 
 
-def _task(request: OpenRequest) -> tuple[Task, TaskSource]:
+def chosen_task(request: OpenRequest) -> tuple[Task, TaskSource]:
+    """The task that `request` asks for, and where it comes from. Raises UserError if it names none, or two."""
     if request.task is not None and request.prompts is not None:
         raise UserError("--task and --prompts: give one of the two")
     if request.prompts is not None:
@@ -218,7 +229,12 @@ def _task(request: OpenRequest) -> tuple[Task, TaskSource]:
     return tasks.builtin(name), TaskSource(kind="builtin", name=name)
 
 
-def _sites(request: OpenRequest, device: torch.device, source: SaeSource) -> list[Site]:
+def chosen_saes(request: OpenRequest) -> tuple[tuple[str, ...], tuple[Path, ...]]:
+    """The names and the folders of the SAEs that `request` asks for, or that its model has by default.
+
+    Raises:
+        UserError: there are none for its model, or no SAE fits the flags.
+    """
     folders = request.sae_dirs
     names = request.saes
     if not folders or request.site_flags.given or any(":" not in name for name in names):
@@ -227,6 +243,11 @@ def _sites(request: OpenRequest, device: torch.device, source: SaeSource) -> lis
         if request.model is not None:
             raise UserError(f"--model {request.model}: name its SAEs with --sae RELEASE:ID or --sae-dir DIR")
         folders = demo.sae_dirs()
+    return tuple(names), tuple(folders)
+
+
+def _sites(request: OpenRequest, device: torch.device, source: SaeSource) -> list[Site]:
+    names, folders = chosen_saes(request)
     sites = load_saes(names, folders, device, source)
     for site in sites:
         if Path(site.sae.path).resolve().is_relative_to(demo.model_dir().parent.resolve()):

@@ -11,6 +11,7 @@ from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.search.registry import DEFAULT_METHOD, DEFAULT_TARGET
 from circuit_tui.tui.commands import options
 from circuit_tui.tui.commands.boundary import DONE, log_path
+from circuit_tui.tui.commands.memory_text import tell_plan
 from circuit_tui.tui.commands.start import open_explorer
 
 
@@ -39,6 +40,7 @@ def explore(
     low_bandwidth: Annotated[bool, typer.Option("--low-bandwidth", help="Fewer bytes, for a slow line.")] = False,
     no_mouse: Annotated[bool, typer.Option("--no-mouse", help="Leave the mouse to the terminal.")] = False,
     theme: Annotated[str | None, typer.Option(metavar="NAME", help="Colours: dark, light or ansi.")] = None,
+    memory: options.Memory = False,
     debug: options.Debug = False,
 ) -> int:
     """Open the explorer on anything.
@@ -65,6 +67,8 @@ def explore(
         batch=batch,
         seed=seed,
     )
+    if memory:
+        return tell_plan(request, json=False, debug=debug)
     chosen = options.search_choice(method, target, seed, ())
     if out is not None:
         options.check_out(out)

@@ -13,6 +13,7 @@ from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.search.registry import DEFAULT_METHOD, DEFAULT_TARGET
 from circuit_tui.tui.commands import options, output, progress
 from circuit_tui.tui.commands.boundary import DONE
+from circuit_tui.tui.commands.memory_text import tell_plan
 from circuit_tui.tui.commands.search_run import run_search
 from circuit_tui.tui.detached import start_detached
 
@@ -40,6 +41,7 @@ def find(
     settings: options.Settings = None,
     out: options.Out = None,
     detach: Annotated[bool, typer.Option("--detach", help="Search in the background; `circuit-tui jobs`.")] = False,
+    memory: options.Memory = False,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> int:
@@ -69,6 +71,8 @@ def find(
         batch=batch,
         seed=seed,
     )
+    if memory:
+        return tell_plan(request, json=json, debug=debug)
     chosen = options.search_choice(method, target, seed, settings)
     if out is not None:
         options.check_out(out)

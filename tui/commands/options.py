@@ -46,6 +46,7 @@ Method = Annotated[str, typer.Option(metavar="NAME", help=f"Search method: {', '
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the method.")]
 Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Same seed, same machine: same circuit.")]
 Out = Annotated[Path | None, typer.Option(metavar="FILE.json", help="Where to write the circuit file.")]
+Memory = Annotated[bool, typer.Option("--memory", help="Say what it needs of the device's memory; load nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 

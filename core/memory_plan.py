@@ -1,0 +1,115 @@
+"""What a session needs of a device's memory, from shapes alone, and how many prompts fit into one pass.
+
+Weights are exact, and so are the tensors kept of the prompts. A pass is an estimate: what the backward pass of one
+transformer layer keeps is s b h (34 + 5 a s / h) bytes in 16 bit (Korthikanti et al. 2022, "Reducing Activation
+Recomputation in Large Transformer Models", section 4.1), s tokens, b prompts, h the width, a the number of heads; and
+all latents of one SAE at a time while the session opens. Where it says too little, passes are halved as they run
+(`out_of_memory.py`).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from circuit_tui.core.request import OpenRequest
+
+FLOAT32 = 4
+SHARE = 0.9
+"""Of the free memory at most this much is planned for; allocators need the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the plan needs to know of a model. `weights` counts parameters, `d_saes` latents of each SAE."""
+
+    weights: int
+    d_model: int
+    n_layers: int
+    n_heads: int
+    vocab: int
+    d_saes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Bytes. `a_prompt` is what one more prompt in a pass takes; `batch` how many fit, at most all `n_prompts`.
+
+    `free` is None where the device does not say; everything is then taken to fit. `batch` is 0 if nothing does.
+    """
+
+    device: str
+    free: int | None
+    model: int
+    saes: int
+    prompts: int
+    a_prompt: int
+    n_prompts: int
+    batch: int
+
+    @property
+    def fixed(self) -> int:
+        """What is needed however few prompts there are in a pass."""
+        return self.model + self.saes + self.prompts
+
+    @property
+    def total(self) -> int:
+        """With `batch` prompts in a pass."""
+        return self.fixed + self.batch * self.a_prompt
+
+
+def plan(
+    shape: Shape, lengths: dict[str, tuple[int, int]], free: int | None, dtype: torch.dtype, device: str,
+    request: OpenRequest,
+) -> MemoryPlan:  # fmt: skip
+    """The plan for a model of `shape`; `lengths` are (number of prompts, tokens of the longest) of each split."""
+    size, sites = dtype.itemsize, len(shape.d_saes)
+    model = shape.weights * size
+    saes = sum(2 * d_sae * shape.d_model + d_sae + shape.d_model for d_sae in shape.d_saes) * FLOAT32
+    prompts = 0
+    for split, (count, longest) in lengths.items():
+        resid = count * longest * shape.d_model
+        prompts += resid * size + count * shape.vocab * FLOAT32
+        if split == "train":  # the corrupt side, and what enters each site on both sides
+            prompts += resid * size * (1 + 2 * sites)
+        if request.errors != "drop":
+            prompts += resid * sites * FLOAT32
+    longest = max(longest for _, longest in lengths.values())
+    a_prompt, n_prompts = bytes_a_prompt(shape, longest, size), max(count for count, _ in lengths.values())
+    fixed = model + saes + prompts
+    batch = n_prompts if free is None else max(0, min(n_prompts, int((SHARE * free - fixed) // a_prompt)))
+    if request.batch is not None:
+        batch = min(batch, request.batch)
+    return MemoryPlan(device, free, model, saes, prompts, a_prompt, n_prompts, batch)
+
+
+def bytes_a_prompt(shape: Shape, longest: int, size: int) -> int:
+    """What a prompt of `longest` tokens takes in a pass of a model whose numbers have `size` bytes."""
+    layer = longest * shape.d_model * (34 + 5 * shape.n_heads * longest / shape.d_model) * size / 2
+    step = shape.n_layers * layer + shape.vocab * FLOAT32
+    opening = layer + 2 * longest * max(shape.d_saes, default=0) * FLOAT32
+    return int(max(step, opening))
+
+
+def largest_batch(a_prompt: int, n_prompts: int, device: torch.device) -> int | None:
+    """How many prompts fit into a pass on `device` as it is now, None if all `n_prompts` do."""
+    free = free_memory(device)
+    if free is None or SHARE * free >= a_prompt * n_prompts:
+        return None
+    return max(1, int(SHARE * free // a_prompt))
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that are free on `device`; of a CPU the machine's memory that programs can have. None where unknown."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if device.type == "cpu" and "SC_AVPHYS_PAGES" in os.sysconf_names:
+        try:
+            lines = Path("/proc/meminfo").read_text().splitlines()
+            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+        except (OSError, StopIteration, ValueError, IndexError):
+            return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None

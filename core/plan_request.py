@@ -1,0 +1,97 @@
+"""The memory plan of a request: shapes from configurations and prompts from the tokenizer, no weight is loaded."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from circuit_tui.core import demo
+from circuit_tui.core.circuit_file import read_circuit
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.load_model import first_line, hub_name, pick_device, pick_dtype
+from circuit_tui.core.memory_plan import MemoryPlan, Shape, free_memory, plan
+from circuit_tui.core.opening import chosen_saes, chosen_task, request_of
+from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.sae_registry import known_saes
+from circuit_tui.core.task import Task
+
+_JOINT = re.compile(r"c_attn|query_key_value|qkv")
+
+
+def plan_memory(request: OpenRequest) -> MemoryPlan:
+    """The plan of what `request` asks for.
+
+    Raises:
+        UserError: the model's configuration or an SAE's shape cannot be had, or `request` makes no sense.
+    """
+    if request.circuit is not None:
+        request = request_of(read_circuit(request.circuit), request, request.circuit.parent)
+    device, dtype = pick_device(request.device), pick_dtype(request.dtype)
+    source = str(demo.model_dir()) if request.model is None else _source(request.model)
+    shape, task = shape_of(request, source), chosen_task(request)[0]
+    lengths = _tokens(source, task)
+    return plan(shape, lengths, free_memory(device), dtype, str(device), request)
+
+
+def shape_of(request: OpenRequest, source: str) -> Shape:
+    """The shapes of the model `source`, a folder or Hub name, and of the SAEs that `request` asks for.
+
+    Raises:
+        UserError: a configuration cannot be had.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config: Any = AutoConfig.from_pretrained(source)
+        with torch.device("meta"):
+            empty = AutoModelForCausalLM.from_config(config)
+    except Exception as error:  # the loaders raise dozens of types; each means that the shape cannot be had
+        raise UserError(f"--model {source}: its configuration cannot be had: {first_line(error)}") from error
+    text = config.get_text_config()
+    # Where queries, keys and values share one matrix, the bridge holds a second copy, cut into three.
+    weights = sum(part.numel() * (2 if _JOINT.search(name) else 1) for name, part in empty.named_parameters())
+    n_heads, n_layers = int(text.num_attention_heads), int(text.num_hidden_layers)
+    return Shape(weights, int(text.hidden_size), n_layers, n_heads, int(text.vocab_size), _widths(request))
+
+
+def _widths(request: OpenRequest) -> tuple[int, ...]:
+    names, folders = chosen_saes(request)
+    widths = []
+    for name in names:
+        found = next((sae for sae in known_saes(name.replace(":", " ")) if sae.name == name), None)
+        if found is None or found.width is None:
+            raise UserError(f"--sae {name}: its width is not known before it is loaded")
+        widths.append(found.width)
+    for folder in folders:
+        try:
+            widths.append(int(json.loads((folder.expanduser() / "cfg.json").read_text())["d_sae"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"--sae-dir {folder}: cfg.json says no d_sae") from error
+    return tuple(widths)
+
+
+def _source(model: str) -> str:
+    folder = Path(model).expanduser()
+    return str(folder) if folder.is_dir() else hub_name(model)
+
+
+def _tokens(source: str, task: Task) -> dict[str, tuple[int, int]]:
+    """(number of prompts, tokens of the longest with BOS) of each split that has prompts."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(source)
+    except Exception as error:  # as above
+        raise UserError(f"--model {source}: its tokenizer cannot be had: {first_line(error)}") from error
+    found = {}
+    for split in ("train", "test", "unseen"):
+        pairs = task.split(split)
+        if pairs:
+            texts = [text for pair in pairs for text in (pair.clean, pair.corrupt)]
+            lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+            found[split] = (len(pairs), max(lengths) + 1)
+    return found

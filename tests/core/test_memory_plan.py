@@ -1,0 +1,120 @@
+"""The memory plan against what is then allocated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny.able import able_task
+from tiny.sessions import request, write_prompts
+from tiny.world import World
+
+from circuit_tui.core import memory_plan
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.memory_plan import Shape, plan
+from circuit_tui.core.opening import open_problem
+from circuit_tui.core.plan_request import plan_memory
+from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.search.objective import MaskedModel
+from circuit_tui.tui.cli import main
+
+
+@pytest.fixture
+def asked(world: Callable[[str], World], tmp_path: Path) -> OpenRequest:
+    tiny = world("gpt2")
+    return request(tiny, write_prompts(able_task(tiny, (6,) * 12, (6,) * 7), tmp_path / "p.jsonl"))
+
+
+def test_weights_and_prompts_are_what_is_then_held(asked: OpenRequest) -> None:
+    planned = plan_memory(asked)
+    opened = open_problem(asked, lambda stage: None).problem
+    model = {id(p): p.numel() for p in opened.model.bridge.original_model.parameters()}
+    assert planned.model == pytest.approx(4 * sum(model.values()), rel=0.01), "but for a bias that the bridge adds"
+    saes = sum(p.numel() for site in opened.sites for p in site.sae.sae.parameters())
+    assert planned.saes == pytest.approx(4 * saes, rel=0.1), "thresholds and the like beside the two matrices"
+    held = [part.prefix for part in opened.splits.values()] + [part.plain_logits for part in opened.splits.values()]
+    held += [*opened.spliced_inputs, *opened.spliced_corrupt_inputs]
+    n_train, length = opened.sets["train"].corrupt.tokens.shape
+    corrupt_prefix = n_train * length * opened.model.d_model
+    assert planned.prompts == 4 * (sum(tensor.numel() for tensor in held) + corrupt_prefix)
+    assert planned.n_prompts == planned.batch == 12
+
+
+def test_a_pass_is_about_what_a_step_keeps(asked: OpenRequest) -> None:
+    """Every tensor that autograd keeps of one step, counted once; weights and constants of the batch left out."""
+    planned = plan_memory(asked)
+    problem = open_problem(asked, lambda stage: None).problem
+    batch = problem.batch("train", torch.arange(12))
+    constant = {tensor.untyped_storage().data_ptr() for tensor in (batch.prefix, *batch.base)}
+    constant |= {p.untyped_storage().data_ptr() for p in problem.model.bridge.original_model.parameters()}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in constant:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    masked = MaskedModel(problem, torch.arange(len(problem.space)))
+    mask = torch.ones(len(problem.space), requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        masked.logit_difference(mask, batch)
+    measured = sum(kept.values()) / 12
+    assert planned.a_prompt / 4 < measured < planned.a_prompt * 2, (measured, planned.a_prompt)
+
+
+GEMMA_9B = Shape(9_241_705_984, 3584, 42, 16, 256_000, (131_072,) * 4)
+
+
+def test_a_large_model_is_cut_into_passes_that_fit() -> None:
+    lengths = {"train": (512, 16), "test": (128, 16)}
+    half = plan(GEMMA_9B, lengths, 80 * 10**9, torch.bfloat16, "cuda", OpenRequest())
+    assert 18e9 < half.model < 19e9
+    assert 15e9 < half.saes < 16e9
+    assert 1 < half.batch < 512 or half.total < 0.9 * 80e9
+    assert half.total <= 0.9 * 80e9
+    small = plan(GEMMA_9B, lengths, 24 * 10**9, torch.bfloat16, "cuda", OpenRequest())
+    assert small.batch == 0, "it does not fit"
+    asked = plan(GEMMA_9B, lengths, 80 * 10**9, torch.bfloat16, "cuda", OpenRequest(batch=3))
+    assert asked.batch == 3
+
+
+def test_opening_takes_as_many_prompts_as_fit(asked: OpenRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert open_problem(asked, lambda stage: None).problem.batch_size is None
+    a_prompt = plan_memory(asked).a_prompt
+    monkeypatch.setattr(memory_plan, "free_memory", lambda device: 5.5 * a_prompt / memory_plan.SHARE)
+    assert open_problem(asked, lambda stage: None).problem.batch_size == 5
+
+
+def test_nothing_is_loaded(
+    asked: OpenRequest, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loaded(*args: Any, **kwargs: Any) -> Any:
+        raise AssertionError("weights were loaded")
+
+    monkeypatch.setattr("circuit_tui.core.opening.load_model", loaded)
+    monkeypatch.setattr("circuit_tui.core.opening.load_saes", loaded)
+    folders = [part for folder in asked.sae_dirs for part in ("--sae-dir", str(folder))]
+    flags = ["find", "--model", str(asked.model), *folders, "--prompts", str(asked.prompts), "--memory"]
+    assert main(flags) == 0
+    told = capsys.readouterr().out
+    for word in ("model", "SAEs", "prompts", "a pass of 12 prompts", "free on cpu"):
+        assert word in told
+    assert main([*flags, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n_prompts"] == 12
+    monkeypatch.setattr("circuit_tui.core.plan_request.free_memory", lambda device: 1000)
+    assert main(flags) == 1
+    assert "does not fit" in capsys.readouterr().out
+
+
+def test_shapes_that_cannot_be_had(asked: OpenRequest, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="says no d_sae"):
+        plan_memory(OpenRequest(model=asked.model, sae_dirs=(tmp_path / "empty",), prompts=asked.prompts))
+    (tmp_path / "empty" / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="configuration cannot be had"):
+        plan_memory(OpenRequest(model=str(tmp_path / "empty"), sae_dirs=asked.sae_dirs, prompts=asked.prompts))

@@ -1,0 +1,43 @@
+"""A memory plan for people."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from circuit_tui.core.hub.sizes import size_text
+from circuit_tui.core.request import OpenRequest
+from circuit_tui.tui.commands import output
+from circuit_tui.tui.commands.boundary import DONE, NO
+
+
+def tell_plan(request: OpenRequest, *, json: bool, debug: bool) -> int:
+    """Prints what `request` needs of the device, without loading it; returns the exit code: 1 if it does not fit.
+
+    Raises:
+        UserError: its shapes cannot be had.
+    """
+    with output.quiet(debug=debug):
+        from circuit_tui.core.plan_request import plan_memory
+
+        plan = plan_memory(request)
+    if json:
+        output.print_json({**asdict(plan), "fixed": plan.fixed, "total": plan.total})
+        return DONE if plan.batch else NO
+    rows = [("model", plan.model), ("SAEs", plan.saes), ("prompts", plan.prompts)]
+    rows += [
+        (
+            f"a pass of {plan.batch} prompts" if plan.batch > 1 else "a pass of 1 prompt",
+            max(1, plan.batch) * plan.a_prompt,
+        )
+    ]
+    rows += [("together", plan.fixed + max(1, plan.batch) * plan.a_prompt)]
+    if plan.free is not None:
+        rows += [(f"free on {plan.device}", plan.free)]
+    output.print_table(("memory", "size"), [(name, size_text(size)) for name, size in rows], right=("size",))
+    if not plan.batch:
+        output.print_line("It does not fit, not even with one prompt at a time.")
+    elif plan.batch < plan.n_prompts:
+        output.print_line(
+            f"{plan.batch} of {plan.n_prompts} prompts fit into a pass: they are taken so many at a time."
+        )
+    return DONE if plan.batch else NO
