@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import select
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from circuit_example import example
 from fake_work import FakeWork
 
 from circuit_tui.core.errors import UserError
@@ -73,6 +75,24 @@ def test_settings_that_differ_are_told_apart(cli: Cli, tmp_path: Path) -> None:
     assert "published lambda=0.1" in done.out
     assert "published lambda=0.2" in done.out
     assert "steps=" not in done.out
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_circuit_file_says_what_to_open(cli: Cli, tmp_path: Path) -> None:
+    data = example()
+    data["task"] |= {"source": {"kind": "builtin", "name": "pronoun", "path": None}}
+    data["ablation"] |= {"kind": "zero", "errors": "keep"}
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps(data))
+    refused = cli("sweep", "--circuit", path, "--tasks", "ioi", "--out", tmp_path / "r.sqlite")
+    assert refused.error.startswith("--task: leave it out with --circuit")
+    done = cli("sweep", "--circuit", path, "--seeds", "2", "--out", tmp_path / "r.sqlite")
+    assert done.code == 0, done.err
+    rows = read_rows(tmp_path / "r.sqlite")
+    assert [(row["task"], row["ablation"], row["errors"], row["seed"]) for row in rows] == [
+        ("pronoun", "zero", "keep", 0),
+        ("pronoun", "zero", "keep", 1),
+    ]
 
 
 @pytest.mark.parametrize(

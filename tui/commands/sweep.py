@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ def sweep(
     sae_dir: options.SaeDir = None,
     tasks: lists.Tasks = None,
     prompts: lists.PromptFiles = None,
+    circuit: options.Circuit = None,
     positions: options.Positions = None,
     ablation: options.Ablation = None,
     errors: options.Errors = None,
@@ -61,6 +63,9 @@ def sweep(
         width=width,
         l0=l0,
         sae_dir=sae_dir,
+        task=tasks[0] if circuit and tasks else None,
+        prompts=prompts[0] if circuit and prompts else None,
+        circuit=circuit,
         positions=positions,
         ablation=ablation,
         errors=errors,
@@ -102,6 +107,10 @@ def _orders(
     from circuit_tui.core.runs.grid import Grid, orders_of
     from circuit_tui.core.tasks import DEFAULT_TASK, names
 
+    if base.circuit is not None:
+        base = _named_by(base.circuit, base)
+        tasks, prompts = [base.task] if base.task else None, [base.prompts] if base.prompts else None
+        base = replace(base, circuit=None, task=None, prompts=None)
     chosen = lists.words("--tasks", tasks, names())
     for task in chosen:
         options.choice("--tasks", task, names())
@@ -121,6 +130,14 @@ def _orders(
             settings=lists.settings(settings),
         )
     )
+
+
+def _named_by(path: Path, base: OpenRequest) -> OpenRequest:
+    """What the circuit file at `path` was made with."""
+    from circuit_tui.core.circuit_file import read_circuit
+    from circuit_tui.core.opening import request_of
+
+    return request_of(read_circuit(path), base, path.parent)
 
 
 def _run(orders: list[RunOrder], out: Path, device: str | None, jobs: int | None, ray: str | None) -> SweepState | None:
