@@ -124,6 +124,7 @@ def circuit_file(session: Session) -> CircuitFile:
             name=problem.task.name,
             source=opened.source,
             prompts_sha256=problem.task.sha256,
+            chat=opened.chat,
             positions_kind=problem.alignment.kind,
             positions=problem.alignment.names,
             n_train=session.info.train.n_prompts,

@@ -76,11 +76,15 @@ class TaskSource(Part):
 
 
 class TaskPart(Part):
-    """The prompts and what a position is. `positions` names all positions in order; nodes refer to these names."""
+    """The prompts and what a position is. `positions` names all positions in order; nodes refer to these names.
+
+    `chat`: each prompt is a user's message in the chat template of the model's tokenizer.
+    """
 
     name: Annotated[str, Field(min_length=1)]
     source: TaskSource
     prompts_sha256: Sha256
+    chat: bool = False
     positions_kind: PositionsKind
     positions: tuple[str, ...]
     n_train: Count

@@ -42,6 +42,7 @@ class OpenedProblem:
     problem: Problem
     model_name: str
     source: TaskSource
+    chat: bool = False
 
 
 def load_parts(request: OpenRequest, progress: Callable[[LoadProgress], None]) -> Parts:
@@ -91,7 +92,7 @@ def open_problem(
     model, sites = parts or load_parts(request, progress)
     device = model.device
     progress(LoadProgress(f"tokenizing task {task.name}", 3, _STAGES))
-    sets = tokenize(task, model.tokenizer, device)
+    sets = tokenize(task, model.tokenizer, device, request.chat)
     alignment = align(pick_kind(request.positions, sets), sets, task.name)
     progress(LoadProgress("checking block replay", 4, _STAGES))
     prompts = sets["test"].clean
@@ -111,7 +112,7 @@ def open_problem(
             failure = error.with_traceback(None)  # it holds on to every tensor of the pass
         size = halved(size or max(len(prompts) for prompts in sets.values()), "running the model", failure)
     progress(LoadProgress("evaluating", 6, _STAGES))
-    return OpenedProblem(problem, BUNDLED if request.model is None else model.name, source)
+    return OpenedProblem(problem, BUNDLED if request.model is None else model.name, source, request.chat)
 
 
 def _fitting_batch(model: LanguageModel, sites: Sequence[Site], sets: Mapping[Split, PromptSet]) -> int | None:
@@ -146,6 +147,7 @@ def request_of(file: CircuitFile, base: OpenRequest, folder: Path) -> OpenReques
         sae_dirs=folders,
         task=source.name if source.kind == "builtin" else None,
         prompts=_find(source.path, folder) if source.kind == "file" else None,
+        chat=file.task.chat,
         positions=file.task.positions_kind,
         ablation=file.ablation.kind,
         errors=file.ablation.errors,
@@ -167,6 +169,7 @@ def check_same(opened: OpenedProblem, file: CircuitFile, path: Path) -> None:
     _same(path, "sites", [site.hook for site in file.sites], [site.hook for site in problem.sites])
     for theirs, ours in zip(file.sites, problem.sites, strict=True):
         _same(path, f"sites {ours.hook} sae.weights_sha256", theirs.sae.weights_sha256, ours.sae.weights_sha256)
+    _same(path, "task.chat", file.task.chat, opened.chat)
     _same(path, "task.positions_kind", file.task.positions_kind, problem.alignment.kind)
     _same(path, "task.positions", list(file.task.positions), list(problem.alignment.names))
     _same(path, "ablation.kind", file.ablation.kind, problem.ablation)

@@ -23,10 +23,10 @@ class OpenRequest:
     `model` is a Hugging Face name or a folder, None for the bundled demo; `revision` a branch, tag or commit of a Hub
     model, None for the newest. `saes` are ``RELEASE:ID`` names, or releases that `site_flags` narrow down; `sae_dirs`
     are sae-lens folders. Both empty means the SAEs of the demo, or those that a known model has by default.
-    `sae_revisions` pins the commit of some of `saes`, by name. `task` names a built-in task, `prompts` is a JSON-lines
-    file; not both. `positions` None picks ``each`` where the task allows it and ``shared`` otherwise. `batch` is the
-    largest number of prompts in one forward pass, None for all that fit. `sites` names the hooks to splice at, in full
-    or short (``L1``); empty means every hook that has an SAE.
+    `sae_revisions` pins the commit of some of `saes`, by name. `task` names a built-in task, `prompts` is a JSON-
+    lines file; not both; with `chat` each prompt is a user's message. `positions` None picks ``each`` where the task
+    allows it and ``shared`` otherwise. `batch` is the largest number of prompts in one forward pass, None for all
+    that fit. `sites` names the hooks to splice at, in full or short (``L1``); empty means every hook that has an SAE.
     """
 
     model: str | None = None
@@ -38,6 +38,7 @@ class OpenRequest:
     task: str | None = None
     prompts: Path | None = None
     circuit: Path | None = None
+    chat: bool = False
     positions: PositionsKind | None = None
     ablation: AblationKind = "mean"
     errors: ErrorsKind = "drop"

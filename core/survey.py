@@ -19,6 +19,9 @@ from circuit_tui.core.passage import arriving, past
 from circuit_tui.core.site import Site
 from circuit_tui.core.tokens import Side
 
+BUCKET = 2
+"""How many times as long as the shortest prompt of a batch its longest may be."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlainPass:
@@ -37,8 +40,19 @@ class PlainPass:
 
 
 def chunks(lengths: Tensor, size: int | None) -> list[Tensor]:
-    """Prompt indices in chunks of at most `size`, alike in length so that little is padding."""
-    return list(torch.split(lengths.argsort(stable=True), size or len(lengths)))
+    """Prompt indices in chunks of at most `size`, alike in length so that little is padding.
+
+    The longest prompt of a chunk is at most `BUCKET` times as long as its shortest.
+    """
+    order, size = lengths.argsort(stable=True), size or max(1, len(lengths))
+    found, start = [], 0
+    in_order = lengths[order].tolist()
+    for stop in range(1, len(in_order) + 1):
+        full = stop - start == size
+        if stop == len(in_order) or full or in_order[stop] > BUCKET * in_order[start]:
+            found.append(order[start:stop])
+            start = stop
+    return found
 
 
 @torch.no_grad()

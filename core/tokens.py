@@ -1,7 +1,8 @@
 """Turns the text of a task into token tensors for one tokenizer.
 
 Every prompt starts with the tokenizer's BOS where it has one (`bos_token_id is not None`; an id of 0 is a BOS too) and
-is right-padded. The answer is read at the last real token.
+is right-padded, whatever side the tokenizer would pad. The answer is read at the last real token. In a chat the
+template decides about BOS, and the answer follows it without a space.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from circuit_tui.core.chat import AFTER, BEFORE, Rendered, plain, render
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.task import SPLITS, Pair, Split, Task
 
@@ -54,25 +56,30 @@ class PromptSet:
         return len(self.pairs)
 
 
-def tokenize(task: Task, tokenizer: Any, device: torch.device) -> dict[Split, PromptSet]:
-    """The splits of `task` that have prompts, tokenised.
+def tokenize(task: Task, tokenizer: Any, device: torch.device, chat: bool = False) -> dict[Split, PromptSet]:
+    """The splits of `task` that have prompts, tokenised; with `chat` each as a user's message.
 
     Raises:
         UserError: no train or no test prompts, a word that the model does not know, an answer of several tokens, the
-            same token for both answers, or roles that do not match the words of a prompt.
+            same token for both answers, roles that do not match the words of a prompt, or no chat template.
     """
     for needed in ("train", "test"):
         if not task.split(needed):
             raise UserError(f"task {task.name}: it has no {needed} prompts; both train and test are needed")
-    return {split: _prompt_set(task, split, tokenizer, device) for split in SPLITS if task.split(split)}
+    return {split: _prompt_set(task, split, tokenizer, device, chat) for split in SPLITS if task.split(split)}
 
 
-def _prompt_set(task: Task, split: Split, tokenizer: Any, device: torch.device) -> PromptSet:
+def _prompt_set(task: Task, split: Split, tokenizer: Any, device: torch.device, chat: bool) -> PromptSet:
+    def shown(prompt: str) -> Rendered:
+        return render(prompt, tokenizer, task.name) if chat else plain(prompt)
+
     pairs = task.split(split)
     right, wrong = [], []
     for pair in pairs:
-        right.append(_given_or_found(tokenizer, pair.clean, pair.answer, pair.answer_id, task.name, "answer"))
-        wrong.append(_given_or_found(tokenizer, pair.clean, pair.wrong, pair.wrong_id, task.name, "wrong"))
+        head = shown(pair.clean).text
+        answer, other = (text.lstrip() if chat else text for text in (pair.answer, pair.wrong))
+        right.append(_given_or_found(tokenizer, head, answer, pair.answer_id, task.name, "answer"))
+        wrong.append(_given_or_found(tokenizer, head, other, pair.wrong_id, task.name, "wrong"))
         if right[-1] == wrong[-1]:
             raise UserError(
                 f"task {task.name}: answer {pair.answer!r} and wrong {pair.wrong!r} are the same token "
@@ -80,8 +87,8 @@ def _prompt_set(task: Task, split: Split, tokenizer: Any, device: torch.device) 
             )
     return PromptSet(
         pairs=pairs,
-        clean=_side(task.name, [(pair.clean, pair.roles) for pair in pairs], tokenizer, device),
-        corrupt=_side(task.name, [(pair.corrupt, pair.roles) for pair in pairs], tokenizer, device),
+        clean=_side(task.name, [(shown(pair.clean), pair.roles) for pair in pairs], tokenizer, device),
+        corrupt=_side(task.name, [(shown(pair.corrupt), pair.roles) for pair in pairs], tokenizer, device),
         right=torch.tensor(right, device=device),
         wrong=torch.tensor(wrong, device=device),
     )
@@ -125,37 +132,64 @@ def _unknown(tokenizer: Any) -> int | None:
     return None if unknown == tokenizer.bos_token_id else unknown
 
 
-def _side(task: str, prompts: Sequence[tuple[str, tuple[str, ...]]], tokenizer: Any, device: torch.device) -> Side:
-    bos = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
-    rows, roles = [], []
-    for text, words in prompts:
-        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=bool(words))
-        if not encoded["input_ids"]:
-            raise UserError(f"task {task}: the prompt {text!r} has no tokens")
-        if _unknown(tokenizer) in encoded["input_ids"]:
-            unknown = [word for word in text.split() if _unknown(tokenizer) in tokenizer.encode(word)]
+def _side(task: str, prompts: Sequence[tuple[Rendered, tuple[str, ...]]], tokenizer: Any, device: torch.device) -> Side:
+    rows, roles, n_bos = [], [], 0
+    for shown, words in prompts:
+        encoded = tokenizer(shown.text, add_special_tokens=False, return_offsets_mapping=bool(words))
+        ids, offsets = list(encoded["input_ids"]), list(encoded["offset_mapping"]) if words else []
+        if not ids:
+            raise UserError(f"task {task}: the prompt {shown.text!r} has no tokens")
+        if _unknown(tokenizer) in ids:
+            own = shown.text[shown.start : shown.stop]
+            unknown = [word for word in own.split() if _unknown(tokenizer) in tokenizer.encode(word)]
             raise UserError(
-                f"task {task}: the prompt {text!r} has words that are not in the model's vocabulary: "
+                f"task {task}: the prompt {own!r} has words that are not in the model's vocabulary: "
                 f"{', '.join(unknown)}"
             )
-        rows.append(bos + list(encoded["input_ids"]))
-        roles.append(_token_roles(task, text, words, encoded["offset_mapping"]) if words else ())
+        bos = _bos(tokenizer, shown, ids)
+        if bos and ids[0] == bos[0]:  # the template has put it there
+            ids, offsets = ids[1:], offsets[1:]
+        n_bos = len(bos)
+        rows.append(bos + ids)
+        roles.append(_token_roles(task, shown, words, offsets) if words else ())
     tokens = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
     for index, row in enumerate(rows):
         tokens[index, : len(row)] = torch.tensor(row)
     lengths = torch.tensor([len(row) for row in rows])
-    return Side(tokens.to(device), lengths.to(device), len(bos), tuple(roles))
+    return Side(tokens.to(device), lengths.to(device), n_bos, tuple(roles))
 
 
-def _token_roles(task: str, text: str, words: tuple[str, ...], offsets: Sequence[tuple[int, int]]) -> tuple[str, ...]:
-    """The role of each token: that of the word which holds its first character that is not a space."""
-    spans = [match.span() for match in re.finditer(r"\S+", text)]
+def _bos(tokenizer: Any, shown: Rendered, ids: Sequence[int]) -> list[int]:
+    """The BOS that a prompt starts with, if it does: the tokenizer's, or in a chat what the template begins with."""
+    if tokenizer.bos_token_id is None:
+        return []
+    bos = int(tokenizer.bos_token_id)
+    templated = len(shown.text) > shown.stop - shown.start
+    return [] if templated and ids[0] != bos else [bos]
+
+
+def _token_roles(
+    task: str, shown: Rendered, words: tuple[str, ...], offsets: Sequence[tuple[int, int]]
+) -> tuple[str, ...]:
+    """The role of each token: that of the word which holds its first character that is not a space.
+
+    What a chat template adds in front of the prompt and behind it has roles of its own.
+    """
+    text = shown.text[: shown.stop]
+    spans = [match.span() for match in re.compile(r"\S+").finditer(text, shown.start)]
     if len(spans) != len(words):
-        raise UserError(f"task {task}: field 'roles' has {len(words)} names for the {len(spans)} words of {text!r}")
+        own = text[shown.start :]
+        raise UserError(f"task {task}: field 'roles' has {len(words)} names for the {len(spans)} words of {own!r}")
     named, word = [], 0
     for start, end in offsets:
         # A token that is only a space belongs to the word it leads to.
-        first = next((at for at in range(start, end) if not text[at].isspace()), end)
+        first = next((at for at in range(start, end) if not shown.text[at].isspace()), end)
+        if first < shown.start:
+            named.append(BEFORE)
+            continue
+        if start >= shown.stop:
+            named.append(AFTER)
+            continue
         while word + 1 < len(spans) and first >= spans[word][1]:
             word += 1
         named.append(words[word])

@@ -56,6 +56,7 @@ class RunOrder:
             "sites": list(request.sites),
             "task": self.task,
             "prompts_sha256": self.prompts_sha256,
+            "chat": request.chat,
             "positions": request.positions,
             "ablation": request.ablation,
             "errors": request.errors,

@@ -135,13 +135,14 @@ def test_flags_reach_the_session(cli: Any, session: FakeSession, tmp_path: Path)
         *("--task", "ioi", "--positions", "shared", "--ablation", "zero", "--errors", "keep", "--device", "cuda:1"),
         *("--dtype", "bfloat16", "--batch", 8, "--seed", 5, "--method", "published", "--target", 0.8),
         *("--set", "lambda=0.1", "--set", "steps=20"),
-        *("--layers", "3-5", "--width", "16k", "--l0", "60"),
+        *("--layers", "3-5", "--width", "16k", "--l0", "60", "--chat"),
     )
     assert done.code == 0
     assert session.request == OpenRequest(
         model="gpt2",
         saes=("gpt2-small-res-jb:blocks.7.hook_resid_pre",),
         site_flags=SiteFlags("3-5", None, "16k", "60"),
+        chat=True,
         sae_dirs=(tmp_path,),
         task="ioi",
         positions="shared",

@@ -51,6 +51,7 @@ def example() -> dict[str, Any]:
             "name": "sva-rc",
             "source": {"kind": "builtin", "name": "sva-rc", "path": None},
             "prompts_sha256": HEX,
+            "chat": False,
             "positions_kind": "each",
             "positions": ["subject", "verb"],
             "n_train": 128,

@@ -32,6 +32,7 @@ TaskName = Annotated[
     str | None, typer.Option("--task", metavar="NAME", help="A built-in task, see `circuit-tui tasks`.")
 ]
 Prompts = Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Prompts of your own, instead of --task.")]
+Chat = Annotated[bool, typer.Option("--chat", help="Each prompt as a user's message, in the model's chat template.")]
 Circuit = Annotated[
     Path | None, typer.Option(metavar="FILE.json", help="A circuit file, with all that it names; or published masks.")
 ]
@@ -80,6 +81,7 @@ def open_request(
     every: int | None = None,
     width: str | None = None,
     l0: str | None = None,
+    chat: bool = False,
 ) -> OpenRequest:
     """The request that the flags ask for, refused at once where that needs no model.
 
@@ -97,7 +99,7 @@ def open_request(
     if circuit is not None:
         named = {"--model": model, "--sae": sae, "--sae-dir": sae_dir, "--task": task, "--prompts": prompts}
         named |= {"--positions": positions, "--ablation": ablation, "--errors": errors, "--dtype": dtype}
-        _check_circuit(circuit, {**named, flags.given: flags.given})
+        _check_circuit(circuit, {**named, flags.given: flags.given, "--chat": chat})
     if task is not None and prompts is not None:
         raise UserError("--task and --prompts: give one of the two")
     if task is not None:
@@ -124,6 +126,7 @@ def open_request(
         task=task,
         prompts=prompts,
         circuit=circuit,
+        chat=chat,
         device=device,
         dtype=dtype,
         batch=batch,

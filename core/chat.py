@@ -1,0 +1,45 @@
+"""A prompt as the user's turn of a chat, in the form that the model's tokenizer has for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from circuit_tui.core.errors import UserError
+
+BEFORE, AFTER = "before", "after"
+"""The roles of the template's own tokens, in front of the prompt and behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """The text that the model reads; the prompt's own is `text[start:stop]`."""
+
+    text: str
+    start: int
+    stop: int
+
+
+def plain(prompt: str) -> Rendered:
+    """The prompt as it is."""
+    return Rendered(prompt, 0, len(prompt))
+
+
+def render(prompt: str, tokenizer: Any, task: str) -> Rendered:
+    """The prompt as a user's message, up to where the model's answer begins.
+
+    Raises:
+        UserError: the tokenizer has no chat template, or one that does not hold the prompt as it was written.
+    """
+    if not tokenizer.chat_template:
+        raise UserError("--chat: the model's tokenizer has no chat template; take a model tuned for chat")
+    message = [{"role": "user", "content": prompt}]
+    try:
+        text = str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+    except Exception as error:  # a template is a program of its own
+        raise UserError(f"--chat: the model's chat template fails: {error}") from error
+    own = prompt.strip()  # templates trim
+    start = text.rfind(own)
+    if start < 0:
+        raise UserError(f"--chat: task {task}: the model's chat template changes the prompt {prompt!r}")
+    return Rendered(text, start, start + len(own))
