@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar, get_args
 
@@ -140,6 +140,13 @@ def outcome(findings: tuple[Finding, ...], *, finished: bool) -> Outcome:
         return "not finished"
     limited = deciding != {"good"} or any(finding.verdict == "bad" for finding in findings)
     return "believable within limits" if limited else "believable"
+
+
+def reasons(findings: Sequence[Finding]) -> tuple[str, ...]:
+    """The titles of the lines that keep the outcome from being ``believable``."""
+    against = [line.title for line in findings if line.decides and line.verdict == "bad"]
+    limits = (line.title for line in findings if line.verdict == "bad" or (line.decides and line.verdict != "good"))
+    return tuple(against or limits)
 
 
 def finite(value: float) -> float | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from circuit_tui.core.audit.finding import reasons
 from circuit_tui.core.errors import UserError
 from circuit_tui.tui.commands import options, output, progress
 from circuit_tui.tui.commands.boundary import DONE, INTERRUPTED, NO
@@ -84,22 +85,21 @@ def audit(
     if json:
         output.print_json({"file": str(file), **part.model_dump(mode="json")})
     else:
-        print_audit(claimed, part)
+        print_audit(claimed, part, reasons(auditing.result.findings))
     if interrupted:
         progress.say("interrupted: this is what the audit had measured when it was stopped")
         return INTERRUPTED
     return NO if part.outcome == "do not believe" else DONE
 
 
-def print_audit(file: CircuitFile, part: AuditPart) -> None:
-    """A verdict for each line and what it means, then what they say together."""
+def print_audit(file: CircuitFile, part: AuditPart, because: Sequence[str]) -> None:
+    """A verdict for each line and what it means, then what they say together, and because of which lines."""
     output.print_line(f"{file.model.name} · task {file.task.name} · {file.size} nodes")
     output.print_line()
     rows = [(finding.title, finding.verdict, finding.says) for finding in part.findings]
     output.print_table(("line", "verdict", "what it means"), rows, styles=STYLES)
     output.print_line()
-    bad = [finding.title for finding in part.findings if finding.verdict == "bad"]
-    why = f": {', '.join(bad)}" if bad else ""
+    why = f": {', '.join(because)}" if because else ""
     style = {"believable": "bold green", "do not believe": "bold red"}.get(part.outcome, "bold yellow")
     output.print_line(f"{part.outcome}{why}", style=style)
 

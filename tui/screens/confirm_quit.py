@@ -33,7 +33,7 @@ class ConfirmQuit(ModalScreen[Answer]):
             yield Label("Quit during a search?" if lost is None else "Quit without exporting?", classes="title")
             if lost is not None:
                 nodes = "1 node" if lost == 1 else f"{lost:,} nodes"
-                yield Label(f"The circuit ({nodes}) has changed since it was last exported or opened.")
+                yield Label(f"The circuit ({nodes}) or its audit has changed since it was last exported or opened.")
             if self._searching:
                 yield Label("A search is under way. It can go on in the background.")
             export = "" if lost is None else "   [b]e[/b] export first"

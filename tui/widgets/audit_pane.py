@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.style import Style
 from textual.strip import Strip
 
-from circuit_tui.core.audit.finding import AuditProgress, Finding
+from circuit_tui.core.audit.finding import AuditProgress, Finding, reasons
 from circuit_tui.core.audit.view import AuditView
 from circuit_tui.tui.ink import Ink
 from circuit_tui.tui.number_text import duration
@@ -47,19 +47,24 @@ class AuditPane(LinesView):
                 Strip.blank(1),
                 Line().add(" A", ink.key).add("  starts one", ink.muted).strip(),
             ]
-        lines = [self._outcome(audit), *([_progress(audit.progress, ink)] if audit.progress else []), Strip.blank(1)]
+        lines = [
+            *self._outcome(audit, width),
+            *([_progress(audit.progress, ink)] if audit.progress else []),
+            Strip.blank(1),
+        ]
         for finding in audit.findings:
             lines += _finding(finding, width, ink)
         return lines
 
-    def _outcome(self, audit: AuditView) -> Strip:
+    def _outcome(self, audit: AuditView, width: int) -> list[Strip]:
         ink = self.ink
         style = {"believable": ink.good, "do not believe": ink.bad, "not finished": ink.muted}.get(
             audit.outcome, ink.warn
         )
-        line = Line().add(" ").add(audit.outcome, ink.strong + style)
-        bad = [finding.title for finding in audit.findings if finding.verdict == "bad"]
-        return line.add(f": {', '.join(bad)}" if bad else "", ink.plain).strip()
+        because = reasons(audit.findings)
+        why = wrap(f"because of {', '.join(because)}", width - INDENT - 1) if because else []
+        first = Line().add(" ").add(audit.outcome, ink.strong + style).strip()
+        return [first, *(Line().add(" " * INDENT + line, ink.plain).strip() for line in why)]
 
 
 def _progress(step: AuditProgress, ink: Ink) -> Strip:

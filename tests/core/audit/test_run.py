@@ -13,7 +13,7 @@ from tiny.opened import random_circuit
 from tiny.searched import among
 
 from circuit_tui.core import circuit_schema, demo
-from circuit_tui.core.audit.finding import DECIDING, TITLES, Finding, Verdict, grade, outcome
+from circuit_tui.core.audit.finding import DECIDING, TITLES, Finding, Verdict, grade, outcome, reasons
 from circuit_tui.core.audit.lines import LINES
 from circuit_tui.core.audit.report import audit_part, settings_of
 from circuit_tui.core.audit.run import Audit
@@ -40,6 +40,17 @@ def test_what_the_lines_say_together() -> None:
         assert outcome(lines, finished=True) == "do not believe"
         assert outcome(lines, finished=False) == "do not believe"
     assert outcome(_lines()[:4], finished=False) == "not finished"
+
+
+def test_the_lines_that_limit_it_are_named() -> None:
+    assert reasons(_lines()) == ()
+    assert reasons(_lines(unseen="doubtful", minimality="not measured")) == ()
+    assert reasons(_lines(unseen="bad", shuffled="not measured", errors="doubtful")) == (
+        "a template never seen",
+        "errors of single prompts",
+        "the same search on nonsense",
+    )
+    assert reasons(_lines(unseen="bad", answers="bad", errors="doubtful")) == ("answers",)
 
 
 @pytest.mark.parametrize(
