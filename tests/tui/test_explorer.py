@@ -340,7 +340,7 @@ async def test_snapshot_compare_and_back(explorer: Make) -> None:
         before = size(app)
         await pilot.press("j", "space", "c")
         assert isinstance(app.screen, CompareScreen)
-        await wait_for(pilot, lambda: app.screen.query_one(ComparisonView)._comparison is not None)
+        await wait_for(pilot, lambda: any(view._comparison for view in app.screen.query(ComparisonView)))
         assert "only in the current" in screen_text(app)
         assert size(app) != before
         await pilot.press("enter")
