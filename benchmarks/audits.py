@@ -1,6 +1,6 @@
 """The audit of the default circuit of each task of the demo, as two tables in Markdown.
 
-    python benchmarks/audits.py [--tasks a,b] [--folder audits] [--quick]
+    python benchmarks/audits.py [--tasks a,b] [--folder DIR] [--quick] [--table]
 
 Each task is searched with `circuit-tui find` and audited with `circuit-tui audit`, both with their defaults, one after
 the other. The files stay in `--folder`: what is there is not done again, so the run can be ended and gone on with.
@@ -109,7 +109,7 @@ def main() -> int:
     """Parses the command line, makes what is missing, prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", default=",".join(tasks.names()))
-    parser.add_argument("--folder", type=Path, default=Path("audits"))
+    parser.add_argument("--folder", type=Path, default=Path(".demo-cache/audits"))
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--table", action="store_true")
     args = parser.parse_args()
