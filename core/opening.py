@@ -12,6 +12,7 @@ from circuit_tui.core import demo, tasks
 from circuit_tui.core.alignment import align, pick_kind
 from circuit_tui.core.circuit_file import BUNDLED, CircuitFile, TaskSource
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.fit_task import fit_task
 from circuit_tui.core.known_models import known_model
 from circuit_tui.core.load_model import load_model, model_folder, pick_device, pick_dtype
 from circuit_tui.core.load_saes import check_fit, load_saes, processing_of
@@ -37,12 +38,13 @@ Parts = tuple[LanguageModel, list[Site]]
 
 @dataclass(frozen=True, slots=True)
 class OpenedProblem:
-    """A problem and where its parts came from, as a circuit file records it."""
+    """A problem and where its parts came from, as a circuit file records it. `notes` are sentences to be shown."""
 
     problem: Problem
     model_name: str
     source: TaskSource
     chat: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def load_parts(request: OpenRequest, progress: Callable[[LoadProgress], None]) -> Parts:
@@ -92,6 +94,9 @@ def open_problem(
     model, sites = parts or load_parts(request, progress)
     device = model.device
     progress(LoadProgress(f"tokenizing task {task.name}", 3, _STAGES))
+    notes: tuple[str, ...] = ()
+    if source.kind == "builtin":
+        task, notes = fit_task(task, model.tokenizer, request.chat)
     sets = tokenize(task, model.tokenizer, device, request.chat)
     alignment = align(pick_kind(request.positions, sets), sets, task.name)
     progress(LoadProgress("checking block replay", 4, _STAGES))
@@ -112,7 +117,7 @@ def open_problem(
             failure = error.with_traceback(None)  # it holds on to every tensor of the pass
         size = halved(size or max(len(prompts) for prompts in sets.values()), "running the model", failure)
     progress(LoadProgress("evaluating", 6, _STAGES))
-    return OpenedProblem(problem, BUNDLED if request.model is None else model.name, source, request.chat)
+    return OpenedProblem(problem, BUNDLED if request.model is None else model.name, source, request.chat, notes)
 
 
 def _fitting_batch(model: LanguageModel, sites: Sequence[Site], sets: Mapping[Split, PromptSet]) -> int | None:

@@ -78,7 +78,7 @@ class Session(Restorable, Auditable):
         slice_size = min(SLICE_PROMPTS, self.problem.batch_size or SLICE_PROMPTS)
         self.train, self.test = (Evaluator(self.problem, split, size=slice_size) for split in ("train", "test"))
         self.table = node_table(self.problem)
-        self.info = session_info(self.problem, self.train, self.test)
+        self.info = session_info(self.problem, self.train, self.test, opened.notes)
         self._history = History(torch.zeros(len(self.problem.space), dtype=torch.bool))
         self._background = Background(self.test, self.train, self.kept, clock)
         self._snapshots: dict[str, Tensor] = {}

@@ -14,8 +14,8 @@ from circuit_tui.core.snapshot import Reference, SessionInfo
 SPLICE_COST_WORTH_A_WARNING = 0.1
 
 
-def session_info(problem: Problem, train: Evaluator, test: Evaluator) -> SessionInfo:
-    """Facts and references of `problem`; warnings where the task or the splice is in doubt."""
+def session_info(problem: Problem, train: Evaluator, test: Evaluator, notes: tuple[str, ...] = ()) -> SessionInfo:
+    """Facts and references of `problem`; warnings where the task or the splice is in doubt, `notes` before them."""
     device = problem.model.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     return SessionInfo(
@@ -29,7 +29,7 @@ def session_info(problem: Problem, train: Evaluator, test: Evaluator) -> Session
         methods=tuple(METHODS),
         train=_reference(train),
         test=_reference(test),
-        warnings=_warnings(problem, train, test),
+        warnings=(*notes, *_warnings(problem, train, test)),
     )
 
 

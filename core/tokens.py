@@ -74,24 +74,31 @@ def _prompt_set(task: Task, split: Split, tokenizer: Any, device: torch.device, 
         return render(prompt, tokenizer, task.name) if chat else plain(prompt)
 
     pairs = task.split(split)
-    right, wrong = [], []
-    for pair in pairs:
-        head = shown(pair.clean).text
-        answer, other = (text.lstrip() if chat else text for text in (pair.answer, pair.wrong))
-        right.append(_given_or_found(tokenizer, head, answer, pair.answer_id, task.name, "answer"))
-        wrong.append(_given_or_found(tokenizer, head, other, pair.wrong_id, task.name, "wrong"))
-        if right[-1] == wrong[-1]:
-            raise UserError(
-                f"task {task.name}: answer {pair.answer!r} and wrong {pair.wrong!r} are the same token "
-                f"after {pair.clean!r}"
-            )
+    answers = [answer_tokens(pair, tokenizer, task.name, chat) for pair in pairs]
     return PromptSet(
         pairs=pairs,
         clean=_side(task.name, [(shown(pair.clean), pair.roles) for pair in pairs], tokenizer, device),
         corrupt=_side(task.name, [(shown(pair.corrupt), pair.roles) for pair in pairs], tokenizer, device),
-        right=torch.tensor(right, device=device),
-        wrong=torch.tensor(wrong, device=device),
+        right=torch.tensor([right for right, _ in answers], device=device),
+        wrong=torch.tensor([wrong for _, wrong in answers], device=device),
     )
+
+
+def answer_tokens(pair: Pair, tokenizer: Any, task: str, chat: bool = False) -> tuple[int, int]:
+    """The right and the wrong answer's token behind the clean prompt.
+
+    Raises:
+        UserError: one of them is not exactly one token that the model knows, or both are the same.
+    """
+    head = (render(pair.clean, tokenizer, task) if chat else plain(pair.clean)).text
+    answer, other = (text.lstrip() if chat else text for text in (pair.answer, pair.wrong))
+    right = _given_or_found(tokenizer, head, answer, pair.answer_id, task, "answer")
+    wrong = _given_or_found(tokenizer, head, other, pair.wrong_id, task, "wrong")
+    if right == wrong:
+        raise UserError(
+            f"task {task}: answer {pair.answer!r} and wrong {pair.wrong!r} are the same token after {pair.clean!r}"
+        )
+    return right, wrong
 
 
 def _given_or_found(tokenizer: Any, prompt: str, answer: str, given: int | None, task: str, field: str) -> int:
