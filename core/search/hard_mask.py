@@ -47,26 +47,31 @@ class TargetPenalty:
 
     Attributes:
         weight: faithfulness that halving the circuit is worth, divided by log 2.
-        smooth: running faithfulness of the last batches.
+        smooth: running faithfulness of about the last ten batches; `fast` of the last three.
     """
 
     START, LOWEST, HIGHEST = 0.3, 0.03, 3.0
-    RATE, BAND, MEMORY, WARM_UP = 0.05, 0.05, 0.9, 5
+    RATE, BAND, MEMORY, FAST_MEMORY, WARM_UP = 0.05, 0.05, 0.9, 0.7, 5
+    # So far below the target nothing is charged at all: a circuit that has lost too much at once cannot find back while
+    # every node, useful or not, is pulled down.
+    GATE = 0.1
 
     def __init__(self, target: float) -> None:
         self.target = target
         self.weight = self.START
-        self.smooth = 1.0
+        self.smooth = self.fast = 1.0
         self._steps = 0
 
     def __call__(self, mask: Tensor) -> Tensor:
         """The penalty, a scalar, of `mask` `[node]`."""
-        return self.weight * torch.log1p(mask.sum())
+        gate = min(1.0, max(0.0, 1 + (self.fast - self.target) / self.GATE))
+        return gate * self.weight * torch.log1p(mask.sum())
 
     def update(self, faithfulness: float) -> None:
         """Takes in the faithfulness of one batch."""
         self._steps += 1
         self.smooth = self.MEMORY * self.smooth + (1 - self.MEMORY) * faithfulness
+        self.fast = self.FAST_MEMORY * self.fast + (1 - self.FAST_MEMORY) * faithfulness
         if self._steps > self.WARM_UP:
             excess = (self.smooth - self.target) / self.BAND
             self.weight *= math.exp(self.RATE * min(1.0, max(-1.0, excess)))

@@ -1,8 +1,8 @@
 """Our search: one run, no penalty to tune, the user gives the target.
 
 1. Optimise hard masks straight through (`hard_mask.py`) on mini-batches. The loss is the published one, the error of
-   the mean logit difference, plus the mean error of single prompts, so that errors do not cancel, plus a penalty for
-   each node that is steered to hold the target.
+   the mean logit difference, plus the mean error of single prompts, so that errors do not cancel, plus a penalty on the
+   logarithm of the size that is steered to hold the target.
 2. Grow, if the circuit misses the target: add the nodes whose gradient promises most, and if that does not do, ever
    more of those nearest to being kept (`reach.py`).
 3. Eliminate (`eliminate.py`): many nodes at a time, then those that a sample of the prompts says can go.
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.evaluate import Slices
+from circuit_tui.core.journal import recalled
 from circuit_tui.core.search.eliminate import Elimination
 from circuit_tui.core.search.hard_mask import SURROGATE_WIDTH, TargetPenalty, hard_mask
 from circuit_tui.core.search.objective import MaskedModel
@@ -27,7 +28,9 @@ from circuit_tui.core.search.search import Search, Steps
 from circuit_tui.core.search.shuffle import ShuffledBatches
 from circuit_tui.core.snapshot import SearchStage
 
-THETA_START = 0.6
+# The first thetas: evenly spread between these by the gradient of the mean logit difference at M_s (attribution
+# patching) over some prompts. If all began alike, all would reach the threshold in the same step.
+LOWEST_START, HIGHEST_START, START_PROMPTS = 0.1, 1.1, 128
 THETA_LIMIT = 2.0
 # The learning rate falls to this share of itself over the second half: at the full rate nodes near the threshold go on
 # flipping and the last mask is a draw from many.
@@ -44,7 +47,7 @@ class MaskSearch(Search):
 
     def steps(self) -> Steps:
         """See `Search.steps`."""
-        theta = torch.full((len(self.problem.space),), THETA_START, device=self.problem.model.device)
+        theta = torch.zeros(len(self.problem.space), device=self.problem.model.device)
         yield from self._optimise(theta)
         elimination = Elimination(self, (theta > 0).cpu())
         self.offer(elimination.kept, elimination.faithfulness)
@@ -69,10 +72,10 @@ class MaskSearch(Search):
 
     def _optimise(self, theta: Tensor) -> Steps:
         n_steps, problem, baselines = int(self.setting("steps")), self.problem, self.train.baselines
-        theta.requires_grad_()
-        optimiser = torch.optim.Adam([theta], lr=self.setting("lr"), betas=(0.9, 0.99))
         masked = MaskedModel(problem, torch.arange(len(problem.space)))
         batches = ShuffledBatches(problem, int(self.setting("batch")), self.generator)
+        theta.copy_(self._start(masked)).requires_grad_()
+        optimiser = torch.optim.Adam([theta], lr=self.setting("lr"), betas=(0.9, 0.99))
         plain = baselines.plain.logit_diff.to(theta.device)
         gap = abs(baselines.plain.mean_logit_diff - baselines.empty.mean_logit_diff)
         penalty = TargetPenalty(min(self.target + AIM_ABOVE, 0.99))
@@ -96,3 +99,19 @@ class MaskSearch(Search):
             share = 0.4 * (step + 1) / n_steps
             yield self.progress("optimise", kept, share, loss=float(loss.detach()), soft=penalty.smooth)
         theta.requires_grad_(False)
+
+    def _start(self, masked: MaskedModel) -> Tensor:
+        gradient = recalled(lambda: self._gradient_of_everything(masked), "gradient of everything")
+        share = gradient.abs().argsort().argsort() / max(1, len(gradient) - 1)
+        return LOWEST_START + (HIGHEST_START - LOWEST_START) * share
+
+    def _gradient_of_everything(self, masked: MaskedModel) -> Tensor:
+        """Gradient `[node]` of the summed logit differences of some prompts, at a mask of ones."""
+        everything = torch.ones(len(self.problem.space), device=self.problem.model.device, requires_grad=True)
+        n = len(self.train)
+        prompts = torch.linspace(0, n - 1, min(n, START_PROMPTS), device=everything.device).long()
+        for batch in self.problem.batches("train", prompts, int(self.setting("batch"))):
+            masked.logit_difference(everything, batch).sum().backward()
+            masked.forget(batch)
+        assert everything.grad is not None
+        return everything.grad

@@ -134,15 +134,14 @@ def test_a_loss_that_is_no_number_ends_it_with_what_it_had(
     from circuit_tui.core.search.objective import MaskedModel
 
     problem = searched("gpt2-each")
-    real, calls = MaskedModel.logit_difference, [0]
+    real = MaskedModel.logit_difference
+    steps: list[SearchProgress] = []
 
     def broken(self: MaskedModel, mask: Any, batch: Any) -> Any:
-        calls[0] += 1
-        return real(self, mask, batch) * (float("nan") if calls[0] > 12 else 1.0)
+        return real(self, mask, batch) * (float("nan") if len(steps) >= 12 else 1.0)
 
     monkeypatch.setattr(MaskedModel, "logit_difference", broken)
     search = problem.search(method, 0.8)
-    steps = []
     for step in search:
         steps.append(step)
     result = search.result
