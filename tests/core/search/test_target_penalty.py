@@ -22,7 +22,8 @@ def test_it_rises_above_the_target_and_falls_below() -> None:
         above.update(1.0)
         below.update(0.5)
     assert above.weight > above.START > below.weight
-    assert above.weight <= above.HIGHEST and below.weight >= below.LOWEST
+    assert above.weight <= above.HIGHEST
+    assert below.weight >= below.LOWEST
 
 
 def test_far_below_the_target_nothing_is_charged_and_at_it_everything() -> None:
