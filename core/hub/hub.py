@@ -128,8 +128,8 @@ class Hub:
         except (OSError, transport_error(), errors.OfflineModeIsEnabled) as error:
             here = cached_file(repo, path, revision)
             if here is None:
-                if isinstance(error, errors.OfflineModeIsEnabled) and repo_folder(repo).is_dir():
-                    # Optional files of a repository that was fetched whole are rightly absent.
+                if repo_folder(repo).is_dir() and not isinstance(error, errors.HfHubHTTPError):
+                    # The Hub cannot be asked; an optional file of a repository that was fetched is rightly absent.
                     raise errors.LocalEntryNotFoundError(str(explain(error, self.flag, repo))) from error
                 raise explain(error, self.flag, repo) from error
             return _cached(repo, path, revision, here)

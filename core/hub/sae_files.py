@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from circuit_tui.core.errors import UserError
 from circuit_tui.core.hub.hub import Hub, cached_file
 from circuit_tui.core.sae_registry import KnownSae
 
@@ -50,7 +51,7 @@ def fetch_saes(hub: Hub, saes: Sequence[KnownSae], revisions: Sequence[str]) -> 
     Raises:
         UserError: see `Hub`.
     """
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     from circuit_tui.core.hub.failure import explain
 
@@ -58,6 +59,8 @@ def fetch_saes(hub: Hub, saes: Sequence[KnownSae], revisions: Sequence[str]) -> 
     for sae, revision in zip(saes, revisions, strict=True):
         try:
             found = [hub.locate(sae.repo, path, revision) for path in weight_files(sae)]
+        except LocalEntryNotFoundError as error:
+            raise UserError(str(error)) from error  # already explained
         except EntryNotFoundError as error:
             raise explain(error, f"--sae {sae.name}", sae.repo) from error
         files += found

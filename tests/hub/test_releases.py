@@ -61,18 +61,22 @@ def test_a_released_sae_is_the_one_that_was_released(hub: Hub, shape: str, tmp_p
         assert ours.path == f"{saes_of(one.release)[0].repo}/{known_path(name)}"
 
 
+@pytest.mark.parametrize("offline", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_an_sae_on_the_disk_needs_no_network(
-    hub: Hub, shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, shape: str, offline: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = sites(shape)
     serve(hub, RELEASES[shape], ids(names), tmp_path)
     before = [sae.weights_sha256 for sae in load_released(names, CPU, source())]
     hub.requests.clear()
     # Not even a server to be reached: neither by the Hub's client nor by a loader's own requests.
-    reach(monkeypatch, "http://127.0.0.1:9", tmp_path / "cache", offline=True)
+    reach(monkeypatch, "http://127.0.0.1:9", tmp_path / "cache", offline=offline)
     assert [sae.weights_sha256 for sae in load_released(names, CPU, source())] == before
     assert not hub.requests
+    # What is not there is not to be had.
+    with pytest.raises(UserError, match="HF_HUB_OFFLINE" if offline else "cannot reach http://127.0.0.1:9"):
+        load_released(sites(shape, "1"), CPU, source())
 
 
 def test_a_folder_of_any_repository_in_sae_lens_layout(hub: Hub, tmp_path: Path) -> None:
