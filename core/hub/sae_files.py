@@ -87,9 +87,13 @@ def loaders_use(hub: Hub, revision: str) -> Iterator[None]:
         with safe_open(Path(hub.get(repo_id, filename, revision)), framework="pt") as file:
             return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 no mapping
 
-    before = loaders.hf_hub_download, loaders.get_safetensors_tensor_shapes
-    loaders.hf_hub_download, loaders.get_safetensors_tensor_shapes = download, shapes
+    # A version of sae-lens that names them otherwise fetches by itself, which works too, only without our resuming.
+    ours = {"hf_hub_download": download, "get_safetensors_tensor_shapes": shapes}
+    before = {name: getattr(loaders, name) for name in ours if hasattr(loaders, name)}
     try:
+        for name in before:
+            setattr(loaders, name, ours[name])
         yield
     finally:
-        loaders.hf_hub_download, loaders.get_safetensors_tensor_shapes = before
+        for name, function in before.items():
+            setattr(loaders, name, function)

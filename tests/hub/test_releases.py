@@ -79,6 +79,19 @@ def test_an_sae_on_the_disk_needs_no_network(
         load_released(sites(shape, "1"), CPU, source())
 
 
+def test_the_loaders_are_left_as_they_were_whatever_they_are_called(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sae_lens.loading import pretrained_sae_loaders as loaders
+
+    names, download = sites("gpt2"), loaders.hf_hub_download
+    serve(hub, RELEASES["gpt2"], ids(names), tmp_path)
+    monkeypatch.delattr(loaders, "get_safetensors_tensor_shapes")
+    assert len(load_released(names, CPU, source())) == 2
+    assert loaders.hf_hub_download is download
+    assert not hasattr(loaders, "get_safetensors_tensor_shapes")
+
+
 def test_a_folder_of_any_repository_in_sae_lens_layout(hub: Hub, tmp_path: Path) -> None:
     folder = RELEASES["gpt2"]
     (name,) = sites("gpt2", "1")

@@ -16,7 +16,7 @@ from typing import Any
 
 from circuit_tui.core.out_of_memory import told
 
-PIPE_WIDTH = 160
+PIPE_WIDTH = 220
 """Columns of a table that is not on a terminal: wide enough that nothing wraps."""
 
 
