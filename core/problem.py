@@ -67,11 +67,12 @@ class Problem:
     def batches(self, split: Split, prompts: Tensor | None = None, size: int | None = None) -> list[Batch]:
         """The prompts with indices `prompts` of a split (all if None) in batches of at most `size`, alike in length.
 
-        `size` None means `batch_size`.
+        `size` None means `batch_size`, which is the limit in any case.
         """
         lengths = self.splits[split].lengths
         chosen = torch.arange(len(lengths), device=lengths.device) if prompts is None else prompts
-        return [self.batch(split, chosen[part]) for part in chunks(lengths[chosen], size or self.batch_size)]
+        limit = min((part for part in (size, self.batch_size) if part is not None), default=None)
+        return [self.batch(split, chosen[part]) for part in chunks(lengths[chosen], limit)]
 
 
 def build_problem(
