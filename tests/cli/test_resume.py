@@ -77,6 +77,22 @@ def circuit(path: Path) -> Any:
     return json.loads(path.read_text()) | {"created": ""}
 
 
+def assert_same(one: Any, other: Any, where: str = "$") -> None:
+    """Equal but for the last digits of numbers: processes may differ in the number of their threads."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            assert_same(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, list):
+        assert len(one) == len(other), where
+        for index, (left, right) in enumerate(zip(one, other, strict=True)):
+            assert_same(left, right, f"{where}[{index}]")
+    elif isinstance(one, float):
+        assert one == pytest.approx(other, abs=1e-5), where
+    else:
+        assert one == other, where
+
+
 @pytest.mark.parametrize(
     ("method", "step", "stage"), [("mask", 25, "optimise"), ("mask", 110, "eliminate"), ("published", 30, "optimise")]
 )
@@ -94,7 +110,7 @@ def test_kill_nine_then_resume_gives_the_same_file(
     done = cli("resume")
     assert done.code == 0
     assert f"after step {step}" in done.err
-    assert circuit(tmp_path / "cut.json") == whole(method)
+    assert_same(circuit(tmp_path / "cut.json"), whole(method))
     assert not all_jobs(), "a search that ended leaves nothing"
     assert cli("resume").error == "no search was cut off"
 
@@ -154,7 +170,7 @@ def test_a_detached_search_leaves_its_circuit_in_its_job(cli: Any, prompts: Path
         assert job.state == "done", job.log.read_text()
     finally:
         job.stop()
-    assert circuit(job.circuit) == whole("mask")
+    assert_same(circuit(job.circuit), whole("mask"))
     (row,) = cli("jobs", "--json").data["jobs"]
     assert (row["state"], row["method"]) == ("done", "mask")
     assert row["step"] > 0
