@@ -2,11 +2,13 @@
 
     circuit-tui compare --task ioi --methods mask,published --targets 0.95 --lambdas 0.1,0.2,0.4 --out ioi.json
     python benchmarks/nodes.py ioi.json …
+    python benchmarks/nodes.py --methods ioi.json …
 
-For each seed: `mask` in its run at the target, and the smallest circuit of `published` whose held-out faithfulness is
-at least as close to 1 as that of `mask`, or at least the target, whichever asks for less. Its λ is thus picked on the
-held-out prompts, to its advantage. Where no λ gets there, the run that comes closest stands in the table, marked with
-an asterisk. The table shows the first seed; the ratio is the median over seeds, with its range.
+With `--methods`, all methods of the comparisons: the nodes that each needs on held-out prompts for every level, and its
+area. Without it, for each seed: `mask` in its run at the target, and the smallest circuit of `published` whose held-out
+faithfulness is at least as close to 1 as that of `mask`, or at least the target, whichever asks for less. Its λ is thus
+picked on the held-out prompts, to its advantage. Where no λ gets there, the run that comes closest stands in the table,
+marked with an asterisk. The table shows the first seed; the ratio is the median over seeds, with its range.
 """
 
 from __future__ import annotations
@@ -55,15 +57,33 @@ def row(task: TaskPart, target: float) -> float | None:
     return median
 
 
+def print_methods(tasks: list[TaskPart]) -> None:
+    """Prints a line for each task and method: nodes for each level, a dash where it never gets there, and the area."""
+    levels = [needed.level for needed in tasks[0].methods[0].needed]
+    print("| task | method |" + "".join(f" n({level:g}) |" for level in levels) + " area | s |")
+    print("|---|---|" + "--:|" * (len(levels) + 2))
+    for task in tasks:
+        for method in task.methods:
+            cells = ["–" if needed.median is None else f"{needed.median:g}" for needed in method.needed]
+            print(
+                f"| {task.subject.task} | `{method.label}` | {' | '.join(cells)} "
+                f"| {method.area.median:.3f} | {method.seconds.median:.0f} |"
+            )
+
+
 def main() -> int:
     """Parses the flags, prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--target", type=float, default=0.95)
+    parser.add_argument("--methods", action="store_true")
     args = parser.parse_args()
+    tasks = [task for path in args.files for task in read_comparison(path).tasks]
+    if args.methods:
+        print_methods(tasks)
+        return 0
     print("| task | candidates | mask: nodes → held-out f | published at its best λ | ratio | mask, s |")
     print("|---|---|---|---|---|---|")
-    tasks = [task for path in args.files for task in read_comparison(path).tasks]
     ratios = [ratio for task in tasks if (ratio := row(task, args.target)) is not None]
     if not ratios:
         parser.error(f"no task with a run of mask at target {args.target:g} and one of published")
