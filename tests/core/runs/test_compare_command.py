@@ -189,10 +189,12 @@ def test_a_method_is_one_file_and_one_line(
     cli: Callable[..., Outcome], subject: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file and the line, and `find` and `compare` know it: flags, settings, search, export."""
-    (tmp_path / "largest_first.py").write_text(TOY)
+    (tmp_path / "largest.py").write_text(TOY)
     package = circuit_tui.core.search
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
-    monkeypatch.setitem(METHODS, "toy", Method("toy", "largest first", "largest_first:ToySearch", (Setting("sign", 1.0, ""),)))
+    monkeypatch.setitem(
+        METHODS, "toy", Method("toy", "largest first", "largest:ToySearch", (Setting("sign", 1.0, ""),))
+    )
     out = tmp_path / "toy.json"
     done = cli("find", *subject, "--method", "toy", "--target", "0.5", "--out", out)
     assert done.code == 0, done.err

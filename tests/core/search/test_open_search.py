@@ -138,10 +138,12 @@ class ToySearch(Search):
 def test_a_method_is_one_file_and_one_line(
     searched: Callable[[str], Searched], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "first_nodes.py").write_text(TOY)
+    (tmp_path / "firsts.py").write_text(TOY)
     package = circuit_tui.core.search
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
-    monkeypatch.setitem(METHODS, "toy", Method("toy", "first nodes", "first_nodes:ToySearch", (Setting("most", 4, "nodes"),)))
+    monkeypatch.setitem(
+        METHODS, "toy", Method("toy", "first nodes", "firsts:ToySearch", (Setting("most", 4, "nodes"),))
+    )
     problem = searched("gpt2")
     result, events = finish(problem.search("toy", 0.5, most=3))
     assert result.method == "toy"
