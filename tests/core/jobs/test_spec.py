@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from circuit_tui.core.jobs.spec import JobSpec, SearchOrder
 from circuit_tui.core.request import OpenRequest
 
-FOLDER = Path("/work/here")
+FOLDER = Path("/data/here")
 ORDERS = st.builds(SearchOrder, method=st.text(), target=st.floats(0, 1), seed=st.integers(0, 2**63 - 1))
 PATHS = st.sampled_from([Path("a"), Path("/b/c"), Path("../d.json")])
 st.register_type_strategy(Path, PATHS)
@@ -24,7 +24,7 @@ REQUESTS = st.builds(
 
 
 def spec(request: OpenRequest, order: SearchOrder | None = None) -> JobSpec:
-    return JobSpec("find", request, order, Path("/work/out.json"), FOLDER, "host", "2026-01-01T00:00:00+00:00")
+    return JobSpec("find", request, order, Path("/data/out.json"), FOLDER, "host", "2026-01-01T00:00:00+00:00")
 
 
 @settings(max_examples=60)
