@@ -76,7 +76,7 @@ class ExplorerApp(App[None]):
         self._main = ExplorerScreen(method, target, seed, out)
         self._teller = TellingHandler(self.post_to_main)
         hint = str(log_path or "the log file")
-        self.jobs = JobControl.of(self) if kept else None
+        self.jobs = JobControl.of(self, request) if kept else None
         make = self.jobs.make_engine if self.jobs else Engine
         self.engine: Engine = make(request, opener, self.post_to_main, hint)
 

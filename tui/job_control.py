@@ -43,10 +43,10 @@ class JobControl:
         self.leaving_search = False
 
     @classmethod
-    def of(cls, app: ExplorerApp) -> JobControl | None:
-        """The jobs of `app`, None where no folder for them can be made."""
+    def of(cls, app: ExplorerApp, request: OpenRequest) -> JobControl | None:
+        """The jobs of `app`, which opens `request`; None where no folder for them can be made."""
         try:
-            return cls(app, new_job("explore", OpenRequest(), None, None))
+            return cls(app, new_job("explore", request, None, None))
         except OSError:
             log.exception("nothing is kept for a restart")
             return None
@@ -55,7 +55,6 @@ class JobControl:
         self, request: OpenRequest, opener: Opener, post: Callable[[Message], Any], log_hint: str
     ) -> KeptEngine:
         """The explorer's engine, with a job of its own."""
-        self._job.change(request=request)
         self._engine = KeptEngine(request, opener, post, log_hint, self._job)
         return self._engine
 
@@ -115,8 +114,9 @@ class JobControl:
 
     def show_all(self) -> None:
         """The list of jobs, from which one can be watched, stopped or forgotten."""
-        jobs = [job for job in all_jobs() if job.name != self._engine.job.name and job.spec.kind != "explore"]
-        jobs += [job for job in all_jobs() if job.spec.kind == "explore" and job.state == "unfinished"]
+        every = all_jobs()
+        jobs = [job for job in every if job.name != self._engine.job.name and job.spec.kind != "explore"]
+        jobs += [job for job in every if job.spec.kind == "explore" and job.state == "unfinished"]
         if not jobs:
             self._app.post_to_main(Notice("No search runs in the background, and none was cut off."))
             return

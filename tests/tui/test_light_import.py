@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 HEAVY = (
     "torch",
@@ -27,3 +29,18 @@ def test_importing_the_explorer_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[:2] == ["[]", "120"]
+
+
+def test_the_explorer_is_made_without_reading_a_job(tmp_path: Path) -> None:
+    """Its own job is written, in one go; reading one takes pydantic, a tenth of a second before the first frame."""
+    code = (
+        "import sys\n"
+        "from circuit_tui.core.request import OpenRequest\n"
+        "from circuit_tui.tui.app import ExplorerApp\n"
+        "app = ExplorerApp(OpenRequest(task='ioi'), kept=True)\n"
+        "print('pydantic' in sys.modules)\n"
+        "print(app.engine.job.spec.request.task)\n"
+    )
+    own = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=own)
+    assert done.stdout.split() == ["False", "ioi"]
