@@ -22,7 +22,7 @@ from circuit_tui.core.audit.schema import AuditPart
 from circuit_tui.core.circuit_file import CircuitFile, read_circuit
 
 COMMAND = Path(sys.executable).with_name("circuit-tui")
-MARKS = {"good": "good", "doubtful": "doubtful", "bad": "**bad**", "not measured": "–"}
+NOT_GOOD = ("doubtful", "bad", "not measured")
 NUMBERS = (
     "task",
     "nodes",
@@ -65,13 +65,16 @@ def audits(folder: Path, names: list[str]) -> dict[str, tuple[CircuitFile, Audit
 
 
 def verdicts(found: Mapping[str, tuple[CircuitFile, AuditPart]]) -> list[str]:
-    """The table of verdicts, a line of the audit in each row."""
-    rows = [f"| line | {' | '.join(found)} |", "|---|" + "---|" * len(found)]
-    for key, title in TITLES.items():
-        cells = [MARKS[line.verdict] for _, audit in found.values() for line in audit.findings if line.key == key]
-        rows.append(f"| {title} | {' | '.join(cells)} |")
-    together = " | ".join(f"{audit.outcome}" for _, audit in found.values())
-    return [*rows, f"| **together** | {together} |"]
+    """The table of verdicts, a task in each row: how many lines are good, and which are not."""
+    rows = [f"| task | together | good | {' | '.join(NOT_GOOD)} |", "|---|---|--:|" + "---|" * len(NOT_GOOD)]
+    for name, (_, audit) in found.items():
+        good = sum(line.verdict == "good" for line in audit.findings)
+        lists = [
+            ", ".join(TITLES[line.key] for line in audit.findings if line.verdict == verdict) or "–"
+            for verdict in NOT_GOOD
+        ]
+        rows.append(f"| {name} | {audit.outcome} | {good} of {len(audit.findings)} | {' | '.join(lists)} |")
+    return rows
 
 
 def numbers(found: Mapping[str, tuple[CircuitFile, AuditPart]]) -> list[str]:

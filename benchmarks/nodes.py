@@ -18,7 +18,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from circuit_tui.core.runs.comparison import TaskPart, read_comparison
+from circuit_tui.core.runs.comparison import MethodPart, TaskPart, read_comparison
 from circuit_tui.core.runs.frontier import score
 from circuit_tui.core.runs.record import RunRecord
 
@@ -58,17 +58,38 @@ def row(task: TaskPart, target: float) -> float | None:
 
 
 def print_methods(tasks: list[TaskPart]) -> None:
-    """Prints a line for each task and method: nodes for each level, a dash where it never gets there, and the area."""
-    levels = [needed.level for needed in tasks[0].methods[0].needed]
-    print("| task | method |" + "".join(f" n({level:g}) |" for level in levels) + " area | s |")
-    print("|---|---|" + "--:|" * (len(levels) + 2))
-    for task in tasks:
-        for method in task.methods:
-            cells = ["–" if needed.median is None else f"{needed.median:g}" for needed in method.needed]
-            print(
-                f"| {task.subject.task} | `{method.label}` | {' | '.join(cells)} "
-                f"| {method.area.median:.3f} | {method.seconds.median:.0f} |"
-            )
+    """Prints two tables, a row for each task and a column for each method: nodes for each level, then area and seconds.
+
+    A dash stands where a method never gets to a level or was not run. Several seeds have their range beside them.
+    """
+    labels = list(dict.fromkeys(method.label for task in tasks for method in task.methods))
+    heading = "| task | " + " | ".join(f"`{label}`" for label in labels) + " |\n|---|" + "---|" * len(labels)
+    found = [{method.label: method for method in task.methods} for task in tasks]
+    for cell in (nodes_cell, cost_cell):
+        print(heading)
+        for task, methods in zip(tasks, found, strict=True):
+            cells = [cell(methods[label]) if label in methods else "–" for label in labels]
+            print(f"| {task.subject.task} | {' | '.join(cells)} |")
+        print()
+
+
+def nodes_cell(method: MethodPart) -> str:
+    """The nodes that a method needs for each level, lowest level first."""
+    return " / ".join(with_range(needed.median, needed.low, needed.high, "g") for needed in method.needed)
+
+
+def cost_cell(method: MethodPart) -> str:
+    """The area of a method and its seconds."""
+    area, seconds = method.area, method.seconds
+    return f"{with_range(area.median, area.low, area.high, '.3f')}, {seconds.median:.0f} s"
+
+
+def with_range(median: float | None, low: float | None, high: float | None, form: str) -> str:
+    """A median, with the range over seeds where there is one."""
+    shown = "–" if median is None else format(median, form)
+    if low == high:
+        return shown
+    return f"{shown} ({'–' if low is None else format(low, form)} to {'–' if high is None else format(high, form)})"
 
 
 def main() -> int:
