@@ -7,7 +7,6 @@ ends. A folder without that lock and without an outcome is a job that was cut of
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import platform
@@ -22,12 +21,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.jobs.lock import FolderLock
 from circuit_tui.core.jobs.spec import JobSpec, Kind, SearchOrder, progress_of
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.snapshot import SearchProgress
 
 JobState = Literal["running", "unfinished", "done", "failed"]
-_SPEC, _LOCK, _OUTCOME, _SESSION, _PROGRESS = "job.json", "lock", "outcome.json", "session.json", "progress.jsonl"
+_SPEC, _OUTCOME, _SESSION, _PROGRESS = "job.json", "outcome.json", "session.json", "progress.jsonl"
 
 
 class Job:
@@ -35,7 +35,7 @@ class Job:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.name = folder, folder.name
-        self._lock: int | None = None
+        self._lock = FolderLock(folder)
 
     @property
     def spec(self) -> JobSpec:
@@ -52,7 +52,7 @@ class Job:
     @property
     def state(self) -> JobState:
         """Where the job stands."""
-        if self._held_elsewhere():
+        if self._lock.held_elsewhere:
             return "running"
         outcome = self._read(_OUTCOME)
         return "unfinished" if outcome is None else outcome["state"]
@@ -74,9 +74,7 @@ class Job:
     @property
     def pid(self) -> int | None:
         """The process that works on it, or did last."""
-        with contextlib.suppress(OSError, ValueError):
-            return int((self.folder / _LOCK).read_text())
-        return None
+        return self._lock.pid
 
     @property
     def touched(self) -> float:
@@ -158,35 +156,19 @@ class Job:
 
     def claim(self) -> bool:
         """Makes this process the one that works on the job, until it ends; False if another one is."""
-        descriptor = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
-            return False
-        self._hold(descriptor)
-        return True
+        return self._lock.claim()
 
     def release(self) -> None:
         """Lets another process work on the job."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.release()
 
     def hand_over(self) -> int:
         """The open descriptor of the lock, which a child process that is given it holds as well."""
-        assert self._lock is not None
-        return self._lock
+        return self._lock.hand_over()
 
     def inherit(self, descriptor: int) -> None:
         """Takes over from the parent process, which has handed `descriptor` over."""
-        self._hold(descriptor)
-
-    def _hold(self, descriptor: int) -> None:
-        os.set_inheritable(descriptor, False)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-        self._lock = descriptor
+        self._lock.inherit(descriptor)
 
     def stop(self) -> None:
         """Asks the process that works on it to end with what it has.
@@ -209,21 +191,6 @@ class Job:
         self.release()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _held_elsewhere(self) -> bool:
-        if self._lock is not None:
-            return False
-        try:
-            descriptor = os.open(self.folder / _LOCK, os.O_RDWR)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
-
     def _read(self, name: str) -> dict[str, Any] | None:
         with contextlib.suppress(OSError, ValueError):
             found = json.loads((self.folder / name).read_text(encoding="utf-8"))
@@ -236,24 +203,31 @@ class Job:
         os.replace(part, self.folder / name)
 
 
-def jobs_dir() -> Path:
-    """Where jobs lie; it exists. In the temporary folder where the user's own cannot be written.
+def state_dir(name: str) -> Path:
+    """The user's folder `name` for what outlives a process; it exists.
+
+    In the temporary folder where the user's own cannot be written.
 
     Raises:
         OSError: neither can.
     """
     import platformdirs
 
-    folder = Path(platformdirs.user_state_dir("circuit-tui", appauthor=False)) / "jobs"
+    folder = Path(platformdirs.user_state_dir("circuit-tui", appauthor=False)) / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):
             return folder
     except OSError:
         pass
-    folder = Path(tempfile.gettempdir()) / f"circuit-tui-{os.getuid()}" / "jobs"
+    folder = Path(tempfile.gettempdir()) / f"circuit-tui-{os.getuid()}" / name
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder
+
+
+def jobs_dir() -> Path:
+    """Where jobs lie; it exists. Raises OSError as `state_dir` does."""
+    return state_dir("jobs")
 
 
 def new_job(kind: Kind, request: OpenRequest, order: SearchOrder | None, out: Path | None) -> Job:

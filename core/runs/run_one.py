@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from collections.abc import Callable
 
@@ -9,6 +10,7 @@ import torch
 
 from circuit_tui.core.circuit_export import ABLATION_SOURCES, metrics_part, package_versions
 from circuit_tui.core.circuit_file import AblationPart, now
+from circuit_tui.core.jobs.unfinished import Unfinished, kept_steps
 from circuit_tui.core.runs.record import RunMachine, RunPoint, RunRecord, RunSpec, Subject, SubjectSite
 from circuit_tui.core.search.search import Search
 from circuit_tui.core.session import Session
@@ -18,7 +20,7 @@ Watch = Callable[[Search, SearchProgress], None]
 
 
 def run_one(session: Session, spec: RunSpec, watch: Watch = lambda search, step: None) -> RunRecord:
-    """Searches and records; the session's circuit stays as it is.
+    """Searches and records; the session's circuit stays as it is. A run that was cut off goes on where it was.
 
     `watch` sees every step, and may call `stop` on the search, which ends it with what it has.
 
@@ -26,10 +28,14 @@ def run_one(session: Session, spec: RunSpec, watch: Watch = lambda search, step:
         UserError: the search is not worth beginning, or a metric has no value.
     """
     search = session.search(spec.method, spec.target, spec.seed, spec.settings)
-    for step in search:
-        watch(search, step)
-    result = search.result
-    assert result is not None
+    with Unfinished("run", {"subject": session.subject(), "spec": spec.model_dump(mode="json")}) as work:
+        with contextlib.closing(kept_steps(search, work)) as steps:
+            for step in steps:
+                watch(search, step)
+        result = search.result
+        assert result is not None
+        if result.stopped:
+            work.leave()
     space, nodes = session.problem.space, sorted(result.nodes)
     return RunRecord(
         subject=subject_of(session),

@@ -16,6 +16,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.tui.commands import options, output, progress
 from circuit_tui.tui.commands.boundary import DONE, INTERRUPTED, NO
 from circuit_tui.tui.commands.open_file import open_file
+from circuit_tui.tui.commands.opening import Batch, Device, Opening
 
 if TYPE_CHECKING:
     from circuit_tui.core.audit.run import Audit
@@ -41,8 +42,8 @@ def audit(
     model: Annotated[str | None, typer.Option(help="Where the model is now, if not where the file says.")] = None,
     sae_dir: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Where the SAEs are now; repeat.")] = None,
     prompts: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Where the prompts are now.")] = None,
-    device: options.Device = None,
-    batch: options.Batch = None,
+    device: Device = None,
+    batch: Batch = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write there instead of into FILE.")] = None,
     json: options.Json = False,
     debug: options.Debug = False,
@@ -51,7 +52,7 @@ def audit(
 
     Exits 1 if it is not. The searches come last; Ctrl-C ends the audit and keeps what it has measured so far.
     """
-    request = options.open_request(model=model, sae_dir=sae_dir, prompts=prompts, device=device, batch=batch)
+    request = Opening(model=model, sae_dir=sae_dir, prompts=prompts, device=device, batch=batch).request()
     from circuit_tui.core.circuit_file import read_circuit, write_circuit
 
     claimed = read_circuit(file)

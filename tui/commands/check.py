@@ -12,6 +12,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.tui.commands import options, output, progress
 from circuit_tui.tui.commands.boundary import DONE, NO
 from circuit_tui.tui.commands.open_file import open_file
+from circuit_tui.tui.commands.opening import Batch, Device, Opening
 
 if TYPE_CHECKING:
     from circuit_tui.core.audit.schema import AuditPart
@@ -28,8 +29,8 @@ def check(
     prompts: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Where the prompts are now.")] = None,
     text: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the text of its audit is now.")] = None,
     searches: Annotated[bool, typer.Option("--searches", help="Make the searches of its audit again.")] = False,
-    device: options.Device = None,
-    batch: options.Batch = None,
+    device: Device = None,
+    batch: Batch = None,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> int:
@@ -39,7 +40,7 @@ def check(
     """
     if not 0 <= tolerance < float("inf"):
         raise UserError(f"--tolerance {tolerance:g}: must be a finite number, not below 0")
-    request = options.open_request(model=model, sae_dir=sae_dir, prompts=prompts, device=device, batch=batch)
+    request = Opening(model=model, sae_dir=sae_dir, prompts=prompts, device=device, batch=batch).request()
     from circuit_tui.core.circuit_file import read_circuit
     from circuit_tui.core.recheck import compare
 

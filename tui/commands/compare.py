@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,19 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.search import registry
 from circuit_tui.tui.commands import number_list, options, output, progress
 from circuit_tui.tui.commands.boundary import DONE, INTERRUPTED, NO
+from circuit_tui.tui.commands.comparing import Comparing
 from circuit_tui.tui.commands.interrupt import on_interrupt
-from circuit_tui.tui.commands.runs_progress import RunsBar
+from circuit_tui.tui.commands.opening import Opening, opening_flags
 
 if TYPE_CHECKING:
-    from circuit_tui.core.runs.comparison import Comparison, Refusal
-    from circuit_tui.core.runs.plan import Grids, Variant
-    from circuit_tui.core.runs.record import RunRecord
-    from circuit_tui.core.search.search import Search
-    from circuit_tui.core.snapshot import SearchProgress
+    from circuit_tui.core.runs.comparison import Comparison
+    from circuit_tui.core.runs.plan import Grids
 
 ALL_METHODS = ",".join(registry.METHODS)
 Tasks = Annotated[list[str] | None, typer.Option("--task", metavar="NAME", help="A built-in task; repeat for more.")]
@@ -40,28 +36,18 @@ Sizes = Annotated[str | None, typer.Option(metavar="N,…", help="Sizes, for met
 Earlier = Annotated[
     list[Path] | None, typer.Option("--from", metavar="FILE", help="A comparison or a sweep whose runs count too.")
 ]
-Out = Annotated[Path | None, typer.Option(metavar="FILE.json", help="Where to write the comparison, after every run.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.json", help="The comparison, written after every run; gone on with if there."),
+]
 Picture = Annotated[Path | None, typer.Option(metavar="FILE.svg|.pdf|.png", help="Where to draw the frontiers.")]
 
 
+@opening_flags(without=("task", "prompts"))
 def compare(
-    model: options.Model = None,
-    sae: options.Sae = None,
-    layers: options.Layers = None,
-    every: options.Every = None,
-    width: options.Width = None,
-    l0: options.L0 = None,
-    sae_dir: options.SaeDir = None,
+    opening: Opening,
     task: Tasks = None,
     prompts: PromptFiles = None,
-    chat: options.Chat = False,
-    circuit: options.Circuit = None,
-    positions: options.Positions = None,
-    ablation: options.Ablation = None,
-    errors: options.Errors = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    batch: options.Batch = None,
     methods: Methods = ALL_METHODS,
     seeds: Seeds = "3",
     targets: Targets = "0.8,0.9,0.95,0.99",
@@ -79,7 +65,8 @@ def compare(
 
     With --from, runs that a file already has are not done again; with --from and nothing to open, none are.
 
-    Ctrl-C ends after the finished runs and shows them; a second one leaves at once.
+    Ctrl-C ends after the finished runs and shows them; a second one leaves at once. The same command again, with the
+    same --out, goes on where this one ended in any way.
     """
     from circuit_tui.core.runs import plan
     from circuit_tui.core.runs.picture import check_picture
@@ -93,32 +80,15 @@ def compare(
         check_picture(picture)
     places: list[tuple[str | None, Path | None]] = [(name, None) for name in task or ()]
     places += [(None, path) for path in prompts or ()]
-    nothing_to_open = not (places or model or circuit or sae or sae_dir)
-    requests = [
-        options.open_request(
-            model=model,
-            sae=sae,
-            layers=layers,
-            every=every,
-            width=width,
-            l0=l0,
-            sae_dir=sae_dir,
-            task=name,
-            prompts=path,
-            chat=chat,
-            circuit=circuit,
-            positions=positions,
-            ablation=ablation,
-            errors=errors,
-            device=device,
-            dtype=dtype,
-            batch=batch,
-        )
-        for name, path in places or [(None, None)]
-    ]
+    nothing_to_open = not (places or opening.model or opening.circuit or opening.sae or opening.sae_dir)
+    requests = [replace(opening, task=name, prompts=path).request() for name, path in places or [(None, None)]]
     with output.quiet(debug=debug):
-        comparing = _Comparing(earlier or (), chosen, grids, number_list.seeds(seeds), out)
+        comparing = Comparing(chosen, grids, number_list.seeds(seeds), out)
+        for path in earlier or ():
+            comparing.take_up(path)
         if not (earlier and nothing_to_open):
+            if out is not None and out.expanduser().exists():
+                comparing.go_on(out)
             with on_interrupt(comparing.stop):
                 for number, request in enumerate(requests, 1):
                     where = f"task {number}/{len(requests)} " if len(requests) > 1 else ""
@@ -166,92 +136,3 @@ def _grids(targets: str, lambdas: str | None, sizes: str | None) -> Grids:
         if value < 0:
             raise UserError(f"--lambdas {value:g}: must not be negative")
     return grids
-
-
-class _Comparing:
-    """The runs so far, task by task."""
-
-    def __init__(
-        self,
-        earlier: Sequence[Path],
-        chosen: Sequence[Variant],
-        grids: Grids,
-        seeds: Sequence[int],
-        out: Path | None,
-    ) -> None:
-        from circuit_tui.core.runs.earlier import read_earlier
-
-        self.stopped = False
-        self._chosen, self._grids, self._seeds, self._out = chosen, grids, seeds, out
-        self._records: list[RunRecord] = []
-        self._refused: list[Refusal] = []
-        self._complete = True
-        for path in earlier:
-            read = read_earlier(path)
-            self._complete = self._complete and read.complete
-            self._records += [record for record in read.records if record not in self._records]
-            self._refused += [refusal for refusal in read.refused if refusal not in self._refused]
-
-    def stop(self) -> None:
-        """Ends with the runs that are finished."""
-        self.stopped = True
-
-    def comparison(self) -> Comparison:
-        """What follows from the runs so far."""
-        from circuit_tui.core.runs.comparison import Comparison
-
-        return Comparison.of(self._records, self._refused, complete=self._complete and not self.stopped)
-
-    def write(self, path: Path) -> Path:
-        """Writes what follows from the runs so far."""
-        from circuit_tui.core.runs.comparison import write_comparison
-
-        return write_comparison(self.comparison(), path)
-
-    def leave_out(self, request: OpenRequest, error: UserError) -> None:
-        """Notes that a task cannot be compared on at all."""
-        from circuit_tui.core.runs.comparison import Refusal
-
-        name = request.task or (request.prompts.stem if request.prompts else "the task")
-        self._refused.append(Refusal(task=name, label="every method", reason=str(error)))
-        progress.say(f"{name} left out: {error}")
-
-    def task(self, request: OpenRequest, where: str) -> None:
-        """All runs on one task that are not known yet.
-
-        Raises:
-            UserError: it cannot be opened.
-        """
-        if self.stopped:
-            return
-        progress.say(f"{where}loading …")
-        from circuit_tui.core.runs.comparison import Refusal
-        from circuit_tui.core.runs.plan import plan
-        from circuit_tui.core.runs.run_one import subject_of
-        from circuit_tui.core.runs.series import Series
-        from circuit_tui.core.session import open_session
-
-        session = open_session(request, progress.loading)
-        for warning in session.info.warnings:
-            progress.say(f"warning: {warning}")
-        subject = subject_of(session)
-        known = [record.spec for record in self._records if record.subject == subject]
-        specs = plan(self._chosen, self._grids, self._seeds, subject.candidates)
-        series = Series(session, [spec for spec in specs if spec not in known])
-        total = len(series)
-        with RunsBar(f"{where}{subject.task}", total) as bar:
-
-            def watch(search: Search, step: SearchProgress) -> None:
-                if self.stopped:
-                    search.stop()
-                share = min(1.0, step.step / max(1, step.steps))
-                bar.show(series.name, total - len(series) + share, series.seconds_left(share))
-
-            for record in series.run(watch):
-                if isinstance(record, Refusal):
-                    self._refused.append(record)
-                    progress.say(f"{record.label} left out: {record.reason}")
-                else:
-                    self._records.append(record)
-                    if self._out is not None:
-                        self.write(self._out)

@@ -12,27 +12,13 @@ from circuit_tui.core.search.registry import DEFAULT_METHOD, DEFAULT_TARGET
 from circuit_tui.tui.commands import options
 from circuit_tui.tui.commands.boundary import DONE, log_path
 from circuit_tui.tui.commands.memory_text import tell_plan
+from circuit_tui.tui.commands.opening import Opening, opening_flags
 from circuit_tui.tui.commands.start import open_explorer
 
 
+@opening_flags()
 def explore(
-    model: options.Model = None,
-    sae: options.Sae = None,
-    layers: options.Layers = None,
-    every: options.Every = None,
-    width: options.Width = None,
-    l0: options.L0 = None,
-    sae_dir: options.SaeDir = None,
-    task: options.TaskName = None,
-    prompts: options.Prompts = None,
-    chat: options.Chat = False,
-    circuit: options.Circuit = None,
-    positions: options.Positions = None,
-    ablation: options.Ablation = None,
-    errors: options.Errors = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    batch: options.Batch = None,
+    opening: Opening,
     method: options.Method = DEFAULT_METHOD,
     target: options.Target = DEFAULT_TARGET,
     seed: options.Seed = 0,
@@ -49,26 +35,7 @@ def explore(
     What is not named is the bundled demo's, or the default of a known model. Where a model has no default SAEs or
     task, the lists of --pick open first.
     """
-    request = options.open_request(
-        model=model,
-        sae=sae,
-        layers=layers,
-        every=every,
-        width=width,
-        l0=l0,
-        sae_dir=sae_dir,
-        task=task,
-        prompts=prompts,
-        chat=chat,
-        circuit=circuit,
-        positions=positions,
-        ablation=ablation,
-        errors=errors,
-        device=device,
-        dtype=dtype,
-        batch=batch,
-        seed=seed,
-    )
+    request = opening.request(seed)
     if memory:
         return tell_plan(request, json=False, debug=debug)
     chosen = options.search_choice(method, target, seed, ())

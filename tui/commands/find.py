@@ -14,28 +14,14 @@ from circuit_tui.core.search.registry import DEFAULT_METHOD, DEFAULT_TARGET
 from circuit_tui.tui.commands import options, output, progress
 from circuit_tui.tui.commands.boundary import DONE
 from circuit_tui.tui.commands.memory_text import tell_plan
+from circuit_tui.tui.commands.opening import Opening, opening_flags
 from circuit_tui.tui.commands.search_run import run_search
 from circuit_tui.tui.detached import start_detached
 
 
+@opening_flags()
 def find(
-    model: options.Model = None,
-    sae: options.Sae = None,
-    layers: options.Layers = None,
-    every: options.Every = None,
-    width: options.Width = None,
-    l0: options.L0 = None,
-    sae_dir: options.SaeDir = None,
-    task: options.TaskName = None,
-    prompts: options.Prompts = None,
-    chat: options.Chat = False,
-    circuit: options.Circuit = None,
-    positions: options.Positions = None,
-    ablation: options.Ablation = None,
-    errors: options.Errors = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    batch: options.Batch = None,
+    opening: Opening,
     method: options.Method = DEFAULT_METHOD,
     target: options.Target = DEFAULT_TARGET,
     seed: options.Seed = 0,
@@ -53,26 +39,7 @@ def find(
     Ctrl-C stops the search and keeps what it has found so far; a second one leaves at once. What was
     cut off in any way goes on with `circuit-tui resume`.
     """
-    request = options.open_request(
-        model=model,
-        sae=sae,
-        layers=layers,
-        every=every,
-        width=width,
-        l0=l0,
-        sae_dir=sae_dir,
-        task=task,
-        prompts=prompts,
-        chat=chat,
-        circuit=circuit,
-        positions=positions,
-        ablation=ablation,
-        errors=errors,
-        device=device,
-        dtype=dtype,
-        batch=batch,
-        seed=seed,
-    )
+    request = opening.request(seed)
     if memory:
         return tell_plan(request, json=json, debug=debug)
     chosen = options.search_choice(method, target, seed, settings)

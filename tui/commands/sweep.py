@@ -12,6 +12,7 @@ from circuit_tui.core.search.registry import DEFAULT_METHOD, DEFAULT_TARGET, MET
 from circuit_tui.tui.commands import number_list, options, output, progress
 from circuit_tui.tui.commands import sweep_options as lists
 from circuit_tui.tui.commands.boundary import DONE, INTERRUPTED, NO, log_path
+from circuit_tui.tui.commands.opening import Opening, opening_flags
 
 if TYPE_CHECKING:
     from circuit_tui.core.request import OpenRequest
@@ -22,25 +23,12 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
+@opening_flags(without=("task", "prompts"))
 def sweep(
+    opening: Opening,
     out: lists.ResultsOut,
-    model: options.Model = None,
-    sae: options.Sae = None,
-    layers: options.Layers = None,
-    every: options.Every = None,
-    width: options.Width = None,
-    l0: options.L0 = None,
-    sae_dir: options.SaeDir = None,
     tasks: lists.Tasks = None,
     prompts: lists.PromptFiles = None,
-    chat: options.Chat = False,
-    circuit: options.Circuit = None,
-    positions: options.Positions = None,
-    ablation: options.Ablation = None,
-    errors: options.Errors = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    batch: options.Batch = None,
     methods: lists.Methods = None,
     targets: lists.Targets = str(DEFAULT_TARGET),
     seeds: lists.Seeds = "1",
@@ -56,28 +44,12 @@ def sweep(
     The results go to one SQLite file, each run at once when it is finished. The same command again does only what is
     missing there or has failed. Exits 1 if a run failed; the others are done all the same.
     """
-    base = options.open_request(
-        model=model,
-        sae=sae,
-        layers=layers,
-        every=every,
-        width=width,
-        l0=l0,
-        sae_dir=sae_dir,
-        task=tasks[0] if circuit and tasks else None,
-        prompts=prompts[0] if circuit and prompts else None,
-        chat=chat,
-        circuit=circuit,
-        positions=positions,
-        ablation=ablation,
-        errors=errors,
-        device=device,
-        dtype=dtype,
-        batch=batch,
-    )
+    if opening.circuit is not None:  # what it says itself is refused beside it
+        opening = replace(opening, task=tasks[0] if tasks else None, prompts=prompts[0] if prompts else None)
+    base = opening.request()
     orders = _orders(base, tasks, prompts, methods, targets, seeds, sites, settings)
     with output.quiet(debug=debug):
-        state = _run(orders, out, device, jobs, ray)
+        state = _run(orders, out, opening.device, jobs, ray)
     if state is None:
         return INTERRUPTED
     from circuit_tui.core.runs.results_file import read_rows

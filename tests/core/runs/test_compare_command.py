@@ -209,3 +209,59 @@ def test_a_method_is_one_file_and_one_line(
     assert [method["label"] for method in methods] == ["toy", "random"]
     needed = {point["size"] for point in methods[0]["seeds"][0]["points"]}
     assert len(kept) in needed
+
+
+def test_the_same_command_goes_on_where_it_was_killed(
+    cli: Callable[..., Outcome], subject: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut off in its third run, as a kill does it; the finished two are not done again, the third is not begun anew."""
+    out, begun, steps = tmp_path / "c.json", list[str](), list[str]()
+    args = ("compare", *subject, "--methods", "atp,random", "--seeds", "3", "--targets", "0.6")
+    whole = cli(*args, "--json")
+    real_init, real_progress = Search.__init__, Search.progress
+
+    def counted(self: Search, given: Any) -> None:
+        begun.append(f"{self.name} {given.seed}")
+        real_init(self, given)
+
+    def killed(self: Search, *rest: Any, **options: Any) -> Any:
+        steps.append(f"{self.name} {self.seed}")
+        if steps.count("random 1") == 4:
+            raise SystemExit  # no `except Exception` sees it, and nothing of compare's own tidies up
+        return real_progress(self, *rest, **options)
+
+    monkeypatch.setattr(Search, "__init__", counted)
+    monkeypatch.setattr(Search, "progress", killed)
+    monkeypatch.setattr("circuit_tui.core.jobs.unfinished.SAVE_EVERY", 0.0)
+    with pytest.raises(SystemExit):
+        main([str(arg) for arg in (*args, "--out", out)])
+    assert [(record.spec.method, record.spec.seed) for record in read_comparison(out).records] == [
+        ("atp", 0), ("random", 0)
+    ]  # fmt: skip
+    (folder,) = (tmp_path / "state" / "circuit-tui" / "unfinished").iterdir()
+    assert (folder / "search" / "journal.jsonl").read_bytes()
+    monkeypatch.setattr(Search, "progress", real_progress)
+    begun.clear()
+    done = cli(*args, "--out", out, "--json")
+    assert done.code == 0
+    assert "goes on with the 2 runs that it has" in done.err
+    assert begun == ["random 1", "random 2"]
+    assert not folder.exists()
+    first, second = json.loads(whole.out), json.loads(done.out)
+    assert second["complete"]
+    assert [_plain(run) for run in second["tasks"][0]["runs"]] == [_plain(run) for run in first["tasks"][0]["runs"]]
+
+
+def _plain(run: dict[str, Any]) -> dict[str, Any]:
+    return {**run, "created": "", "seconds": 0.0}
+
+
+def test_a_file_that_is_no_comparison_is_not_overwritten(
+    cli: Callable[..., Outcome], subject: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "notes.json"
+    out.write_text('{"mine": 1}')
+    done = cli("compare", *subject, "--methods", "random", "--seeds", "1", "--out", out)
+    assert done.code == 2
+    assert f"error: --out {out}: not a comparison" in done.err
+    assert out.read_text() == '{"mine": 1}'

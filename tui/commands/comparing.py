@@ -1,0 +1,131 @@
+"""What ``circuit-tui compare`` does task by task: takes the runs that are known, does the rest, writes after each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.request import OpenRequest
+from circuit_tui.tui.commands import progress
+from circuit_tui.tui.commands.runs_progress import RunsBar
+
+if TYPE_CHECKING:
+    from circuit_tui.core.runs.comparison import Comparison, Refusal
+    from circuit_tui.core.runs.plan import Grids, Variant
+    from circuit_tui.core.runs.record import RunRecord, RunSpec, Subject
+    from circuit_tui.core.search.search import Search
+    from circuit_tui.core.snapshot import SearchProgress
+
+
+class Comparing:
+    """The runs so far, task by task."""
+
+    def __init__(self, chosen: Sequence[Variant], grids: Grids, seeds: Sequence[int], out: Path | None) -> None:
+        self.stopped = False
+        self._chosen, self._grids, self._seeds, self._out = chosen, grids, seeds, out
+        self._records: dict[tuple[Subject, str], RunRecord] = {}
+        self._refused: list[Refusal] = []
+        self._complete = True
+
+    def take_up(self, path: Path) -> None:
+        """Takes the runs of a comparison or a sweep, of equal ones the first, and what was refused there.
+
+        Raises:
+            UserError: the file is missing, neither of the two, or damaged.
+        """
+        from circuit_tui.core.runs.earlier import read_earlier
+
+        read = read_earlier(path)
+        self._complete = self._complete and read.complete
+        self._add(read.records)
+        self._refused += [refusal for refusal in read.refused if refusal not in self._refused]
+
+    def go_on(self, path: Path) -> None:
+        """Takes the runs of an earlier `path` that is about to be written; what is refused shows again.
+
+        Raises:
+            UserError: what is there is no comparison, and would be lost.
+        """
+        from circuit_tui.core.runs.comparison import read_comparison
+
+        try:
+            records = read_comparison(path).records
+        except UserError as error:
+            raise UserError(f"--out {error}; name another file, or remove it") from error
+        progress.say(f"{path}: goes on with the {len(records)} runs that it has")
+        self._add(records)
+
+    def _add(self, records: Iterable[RunRecord]) -> None:
+        for record in records:
+            self._records.setdefault(_key(record.subject, record.spec), record)
+
+    def stop(self) -> None:
+        """Ends with the runs that are finished."""
+        self.stopped = True
+
+    def comparison(self) -> Comparison:
+        """What follows from the runs so far."""
+        from circuit_tui.core.runs.comparison import Comparison
+
+        return Comparison.of(self._records.values(), self._refused, complete=self._complete and not self.stopped)
+
+    def write(self, path: Path) -> Path:
+        """Writes what follows from the runs so far."""
+        from circuit_tui.core.runs.comparison import write_comparison
+
+        return write_comparison(self.comparison(), path)
+
+    def leave_out(self, request: OpenRequest, error: UserError) -> None:
+        """Notes that a task cannot be compared on at all."""
+        from circuit_tui.core.runs.comparison import Refusal
+
+        name = request.task or (request.prompts.stem if request.prompts else "the task")
+        self._refused.append(Refusal(task=name, label="every method", reason=str(error)))
+        progress.say(f"{name} left out: {error}")
+
+    def task(self, request: OpenRequest, where: str) -> None:
+        """All runs on one task that are not known yet.
+
+        Raises:
+            UserError: it cannot be opened.
+        """
+        if self.stopped:
+            return
+        progress.say(f"{where}loading …")
+        from circuit_tui.core.runs.comparison import Refusal
+        from circuit_tui.core.runs.plan import plan
+        from circuit_tui.core.runs.run_one import subject_of
+        from circuit_tui.core.runs.series import Series
+        from circuit_tui.core.session import open_session
+
+        session = open_session(request, progress.loading)
+        for warning in session.info.warnings:
+            progress.say(f"warning: {warning}")
+        subject = subject_of(session)
+        specs = plan(self._chosen, self._grids, self._seeds, subject.candidates)
+        series = Series(session, [spec for spec in specs if _key(subject, spec) not in self._records])
+        total = len(series)
+        with RunsBar(f"{where}{subject.task}", total) as bar:
+
+            def watch(search: Search, step: SearchProgress) -> None:
+                if self.stopped:
+                    search.stop()
+                share = min(1.0, step.step / max(1, step.steps))
+                bar.show(series.name, total - len(series) + share, series.seconds_left(share))
+
+            for record in series.run(watch):
+                if isinstance(record, Refusal):
+                    if record not in self._refused:
+                        self._refused.append(record)
+                    progress.say(f"{record.label} left out: {record.reason}")
+                else:
+                    self._add([record])
+                    if self._out is not None:
+                        self.write(self._out)
+
+
+def _key(subject: Subject, spec: RunSpec) -> tuple[Subject, str]:
+    """What tells one run from another."""
+    return subject, spec.model_dump_json()

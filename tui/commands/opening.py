@@ -1,0 +1,168 @@
+"""The flags that say what to open, once for every command that has them, and how they become an `OpenRequest`.
+
+Words with a fixed set of values are checked here rather than by the parser: its complaints suggest nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.request import ABLATIONS, ERRORS, POSITIONS, OpenRequest
+from circuit_tui.core.sae_choice import SiteFlags
+from circuit_tui.tui.commands.options import choice
+
+DTYPES = ("float32", "bfloat16", "float16")
+Model = Annotated[str | None, typer.Option(metavar="NAME|DIR", help="Hugging Face name or folder. [the bundled model]")]
+Sae = Annotated[
+    list[str] | None, typer.Option(metavar="RELEASE[:ID]", help="A released SAE, or a release; repeat for more sites.")
+]
+Layers = Annotated[str | None, typer.Option(metavar="7,14,21", help="Of a release: the SAEs at these layers.")]
+Every = Annotated[int | None, typer.Option(metavar="N", help="Of a release: every Nth layer that it has.")]
+Width = Annotated[str | None, typer.Option(metavar="16k", help="Of a release: SAEs of this many latents.")]
+L0 = Annotated[str | None, typer.Option("--l0", metavar="N|WORD", help="Of a release: the nearest L0, or its word.")]
+SaeDir = Annotated[list[Path] | None, typer.Option(metavar="DIR", help="A sae-lens folder; repeat for more sites.")]
+TaskName = Annotated[
+    str | None, typer.Option("--task", metavar="NAME", help="A built-in task, see `circuit-tui tasks`.")
+]
+Prompts = Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Prompts of your own, instead of --task.")]
+Chat = Annotated[bool, typer.Option("--chat", help="Each prompt as a user's message, in the model's chat template.")]
+Circuit = Annotated[
+    Path | None, typer.Option(metavar="FILE.json", help="A circuit file, with all that it names; or published masks.")
+]
+Positions = Annotated[str | None, typer.Option(metavar="|".join(POSITIONS), help="What a node's position is.")]
+Ablation = Annotated[str | None, typer.Option(metavar="|".join(ABLATIONS), help="What other nodes become. [mean]")]
+Errors = Annotated[str | None, typer.Option(metavar="|".join(ERRORS), help="What becomes of SAE errors. [drop]")]
+Device = Annotated[str | None, typer.Option(metavar="NAME", help="cpu, cuda, cuda:N or mps; CUDA where there is one.")]
+Dtype = Annotated[str | None, typer.Option(metavar="|".join(DTYPES), help="Of the model alone. [float32]")]
+Batch = Annotated[int | None, typer.Option(min=1, metavar="N", help="Prompts in one forward pass, at most.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """The flags as they were given."""
+
+    model: Model = None
+    sae: Sae = None
+    layers: Layers = None
+    every: Every = None
+    width: Width = None
+    l0: L0 = None
+    sae_dir: SaeDir = None
+    task: TaskName = None
+    prompts: Prompts = None
+    chat: Chat = False
+    circuit: Circuit = None
+    positions: Positions = None
+    ablation: Ablation = None
+    errors: Errors = None
+    device: Device = None
+    dtype: Dtype = None
+    batch: Batch = None
+
+    def request(self, seed: int = 0) -> OpenRequest:
+        """The request that they ask for, refused at once where that needs no model.
+
+        Raises:
+            UserError: an unknown word or task, two flags that exclude each other, a file or folder that is not there,
+                a prompts or circuit file that cannot be read.
+        """
+        chosen: dict[str, Any] = {"positions": choice("--positions", self.positions, POSITIONS)}
+        chosen["ablation"] = choice("--ablation", self.ablation, ABLATIONS) or "mean"
+        chosen["errors"] = choice("--errors", self.errors, ERRORS) or "drop"
+        flags = SiteFlags(self.layers, self.every, self.width, self.l0)
+        flags.check()
+        choice("--dtype", self.dtype, DTYPES)
+        _check_device(self.device)
+        if self.circuit is not None:
+            own = ("model", "sae", "sae_dir", "task", "prompts", "positions", "ablation", "errors", "dtype", "chat")
+            named = {f"--{name.replace('_', '-')}": getattr(self, name) for name in own}
+            _check_circuit(self.circuit, named | {flags.given: flags.given})
+        if self.task is not None and self.prompts is not None:
+            raise UserError("--task and --prompts: give one of the two")
+        if self.task is not None:
+            from circuit_tui.core.tasks import names
+
+            choice("--task", self.task, names())
+        if self.prompts is not None:
+            from circuit_tui.core.prompts_file import load_prompts
+
+            load_prompts(self.prompts)
+        for folder in self.sae_dir or ():
+            if not folder.expanduser().is_dir():
+                raise UserError(f"--sae-dir {folder}: no such folder")
+        for name in self.sae or ():
+            if name.startswith(":") or name.endswith(":"):
+                raise UserError(f"--sae {name}: write RELEASE:ID; `circuit-tui saes` lists them")
+        if flags.given and self.model is None and not self.sae:
+            raise UserError(f"{flags.given}: needs --sae RELEASE, whose SAEs it chooses from")
+        return OpenRequest(
+            model=self.model,
+            saes=tuple(self.sae or ()),
+            site_flags=flags,
+            sae_dirs=tuple(self.sae_dir or ()),
+            task=self.task,
+            prompts=self.prompts,
+            circuit=self.circuit,
+            chat=self.chat,
+            device=self.device,
+            dtype=self.dtype,
+            batch=self.batch,
+            seed=seed,
+            **chosen,
+        )
+
+
+def opening_flags(*, without: Collection[str] = ()) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Gives a command the flags of `Opening`, less those of the names `without`; it takes them as `opening`."""
+
+    def decorate(command: Callable[..., int]) -> Callable[..., int]:
+        hints, keyword = get_type_hints(Opening, include_extras=True), inspect.Parameter.KEYWORD_ONLY
+        flags = [
+            inspect.Parameter(field.name, keyword, default=field.default, annotation=hints[field.name])
+            for field in fields(Opening)
+            if field.name not in without
+        ]
+        own = inspect.signature(command, eval_str=True)
+        rest = [each.replace(kind=keyword) for each in own.parameters.values() if each.name != "opening"]
+
+        @functools.wraps(command)
+        def called(**given: Any) -> int:
+            opening = Opening(**{flag.name: given.pop(flag.name) for flag in flags})
+            return command(opening=opening, **given)
+
+        called.__signature__ = own.replace(parameters=[*flags, *rest])  # type: ignore[attr-defined]
+        called.__annotations__ = {each.name: each.annotation for each in (*flags, *rest)}
+        return called
+
+    return decorate
+
+
+def _check_circuit(circuit: Path, given: Mapping[str, object]) -> None:
+    """Reads a circuit file, which says itself what to open; published masks leave that to the flags `given`."""
+    from circuit_tui.core.circuit_file import read_circuit
+    from circuit_tui.core.mask_file import is_mask_file, read_masks
+
+    if is_mask_file(circuit):
+        read_masks(circuit)
+        return
+    for flag, value in given.items():
+        if value:
+            raise UserError(f"{flag}: leave it out with --circuit, whose file {circuit} says what to open")
+    read_circuit(circuit)
+
+
+def _check_device(device: str | None) -> None:
+    """Refuses a misspelt device without loading torch; whether the machine has it is for torch to say."""
+    if device is not None:
+        kind, colon, index = device.partition(":")
+        choice("--device", kind, ("cpu", "cuda", "mps"))
+        if colon and not index.isdecimal():
+            raise UserError(f"--device {device}: a device's number follows the colon, as in {kind}:0")
