@@ -42,13 +42,14 @@ class Auditable:
         raise NotImplementedError
 
     def start_audit(self) -> None:
-        """Begins an audit of the current circuit; `audit_slice` goes on with it.
+        """Begins an audit of the current circuit, or goes on with one; `audit_slice` goes on with it.
 
         Raises:
             UserError: the circuit is empty, or the method that found it is unknown here.
         """
         session = cast("Session", self)
         settings = AuditSettings(seed=self._found.seed, text=text_of(session, None))
+        self._put_away()
         self._audit = open_audit(session, settings)
         self._progress = next(self._audit)
 
@@ -56,6 +57,8 @@ class Auditable:
         """Leaves the audit where it is; what it has measured stays. Raises UserError if none is under way."""
         if not self.auditing:
             raise UserError("no audit is under way; A starts one")
+        if self._audit is not None:
+            self._audit.leave()
         self._progress = None
 
     @property
@@ -96,8 +99,13 @@ class Auditable:
     def _current(self) -> Audit | None:
         """The audit, if it is of the current circuit."""
         if self._audit is not None and not torch.equal(self._audit.subject.kept, self.kept):
-            self._audit = self._progress = None
+            self._put_away()
         return self._audit
+
+    def _put_away(self) -> None:
+        if self._audit is not None:
+            self._audit.leave()
+        self._audit = self._progress = None
 
     def _known(self) -> AuditPart | None:
         return self._read[1] if self._read is not None and torch.equal(self._read[0], self.kept) else None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circuit_tui.core import demo
+from circuit_tui.core.audit.kept_audit import KeptAudit
 from circuit_tui.core.audit.run import Audit
-from circuit_tui.core.audit.splice_cost import read_text
+from circuit_tui.core.audit.splice_cost import read_text, text_sha256
 from circuit_tui.core.audit.subject import AuditSettings, SearchUsed, Subject
 from circuit_tui.core.circuit_schema import BUNDLED
 from circuit_tui.core.errors import UserError
@@ -22,14 +24,23 @@ if TYPE_CHECKING:
 def open_audit(session: Session, settings: AuditSettings) -> Audit:
     """An audit of the session's current circuit, not yet begun; searches are made as the one that found it.
 
+    It keeps what it measures, and goes on with what was measured before the same audit was cut off.
+
     Raises:
         UserError: the circuit is empty, the text cannot be read, or the method that found the circuit is unknown here.
     """
-    found = session.found
-    if found.target is None:
-        return Audit(subject_of(session, SearchUsed(), None, settings))
-    used = search_used(found.method, found.target, found.settings)
-    return Audit(subject_of(session, used, found.target, settings))
+    found, used = session.found, SearchUsed()
+    if found.target is not None:
+        used = search_used(found.method, found.target, found.settings)
+    subject = subject_of(session, used, found.target, settings)
+    what = {
+        "opened": session.subject(),
+        "circuit": subject.kept.nonzero()[:, 0].tolist(),
+        "search": asdict(used),
+        "aimed": subject.aimed,
+        "settings": asdict(settings) | {"text": None if settings.text is None else text_sha256(settings.text)},
+    }
+    return Audit(replace(subject, measured=KeptAudit(what)))
 
 
 def search_used(name: str, target: float, settings: Mapping[str, Value]) -> SearchUsed:

@@ -29,12 +29,16 @@ class AuditResult:
 
 
 class Audit:
-    """An audit under way; each `next` is one slice. It can be left at any time: `result` is what is known by then."""
+    """An audit under way; each `next` is one slice. It can be left at any time: `result` is what is known by then.
+
+    What the subject's `measured` already has is not measured again.
+    """
 
     def __init__(self, subject: Subject, lines: tuple[Line, ...] = LINES) -> None:
         self.subject, self.lines = subject, lines
         self.findings: tuple[Finding, ...] = ()
-        self._started = time.monotonic()
+        self._known = {} if subject.measured is None else dict(subject.measured.findings)
+        self._started = time.monotonic() - (subject.measured.seconds if subject.measured else 0.0)
         self._weights = [_weight(subject, line) for line in lines]
         self._run = self._measure()
 
@@ -44,6 +48,22 @@ class Audit:
     def __next__(self) -> AuditProgress:
         return next(self._run)
 
+    def leave(self) -> None:
+        """Ends it here; the next audit of the same goes on from what is kept of this one."""
+        self._run.close()
+        if self.subject.measured is not None:
+            self.subject.measured.leave()
+
+    def done(self) -> None:
+        """What it found is written down: nothing is kept any longer."""
+        if self.subject.measured is not None:
+            self.subject.measured.done()
+
+    @property
+    def taken_up(self) -> int:
+        """How many lines an earlier audit of the same had measured."""
+        return sum(line.key in self._known for line in self.lines)
+
     @property
     def result(self) -> AuditResult:
         """What is known so far."""
@@ -52,21 +72,29 @@ class Audit:
 
     def _measure(self) -> Generator[AuditProgress, None, None]:
         for index, line in enumerate(self.lines):
+            if line.key in self._known:
+                self.findings += (self._known[line.key],)
+                continue
             yield self._progress(index, 0.0)
             measuring, share = line.measure(self.subject), 0.0
             refused = self._refusal(line)
             if refused is not None:
-                self.findings += (Finding(line.key, "not measured", refused),)
+                self._add(Finding(line.key, "not measured", refused))
                 continue
             while True:
                 try:
                     told = next(measuring)
                 except StopIteration as end:
-                    self.findings += (end.value,)
+                    self._add(end.value)
                     break
                 share = share if told is None else told
                 yield self._progress(index, share)
         yield self._progress(len(self.lines), 0.0)
+
+    def _add(self, finding: Finding) -> None:
+        self.findings += (finding,)
+        if self.subject.measured is not None:
+            self.subject.measured.add_finding(finding, time.monotonic() - self._started)
 
     def _refusal(self, line: Line) -> str | None:
         """Why the searches that `line` rests on would be no searches."""

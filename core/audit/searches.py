@@ -24,8 +24,12 @@ def run_search(
 ) -> Generator[float | None, None, SearchRun]:
     """The subject's search on `problem` with `seed`; `draw` is the seed of what was done to the problem.
 
-    Yields the share that is done.
+    Yields the share that is done. A search that an audit cut off had finished is not made again.
     """
+    kept = subject.measured
+    if kept is not None and (known := kept.run(kind, seed, draw)) is not None:
+        yield 1.0
+        return known
     if subject.settings.quick:
         order = torch.randperm(len(problem.splits["train"]), generator=torch.Generator().manual_seed(draw))
         problem = with_train(problem, order[:QUICK_PROMPTS])
@@ -39,12 +43,12 @@ def run_search(
     used = subject.search
     search = new_search(problem, train, test, used.method, used.target, seed, used.settings)
     share = 0.0  # a search corrects its estimate as it goes; what is told of it only grows
-    for step in search:
+    for step in search if kept is None else kept.steps(search, kind, seed, draw):
         share = max(share, min(step.step / max(step.steps, 1), 1.0))
         yield share
     result = search.result
     assert result is not None  # a search that was not interrupted ends in one
-    return SearchRun(
+    run = SearchRun(
         kind,
         seed,
         draw,
@@ -54,3 +58,6 @@ def run_search(
         result.reached,
         tuple(sorted(result.nodes)),
     )
+    if kept is not None:
+        kept.add_run(run)
+    return run

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from circuit_tui.core.audit.kept_audit import KeptAudit
 from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.metrics import Baselines
 from circuit_tui.core.problem import Problem
@@ -57,7 +58,7 @@ class Subject:
     """The circuit `kept` `[node]` bool of `problem`; `unseen` is None where the task has no such prompts.
 
     `aimed` is the faithfulness that the circuit was found to reach, None where it was made by hand; `search` is how
-    searches are made then.
+    searches are made then. `measured` is where what is measured is kept, None where nothing is.
     """
 
     problem: Problem
@@ -68,6 +69,7 @@ class Subject:
     search: SearchUsed
     aimed: float | None
     settings: AuditSettings
+    measured: KeptAudit | None = None
 
     @property
     def size(self) -> int:

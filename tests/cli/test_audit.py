@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -148,3 +150,33 @@ def test_bad_input_is_one_line(cli: Any, found: Path, tmp_path: Path) -> None:
         done = cli("audit", *args)
         assert done.code == 2
         assert words in done.error
+
+
+def test_the_same_command_goes_on_after_a_kill(cli: Any, found: Path, tmp_path: Path) -> None:
+    """Killed in the first of its searches: what was measured is not measured again, and the file is as without it."""
+    few = ("--seeds", 2, *LITTLE)
+    whole, cut = tmp_path / "whole.json", tmp_path / "cut.json"
+    assert cli("audit", found, *few, "--out", whole).code == 0
+    script = Path(__file__).with_name("killed_audit.py")
+    command = [sys.executable, str(script), "other seeds", "audit", str(found), *map(str, few), "--out", str(cut)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not cut.exists()
+    again = cli("audit", found, *few, "--out", cut)
+    assert again.code == 0
+    assert "goes on with an audit that was cut off: 16 lines are measured" in again.err
+    one, other = (json.loads(path.read_text())["audit"] for path in (whole, cut))
+    assert_close(one | {"created": "", "seconds": 0}, other | {"created": "", "seconds": 0})
+
+
+def assert_close(one: Any, other: Any) -> None:
+    """Equal but for the last digits of numbers: processes may differ in the number of their threads."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_close(one[key], other[key])
+    elif isinstance(one, list):
+        for left, right in zip(one, other, strict=True):
+            assert_close(left, right)
+    else:
+        assert one == (pytest.approx(other, abs=1e-5) if isinstance(one, float) else other)

@@ -50,7 +50,8 @@ def audit(
 ) -> int:
     """Say whether a circuit is to be believed, line by line, and write that into its file.
 
-    Exits 1 if it is not. The searches come last; Ctrl-C ends the audit and keeps what it has measured so far.
+    Exits 1 if it is not. The searches come last; Ctrl-C ends the audit and keeps what it has measured so far. The same
+    command again goes on where this one ended, in whatever way.
     """
     request = Opening(model=model, sae_dir=sae_dir, prompts=prompts, device=device, batch=batch).request()
     from circuit_tui.core.circuit_file import read_circuit, write_circuit
@@ -79,9 +80,16 @@ def audit(
             text=text_of(session, text),
         )
         auditing = open_audit(session, settings)
-        interrupted = _run(auditing)
-        part = audit_part(auditing.result)
-        written = write_circuit(claimed.model_copy(update={"audit": part}), out or file)
+        if auditing.taken_up:
+            progress.say(f"goes on with an audit that was cut off: {auditing.taken_up} lines are measured")
+        try:
+            interrupted = _run(auditing)
+            part = audit_part(auditing.result)
+            written = write_circuit(claimed.model_copy(update={"audit": part}), out or file)
+            if part.finished:
+                auditing.done()
+        finally:
+            auditing.leave()
         progress.say(f"wrote {written}")
     if json:
         output.print_json({"file": str(file), **part.model_dump(mode="json")})
