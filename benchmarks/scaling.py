@@ -28,7 +28,8 @@ from pathlib import Path
 import torch
 from mask_step import Shape, our_step, random_problem
 
-from circuit_tui.core.evaluate import Evaluator, LiveCircuit
+from circuit_tui.core.evaluate import Evaluator
+from circuit_tui.core.live_circuit import LiveCircuit
 from circuit_tui.core.problem import Problem
 from circuit_tui.core.search.objective import MaskedModel
 

@@ -17,7 +17,8 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from circuit_tui.core.evaluate import Evaluator, LiveCircuit
+from circuit_tui.core.evaluate import Evaluator
+from circuit_tui.core.live_circuit import LiveCircuit
 from circuit_tui.core.metrics import PromptMetrics
 
 # Seconds a toggle may take before an estimate is worth while, and those that the estimate should take.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from circuit_tui.core.evaluate import LiveCircuit
+from circuit_tui.core.live_circuit import LiveCircuit
 from circuit_tui.core.snapshot import PromptRow, PromptsView, PromptView
 
 

@@ -12,7 +12,7 @@ import torch
 
 from circuit_tui.core.audit.finding import Finding, Measuring, Verdict, finite
 from circuit_tui.core.audit.subject import Subject, score
-from circuit_tui.core.evaluate import LiveCircuit
+from circuit_tui.core.live_circuit import LiveCircuit
 
 IDLE = 0.1
 """More than a tenth of the nodes each of which could go: the circuit is larger than what it shows."""

@@ -15,8 +15,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from circuit_tui.core.evaluate import Evaluator, LiveCircuit, Slices
+from circuit_tui.core.evaluate import Evaluator, Slices
 from circuit_tui.core.journal import recalled
+from circuit_tui.core.live_circuit import LiveCircuit
 from circuit_tui.core.search.objective import MaskedModel
 from circuit_tui.core.search.search import Search
 

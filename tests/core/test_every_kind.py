@@ -16,8 +16,9 @@ from tiny.world import Spliced, World, build_with
 
 from circuit_tui.core.audit.ablations import references
 from circuit_tui.core.audit.splice_cost import _cross_entropy
-from circuit_tui.core.evaluate import Evaluator, LiveCircuit
+from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.latent_view import latent_view
+from circuit_tui.core.live_circuit import LiveCircuit
 from circuit_tui.core.passage import output_direction
 from circuit_tui.core.request import ErrorsKind, PositionsKind
 from circuit_tui.core.search.open_search import open_search

@@ -13,7 +13,8 @@ from tiny.opened import open_problem, random_circuit
 from tiny.tasks import TASKS
 from tiny.world import World
 
-from circuit_tui.core.evaluate import Evaluator, LiveCircuit
+from circuit_tui.core.evaluate import Evaluator
+from circuit_tui.core.live_circuit import LiveCircuit
 from circuit_tui.core.metrics import PromptMetrics
 
 

@@ -22,7 +22,8 @@ from tiny.world import World
 from circuit_tui.core.audit.finding import Finding
 from circuit_tui.core.audit.run import Audit
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.evaluate import Evaluator, LiveCircuit
+from circuit_tui.core.evaluate import Evaluator
+from circuit_tui.core.live_circuit import LiveCircuit
 from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.out_of_memory import is_out_of_memory
 from circuit_tui.core.problem import Problem

@@ -10,7 +10,8 @@ import torch
 from tiny.searched import Searched, able_problem, among, finish, with_few_latents
 from tiny.world import World
 
-from circuit_tui.core.evaluate import LiveCircuit, Slices
+from circuit_tui.core.evaluate import Slices
+from circuit_tui.core.live_circuit import LiveCircuit
 from circuit_tui.core.search.eliminate import Elimination
 
 TARGETS = (0.5, 0.9)
