@@ -83,9 +83,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.prompts)
 
-    def reference(self, site: int, pack: Pack) -> Tensor:
-        """Reference activations of the slots of `pack`, `[group, 1 or token, slot]`."""
-        return self._tables[site].values[self._rows.unsqueeze(2), pack.latents.unsqueeze(1)]
+    def references(self, site: int, pack: Pack) -> tuple[Tensor, ...]:
+        """Reference activations of the slots of each band of `pack`, `[group, 1 or token, slot]`."""
+        rows = (self._rows if pack.order is None else self._rows[pack.order]).unsqueeze(2)
+        values = self._tables[site].values
+        return tuple(values[rows[band.groups], band.latents.unsqueeze(1)] for band in pack.bands)
 
     def _base(self, site: int, error: Tensor | None) -> Tensor:
         base = self._tables[site].base[self._rows]

@@ -7,6 +7,7 @@ groups.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import torch
@@ -38,6 +39,14 @@ class Layout:
         self.put = torch.zeros(flat.shape[0], dtype=torch.long, device=ids.device)
         self.put[order] = slots
         self.spliced = (flat >= 0).unsqueeze(1)
+
+    def reordered(self, order: Tensor) -> Layout:
+        """The same with group `order[g]` in place `g`, `order` `[group]`."""
+        layout = copy(self)
+        rows = (order.unsqueeze(1) * self.width + torch.arange(self.width, device=order.device)).reshape(-1)
+        layout.take, layout.valid = self.take[rows], self.valid[rows]
+        layout.put = order.argsort()[self.put // self.width] * self.width + self.put % self.width
+        return layout
 
     def group(self, x: Tensor) -> Tensor:
         """`[prompt, position, d]` to `[group, token, d]`; slots beyond a group's size hold some other token."""

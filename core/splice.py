@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.batch import Batch
+from circuit_tui.core.layout import Layout
 from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.nodes import Pack
 from circuit_tui.core.passage import past
@@ -37,42 +38,65 @@ class Splice(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PackedNodes:
-    """The nodes of one site bound to one batch: activations minus reference, and their sum through the decoder."""
+    """The nodes of one site bound to one batch: activations minus reference, and their sum through the decoder.
+
+    Everything grouped is in the order of the pack's groups, which `layout` gives.
+    """
 
     site: Site
     index: int
     batch: Batch
     pack: Pack
-    reference: Tensor
+    layout: Layout
+    references: tuple[Tensor, ...]
 
     @property
     def late_error(self) -> Tensor | None:
         """The error that is added after the frame, `[group, token, d_out]`; None where dropped or part of the base."""
-        return self.batch.late_errors[self.index]
+        error = self.batch.late_errors[self.index]
+        return None if error is None else self.ordered(error)
+
+    def ordered(self, x: Tensor) -> Tensor:
+        """`x` `[group, ...]` of the batch in the order of the pack."""
+        return x if self.pack.order is None else x.index_select(0, self.pack.order)
 
     @classmethod
     def bind(cls, site: Site, index: int, batch: Batch, pack: Pack) -> PackedNodes:
         """Looks up the references of `pack`, a pack of the site number `index`."""
-        return cls(site, index, batch, pack, batch.reference(index, pack))
+        layout = batch.layout if pack.order is None else batch.layout.reordered(pack.order)
+        return cls(site, index, batch, pack, layout, batch.references(index, pack))
 
     def contribution(self, grouped: Tensor, mask: Tensor | None, base: Tensor | None) -> Tensor:
-        """`base + (mask * (A - r)) @ W_dec` `[group, token, d_out]` of `grouped` x, mask `[group, slot]`."""
+        """`base + (mask * (A - r)) @ W_dec` `[group, token, d_out]` of `grouped` x; mask `[slot]`."""
         frame = self.site.sae.frame
-        if self.pack.columns is not None:
-            activations = self.pack.columns.encode(grouped if frame is None else frame.enter(grouped))
+        if self.site.sae.elementwise:
+            x = grouped if frame is None else frame.enter(grouped)
         else:
-            every = self.site.sae.encode(grouped)
-            slots = self.pack.latents.unsqueeze(1).expand(-1, grouped.shape[1], -1)
-            activations = every.gather(2, slots)
-        delta = activations - self.reference
-        if mask is not None:
-            delta = delta * mask.unsqueeze(1)
-        return torch.bmm(delta, self.pack.decoder) if base is None else torch.baddbmm(base, delta, self.pack.decoder)
+            x = self.site.sae.encode(grouped)
+        parts = []
+        for band, reference in zip(self.pack.bands, self.references, strict=True):
+            here = x[band.groups]
+            if band.columns is not None:
+                activations = band.columns.encode(here)
+            else:
+                activations = here.gather(2, band.latents.unsqueeze(1).expand(-1, here.shape[1], -1))
+            delta = activations - reference
+            if mask is not None:
+                delta = delta * mask[band.slots].reshape(len(here), 1, -1)
+            if base is None:
+                parts.append(torch.bmm(delta, band.decoder))
+            else:
+                parts.append(torch.baddbmm(base[band.groups], delta, band.decoder))
+        rest = slice(self.pack.bands[-1].groups.stop, None)
+        if len(grouped[rest]):  # groups of which no node is packed
+            shape = (len(grouped[rest]), grouped.shape[1], parts[0].shape[2])
+            parts.append(parts[0].new_zeros(shape) if base is None else base[rest].expand(shape))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The circuit's splice: packed nodes at `mask` `[group, slot]` (1 if None), all others at their reference."""
+    """The circuit's splice: packed nodes at `mask` `[slot]` (1 if None), all others at their reference."""
 
     nodes: PackedNodes
     base: Tensor
@@ -80,12 +104,12 @@ class Kept:
 
     def __call__(self, x: Tensor, there: Tensor) -> Tensor:
         """See the module's docstring."""
-        layout, frame = self.nodes.batch.layout, self.nodes.site.sae.frame
+        layout, frame, base = self.nodes.layout, self.nodes.site.sae.frame, self.nodes.ordered(self.base)
         if self.nodes.pack.empty and frame is None:
-            grouped = self.base.expand(layout.n_groups, layout.width, -1)
+            grouped = base.expand(layout.n_groups, layout.width, -1)
         else:
             arrived = layout.group(x.float())
-            grouped = self.base if self.nodes.pack.empty else self.nodes.contribution(arrived, self.mask, self.base)
+            grouped = base if self.nodes.pack.empty else self.nodes.contribution(arrived, self.mask, base)
             if frame is not None:
                 grouped = frame.leave(grouped, arrived)
                 error = self.nodes.late_error
@@ -125,7 +149,7 @@ class Removed:
         everything = self.full(x, there)
         if self.nodes.pack.empty:
             return everything
-        layout, frame = self.nodes.batch.layout, self.nodes.site.sae.frame
+        layout, frame = self.nodes.layout, self.nodes.site.sae.frame
         arrived = layout.group(x.float())
         part = self.nodes.contribution(arrived, None, None)
         part = part if frame is None else frame.scale(part, arrived)
