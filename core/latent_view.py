@@ -58,7 +58,7 @@ def latent_view(
 
 def clean_activations(problem: Problem, site: int, latent: int) -> Tensor:
     """Activation of one latent on the clean train prompts under M_s, `[prompt, position]`, 0 at BOS and padding."""
-    sae, x = problem.sites[site].sae, problem.read(site, problem.spliced_inputs[site]).float()
+    sae, x = problem.sites[site].sae, problem.spliced_reads[site].float()
     if sae.elementwise:
         columns = sae.columns(torch.tensor([[latent]], device=x.device))
         entered = x if sae.frame is None else sae.frame.enter(x)

@@ -12,6 +12,7 @@ from circuit_tui.core.evaluate import Evaluator, Slices, finish, pack_site
 from circuit_tui.core.journal import recalled_slices
 from circuit_tui.core.metrics import PromptMetrics
 from circuit_tui.core.out_of_memory import fitting
+from circuit_tui.core.passage import reading
 from circuit_tui.core.splice import Splice, run, run_slices
 
 
@@ -79,14 +80,14 @@ class LiveCircuit:
             yield
         return total / count
 
-    def site_input(self, site: int, prompt: int) -> Tensor:
-        """Residual `[position, d_model]` entering `site` for prompt number `prompt`, without padding."""
+    @torch.no_grad()
+    def site_read(self, site: int, prompt: int) -> Tensor:
+        """What the SAE of `site` reads `[position, d_in]` of prompt number `prompt`, without padding."""
         self._bring_up_to_date()
-        for index, batch in enumerate(self._batches):
-            found = (batch.prompts == prompt).nonzero()
-            if len(found):
-                row = int(found[0, 0])
-                return self._inputs[index][site][row, : int(batch.lengths[row])]
+        sites, model = self.evaluator.problem.sites, self.evaluator.problem.model
+        for batch, splices, inputs in zip(self._batches, self._splices, self._inputs, strict=True):
+            for row in (batch.prompts == prompt).nonzero()[:, 0].tolist():
+                return reading(model, sites, site, inputs[site], splices)[row, : int(batch.lengths[row])]
         raise IndexError(prompt)
 
     def first_change(self, kept: Tensor) -> int | None:

@@ -17,6 +17,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.load_model import first_line, hub_name, weights_sha256
 from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.out_of_memory import is_out_of_memory
+from circuit_tui.core.passage import check_summed
 from circuit_tui.core.released_saes import NO_REPORT, SaeSource, load_released
 from circuit_tui.core.sae import SiteSae
 from circuit_tui.core.sae_hook import Hook
@@ -33,13 +34,13 @@ def load_saes(
     """
     sites = [site_of(sae) for sae in load_released(names, device, source)]
     sites += [site_of(_from_folder(folder, device)) for folder in folders]
-    sites.sort(key=lambda site: (site.depth, site.after))
+    sites.sort(key=lambda site: site.place)
     for before, after in itertools.pairwise(sites):
-        if (before.depth, before.after) == (after.depth, after.after):
-            if before.inside != after.inside:
+        if before.place == after.place:
+            if before.hook != after.hook:
                 raise UserError(
-                    f"two SAEs inside block {before.depth}: {before.sae.name} at {before.hook} and {after.sae.name} at "
-                    f"{after.hook}; one of a block can be spliced in"
+                    f"two SAEs at one site: what {before.sae.name} at {before.hook} puts out, {after.sae.name} at "
+                    f"{after.hook} would replace"
                 )
             raise UserError(f"two SAEs at one site: {before.sae.name} and {after.sae.name} both sit at {after.hook}")
     return sites
@@ -80,6 +81,7 @@ def check_fit(model: LanguageModel, sites: Sequence[Site]) -> None:
                 )
         if site.layer >= model.n_layers:
             raise UserError(f"SAE {site.sae.name} sits at {site.hook}, but {model.name} has {model.n_layers} layers")
+        check_summed(model, site)
         if site.sae.model_name and not _same_model(site.sae.model_name, model.name):
             raise UserError(
                 f"SAE {site.sae.name} was trained on {site.sae.model_name!r}, but --model is {model.name!r}; "

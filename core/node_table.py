@@ -59,7 +59,7 @@ def latent_labels(problem: Problem, site: int, latents: Tensor) -> dict[int, str
     side, sae = problem.sets["train"].clean, problem.sites[site].sae
     inside = problem.alignment.ids["train", "clean"] >= 0
     vocabulary, which = side.tokens[inside].unique(return_inverse=True)
-    arrived = problem.read(site, problem.spliced_inputs[site])[inside]
+    arrived = problem.spliced_reads[site][inside]
     counts = torch.bincount(which, minlength=len(vocabulary)).clamp(min=1)
     sums = torch.zeros(len(vocabulary), len(latents), device=arrived.device)
     columns = latents.to(arrived.device)

@@ -16,7 +16,6 @@ from circuit_tui.core.alignment import Alignment
 from circuit_tui.core.batch import Batch, SplitTensors
 from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.nodes import NodeSpace
-from circuit_tui.core.passage import arriving
 from circuit_tui.core.request import AblationKind, ErrorsKind
 from circuit_tui.core.site import Site
 from circuit_tui.core.survey import LatentCounts, PlainPass, Seen, chunks, mean_errors, plain_pass, spliced_pass
@@ -26,11 +25,12 @@ from circuit_tui.core.tokens import PromptSet
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """The frozen whole. `tables`, `clean_counts`, `corrupt_counts` and `spliced_inputs` have one entry for each site.
+    """The frozen whole. `tables`, the counts and what is `spliced_…` have one entry for each site.
 
-    `spliced_inputs` and `spliced_corrupt_inputs` are the residuals entering each site under M_s on the clean and the
-    corrupt train prompts, `[prompt, position, d_model]`. `batch_size` is the largest number of prompts in one forward
-    pass, None for no limit.
+    `spliced_inputs` and `spliced_corrupt_inputs` are the residuals entering the stop of each site under M_s on the
+    clean and the corrupt train prompts, `[prompt, position, d_model]`; `spliced_reads` and `spliced_corrupt_reads` what
+    its SAE reads then, `[prompt, position, d_in]`, the same tensors where that is the residual. `batch_size` is the
+    largest number of prompts in one forward pass, None for no limit.
     """
 
     model: LanguageModel
@@ -47,6 +47,8 @@ class Problem:
     corrupt_counts: tuple[LatentCounts, ...]
     spliced_inputs: tuple[Tensor, ...]
     spliced_corrupt_inputs: tuple[Tensor, ...]
+    spliced_reads: tuple[Tensor, ...]
+    spliced_corrupt_reads: tuple[Tensor, ...]
     batch_size: int | None
 
     @property
@@ -58,11 +60,6 @@ class Problem:
         """The prompts with indices `prompts` of `split`, ready to run."""
         framed = [site.sae.frame is not None for site in self.sites]
         return Batch(self.splits[split], prompts, self.tables, self.n_positions, framed)
-
-    @torch.no_grad()
-    def read(self, site: int, resid: Tensor) -> Tensor:
-        """What the SAE of `site` reads `[prompt, position, d_in]` when `resid` `[prompt, position, d_model]` enters."""
-        return arriving(self.model, self.sites[site], resid)[0]
 
     def batches(self, split: Split, prompts: Tensor | None = None, size: int | None = None) -> list[Batch]:
         """The prompts with indices `prompts` of a split (all if None) in batches of at most `size`, alike in length.
@@ -123,7 +120,8 @@ def build_problem(
     }
     return Problem(
         model, tuple(sites), task, sets, alignment, ablation, errors, tables, space, splits,
-        tuple(clean.counts), tuple(corrupt.counts), tuple(clean.inputs), tuple(corrupt.inputs), batch_size,
+        tuple(clean.counts), tuple(corrupt.counts), tuple(clean.inputs), tuple(corrupt.inputs),
+        tuple(clean.reads), tuple(corrupt.reads), batch_size,
     )  # fmt: skip
 
 
@@ -155,6 +153,7 @@ class _Visited:
     cell_means: list[CellMeans]
     error_means: list[Tensor]
     inputs: list[Tensor]
+    reads: list[Tensor]
     activations: list[list[tuple[Tensor, Tensor]]]
 
 
@@ -183,18 +182,25 @@ class _Builder:
         prompts = getattr(self.sets["train"], side)
         ids, cells = self.alignment.ids["train", side], self.alignment.means["train", side]
         own = plain["train", side]
+        inputs = [torch.zeros_like(own.prefix) for _ in self.sites]
         visited = _Visited(
             counts=[LatentCounts(ids, len(self.alignment.names), site.sae.d_sae) for site in self.sites],
             cell_means=[CellMeans(self.alignment.n_means, site.sae.d_sae, ids.device) for site in self.sites],
             error_means=[],
-            inputs=[torch.zeros_like(own.prefix) for _ in self.sites],
+            inputs=inputs,
+            reads=[
+                resid if site.inside is None else resid.new_zeros(*resid.shape[:2], site.sae.d_in)
+                for site, resid in zip(self.sites, inputs, strict=True)
+            ],
             activations=[[] for _ in self.sites],
         )
 
-        def visit(index: int, rows: Tensor, resid: Tensor, activations: Tensor) -> None:
+        def visit(index: int, rows: Tensor, resid: Tensor, read: Tensor, activations: Tensor) -> None:
             visited.counts[index].add(rows, activations)
             visited.cell_means[index].add(cells[rows, : activations.shape[1]], activations)
             visited.inputs[index][rows, : resid.shape[1]] = resid
+            if self.sites[index].inside is not None:
+                visited.reads[index][rows, : resid.shape[1]] = read
             visited.activations[index].append((rows, activations.to_sparse()))
 
         def errors(index: int, seen: list[Seen]) -> Callable[[Tensor, int], Tensor | None]:

@@ -25,12 +25,12 @@ def prompt_view(live: LiveCircuit, index: int) -> PromptView:
     tokens = [problem.model.tokenizer.decode([token]) for token in side.tokens[index, : side.lengths[index]].tolist()]
     active = []
     for site, sae in enumerate(site.sae for site in problem.sites):
-        resid = live.site_input(site, index)
-        activations = sae.encode(problem.read(site, resid.unsqueeze(0))[0])
+        read = live.site_read(site, index)
+        activations = sae.encode(read)
         for node in problem.space.of_site(site):
             if not live.kept[node]:
                 continue
-            here = (ids[: len(resid)] == problem.space.position[node]).nonzero()[:, 0].tolist()
+            here = (ids[: len(read)] == problem.space.position[node]).nonzero()[:, 0].tolist()
             values = [(float(activations[at, problem.space.latent[node]]), at) for at in here]
             value, at = max(values, default=(0.0, 0))
             if value > 0:

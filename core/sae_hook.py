@@ -8,7 +8,7 @@ from typing import Any
 
 from circuit_tui.core.errors import UserError
 
-_LETTERS = {"hook_attn_out": "a", "hook_mlp_out": "m", "attn.hook_z": "z", "hook_z": "z"}
+_LETTERS = {"hook_attn_out": "a", "hook_resid_mid": "mid", "hook_mlp_out": "m", "attn.hook_z": "z", "hook_z": "z"}
 _AFTER = ("hook_resid_post", "hook_out")
 
 
@@ -30,8 +30,8 @@ class Hook:
     def short(self) -> str:
         """A name of a few letters.
 
-        ``L7`` for the residual after block 7, ``L7pre`` for the one before it; ``L7a``, ``L7m`` and ``L7z`` for what
-        attention, MLP and heads put out, ``L7t`` for a transcoder.
+        ``L7`` for the residual after block 7, ``L7pre`` for the one before it; ``L7mid`` for the one within it;
+        ``L7a``, ``L7m`` and ``L7z`` for what attention, MLP and heads put out, ``L7t`` for a transcoder.
         """
         _, layer, point = (*self.name.split(".", 2), "", "")[:3]
         if self.out not in ("", self.name):

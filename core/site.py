@@ -1,14 +1,18 @@
 """A site: where an SAE is spliced in, on the residual stream or inside a block.
 
 on the stream    blocks.N.hook_resid_post, blocks.N.hook_resid_pre
-inside a block   blocks.N.hook_attn_out, blocks.N.hook_mlp_out (what attention and MLP add to the stream),
-blocks.N.attn.hook_z (the heads' outputs side by side, before they are mixed)
+inside a block   blocks.N.attn.hook_z (the heads' outputs side by side, before they are mixed), blocks.N.hook_attn_out
+                 and blocks.N.hook_mlp_out (what attention and MLP add to the stream), blocks.N.hook_resid_mid (the
+                 stream between the two)
 transcoders      read the MLP's input (hook_mlp_in, mlp.hook_in, ln2.hook_normalized), replace hook_mlp_out
+
+Several sites may be inside one block. The block then runs once with all of them in place: a stop.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from circuit_tui.core.errors import UserError
@@ -16,16 +20,29 @@ from circuit_tui.core.sae import SiteSae
 from circuit_tui.core.sae_hook import Hook
 
 _STREAM = re.compile(r"blocks\.(\d+)\.hook_(resid_post|resid_pre|out|in)")
-_INSIDE = re.compile(r"blocks\.(\d+)\.(hook_attn_out|hook_mlp_out|attn\.hook_z|hook_z)")
+_INSIDE = re.compile(r"blocks\.(\d+)\.(hook_attn_out|hook_mlp_out|attn\.hook_z|hook_z|hook_resid_mid)")
+# Where in the block, and what is written there.
+_STEPS = {
+    "hook_z": ("attn.hook_z", 1),
+    "hook_attn_out": ("hook_attn_out", 2),
+    "hook_resid_mid": ("hook_attn_out", 3),
+    "hook_mlp_out": ("hook_mlp_out", 4),
+}
 _MLP_INPUT = re.compile(r"blocks\.(\d+)\.(hook_mlp_in|mlp\.hook_in|ln2\.hook_normalized)")
 
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """Hook points inside a block: what the SAE reads, and what its output replaces."""
+    """Hook points inside a block: what the SAE reads, and what its output replaces.
+
+    `step` orders the sites of a block as the activations pass them. With `summed` the SAE reads, and replaces, the
+    stream once `write` has been added to it.
+    """
 
     read: str
     write: str
+    step: int
+    summed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +62,11 @@ class Site:
     def after(self) -> int:
         """The blocks that have run when the residual leaves the site."""
         return self.depth + (self.inside is not None)
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Sites in the order of their places are in the order in which activations pass them."""
+        return self.depth, 0 if self.inside is None else self.inside.step
 
     @property
     def layer(self) -> int:
@@ -68,16 +90,37 @@ def site_of(sae: SiteSae) -> Site:
     if out in ("", hook) and stream is not None:
         return Site(hook, int(stream[1]) + (stream[2] in ("resid_post", "out")), sae)
     if out in ("", hook) and inside is not None:
-        layer, name = int(inside[1]), inside[2]
-        point = f"blocks.{layer}.{'attn.hook_z' if name == 'hook_z' else name}"
-        return Site(hook, layer, sae, Inside(point, point))
+        layer = int(inside[1])
+        name, step = _STEPS[inside[2].removeprefix("attn.")]
+        point = f"blocks.{layer}.{name}"
+        return Site(hook, layer, sae, Inside(point, point, step, summed=inside[2] == "hook_resid_mid"))
     if mlp is not None and out == f"blocks.{mlp[1]}.hook_mlp_out":
         layer = int(mlp[1])
         # sae-lens writes hook_mlp_in for what follows the norm; in TransformerLens that name stands before it.
         name = "mlp.hook_in" if mlp[2] == "hook_mlp_in" else mlp[2]
-        return Site(hook, layer, sae, Inside(f"blocks.{layer}.{name}", out))
+        return Site(hook, layer, sae, Inside(f"blocks.{layer}.{name}", out, _STEPS["hook_mlp_out"][1]))
     between = f"{hook!r}" if out in ("", hook) else f"{hook!r} to {out!r}"
     raise UserError(
         f"SAE {sae.name}: nothing can be spliced in at {between}; supported are hook_resid_post, hook_resid_pre, "
-        "hook_attn_out, hook_mlp_out and attn.hook_z of a block, and transcoders from the MLP's input to hook_mlp_out"
+        "hook_resid_mid, hook_attn_out, hook_mlp_out and attn.hook_z of a block, and transcoders from the MLP's input "
+        "to hook_mlp_out"
     )
+
+
+def stops(sites: Sequence[Site]) -> tuple[range, ...]:
+    """The indices of `sites`, ordered by place, stop by stop: one site on the stream, or all those inside one block."""
+    found: list[range] = []
+    last: int | None = None  # the block that the site before is inside
+    for index, site in enumerate(sites):
+        block = None if site.inside is None else site.depth
+        if block is not None and block == last:
+            found[-1] = range(found[-1].start, index + 1)
+        else:
+            found.append(range(index, index + 1))
+        last = block
+    return tuple(found)
+
+
+def stop_of(sites: Sequence[Site], index: int) -> range:
+    """The stop that site number `index` belongs to."""
+    return next(stop for stop in stops(sites) if index in stop)

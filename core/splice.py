@@ -26,7 +26,7 @@ from circuit_tui.core.layout import Layout
 from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.nodes import Pack
 from circuit_tui.core.passage import past
-from circuit_tui.core.site import Site
+from circuit_tui.core.site import Site, stops
 
 
 class Splice(Protocol):
@@ -168,8 +168,9 @@ def run(
 ) -> Tensor:
     """Logits `[prompt, vocab]` at the answer position with `splices[s]` at site `s`.
 
-    Starts at site `start` with the residual that enters it, `resid` (the batch's prefix if None). `inputs`, when given,
-    receives the residual entering each site from `start` on; its first `start` entries are left alone.
+    Starts at the stop of site `start` with the residual that enters it, `resid` (the batch's prefix if None). `inputs`,
+    when given, receives the residual entering the stop of each site from `start` on; its first `start` entries are left
+    alone.
     """
     slices = run_slices(model, sites, batch, splices, start, resid, inputs)
     while True:
@@ -191,12 +192,16 @@ def run_slices(
 ) -> Generator[None, None, Tensor]:
     """`run` in slices: it yields between one site and the next."""
     resid = batch.prefix if resid is None else resid
-    for index in range(start, len(sites)):
-        if index > start:
-            yield
-        if inputs is not None:
-            inputs[index:] = [resid]
-        resid = past(model, sites[index], resid, splices[index])
-        if index + 1 < len(sites):
-            resid = model.blocks(resid, sites[index].after, sites[index + 1].depth)
+    for stop in stops(sites):
+        if stop.stop <= start:
+            continue
+        for index in range(max(start, stop.start), stop.stop):
+            if index > start:
+                yield
+            if inputs is not None:
+                inputs[index:] = [resid]
+        here = slice(stop.start, stop.stop)
+        resid = past(model, sites[here], resid, splices[here])
+        if stop.stop < len(sites):
+            resid = model.blocks(resid, sites[stop.start].after, sites[stop.stop].depth)
     return model.finish(resid, sites[-1].after, batch.answer)

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from circuit_tui.core.ablation import CellMeans
 from circuit_tui.core.model import LanguageModel
-from circuit_tui.core.passage import arriving, past
-from circuit_tui.core.site import Site
+from circuit_tui.core.passage import Change, arriving, past
+from circuit_tui.core.site import Site, stops
 from circuit_tui.core.tokens import Side
 
 BUCKET = 2
@@ -72,7 +72,7 @@ def plain_pass(
             continue
         for index, site in enumerate(sites):
             if errors:
-                x, there = arriving(model, site, resid)
+                x, there = arriving(model, [site], resid)
                 error[index][prompts, :width] = there.float() - site.sae.rebuild(site.sae.encode(x), x)
             resid = model.blocks(resid, site.depth, _next_depth(model, sites, index))
         if logits:
@@ -84,7 +84,7 @@ def plain_pass(
     return PlainPass(prefix, answer, error)
 
 
-Visit = Callable[[int, Tensor, Tensor, Tensor], None]
+Visit = Callable[[int, Tensor, Tensor, Tensor, Tensor], None]
 
 
 class Seen(NamedTuple):
@@ -108,31 +108,40 @@ def spliced_pass(
 ) -> None:
     """Runs M_s over `side` as far as the last site.
 
-    `visit(site, prompts, residual, activations)` sees each chunk, with the residual that enters the site.
+    `visit(site, prompts, residual, read, activations)` sees each chunk, with the residual that enters the site's stop
+    and what its SAE reads.
     `errors(site, seen)` is asked once for each site and answers with a function from a chunk's prompts and width to the
     error added there (None: dropped).
     """
     parts = chunks(side.lengths, size)
     widths = [int(side.lengths[prompts].max()) for prompts in parts]
     resids = [prefix[prompts, :width] for prompts, width in zip(parts, widths, strict=True)]
-    for index, site in enumerate(sites):
-        seen = []
-        for prompts, resid in zip(parts, resids, strict=True):
-            x, there = arriving(model, site, resid)
-            activations = site.sae.encode(x)
-            visit(index, prompts, resid, activations)
-            seen.append(Seen(prompts, there, site.sae.rebuild(activations, x)))
-        error_of = errors(index, seen)
-        if index + 1 == len(sites):
+    for stop in stops(sites):
+        here = sites[stop.start : stop.stop]
+        # For each chunk what takes the place of what is at the sites of this stop, as far as they have been visited.
+        changes: list[list[Change]] = [[] for _ in parts]
+        for index, site in zip(stop, here, strict=True):
+            seen = []
+            for prompts, resid, before in zip(parts, resids, changes, strict=True):
+                x, there = arriving(model, here, resid, before)
+                activations = site.sae.encode(x)
+                visit(index, prompts, resid, x, activations)
+                seen.append(Seen(prompts, there, site.sae.rebuild(activations, x)))
+            error_of = errors(index, seen)
+            for part, width, before in zip(seen, widths, changes, strict=True):
+                error = error_of(part.prompts, width)
+                out = part.rebuilt if error is None else part.rebuilt + error
+                inside = (ids[part.prompts, :width] >= 0).unsqueeze(-1)
+                before.append(_constant(torch.where(inside, out.to(part.there.dtype), part.there)))
+        if stop.stop == len(sites):
             return
-        for at, (part, resid) in enumerate(zip(seen, resids, strict=True)):
-            error = error_of(part.prompts, widths[at])
-            out = part.rebuilt if error is None else part.rebuilt + error
-            inside = (ids[part.prompts, : widths[at]] >= 0).unsqueeze(-1)
-            spliced = torch.where(inside, out.to(part.there.dtype), part.there)
+        for at, resid in enumerate(resids):
+            left = past(model, here, resid, changes[at])
+            resids[at] = model.blocks(left, here[0].after, sites[stop.stop].depth)
 
-            left = past(model, site, resid, lambda _, __, spliced=spliced: spliced)  # type: ignore[misc]
-            resids[at] = model.blocks(left, site.after, _next_depth(model, sites, index))
+
+def _constant(value: Tensor) -> Change:
+    return lambda _, __: value
 
 
 def _next_depth(model: LanguageModel, sites: Sequence[Site], index: int) -> int:

@@ -127,16 +127,16 @@ def under(subject: Subject, kind: AblationKind) -> Generator[float | None, None,
 def references(problem: Problem, kind: AblationKind) -> Generator[float | None, None, tuple[ReferenceRows, ...]]:
     """The reference tables of `problem` under another ablation; SAE errors stay as they are."""
     side = "clean" if kind == "clean-mean" else "corrupt"
-    inputs = problem.spliced_inputs if side == "clean" else problem.spliced_corrupt_inputs
+    reads = problem.spliced_reads if side == "clean" else problem.spliced_corrupt_reads
     lengths = getattr(problem.sets["train"], side).lengths
     cells, device, tables = problem.alignment.means["train", side], problem.model.device, []
-    for index, (site, resid) in enumerate(zip(problem.sites, inputs, strict=True)):
+    for site, read in zip(problem.sites, reads, strict=True):
         d_sae = site.sae.d_sae
         means = CellMeans(problem.alignment.n_means, d_sae, device)
         every = torch.zeros(*cells.shape if kind == "resample" else (0, 0), d_sae, device=device)
         for prompts in chunks(lengths, SLICE_PROMPTS) if kind != "zero" else []:
             with torch.no_grad():
-                activations = site.sae.encode(problem.read(index, resid[prompts]))
+                activations = site.sae.encode(read[prompts])
             if kind == "resample":
                 every[prompts] = activations
             else:

@@ -39,6 +39,8 @@ def with_train(problem: Problem, prompts: Tensor) -> Problem:
         splits=problem.splits | {"train": _split(problem.splits["train"], prompts)},
         spliced_inputs=tuple(resid[prompts] for resid in problem.spliced_inputs),
         spliced_corrupt_inputs=tuple(resid[prompts] for resid in problem.spliced_corrupt_inputs),
+        spliced_reads=tuple(read[prompts] for read in problem.spliced_reads),
+        spliced_corrupt_reads=tuple(read[prompts] for read in problem.spliced_corrupt_reads),
     )
 
 

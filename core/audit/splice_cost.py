@@ -26,6 +26,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.passage import Change, arriving, past
 from circuit_tui.core.problem import Problem
 from circuit_tui.core.sae import SiteSae
+from circuit_tui.core.site import stops
 
 COST = 0.1, math.log(2)
 """Nats a token: a tenth more perplexity; twice the perplexity."""
@@ -148,17 +149,22 @@ def _cross_entropy(problem: Problem, tokens: Tensor, *, spliced: bool) -> Genera
     with torch.no_grad():
         plain = model.blocks(model.embed(tokens), 0, sites[0].depth)
         resid = plain
-        for index, site in enumerate(sites):
-            until = sites[index + 1].depth if index + 1 < len(sites) else model.n_layers
+        for stop in stops(sites):
+            here = sites[stop.start : stop.stop]
+            until = sites[stop.stop].depth if stop.stop < len(sites) else model.n_layers
             if not spliced:
-                resid = model.blocks(resid, site.depth, until)
+                resid = model.blocks(resid, here[0].depth, until)
                 continue
-            error = None
+            changes = []
+            for site in here:
+                error = None
+                if problem.errors == "keep":
+                    x, there = arriving(model, [site], plain)
+                    error = there.float() - site.sae.rebuild(site.sae.encode(x), x)
+                changes.append(_spliced(site.sae, first, error))
             if problem.errors == "keep":
-                x, there = arriving(model, site, plain)
-                error = there.float() - site.sae.rebuild(site.sae.encode(x), x)
-                plain = model.blocks(plain, site.depth, until)
-            resid = model.blocks(past(model, site, resid, _spliced(site.sae, first, error)), site.after, until)
+                plain = model.blocks(plain, here[0].depth, until)
+            resid = model.blocks(past(model, here, resid, changes), here[0].after, until)
         loss = _next_token_loss(problem, resid, tokens)
     yield None
     return loss

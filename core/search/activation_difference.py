@@ -47,8 +47,8 @@ class ActivationDifferenceSearch(RankingSearch):
         """Mean over pairs of |A_clean - A_corrupt|, `[position, latent]`."""
         problem = self.problem
         sides = (
-            (problem.read(site, problem.spliced_inputs[site]), problem.alignment.ids["train", "clean"]),
-            (problem.read(site, problem.spliced_corrupt_inputs[site]), problem.alignment.ids["train", "corrupt"]),
+            (problem.spliced_reads[site], problem.alignment.ids["train", "clean"]),
+            (problem.spliced_corrupt_reads[site], problem.alignment.ids["train", "corrupt"]),
         )
         n_prompts, d_sae = len(problem.splits["train"]), problem.sites[site].sae.d_sae
         total = torch.zeros(problem.n_positions, d_sae, device=problem.model.device)
@@ -58,11 +58,11 @@ class ActivationDifferenceSearch(RankingSearch):
         return total / n_prompts
 
     @torch.no_grad()
-    def _by_position(self, site: int, resid: Tensor, ids: Tensor) -> Tensor:
-        """Activations of residuals `[prompt, token, d_model]` summed over each position's tokens."""
+    def _by_position(self, site: int, reads: Tensor, ids: Tensor) -> Tensor:
+        """Activations of what the SAE reads, `[prompt, token, d_in]`, summed over each position's tokens."""
         n_positions, sae = self.problem.n_positions, self.problem.sites[site].sae
         inside = ids >= 0
         prompt = torch.arange(len(ids), device=ids.device).unsqueeze(1).expand_as(ids)
         flat = torch.zeros(len(ids) * n_positions, sae.d_sae, device=ids.device)
-        flat.index_add_(0, (prompt * n_positions + ids)[inside], sae.encode(resid[inside].float()))
+        flat.index_add_(0, (prompt * n_positions + ids)[inside], sae.encode(reads[inside].float()))
         return flat.reshape(len(ids), n_positions, -1)

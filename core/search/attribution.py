@@ -11,7 +11,6 @@ from circuit_tui.core.batch import Batch
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.passage import arriving
 from circuit_tui.core.problem import Problem
-from circuit_tui.core.site import Site
 from circuit_tui.core.splice import Full
 
 PROMPTS_AT_ONCE = 32
@@ -33,13 +32,15 @@ def batches_of_pairs(problem: Problem, method: str) -> list[Batch]:
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """A batch at each site: residuals that enter it on the clean and the corrupt prompts, and the clean SAE errors.
+    """A batch at each site: what its SAE reads on the clean and the corrupt prompts, and the clean SAE errors.
 
-    Each entry `[prompt, position, d_model]`, an error `[prompt, position, d_out]`, or None where it is dropped.
+    Each entry `[prompt, position, d_in]`, an error `[prompt, position, d_out]`, or None where it is dropped. `inputs`
+    are the residuals that enter the site's stop on the clean prompts, `[prompt, position, d_model]`.
     """
 
     clean: tuple[Tensor, ...]
     corrupt: tuple[Tensor, ...]
+    inputs: tuple[Tensor, ...]
     errors: tuple[Tensor | None, ...]
 
     @classmethod
@@ -50,19 +51,27 @@ class Ends:
         nodes of Marks et al. (2024).
         """
         width = batch.prefix.shape[1]
-        clean = tuple(inputs[batch.prompts, :width] for inputs in problem.spliced_inputs)
-        corrupt = tuple(inputs[batch.prompts, :width] for inputs in problem.spliced_corrupt_inputs)
+
+        def own(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return tuple(tensor[batch.prompts, :width] for tensor in tensors)
+
         if not keep_errors:
-            return cls(clean, corrupt, batch.errors)
-        own, other = _plain_inputs(problem, clean[0]), _plain_inputs(problem, corrupt[0])
+            clean, corrupt = own(problem.spliced_reads), own(problem.spliced_corrupt_reads)
+            return cls(clean, corrupt, own(problem.spliced_inputs), batch.errors)
+        inputs = _plain_inputs(problem, batch.prefix)
+        other = _plain_inputs(problem, own(problem.spliced_corrupt_inputs[:1])[0])
         with torch.no_grad():
-            errors = tuple(_error(problem, site, resid) for site, resid in zip(problem.sites, own, strict=True))
-        return cls(own, other, errors)
+            there = [_arriving(problem, resids) for resids in (inputs, other)]
+            errors = tuple(
+                out.float() - site.sae.rebuild(site.sae.encode(x), x)
+                for site, (x, out) in zip(problem.sites, there[0], strict=True)
+            )
+        return cls(tuple(x for x, _ in there[0]), tuple(x for x, _ in there[1]), inputs, errors)
 
 
-def _error(problem: Problem, site: Site, resid: Tensor) -> Tensor:
-    x, there = arriving(problem.model, site, resid)
-    return there.float() - site.sae.rebuild(site.sae.encode(x), x)
+def _arriving(problem: Problem, resids: tuple[Tensor, ...]) -> list[tuple[Tensor, Tensor]]:
+    """What is read and what is there at each site under M, of the residuals entering each."""
+    return [arriving(problem.model, [site], resid) for site, resid in zip(problem.sites, resids, strict=True)]
 
 
 @torch.no_grad()

@@ -39,7 +39,7 @@ class AttributionPatchingSearch(RankingSearch):
             seen = [splice.activations for splice in splices]
             gradients = torch.autograd.grad(batch.logit_difference(logits).sum(), seen)
             for index, (site, clean, gradient) in enumerate(zip(problem.sites, seen, gradients, strict=True)):
-                corrupt = site.sae.encode(problem.read(index, ends.corrupt[index]))
+                corrupt = site.sae.encode(ends.corrupt[index])
                 sums.add(index, batch, gradient * (clean.detach() - corrupt))
             yield done / len(batches), None
         yield 1.0, sums.means().abs()

@@ -44,7 +44,7 @@ class IntegratedGradientsSearch(RankingSearch):
     def _attribution(self, batch: Batch, ends: Ends, site: int) -> Tensor:
         """The scores of one batch at one site, `[prompt, position, latent]`."""
         problem, sae = self.problem, self.problem.sites[site].sae
-        clean, corrupt = (sae.encode(problem.read(site, resid[site])) for resid in (ends.clean, ends.corrupt))
+        clean, corrupt = (sae.encode(read[site]) for read in (ends.clean, ends.corrupt))
         full = [Full(other, batch, ends.errors[index]) for index, other in enumerate(problem.sites)]
         splices: list[Splice] = [*full]
         steps = int(self.setting("steps"))
@@ -52,6 +52,6 @@ class IntegratedGradientsSearch(RankingSearch):
         for step in range(1, steps + 1):
             moved = (corrupt + (clean - corrupt) * (step / steps)).requires_grad_()
             splices[site] = Given(moved, full[site])
-            logits = run(problem.model, problem.sites, batch, splices, site, ends.clean[site])
+            logits = run(problem.model, problem.sites, batch, splices, site, ends.inputs[site])
             total += torch.autograd.grad(batch.logit_difference(logits).sum(), moved)[0]
         return total / steps * (clean - corrupt)

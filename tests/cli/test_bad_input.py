@@ -187,7 +187,7 @@ def test_an_sae_of_another_model(refused: Callable[..., str], sae_copy: Callable
     assert "circuit-tui-demo" in line
 
 
-@pytest.mark.parametrize("hook", ["blocks.0.hook_resid_mid", "blocks.9.hook_resid_post", "nonsense"])
+@pytest.mark.parametrize("hook", ["blocks.0.mlp.hook_pre", "blocks.9.hook_resid_post", "nonsense"])
 def test_an_sae_at_a_hook_that_is_not_there(
     refused: Callable[..., str], sae_copy: Callable[..., Path], hook: str
 ) -> None:

@@ -58,10 +58,39 @@ def tap(hf: Any, name: str, at: Callable[[Tensor], Tensor | None]) -> Any:
         return block.mlp.register_forward_pre_hook(before, with_kwargs=True)
     # Gemma's blocks norm what they add to the stream once more.
     gemma = hasattr(block, "post_feedforward_layernorm")
+    if point == "hook_resid_mid":
+        return between(block, at)
     if point == "hook_mlp_out":
         return (block.post_feedforward_layernorm if gemma else block.mlp).register_forward_hook(after)
     assert point == "hook_attn_out"
     return (block.post_attention_layernorm if gemma else attention).register_forward_hook(after)
+
+
+def between(block: Any, at: Callable[[Tensor], Tensor | None]) -> Any:
+    """`tap` between attention and MLP: what the MLP's norm is given, and what goes past both to the block's output."""
+    names = ("ln_2", "pre_feedforward_layernorm", "post_attention_layernorm")
+    norm = next(getattr(block, name) for name in names if hasattr(block, name))
+    moved: list[Tensor] = []
+
+    def enter(_: Any, args: Any) -> Any:
+        given = at(args[0])
+        moved[:] = [] if given is None else [given - args[0]]
+        return None if given is None else (given, *args[1:])
+
+    def leave(_: Any, __: Any, out: Any) -> Any:
+        if not moved:
+            return None
+        return (out[0] + moved[0], *out[1:]) if isinstance(out, tuple) else out + moved[0]
+
+    return Handles([norm.register_forward_pre_hook(enter), block.register_forward_hook(leave)])
+
+
+class Handles(list[Any]):
+    """Several hooks that are removed as one."""
+
+    def remove(self) -> None:  # type: ignore[override]
+        for handle in self:
+            handle.remove()
 
 
 def for_use(folder: Path) -> Path:
@@ -255,6 +284,10 @@ class Naive:
 
     def masked(self, split: str, prompt: int, mask: Callable[[int, str], Tensor]) -> Tensor:
         """Logits with A' = r + m * (A - r), m = `mask(site, position name)` `[latent]`."""
+        return self.blended(split, prompt, mask)[0]
+
+    def blended(self, split: str, prompt: int, mask: Callable[[int, str], Tensor]) -> tuple[Tensor, dict[int, Tensor]]:
+        """`masked`, and what reached each site."""
         pair = self.task.split(split)[prompt]  # type: ignore[arg-type]
         names = self.names(pair, pair.clean)
 
@@ -268,18 +301,27 @@ class Naive:
             return blend
 
         edits = {site: self.edit(site, pair, pair.clean, change(site)) for site in range(len(self.saes))}
-        return self.run(self.tokens(pair.clean), edits)[0]
+        return self.run(self.tokens(pair.clean), edits)
+
+    def arrived(self, split: str, prompt: int, nodes: set[Node]) -> dict[int, Tensor]:
+        """What each site's SAE reads, `[token, d_in]`, with `nodes` kept and every other node ablated."""
+        with torch.no_grad():
+            return self.blended(split, prompt, self.share_of(nodes, invert=False))[1]
 
     def kept(self, split: str, prompt: int, nodes: set[Node], *, invert: bool = False) -> Tensor:
         """Logits with `nodes` kept and every other node ablated, or the other way round."""
+        with torch.no_grad():
+            return self.masked(split, prompt, self.share_of(nodes, invert=invert))
+
+    def share_of(self, nodes: set[Node], *, invert: bool) -> Callable[[int, str], Tensor]:
+        """The mask that is 1 at `nodes` alone, or 0 there alone."""
 
         def mask(site: int, name: str) -> Tensor:
             own = torch.zeros_like(self.saes[site].W_dec[:, 0])
             own[[latent for s, position, latent in nodes if (s, position) == (site, name)]] = 1.0
             return 1.0 - own if invert else own
 
-        with torch.no_grad():
-            return self.masked(split, prompt, mask)
+        return mask
 
     def measure(self, split: str, prompt: int, logits: Tensor) -> tuple[float, float, float]:
         """Logit difference, KL(M || this) and cross-entropy of the right answer."""

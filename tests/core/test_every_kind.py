@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny.compared import check_everything
 from tiny.gradients import gradient, naive_mean, random_mask
-from tiny.opened import open_naive, open_problem
+from tiny.opened import named, open_naive, open_problem, random_circuit
 from tiny.tasks import TASKS
 from tiny.world import Spliced, World, build_with
 
@@ -69,6 +69,38 @@ WORLDS: dict[str, tuple[str, tuple[Spliced, ...]]] = {
             Spliced("blocks.2.hook_resid_pre", "matryoshka"),
         ),
     ),
+    "gpt2 crowded": (
+        "gpt2",
+        (
+            Spliced("blocks.1.hook_resid_pre", "standard-raw"),
+            Spliced("blocks.1.hook_z", "standard"),
+            Spliced("blocks.1.hook_attn_out", "jumprelu"),
+            Spliced("blocks.1.hook_resid_mid", "topk-raw"),
+            Spliced("blocks.1.hook_mlp_out", "gated"),
+            Spliced("blocks.1.hook_resid_post", "standard"),
+        ),
+    ),
+    "neox crowded": (
+        "neox",
+        (
+            Spliced("blocks.1.hook_z", "gated"),
+            Spliced("blocks.1.hook_mlp_in", "jumprelu-skip", "blocks.1.hook_mlp_out"),
+            Spliced("blocks.2.hook_resid_pre", "standard"),
+        ),
+    ),
+    "llama middle": (
+        "llama",
+        (Spliced("blocks.0.hook_resid_mid", "standard"), Spliced("blocks.2.hook_mlp_out", "topk")),
+    ),
+    "gemma2 crowded": (
+        "gemma2",
+        (
+            Spliced("blocks.1.hook_attn_out", "jumprelu", config=RESCALE),
+            Spliced("blocks.1.hook_resid_mid", "jumprelu-centred"),
+            Spliced("blocks.1.hook_mlp_in", "jumprelu-transcoder", "blocks.1.hook_mlp_out"),
+            Spliced("blocks.2.hook_mlp_out", "standard"),
+        ),
+    ),
     "qwen3 stream": (
         "qwen3",
         (Spliced("blocks.0.hook_resid_post", "gated", config=RESCALE), Spliced("blocks.2.hook_attn_out", "topk")),
@@ -120,7 +152,9 @@ def test_the_mask_s_gradient_is_that_of_plain_hooks(
     torch.testing.assert_close(gradient(problem, mask), expected, rtol=1e-3, atol=2e-5 * largest)
 
 
-@pytest.mark.parametrize("name", ["gpt2 heads", "gpt2 normalised", "gemma2", "llama skip"])
+@pytest.mark.parametrize(
+    "name", ["gpt2 heads", "gpt2 normalised", "gemma2", "llama skip", "gpt2 crowded", "gemma2 crowded"]
+)
 def test_a_circuit_that_changes_is_that_of_a_fresh_evaluation(build: Callable[[str], World], name: str) -> None:
     problem = open_problem(build(name), TASKS["mixed"], "shared", errors="keep", batch_size=3)
     evaluator = Evaluator(problem, "test")
@@ -130,14 +164,37 @@ def test_a_circuit_that_changes_is_that_of_a_fresh_evaluation(build: Callable[[s
         kept = torch.rand(len(problem.space), generator=draw) < 0.5
         live.change(kept)
         torch.testing.assert_close(live.measured.logit_diff, evaluator.measure(kept).logit_diff, rtol=0, atol=1e-5)
-    node = int(kept.nonzero()[-1, 0])
-    without = kept.clone()
-    without[node] = False
-    expected = evaluator.measure(without).mean_logit_diff
-    assert live.logit_difference_without(node) == pytest.approx(expected, abs=1e-5)
+    seen = set()
+    for site in range(len(problem.sites)):
+        nodes = problem.space.of_site(site)
+        node = int(kept[nodes.start : nodes.stop].nonzero()[-1, 0]) + nodes.start
+        without = kept.clone()
+        without[node] = False
+        expected = evaluator.measure(without)
+        assert live.logit_difference_without(node) == pytest.approx(expected.mean_logit_diff, abs=1e-5)
+        # One site alone changes, and back, from the middle of a block too.
+        for circuit in (without, kept):
+            live.change(circuit)
+            again = evaluator.measure(circuit)
+            torch.testing.assert_close(live.measured.logit_diff, again.logit_diff, rtol=0, atol=1e-5)
+        seen.add(round(expected.mean_logit_diff, 4))
+    assert len(seen) == len(problem.sites)
 
 
-@pytest.mark.parametrize("name", ["gpt2 heads", "gpt2 normalised", "gemma2"])
+@pytest.mark.parametrize("name", ["gpt2 crowded", "gemma2 crowded"])
+def test_what_a_site_of_a_crowded_block_reads_under_a_circuit(build: Callable[[str], World], name: str) -> None:
+    problem = open_problem(build(name), TASKS["mixed"], "shared", batch_size=3)
+    kept = random_circuit(problem, 0.5, 1)
+    live, naive = LiveCircuit(Evaluator(problem, "test"), kept), open_naive(build(name), problem)
+    nodes = named(problem, kept)
+    for prompt in (0, 3):
+        seen = naive.arrived("test", prompt, nodes)
+        for site in range(len(problem.sites)):
+            read = live.site_read(site, prompt)
+            torch.testing.assert_close(read[1:], seen[site][1:], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["gpt2 heads", "gpt2 normalised", "gemma2", "gpt2 crowded"])
 def test_a_latent_s_activations_are_those_of_its_hook(build: Callable[[str], World], name: str) -> None:
     world = build(name)
     problem = open_problem(world, TASKS["index"])
@@ -161,7 +218,7 @@ def test_the_direction_of_a_head_latent_goes_through_the_mixing_weights(build: C
 
 
 @pytest.mark.parametrize("errors", ["drop", "keep"])
-@pytest.mark.parametrize("name", ["gpt2 heads", "gpt2 normalised", "gemma2"])
+@pytest.mark.parametrize("name", ["gpt2 heads", "gpt2 normalised", "gemma2", "gpt2 crowded"])
 def test_the_audit_measures_what_was_opened(build: Callable[[str], World], name: str, errors: ErrorsKind) -> None:
     problem = open_problem(build(name), TASKS["index"], errors=errors)
     drawn = exhaust(references(problem, "mean"))
@@ -184,7 +241,7 @@ def exhaust(slices: Generator[Any, None, Any]) -> Any:
 
 
 @pytest.mark.parametrize("method", ["mask", "ig", "atp", "activation-difference"])
-@pytest.mark.parametrize("name", ["gpt2 heads", "gemma2"])
+@pytest.mark.parametrize("name", ["gpt2 heads", "gemma2", "gpt2 crowded"])
 def test_the_searches_run_at_every_kind_of_site(
     build: Callable[[str], World], name: str, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

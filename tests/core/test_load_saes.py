@@ -18,7 +18,7 @@ from circuit_tui.core import released_saes
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.load_model import load_model
 from circuit_tui.core.load_saes import check_fit, load_saes, processing_of
-from circuit_tui.core.site import Site
+from circuit_tui.core.site import Site, stop_of, stops
 
 HOOK = "blocks.1.hook_resid_post"
 
@@ -75,7 +75,7 @@ def test_damaged_sae_weights(tmp_path: Path) -> None:
         one_line(error, f"--sae-dir {folder}", "cannot be loaded")
 
 
-@pytest.mark.parametrize("hook", ["blocks.1.hook_resid_mid", "blocks.1.mlp.hook_pre", "hook_embed", "nonsense"])
+@pytest.mark.parametrize("hook", ["blocks.1.ln1.hook_scale", "blocks.1.mlp.hook_pre", "hook_embed", "nonsense"])
 def test_a_hook_where_nothing_can_be_spliced_in(hook: str, tmp_path: Path) -> None:
     make_sae("standard", tmp_path, hook, WIDTH)
     with pytest.raises(UserError) as error:
@@ -91,16 +91,41 @@ def test_a_transcoder_to_where_nothing_can_be_spliced_in(tmp_path: Path) -> None
     one_line(error, tmp_path, "'blocks.1.mlp.hook_in' to 'blocks.1.hook_resid_post'")
 
 
-def test_two_saes_inside_one_block(tmp_path: Path) -> None:
-    hooks = ("blocks.1.hook_attn_out", "blocks.1.hook_mlp_out")
-    folders = [make_sae("standard", tmp_path / hook, hook, WIDTH) for hook in hooks]
+def test_the_sites_of_a_block_in_the_order_of_its_activations(tmp_path: Path) -> None:
+    points = ("hook_resid_pre", "hook_z", "hook_attn_out", "hook_resid_mid", "hook_mlp_out", "hook_resid_post")
+    hooks = [f"blocks.1.{point}" for point in points] + ["blocks.2.hook_attn_out"]
+    folders = [make_sae("standard", tmp_path / hook, hook, WIDTH) for hook in reversed(hooks)]
+    sites = load_saes([], folders, CPU)
+    assert [site.hook for site in sites] == hooks
+    assert [site.short for site in sites] == ["L1pre", "L1z", "L1a", "L1mid", "L1m", "L1", "L2a"]
+    assert stops(sites) == (range(1), range(1, 5), range(5, 6), range(6, 7))
+    assert [stop_of(sites, index) for index in (0, 1, 4)] == [range(1), range(1, 5), range(1, 5)]
+
+
+def test_two_saes_at_one_place_of_a_block(tmp_path: Path) -> None:
+    hooks = ("blocks.1.hook_mlp_in", "blocks.1.hook_mlp_out")
+    made = make_sae("transcoder", tmp_path / "t", hooks[0], WIDTH, metadata={"hook_name_out": hooks[1]})
+    folders = [made, make_sae("standard", tmp_path / "s", hooks[1], WIDTH)]
     with pytest.raises(UserError) as error:
         load_saes([], folders, CPU)
-    one_line(error, *hooks, "two SAEs inside block 1")
-    # On the stream before and behind that block there may be more.
-    stream = [make_sae("standard", tmp_path / f"s{n}", f"blocks.{n}.hook_resid_post", WIDTH) for n in (0, 1)]
-    sites = load_saes([], [*stream, folders[1]], CPU)
-    assert [site.short for site in sites] == ["L0", "L1m", "L1"]
+    one_line(error, *hooks, "two SAEs at one site")
+
+
+def test_the_middle_of_a_block_that_has_none(world: Callable[[str], World], tmp_path: Path) -> None:
+    """Attention and MLP side by side; or a block that scales what it adds, so that the sum is another."""
+    sites = load_saes([], [make_sae("standard", tmp_path / "sae", "blocks.1.hook_resid_mid", WIDTH)], CPU)
+    check_fit(world("llama").model, sites)
+    model = load_model(str(make_model("neox", tmp_path / "model")), CPU, torch.float32)
+    with pytest.raises(UserError) as error:
+        check_fit(model, sites)
+    one_line(error, tmp_path / "sae", tmp_path / "model", "there is no blocks.1.hook_resid_mid in the blocks of")
+    middle = world("llama").model.bridge.hook_dict["blocks.1.hook_resid_mid"]
+    scaled = middle.register_forward_hook(lambda _, __, out: 1.5 * out)
+    try:
+        with pytest.raises(UserError, match="there is no"):
+            check_fit(world("llama").model, sites)
+    finally:
+        scaled.remove()
 
 
 def test_a_config_without_a_hook(tmp_path: Path) -> None:
