@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +93,30 @@ class Handles(list[Any]):
             handle.remove()
 
 
+@lru_cache(maxsize=8)
+def opened(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
+    """The model of a folder and its tokenizer; nobody changes them."""
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=dtype)
+    return model.eval().requires_grad_(False), AutoTokenizer.from_pretrained(folder)
+
+
 def for_use(folder: Path) -> Path:
     """The folder of an SAE, or of what its training checkpoint makes for use."""
     if json.loads((folder / "cfg.json").read_text())["architecture"] not in ("batchtopk", "matryoshka_batchtopk"):
         return folder
     TrainingSAE.load_from_disk(folder).save_inference_model(folder / "use")
     return folder / "use"
+
+
+def open_sae(folder: Path, dtype: torch.dtype) -> Any:
+    """The SAE of a folder; one trained on scaled activations sees them scaled, and its output is scaled back."""
+    sae = SAE.load_from_disk(for_use(folder), dtype=str(dtype).removeprefix("torch."))
+    sae.turn_off_forward_pass_hook_z_reshaping()
+    factor = json.loads((folder / "cfg.json").read_text()).get("norm_scaling_factor")
+    if factor is not None:
+        encode, decode = sae.encode, sae.decode
+        sae.encode, sae.decode = lambda x: encode(x * factor), lambda acts: decode(acts) / factor
+    return sae
 
 
 def rebuilt(sae: Any, x: Tensor, acts: Tensor) -> Tensor:
@@ -120,12 +138,11 @@ class Naive:
         errors: str,
         drawn: Callable[[str, int, int], tuple[int, int]] | None = None,
         dtype: torch.dtype = torch.float32,
+        hf: Any = None,
     ) -> None:
-        self.hf = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=dtype).eval()
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.saes = [SAE.load_from_disk(for_use(path), dtype=str(dtype).removeprefix("torch.")) for path in sae_folders]
-        for sae in self.saes:
-            sae.turn_off_forward_pass_hook_z_reshaping()
+        model, self.tokenizer = opened(folder, dtype)
+        self.hf = hf or model
+        self.saes = [open_sae(path, dtype) for path in sae_folders]
         self.there: dict[int, Tensor] = {}
         self.task, self.kind, self.ablation, self.errors, self.drawn = task, kind, ablation, errors, drawn
         self.has_roles = all(pair.roles for pair in task.pairs)

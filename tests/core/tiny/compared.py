@@ -19,10 +19,10 @@ def compare(measured: PromptMetrics, naive: Naive, split: str, logits: list[torc
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-5 * scale)
 
 
-def check_everything(world: World, evaluator: Evaluator, seed: int) -> None:
+def check_everything(world: World, evaluator: Evaluator, seed: int, naive: Naive | None = None) -> None:
     """M, M_s, the empty circuit, random circuits, and M without one."""
     problem, split = evaluator.problem, evaluator.split
-    naive = open_naive(world, problem)
+    naive = naive or open_naive(world, problem)
     pairs = problem.task.split(split)
     prompts = range(len(pairs))
     compare(evaluator.baselines.plain, naive, split, [naive.plain(pair.clean)[0] for pair in pairs])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from naive import Naive, Node
 from torch import Tensor
@@ -29,8 +31,8 @@ def open_problem(
     return build_problem(world.model, world.sites, task, sets, alignment, ablation, errors, batch_size, seed)
 
 
-def open_naive(world: World, problem: Problem) -> Naive:
-    """The oracle's view; of the engine it takes the rows that resampling drew, and nothing else."""
+def open_naive(world: World, problem: Problem, hf: Any = None) -> Naive:
+    """The oracle's view, with the model `hf` if not that of the folder; of the engine it takes what resampling drew."""
     width = problem.sets["train"].corrupt.tokens.shape[1]
 
     def drawn(split: str, prompt: int, token: int) -> tuple[int, int]:
@@ -44,6 +46,7 @@ def open_naive(world: World, problem: Problem) -> Naive:
         problem.ablation,
         problem.errors,
         drawn,
+        hf=hf,
     )
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from naive import tap
-from transformers import AutoModelForCausalLM
+from naive import opened, tap
 
 from circuit_tui.core.load_model import load_model
 from circuit_tui.core.load_saes import check_fit, load_saes
@@ -20,6 +19,7 @@ from tiny.saes import make_sae
 
 CPU = torch.device("cpu")
 
+NORMALISED = ("layer_norm", "constant_norm_rescale")
 # Every kind of SAE, the residual before the first block and after the last, neighbours and gaps.
 _SITES = {
     "gpt2": (("blocks.0.hook_resid_pre", "standard"), ("blocks.1.hook_resid_post", "jumprelu")),
@@ -40,19 +40,28 @@ class World:
 
 @dataclass(frozen=True)
 class Spliced:
-    """An SAE to be made: the hook it reads, its kind, the hook of its output if another, and more of its config."""
+    """An SAE to be made: the hook it reads, its kind, the hook of its output if another, more of its config."""
 
     hook: str
     kind: str
     out: str | None = None
     config: tuple[tuple[str, Any], ...] = ()
+    metadata: tuple[tuple[str, Any], ...] = ()
 
 
 def build_with(shape: str, folder: Path, saes: Sequence[Spliced]) -> World:
     """The model of `shape` with these SAEs, each made for activations of the size of those at its hook."""
     path = make_model(shape, folder / "model")
     model = load_model(str(path), CPU, torch.float32)
-    hf = AutoModelForCausalLM.from_pretrained(path, attn_implementation="eager").eval()
+    folders = make_saes(path, folder, saes)
+    sites = tuple(load_saes([], folders, CPU))
+    check_fit(model, sites)
+    return World(path, folders, model, sites)
+
+
+def make_saes(model: Path, folder: Path, saes: Sequence[Spliced]) -> tuple[Path, ...]:
+    """Saves `saes` into `folder`, each for activations of the size of those at its hook of the model at `model`."""
+    hf, _ = opened(model, torch.float32)
     folders = []
     for seed, one in enumerate(saes):
         sizes: list[float] = []
@@ -61,13 +70,11 @@ def build_with(shape: str, folder: Path, saes: Sequence[Spliced]) -> World:
             hf(torch.arange(3, 19).reshape(2, 8))
         handle.remove()
         # One that normalises sees activations of size 1.
-        spread = 1.0 if dict(one.config).get("normalize_activations", "none") != "none" else sizes[0]
-        metadata = {"hook_name_out": one.out} if one.out else {}
+        spread = 1.0 if dict(one.config).get("normalize_activations") in NORMALISED else sizes[0]
+        metadata = {**({"hook_name_out": one.out} if one.out else {}), **dict(one.metadata)}
         target = folder / f"sae{seed}"
         folders.append(make_sae(one.kind, target, one.hook, WIDTH, spread, seed, metadata=metadata, **dict(one.config)))
-    sites = tuple(load_saes([], folders, CPU))
-    check_fit(model, sites)
-    return World(path, tuple(folders), model, sites)
+    return tuple(folders)
 
 
 def build_world(shape: str, folder: Path) -> World:
