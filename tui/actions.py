@@ -43,6 +43,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("J", "J", "jobs", "Searches in the background, and what was cut off", "Search"),
     Action("v", "v", "report", "Search pane: charts or result", "Search"),
     Action("A", "A", "audit", "Audit the circuit, or stop the audit", "Audit", "audit"),
+    Action("T", "T", "audit_text", "Audit with a text of your own, to price the SAEs on", "Audit", "text"),
     Action("n", "n", "snapshot", "Name a snapshot of the circuit", "File", "snapshot"),
     Action("c", "c", "compare", "Compare with a snapshot, or go back to one", "File", "compare"),
     Action("e", "e", "export", "Export the circuit to a file", "File", "export"),
@@ -78,7 +79,7 @@ HINTS: dict[str, tuple[str, ...]] = {
     "latent": ("switch", "undo", "start", "export"),
     "prompts": ("undo", "start", "export"),
     "search": ("start", "pause", "stop", "report", "export"),
-    "audit": ("audit", "undo", "start", "export"),
+    "audit": ("audit", "audit_text", "undo", "start", "export"),
     "frontier": ("undo", "start", "pause", "stop", "snapshot", "export"),
 }
 ALWAYS = ("help", "leave")

@@ -59,6 +59,7 @@ class ExplorerApp(App[None]):
         target: float = 0.95,
         method: str = "mask",
         seed: int = 0,
+        text: Path | None = None,
         log_path: Path | None = None,
         kept: bool = False,
     ) -> None:
@@ -73,6 +74,7 @@ class ExplorerApp(App[None]):
         self.theme = checked_theme(theme or ("ansi" if low_bandwidth or not colour else "dark"))
         self.ink = ink_for(self.current_theme, colour=colour)
         self.quit_after_export = False
+        self.audit_text = text
         self._main = ExplorerScreen(method, target, seed, out)
         self._teller = TellingHandler(self.post_to_main)
         hint = str(log_path or "the log file")
@@ -167,13 +169,15 @@ def run_explorer(
     target: float,
     method: str,
     seed: int,
+    text: Path | None,
     log_path: Path,
     opener: Opener = open_real_session,
     kept: bool = False,
 ) -> int:
     """Run the explorer in this terminal until the user leaves it; returns the exit code.
 
-    `kept`: what is done is kept in a job's folder, so that a crash or a lost connection costs nothing.
+    `text` is what its audits price the SAEs on. `kept`: what is done is kept in a job's folder, so that a crash or a lost
+    connection costs nothing.
     """
     require_terminal()
     log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -189,6 +193,7 @@ def run_explorer(
         target=target,
         method=method,
         seed=seed,
+        text=text,
         log_path=log_path,
         kept=kept,
     )

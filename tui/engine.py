@@ -252,9 +252,12 @@ class Engine:
                 self._start(session, command)
             case commands.PauseSearch() | commands.StopSearch():
                 self._hold(session, command)
-            case commands.StartAudit() | commands.StopAudit():
-                (session.start_audit if isinstance(command, commands.StartAudit) else session.stop_audit)()
+            case commands.StartAudit(text):
+                session.start_audit(text)
                 self._work_left = True
+                self._publish(wake=True, circuit=session.view())
+            case commands.StopAudit():
+                session.stop_audit()
                 self._publish(wake=True, circuit=session.view())
             case commands.ShowLatent(site, latent):
                 self._publish(wake=True, latent=session.latent_view(site, latent))

@@ -97,7 +97,9 @@ class StopSearch:
 
 @dataclass(frozen=True, slots=True)
 class StartAudit:
-    """Audit the current circuit, in the background."""
+    """Audit the current circuit, in the background; the splice is priced on `text`."""
+
+    text: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

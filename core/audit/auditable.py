@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -41,15 +42,19 @@ class Auditable:
         """The current circuit, `[node]` bool."""
         raise NotImplementedError
 
-    def start_audit(self) -> None:
-        """Begins an audit of the current circuit, or goes on with one; `audit_slice` goes on with it.
+    def start_audit(self, text: Path | None = None) -> None:
+        """Begins an audit of the current circuit, or takes one up that was cut off; `audit_slice` goes on with it.
+
+        The splice is priced on `text`, without one on the demo's where its model is open.
 
         Raises:
-            UserError: the circuit is empty, or the method that found it is unknown here.
+            UserError: the circuit is empty, the text cannot be read, or the method that found it is unknown here.
         """
         session = cast("Session", self)
-        settings = AuditSettings(seed=self._found.seed, text=text_of(session, None))
-        self._put_away()
+        settings = AuditSettings(seed=self._found.seed, text=text_of(session, text))
+        if self._audit is not None:
+            self._audit.leave()
+        self._progress = None
         self._audit = open_audit(session, settings)
         self._progress = next(self._audit)
 
@@ -99,13 +104,9 @@ class Auditable:
     def _current(self) -> Audit | None:
         """The audit, if it is of the current circuit."""
         if self._audit is not None and not torch.equal(self._audit.subject.kept, self.kept):
-            self._put_away()
-        return self._audit
-
-    def _put_away(self) -> None:
-        if self._audit is not None:
             self._audit.leave()
-        self._audit = self._progress = None
+            self._audit = self._progress = None
+        return self._audit
 
     def _known(self) -> AuditPart | None:
         return self._read[1] if self._read is not None and torch.equal(self._read[0], self.kept) else None

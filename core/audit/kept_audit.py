@@ -15,21 +15,23 @@ from circuit_tui.core.jobs.unfinished import Unfinished, kept_steps
 from circuit_tui.core.search.search import Search
 from circuit_tui.core.snapshot import SearchProgress
 
-DONE = "measured.jsonl"
+DONE, ON_TEXT = "measured.jsonl", "splice-text"
 _FINDING, _RUN = TypeAdapter(Finding), TypeAdapter(SearchRun)
 
 
 class KeptAudit:
     """The measured lines and finished searches of one audit; what an earlier process had of it is there at once.
 
-    `what` (JSON values) decides what comes of the audit: an audit of anything else has another folder.
+    `what` (JSON values) decides what comes of the audit: an audit of anything else has another folder. The line that
+    rests on a text is taken up if that has the same hash, `text`.
 
     Attributes:
         findings: the finished lines by key.
         seconds: how long they took.
     """
 
-    def __init__(self, what: Mapping[str, Any]) -> None:
+    def __init__(self, what: Mapping[str, Any], text: str = "") -> None:
+        self._text = text
         self._work = Unfinished("audit", what)
         self.findings: dict[str, Finding] = {}
         self.seconds = 0.0
@@ -46,7 +48,7 @@ class KeptAudit:
 
     def add_finding(self, finding: Finding, seconds: float) -> None:
         """Keeps a finished line, `seconds` after the audit was begun."""
-        self._write({"finding": asdict(finding), "seconds": seconds})
+        self._write({"finding": asdict(finding), "seconds": seconds, "text": self._text})
 
     def add_run(self, run: SearchRun) -> None:
         """Keeps a finished search."""
@@ -80,7 +82,9 @@ class KeptAudit:
             self._runs[run.kind, run.seed, run.draw] = run
         else:
             finding = _FINDING.validate_python(entry["finding"])
-            self.findings[finding.key], self.seconds = finding, float(entry["seconds"])
+            self.seconds = float(entry["seconds"])
+            if finding.key != ON_TEXT or entry["text"] == self._text:
+                self.findings[finding.key] = finding
 
     def _write(self, entry: Mapping[str, Any]) -> None:
         if self._work.folder is None:

@@ -38,9 +38,10 @@ def open_audit(session: Session, settings: AuditSettings) -> Audit:
         "circuit": subject.kept.nonzero()[:, 0].tolist(),
         "search": asdict(used),
         "aimed": subject.aimed,
-        "settings": asdict(settings) | {"text": None if settings.text is None else text_sha256(settings.text)},
+        "settings": asdict(settings) | {"text": None},
     }
-    return Audit(replace(subject, measured=KeptAudit(what)))
+    text = "" if settings.text is None else text_sha256(settings.text)
+    return Audit(replace(subject, measured=KeptAudit(what, text)))
 
 
 def search_used(name: str, target: float, settings: Mapping[str, Value]) -> SearchUsed:

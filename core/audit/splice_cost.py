@@ -39,7 +39,7 @@ def on_text(subject: Subject) -> Measuring:
     """Cross-entropy of M and of M_s on the text, nats a token."""
     path = subject.settings.text
     if path is None:
-        says = "No text was given (--text FILE)."
+        says = "No text was given (--text FILE; T in the explorer)."
         return Finding("splice-text", "not measured", says)
     sums, count = [0.0, 0.0], 0
     parts = together(list(windows(subject.problem, read_text(path), path)))

@@ -404,8 +404,8 @@ class FakeSession:
             return self.auditing
         return False
 
-    def start_audit(self) -> None:
-        self._note("start_audit")
+    def start_audit(self, text: Path | None = None) -> None:
+        self._note("start_audit" if text is None else f"start_audit {text}")
         if not self.kept:
             raise UserError("audit: the circuit is empty; find one first")
         self.audited, self.audit_slices, self.auditing = self.kept, 0, True

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_session import FakeSession
+from textual.widgets import Input
 from waiting import ready, screen_text, wait_for
 
 from circuit_tui.core.audit.finding import TITLES
@@ -111,6 +113,22 @@ async def test_it_can_be_stopped_and_started_anew(explorer: Make, session: FakeS
         await pilot.press("A")
         await wait_for(pilot, lambda: app._main._shown.audit and app._main._shown.audit.shares)
         assert session.calls.count("start_audit") == 2
+
+
+async def test_a_text_can_be_named_on_the_command_line_and_in_the_pane(explorer: Make, session: FakeSession) -> None:
+    app = explorer(text=Path("given.txt"))
+    async with app.run_test(size=NARROW) as pilot:
+        await found(pilot)
+        await pilot.press("A")
+        await wait_for(pilot, lambda: "start_audit given.txt" in session.calls)
+        await pilot.press("T")
+        await pilot.pause()
+        app.screen.query_one(Input).value = "~/mine.txt"
+        await pilot.press("enter")
+        await wait_for(pilot, lambda: f"start_audit {Path('~/mine.txt').expanduser()}" in session.calls)
+        await wait_for(pilot, lambda: isinstance(app.focused, AuditPane))
+        await pilot.press("T", "escape")
+        assert sum(call.startswith("start_audit") for call in session.calls) == 2
 
 
 async def test_shares_are_a_column_while_they_are_known(explorer: Make, session: FakeSession) -> None:

@@ -28,9 +28,7 @@ STYLES = {"good": "green", "doubtful": "yellow", "bad": "bold red", "not measure
 
 def audit(
     file: Annotated[Path, typer.Argument(metavar="FILE.json", help="The circuit file.")],
-    text: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A text to price the splice on. [the demo's]")
-    ] = None,
+    text: options.Text = None,
     seeds: Annotated[int, typer.Option(min=0, metavar="N", help="Searches with other seeds; 0 for none.")] = 5,
     resamplings: Annotated[int, typer.Option(min=0, metavar="N", help="Searches on resampled prompts.")] = 5,
     shuffles: Annotated[int, typer.Option(min=0, metavar="N", help="Searches on shuffled labels.")] = 1,
@@ -60,8 +58,7 @@ def audit(
     if not claimed.nodes():
         raise UserError(f"{file}: its circuit has no nodes: there is nothing to audit")
     options.check_out(out or file)
-    if text is not None and not text.expanduser().is_file():
-        raise UserError(f"--text {text}: no such file")
+    options.check_text(text)
     with output.quiet(debug=debug):
         session = open_file(claimed, request, file.expanduser().parent)
         session.open_circuit(file)

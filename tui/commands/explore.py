@@ -23,6 +23,7 @@ def explore(
     target: options.Target = DEFAULT_TARGET,
     seed: options.Seed = 0,
     out: options.Out = None,
+    text: options.Text = None,
     pick: Annotated[bool, typer.Option("--pick", help="Pick model, SAEs, layers and task from lists.")] = False,
     low_bandwidth: Annotated[bool, typer.Option("--low-bandwidth", help="Fewer bytes, for a slow line.")] = False,
     no_mouse: Annotated[bool, typer.Option("--no-mouse", help="Leave the mouse to the terminal.")] = False,
@@ -41,6 +42,7 @@ def explore(
     chosen = options.search_choice(method, target, seed, ())
     if out is not None:
         options.check_out(out)
+    options.check_text(text)
     if pick or needs_picking(request):
         from circuit_tui.tui import picker  # Textual comes with it
 
@@ -56,6 +58,7 @@ def explore(
         out=out,
         target=chosen.target,
         method=chosen.method,
+        text=text,
     )
 
 

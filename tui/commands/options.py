@@ -18,6 +18,9 @@ Method = Annotated[str, typer.Option(metavar="NAME", help=f"Search method: {', '
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the method.")]
 Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Same seed, same machine: same circuit.")]
 Out = Annotated[Path | None, typer.Option(metavar="FILE.json", help="Where to write the circuit file.")]
+Text = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="A text for the audit to price the SAEs on. [the demo's]")
+]
 Memory = Annotated[bool, typer.Option("--memory", help="Say what it needs of the device's memory; load nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -62,6 +65,12 @@ def choice(flag: str, value: str | None, known: Sequence[str]) -> str | None:
     close = difflib.get_close_matches(value.lower(), known, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     raise UserError(f"{flag} {value}: unknown; {hint}choose one of {', '.join(known)}")
+
+
+def check_text(path: Path | None) -> None:
+    """Refuses a text that is not there, before the work rather than in its middle. Raises UserError."""
+    if path is not None and not path.expanduser().is_file():
+        raise UserError(f"--text {path}: no such file")
 
 
 def check_out(path: Path) -> None:

@@ -18,6 +18,7 @@ def open_explorer(
     out: Path | None = None,
     target: float = DEFAULT_TARGET,
     method: str = DEFAULT_METHOD,
+    text: Path | None = None,
 ) -> int:
     """Runs the explorer until the user leaves it and returns its exit code.
 
@@ -35,6 +36,7 @@ def open_explorer(
         target=target,
         method=method,
         seed=request.seed,
+        text=text,
         log_path=log_path(),
         kept=True,
     )

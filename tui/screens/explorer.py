@@ -133,9 +133,22 @@ class ExplorerScreen(LiveScreen):
     def action_audit(self) -> None:
         audit = self._shown.audit
         running = audit is not None and audit.progress is not None
-        self._submit(commands.StopAudit() if running else commands.StartAudit())
+        self._submit(commands.StopAudit() if running else commands.StartAudit(self.app.audit_text))
         if not running:
             self.action_pane("audit")
+
+    def action_audit_text(self) -> None:
+        if self._shown.circuit is None:
+            return
+
+        def audit(answer: str | None) -> None:
+            if answer:
+                self.app.audit_text = Path(answer).expanduser()
+                self._submit(commands.StartAudit(self.app.audit_text))
+                self.action_pane("audit")
+
+        before = str(self.app.audit_text or "")
+        self.app.push_screen(AskText("A text file to price the SAEs on", before, "enter audits   esc cancels"), audit)
 
     def action_snapshot(self) -> None:
         circuit = self._shown.circuit

@@ -46,6 +46,10 @@ class AuditPane(LinesView):
                 *text,
                 Strip.blank(1),
                 Line().add(" A", ink.key).add("  starts one", ink.muted).strip(),
+                Line()
+                .add(" T", ink.key)
+                .add("  starts one that prices the SAEs on a text of yours", ink.muted)
+                .strip(),
             ]
         lines = [
             *self._outcome(audit, width),

@@ -14,6 +14,7 @@ from tiny.searched import among
 from circuit_tui.core.audit.kept_audit import KeptAudit
 from circuit_tui.core.audit.lines import LINES
 from circuit_tui.core.audit.run import Audit
+from circuit_tui.core.audit.splice_cost import text_sha256
 from circuit_tui.core.audit.subject import Subject
 from circuit_tui.core.jobs import unfinished
 from circuit_tui.core.problem import Problem
@@ -99,6 +100,30 @@ def test_half_a_line_is_cut_off_and_measured_again(subject: Subject, whole: Audi
     again.leave()
     assert Audit(_kept(subject)).taken_up == 5
     assert again.findings == whole.findings[:5]
+
+
+def test_another_text_asks_for_its_own_line_alone(subject: Subject, state: Path, tmp_path: Path) -> None:
+    def measured(words: str) -> Audit:
+        path = tmp_path / "words.txt"
+        path.write_text(words)
+        settings = replace(subject.settings, text=path, seeds=0, resamplings=0, shuffles=0)
+        kept = KeptAudit({"of": "this test"}, text_sha256(path))
+        auditing = Audit(replace(subject, settings=settings, measured=kept))
+        before = auditing.taken_up
+        for _ in auditing:
+            pass
+        auditing.leave()
+        assert before == expected
+        return auditing
+
+    expected = 0
+    first = measured("w1 w2 w3 w4")
+    expected = len(LINES)
+    assert measured("w1 w2 w3 w4").findings == first.findings
+    expected = len(LINES) - 1
+    second = measured("w4 w5")
+    differ = [one.key for one, other in zip(first.findings, second.findings, strict=True) if one != other]
+    assert differ == ["splice-text"]
 
 
 def test_of_something_else_nothing_is_taken_up(subject: Subject, state: Path) -> None:
