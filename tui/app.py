@@ -176,8 +176,8 @@ def run_explorer(
 ) -> int:
     """Run the explorer in this terminal until the user leaves it; returns the exit code.
 
-    `text` is what its audits price the SAEs on. `kept`: what is done is kept in a job's folder, so that a crash or a lost
-    connection costs nothing.
+    `text` is what its audits price the SAEs on. `kept`: what is done is kept in a job's folder, so that a crash or a
+    lost connection costs nothing.
     """
     require_terminal()
     log_path.parent.mkdir(parents=True, exist_ok=True)
