@@ -19,6 +19,7 @@ from torch import Tensor
 
 from circuit_tui.core.audit.finding import Finding, Measuring, finite, grade, worst
 from circuit_tui.core.audit.subject import Subject
+from circuit_tui.core.evaluate import LiveCircuit
 
 LEFT = 0.2, 0.5
 """|completeness|: a fifth of the behaviour is left without it; then half. Below 0 the rest works against it."""
@@ -56,12 +57,17 @@ def subsets(subject: Subject) -> Measuring:
         apart.append((yield from difference(subject, taken)))
         yield 0.3 * (index + 1) / count
     worst_of, taken = whole, nodes[:0]
+    live = LiveCircuit(subject.test, subject.kept)
+    yield None
     for step in range(min(count, len(nodes))):
         left = nodes[~torch.isin(nodes, taken)]
         tried = left[torch.randperm(len(left), generator=draw)[:CANDIDATES]]
+        yield from live.change_slices(_less(subject.kept, taken))
         parts = []
         for node in tried:
-            parts.append((yield from difference(subject, torch.cat([taken, node[None]]))))
+            mean = yield from live.without_slices(int(node))
+            model = yield from _removed(subject, subject.kept & ~_less(subject.kept, torch.cat([taken, node[None]])))
+            parts.append(abs(subject.test.baselines.faithfulness(mean) - model))
             yield 0.3 + 0.7 * (step + len(parts) / len(tried)) / count
         best = max(range(len(parts)), key=parts.__getitem__)
         taken = torch.cat([taken, tried[best : best + 1]])
@@ -82,11 +88,15 @@ def subsets(subject: Subject) -> Measuring:
 
 def difference(subject: Subject, taken: Tensor) -> Generator[float | None, None, float]:
     """|F(C∖K) - F(M∖K)| on held-out prompts, K the nodes `taken` `[taken]` of the circuit."""
-    without, removed = subject.kept.clone(), torch.zeros_like(subject.kept)
-    without[taken], removed[taken] = False, True
+    without = _less(subject.kept, taken)
     circuit = yield from subject.test.faithfulness_slices(without)
-    model = yield from _removed(subject, removed)
+    model = yield from _removed(subject, subject.kept & ~without)
     return abs(circuit - model)
+
+
+def _less(kept: Tensor, taken: Tensor) -> Tensor:
+    """The circuit `kept` `[node]` bool without the nodes `taken` `[taken]`."""
+    return kept.index_fill(0, taken, False)
 
 
 def at_every_position(subject: Subject) -> Tensor:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from itertools import combinations
 
-import torch
-
 from circuit_tui.core.audit.finding import Finding, Measuring, Verdict, finite
 from circuit_tui.core.audit.subject import Subject, score
 from circuit_tui.core.live_circuit import LiveCircuit
@@ -36,11 +34,12 @@ def minimality(subject: Subject) -> Measuring:
     every = list(combinations(nodes, 2))
     # Effects add up nearly enough to say which pairs are the likeliest to go.
     every.sort(key=lambda pair: -score(own - effect[pair[0]] - effect[pair[1]]))
-    tried, can_go = every[: subject.settings.pairs], 0
-    for index, pair in enumerate(tried):
+    tried, can_go = sorted(every[: subject.settings.pairs]), 0
+    for index, (first, second) in enumerate(tried):
         without = subject.kept.clone()
-        without[torch.tensor(pair)] = False
-        can_go += score((yield from train.faithfulness_slices(without))) >= least
+        without[first] = False
+        yield from live.change_slices(without)  # nothing to do for the next pair with the same first node
+        can_go += score(train.baselines.faithfulness((yield from live.without_slices(second)))) >= least
         yield 0.3 + 0.7 * (index + 1) / len(tried)
     verdict: Verdict = "bad" if len(single) > IDLE * len(nodes) else "doubtful" if single or can_go else "good"
     of = f"all {len(every)}" if len(tried) == len(every) else f"the {len(tried)} likeliest of {len(every)}"
