@@ -19,7 +19,7 @@ from torch import Tensor
 
 from circuit_tui.core.audit.finding import Finding, Measuring, finite, grade, worst
 from circuit_tui.core.audit.subject import Subject
-from circuit_tui.core.evaluate import LiveCircuit
+from circuit_tui.core.live_circuit import LiveCircuit
 
 LEFT = 0.2, 0.5
 """|completeness|: a fifth of the behaviour is left without it; then half. Below 0 the rest works against it."""
