@@ -1,7 +1,8 @@
 """Models that open with a name alone: which released SAEs are spliced in when none are named, and where.
 
 The layers of a model with an SAE after each of them are those of Caples et al. 2025 for Gemma 2 9B (7, 14, 21 and 40
-of 42) at the same depths. Gemma 3's are the four that its release covers at every width.
+of 42) at the same depths. Of other models they are those that the release covers at every width: four of each Gemma 3,
+three of the larger Gemma 2.
 """
 
 from __future__ import annotations
@@ -26,6 +27,18 @@ class KnownModel:
         return self.hub.partition("/")[0] in ("google", "meta-llama")
 
 
+def _gemma_3(size: str, layers: tuple[int, ...]) -> tuple[KnownModel, KnownModel]:
+    """Both of one size: as trained on text, which goes by the size alone, and as tuned to follow instructions."""
+    base, release = f"gemma-3-{size}", f"gemma-scope-2-{size}"
+    # The smallest has no -pt to its name on the Hub; the family's own name stands for the smallest but one.
+    hub = base if size == "270m" else f"{base}-pt"
+    names = (base, "gemma-3", f"{base}-pt") if size == "1b" else (base, f"{base}-pt")
+    return (
+        KnownModel(f"google/{hub}", names, f"{release}-pt-res", layers, "16k", "medium"),
+        KnownModel(f"google/{base}-it", (f"{base}-it",), f"{release}-it-res", layers, "16k", "medium"),
+    )
+
+
 KNOWN_MODELS: tuple[KnownModel, ...] = (
     KnownModel("openai-community/gpt2", ("gpt2", "gpt2-small"), "gpt2-small-res-jb", (2, 4, 6, 11)),
     # The SAEs are those of the deduplicated model, the only one of the two that has any.
@@ -34,16 +47,13 @@ KNOWN_MODELS: tuple[KnownModel, ...] = (
     ),
     KnownModel("google/gemma-2-2b", ("gemma-2-2b",), "gemma-scope-2b-pt-res-canonical", (4, 8, 13, 24), "16k"),
     KnownModel("google/gemma-2-9b", ("gemma-2-9b",), "gemma-scope-9b-pt-res-canonical", (7, 14, 21, 40), "16k"),
-    KnownModel("google/gemma-3-270m", ("gemma-3-270m",), "gemma-scope-2-270m-pt-res", (5, 9, 12, 15), "16k", "medium"),
-    KnownModel(
-        "google/gemma-3-1b-pt",
-        ("gemma-3-1b", "gemma-3", "gemma-3-1b-pt"),
-        "gemma-scope-2-1b-pt-res",
-        (7, 13, 17, 22),
-        "16k",
-        "medium",
-    ),
-    KnownModel("google/gemma-3-1b-it", ("gemma-3-1b-it",), "gemma-scope-2-1b-it-res", (7, 13, 17, 22), "16k", "medium"),
+    KnownModel("google/gemma-2-9b-it", ("gemma-2-9b-it",), "gemma-scope-9b-it-res-canonical", (9, 20, 31), "16k"),
+    KnownModel("google/gemma-2-27b", ("gemma-2-27b",), "gemma-scope-27b-pt-res-canonical", (10, 22, 34), "131k"),
+    *_gemma_3("270m", (5, 9, 12, 15)),
+    *_gemma_3("1b", (7, 13, 17, 22)),
+    *_gemma_3("4b", (9, 17, 22, 29)),
+    *_gemma_3("12b", (12, 24, 31, 41)),
+    *_gemma_3("27b", (16, 31, 40, 53)),
     KnownModel("meta-llama/Llama-3.1-8B", ("llama-3.1-8b",), "llama_scope_lxr_8x", (5, 11, 16, 30)),
 )
 

@@ -16,6 +16,7 @@ from circuit_tui.core.known_models import known_model
 from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.out_of_memory import is_out_of_memory
 from circuit_tui.core.snapshot import LoadProgress
+from circuit_tui.core.text_only import without_processor
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -111,7 +112,8 @@ def load_model(
 
     disable_progress_bar()  # progress is the caller's to show
     try:
-        bridge = TransformerBridge.boot_transformers(source, device=device, dtype=dtype)
+        with without_processor():
+            bridge = TransformerBridge.boot_transformers(source, device=device, dtype=dtype)
     except Exception as error:  # the loaders raise dozens of types; each means this model cannot be had
         if is_out_of_memory(error):
             raise

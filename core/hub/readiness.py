@@ -82,12 +82,16 @@ def advice(state: HubState) -> list[str]:
     gated = [model.name for model in missing if model.gated]
     if gated and not state.token:
         lines.append(
-            f"no token: {', '.join(gated)} are gated; accept their terms at {state.endpoint}/NAME and set HF_TOKEN "
-            f"(from {state.endpoint}/settings/tokens); the others need none"
+            f"no token: those marked gated need one ({', '.join(_first_and_last(gated))}); accept their terms at "
+            f"{state.endpoint}/NAME and set HF_TOKEN (from {state.endpoint}/settings/tokens)"
         )
     if state.free < LITTLE:
         lines.append(f"{size_text(state.free)} free for {state.cache}: make room or set HF_HOME to a larger disk")
     return lines
+
+
+def _first_and_last(names: list[str]) -> list[str]:
+    return names if len(names) < 4 else [names[0], "…", names[-1]]
 
 
 def _model_state(known: KnownModel) -> ModelState:

@@ -30,6 +30,7 @@ Edit = Callable[[Tensor, Tensor], Tensor]
 def tap(hf: Any, name: str, at: Callable[[Tensor], Tensor | None]) -> Any:
     """Hands what is at a hook, by TransformerLens' name, `[prompt, token, d]`, to `at`, and takes what that gives."""
     body = getattr(hf, hf.base_model_prefix)
+    body = getattr(body, "language_model", body)  # beside it, one for images
     _, layer, point = name.split(".", 2)
     block = (body.h if hasattr(body, "h") else body.layers)[int(layer)]
     attention = next(getattr(block, key) for key in ("attn", "self_attn", "attention") if hasattr(block, key))

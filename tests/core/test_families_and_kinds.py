@@ -33,7 +33,7 @@ from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.problem import Problem
 from circuit_tui.core.request import ERRORS
 
-FAMILIES = ("gpt2", "neox", "llama", "gemma2", "gemma3", "qwen3")
+FAMILIES = ("gpt2", "neox", "llama", "gemma2", "gemma3", "gemma3-sighted", "qwen3")
 KINDS = ("standard", "gated", "jumprelu", "topk", "batchtopk", "matryoshka")
 # How an SAE takes its input.
 WAYS: dict[str, dict[str, object]] = {

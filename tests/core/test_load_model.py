@@ -97,3 +97,22 @@ def test_a_damaged_model_folder(damage: str, tmp_path: Path) -> None:
 def test_what_cannot_be_a_hub_name_is_a_missing_folder(name: str) -> None:
     with pytest.raises(UserError, match="no such folder"):
         find(name)
+
+
+def test_a_model_that_also_sees_is_opened_for_its_text_and_nothing_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import subprocess
+
+    from transformers import AutoProcessor
+
+    asked: list[object] = []
+    monkeypatch.setattr(subprocess, "check_call", lambda *args, **_: asked.append(args))
+    before = AutoProcessor.__dict__["from_pretrained"]
+    folder = make_model("gemma3-sighted", tmp_path)
+    model = load_model(str(folder), CPU, torch.float32)
+    assert not asked
+    assert AutoProcessor.__dict__["from_pretrained"] is before
+    tokens = torch.arange(3, 19).reshape(2, 8)
+    assert model.verify(tokens, torch.tensor([7, 5])) < 1e-5
+    assert model.n_layers == 3

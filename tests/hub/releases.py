@@ -67,7 +67,8 @@ def gemma_scope(path: str, hook: str, config: dict[str, Any], w: Tensors, scale:
 
 
 def gemma_scope_2(path: str, hook: str, config: dict[str, Any], w: Tensors, scale: float) -> dict[str, bytes]:
-    facts = {"architecture": "jump_relu", "model_name": "gemma-v3-1b-pt", "hf_hook_point_in": "model.layers.0.output"}
+    model = config["model"].replace("google/gemma-3", "gemma-v3")
+    facts = {"architecture": "jump_relu", "model_name": model, "hf_hook_point_in": "model.layers.0.output"}
     return {
         f"{path}/config.json": json.dumps(facts).encode(),
         f"{path}/params.safetensors": tensors({name.lower(): value for name, value in w.items()}),
@@ -118,6 +119,11 @@ RELEASES = {
         ),
         Release(
             *("gemma3", "gemma-3-1b", "google/gemma-3-1b-pt", "gemma-scope-2-1b-pt-res-all", "jumprelu", gemma_scope_2),
+            ("--width", "16k", "--l0", "small"),
+        ),
+        Release(
+            *("gemma3-sighted", "gemma-3-4b", "google/gemma-3-4b-pt", "gemma-scope-2-4b-pt-res-all", "jumprelu"),
+            gemma_scope_2,
             ("--width", "16k", "--l0", "small"),
         ),
         Release("llama", "llama-3.1-8b", "meta-llama/Llama-3.1-8B", "llama_scope_lxr_8x", "jumprelu", llama_scope),

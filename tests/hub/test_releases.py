@@ -140,11 +140,20 @@ def test_one_line_finds_a_circuit_and_the_file_opens_again(
 ) -> None:
     one, names = RELEASES[shape], sites(shape)
     serve(hub, one, ids(names), tmp_path)
+    # The line breaks in the middle of the model, and of an SAE.
+    largest = [
+        (name, *max(hub.repos[name].files.items(), key=lambda file: len(file[1])))
+        for name in (one.hub, saes_of(one.release)[0].repo)
+    ]
+    hub.cut = {path: [len(content) // 2] for _, path, content in largest}
     file, out = prompts(tmp_path / "model"), tmp_path / "c.json"
     line = ["find", "--model", one.model, "--sae", one.release, "--layers", "0,2", *one.flags]
     code = main([*line, "--prompts", str(file), *QUICK, "--out", str(out)])
     said = capfd.readouterr()
     assert code in (0, 1), said.err
+    for repo, path, content in largest:
+        assert f"connection lost, trying again: downloading {repo} {path}" in said.err
+        assert hub.sent[path] == len(content), "nothing is sent twice"
     assert f"downloading {one.hub} model.safetensors" in said.err
     circuit = json.loads(out.read_text())
     model = hub.repos[one.hub]

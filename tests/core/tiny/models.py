@@ -48,6 +48,18 @@ _CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         "Gemma3TextConfig",
         {**_GEMMA, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
     ),
+    # As the models from 4b on are: one for images beside it, its own settings in a part of the configuration.
+    "gemma3-sighted": (
+        "Gemma3Config",
+        {
+            "text_config": {**_GEMMA, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+            "vision_config": {
+                "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1,
+                "image_size": 8, "patch_size": 4,
+            },
+            "mm_tokens_per_image": 4, "image_token_index": 2,
+        },
+    ),
     "neox": ("GPTNeoXConfig", {**_COMMON, "use_parallel_residual": True}),
     "qwen3": ("Qwen3Config", _GROUPED),
 }  # fmt: skip
