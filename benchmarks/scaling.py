@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py [--steps 7] [--json FILE] [--picture FILE.svg]
 
-The shapes have random weights, as in `mask_step.py`. Measured are, in one process and in turn:
+The shapes have random weights, as in `shapes.py`. Measured are, in one process and in turn:
 
     step      one optimisation step of a mask on all prompts
     evaluate  one circuit of half the candidates afresh on all prompts
@@ -26,12 +26,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from mask_step import Shape, our_step, random_problem
+from kept_bytes import kept_bytes
+from shapes import Shape, random_problem
+from speed import our_step
 
 from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.live_circuit import LiveCircuit
 from circuit_tui.core.problem import Problem
-from circuit_tui.core.search.objective import MaskedModel
 
 CONFIG = {"n_layer": 8, "n_embd": 256, "n_head": 4, "vocab_size": 1024}
 QUANTITIES = ("step", "evaluate", "without", "kept")
@@ -49,7 +50,7 @@ class Work:
     def problem(self) -> Problem:
         """Random weights; the sites are spread over the layers, the first always after the first block."""
         layers = tuple(round(index * (CONFIG["n_layer"] - 1) / max(1, self.sites)) for index in range(self.sites))
-        return random_problem(Shape(CONFIG, layers, self.d_sae), self.prompts, self.tokens)[0]
+        return random_problem(Shape(layers, self.d_sae, CONFIG), self.prompts, self.tokens, 1)
 
 
 GROWING: dict[str, tuple[int, ...]] = {
@@ -58,27 +59,6 @@ GROWING: dict[str, tuple[int, ...]] = {
     "prompts": (8, 16, 32, 64),
     "tokens": (8, 16, 32),
 }
-
-
-def kept_bytes(problem: Problem) -> int:
-    """What autograd keeps of one step over all prompts."""
-    batch = problem.batch("train", torch.arange(len(problem.splits["train"])))
-    constants = [batch.prefix, *batch.base, *problem.model.bridge.original_model.parameters()]
-    left_out = {tensor.untyped_storage().data_ptr() for tensor in constants}
-    kept: dict[int, int] = {}
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in left_out:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    masked = MaskedModel(problem, torch.arange(len(problem.space)))
-    mask = torch.ones(len(problem.space), requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        logits = masked.logit_difference(mask, batch)
-    del logits
-    return sum(kept.values())
 
 
 def measure(work: Work, rounds: int) -> dict[str, float]:
@@ -101,7 +81,10 @@ def measure(work: Work, rounds: int) -> dict[str, float]:
             if round_:
                 seconds[name].append(time.thread_time() - start)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    return medians | {"kept": float(kept_bytes(problem)), "candidates": float(len(problem.space))}
+    return medians | {
+        "kept": float(kept_bytes(problem, torch.arange(work.prompts))),
+        "candidates": float(len(problem.space)),
+    }
 
 
 def exponent(x: Sequence[float], y: Sequence[float]) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from kept_bytes import kept_bytes
 from tiny.able import able_task
 from tiny.sessions import request, write_prompts
 from tiny.world import World
@@ -19,7 +20,6 @@ from circuit_tui.core.memory_plan import Shape, plan
 from circuit_tui.core.opening import open_problem
 from circuit_tui.core.plan_request import plan_memory
 from circuit_tui.core.request import OpenRequest
-from circuit_tui.core.search.objective import MaskedModel
 from circuit_tui.tui.cli import main
 
 
@@ -45,25 +45,9 @@ def test_weights_and_prompts_are_what_is_then_held(asked: OpenRequest) -> None:
 
 
 def test_a_pass_is_about_what_a_step_keeps(asked: OpenRequest) -> None:
-    """Every tensor that autograd keeps of one step, counted once; weights and constants of the batch left out."""
     planned = plan_memory(asked)
     problem = open_problem(asked, lambda stage: None).problem
-    batch = problem.batch("train", torch.arange(12))
-    constant = {tensor.untyped_storage().data_ptr() for tensor in (batch.prefix, *batch.base)}
-    constant |= {p.untyped_storage().data_ptr() for p in problem.model.bridge.original_model.parameters()}
-    kept: dict[int, int] = {}
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in constant:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    masked = MaskedModel(problem, torch.arange(len(problem.space)))
-    mask = torch.ones(len(problem.space), requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        masked.logit_difference(mask, batch)
-    measured = sum(kept.values()) / 12
+    measured = kept_bytes(problem, torch.arange(12)) / 12
     assert planned.a_prompt / 4 < measured < planned.a_prompt * 2, (measured, planned.a_prompt)
 
 

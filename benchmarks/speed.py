@@ -1,0 +1,279 @@
+"""How fast we are, against the published recipe written plainly and against the bare layers.
+
+    python benchmarks/speed.py [--shapes gpt2-small,gemma-2-9b-16k] [--what step,toggle,column,search] [--device cuda]
+        [--dtype bfloat16] [--prompts 16] [--length 16] [--rounds 5] [--quick] [--json FILE]
+
+In one process, on the same random weights, prompts and sites, and in turn:
+
+    step    one optimisation step of the default search on all train prompts
+    toggle  one node of a circuit switched, with every number of the new circuit on all test prompts
+    column  one entry of the leave-one-out column: the circuit without one node, on all test prompts
+    search  a whole run: the default search to the end, all of its stages; the recipe's 408 steps and one evaluation, of
+            one lambda of a sweep. Of the recipe `--recipe-steps` are run and the time is scaled to all: nothing in a
+            step depends on the mask. Only here is ours run once.
+
+against
+
+    published  `published.py`: the same by full passes of the model with hooks
+    bare       forward (and backward, for the step) of the layers after the first site, no SAE at all
+
+A circuit has `--nodes` nodes drawn at random. A shape that does not fit in memory is left out, and said so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from device_peak import Peak, peak_of, synchronise
+from in_turn import Measured, Runs, machine, measure, peak_memory
+from published import STEPS, Recipe
+from shapes import SHAPES, random_model, random_problem, random_sites, template_tokens
+
+from circuit_tui.core.evaluate import Evaluator
+from circuit_tui.core.live_circuit import LiveCircuit
+from circuit_tui.core.load_model import DTYPES, pick_device
+from circuit_tui.core.memory_plan import free_memory
+from circuit_tui.core.problem import Problem
+from circuit_tui.core.search.hard_mask import hard_mask
+from circuit_tui.core.search.objective import MaskedModel
+from circuit_tui.core.search.open_search import new_search
+
+TARGET = 0.95
+
+
+def our_step(problem: Problem) -> Callable[[], None]:
+    """The step of the default search, on all train prompts."""
+    device = problem.model.device
+    masked = MaskedModel(problem, torch.arange(len(problem.space)))
+    theta = torch.full((len(problem.space),), 0.3, device=device, requires_grad=True)
+    optimiser = torch.optim.Adam([theta], lr=0.03)
+    prompts = torch.arange(len(problem.splits["train"]), device=device)
+
+    def step() -> None:
+        batch = problem.batch("train", prompts)
+        mask = hard_mask(theta)
+        loss = masked.logit_difference(mask, batch).mean().abs() + 1e-4 * mask.sum()
+        masked.forget(batch)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+    return step
+
+
+def bare_pass(problem: Problem, split: Any, backward: bool) -> Callable[[], None]:
+    """Forward, and backward if asked for, of what follows the first site, by the same model with the same shortcuts."""
+    batch = problem.batch(split, torch.arange(len(problem.splits[split]), device=problem.model.device))
+    resid = batch.prefix.clone().requires_grad_(backward)
+
+    def run() -> None:
+        resid.grad = None
+        with torch.set_grad_enabled(backward):
+            logits = problem.model.finish(resid, problem.sites[0].after, batch.answer)
+            mean = batch.logit_difference(logits).mean()
+        if backward:
+            mean.backward()
+
+    return run
+
+
+def step_runs(problem: Problem) -> Runs:
+    """See the module's docstring."""
+    recipe = Recipe(problem)
+    return {"ours": our_step(problem), "published": recipe.step, "bare": bare_pass(problem, "train", True)}
+
+
+def toggle_runs(problem: Problem, nodes: int, rounds: int) -> Runs:
+    """Every round toggles another node of the circuit."""
+    recipe, (live, kept, chosen) = Recipe(problem), _circuit(problem, nodes)
+    turns, hard = cycle(chosen.tolist()[:rounds]), recipe.hard(kept)
+
+    def ours() -> None:
+        changed = live.kept.clone()
+        node = next(turns)
+        changed[node] = not changed[node]
+        live.change(changed)
+
+    return {"ours": ours, **_passes(problem, recipe, hard)}
+
+
+def column_runs(problem: Problem, nodes: int, rounds: int) -> Runs:
+    """Every round asks for another node of the circuit."""
+    recipe, (live, kept, chosen) = Recipe(problem), _circuit(problem, nodes)
+    turns, hard = cycle(chosen.tolist()[:rounds]), recipe.hard(kept)
+    return {"ours": lambda: live.logit_difference_without(next(turns)), **_passes(problem, recipe, hard)}
+
+
+def _circuit(problem: Problem, nodes: int) -> tuple[LiveCircuit, torch.Tensor, torch.Tensor]:
+    """A random circuit, followed on the test prompts, and its nodes in an order that visits the sites evenly."""
+    generator = torch.Generator().manual_seed(2)
+    kept = torch.zeros(len(problem.space), dtype=torch.bool)
+    kept[torch.randperm(len(kept), generator=generator)[:nodes]] = True
+    chosen = kept.nonzero()[:, 0]
+    # One node of each site, then another of each: a few rounds see all of them.
+    turn = torch.zeros(len(chosen), dtype=torch.long)
+    for site in range(len(problem.sites)):
+        here = problem.space.site[chosen] == site
+        turn[here] = torch.arange(int(here.sum()))
+    order = turn.argsort(stable=True)
+    return LiveCircuit(Evaluator(problem, "test"), kept), kept, chosen[order]
+
+
+def _passes(problem: Problem, recipe: Recipe, hard: list[torch.Tensor]) -> dict[str, Callable[[], object]]:
+    def published() -> None:
+        with torch.no_grad():
+            recipe.logit_difference("test", slice(None), hard)
+
+    return {"published": published, "bare": bare_pass(problem, "test", False)}
+
+
+def whole_search(problem: Problem, steps: int, recipe_steps: int) -> dict[str, Any]:
+    """Seconds of ours, and of the recipe scaled up from `recipe_steps`; what ours found."""
+    device = problem.model.device
+    train, test = (Evaluator(problem, split) for split in ("train", "test"))
+    search = new_search(problem, train, test, "mask", TARGET, 0, {"steps": steps})
+    start = time.perf_counter()
+    for _ in search:
+        pass
+    synchronise(device)
+    ours = time.perf_counter() - start
+    assert search.result is not None
+    recipe, n = Recipe(problem), len(problem.splits["train"])
+    generator = torch.Generator().manual_seed(0)
+    seconds = []
+    for step in range(recipe_steps + 1):
+        chosen = torch.randperm(n, generator=generator)[:16].to(device)
+        start = time.perf_counter()
+        recipe.step(chosen, step / recipe_steps)
+        synchronise(device)
+        seconds.append(time.perf_counter() - start)
+    published = sum(seconds[1:]) / recipe_steps * STEPS  # the first warms up
+    return {
+        "ours": ours, "published": published, "recipe_steps_run": recipe_steps, "recipe_steps": STEPS,
+        "steps": steps, "nodes": len(search.result.nodes), "faithfulness": search.result.train.faithfulness,
+    }  # fmt: skip
+
+
+HEAD = """| what | | median, ms | quarter points | tokens/s | extra memory, MB | share of peak | ratio |
+|---|---|--:|---|--:|--:|---|---|"""
+
+
+def table(what: str, found: dict[str, Measured], tokens: int) -> list[str]:
+    """The lines of one kind of work."""
+    lines, ours = [], found["ours"].median
+    for name, one in found.items():
+        ratio = {"ours": "", "published": f"{one.median / ours:.1f}× ours", "bare": f"ours is {ours / one.median:.2f}×"}
+        lines.append(
+            f"| {what} | {name} | {one.median * 1e3:.1f} | {one.low * 1e3:.1f} to {one.high * 1e3:.1f} | "
+            f"{tokens / one.median:.0f} | {one.extra_bytes / 1e6:.0f} | {one.share:.0%} ({one.binds}) | {ratio[name]} |"
+        )
+    return lines
+
+
+def run_shape(name: str, args: argparse.Namespace, device: torch.device, peak: Peak) -> dict[str, Any]:
+    """All that is asked for of one shape; prints its table."""
+    shape, dtype = SHAPES[name], DTYPES[args.dtype]
+    model = random_model(shape, device, dtype)
+    sites = random_sites(model, shape, template_tokens(16, args.length, int(model.bridge.cfg.d_vocab)).to(device))
+    problem = random_problem(shape, args.prompts, args.length, args.test, model, sites)
+    problem = replace(problem, batch_size=None)  # that was for the opening; from here on all prompts go in one pass
+    tokens = {"step": args.prompts * args.length, "toggle": args.test * args.length, "column": args.test * args.length}
+    report: dict[str, Any] = {
+        "device": machine(device), "dtype": args.dtype, "prompts": args.prompts, "test_prompts": args.test,
+        "length": args.length, "sites": len(sites), "d_sae": shape.d_sae, "candidates": len(problem.space),
+    }  # fmt: skip
+    made = f"{len(sites)} sites of {shape.d_sae:,} latents, {len(problem.space):,} candidates"
+    prompts = f"{args.prompts} train and {args.test} test prompts of {args.length} tokens"
+    print(f"\n**{name}**, {args.dtype}, {made}; {prompts}\n\n{HEAD}", flush=True)
+    makers: dict[str, Callable[[], Runs]] = {
+        "step": lambda: step_runs(problem),
+        "toggle": lambda: toggle_runs(problem, args.nodes, args.rounds),
+        "column": lambda: column_runs(problem, args.nodes, args.rounds),
+    }
+    for what in args.what.split(","):
+        if what in makers:
+            found = measure(makers[what](), args.rounds, device, peak, args.clock, () if what == "step" else ("ours",))
+            report[what] = {one: value.as_json() for one, value in found.items()}
+            print("\n".join(table(what, found, tokens[what])), flush=True)
+    report["peak_bytes"] = peak_memory(device)
+    if "search" in args.what.split(","):
+        report["search"] = found_search = whole_search(problem, args.steps, args.recipe_steps)
+        ratio = found_search["published"] / found_search["ours"]
+        print(f"| search | ours | {found_search['ours'] * 1e3:.0f} | one run, {found_search['nodes']} nodes | | | | |")
+        run = f"{args.recipe_steps} of {STEPS} steps, scaled"
+        print(f"| search | published | {found_search['published'] * 1e3:.0f} | {run} | | | | {ratio:.1f}× ours |")
+    print(f"\n{machine(device)} at the end.", flush=True)
+    return report
+
+
+def needed(name: str, dtype: torch.dtype, prompts: int) -> int:
+    """Bytes that a shape takes, weights and SAEs, and the recipe's parameters with their gradient and moments."""
+    shape = SHAPES[name]
+    with torch.device("meta"):
+        config = getattr(transformers, shape.family)(**shape.config)
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    width = int(config.hidden_size)
+    latents = len(shape.layers) * shape.d_sae
+    weights = sum(parameter.numel() for parameter in model.parameters()) * dtype.itemsize
+    # Per latent: encoder and decoder, float32; of the recipe's pass a handful of activations of each token.
+    return weights + latents * 4 * (2 * width + 8 * 16 * prompts)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parses the flags, measures, prints tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shapes", default="gpt2-small", help=f"of {', '.join(SHAPES)}")
+    parser.add_argument("--what", default="step,toggle,column", help="of step, toggle, column, search")
+    parser.add_argument("--device")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32")
+    parser.add_argument("--prompts", type=int, default=16, help="train prompts, all in each step")
+    parser.add_argument("--test", type=int, default=64, help="test prompts of toggle and column")
+    parser.add_argument("--length", type=int, default=16, help="tokens of a prompt")
+    parser.add_argument("--nodes", type=int, default=100, help="size of the circuit of toggle and column")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--recipe-steps", type=int, default=5, help=f"how many of the recipe's {STEPS} are run")
+    parser.add_argument("--steps", type=int, default=300, help="optimisation steps of our search")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: CPU time of this process")
+    parser.add_argument("--quick", action="store_true", help="tiny shapes, two rounds: to see that it runs")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args(argv)
+    if args.quick:
+        args.shapes, args.what = "gpt2-tiny,gemma-2-tiny", "step,toggle,column,search"
+        args.prompts, args.test, args.length, args.nodes, args.rounds = 4, 4, 6, 10, 2
+        args.steps, args.recipe_steps = 5, 2
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    unknown = [name for name in args.shapes.split(",") if name not in SHAPES]
+    if unknown:
+        parser.error(f"--shapes {unknown[0]}: unknown; there are {', '.join(SHAPES)}")
+    device = pick_device(args.device)
+    peak = peak_of(device)
+    rates = ", ".join(f"{rate / 1e12:.2f} TFLOP/s {str(dtype)[6:]}" for dtype, rate in peak.flops.items())
+    print(f"{machine(device)}\nPeak ({peak.source}): {rates}, {peak.bandwidth / 1e9:.0f} GB/s")
+    report: dict[str, Any] = {"device": machine(device), "clock": args.clock, "peak": {
+        "source": peak.source, "bandwidth": peak.bandwidth, "flops": {str(k)[6:]: v for k, v in peak.flops.items()},
+    }, "shapes": {}}  # fmt: skip
+    for name in args.shapes.split(","):
+        free, takes = free_memory(device), needed(name, DTYPES[args.dtype], args.prompts)
+        if free is not None and takes > free:
+            print(f"\n**{name}** takes {takes / 1e9:.0f} GB, {free / 1e9:.0f} GB are free: left out.")
+            continue
+        report["shapes"][name] = run_shape(name, args, device, peak)
+    if args.json:
+        args.json.write_text(json.dumps(report, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""The benchmarks: they run, they compare two ways to the same numbers, and they count what they say they count."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import speed
+import torch
+from device_peak import Peak, count, peak_of
+from in_turn import extra_memory, measure
+from published import Recipe
+from shapes import SHAPES, random_problem
+
+from circuit_tui.core.evaluate import Evaluator
+from circuit_tui.core.problem import Problem
+from circuit_tui.core.search.objective import MaskedModel
+
+CPU = torch.device("cpu")
+KINDS = ("ours", "published", "bare")
+
+
+@pytest.fixture(scope="module", params=["gpt2-tiny", "gemma-2-tiny"])
+def problem(request: pytest.FixtureRequest) -> Problem:
+    return random_problem(SHAPES[request.param], 5, 7, 4)
+
+
+def test_recipe_and_engine_compute_the_same_logit_differences(problem: Problem) -> None:
+    recipe, space = Recipe(problem), problem.space
+    kept = torch.rand(len(space), generator=torch.Generator().manual_seed(0)) < 0.5
+    with torch.no_grad():
+        theirs = recipe.logit_difference("test", slice(None), recipe.hard(kept))
+        everything = recipe.logit_difference("test", slice(None), None)
+    evaluator = Evaluator(problem, "test")
+    ours = evaluator.measure(kept).logit_diff
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(evaluator.baselines.spliced.logit_diff, everything, rtol=1e-4, atol=1e-5)
+    assert float((ours - everything).abs().max()) > 1e-3, "the circuit changes nothing: nothing is compared"
+
+
+def test_recipe_and_engine_have_the_same_gradient(problem: Problem) -> None:
+    recipe, space = Recipe(problem), problem.space
+    mask = torch.rand(len(space), generator=torch.Generator().manual_seed(1)).requires_grad_()
+    batch = problem.batch("train", torch.arange(5))
+    (ours,) = torch.autograd.grad(
+        MaskedModel(problem, torch.arange(len(space))).logit_difference(mask, batch).sum(), mask
+    )
+    masks = [torch.zeros_like(theta) for theta in recipe.thetas]
+    for site, wide in enumerate(masks):
+        here = space.site == site
+        wide[space.position[here] + 1, space.latent[here]] = mask.detach()[here]
+    wide = [one.requires_grad_() for one in masks]
+    grads = torch.autograd.grad(recipe.logit_difference("train", slice(None), wide).sum(), wide)
+    theirs = torch.stack(
+        [
+            grads[site][position + 1, latent]
+            for site, position, latent in zip(space.site, space.position, space.latent, strict=True)
+        ]
+    )
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5 * float(theirs.abs().max()))
+
+
+def test_every_table_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "speed.json"
+    assert speed.main(["--quick", "--json", str(path)]) == 0
+    told = capsys.readouterr().out
+    report = json.loads(path.read_text())
+    assert set(report["shapes"]) == {"gpt2-tiny", "gemma-2-tiny"}
+    for name, shape in report["shapes"].items():
+        assert f"**{name}**" in told
+        for what in ("step", "toggle", "column"):
+            assert tuple(shape[what]) == KINDS
+            for one in shape[what].values():
+                assert 0 < one["low"] <= one["median"] <= one["high"]
+                assert one["gflop"] > 0
+                assert one["share"] > 0
+        # What one step of the recipe asks of the machine that ours does not: M_s, and every latent.
+        assert shape["step"]["published"]["gflop"] > 2 * shape["step"]["ours"]["gflop"]
+        assert shape["step"]["ours"]["gflop"] > shape["step"]["bare"]["gflop"]
+        assert shape["search"]["recipe_steps"] == 408
+        assert shape["search"]["nodes"] > 0
+
+
+def test_a_shape_that_does_not_fit_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(speed, "free_memory", lambda device: 24 * 10**9)
+    monkeypatch.setattr(speed, "run_shape", lambda *args: pytest.fail("it was built"))
+    assert speed.main(["--shapes", "gemma-2-9b-16k,gemma-2-9b-131k"]) == 0
+    assert capsys.readouterr().out.count("left out") == 2
+
+
+def test_an_unknown_shape_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        speed.main(["--shapes", "gpt5"])
+    assert "--shapes gpt5: unknown" in capsys.readouterr().err
+
+
+def test_products_are_counted_forward_and_backward() -> None:
+    a, b = torch.randn(3, 5, requires_grad=True), torch.randn(5, 7)
+    forward = count(lambda: a.detach() @ b, times=3)
+    assert forward.flops == {torch.float32: 2 * 3 * 5 * 7}
+    assert forward.bytes == 4 * (3 * 5 + 5 * 7 + 3 * 7)
+    assert count(lambda: (a @ b).sum().backward()).flops == {torch.float32: 2 * 2 * 3 * 5 * 7}
+    half = count(lambda: a.detach().bfloat16() @ b.bfloat16())
+    assert half.flops == {torch.bfloat16: 2 * 3 * 5 * 7}
+    assert half.bytes == forward.bytes / 2
+
+
+def test_the_bound_is_that_of_what_binds() -> None:
+    a = torch.randn(4, 4)
+    work = count(lambda: a @ a)
+    rates = {torch.float32: 128.0}
+    assert Peak(1e9, rates, "").bound(work) == (1.0, "FLOP/s")
+    assert Peak(96.0, {torch.float32: 1e9}, "").bound(work) == (2.0, "bandwidth")
+    measured = peak_of(CPU, (torch.float32,))
+    assert measured.bandwidth > 1e8
+    assert measured.flops[torch.float32] > 1e8
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
+def test_memory_is_that_of_the_run_alone() -> None:
+    size = 64 << 20
+    assert size * 0.9 < extra_memory(lambda: torch.ones(size // 4).sum(), CPU) < size * 2
+    assert extra_memory(lambda: None, CPU) < size / 4
+
+
+def test_pieces_of_work_take_turns() -> None:
+    calls: list[str] = []
+    runs = {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}
+    peak = Peak(1.0, {}, "")
+    found = measure(runs, 3, CPU, peak)
+    assert "".join(calls[-6:]) == "ababab"
+    assert found["a"].rounds == 3
