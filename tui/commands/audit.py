@@ -105,7 +105,8 @@ def print_audit(file: CircuitFile, part: AuditPart, because: Sequence[str]) -> N
     rows = [(finding.title, finding.verdict, finding.says) for finding in part.findings]
     output.print_table(("line", "verdict", "what it means"), rows, styles=STYLES)
     output.print_line()
-    why = f": {', '.join(because)}" if because else ""
+    so_far = "; against it so far" if part.outcome == "not finished" else ""
+    why = f"{so_far}: {', '.join(because)}" if because else ""
     style = {"believable": "bold green", "do not believe": "bold red"}.get(part.outcome, "bold yellow")
     output.print_line(f"{part.outcome}{why}", style=style)
 

@@ -79,8 +79,8 @@ class ComparisonView(LinesView):
         row = Line().left(" accuracy", 18).right(percent(comparison.current.accuracy), 9, ink.strong)
         lines += [row.right(percent(comparison.snapshot.accuracy), 12).strip(), Strip.blank(1)]
         half = (width - 3) // 2
-        ours = self._node_list("only in the current", comparison.only_current, half)
-        theirs = self._node_list("only in the snapshot", comparison.only_snapshot, half)
+        ours = self._node_list("only current", comparison.only_current, half)
+        theirs = self._node_list("only snapshot", comparison.only_snapshot, half)
         return [*lines, *beside([(ours, half), (theirs, half)], 2)]
 
     def _node_list(self, title: str, nodes: tuple[int, ...], width: int) -> list[Strip]:

@@ -76,6 +76,7 @@ class LiveScreen(PaneScreen):
         if state.circuit is not None and state.circuit is not shown.circuit:
             whole = shown.circuit is None or state.epoch != shown.epoch
             self.query_one(CircuitPane).show(state.circuit, whole=whole)
+            self._show_tabs()
         if state.search.result is not shown.search.result or state.epoch != shown.epoch:
             self._asked.pop("latent", None)
         if self._visible("frontier"):

@@ -66,7 +66,8 @@ class AuditPane(LinesView):
             audit.outcome, ink.warn
         )
         because = reasons(audit.findings)
-        why = wrap(f"because of {', '.join(because)}", width - INDENT - 1) if because else []
+        intro = "against it so far:" if audit.outcome == "not finished" else "because of"
+        why = wrap(f"{intro} {', '.join(because)}", width - INDENT - 1) if because else []
         first = Line().add(" ").add(audit.outcome, ink.strong + style).strip()
         return [first, *(Line().add(" " * INDENT + line, ink.plain).strip() for line in why)]
 

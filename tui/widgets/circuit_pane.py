@@ -61,6 +61,7 @@ class CircuitPane(Vertical):
     def show(self, circuit: CircuitView, *, whole: bool) -> None:
         """Show `circuit`."""
         self.table.set_circuit(circuit, whole=whole)
+        self.border_subtitle = self.summary()
 
     def show_shares(self, shares: Mapping[int, float]) -> None:
         """Show how many of an audit's searches chose each node."""
@@ -71,9 +72,10 @@ class CircuitPane(Vertical):
         model = self.table.model
         if model is None:
             return ""
-        what = "all" if model.show_all else "kept"
         found = f" matching “{model.filter}”" if model.filter else ""
-        return f"{what}{found}: {count(len(model.listed))} nodes"
+        if model.show_all:
+            return f"all{found}: {count(len(model.listed))} nodes"
+        return f"kept{found}: {count(model.kept(model.listed))} nodes"  # what was switched off stays listed
 
     def open_filter(self) -> None:
         """Show the filter line and put the cursor in it."""
