@@ -146,6 +146,15 @@ def parse_width(text: str) -> int | None:
     return None if match is None else _latents(match[1], match[2])
 
 
+def width_text(width: int) -> str:
+    """A width as `parse_width` reads it and as releases write it: 16384 is ``16k``, 65536 ``65k``, 1000 ``1000``."""
+    for unit, size in (("m", 1_000_000), ("k", 1000), ("k", 1024)):
+        text = f"{width // size}{unit}"
+        if width >= size and parse_width(text) == width:
+            return text
+    return str(width)
+
+
 def _latents(digits: str, unit: str) -> int:
     """Widths are powers of two written in thousands: 16k is 16,384, 65k is 65,536, 80k (no power) 81,920."""
     number = int(digits)

@@ -1,4 +1,4 @@
-"""What to open, picked from lists: model, release, layers, width, L0 and task. Runs before the explorer.
+"""What to open, picked from lists: model, SAEs, layers, width, L0, task or prompts. Runs before the explorer.
 
 sae-lens' registry is read in a thread of its own: importing it takes seconds, and the form works meanwhile.
 """
@@ -6,7 +6,7 @@ sae-lens' registry is read in a thread of its own: importing it takes seconds, a
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -24,10 +24,16 @@ from circuit_tui.core.known_models import KNOWN_MODELS, known_model
 from circuit_tui.core.prompts_file import load_prompts
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.sae_choice import SiteFlags
+from circuit_tui.core.sae_registry import width_text
+from circuit_tui.core.tasks import DEFAULT_TASK
 from circuit_tui.core.tasks import names as task_names
+from circuit_tui.tui.screens.choose_file import ChooseFile
 from circuit_tui.tui.themes import THEMES, checked_theme
+from circuit_tui.tui.widgets.form_fields import PathSuggester, choice_field, form_line, text_field
 
 DEMO, OTHER = "the bundled demo", "another: name or folder"
+TEXT, CHAT = "plain text", "messages to a chat model"
+PROMPTS_ENDINGS = (".jsonl", ".json")
 
 
 class PickerApp(App[OpenRequest]):
@@ -39,9 +45,12 @@ class PickerApp(App[OpenRequest]):
     TITLE = "circuit-tui"
     CSS = """
     Screen { background: $background; padding: 1 2; }
-    .field { height: 1; margin-bottom: 1; }
+    .field { height: 1; }
+    .-tall .field { margin-bottom: 1; }
+    .field Button { margin: 0 0 0 1; }
     .field Label { width: 12; color: $muted; }
     .field Input, .field Select { width: 48; background: $panel; }
+    .field #layers, .field #width, .field #l0 { width: 22; }
     .field .hint { width: 1fr; padding-left: 2; color: $muted; }
     #said { height: auto; min-height: 3; margin: 1 0; }
     #said.-error { color: $error; }
@@ -50,6 +59,7 @@ class PickerApp(App[OpenRequest]):
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+o", "open", "Open", priority=True),
+        Binding("ctrl+f", "browse", "Browse", priority=True),
         Binding("escape,ctrl+q", "leave", "Quit", priority=True),
     ]
 
@@ -71,6 +81,7 @@ class PickerApp(App[OpenRequest]):
         for own in THEMES.values():
             self.register_theme(own)
         self.theme = checked_theme(theme or "dark")
+        self.VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]
         self._request, self._read = request, read
         self._facts: tuple[ReleaseFacts, ...] | None = None
 
@@ -79,17 +90,24 @@ class PickerApp(App[OpenRequest]):
         first = DEMO if self._request.model is None else known.names[0] if known else OTHER
         models = [DEMO, *(model.names[0] for model in KNOWN_MODELS), OTHER]
         flags, tasks = self._request.site_flags, task_names()
+        paths = PathSuggester()
         with VerticalScroll(can_focus=False):
-            yield from _line("model", _select(models, first, "model"))
+            yield from form_line("model", choice_field(models, first, "model"))
             typed = "" if known or self._request.model is None else self._request.model
-            yield from _line("", _input("other", typed, "name on the Hub, or folder"))
-            yield from _line("SAEs", Select[str]([], prompt="reading the registry …", id="release"))
-            yield from _line("layers", _input("layers", flags.layers or "", "7,14,21 or 4-8"), "layers-hint")
-            yield from _line("width", _input("width", flags.width or "", "the smallest"), "width-hint")
-            yield from _line("L0", _input("l0", flags.l0 or "", "the middle one"))
-            task = self._request.task or "sva-rc"
-            yield from _line("task", _select(tasks, task, "task"))
-            yield from _line("or prompts", _input("prompts", str(self._request.prompts or ""), "FILE.jsonl"))
+            yield from form_line("", text_field("other", typed, "name on the Hub, or folder", paths))
+            yield from form_line("SAEs", Select[str]([], prompt="reading the registry …", id="release", compact=True))
+            folders = ",".join(map(str, self._request.sae_dirs))
+            yield from form_line("or folders", text_field("folders", folders, "FOLDER,FOLDER in sae-lens' form", paths))
+            layers = text_field("layers", flags.layers or "", "7,14,21 or 4-8")
+            yield from form_line("layers", layers, Label("", id="layers-hint", classes="hint"))
+            width = text_field("width", flags.width or "", "the smallest")
+            yield from form_line("width", width, Label("", id="width-hint", classes="hint"))
+            yield from form_line("L0", text_field("l0", flags.l0 or "", "the middle one"))
+            yield from form_line("task", choice_field(tasks, self._request.task or DEFAULT_TASK, "task"))
+            prompts = text_field("prompts", str(self._request.prompts or ""), "FILE.jsonl", paths)
+            browse = Button("Files (ctrl+f)", id="browse", compact=True)
+            yield from form_line("or prompts", prompts, browse)
+            yield from form_line("read as", choice_field([TEXT, CHAT], CHAT if self._request.chat else TEXT, "chat"))
             yield Static("", id="said", markup=False)
             with Horizontal(classes="field"):
                 yield Button("Open (ctrl+o)", id="open", compact=True, variant="primary")
@@ -124,13 +142,28 @@ class PickerApp(App[OpenRequest]):
             self._weigh()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        self.action_open() if event.button.id == "open" else self.action_leave()
+        {"open": self.action_open, "browse": self.action_browse}.get(str(event.button.id), self.action_leave)()
 
     def action_leave(self) -> None:
-        self.exit(None)
+        """Leave the list of files, or the form."""
+        if isinstance(self.screen, ChooseFile):
+            self.screen.dismiss(None)
+        else:
+            self.exit(None)
+
+    def action_browse(self) -> None:
+        """Choose the prompts from the files below the working directory."""
+        if not isinstance(self.screen, ChooseFile):
+            self.push_screen(ChooseFile(Path(), PROMPTS_ENDINGS), self._take_prompts)
+
+    def _take_prompts(self, path: Path | None) -> None:
+        if path is not None:
+            self.query_one("#prompts", Input).value = str(path)
 
     def action_open(self) -> None:
         """Leave with the request; what is wrong with it is said first."""
+        if isinstance(self.screen, ChooseFile):
+            return
         try:
             self.exit(self._picked())
         except UserError as error:
@@ -150,6 +183,10 @@ class PickerApp(App[OpenRequest]):
     def _flags(self) -> SiteFlags:
         return SiteFlags(self._text("layers") or None, None, self._text("width") or None, self._text("l0") or None)
 
+    @property
+    def _folders(self) -> tuple[Path, ...]:
+        return tuple(Path(part.strip()) for part in self._text("folders").split(",") if part.strip())
+
     def _text(self, name: str) -> str:
         return self.query_one(f"#{name}", Input).value.strip()
 
@@ -160,17 +197,21 @@ class PickerApp(App[OpenRequest]):
         path = Path(prompts) if prompts else None
         if path is not None:
             load_prompts(path)
-        asked = replace(self._request, task=task, prompts=path)
+        chat = self.query_one("#chat", Select).value == CHAT
+        asked = replace(self._request, task=task, prompts=path, sae_dirs=(), chat=chat)
         if model is None:
-            return replace(asked, model=None, saes=(), sae_dirs=(), site_flags=SiteFlags())
+            return replace(asked, model=None, saes=(), site_flags=SiteFlags(), chat=False)
         if not model:
             raise UserError("model: type a name on the Hub or a folder")
-        if asked.sae_dirs:
-            return replace(asked, model=model)
+        if self._folders:
+            for folder in self._folders:
+                if not (folder.expanduser() / "cfg.json").is_file():
+                    raise UserError(f"or folders: {folder}: no folder of an SAE (it has no cfg.json)")
+            return replace(asked, model=model, saes=(), sae_dirs=self._folders, site_flags=SiteFlags())
         if self._facts is None:
             raise UserError("the list of SAEs is still being read; a moment")
         if not self._release:
-            raise UserError(f"{model}: sae-lens knows no SAEs for it; start with --model {model} --sae-dir DIR")
+            raise UserError(f"{model}: sae-lens knows no SAEs for it; name folders of SAEs")
         weigh(model, self._release, self._flags)
         return replace(asked, model=model, saes=(self._release,), site_flags=self._flags)
 
@@ -178,10 +219,14 @@ class PickerApp(App[OpenRequest]):
         """Offer the releases of the model that is chosen now."""
         self.query_one("#other", Input).disabled = self.query_one("#model", Select).value != OTHER
         select, model = self.query_one("#release", Select), self._model
+        for name in ("#folders", "#layers", "#width", "#l0", "#chat"):
+            self.query_one(name).disabled = model is None
         offered = releases_for(model, self._facts) if model and self._facts else ()
         select.set_options([(f"{one.name}  {one.site}", one.name) for one in offered])
         if offered:
             select.value = offered[0].name
+        if self._facts is not None:
+            select.prompt = "the demo's own" if model is None else "none known"
         select.disabled = not offered
         self._show_release()
 
@@ -194,8 +239,8 @@ class PickerApp(App[OpenRequest]):
             self.query_one("#width", Input).value = (own.width or "") if own else ""
             self.query_one("#l0", Input).value = (own.l0 or "") if own else ""
         self.query_one("#layers-hint", Label).update(f"it has {facts.layers}" if facts else "")
-        widths = ", ".join(f"{width:,}" for width in facts.widths) if facts else ""
-        self.query_one("#width-hint", Label).update(widths)
+        widths = ", ".join(width_text(width) for width in facts.widths) if facts else ""
+        self.query_one("#width-hint", Label).update(f"it has {widths}" if widths else "")
         self._weigh()
 
     def _weigh(self) -> None:
@@ -203,10 +248,16 @@ class PickerApp(App[OpenRequest]):
         model, release = self._model, self._release
         if model is None:
             self._say("A small model with its SAEs, no download.")
+        elif self._folders:
+            self._say(f"{len(self._folders)} SAEs from folders; layers, width and L0 choose among released ones alone.")
         elif self._facts is None:
             self._say("Reading sae-lens' registry …")
         elif not release:
-            self._say(f"sae-lens knows no SAEs for {model}." if model else "Type a name on the Hub, or a folder.")
+            self._say(
+                f"sae-lens knows no SAEs for {model}: name folders."
+                if model
+                else "Type a name on the Hub, or a folder."
+            )
         else:
             try:
                 pick = weigh(model, release, self._flags)
@@ -216,33 +267,14 @@ class PickerApp(App[OpenRequest]):
             rest = len(pick.names) - pick.on_disk
             size = f", ~{size_text(pick.to_fetch)}" if pick.to_fetch else ""
             fetch = f"{rest} to fetch{size}" if rest else "all on disk"
-            own = "the model is on disk" if pick.model_on_disk else "the model is to be fetched, unless it is a folder"
+            here = Path(model).expanduser().is_dir()
+            own = f"the model is {'a folder' if here else 'on disk' if pick.model_on_disk else 'to be fetched'}"
             self._say(f"{len(pick.names)} SAEs ({fetch}); {own}\n{' '.join(n.partition(':')[2] for n in pick.names)}")
 
     def _say(self, text: str, *, error: bool = False) -> None:
         said = self.query_one("#said", Static)
         said.update(text)
         said.set_class(error, "-error")
-
-
-def _input(name: str, value: str, placeholder: str) -> Input:
-    made = Input(value, placeholder=placeholder, id=name, compact=True, select_on_focus=False)
-    made.cursor_blink = False
-    return made
-
-
-def _select(options: Sequence[str], value: str, name: str) -> Select[str]:
-    return Select([(option, option) for option in options], value=value, allow_blank=False, id=name)
-
-
-def _line(label: str, field: Input | Select[str], hint: str = "") -> ComposeResult:
-    if isinstance(field, Select):
-        field.compact = True
-    with Horizontal(classes="field"):
-        yield Label(label)
-        yield field
-        if hint:
-            yield Label("", id=hint, classes="hint")
 
 
 def pick(request: OpenRequest, *, theme: str | None, mouse: bool, log_path: Path) -> OpenRequest | None:

@@ -14,8 +14,11 @@ from waiting import wait_for
 from circuit_tui.core.catalogue import ReleaseFacts, catalogue, releases_for
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.sae_choice import SiteFlags
+from circuit_tui.core.sae_registry import parse_width, releases, saes_of, width_text
 from circuit_tui.tui.commands.explore import needs_picking
-from circuit_tui.tui.picker import DEMO, OTHER, PickerApp
+from circuit_tui.tui.picker import CHAT, DEMO, OTHER, PickerApp
+from circuit_tui.tui.screens.choose_file import ChooseFile, FilesOf
+from circuit_tui.tui.widgets.form_fields import PathSuggester
 
 SIZE = (80, 30)
 
@@ -133,7 +136,7 @@ async def test_a_model_of_another_name(picker: Callable[..., PickerApp]) -> None
         assert offered(app) == []
         await pilot.press("ctrl+o")
         await pilot.pause()
-        assert "sae-lens knows no SAEs for it; start with --model somebody/model --sae-dir DIR" in said(app)
+        assert "somebody/model: sae-lens knows no SAEs for it; name folders of SAEs" in said(app)
         app.query_one("#model", Select).value = DEMO
         await pilot.pause()
         await pilot.press("escape")
@@ -160,6 +163,80 @@ async def test_while_the_registry_is_read_the_form_works() -> None:
         await read(pilot)
         assert "cannot be read: no registry" in said(app)
         await pilot.press("escape")
+
+
+async def test_saes_from_folders_and_prompts_for_a_chat_model(picker: Callable[..., PickerApp], tmp_path: Path) -> None:
+    app = picker()
+    async with app.run_test(size=SIZE) as pilot:
+        await read(pilot)
+        assert app.query_one("#folders", Input).disabled
+        app.query_one("#model", Select).value = OTHER
+        app.query_one("#other", Input).value = str(tmp_path)
+        app.query_one("#folders", Input).value = f"{tmp_path / 'a'}, {tmp_path / 'b'}"
+        app.query_one("#chat", Select).value = CHAT
+        await pilot.pause()
+        assert "2 SAEs from folders" in said(app)
+        await pilot.press("ctrl+o")
+        await pilot.pause()
+        assert f"{tmp_path / 'a'}: no folder of an SAE" in said(app)
+        for name in "ab":
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "cfg.json").write_text("{}")
+        await pilot.press("ctrl+o")
+    assert app.return_value == OpenRequest(
+        model=str(tmp_path), sae_dirs=(tmp_path / "a", tmp_path / "b"), task="sva-rc", chat=True
+    )
+
+
+async def test_a_prompts_file_from_the_folders(
+    picker: Callable[..., PickerApp], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "sets" / "mine.jsonl").write_text("")
+    (tmp_path / "notes.txt").write_text("")
+    (tmp_path / ".hidden").mkdir()
+    monkeypatch.chdir(tmp_path)
+    app = picker()
+    async with app.run_test(size=SIZE) as pilot:
+        await read(pilot)
+        await pilot.press("ctrl+f")
+        await wait_for(pilot, lambda: isinstance(app.screen, ChooseFile))
+        tree = app.screen.query_one(FilesOf)
+        await wait_for(pilot, lambda: bool(tree.root.children))
+        assert [str(node.label) for node in tree.root.children] == ["sets"]
+        await pilot.press("down", "enter")
+        await wait_for(pilot, lambda: bool(tree.root.children[0].children))
+        await pilot.press("left")
+        await wait_for(pilot, lambda: str(tree.path) == str(tmp_path.parent))
+        await pilot.press("escape")
+        await wait_for(pilot, lambda: not isinstance(app.screen, ChooseFile))
+        await pilot.press("ctrl+f")
+        await wait_for(pilot, lambda: isinstance(app.screen, ChooseFile))
+        tree = app.screen.query_one(FilesOf)
+        await wait_for(pilot, lambda: bool(tree.root.children))
+        tree.move_cursor(tree.root.children[0])
+        await pilot.press("enter")
+        await wait_for(pilot, lambda: bool(tree.root.children[0].children))
+        tree.move_cursor(tree.root.children[0].children[0])
+        await pilot.press("enter")
+        await wait_for(pilot, lambda: not isinstance(app.screen, ChooseFile))
+        assert app.query_one("#prompts", Input).value == "sets/mine.jsonl"
+        await pilot.press("escape")
+
+
+async def test_a_path_completes_itself(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "tiny.json").write_text("")
+    suggest = PathSuggester().get_suggestion
+    assert await suggest(f"{tmp_path}/mo") == f"{tmp_path}/models/"
+    assert await suggest(f"one,{tmp_path}/models/t") == f"one,{tmp_path}/models/tiny.json"
+    assert [await suggest(text) for text in ("", f"{tmp_path}/", f"{tmp_path}/x", "/no/such")] == [None] * 4
+
+
+def test_widths_as_they_are_typed() -> None:
+    widths = {sae.width for release in releases() for sae in saes_of(release) if sae.width}
+    assert all(parse_width(width_text(width)) == width for width in widths)
+    assert [width_text(width) for width in (1000, 16384, 65536, 81920, 2**20)] == ["1000", "16k", "65k", "80k", "1m"]
 
 
 def test_when_the_lists_open_by_themselves(tmp_path: Path) -> None:

@@ -1,0 +1,68 @@
+"""A file chosen from a tree of folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import DirectoryTree, Label
+
+
+class FilesOf(DirectoryTree):
+    """Folders, and the files with one of `endings`; what is hidden stays so."""
+
+    ICON_NODE = "▸ "
+    ICON_NODE_EXPANDED = "▾ "
+    ICON_FILE = "  "
+
+    def __init__(self, folder: Path, endings: tuple[str, ...]) -> None:
+        super().__init__(folder)
+        self._endings = endings
+        self.show_guides = False
+
+    def filter_paths(self, paths: Iterable[Path]) -> Iterable[Path]:
+        return [
+            path for path in paths if not path.name.startswith(".") and (path.is_dir() or path.suffix in self._endings)
+        ]
+
+
+class ChooseFile(ModalScreen[Path | None]):
+    """Dismissed with the file that was chosen, relative to the working directory where it is below it.
+
+    Whoever shows it dismisses it with None on the key that leaves everything else.
+    """
+
+    CSS = """
+    ChooseFile { align: center middle; }
+    ChooseFile .box { width: 90%; max-width: 100; height: 90%; background: $panel; padding: 1 2; }
+    ChooseFile FilesOf { background: $panel; height: 1fr; }
+    ChooseFile .hint { color: $muted; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("backspace,left", "up", "The folder above", show=False),
+    ]
+
+    def __init__(self, folder: Path, endings: tuple[str, ...]) -> None:
+        super().__init__()
+        self._folder, self._endings = folder.absolute(), endings
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box"):
+            yield FilesOf(self._folder, self._endings)
+            yield Label("enter opens or takes   ← the folder above   esc cancels", classes="hint")
+
+    def on_mount(self) -> None:
+        self.query_one(FilesOf).focus()
+
+    def on_directory_tree_file_selected(self, event: DirectoryTree.FileSelected) -> None:
+        here = Path.cwd()
+        self.dismiss(event.path.relative_to(here) if event.path.is_relative_to(here) else event.path)
+
+    def action_up(self) -> None:
+        tree = self.query_one(FilesOf)
+        tree.path = Path(tree.path).absolute().parent
