@@ -68,6 +68,7 @@ def _convert(method: str, setting: Setting, value: Value) -> Value:
     return converted
 
 
+BATCH = Setting("batch", 16, "prompts in a step", 1)
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -90,7 +91,7 @@ METHODS: dict[str, Method] = {
             (
                 Setting("lambda", 0.05, "weight of the mean mask size"),
                 Setting("steps", 408, "optimisation steps"),
-                Setting("batch", 16, "prompts in a step", 1),
+                BATCH,
                 Setting("lr", 0.05, "Adam learning rate"),
                 Setting("r", 1.3, "final exponent of the temperature 200^r"),
                 Setting("per_position", True, "divide the penalty by the number of positions"),
@@ -104,7 +105,7 @@ METHODS: dict[str, Method] = {
             (
                 Setting("size", 0, "nodes to keep; 0 looks for the smallest size that reaches the target"),
                 Setting("steps", 408, "optimisation steps", 1),
-                Setting("batch", 16, "prompts in a step", 1),
+                BATCH,
                 Setting("lr", 0.05, "Adam learning rate of the gates"),
                 Setting("rate", 0.2, "step of the multipliers"),
             ),
@@ -116,7 +117,7 @@ METHODS: dict[str, Method] = {
             "nested:NestedSearch",
             (
                 Setting("steps", 1000, "optimisation steps"),
-                Setting("batch", 16, "prompts in a step", 1),
+                BATCH,
                 Setting("lr", 0.05, "Adam learning rate of the scores"),
                 Setting("width", 0.5, "how far from the threshold a score still feels the gradient"),
             ),

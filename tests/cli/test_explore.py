@@ -33,7 +33,7 @@ def test_the_bare_command_opens_the_demo(cli: Any, started: list[Any]) -> None:
     assert options["log_path"].name == "circuit-tui.log"
     assert options["log_path"].parent.is_dir()
     del options["log_path"]
-    standard = {"low_bandwidth": False, "mouse": True, "theme": None, "out": None}
+    standard = {"low_bandwidth": False, "mouse": True, "theme": None, "out": None, "text": None}
     assert options == standard | {"target": 0.95, "method": "mask", "seed": 0}
 
 
@@ -45,10 +45,11 @@ def test_explore_alone_is_the_same(cli: Any, started: list[Any]) -> None:
 
 
 def test_flags_reach_the_explorer(cli: Any, started: list[Any], tmp_path: Path) -> None:
-    out = tmp_path / "c.json"
+    out, text = tmp_path / "c.json", tmp_path / "words.txt"
+    text.write_text("words")
     done = cli(
         *("explore", "--task", "ioi", "--low-bandwidth", "--no-mouse", "--theme", "light", "--out", out),
-        *("--target", 0.9, "--method", "ig", "--seed", 3),
+        *("--target", 0.9, "--method", "ig", "--seed", 3, "--text", text),
     )
     assert done.code == 0
     request, options = started[0]
@@ -58,6 +59,7 @@ def test_flags_reach_the_explorer(cli: Any, started: list[Any], tmp_path: Path) 
         "kept": True,
         "low_bandwidth": True,
         "mouse": False,
+        "text": text,
         "theme": "light",
         "out": out,
         "target": 0.9,

@@ -45,6 +45,7 @@ def main() -> int:
         target=0.9,
         method="mask",
         seed=0,
+        text=None,
         log_path=Path(log),
         opener=open_session,
         kept="kept" in flags,

@@ -65,17 +65,19 @@ class Comparing:
         """Ends with the runs that are finished."""
         self.stopped = True
 
-    def comparison(self) -> Comparison:
-        """What follows from the runs so far."""
+    def comparison(self, *, under_way: bool = False) -> Comparison:
+        """What follows from the runs so far; `under_way`: there are more to come."""
         from circuit_tui.core.runs.comparison import Comparison
 
-        return Comparison.of(self._records.values(), self._refused, complete=self._complete and not self.stopped)
+        return Comparison.of(
+            self._records.values(), self._refused, complete=self._complete and not self.stopped and not under_way
+        )
 
-    def write(self, path: Path) -> Path:
+    def write(self, path: Path, *, under_way: bool = False) -> Path:
         """Writes what follows from the runs so far."""
         from circuit_tui.core.runs.comparison import write_comparison
 
-        return write_comparison(self.comparison(), path)
+        return write_comparison(self.comparison(under_way=under_way), path)
 
     def leave_out(self, request: OpenRequest, error: UserError) -> None:
         """Notes that a task cannot be compared on at all."""
@@ -123,7 +125,7 @@ class Comparing:
                 else:
                     self._add([record])
                     if self._out is not None:
-                        self.write(self._out)
+                        self.write(self._out, under_way=True)
 
 
 def _key(subject: Subject, spec: RunSpec) -> tuple[Subject, str]:

@@ -238,6 +238,7 @@ def test_the_same_command_goes_on_where_it_was_killed(
     assert [(record.spec.method, record.spec.seed) for record in read_comparison(out).records] == [
         ("atp", 0), ("random", 0)
     ]  # fmt: skip
+    assert not read_comparison(out).complete
     (folder,) = (tmp_path / "state" / "circuit-tui" / "unfinished").iterdir()
     assert (folder / "search" / "journal.jsonl").read_bytes()
     monkeypatch.setattr(Search, "progress", real_progress)
