@@ -13,6 +13,7 @@ from circuit_tui.core import demo
 from circuit_tui.core.circuit_file import read_circuit
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.load_model import first_line, hub_name, pick_device, pick_dtype
+from circuit_tui.core.mask_file import is_mask_file
 from circuit_tui.core.memory_plan import MemoryPlan, Shape, free_memory, plan
 from circuit_tui.core.opening import chosen_saes, chosen_task, request_of
 from circuit_tui.core.request import OpenRequest
@@ -28,7 +29,7 @@ def plan_memory(request: OpenRequest) -> MemoryPlan:
     Raises:
         UserError: the model's configuration or an SAE's shape cannot be had, or `request` makes no sense.
     """
-    if request.circuit is not None:
+    if request.circuit is not None and not is_mask_file(request.circuit):  # masks say nothing of what to open
         request = request_of(read_circuit(request.circuit), request, request.circuit.parent)
     device, dtype = pick_device(request.device), pick_dtype(request.dtype)
     source = str(demo.model_dir()) if request.model is None else _source(request.model)

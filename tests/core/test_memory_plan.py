@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,13 @@ def test_weights_and_prompts_are_what_is_then_held(asked: OpenRequest) -> None:
     corrupt_prefix = n_train * length * opened.model.d_model
     assert planned.prompts == 4 * (sum(tensor.numel() for tensor in held) + corrupt_prefix)
     assert planned.n_prompts == planned.batch == 12
+
+
+def test_masks_are_planned_for_as_what_they_are_opened_on(asked: OpenRequest, tmp_path: Path) -> None:
+    masks = tmp_path / "m.json"
+    masks.write_text(json.dumps({"blocks.1.hook_resid_post": [3]}))
+    alone, with_masks = plan_memory(asked), plan_memory(replace(asked, circuit=masks))
+    assert replace(with_masks, free=alone.free) == alone
 
 
 def test_a_pass_is_about_what_a_step_keeps(asked: OpenRequest) -> None:

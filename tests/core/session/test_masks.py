@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny.able import able_task
 from tiny.sessions import request, write_prompts
 from tiny.world import World
@@ -91,6 +93,24 @@ def test_what_is_written_is_read_back(session: Session, tmp_path: Path) -> None:
     assert bool((session.kept == before).all())
     session.undo()
     assert session.view().size == 0
+
+
+@settings(max_examples=12, deadline=None)
+@given(data=st.data())
+def test_whatever_is_written_is_read_back(
+    session: Session, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """As masks whole latents, as a circuit file single nodes; none at all too."""
+    folder, table = tmp_path_factory.mktemp("written"), session.table
+    latents = data.draw(st.sets(st.sampled_from(sorted(candidates(session)))))
+    whole = {n for n in range(len(table)) if (table.site[n], table.latent[n]) in latents}
+    nodes = data.draw(st.sets(st.integers(0, len(table) - 1)))
+    for chosen, name in ((whole, "out.masks.json"), (nodes, "out.json")):
+        session.only(chosen)
+        path = session.export(folder / name)
+        session.only(set(range(len(table))) - chosen)
+        session.open_circuit(path)
+        assert set(session.kept.nonzero()[:, 0].tolist()) == chosen
 
 
 @pytest.mark.parametrize(
