@@ -21,7 +21,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from circuit_tui.core.alignment import Alignment
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.request import AblationKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,22 @@ class CellMeans:
     def mean(self) -> Tensor:
         """Mean `[cell, width]`, float32."""
         return (self._sum / self._count.clamp(min=1).unsqueeze(1)).float()
+
+
+def without_a_mean(alignment: Alignment, ablation: AblationKind) -> tuple[str, ...]:
+    """The positions of clean tokens in whose place no source prompt has a token, so that their mean is 0.
+
+    They are in reading order; empty for an ablation that takes no means.
+    """
+    if ablation not in ("mean", "clean-mean"):
+        return ()
+    filled = alignment.means["train", "clean" if ablation == "clean-mean" else "corrupt"].unique()
+    found: set[int] = set()
+    for (split, side), cells in alignment.means.items():
+        if side == "clean":
+            empty = (cells >= 0) & ~torch.isin(cells, filled)
+            found |= set(alignment.ids[split, side][empty].tolist())
+    return tuple(alignment.names[position] for position in sorted(found))
 
 
 def resample_rows(cells: Tensor, source: Tensor, seed: int, task: str) -> Tensor:

@@ -15,10 +15,9 @@ from circuit_tui.core.hub.model_files import fetch_model
 from circuit_tui.core.known_models import known_model
 from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.out_of_memory import is_out_of_memory
+from circuit_tui.core.request import DTYPES
 from circuit_tui.core.snapshot import LoadProgress
 from circuit_tui.core.text_only import without_processor
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def pick_device(name: str | None) -> torch.device:
@@ -48,13 +47,14 @@ def pick_dtype(name: str | None) -> torch.dtype:
     """The dtype of `--dtype`; float32 when not given.
 
     Raises:
-        UserError: not one of `DTYPES`.
+        UserError: not one of `request.DTYPES`.
     """
     if name is None:
         return torch.float32
     if name not in DTYPES:
         raise UserError(f"--dtype {name}: unknown; use one of {', '.join(DTYPES)}")
-    return DTYPES[name]
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
 
 
 def model_folder(

@@ -14,6 +14,8 @@ ErrorsKind = Literal["drop", "mean", "keep"]
 POSITIONS: tuple[PositionsKind, ...] = get_args(PositionsKind)
 ABLATIONS: tuple[AblationKind, ...] = get_args(AblationKind)
 ERRORS: tuple[ErrorsKind, ...] = get_args(ErrorsKind)
+DTYPES = ("float32", "bfloat16", "float16")
+"""Of the model; names of torch."""
 
 
 @dataclass(frozen=True, slots=True)

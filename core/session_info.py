@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from circuit_tui.core.ablation import without_a_mean
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.problem import Problem
@@ -54,5 +55,12 @@ def _warnings(problem: Problem, train: Evaluator, test: Evaluator) -> tuple[str,
         warnings.append(
             f"The splice alone moves faithfulness to {spliced:.3f} with every latent kept: read a circuit's numbers "
             "against M_s too, or keep the SAE errors (--errors keep)."
+        )
+    positions = without_a_mean(problem.alignment, problem.ablation)
+    if positions:
+        side = "clean" if problem.ablation == "clean-mean" else "corrupt"
+        warnings.append(
+            f"No {side} train prompt has a token where some prompts have one, at {', '.join(positions)}: there is no "
+            "mean to ablate to there, it is 0."
         )
     return tuple(warnings)

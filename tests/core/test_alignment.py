@@ -8,9 +8,10 @@ import pytest
 import torch
 from tiny.models import make_tokenizer
 
+from circuit_tui.core.ablation import without_a_mean
 from circuit_tui.core.alignment import NO_POSITION, Alignment, align, pick_kind
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.request import PositionsKind
+from circuit_tui.core.request import AblationKind, PositionsKind
 from circuit_tui.core.task import Pair, Split, Task
 from circuit_tui.core.tokens import PromptSet, tokenize
 
@@ -101,3 +102,26 @@ def test_each_needs_one_length_or_roles() -> None:
         align("each", sets([(3, 3), (2, 3)]), "toy")
     with pytest.raises(UserError, match="--positions each: task toy: its prompts have several token lengths"):
         align("each", sets([(3, 3), (2, 2)]), "toy")
+
+
+@pytest.mark.parametrize("ablation", ["mean", "clean-mean", "zero", "resample"])
+@pytest.mark.parametrize(
+    ("kind", "train", "test", "roles", "empty"),
+    [
+        ("each", [(3, 3), (2, 2)], [(3, 3)], True, ((), ())),
+        ("end", [(3, 2), (2, 2)], [(2, 2)], False, (("-3",), ())),
+        # A mean is that of a place in prompts of one length, and no clean train prompt is as long as a corrupt one.
+        ("shared", [(2, 2), (2, 3)], [(3, 2)], False, ((), ("all",))),
+        ("shared", [(2, 2), (2, 2)], [(3, 2)], False, ((), ())),
+    ],
+)
+def test_positions_for_which_there_is_no_mean(
+    kind: PositionsKind,
+    train: list[tuple[int, int]],
+    test: list[tuple[int, int]],
+    roles: bool,
+    empty: tuple[tuple[str, ...], tuple[str, ...]],
+    ablation: AblationKind,
+) -> None:
+    expected = {"mean": empty[0], "clean-mean": empty[1]}.get(ablation, ())
+    assert without_a_mean(align(kind, sets(train, test, roles), "toy"), ablation) == expected

@@ -15,11 +15,10 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.request import ABLATIONS, ERRORS, POSITIONS, OpenRequest
+from circuit_tui.core.request import ABLATIONS, DTYPES, ERRORS, POSITIONS, OpenRequest
 from circuit_tui.core.sae_choice import SiteFlags
 from circuit_tui.tui.commands.options import choice
 
-DTYPES = ("float32", "bfloat16", "float16")
 Model = Annotated[str | None, typer.Option(metavar="NAME|DIR", help="Hugging Face name or folder. [the bundled model]")]
 Sae = Annotated[
     list[str] | None, typer.Option(metavar="RELEASE[:ID]", help="A released SAE, or a release; repeat for more sites.")
