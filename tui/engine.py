@@ -1,15 +1,11 @@
-"""The one thread that owns torch: it opens the session, serves commands and searches.
+"""What the one thread that owns torch does: it opens the session, serves commands and searches.
 
-Commands come through a queue; the state goes out as an immutable snapshot in a slot that holds only the newest.
-Nothing else is shared. Between two steps of a search every waiting command is served, so that a toggle never waits
-longer than one step.
+Between two steps of a search every waiting command is served, so that a toggle never waits longer than one step.
 """
 
 from __future__ import annotations
 
 import logging
-import queue
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,8 +18,9 @@ from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.snapshot import LoadProgress
 from circuit_tui.tui import engine_commands as commands
 from circuit_tui.tui.engine_commands import Command, latest_wins
-from circuit_tui.tui.engine_state import EngineState, SearchPhase, SearchState
-from circuit_tui.tui.messages import Exported, Notice, StateChanged
+from circuit_tui.tui.engine_state import SearchPhase, SearchState
+from circuit_tui.tui.engine_thread import EngineThread
+from circuit_tui.tui.messages import Exported
 from circuit_tui.tui.often import Every
 from circuit_tui.tui.search_trace import SearchTrace
 from circuit_tui.tui.session_protocol import Opener, SearchLike, SessionLike
@@ -40,19 +37,12 @@ class _Stopped(BaseException):
     """Raised inside a loading callback to leave early; no exception that a loader may take for its own."""
 
 
-class Engine:
-    """Owns the session. `post` delivers messages to the screen and may be called from any thread."""
+class Engine(EngineThread):
+    """Owns the session."""
 
     def __init__(self, request: OpenRequest, opener: Opener, post: Callable[[Message], Any], log_hint: str) -> None:
-        self._request = request
-        self._opener = opener
-        self._post = post
-        self._log_hint = log_hint
-        self._queue: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
-        self._stop = threading.Event()
-        # A daemon, because nothing can interrupt an import of torch: quitting must not wait for it.
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
-        self._state = EngineState()
+        super().__init__(post, log_hint)
+        self._request, self._opener = request, opener
         self._session: SessionLike | None = None
         self._search: SearchLike | None = None
         self._trace = SearchTrace()
@@ -60,50 +50,6 @@ class Engine:
         self._turns = 0
         self._work_left = False
         self._quiet_until = 0.0
-
-    # Called from the screen's thread.
-
-    @property
-    def state(self) -> EngineState:
-        """The newest state."""
-        return self._state
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread is still running."""
-        return self._thread.is_alive()
-
-    def start(self) -> None:
-        """Open the session, in the engine's own thread."""
-        self._thread.start()
-
-    def submit(self, command: Command) -> None:
-        """Ask for something; returns at once."""
-        self._queue.put(command)
-
-    def stop(self) -> None:
-        """Ask the thread to end after the step it is in."""
-        self._stop.set()
-        self._queue.put(None)
-
-    def join(self, timeout: float) -> bool:
-        """Wait for the thread to end; tells whether it did."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
-        return not self._thread.is_alive()
-
-    # Everything below runs in the engine's thread.
-
-    def _publish(self, *, wake: bool, **changes: Any) -> None:
-        if self._session is not None and "circuit" in changes:
-            changes["audit"] = self._session.audit_view()
-        self._state = replace(self._state, **changes)
-        if wake and not self._stop.is_set():
-            self._post(StateChanged())
-
-    def _notice(self, text: str, severity: str = "information") -> None:
-        if not self._stop.is_set():
-            self._post(Notice(text, severity))  # type: ignore[arg-type]
 
     def _run(self) -> None:
         try:
@@ -148,34 +94,10 @@ class Engine:
             return session
         return None
 
-    def _refuse_commands(self) -> None:
-        while self._queue.get() is not None:
-            self._notice("Nothing is open; the reason is on the screen.", "warning")
-
-    def _guard(self, action: Callable[[], None]) -> None:
-        """Run `action`; whatever it raises becomes a message, and the engine goes on."""
-        try:
-            action()
-        except UserError as error:
-            self._notice(str(error), "error")
-            self._publish(wake=True)
-        except Exception as error:
-            log.exception("the engine failed")
-            self._notice(f"{type(error).__name__}: {error}\nDetails in {self._log_hint}", "error")
-            self._publish(wake=True)
-
-    def _waiting(self) -> list[Command]:
-        """All waiting commands. Blocks only while there is nothing else to do."""
-        patience = self._patience()
-        batch: list[Command] = []
-        try:
-            first = self._queue.get(block=patience != 0, timeout=patience)
-            while first is not None:
-                batch.append(first)
-                first = self._queue.get_nowait()
-        except queue.Empty:
-            pass
-        return batch
+    def _publish(self, *, wake: bool, **changes: Any) -> None:
+        if self._session is not None and "circuit" in changes:
+            changes["audit"] = self._session.audit_view()
+        super()._publish(wake=wake, **changes)
 
     @property
     def _searching(self) -> bool:
