@@ -1,4 +1,4 @@
-"""The one exception type a user is meant to read."""
+"""The exception type a user is meant to read."""
 
 from __future__ import annotations
 
@@ -8,3 +8,7 @@ class UserError(Exception):
 
     The command line prints it after ``error:`` and exits with 2; the explorer shows it as a message and goes on.
     """
+
+
+class OutOfMemory(UserError):
+    """What was asked for is right, but there is no memory for it now: the same may do later, or elsewhere."""

@@ -9,6 +9,8 @@ from circuit_tui.core.problem import Problem
 from circuit_tui.core.snapshot import NodeTable, SiteInfo
 
 LABEL_TOKENS = 2
+# So many numbers are computed at once: 256 MB.
+MOST_ACTIVATIONS = 2**26
 
 
 def node_table(problem: Problem) -> NodeTable:
@@ -63,7 +65,8 @@ def latent_labels(problem: Problem, site: int, latents: Tensor) -> dict[int, str
     counts = torch.bincount(which, minlength=len(vocabulary)).clamp(min=1)
     sums = torch.zeros(len(vocabulary), len(latents), device=arrived.device)
     columns = latents.to(arrived.device)
-    for rows in torch.arange(len(arrived), device=arrived.device).split(4096):
+    at_once = max(1, MOST_ACTIVATIONS // sae.d_sae)
+    for rows in torch.arange(len(arrived), device=arrived.device).split(at_once):
         sums.index_add_(0, which[rows], sae.encode(arrived[rows])[:, columns])
     means, order = (sums / counts.unsqueeze(1)).topk(min(LABEL_TOKENS, len(vocabulary)), dim=0)
     words = [problem.model.tokenizer.decode([int(token)]).strip() for token in vocabulary]

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from typing import TypeVar
 
-from circuit_tui.core.errors import UserError
+from circuit_tui.core.errors import OutOfMemory
 
 Value = TypeVar("Value")
 told = logging.getLogger("circuit_tui.user")
@@ -28,14 +28,21 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(saying in str(error) for saying in _SAYINGS)
 
 
+def in_words(error: BaseException) -> str:
+    """An error that nobody saw coming: its kind and what it says; of one about memory, what would help."""
+    said = f"{type(error).__name__}: {error}"
+    return f"out of memory: {said.splitlines()[0]}; {WHAT_HELPS}" if is_out_of_memory(error) else said
+
+
 def halved(size: int, what: str, error: BaseException) -> int:
     """Half of `size` prompts, told; frees what was cached. `what` is the computation as the start of a sentence.
 
     Raises:
-        UserError: one prompt is already too many.
+        OutOfMemory: one prompt is already too many.
     """
     if size <= 1:
-        raise UserError(f"out of memory: {what} does not fit even with one prompt at a time; {WHAT_HELPS}") from error
+        line = f"out of memory: {what} does not fit even with one prompt at a time; {WHAT_HELPS}"
+        raise OutOfMemory(line) from error
     free_cached()
     count = "1 prompt" if size < 4 else f"{size // 2} prompts"
     told.warning("Out of memory: %s goes on with %s at a time.", what, count)
@@ -59,17 +66,17 @@ def fitting(
 
 @contextlib.contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Turns an error about memory in this block into a UserError that says what did not fit.
+    """Turns an error about memory in this block into one that says what did not fit.
 
     Raises:
-        UserError: there was no memory.
+        OutOfMemory: there was no memory.
     """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise UserError(f"out of memory while {what}; {WHAT_HELPS}") from error
+        raise OutOfMemory(f"out of memory while {what}; {WHAT_HELPS}") from error
 
 
 def free_cached() -> None:

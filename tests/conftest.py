@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -43,3 +44,23 @@ def _own_state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture
+def limit(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """A function that makes every pass of more than so many prompts run out of memory, as a full card would."""
+    import torch
+
+    from circuit_tui.core.model import LanguageModel
+
+    real = LanguageModel.blocks
+
+    def set_limit(most: int) -> None:
+        def blocks(self: LanguageModel, resid: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+            if len(resid) > most:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+            return real(self, resid, *args, **kwargs)
+
+        monkeypatch.setattr(LanguageModel, "blocks", blocks)
+
+    return set_limit

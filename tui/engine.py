@@ -14,6 +14,7 @@ from typing import Any
 from textual.message import Message
 
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.out_of_memory import in_words
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.snapshot import LoadProgress
 from circuit_tui.tui import engine_commands as commands
@@ -83,9 +84,7 @@ class Engine(EngineThread):
             self._publish(wake=True, phase="failed", error=str(error))
         except Exception as error:
             log.exception("opening failed")
-            self._publish(
-                wake=True, phase="failed", error=f"{type(error).__name__}: {error} (details: {self._log_hint})"
-            )
+            self._publish(wake=True, phase="failed", error=f"{in_words(error)} (details: {self._log_hint})")
         else:
             self._session, self._work_left = session, True
             self._publish(

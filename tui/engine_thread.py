@@ -16,6 +16,7 @@ from typing import Any
 from textual.message import Message
 
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.out_of_memory import in_words
 from circuit_tui.tui.engine_commands import Command
 from circuit_tui.tui.engine_state import EngineState
 from circuit_tui.tui.messages import Notice, StateChanged
@@ -93,7 +94,7 @@ class EngineThread(ABC):
             self._publish(wake=True)
         except Exception as error:
             log.exception("the engine failed")
-            self._notice(f"{type(error).__name__}: {error}\nDetails in {self._log_hint}", "error")
+            self._notice(f"{in_words(error)}\nDetails in {self._log_hint}", "error")
             self._publish(wake=True)
 
     def _waiting(self) -> list[Command]:

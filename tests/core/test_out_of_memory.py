@@ -38,22 +38,6 @@ def full() -> RuntimeError:
 
 
 @pytest.fixture
-def limit(monkeypatch: pytest.MonkeyPatch) -> Limit:
-    """A function that makes every pass of more than so many prompts run out of memory."""
-    real = LanguageModel.blocks
-
-    def set_limit(most: int) -> None:
-        def blocks(self: LanguageModel, resid: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-            if len(resid) > most:
-                raise full()
-            return real(self, resid, *args, **kwargs)
-
-        monkeypatch.setattr(LanguageModel, "blocks", blocks)
-
-    return set_limit
-
-
-@pytest.fixture
 def problem(world: Callable[[str], World]) -> Problem:
     return able_problem(world("gpt2"), "each")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circuit_tui.core.errors import UserError
+from circuit_tui.core.errors import OutOfMemory, UserError
 from circuit_tui.core.jobs.folder import Job
 from circuit_tui.core.jobs.keeper import Keeper
 from circuit_tui.core.jobs.spec import SearchOrder
@@ -32,6 +32,7 @@ def run_search(
 
     Raises:
         UserError: what is asked for cannot be opened, or is not worth searching.
+        OutOfMemory: there is no memory for it; the job can go on.
         Terminated: a signal ended it; the job can go on.
     """
     try:
@@ -49,6 +50,10 @@ def _run_search(
     with output.quiet(debug=debug):
         try:
             file, result = _search(job, request, order)
+        except OutOfMemory as error:
+            if job is not None:  # it may fit later: the job stays
+                raise OutOfMemory(f"{error}; `circuit-tui resume` goes on with what it has") from error
+            raise
         except UserError as error:
             if job is not None:  # going on would end in the same error
                 job.finish("failed", str(error)) if detached else job.remove()
