@@ -101,7 +101,8 @@ def open_problem(
     alignment = align(pick_kind(request.positions, sets), sets, task.name)
     progress(LoadProgress("checking block replay", 4, _STAGES))
     prompts = sets["test"].clean
-    model.verify(prompts.tokens[:2], prompts.answer[:2])
+    with explained("checking block replay"):
+        model.verify(prompts.tokens[:2], prompts.answer[:2])
     size = request.batch or _fitting_batch(model, sites, sets)
     while True:
         try:

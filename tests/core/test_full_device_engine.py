@@ -93,7 +93,8 @@ def test_opening_goes_on_and_ends_with_one_line_where_nothing_fits(
         engine.stop()
         assert engine.join(30)
     assert posted.heard("running the model goes on with")
-    assert "does not fit even with one prompt" in str(engine.state.error)
+    assert str(engine.state.error).startswith("out of memory")
+    assert "try --dtype" in str(engine.state.error)
 
 
 def test_toggles_go_on_and_those_that_never_fit_are_one_message(engine: Engine, posted: Posted, limit: Limit) -> None:
