@@ -58,11 +58,17 @@ def pick_dtype(name: str | None) -> torch.dtype:
 
 
 def model_folder(
-    name: str, revision: str | None, report: Callable[[LoadProgress], None], stage: LoadProgress
+    name: str,
+    revision: str | None,
+    report: Callable[[LoadProgress], None],
+    stage: LoadProgress,
+    *,
+    weights: bool = True,
 ) -> tuple[str, Path]:
     """The name and the folder of what ``--model`` names: a folder, or a Hub model, which is fetched into the cache.
 
-    A short name of a model that everybody knows becomes its full name on the Hub.
+    A short name of a model that everybody knows becomes its full name on the Hub. Without `weights` only configuration
+    and tokenizer are fetched.
 
     Raises:
         UserError: no such folder or Hub model, or it cannot be fetched.
@@ -75,7 +81,7 @@ def model_folder(
     if name.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise UserError(f"--model {name}: no such folder")
     full = hub_name(name)
-    return full, fetch_model(full, revision or "main", f"--model {name}", report, stage)
+    return full, fetch_model(full, revision or "main", f"--model {name}", report, stage, weights=weights)
 
 
 def hub_name(name: str) -> str:

@@ -61,6 +61,9 @@ def load_parts(request: OpenRequest, progress: Callable[[LoadProgress], None]) -
     stage = LoadProgress("loading SAEs", 1, _STAGES)
     progress(stage)
     bundled = request.model is None
+    if request.model is not None:  # a name or token that is refused should be so before the long wait
+        model_folder(request.model, request.revision, progress, stage, weights=False)
+        progress(stage)
     with explained(f"loading SAEs on {device}"):
         sites = _sites(request, device, SaeSource(progress, stage, dict(request.sae_revisions)))
     stage = LoadProgress(f"loading model {demo.MODEL_NAME if bundled else request.model}", 2, _STAGES)

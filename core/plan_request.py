@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,12 +11,13 @@ import torch
 from circuit_tui.core import demo
 from circuit_tui.core.circuit_file import read_circuit
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.load_model import first_line, hub_name, pick_device, pick_dtype
+from circuit_tui.core.load_model import first_line, model_folder, pick_device, pick_dtype
 from circuit_tui.core.mask_file import is_mask_file
 from circuit_tui.core.memory_plan import MemoryPlan, Shape, free_memory, plan
 from circuit_tui.core.opening import chosen_saes, chosen_task, request_of
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.sae_registry import known_saes
+from circuit_tui.core.snapshot import LoadProgress
 from circuit_tui.core.task import Task
 
 _JOINT = re.compile(r"c_attn|query_key_value|qkv")
@@ -32,7 +32,7 @@ def plan_memory(request: OpenRequest) -> MemoryPlan:
     if request.circuit is not None and not is_mask_file(request.circuit):  # masks say nothing of what to open
         request = request_of(read_circuit(request.circuit), request, request.circuit.parent)
     device, dtype = pick_device(request.device), pick_dtype(request.dtype)
-    source = str(demo.model_dir()) if request.model is None else _source(request.model)
+    source = str(demo.model_dir()) if request.model is None else _description(request.model, request.revision)
     shape, task = shape_of(request, source), chosen_task(request)[0]
     lengths = _tokens(source, task)
     return plan(shape, lengths, free_memory(device), dtype, str(device), request)
@@ -75,9 +75,10 @@ def _widths(request: OpenRequest) -> tuple[int, ...]:
     return tuple(widths)
 
 
-def _source(model: str) -> str:
-    folder = Path(model).expanduser()
-    return str(folder) if folder.is_dir() else hub_name(model)
+def _description(model: str, revision: str | None) -> str:
+    """The folder with configuration and tokenizer of a model, without its weights."""
+    stage = LoadProgress("reading the model's configuration", 0, 1)
+    return str(model_folder(model, revision, lambda _: None, stage, weights=False)[1])
 
 
 def _tokens(source: str, task: Task) -> dict[str, tuple[int, int]]:

@@ -20,11 +20,18 @@ _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 
 def fetch_model(
-    name: str, revision: str, flag: str, report: Callable[[LoadProgress], None], stage: LoadProgress
+    name: str,
+    revision: str,
+    flag: str,
+    report: Callable[[LoadProgress], None],
+    stage: LoadProgress,
+    *,
+    weights: bool = True,
 ) -> Path:
     """The folder in the cache with the model `name` at `revision` (a branch, tag or commit), fetched if need be.
 
-    Weights are taken as safetensors where the repository has them. Without a network the cache has to do.
+    Weights are taken as safetensors where the repository has them, and left out without `weights`: what is left are
+    configuration and tokenizer. Without a network the cache has to do.
 
     Raises:
         UserError: no such model, no access, no network and nothing cached, no room, or no weights in it.
@@ -38,12 +45,16 @@ def fetch_model(
     try:
         info = HfApi().model_info(name, revision=revision, files_metadata=True)
     except (OSError, transport_error(), errors.OfflineModeIsEnabled, ValueError) as error:
+        described = cached_file(name, "config.json", revision)
+        if kept is None and described is not None and not weights:
+            kept = described.parent
         if kept is None or isinstance(error, errors.RepositoryNotFoundError | errors.RevisionNotFoundError):
             raise explain(error, flag, name) from error
         return kept
     chosen = _needed(info.siblings or ())
     if not any(pattern.fullmatch(entry.rfilename) for entry in chosen for pattern in _WEIGHTS):
         raise UserError(f"{flag}: {name} has no weights that can be loaded (model*.safetensors or pytorch_model*.bin)")
+    chosen = [entry for entry in chosen if weights or _SMALL.fullmatch(entry.rfilename)]
     paths = hub.fetch([listed_file(name, revision, str(info.sha), entry) for entry in chosen])
     return paths[0].parent
 

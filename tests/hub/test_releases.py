@@ -172,6 +172,30 @@ def test_one_line_finds_a_circuit_and_the_file_opens_again(
     assert main(["check", str(out)]) == 0, capfd.readouterr().err
 
 
+def test_a_token_that_is_missing_is_said_before_any_sae_is_fetched(
+    hub: Hub, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    one = RELEASES["gemma2"]
+    serve(hub, one, ids(sites("gemma2")), tmp_path, gated=True)
+    assert main(["find", "--model", one.model, "--layers", "0,2", "--prompts", str(prompts(tmp_path / "model"))]) == 2
+    assert "google/gemma-2-2b is gated; accept its terms" in capfd.readouterr().err
+    assert not any("gemma-scope" in path for _, path, _ in hub.requests)
+
+
+def test_the_memory_plan_of_a_model_on_the_hub_fetches_no_weights(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    one = RELEASES["gpt2"]
+    serve(hub, one, ids(sites("gpt2")), tmp_path)
+    line = ["find", "--model", one.model, "--layers", "0,2", "--prompts", str(prompts(tmp_path / "model"))]
+    for url, offline in ((hub.url, False), ("http://127.0.0.1:9", False), ("http://127.0.0.1:9", True)):
+        reach(monkeypatch, url, tmp_path / "cache", offline=offline)
+        assert main([*line, "--memory", "--json"]) == 0, capfd.readouterr().err
+        assert json.loads(capfd.readouterr().out)["model"] > 0
+    assert "/resolve/" in "".join(path for _, path, _ in hub.requests)
+    assert not any("safetensors" in path for _, path, _ in hub.requests)
+
+
 def known_path(name: str) -> str:
     release, _, sae_id = name.partition(":")
     return next(sae.path for sae in saes_of(release) if sae.id == sae_id)
