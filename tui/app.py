@@ -144,8 +144,9 @@ class ExplorerApp(App[None]):
     def action_leave(self) -> None:
         """Quit; ask first if something unsaved would be lost."""
         searching = self.jobs is not None and self.jobs.searching
-        if isinstance(self.screen, ConfirmQuit) or (self._main.unsaved is None and not searching):
-            self.exit(return_code=2 if self.engine.state.phase == "failed" else 0)
+        failed = self.engine.state.phase == "failed"
+        if failed or isinstance(self.screen, ConfirmQuit) or (self._main.unsaved is None and not searching):
+            self.exit(return_code=2 if failed else 0)
             return
 
         def answered(answer: Answer | None) -> None:

@@ -32,7 +32,7 @@ class EngineThread(ABC):
         self._queue: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
         self._stop = threading.Event()
         # A daemon, because nothing can interrupt an import of torch: quitting must not wait for it.
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread = threading.Thread(target=self._whole, name="engine", daemon=True)
         self._state = EngineState()
 
     @abstractmethod
@@ -75,6 +75,14 @@ class EngineThread(ABC):
         return not self._thread.is_alive()
 
     # Everything below runs in the engine's thread.
+
+    def _whole(self) -> None:
+        """`_run`; what nobody has caught ends the thread, and the screen says so."""
+        try:
+            self._run()
+        except BaseException as error:
+            log.exception("the engine stopped")
+            self._publish(wake=True, phase="failed", error=f"{in_words(error)} (details: {self._log_hint})")
 
     def _publish(self, *, wake: bool, **changes: Any) -> None:
         self._state = replace(self._state, **changes)

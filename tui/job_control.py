@@ -164,7 +164,7 @@ class JobControl:
             self._engine.join(DETACH_JOIN)
             pid = start_detached(job)
             return f"the search goes on in process {pid}; circuit-tui shows it again, log: {job.log}"
-        if wanted and self._engine.state.search.phase != "failed":
+        if wanted and "failed" not in (self._engine.state.phase, self._engine.state.search.phase):
             job.remove()
             return ""
         try:

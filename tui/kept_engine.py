@@ -101,7 +101,7 @@ class KeptEngine(Engine):
     def _patience(self) -> float | None:
         patience = super()._patience()
         if patience is None and self._session is not None:
-            self._keep(self._session)
+            self._guard(lambda: self._keep(self._session))
         return patience
 
     @property

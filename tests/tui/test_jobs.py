@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from fake_session import FakeSession, opener
 from textual.pilot import Pilot
-from waiting import ready
+from waiting import ready, screen_text
 from waiting import wait_for as until
 
 from circuit_tui.core.jobs import keeper
@@ -116,6 +116,50 @@ async def test_a_search_that_was_cut_off_goes_on_at_its_step(kept: Kept, session
         trace = app.engine.state.search.trace
         assert trace[0].step < saved, "the charts show the steps before"
         await until(pilot, lambda: job.spec.order is None)
+
+
+async def test_an_engine_that_dies_says_so_and_what_was_done_is_offered(
+    kept: Kept, session: FakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(node: int) -> None:
+        raise SystemExit("a library ended the thread")
+
+    app = kept()
+    async with app.run_test(size=SIZE) as pilot:
+        await edited(app, pilot, session)
+        monkeypatch.setattr(session, "toggle_node", end)
+        app.engine.submit(commands.ToggleNode(3))
+        await until(pilot, lambda: app.engine.state.phase == "failed")
+        await until(pilot, lambda: "The engine stopped" in screen_text(app))
+        assert "a library ended the thread" in screen_text(app)
+        await pilot.press("q")
+    assert app.return_code == 2
+    assert app.jobs is not None
+    assert "what was open is kept" in app.jobs.close(wanted=True)
+    again = kept(FakeSession())
+    async with again.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: isinstance(again.screen, OfferScreen))
+        await pilot.press("enter")
+        await ready(pilot)
+        assert again.engine.state.circuit is not None
+        assert again.engine.state.circuit.snapshots == ("mine",)
+
+
+async def test_a_session_that_cannot_be_stored_is_a_message_and_the_engine_goes_on(
+    kept: Kept, session: FakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> dict[str, Any]:
+        raise RuntimeError("no state")
+
+    app = kept()
+    async with app.run_test(size=SIZE) as pilot:
+        await ready(pilot)
+        monkeypatch.setattr(session, "state", broken)
+        app.engine.submit(commands.ToggleNode(1))
+        await until(pilot, lambda: any("no state" in toast.message for toast in app._notifications))
+        app.engine.submit(commands.ToggleNode(2))
+        await until(pilot, lambda: {1, 2} <= session.kept)
+        assert app.engine.alive
 
 
 @pytest.mark.parametrize(("key", "left"), [("d", 1), ("escape", 2)])

@@ -71,6 +71,8 @@ class LiveScreen(PaneScreen):
         self._shown = state_shown
         if state.phase != "ready":
             self.query_one(Loading).show(state)
+            self.query_one(Loading).display = True
+            self.query_one("#body").display = False
         elif shown.phase != "ready":
             self._opened(state)
         if state.circuit is not None and state.circuit is not shown.circuit:

@@ -53,7 +53,8 @@ class Loading(Lines):
     def _failed(self, width: int) -> list[Strip]:
         ink = self.ink
         indent = 4 if width < 100 else (width - 92) // 2
-        lines = [Line().to(indent).add("This could not be opened", ink.strong + ink.bad).strip(), Strip.blank(1)]
+        what = "This could not be opened" if self._state.table is None else "The engine stopped; quit and start again"
+        lines = [Line().to(indent).add(what, ink.strong + ink.bad).strip(), Strip.blank(1)]
         lines += [
             Line().to(indent).add(text).strip() for text in wrap(printable(self._state.error), width - 2 * indent)
         ]
