@@ -69,8 +69,8 @@ SHAPES = {
 }
 
 
-def random_model(shape: Shape, device: torch.device, dtype: torch.dtype) -> LanguageModel:
-    """A model of this shape with random weights, made on `device`; its shortcuts are taken as they are for a user."""
+def random_model(shape: Shape, device: torch.device, dtype: torch.dtype, shortcuts: bool = True) -> LanguageModel:
+    """A model of this shape with random weights, made on `device`, with the shortcuts that a user's model takes."""
     from transformer_lens.model_bridge import TransformerBridge
 
     torch.manual_seed(0)
@@ -87,6 +87,8 @@ def random_model(shape: Shape, device: torch.device, dtype: torch.dtype) -> Lang
         bridge = TransformerBridge.boot_transformers(folder, hf_model=model, device=device, dtype=dtype)
     made = LanguageModel(bridge, "random", "", "", "none", tokenizer)
     tokens = template_tokens(2, 8, config.vocab_size).to(device)
+    if not shortcuts:
+        return made
     made.verify(tokens, torch.full((2,), 7, device=device))
     return made
 

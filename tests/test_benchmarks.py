@@ -6,13 +6,14 @@ import json
 import sys
 from pathlib import Path
 
+import options
 import pytest
 import speed
 import torch
 from device_peak import Peak, count, peak_of
 from in_turn import extra_memory, measure
 from published import Recipe
-from shapes import SHAPES, random_problem
+from shapes import SHAPES, random_model, random_problem, template_tokens
 
 from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.problem import Problem
@@ -81,6 +82,28 @@ def test_every_table_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         assert shape["step"]["ours"]["gflop"] > shape["step"]["bare"]["gflop"]
         assert shape["search"]["recipe_steps"] == 408
         assert shape["search"]["nodes"] > 0
+
+
+def test_options_are_measured_where_the_shape_has_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "options.json"
+    quick = ["--prompts", "3", "--length", "6", "--rounds", "2", "--larger", "6", "--json", str(path)]
+    assert options.main(["--shape", "gpt2-tiny", *quick]) == 0
+    assert set(json.loads(path.read_text())) == {*options.VARIANTS, "as-it-is, bare", "bfloat16, bare", "6 prompts"}
+    assert options.main(["--shape", "gemma-2-tiny", "--variants", "as-it-is,sdpa", *quick]) == 0
+    assert "sdpa: left out: attention with a soft cap" in capsys.readouterr().out
+    assert set(json.loads(path.read_text())) == {"as-it-is", "as-it-is, bare", "6 prompts"}
+
+
+def test_attention_by_sdpa_is_the_same_attention() -> None:
+    shape, tokens = SHAPES["gpt2-tiny"], template_tokens(3, 6, 512)
+    model, answer = random_model(shape, CPU, torch.float32), torch.full((3,), 5)
+    with torch.no_grad():
+        before = model.finish(model.embed(tokens), 0, answer)
+        options.use_sdpa(model)
+        calls = []
+        model.bridge.blocks[1].attn.original_component.register_forward_hook(lambda *_: calls.append(1))
+        torch.testing.assert_close(model.finish(model.embed(tokens), 0, answer), before, rtol=1e-4, atol=1e-5)
+    assert calls
 
 
 def test_a_shape_that_does_not_fit_is_left_out(
