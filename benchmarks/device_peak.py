@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-HALF = (torch.bfloat16, torch.float16)
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+"""``cpu`` is the CPU time of this process, which other programs disturb less: of one thread, the time of the work."""
 # NVIDIA's data sheets of the SXM modules: dense, float32 outside of the tensor cores as torch computes it by default.
 KNOWN = {
     "H100": (3.35e12, {torch.float32: 67e12, torch.bfloat16: 989e12, torch.float16: 989e12}),
@@ -76,7 +77,9 @@ def count(run: Callable[[], object], times: int = 1) -> Work:
     return Work({dtype: flops // times for dtype, flops in counted.flops.items()}, counted.bytes // times)
 
 
-def peak_of(device: torch.device, dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.bfloat16)) -> Peak:
+def peak_of(
+    device: torch.device, clock: str = "wall", dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.bfloat16)
+) -> Peak:
     """From a data sheet where the device is known, else measured now: the best of a few matrix products and copies."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
@@ -87,22 +90,22 @@ def peak_of(device: torch.device, dtypes: tuple[torch.dtype, ...] = (torch.float
     flops = {}
     for dtype in dtypes:
         a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-        flops[dtype] = 2 * size**3 / best(lambda a=a, b=b: a @ b, device)
+        flops[dtype] = 2 * size**3 / best(lambda a=a, b=b: a @ b, device, clock)
     source = torch.randn(1 << 26, device=device)
     target = torch.empty_like(source)
-    bandwidth = 2 * source.numel() * 4 / best(lambda: target.copy_(source), device)
+    bandwidth = 2 * source.numel() * 4 / best(lambda: target.copy_(source), device, clock)
     return Peak(bandwidth, flops, "measured in this process: matrix products and copies")
 
 
-def best(run: Callable[[], object], device: torch.device, times: int = 6) -> float:
+def best(run: Callable[[], object], device: torch.device, clock: str, times: int = 6) -> float:
     """Seconds of the fastest of `times` runs after one that warms up."""
     found = []
     for _ in range(times + 1):
         synchronise(device)
-        start = time.perf_counter()
+        start = CLOCKS[clock]()
         run()
         synchronise(device)
-        found.append(time.perf_counter() - start)
+        found.append(CLOCKS[clock]() - start)
     return min(found[1:])
 
 

@@ -9,14 +9,14 @@ import ctypes
 import ctypes.util
 import os
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from device_peak import Peak, Work, count, synchronise
+from device_peak import CLOCKS, Peak, Work, count, synchronise
 
 Runs = Mapping[str, Callable[[], object]]
 
@@ -49,14 +49,19 @@ class Measured:
 def measure(
     runs: Runs, rounds: int, device: torch.device, peak: Peak, clock: str = "wall", varied: tuple[str, ...] = ()
 ) -> dict[str, Measured]:
-    """Medians of `rounds` rounds after some that warm up: the first of them takes the peak memory, the rest count.
+    """Medians of `rounds` rounds after one that warms up, takes the peak memory and counts the work.
 
     What is `varied` does something else in each round, and the same again after as many: it is counted in `rounds`
     of them. `clock` is ``"wall"``, or ``"cpu"`` for the CPU time of this process, which other programs disturb less.
     """
-    read = {"wall": time.perf_counter, "cpu": time.process_time}[clock]
-    memory = {name: extra_memory(run, device) for name, run in runs.items()}
-    work: dict[str, Work] = {name: count(run, rounds if name in varied else 1) for name, run in runs.items()}
+    read = CLOCKS[clock]
+    memory, work = dict[str, int](), dict[str, Work]()
+
+    def first(name: str) -> None:
+        work[name] = count(runs[name], rounds if name in varied else 1)
+
+    for name in runs:
+        memory[name] = extra_memory(partial(first, name), device)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():

@@ -109,7 +109,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     device = pick_device(args.device)
-    peak = peak_of(device)
+    peak = peak_of(device, args.clock)
     maker = Maker(args.shape, args.prompts, args.length, device)
     runs: dict[str, Callable[[], object]] = {}
     for variant in args.variants.split(","):

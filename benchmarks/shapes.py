@@ -95,11 +95,11 @@ def random_model(shape: Shape, device: torch.device, dtype: torch.dtype, shortcu
 
 def template_tokens(n_prompts: int, length: int, vocabulary: int) -> Tensor:
     """`[prompt, position]`: BOS, then at each place one of 1, 2 or 8 words."""
-    generator = torch.Generator().manual_seed(1)
+    draw = torch.Generator().manual_seed(1)
+    # The words first: however many prompts there are, they are of one template.
+    words = [torch.randint(1, vocabulary, ((1, 2, 8)[place % 3],), generator=draw) for place in range(length - 1)]
     columns = [torch.zeros(n_prompts, dtype=torch.long)]
-    for place in range(length - 1):
-        words = torch.randint(1, vocabulary, ((1, 2, 8)[place % 3],), generator=generator)
-        columns.append(words[torch.randint(len(words), (n_prompts,), generator=generator)])
+    columns += [some[torch.randint(len(some), (n_prompts,), generator=draw)] for some in words]
     return torch.stack(columns, 1)
 
 

@@ -1,13 +1,13 @@
 """How fast we are, against the published recipe written plainly and against the bare layers.
 
-    python benchmarks/speed.py [--shapes gpt2-small,gemma-2-9b-16k] [--what step,toggle,column,search] [--device cuda]
+    python benchmarks/speed.py [--shapes gpt2-small,gemma-2-9b-16k] [--what step,edits,search] [--device cuda]
         [--dtype bfloat16] [--prompts 16] [--length 16] [--rounds 5] [--quick] [--json FILE]
 
 In one process, on the same random weights, prompts and sites, and in turn:
 
     step    one optimisation step of the default search on all train prompts
-    toggle  one node of a circuit switched, with every number of the new circuit on all test prompts
-    column  one entry of the leave-one-out column: the circuit without one node, on all test prompts
+    edits   toggle: one node of a circuit switched, with every number of the new circuit on all test prompts; column: one
+            entry of the leave-one-out column, the circuit without one node, on all test prompts
     search  a whole run: the default search to the end, all of its stages; the recipe's 408 steps and one evaluation, of
             one lambda of a sweep. Of the recipe `--recipe-steps` are run and the time is scaled to all: nothing in a
             step depends on the mask. Only here is ours run once.
@@ -90,51 +90,39 @@ def bare_pass(problem: Problem, split: Any, backward: bool) -> Callable[[], None
 def step_runs(problem: Problem) -> Runs:
     """See the module's docstring."""
     recipe = Recipe(problem)
-    return {"ours": our_step(problem), "published": recipe.step, "bare": bare_pass(problem, "train", True)}
+    return {"step": our_step(problem), "published": recipe.step, "bare": bare_pass(problem, "train", True)}
 
 
-def toggle_runs(problem: Problem, nodes: int, rounds: int) -> Runs:
-    """Every round toggles another node of the circuit."""
-    recipe, (live, kept, chosen) = Recipe(problem), _circuit(problem, nodes)
-    turns, hard = cycle(chosen.tolist()[:rounds]), recipe.hard(kept)
+def edit_runs(problem: Problem, nodes: int, rounds: int) -> Runs:
+    """Every round toggles one node of the circuit and asks for the effect of one, from the first site to the last."""
+    recipe, (live, kept, chosen) = Recipe(problem), _circuit(problem, nodes, rounds)
+    toggles, asked, hard = cycle(chosen.tolist()), cycle(chosen.tolist()), recipe.hard(kept)
 
-    def ours() -> None:
+    def toggle() -> None:
         changed = live.kept.clone()
-        node = next(turns)
+        node = next(toggles)
         changed[node] = not changed[node]
         live.change(changed)
 
-    return {"ours": ours, **_passes(problem, recipe, hard)}
-
-
-def column_runs(problem: Problem, nodes: int, rounds: int) -> Runs:
-    """Every round asks for another node of the circuit."""
-    recipe, (live, kept, chosen) = Recipe(problem), _circuit(problem, nodes)
-    turns, hard = cycle(chosen.tolist()[:rounds]), recipe.hard(kept)
-    return {"ours": lambda: live.logit_difference_without(next(turns)), **_passes(problem, recipe, hard)}
-
-
-def _circuit(problem: Problem, nodes: int) -> tuple[LiveCircuit, torch.Tensor, torch.Tensor]:
-    """A random circuit, followed on the test prompts, and its nodes in an order that visits the sites evenly."""
-    generator = torch.Generator().manual_seed(2)
-    kept = torch.zeros(len(problem.space), dtype=torch.bool)
-    kept[torch.randperm(len(kept), generator=generator)[:nodes]] = True
-    chosen = kept.nonzero()[:, 0]
-    # One node of each site, then another of each: a few rounds see all of them.
-    turn = torch.zeros(len(chosen), dtype=torch.long)
-    for site in range(len(problem.sites)):
-        here = problem.space.site[chosen] == site
-        turn[here] = torch.arange(int(here.sum()))
-    order = turn.argsort(stable=True)
-    return LiveCircuit(Evaluator(problem, "test"), kept), kept, chosen[order]
-
-
-def _passes(problem: Problem, recipe: Recipe, hard: list[torch.Tensor]) -> dict[str, Callable[[], object]]:
     def published() -> None:
         with torch.no_grad():
             recipe.logit_difference("test", slice(None), hard)
 
-    return {"published": published, "bare": bare_pass(problem, "test", False)}
+    return {
+        "toggle": toggle,
+        "column": lambda: live.logit_difference_without(next(asked)),
+        "published": published,
+        "bare": bare_pass(problem, "test", False),
+    }
+
+
+def _circuit(problem: Problem, nodes: int, some: int) -> tuple[LiveCircuit, torch.Tensor, torch.Tensor]:
+    """A random circuit, followed on the test prompts, and `some` of its nodes, spread evenly over the sites."""
+    kept = torch.zeros(len(problem.space), dtype=torch.bool)
+    kept[torch.randperm(len(kept), generator=torch.Generator().manual_seed(2))[:nodes]] = True
+    chosen = kept.nonzero()[:, 0]
+    chosen = chosen[torch.linspace(0, len(chosen) - 1, some + 2).long()[1:-1]]
+    return LiveCircuit(Evaluator(problem, "test"), kept), kept, chosen
 
 
 def whole_search(problem: Problem, steps: int, recipe_steps: int) -> dict[str, Any]:
@@ -164,18 +152,20 @@ def whole_search(problem: Problem, steps: int, recipe_steps: int) -> dict[str, A
     }  # fmt: skip
 
 
-HEAD = """| what | | median, ms | quarter points | tokens/s | extra memory, MB | share of peak | ratio |
-|---|---|--:|---|--:|--:|---|---|"""
+HEAD = """| what | median, ms | quarter points | tokens/s | extra memory, MB | share of peak | published / this | this / bare |
+|---|--:|---|--:|--:|---|--:|--:|"""
 
 
-def table(what: str, found: dict[str, Measured], tokens: int) -> list[str]:
+def table(found: dict[str, Measured], tokens: int) -> list[str]:
     """The lines of one kind of work."""
-    lines, ours = [], found["ours"].median
+    lines, published, bare = [], found["published"].median, found["bare"].median
     for name, one in found.items():
-        ratio = {"ours": "", "published": f"{one.median / ours:.1f}× ours", "bare": f"ours is {ours / one.median:.2f}×"}
+        ratios = (
+            f"{published / one.median:.1f} | {one.median / bare:.2f}" if name not in ("published", "bare") else " | "
+        )
         lines.append(
-            f"| {what} | {name} | {one.median * 1e3:.1f} | {one.low * 1e3:.1f} to {one.high * 1e3:.1f} | "
-            f"{tokens / one.median:.0f} | {one.extra_bytes / 1e6:.0f} | {one.share:.0%} ({one.binds}) | {ratio[name]} |"
+            f"| {name} | {one.median * 1e3:.1f} | {one.low * 1e3:.1f} to {one.high * 1e3:.1f} | "
+            f"{tokens / one.median:.0f} | {one.extra_bytes / 1e6:.0f} | {one.share:.0%} ({one.binds}) | {ratios} |"
         )
     return lines
 
@@ -187,7 +177,6 @@ def run_shape(name: str, args: argparse.Namespace, device: torch.device, peak: P
     sites = random_sites(model, shape, template_tokens(16, args.length, int(model.bridge.cfg.d_vocab)).to(device))
     problem = random_problem(shape, args.prompts, args.length, args.test, model, sites)
     problem = replace(problem, batch_size=None)  # that was for the opening; from here on all prompts go in one pass
-    tokens = {"step": args.prompts * args.length, "toggle": args.test * args.length, "column": args.test * args.length}
     report: dict[str, Any] = {
         "device": machine(device), "dtype": args.dtype, "prompts": args.prompts, "test_prompts": args.test,
         "length": args.length, "sites": len(sites), "d_sae": shape.d_sae, "candidates": len(problem.space),
@@ -195,23 +184,23 @@ def run_shape(name: str, args: argparse.Namespace, device: torch.device, peak: P
     made = f"{len(sites)} sites of {shape.d_sae:,} latents, {len(problem.space):,} candidates"
     prompts = f"{args.prompts} train and {args.test} test prompts of {args.length} tokens"
     print(f"\n**{name}**, {args.dtype}, {made}; {prompts}\n\n{HEAD}", flush=True)
-    makers: dict[str, Callable[[], Runs]] = {
-        "step": lambda: step_runs(problem),
-        "toggle": lambda: toggle_runs(problem, args.nodes, args.rounds),
-        "column": lambda: column_runs(problem, args.nodes, args.rounds),
-    }
-    for what in args.what.split(","):
-        if what in makers:
-            found = measure(makers[what](), args.rounds, device, peak, args.clock, () if what == "step" else ("ours",))
-            report[what] = {one: value.as_json() for one, value in found.items()}
-            print("\n".join(table(what, found, tokens[what])), flush=True)
+    asked = args.what.split(",")
+    if "step" in asked:
+        found = measure(step_runs(problem), args.rounds, device, peak, args.clock)
+        report["step"] = {one: value.as_json() for one, value in found.items()}
+        print("\n".join(table(found, args.prompts * args.length)), flush=True)
+    if "edits" in asked:
+        runs = edit_runs(problem, args.nodes, args.rounds)
+        found = measure(runs, args.rounds, device, peak, args.clock, ("toggle", "column"))
+        report["edits"] = {one: value.as_json() for one, value in found.items()}
+        print("\n".join(table(found, args.test * args.length)), flush=True)
     report["peak_bytes"] = peak_memory(device)
-    if "search" in args.what.split(","):
+    if "search" in asked:
         report["search"] = found_search = whole_search(problem, args.steps, args.recipe_steps)
-        ratio = found_search["published"] / found_search["ours"]
-        print(f"| search | ours | {found_search['ours'] * 1e3:.0f} | one run, {found_search['nodes']} nodes | | | | |")
-        run = f"{args.recipe_steps} of {STEPS} steps, scaled"
-        print(f"| search | published | {found_search['published'] * 1e3:.0f} | {run} | | | | {ratio:.1f}× ours |")
+        ours, theirs = found_search["ours"], found_search["published"]
+        size, run = found_search["nodes"], f"{args.recipe_steps} of {STEPS} steps, scaled up"
+        print(f"| search ({size} nodes) | {ours * 1e3:.0f} | one run | | | | {theirs / ours:.1f} | |")
+        print(f"| published | {theirs * 1e3:.0f} | {run} | | | | | |", flush=True)
     print(f"\n{machine(device)} at the end.", flush=True)
     return report
 
@@ -233,7 +222,7 @@ def main(argv: list[str] | None = None) -> int:
     """Parses the flags, measures, prints tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", default="gpt2-small", help=f"of {', '.join(SHAPES)}")
-    parser.add_argument("--what", default="step,toggle,column", help="of step, toggle, column, search")
+    parser.add_argument("--what", default="step,edits", help="of step, edits, search")
     parser.add_argument("--device")
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
     parser.add_argument("--prompts", type=int, default=16, help="train prompts, all in each step")
@@ -249,7 +238,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args(argv)
     if args.quick:
-        args.shapes, args.what = "gpt2-tiny,gemma-2-tiny", "step,toggle,column,search"
+        args.shapes, args.what = "gpt2-tiny,gemma-2-tiny", "step,edits,search"
         args.prompts, args.test, args.length, args.nodes, args.rounds = 4, 4, 6, 10, 2
         args.steps, args.recipe_steps = 5, 2
     if args.threads:
@@ -258,7 +247,7 @@ def main(argv: list[str] | None = None) -> int:
     if unknown:
         parser.error(f"--shapes {unknown[0]}: unknown; there are {', '.join(SHAPES)}")
     device = pick_device(args.device)
-    peak = peak_of(device)
+    peak = peak_of(device, args.clock)
     rates = ", ".join(f"{rate / 1e12:.2f} TFLOP/s {str(dtype)[6:]}" for dtype, rate in peak.flops.items())
     print(f"{machine(device)}\nPeak ({peak.source}): {rates}, {peak.bandwidth / 1e9:.0f} GB/s")
     report: dict[str, Any] = {"device": machine(device), "clock": args.clock, "peak": {
