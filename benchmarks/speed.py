@@ -6,8 +6,8 @@
 In one process, on the same random weights, prompts and sites, and in turn:
 
     step    one optimisation step of the default search on all train prompts
-    edits   toggle: one node of a circuit switched, with every number of the new circuit on all test prompts; column: one
-            entry of the leave-one-out column, the circuit without one node, on all test prompts
+    edits   toggle: one node of a circuit switched, with every number of the new circuit on all test prompts;
+            column: one entry of the leave-one-out column, the circuit without one node, on all test prompts
     search  a whole run: the default search to the end, all of its stages; the recipe's 408 steps and one evaluation, of
             one lambda of a sweep. Of the recipe `--recipe-steps` are run and the time is scaled to all: nothing in a
             step depends on the mask. Only here is ours run once.
@@ -152,7 +152,7 @@ def whole_search(problem: Problem, steps: int, recipe_steps: int) -> dict[str, A
     }  # fmt: skip
 
 
-HEAD = """| what | median, ms | quarter points | tokens/s | extra memory, MB | share of peak | published / this | this / bare |
+HEAD = """| what | median, ms | quarter points | tokens/s | more MB | share of peak | published / this | this / bare |
 |---|--:|---|--:|--:|---|--:|--:|"""
 
 
