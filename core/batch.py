@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from circuit_tui.core.ablation import ReferenceRows
-from circuit_tui.core.layout import Layout
-from circuit_tui.core.nodes import Pack
+from circuit_tui.core.columns import Columns
+from circuit_tui.core.spliced_tokens import Constants, SplicedTokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +42,8 @@ class SplitTensors:
         return len(self.lengths)
 
 
-class Batch:
-    """The prompts `prompts` `[prompt]` of a split, grouped by position, with the constants of the splice.
-
-    Attributes:
-        base: for each site what the empty circuit decodes to, `[group, 1 or token, d_out]`, with the error unless the
-            site's SAE has a frame.
-        late_errors: for each site the error `[group, token, d_out]` that is added after the frame, None where dropped
-            or in `base`.
-    """
+class Batch(SplicedTokens):
+    """The prompts `prompts` `[prompt]` of a split, ready to run."""
 
     def __init__(
         self,
@@ -65,33 +59,19 @@ class Batch:
         self.lengths = split.lengths[prompts]
         self.answer = self.lengths - 1
         self.right, self.wrong = split.right[prompts], split.wrong[prompts]
-        self.layout = Layout(split.ids[prompts, :width], n_groups)
-        self.errors = tuple(None if error is None else error[prompts, :width] for error in split.errors)
-        self._tables = tables
-        if split.rows_by_group is not None:
-            self._rows = split.rows_by_group.unsqueeze(1)
-        else:
-            rows = split.rows[prompts, :width].reshape(-1)[self.layout.take].clamp(min=0)
-            self._rows = rows.reshape(n_groups, -1)
-        errors = [None if error is None else self.layout.group(error) for error in self.errors]
-        self.late_errors = [error if late else None for error, late in zip(errors, framed, strict=True)]
-        self.base = [
-            self._base(site, None if late else error)
-            for site, (error, late) in enumerate(zip(errors, framed, strict=True))
-        ]
+        errors = tuple(None if error is None else error[prompts, :width] for error in split.errors)
+        ids, rows = split.ids[prompts, :width], split.rows[prompts, :width]
+        self._constants = Constants(ids, rows, split.rows_by_group, errors, tables, n_groups, framed)
+        super().__init__(self._constants)
 
     def __len__(self) -> int:
         return len(self.prompts)
 
-    def references(self, site: int, pack: Pack) -> tuple[Tensor, ...]:
-        """Reference activations of the slots of each band of `pack`, `[group, 1 or token, slot]`."""
-        rows = (self._rows if pack.order is None else self._rows[pack.order]).unsqueeze(2)
-        values = self._tables[site].values
-        return tuple(values[rows[band.groups], band.latents.unsqueeze(1)] for band in pack.bands)
-
-    def _base(self, site: int, error: Tensor | None) -> Tensor:
-        base = self._tables[site].base[self._rows]
-        return base if error is None else base + error
+    @cached_property
+    def columns(self) -> Columns:
+        """Where in this batch the tokens of each position are, and those that are read."""
+        real = torch.arange(self.prefix.shape[1], device=self.lengths.device) < self.lengths.unsqueeze(1)
+        return Columns(self._constants, real, self.answer)
 
     def logit_difference(self, logits: Tensor) -> Tensor:
         """Right minus wrong answer's logit, `[prompt]`, of logits `[prompt, vocab]`."""

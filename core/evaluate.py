@@ -20,6 +20,7 @@ from circuit_tui.core.out_of_memory import fitting, halved
 from circuit_tui.core.problem import Problem
 from circuit_tui.core.snapshot import Metrics
 from circuit_tui.core.splice import Full, Kept, PackedNodes, Removed, Splice, run, run_slices
+from circuit_tui.core.spliced_tokens import SplicedTokens
 from circuit_tui.core.task import Split
 
 Value = TypeVar("Value")
@@ -43,11 +44,18 @@ def pack_circuit(problem: Problem, kept: Tensor) -> list[Pack]:
     return [pack_site(problem, kept, site) for site in range(len(problem.sites))]
 
 
-def pack_site(problem: Problem, kept: Tensor, site: int) -> Pack:
-    """The pack of one site's nodes in `kept` `[node]` bool."""
-    nodes = problem.space.of_site(site)
-    chosen = kept[nodes.start : nodes.stop].nonzero()[:, 0] + nodes.start
-    return pack(problem.space, chosen, problem.sites[site].sae, problem.n_positions)
+def pack_site(problem: Problem, kept: Tensor, site: int, tokens: SplicedTokens | None = None) -> Pack:
+    """The pack of one site's nodes in `kept` `[node]` bool; of those alone that have a token among `tokens`."""
+    chosen = problem.space.kept_of_site(kept, site)
+    n_groups, group_of = problem.n_positions, None
+    if tokens is not None:
+        n_groups, group_of = tokens.layout.n_groups, tokens.group_of
+    return pack(problem.space, chosen, problem.sites[site].sae, n_groups, group_of)
+
+
+def kept_splice(problem: Problem, tokens: SplicedTokens, site: int, nodes: Pack) -> Splice:
+    """The splice of a circuit's `nodes` at one site."""
+    return Kept(PackedNodes.bind(problem.sites[site], site, tokens, nodes), tokens.base[site])
 
 
 class Evaluator:
@@ -131,11 +139,7 @@ class Evaluator:
 
     def kept_splices(self, batch: Batch, packs: Sequence[Pack]) -> list[Splice]:
         """The circuit's splices on one batch."""
-        return [self.kept_splice(batch, site, packs[site]) for site in self._sites]
-
-    def kept_splice(self, batch: Batch, site: int, nodes: Pack) -> Splice:
-        """The circuit's splice at one site."""
-        return Kept(PackedNodes.bind(self.problem.sites[site], site, batch, nodes), batch.base[site])
+        return [kept_splice(self.problem, batch, site, packs[site]) for site in self._sites]
 
     def _full(self, batch: Batch, site: int) -> Full:
         return Full(self.problem.sites[site], batch, batch.errors[site])

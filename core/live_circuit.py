@@ -1,23 +1,42 @@
-"""One circuit on one split, followed through changes: each restarts at the site that changed.
+"""One circuit on one split, followed through changes, and asked what circuits near it would do.
 
-What enters that site is kept from the last evaluation.
+Batch by batch its pass is kept: in the tokens that can change (`trace.py`), or whole (`whole_pass.py`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
-from circuit_tui.core.evaluate import Evaluator, Slices, finish, pack_site
+from circuit_tui.core.batch import Batch
+from circuit_tui.core.evaluate import Evaluator, Slices, finish
 from circuit_tui.core.journal import recalled_slices
 from circuit_tui.core.metrics import PromptMetrics
 from circuit_tui.core.out_of_memory import fitting
-from circuit_tui.core.passage import reading
-from circuit_tui.core.splice import Splice, run, run_slices
+from circuit_tui.core.trace import Tracer, traceable
+from circuit_tui.core.whole_pass import WholePass
+
+
+class Follower(Protocol):
+    """Keeps a circuit's pass over one batch."""
+
+    batch: Batch
+
+    def follow_slices(self, kept: Tensor, start: int) -> Generator[None, None, Tensor]:
+        """Logits `[prompt, vocab]` of the circuit `kept` `[node]` bool, site by site, which is then the one kept.
+
+        It differs from the one before at site `start` at the earliest.
+        """
+
+    def instead_slices(self, kept: Tensor, other: Tensor) -> Generator[None, None, Tensor]:
+        """Logits `[prompt, vocab]` of the circuit `kept` `[node]` bool, which is not `other`, the one kept."""
 
 
 class LiveCircuit:
-    """One circuit on one split, kept up to date: a change at site `s` is evaluated from `s` on.
+    """One circuit on one split, kept up to date: only what a change can alter is evaluated again.
 
     Attributes:
         kept: `[node]` bool on the CPU, the current circuit.
@@ -53,42 +72,45 @@ class LiveCircuit:
         """Mean logit difference when `node` alone is ablated; the current circuit stays."""
         return finish(self.without_slices(node))
 
+    def logit_difference_instead(self, kept: Tensor) -> float:
+        """Mean logit difference of the circuit `kept` `[node]` bool; the current circuit stays."""
+        return finish(self.instead_slices(kept))
+
     def without_slices(self, node: int) -> Slices[float]:
         """`logit_difference_without`, site by site."""
-        question = ("without", self.evaluator.identity, self.kept, node)
-        problem = self.evaluator.problem
-        n_slices = len(self.evaluator.batches) * (len(problem.sites) - int(problem.space.site[node]))
-        slices = fitting(lambda: self._without(node), self.evaluator.halve)
+        kept = self.kept.clone()
+        kept[node] = False
+        return (yield from self.instead_slices(kept))
+
+    def instead_slices(self, kept: Tensor) -> Slices[float]:
+        """`logit_difference_instead`, site by site."""
+        changed = self._changed_sites(kept)
+        if not changed:
+            yield from self.change_slices(kept)
+            return self.measured.mean_logit_diff
+        question = ("instead", self.evaluator.identity, self.kept, kept)
+        n_slices = len(self.evaluator.batches) * (len(self.evaluator.problem.sites) - changed[0])
+        slices = fitting(lambda: self._instead(kept), self.evaluator.halve)
         return (yield from recalled_slices(slices, n_slices, *question))
 
     @torch.no_grad()
-    def _without(self, node: int) -> Slices[float]:
+    def _instead(self, kept: Tensor) -> Slices[float]:
         self._bring_up_to_date()
-        problem = self.evaluator.problem
-        site = int(problem.space.site[node])
-        kept = self.kept.clone()
-        kept[node] = False
-        nodes = pack_site(problem, kept, site)
         total, count = 0.0, 0
-        for batch, own, inputs in zip(self._batches, self._splices, self._inputs, strict=True):
-            splices = list(own)
-            splices[site] = self.evaluator.kept_splice(batch, site, nodes)
-            resid = inputs[site]
-            logits = yield from run_slices(problem.model, problem.sites, batch, splices, site, resid)
-            total += float(batch.logit_difference(logits).double().sum())
-            count += len(batch)
+        for follower in self._followers:
+            logits = yield from follower.instead_slices(kept, self.kept)
+            total += float(follower.batch.logit_difference(logits).double().sum())
+            count += len(follower.batch)
             yield
         return total / count
 
     @torch.no_grad()
     def site_read(self, site: int, prompt: int) -> Tensor:
         """What the SAE of `site` reads `[position, d_in]` of prompt number `prompt`, without padding."""
-        self._bring_up_to_date()
-        sites, model = self.evaluator.problem.sites, self.evaluator.problem.model
-        for batch, splices, inputs in zip(self._batches, self._splices, self._inputs, strict=True):
-            for row in (batch.prompts == prompt).nonzero()[:, 0].tolist():
-                return reading(model, sites, site, inputs[site], splices)[row, : int(batch.lengths[row])]
-        raise IndexError(prompt)
+        problem, split = self.evaluator.problem, self.evaluator.split
+        one = WholePass(problem, problem.batch(split, torch.tensor([prompt], device=problem.model.device)))
+        finish(one.follow_slices(self.kept, 0))
+        return one.read(site)[0]
 
     def first_change(self, kept: Tensor) -> int | None:
         """The site from which the circuit `kept` would have to be run; None if it is the one measured."""
@@ -113,24 +135,21 @@ class LiveCircuit:
         """Nothing is known yet of the batches that the evaluator has now."""
         self._batches = self.evaluator.batches
         self._stale.update(range(len(self.evaluator.problem.sites)))
-        self._splices: list[list[Splice]] = [[] for _ in self._batches]
-        self._inputs: list[list[Tensor]] = [[] for _ in self._batches]
+        problem = self.evaluator.problem
+        kind = Tracer if traceable(problem, self._batches) else WholePass
+        self._followers: list[Follower] = [kind(problem, batch) for batch in self._batches]
 
+    @torch.no_grad()
     def _refresh(self) -> Slices[PromptMetrics]:
         """Runs the circuit from its first stale site on."""
-        evaluator, problem = self.evaluator, self.evaluator.problem
+        evaluator = self.evaluator
         if self._batches is not evaluator.batches:
             self._follow_batches()
-        packs = {site: pack_site(problem, self.kept, site) for site in sorted(self._stale)}
-        first = min(packs)
+        first = min(self._stale)
         measured = PromptMetrics.empty(len(evaluator))
-        for batch, splices, inputs in zip(self._batches, self._splices, self._inputs, strict=True):
-            for site, nodes in packs.items():
-                splices[site : site + 1] = [evaluator.kept_splice(batch, site, nodes)]
-            resid = inputs[first] if first < len(inputs) else None
-            with torch.no_grad():
-                logits = run(problem.model, problem.sites, batch, splices, first, resid, inputs)
-                evaluator.fill(measured, batch, logits)
+        for follower in self._followers:
+            logits = finish(follower.follow_slices(self.kept, first))
+            evaluator.fill(measured, follower.batch, logits)
             yield
         self._stale.clear()
         return measured

@@ -10,6 +10,7 @@ sequence length alone and a recording made with one prompt serves a batch.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,11 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.keys_values import KeysValues, SomeTokens, of_tokens
 from circuit_tui.core.shortcuts import AnswerOnly, fuse_gelu
+
+# What Hugging Face's blocks call the cache of keys and values.
+CACHES = ("past_key_values", "layer_past")
 
 
 class _Captured(Exception):
@@ -31,8 +36,25 @@ class _Captured(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _BlockCall:
+    """What a block got beside the residual; `named` is the same by the names of the block's parameters."""
+
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    named: dict[str, Any]
+
+    @property
+    def cache(self) -> str | None:
+        """The parameter for keys and values, None if the block has none."""
+        return next((name for name in CACHES if name in self.named), None)
+
+    def run(self, block: torch.nn.Module, resid: Tensor, memory: KeysValues | SomeTokens | None) -> Any:
+        if memory is None:
+            return block(resid, *self.args, **self.kwargs)
+        assert self.cache is not None
+        named = self.named
+        if isinstance(memory, SomeTokens):
+            named = {name: of_tokens(value, memory.tokens, memory.length) for name, value in named.items()}
+        return block(resid, **{**named, self.cache: memory})
 
 
 class LanguageModel:
@@ -43,6 +65,7 @@ class LanguageModel:
         tokenizer: the Hugging Face tokenizer; not the bridge's, which may have been given a BOS.
         name: what the user asked for. `revision` and `weights_sha256` say which weights those were.
         processing: ``"none"``, or the weight processing that the SAEs asked for.
+        remembers: whether `blocks` can run some tokens given keys and values of the others; `verify` finds out.
     """
 
     def __init__(
@@ -58,6 +81,7 @@ class LanguageModel:
         self.bridge.requires_grad_(False)
         self._calls: dict[int, list[_BlockCall]] = {}
         self._last_mlp: AnswerOnly | None = None
+        self.remembers = False
         cap = getattr(bridge.cfg, "output_logits_soft_cap", None)
         self._soft_cap = float(cap) if cap is not None and cap > 0 else None
 
@@ -75,6 +99,13 @@ class LanguageModel:
     def d_heads(self) -> int:
         """Width of the outputs of all heads side by side."""
         return int(self.bridge.cfg.n_heads) * int(self.bridge.cfg.d_head)
+
+    @property
+    def bytes_a_key_and_value(self) -> int:
+        """What the keys and values of one token in one block take."""
+        cfg = self.bridge.cfg
+        heads = int(getattr(cfg, "n_key_value_heads", None) or cfg.n_heads)
+        return 2 * heads * int(cfg.d_head) * self.dtype.itemsize
 
     @property
     def device(self) -> torch.device:
@@ -116,23 +147,31 @@ class LanguageModel:
             handle.remove()
         raise RuntimeError("the forward pass never reached block 0")
 
-    def blocks(self, resid: Tensor, start: int, stop: int) -> Tensor:
-        """Runs blocks `start` up to, not including, `stop` on the residual stream `[prompt, position, d_model]`."""
-        calls = self._recorded(resid.shape[1])
+    def blocks(self, resid: Tensor, start: int, stop: int, memory: KeysValues | SomeTokens | None = None) -> Tensor:
+        """Runs blocks `start` up to, not including, `stop` on the residual stream `[prompt, position, d_model]`.
+
+        `memory` records keys and values; or it names the token columns of `resid` and has those of all others. Only
+        where `remembers` is true.
+        """
+        calls = self._recorded(memory.length if isinstance(memory, SomeTokens) else resid.shape[1])
         for layer in range(start, stop):
-            call = calls[layer]
-            out = self.bridge.blocks[layer](resid, *call.args, **call.kwargs)
+            out = calls[layer].run(self.bridge.blocks[layer], resid, memory)
             resid = out[0] if isinstance(out, tuple) else out
         return resid
 
-    def finish(self, resid: Tensor, start: int, answer: Tensor) -> Tensor:
-        """`logits` at `answer` `[prompt]` of a residual `[prompt, position, d_model]` that enters block `start`."""
+    def finish(
+        self, resid: Tensor, start: int, answer: Tensor, memory: KeysValues | SomeTokens | None = None
+    ) -> Tensor:
+        """`logits` at `answer` `[prompt]` of a residual `[prompt, position, d_model]` that enters block `start`.
+
+        `memory` as in `blocks`; `answer` is an index into the columns of `resid`.
+        """
         if self._last_mlp is None or start == self.n_layers:
-            return self.logits(self.blocks(resid, start, self.n_layers), answer)
-        resid = self.blocks(resid, start, self.n_layers - 1)
+            return self.logits(self.blocks(resid, start, self.n_layers, memory), answer)
+        resid = self.blocks(resid, start, self.n_layers - 1, memory)
         self._last_mlp.answer = answer
         try:
-            resid = self.blocks(resid, self.n_layers - 1, self.n_layers)
+            resid = self.blocks(resid, self.n_layers - 1, self.n_layers, memory)
         finally:
             self._last_mlp.answer = None
         return self.logits(resid, answer)
@@ -187,7 +226,29 @@ class LanguageModel:
                 f"--model {self.name}: replaying its blocks gives other logits than the plain forward pass "
                 f"(off by {difference:.2g}): this architecture is not supported"
             )
+        self.remembers = self._runs_some_tokens(tokens, answer, plain, allowed)
         return difference
+
+    def _runs_some_tokens(self, tokens: Tensor, answer: Tensor, plain: Tensor, allowed: float) -> bool:
+        """Whether some tokens alone, given keys and values of the others, give the logits `plain`.
+
+        They are run from another residual first and then from their own: the logits must move, and come back.
+        """
+        calls = self._recorded(tokens.shape[1])
+        if any(call.cache is None or call.named.get("attention_mask") is None for call in calls):
+            return False
+        recorded, resid = KeysValues(), self.embed(tokens)
+        other = resid.clone()
+        some = torch.cat([answer, answer.min().reshape(1) // 2]).unique()
+        other[:, some] = other[:, some].flip(-1)
+        moved = self.finish(other, 0, answer, recorded)
+        if len(recorded.layers) < self.n_layers:
+            return False
+        # Later tokens attend to those that moved: all columns from the first of them on, but not those before.
+        back = torch.arange(int(some[0]), tokens.shape[1], device=self.device)
+        logits = self.finish(resid[:, back], 0, answer - back[0], recorded.at(back))
+        far = float((moved - plain).abs().max()) > 10 * allowed
+        return far and float((logits - plain).abs().max()) <= allowed
 
     def _recorded(self, length: int) -> list[_BlockCall]:
         if length not in self._calls:
@@ -208,8 +269,13 @@ class LanguageModel:
 
 
 def _recorder(calls: list[_BlockCall | None], layer: int) -> Callable[..., None]:
-    def record(_: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def record(block: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         kwargs = {name: value for name, value in kwargs.items() if name != "hidden_states"}
-        calls[layer] = _BlockCall(args[1:], kwargs)
+        original: Any = block.original_component
+        parameters = list(inspect.signature(original.forward).parameters)
+        named = dict.fromkeys(name for name in CACHES if name in parameters)
+        # The residual is the first parameter.
+        named |= dict(zip(parameters[1:], args[1:], strict=False)) | kwargs
+        calls[layer] = _BlockCall(args[1:], kwargs, named)
 
     return record

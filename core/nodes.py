@@ -46,6 +46,11 @@ class NodeSpace:
         """The node numbers of one site."""
         return range(self.first[site], self.first[site + 1])
 
+    def kept_of_site(self, kept: Tensor, site: int) -> Tensor:
+        """Numbers of the nodes of one site that are in the circuit `kept` `[node]` bool."""
+        nodes = self.of_site(site)
+        return kept[nodes.start : nodes.stop].nonzero()[:, 0] + nodes.start
+
     def counts(self, kept: Tensor) -> tuple[int, ...]:
         """How many nodes of `kept` `[node]` bool each site has."""
         pairs = zip(self.first, self.first[1:], strict=False)
@@ -108,19 +113,23 @@ def bands(counts: Sequence[int], cost: int) -> list[int]:
     return cuts
 
 
-def pack(space: NodeSpace, nodes: Tensor, sae: SiteSae, n_groups: int) -> Pack:
-    """Packs the nodes with numbers `nodes` (all of one site) for the splice at that site, in bands if that pays."""
-    device = sae.b_dec.device
+def pack(space: NodeSpace, nodes: Tensor, sae: SiteSae, n_groups: int, group_of: Tensor | None = None) -> Pack:
+    """Packs the nodes with numbers `nodes` (all of one site) for the splice at that site, in bands if that pays.
+
+    Groups are position ids, or `group_of` `[position id]` tells the group of each; nodes without one are left out.
+    """
+    device, group_of = sae.b_dec.device, torch.arange(n_groups) if group_of is None else group_of
+    nodes = nodes[group_of[space.position[nodes]] >= 0]
     if not len(nodes):
         return Pack(nodes.to(device), ())
-    position = space.position[nodes]
-    counts = torch.bincount(position, minlength=n_groups)
+    group = group_of[space.position[nodes]]
+    counts = torch.bincount(group, minlength=n_groups)
     largest_first = counts.argsort(descending=True, stable=True)
     sizes = counts[largest_first].tolist()
     cost = BAND_COST["cpu" if device.type == "cpu" else "cuda"] // (sae.d_in + sae.d_out)
     cuts = bands(sizes, cost)
     order = largest_first if len(cuts) > 1 else torch.arange(n_groups)
-    place = order.argsort()[position]
+    place = order.argsort()[group]
     by_place = place.argsort(stable=True)
     nodes, place = nodes[by_place], place[by_place]
     counts = counts[order]

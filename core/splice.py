@@ -27,6 +27,7 @@ from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.nodes import Pack
 from circuit_tui.core.passage import past
 from circuit_tui.core.site import Site, stops
+from circuit_tui.core.spliced_tokens import SplicedTokens
 
 
 class Splice(Protocol):
@@ -45,7 +46,7 @@ class PackedNodes:
 
     site: Site
     index: int
-    batch: Batch
+    batch: SplicedTokens
     pack: Pack
     layout: Layout
     references: tuple[Tensor, ...]
@@ -61,7 +62,7 @@ class PackedNodes:
         return x if self.pack.order is None else x.index_select(0, self.pack.order)
 
     @classmethod
-    def bind(cls, site: Site, index: int, batch: Batch, pack: Pack) -> PackedNodes:
+    def bind(cls, site: Site, index: int, batch: SplicedTokens, pack: Pack) -> PackedNodes:
         """Looks up the references of `pack`, a pack of the site number `index`."""
         layout = batch.layout if pack.order is None else batch.layout.reordered(pack.order)
         return cls(site, index, batch, pack, layout, batch.references(index, pack))

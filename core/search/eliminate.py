@@ -81,7 +81,10 @@ class Elimination:
     def score_without(self, node: int) -> Slices[float]:
         """Exact score of the circuit without `node`."""
         value = yield from self._live.without_slices(node)
-        return self.search.score(self.search.train.baselines.faithfulness(value))
+        return self._score_of(value)
+
+    def _score_of(self, logit_difference: float) -> float:
+        return self.search.score(self.search.train.baselines.faithfulness(logit_difference))
 
     def probed_without(self, node: int) -> float:
         """Score on the probe of the circuit without `node`."""
@@ -105,7 +108,7 @@ class Elimination:
 
     def probed(self, kept: Tensor) -> float:
         """Score on the probe of the circuit `kept` `[node]` bool."""
-        return self._probed(self._probe.evaluator.measure(kept).mean_logit_diff)
+        return self._probed(self._probe.logit_difference_instead(kept))
 
     def _probed(self, logit_difference: float) -> float:
         return self.search.score(self._probe.evaluator.baselines.faithfulness(logit_difference))
@@ -199,8 +202,8 @@ class Elimination:
 
     def _change_if_enough(self, nodes: list[int]) -> Slices[bool]:
         trial = self.with_nodes(nodes, False)
-        faithfulness = yield from self.search.train.faithfulness_slices(trial)
-        enough = self.search.reaches(faithfulness)
+        value = yield from self._live.instead_slices(trial)
+        enough = self.search.reaches_score(self._score_of(value))
         if enough:
             yield from self.change(trial)
         return enough

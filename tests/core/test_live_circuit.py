@@ -81,7 +81,10 @@ def test_numbers_that_can_wait_pause_at_every_site_and_leave_gradients_on(evalua
     space, n_sites, n_batches = evaluator.problem.space, len(evaluator.problem.sites), len(evaluator.batches)
     kinds: list[tuple[Generator[None, None, Any], int]] = [
         (evaluator.evaluate_slices(kept), 2 * n_sites * n_batches),
-        *((live.without_slices(space.of_site(site)[0]), (n_sites - site) * n_batches) for site in range(n_sites)),
+        *(
+            (live.without_slices(int(space.kept_of_site(kept, site)[0])), (n_sites - site) * n_batches)
+            for site in range(n_sites)
+        ),
     ]
     for slices, expected in kinds:
         count = 0

@@ -53,10 +53,16 @@ def build_with(shape: str, folder: Path, saes: Sequence[Spliced]) -> World:
     """The model of `shape` with these SAEs, each made for activations of the size of those at its hook."""
     path = make_model(shape, folder / "model")
     model = load_model(str(path), CPU, torch.float32)
+    _verify(model)
     folders = make_saes(path, folder, saes)
     sites = tuple(load_saes([], folders, CPU))
     check_fit(model, sites)
     return World(path, folders, model, sites)
+
+
+def _verify(model: LanguageModel) -> None:
+    """As when a session is opened: the model finds out what it can do."""
+    model.verify(torch.arange(3, 19).reshape(2, 8), torch.tensor([7, 5]))
 
 
 def make_saes(model: Path, folder: Path, saes: Sequence[Spliced]) -> tuple[Path, ...]:
@@ -80,6 +86,7 @@ def make_saes(model: Path, folder: Path, saes: Sequence[Spliced]) -> tuple[Path,
 def build_world(shape: str, folder: Path) -> World:
     """Makes, saves and opens the model of `shape`."""
     model = load_model(str(make_model(shape, folder / "model")), CPU, torch.float32)
+    _verify(model)
     tokens = torch.arange(3, 19).reshape(2, 8)
     sae_folders = []
     for seed, (hook, kind) in enumerate(_SITES.get(shape, ())):
