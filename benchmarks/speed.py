@@ -41,9 +41,10 @@ from shapes import SHAPES, random_model, random_problem, random_sites, template_
 
 from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.live_circuit import LiveCircuit
-from circuit_tui.core.load_model import DTYPES, pick_device
+from circuit_tui.core.load_model import pick_device, pick_dtype
 from circuit_tui.core.memory_plan import free_memory
 from circuit_tui.core.problem import Problem
+from circuit_tui.core.request import DTYPES
 from circuit_tui.core.search.hard_mask import hard_mask
 from circuit_tui.core.search.objective import MaskedModel
 from circuit_tui.core.search.open_search import new_search
@@ -172,7 +173,7 @@ def table(found: dict[str, Measured], tokens: int) -> list[str]:
 
 def run_shape(name: str, args: argparse.Namespace, device: torch.device, peak: Peak) -> dict[str, Any]:
     """All that is asked for of one shape; prints its table."""
-    shape, dtype = SHAPES[name], DTYPES[args.dtype]
+    shape, dtype = SHAPES[name], pick_dtype(args.dtype)
     model = random_model(shape, device, dtype)
     sites = random_sites(model, shape, template_tokens(16, args.length, int(model.bridge.cfg.d_vocab)).to(device))
     problem = random_problem(shape, args.prompts, args.length, args.test, model, sites)
@@ -254,7 +255,7 @@ def main(argv: list[str] | None = None) -> int:
         "source": peak.source, "bandwidth": peak.bandwidth, "flops": {str(k)[6:]: v for k, v in peak.flops.items()},
     }, "shapes": {}}  # fmt: skip
     for name in args.shapes.split(","):
-        free, takes = free_memory(device), needed(name, DTYPES[args.dtype], args.prompts)
+        free, takes = free_memory(device), needed(name, pick_dtype(args.dtype), args.prompts)
         if free is not None and takes > free:
             print(f"\n**{name}** takes {takes / 1e9:.0f} GB, {free / 1e9:.0f} GB are free: left out.")
             continue
