@@ -161,8 +161,11 @@ class KeptEngine(Engine):
 
     def _collect(self, session: SessionLike, job: Job) -> None:
         self.followed = None
-        failed = job.state != "done"
+        state = job.state
+        failed = state != "done"
         self._publish(wake=True, search=replace(self._state.search, phase="failed" if failed else "done"))
+        if state == "unfinished":
+            raise UserError("the search in the background was cut off; J goes on with it")
         if failed:
             why = job.error or f"see {job.log}"
             raise UserError(f"the search in the background ended without a circuit: {why}")

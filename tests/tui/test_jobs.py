@@ -228,6 +228,18 @@ async def test_a_search_elsewhere_is_watched_and_its_circuit_taken(
         await until(pilot, lambda: away.seen)
 
 
+async def test_a_search_elsewhere_that_dies_can_be_gone_on_with(kept: Kept) -> None:
+    away = new_job("detached", OpenRequest(), SearchOrder("mask", 0.9, 0), None)
+    app = kept()
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, OfferScreen))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.engine.state.search.phase == "running")
+        away.release()  # as when its process is killed
+        await until(pilot, lambda: app.engine.state.search.phase == "failed")
+        await until(pilot, lambda: any("was cut off; J goes on with it" in n.message for n in app._notifications))
+
+
 async def test_the_list_of_jobs_stops_discards_and_watches(
     kept: Kept, session: FakeSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
