@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tiny.able import able_task
 from tiny.compared import check_everything
 from tiny.gradients import gradient, naive_mean, random_mask
 from tiny.opened import named, open_naive, open_problem, random_circuit
+from tiny.sessions import request, write_prompts
 from tiny.tasks import TASKS
 from tiny.world import Spliced, World, build_with
 
@@ -22,6 +27,7 @@ from circuit_tui.core.live_circuit import LiveCircuit
 from circuit_tui.core.passage import output_direction
 from circuit_tui.core.request import ErrorsKind, PositionsKind
 from circuit_tui.core.search.open_search import open_search
+from circuit_tui.core.session import open_session
 
 LAYER_NORM = (("normalize_activations", "layer_norm"),)
 RESCALE = (("normalize_activations", "constant_norm_rescale"),)
@@ -179,6 +185,27 @@ def test_a_circuit_that_changes_is_that_of_a_fresh_evaluation(build: Callable[[s
             torch.testing.assert_close(live.measured.logit_diff, again.logit_diff, rtol=0, atol=1e-5)
         seen.add(round(expected.mean_logit_diff, 4))
     assert len(seen) == len(problem.sites)
+
+
+def test_a_session_on_a_crowded_block(build: Callable[[str], World], tmp_path: Path) -> None:
+    """Switched on and off as a user does; written, and opened again."""
+    world = build("gpt2 crowded")
+    prompts = write_prompts(able_task(world, (6,) * 9, (6,) * 5), tmp_path / "able.jsonl")
+    asked = request(world, prompts, positions="shared")
+    session = open_session(asked)
+    session.only(set(range(0, len(session.table), 2)))
+    draw = random.Random(0)
+    for _ in range(12):
+        node = draw.randrange(len(session.table))
+        session.toggle_latent(session.table.site[node], session.table.latent[node])
+    session.undo()
+    kept = session.kept.clone()
+    fresh = Evaluator(session.problem, "test").evaluate(kept, completeness=False)
+    assert session.view().test.faithfulness == pytest.approx(fresh.faithfulness, abs=1e-4)
+    path = session.export(tmp_path / "c.json")
+    again = open_session(replace(asked, circuit=path))
+    assert bool((again.kept == kept).all())
+    assert again.view().test.faithfulness == pytest.approx(fresh.faithfulness, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["gpt2 crowded", "gemma2 crowded"])
