@@ -43,7 +43,11 @@ class SplitTensors:
 
 
 class Batch(SplicedTokens):
-    """The prompts `prompts` `[prompt]` of a split, ready to run."""
+    """The prompts `prompts` `[prompt]` of a split, ready to run.
+
+    Attributes:
+        recompute: whether a backward pass computes activations again instead of finding them kept, for want of memory.
+    """
 
     def __init__(
         self,
@@ -52,8 +56,9 @@ class Batch(SplicedTokens):
         tables: Sequence[ReferenceRows],
         n_groups: int,
         framed: Sequence[bool],
+        recompute: bool = False,
     ) -> None:
-        self.prompts = prompts
+        self.prompts, self.recompute = prompts, recompute
         width = int(split.lengths[prompts].max())
         self.prefix = split.prefix[prompts, :width]
         self.lengths = split.lengths[prompts]

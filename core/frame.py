@@ -89,6 +89,7 @@ class Skip:
 
     def leave(self, decoded: Tensor, x: Tensor) -> Tensor:
         """See `Frame`."""
+        self._weight = self._weight.to(x.device)
         return decoded + torch.matmul(x, self._weight.t())
 
 

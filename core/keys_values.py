@@ -46,7 +46,7 @@ class SomeTokens:
         """Puts back what was recorded."""
         while self._replaced:
             whole, old = self._replaced.pop()
-            whole.index_copy_(2, self.tokens, old)
+            whole.index_copy_(2, self.tokens.to(whole.device), old)
 
     @property
     def length(self) -> int:
@@ -58,14 +58,16 @@ class SomeTokens:
         old_keys, old_values = self._recorded.layers[layer]
         if self._into is None:
             return self._replace(old_keys, keys), self._replace(old_values, values)
-        whole = old_keys.index_copy(2, self.tokens, keys), old_values.index_copy(2, self.tokens, values)
+        at = self.tokens.to(keys.device)
+        whole = old_keys.index_copy(2, at, keys), old_values.index_copy(2, at, values)
         self._into.layers[layer] = whole
         return whole
 
     def _replace(self, whole: Tensor, new: Tensor) -> Tensor:
         """In place, since copying all of them can take as long as running few tokens."""
-        self._replaced.append((whole, whole.index_select(2, self.tokens)))
-        return whole.index_copy_(2, self.tokens, new)
+        at = self.tokens.to(whole.device)
+        self._replaced.append((whole, whole.index_select(2, at)))
+        return whole.index_copy_(2, at, new)
 
 
 def of_tokens(value: Any, tokens: Tensor, length: int) -> Any:
@@ -79,4 +81,4 @@ def of_tokens(value: Any, tokens: Tensor, length: int) -> Any:
     if not isinstance(value, Tensor) or value.dim() == 0:
         return value
     axis = {1: 0, 4: 2}.get(value.dim(), 1)
-    return value.index_select(axis, tokens) if value.shape[axis] == length else value
+    return value.index_select(axis, tokens.to(value.device)) if value.shape[axis] == length else value

@@ -60,7 +60,7 @@ def clean_activations(problem: Problem, site: int, latent: int) -> Tensor:
     """Activation of one latent on the clean train prompts under M_s, `[prompt, position]`, 0 at BOS and padding."""
     sae, x = problem.sites[site].sae, problem.spliced_reads[site].float()
     if sae.elementwise:
-        columns = sae.columns(torch.tensor([[latent]], device=x.device))
+        columns = sae.columns(torch.tensor([[latent]]).to(x.device))
         entered = x if sae.frame is None else sae.frame.enter(x)
         flat = columns.encode(entered.reshape(1, -1, x.shape[-1])).reshape(x.shape[:2])
     else:

@@ -14,7 +14,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.hub.model_files import fetch_model
 from circuit_tui.core.known_models import known_model
 from circuit_tui.core.model import LanguageModel
-from circuit_tui.core.out_of_memory import is_out_of_memory
+from circuit_tui.core.out_of_memory import WHAT_HELPS, is_out_of_memory
 from circuit_tui.core.request import DTYPES
 from circuit_tui.core.snapshot import LoadProgress
 from circuit_tui.core.text_only import without_processor
@@ -102,14 +102,18 @@ def load_model(
     dtype: torch.dtype,
     processing: Mapping[str, Any] | None = None,
     folder: Path | None = None,
+    budgets: Mapping[int, int] | None = None,
 ) -> LanguageModel:
     """Loads the model in `folder`, or in the folder `name` if that is None, through TransformerBridge.
+
+    `budgets` are the bytes that it may take on each CUDA device: accelerate then spreads its blocks over them, and over
+    `device` alone if there are none. None puts it on `device`.
 
     `processing` is what an SAE's metadata calls `model_from_pretrained_kwargs` (such as ``center_writing_weights``);
     empty means raw weights.
 
     Raises:
-        UserError: not a causal language model that the bridge knows, or damaged.
+        UserError: not a causal language model that the bridge knows, or damaged, or larger than `budgets`.
     """
     folder = Path(name).expanduser() if folder is None else folder
     source = str(folder)
@@ -117,12 +121,20 @@ def load_model(
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # progress is the caller's to show
+    where: dict[str, Any] = {"device": device}
+    if budgets is not None:
+        where = {"device_map": "auto", "max_memory": dict(budgets)} if budgets else {"device_map": {"": str(device)}}
     try:
         with without_processor():
-            bridge = TransformerBridge.boot_transformers(source, device=device, dtype=dtype)
+            bridge = TransformerBridge.boot_transformers(source, dtype=dtype, **where)
     except Exception as error:  # the loaders raise dozens of types; each means this model cannot be had
         if is_out_of_memory(error):
             raise
+        if budgets:
+            raise UserError(
+                f"--device-map auto: {name} cannot be spread over {len(budgets)} devices: {first_line(error)}; "
+                f"{WHAT_HELPS}"
+            ) from error
         raise UserError(f"--model {name}: cannot be loaded: {first_line(error)}") from error
     applied = _process(bridge, processing or {})
     # In the Hub's cache a folder is named after its commit.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -67,14 +68,21 @@ def _devices() -> tuple[Device, ...]:
     return tuple(found)
 
 
-def memory_use(device: torch.device) -> MemoryUse | None:
-    """The memory of a CUDA device, None for any other: a program on a CPU shares what there is with all others."""
+def memory_use(devices: Iterable[torch.device]) -> MemoryUse | None:
+    """The memory of CUDA devices together; None of others: a program on a CPU shares what there is with all others."""
     import torch
 
-    if device.type != "cuda":
-        return None
-    free, total = torch.cuda.mem_get_info(device)
-    return MemoryUse(total - free, total)
+    sizes = [torch.cuda.mem_get_info(device) for device in devices if device.type == "cuda"]
+    return MemoryUse(sum(total - free for free, total in sizes), sum(total for _, total in sizes)) if sizes else None
+
+
+def device_name(devices: Iterable[torch.device]) -> str:
+    """What `devices` are, such as ``2 x NVIDIA H100 80GB HBM3``."""
+    import torch
+
+    names = [torch.cuda.get_device_name(each) if each.type == "cuda" else str(each) for each in devices]
+    kinds = {name: names.count(name) for name in names}
+    return " and ".join(f"{count} x {name}" if count > 1 else name for name, count in kinds.items())
 
 
 def _cores() -> int:

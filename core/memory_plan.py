@@ -10,6 +10,7 @@ all latents of one SAE at a time while the session opens. Where it says too litt
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,12 +95,32 @@ def bytes_a_prompt(shape: Shape, longest: int, size: int) -> int:
     return int(max(step, opening))
 
 
-def largest_batch(a_prompt: int, n_prompts: int, device: torch.device) -> int | None:
-    """How many prompts fit into a pass on `device` as it is now, None if all `n_prompts` do."""
-    free = free_memory(device)
-    if free is None or SHARE * free >= a_prompt * n_prompts:
-        return None
-    return max(1, int(SHARE * free // a_prompt))
+def largest_batch(a_prompt: int, n_prompts: int, shares: Mapping[torch.device, float]) -> int | None:
+    """How many prompts fit into a pass on devices as they are now, None if all `n_prompts` do.
+
+    Each device runs that one of `shares` of the pass.
+    """
+    fitting = n_prompts
+    for device, share in shares.items():
+        free = free_memory(device)
+        if free is not None:
+            fitting = min(fitting, int(SHARE * free // (a_prompt * share)))
+    return None if fitting == n_prompts else max(1, fitting)
+
+
+def cuda_devices() -> list[torch.device]:
+    """All CUDA devices of this machine."""
+    return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+
+
+def budgets(saes: int) -> dict[int, int]:
+    """The bytes that a model may take on each CUDA device, by number, beside SAEs of so many bytes in all.
+
+    Of each device's free memory `SHARE`, less an equal share of the SAEs: each lies beside its block.
+    """
+    devices = cuda_devices()
+    free = {device.index: free_memory(device) or 0 for device in devices}
+    return {index: max(0, int(SHARE * size) - saes // len(devices)) for index, size in free.items()}
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.keys_values import KeysValues, SomeTokens, of_tokens
-from circuit_tui.core.shortcuts import AnswerOnly, fuse_gelu
+from circuit_tui.core.shortcuts import AnswerOnly, drop_patterns, fuse_gelu
 
 # What Hugging Face's blocks call the cache of keys and values.
 CACHES = ("past_key_values", "layer_past")
@@ -66,6 +66,7 @@ class LanguageModel:
         name: what the user asked for. `revision` and `weights_sha256` say which weights those were.
         processing: ``"none"``, or the weight processing that the SAEs asked for.
         remembers: whether `blocks` can run some tokens given keys and values of the others; `verify` finds out.
+        places: the device of each block. Everything else is on `device`; the stream goes from block to block.
     """
 
     def __init__(
@@ -79,6 +80,8 @@ class LanguageModel:
         self.processing = processing
         self.bridge.eval()
         self.bridge.requires_grad_(False)
+        drop_patterns(self.bridge)
+        self.places = [next(iter(block.parameters())).device for block in bridge.blocks]
         self._calls: dict[int, list[_BlockCall]] = {}
         self._last_mlp: AnswerOnly | None = None
         self.remembers = False
@@ -109,8 +112,13 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Where the embedding is, and everything that is not a block's."""
         return self._a_weight.device
+
+    @property
+    def devices(self) -> tuple[torch.device, ...]:
+        """Every device that has a part of the model, `device` first."""
+        return tuple(dict.fromkeys([self.device, *self.places]))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -142,7 +150,7 @@ class LanguageModel:
         try:
             self.bridge(tokens.to(self.device), return_type="logits", use_cache=False)
         except _Captured as captured:
-            return captured.resid
+            return captured.resid.to(self.device)
         finally:
             handle.remove()
         raise RuntimeError("the forward pass never reached block 0")
@@ -153,9 +161,13 @@ class LanguageModel:
         `memory` records keys and values; or it names the token columns of `resid` and has those of all others. Only
         where `remembers` is true.
         """
+        return self._run_blocks(resid, start, stop, memory).to(self.device)
+
+    def _run_blocks(self, resid: Tensor, start: int, stop: int, memory: KeysValues | SomeTokens | None) -> Tensor:
+        """The same, where the last of them leaves it."""
         calls = self._recorded(memory.length if isinstance(memory, SomeTokens) else resid.shape[1])
         for layer in range(start, stop):
-            out = calls[layer].run(self.bridge.blocks[layer], resid, memory)
+            out = calls[layer].run(self.bridge.blocks[layer], resid.to(self.places[layer]), memory)
             resid = out[0] if isinstance(out, tuple) else out
         return resid
 
@@ -167,11 +179,11 @@ class LanguageModel:
         `memory` as in `blocks`; `answer` is an index into the columns of `resid`.
         """
         if self._last_mlp is None or start == self.n_layers:
-            return self.logits(self.blocks(resid, start, self.n_layers, memory), answer)
-        resid = self.blocks(resid, start, self.n_layers - 1, memory)
+            return self.logits(self._run_blocks(resid, start, self.n_layers, memory), answer)
+        resid = self._run_blocks(resid, start, self.n_layers - 1, memory)
         self._last_mlp.answer = answer
         try:
-            resid = self.blocks(resid, self.n_layers - 1, self.n_layers, memory)
+            resid = self._run_blocks(resid, self.n_layers - 1, self.n_layers, memory)
         finally:
             self._last_mlp.answer = None
         return self.logits(resid, answer)
@@ -179,8 +191,9 @@ class LanguageModel:
     def logits(self, resid: Tensor, answer: Tensor) -> Tensor:
         """Float32 logits `[prompt, vocab]` at token index `answer` `[prompt]` of the last block's output."""
         rows = torch.arange(resid.shape[0], device=resid.device)
-        final = self.bridge.ln_final(resid[rows, answer].unsqueeze(1))
-        logits: Tensor = self.bridge.unembed(final)[:, 0].float()
+        last = resid[rows, answer.to(resid.device)].unsqueeze(1)
+        final = self.bridge.ln_final(last.to(self._place(self.bridge.ln_final)))
+        logits: Tensor = self.bridge.unembed(final.to(self._place(self.bridge.unembed)))[:, 0].float().to(self.device)
         if self._soft_cap is not None:
             logits = torch.tanh(logits / self._soft_cap) * self._soft_cap
         return logits
@@ -191,13 +204,19 @@ class LanguageModel:
         The final norm's gain is applied, its bias and scale are left out.
         """
         # Of a vector of alternating signs any norm makes gain * sign + bias, however it stores the gain.
-        signs = torch.ones(self.d_model, dtype=self.dtype, device=self.device)
+        signs = torch.ones(self.d_model, dtype=self.dtype, device=self._place(self.bridge.ln_final))
         signs[1::2] = -1
         with torch.no_grad():
             normed = self.bridge.ln_final(torch.stack([signs, -signs]).unsqueeze(1))[:, 0]
             gain = (normed[0] - normed[1]) * signs / 2
-            result: Tensor = ((direction.to(self.dtype) * gain) @ self.bridge.unembed.W_U.to(self.dtype)).float()
-        return result
+            weights: Tensor = self.bridge.unembed.W_U.to(self.dtype)
+            gained = direction.to(gain.device, self.dtype) * gain
+            result: Tensor = (gained.to(weights.device) @ weights).float()
+        return result.to(self.device)
+
+    def _place(self, module: torch.nn.Module) -> torch.device:
+        weight = next(iter(module.parameters()), None)
+        return self.places[-1] if weight is None else weight.device
 
     @torch.no_grad()
     def verify(self, tokens: Tensor, answer: Tensor) -> float:
@@ -209,7 +228,7 @@ class LanguageModel:
             UserError: they differ by more than the dtype's rounding: this architecture cannot be replayed.
         """
         answer = answer.to(self.device)
-        plain = self.bridge(tokens.to(self.device), return_type="logits", use_cache=False).float()
+        plain = self.bridge(tokens.to(self.device), return_type="logits", use_cache=False).float().to(self.device)
         plain = plain[torch.arange(tokens.shape[0], device=self.device), answer]
         allowed = (1e-4 if self.dtype == torch.float32 else 5e-2) * max(1.0, float(plain.abs().max()))
         fuse_gelu(self.bridge)
@@ -254,7 +273,7 @@ class LanguageModel:
         if length not in self._calls:
             calls: list[_BlockCall | None] = [None] * self.n_layers
             handles = [
-                block.register_forward_pre_hook(_recorder(calls, layer), with_kwargs=True)
+                block.register_forward_pre_hook(_recorder(calls, layer, self.places[layer]), with_kwargs=True)
                 for layer, block in enumerate(self.bridge.blocks)
             ]
             try:
@@ -268,14 +287,24 @@ class LanguageModel:
         return self._calls[length]
 
 
-def _recorder(calls: list[_BlockCall | None], layer: int) -> Callable[..., None]:
+def _recorder(calls: list[_BlockCall | None], layer: int, place: torch.device) -> Callable[..., None]:
     def record(block: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        kwargs = {name: value for name, value in kwargs.items() if name != "hidden_states"}
+        kwargs = {name: _on(value, place) for name, value in kwargs.items() if name != "hidden_states"}
+        args = _on(args[1:], place)
         original: Any = block.original_component
         parameters = list(inspect.signature(original.forward).parameters)
         named = dict.fromkeys(name for name in CACHES if name in parameters)
         # The residual is the first parameter.
-        named |= dict(zip(parameters[1:], args[1:], strict=False)) | kwargs
-        calls[layer] = _BlockCall(args[1:], kwargs, named)
+        named |= dict(zip(parameters[1:], args, strict=False)) | kwargs
+        calls[layer] = _BlockCall(args, kwargs, named)
 
     return record
+
+
+def _on(value: Any, place: torch.device) -> Any:
+    """`value` with all tensors in it on `place`."""
+    if isinstance(value, Tensor):
+        return value.to(place)
+    if isinstance(value, dict):
+        return {name: _on(part, place) for name, part in value.items()}
+    return type(value)(_on(part, place) for part in value) if type(value) in (tuple, list) else value

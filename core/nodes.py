@@ -146,7 +146,7 @@ def pack(space: NodeSpace, nodes: Tensor, sae: SiteSae, n_groups: int, group_of:
         latents = torch.zeros_like(number)
         latents[place[inside] - first, slot[inside]] = space.latent[nodes[inside]]
         latents = latents.to(device)
-        decoder = sae.w_dec[latents] * (number < len(space)).unsqueeze(-1).to(device)
+        decoder = sae.directions(latents) * (number < len(space)).unsqueeze(-1).to(device)
         columns = sae.columns(latents) if sae.elementwise else None
         made.append(Band(slice(first, stop), slice(start, start + number.numel()), latents, columns, decoder))
         numbers.append(number.reshape(-1))

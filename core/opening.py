@@ -16,7 +16,7 @@ from circuit_tui.core.fit_task import fit_task
 from circuit_tui.core.known_models import known_model
 from circuit_tui.core.load_model import load_model, model_folder, pick_device, pick_dtype
 from circuit_tui.core.load_saes import check_fit, load_saes, processing_of
-from circuit_tui.core.memory_plan import Shape, bytes_a_prompt, largest_batch
+from circuit_tui.core.memory_plan import Shape, budgets, bytes_a_prompt, largest_batch
 from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.out_of_memory import explained, halved, is_out_of_memory
 from circuit_tui.core.problem import Problem, build_problem
@@ -53,7 +53,9 @@ def load_parts(request: OpenRequest, progress: Callable[[LoadProgress], None]) -
     Raises:
         UserError: anything that cannot be found or does not fit.
     """
+    request.check_devices()
     device, dtype = pick_device(request.device), pick_dtype(request.dtype)
+    spread = request.device_map is not None
     progress(LoadProgress("loading libraries", 0, _STAGES))
     import sae_lens  # noqa: F401  # seconds; here so that the progress names it
     import transformer_lens.model_bridge  # noqa: F401
@@ -64,17 +66,22 @@ def load_parts(request: OpenRequest, progress: Callable[[LoadProgress], None]) -
     if request.model is not None:  # a name or token that is refused should be so before the long wait
         model_folder(request.model, request.revision, progress, stage, weights=False)
         progress(stage)
-    with explained(f"loading SAEs on {device}"):
-        sites = _sites(request, device, SaeSource(progress, stage, dict(request.sae_revisions)))
+    # Where the blocks of a model that is spread will be is not known yet: the SAEs wait on the CPU.
+    first = torch.device("cpu") if spread else device
+    with explained(f"loading SAEs on {first}"):
+        sites = _sites(request, first, SaeSource(progress, stage, dict(request.sae_revisions)))
     stage = LoadProgress(f"loading model {demo.MODEL_NAME if bundled else request.model}", 2, _STAGES)
     progress(stage)
     name, folder = demo.MODEL_NAME, demo.model_dir()
     if request.model is not None:
         name, folder = model_folder(request.model, request.revision, progress, stage)
         progress(stage)
-    with explained(f"loading model {name} on {device}"):
-        model = load_model(name, device, dtype, processing_of(sites), folder)
-    check_fit(model, sites)
+    room = budgets(sum(site.sae.bytes for site in sites)) if spread else None
+    with explained(f"loading model {name} on {f'{len(room)} devices' if room else device}"):
+        model = load_model(name, device, dtype, processing_of(sites), folder, room)
+        check_fit(model, sites)
+        for site in sites if spread else []:
+            site.sae.settle(model.places[site.layer], model.device)
     return model, sites
 
 
@@ -130,7 +137,8 @@ def _fitting_batch(model: LanguageModel, sites: Sequence[Site], sets: Mapping[Sp
     shape = Shape(0, model.d_model, model.n_layers, int(config.n_heads), int(config.d_vocab), d_saes)
     longest = max(side.tokens.shape[1] for prompts in sets.values() for side in (prompts.clean, prompts.corrupt))
     a_prompt = bytes_a_prompt(shape, longest, model.dtype.itemsize)
-    return largest_batch(a_prompt, max(len(prompts) for prompts in sets.values()), model.device)
+    shares = {place: model.places.count(place) / model.n_layers for place in model.places}
+    return largest_batch(a_prompt, max(len(prompts) for prompts in sets.values()), shares)
 
 
 def request_of(file: CircuitFile, base: OpenRequest, folder: Path) -> OpenRequest:

@@ -77,7 +77,7 @@ def check_summed(model: LanguageModel, site: Site) -> None:
             x, _ = arriving(model, [site], model.blocks(resid, 0, site.depth))
     finally:
         handle.remove()
-    if not torch.allclose(x, seen[-1], rtol=1e-2, atol=1e-3):
+    if not torch.allclose(x, seen[-1].to(x.device), rtol=1e-2, atol=1e-3):
         raise refusal
 
 
@@ -86,7 +86,7 @@ def output_direction(model: LanguageModel, site: Site, direction: Tensor) -> Ten
     if site.inside is None or not site.inside.write.endswith("attn.hook_z"):
         return direction
     mix: Tensor = model.bridge.blocks[site.depth].attn.W_O
-    return direction.to(mix.dtype) @ mix.reshape(-1, mix.shape[-1])
+    return direction.to(mix) @ mix.reshape(-1, mix.shape[-1])
 
 
 def _run_block(
@@ -137,9 +137,9 @@ def _point(model: LanguageModel, name: str) -> torch.nn.Module:
 
 
 def _flat(x: Tensor, resid: Tensor) -> Tensor:
-    """`[prompt, position, d]`, also of heads side by side."""
-    return x.reshape(*resid.shape[:2], -1)
+    """`[prompt, position, d]`, also of heads side by side, on the device of `resid`, the stream between blocks."""
+    return x.reshape(*resid.shape[:2], -1).to(resid.device)
 
 
 def _as(x: Tensor, like: Tensor) -> Tensor:
-    return x.reshape(like.shape).to(like.dtype)
+    return x.reshape(like.shape).to(like)

@@ -13,7 +13,7 @@ from circuit_tui.core.circuit_file import read_circuit
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.load_model import first_line, model_folder, pick_device, pick_dtype
 from circuit_tui.core.mask_file import is_mask_file
-from circuit_tui.core.memory_plan import MemoryPlan, Shape, free_memory, plan
+from circuit_tui.core.memory_plan import MemoryPlan, Shape, cuda_devices, free_memory, plan
 from circuit_tui.core.opening import chosen_saes, chosen_task, request_of
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.sae_registry import known_saes
@@ -31,11 +31,16 @@ def plan_memory(request: OpenRequest) -> MemoryPlan:
     """
     if request.circuit is not None and not is_mask_file(request.circuit):  # masks say nothing of what to open
         request = request_of(read_circuit(request.circuit), request, request.circuit.parent)
+    request.check_devices()
     device, dtype = pick_device(request.device), pick_dtype(request.dtype)
     source = str(demo.model_dir()) if request.model is None else _description(request.model, request.revision)
     shape, task = shape_of(request, source), chosen_task(request)[0]
     lengths = _tokens(source, task)
-    return plan(shape, lengths, free_memory(device), dtype, str(device), request)
+    devices = cuda_devices() if request.device_map is not None else []
+    if not devices:
+        return plan(shape, lengths, free_memory(device), dtype, str(device), request)
+    free = sum(free_memory(each) or 0 for each in devices)
+    return plan(shape, lengths, free, dtype, " and ".join(str(each) for each in devices), request)
 
 
 def shape_of(request: OpenRequest, source: str) -> Shape:

@@ -30,7 +30,8 @@ class Problem:
     `spliced_inputs` and `spliced_corrupt_inputs` are the residuals entering the stop of each site under M_s on the
     clean and the corrupt train prompts, `[prompt, position, d_model]`; `spliced_reads` and `spliced_corrupt_reads` what
     its SAE reads then, `[prompt, position, d_in]`, the same tensors where that is the residual. `batch_size` is the
-    largest number of prompts in one forward pass, None for no limit.
+    largest number of prompts in one forward pass, None for no limit; with `recompute` a backward pass computes
+    activations again instead of finding them kept.
     """
 
     model: LanguageModel
@@ -50,6 +51,7 @@ class Problem:
     spliced_reads: tuple[Tensor, ...]
     spliced_corrupt_reads: tuple[Tensor, ...]
     batch_size: int | None
+    recompute: bool = False
 
     @property
     def n_positions(self) -> int:
@@ -59,7 +61,7 @@ class Problem:
     def batch(self, split: Split, prompts: Tensor) -> Batch:
         """The prompts with indices `prompts` of `split`, ready to run."""
         framed = [site.sae.frame is not None for site in self.sites]
-        return Batch(self.splits[split], prompts, self.tables, self.n_positions, framed)
+        return Batch(self.splits[split], prompts, self.tables, self.n_positions, framed, self.recompute)
 
     def batches(self, split: Split, prompts: Tensor | None = None, size: int | None = None) -> list[Batch]:
         """The prompts with indices `prompts` of a split (all if None) in batches of at most `size`, alike in length.

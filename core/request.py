@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
 
+from circuit_tui.core.errors import UserError
 from circuit_tui.core.sae_choice import ALL_SITES, SiteFlags
 
 PositionsKind = Literal["each", "end", "shared"]
@@ -16,6 +18,7 @@ ABLATIONS: tuple[AblationKind, ...] = get_args(AblationKind)
 ERRORS: tuple[ErrorsKind, ...] = get_args(ErrorsKind)
 DTYPES = ("float32", "bfloat16", "float16")
 """Of the model; names of torch."""
+DEVICE_MAPS = ("auto",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,7 @@ class OpenRequest:
     lines file; not both; with `chat` each prompt is a user's message. `positions` None picks ``each`` where the task
     allows it and ``shared`` otherwise. `batch` is the largest number of prompts in one forward pass, None for all
     that fit. `sites` names the hooks to splice at, in full or short (``L1``); empty means every hook that has an SAE.
+    `device_map` ``auto`` spreads the model's blocks over all CUDA devices; `device` is then None.
     """
 
     model: str | None = None
@@ -49,3 +53,19 @@ class OpenRequest:
     batch: int | None = None
     seed: int = 0
     sites: tuple[str, ...] = ()
+    device_map: str | None = None
+
+    def check_devices(self) -> None:
+        """Refuses a device map that cannot be had, before anything is loaded.
+
+        Raises:
+            UserError: an unknown one, or one beside `device`, or accelerate, which places the blocks, is not installed.
+        """
+        if self.device_map is None:
+            return
+        if self.device_map not in DEVICE_MAPS:
+            raise UserError(f"--device-map {self.device_map}: unknown; use {' or '.join(DEVICE_MAPS)}")
+        if self.device is not None:
+            raise UserError("--device and --device-map: give one of the two")
+        if find_spec("accelerate") is None:
+            raise UserError(f"--device-map {self.device_map}: needs accelerate; install it with pip install accelerate")

@@ -116,7 +116,7 @@ class Session(Editable, Restorable, Auditable):
 
     def memory_use(self) -> MemoryUse | None:
         """How full the device is, where that can be said."""
-        return memory_use(self.problem.model.device)
+        return memory_use(self.problem.model.devices)
 
     def compare(self, name: str) -> Comparison:
         """The current circuit beside a remembered one. Raises UserError if there is none of that name."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-
 from circuit_tui.core.ablation import without_a_mean
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluate import Evaluator
+from circuit_tui.core.machine import device_name
 from circuit_tui.core.problem import Problem
 from circuit_tui.core.search.open_search import check_worth_searching
 from circuit_tui.core.search.registry import METHODS
@@ -17,11 +16,9 @@ SPLICE_COST_WORTH_A_WARNING = 0.1
 
 def session_info(problem: Problem, train: Evaluator, test: Evaluator, notes: tuple[str, ...] = ()) -> SessionInfo:
     """Facts and references of `problem`; warnings where the task or the splice is in doubt, `notes` before them."""
-    device = problem.model.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     return SessionInfo(
         model=problem.model.name,
-        device=name,
+        device=device_name(problem.model.devices),
         dtype=str(problem.model.dtype).removeprefix("torch."),
         task=problem.task.name,
         positions_kind=problem.alignment.kind,

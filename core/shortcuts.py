@@ -21,6 +21,20 @@ def fuse_gelu(bridge: nn.Module) -> None:
                 setattr(module, name, nn.GELU(approximate="tanh"))
 
 
+def drop_patterns(bridge: nn.Module) -> None:
+    """Lets attention modules not keep their last pattern: with it stays all that its gradient would need.
+
+    After a pass that ran out of memory that is most of what the pass had taken.
+    """
+
+    def drop(module: Any, _: Any, __: Any) -> None:
+        module._pattern = None
+
+    for module in bridge.modules():
+        if hasattr(module, "_pattern"):
+            module.register_forward_hook(drop)
+
+
 class AnswerOnly:
     """Lets a module that treats every token alike, such as an MLP, work on one token of each prompt.
 
@@ -48,7 +62,7 @@ class AnswerOnly:
         x: Tensor = args[0]
         self._width = x.shape[1]
         rows = torch.arange(len(x), device=x.device)
-        return (x[rows, self.answer].unsqueeze(1), *args[1:])
+        return (x[rows, self.answer.to(x.device)].unsqueeze(1), *args[1:])
 
     def _put(self, _: nn.Module, __: Any, out: Any) -> Any:
         if self.answer is None or not self._width:
@@ -56,5 +70,5 @@ class AnswerOnly:
         first: Tensor = out[0] if isinstance(out, tuple) else out
         rows = torch.arange(len(first), device=first.device)
         every = first.new_zeros(len(first), self._width, first.shape[-1])
-        every = every.index_put((rows, self.answer), first[:, 0])
+        every = every.index_put((rows, self.answer.to(first.device)), first[:, 0])
         return (every, *out[1:]) if isinstance(out, tuple) else every

@@ -14,12 +14,13 @@ before A is taken and left before the error is added.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from circuit_tui.core.batch import Batch
 from circuit_tui.core.layout import Layout
@@ -193,6 +194,7 @@ def run_slices(
 ) -> Generator[None, None, Tensor]:
     """`run` in slices: it yields between one site and the next."""
     resid = batch.prefix if resid is None else resid
+    step = _recomputed if batch.recompute and torch.is_grad_enabled() else _kept
     for stop in stops(sites):
         if stop.stop <= start:
             continue
@@ -201,8 +203,27 @@ def run_slices(
                 yield
             if inputs is not None:
                 inputs[index:] = [resid]
-        here = slice(stop.start, stop.stop)
-        resid = past(model, sites[here], resid, splices[here])
-        if stop.stop < len(sites):
-            resid = model.blocks(resid, sites[stop.start].after, sites[stop.stop].depth)
-    return model.finish(resid, sites[-1].after, batch.answer)
+        here, after = slice(stop.start, stop.stop), sites[stop.start].after
+        resid = step(past, model, sites[here], resid, splices[here])
+        until = sites[stop.stop].depth if stop.stop < len(sites) else model.n_layers - 1
+        if step is _recomputed:
+            for layer in range(after, until):
+                resid = step(model.blocks, resid, layer, layer + 1)
+        elif stop.stop < len(sites):
+            resid = model.blocks(resid, after, until)
+    last = max(sites[-1].after, model.n_layers - 1) if step is _recomputed else sites[-1].after
+    return step(model.finish, resid, last, batch.answer)
+
+
+def _kept(part: Callable[..., Tensor], *given: Any) -> Tensor:
+    return part(*given)
+
+
+def _recomputed(part: Callable[..., Tensor], *given: Any) -> Tensor:
+    """`part(*given)`, of which a backward pass finds only what was given: it computes the rest again.
+
+    Chen et al. (2016), "Training Deep Nets with Sublinear Memory Cost". The same operations run on the same numbers, so
+    the gradient is the same.
+    """
+    result: Tensor = checkpoint(part, *given, use_reentrant=False, preserve_rng_state=False)
+    return result

@@ -121,7 +121,7 @@ def windows(problem: Problem, text: str, path: Path) -> Iterator[Tensor]:
             if len(window) < 2 or left <= 0:
                 continue
             left -= len(window)
-            yield torch.tensor([window], device=model.device)
+            yield torch.tensor([window]).to(model.device)
     if left == MAX_TOKENS:
         raise UserError(f"--text {path}: it has no two tokens in a row")
 

@@ -37,7 +37,7 @@ class ActivationDifferenceSearch(RankingSearch):
             else:
                 clean, corrupt = problem.clean_counts[index], problem.corrupt_counts[index]
                 table = (clean.means.mean() - corrupt.means.mean()).abs()
-            table = (table * site.sae.w_dec.norm(dim=-1)).cpu()
+            table = (table * site.sae.w_dec.norm(dim=-1).to(table.device)).cpu()
             nodes = slice(space.of_site(index).start, space.of_site(index).stop)
             scores[nodes] = table[space.position[nodes], space.latent[nodes]]
             yield (index + 1) / len(problem.sites), None

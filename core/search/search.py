@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.evaluate import Evaluator, Slices
-from circuit_tui.core.out_of_memory import halved, is_out_of_memory
+from circuit_tui.core.out_of_memory import free_cached, halved, is_out_of_memory, told
 from circuit_tui.core.problem import Problem
 from circuit_tui.core.search.frontier import Found, score, thinned, undominated
 from circuit_tui.core.search.registry import Value
@@ -62,7 +62,7 @@ class Search(Resumable):
         self._hard: float | None = None
         self._best: tuple[Tensor, float] | None = None
         self._points: dict[int, tuple[float, Tensor]] = {}
-        self._shrunk = ""
+        self._shrunk, self._most = "", 0
         self._run = self._whole()
 
     @abstractmethod
@@ -84,15 +84,27 @@ class Search(Resumable):
             self._shrink(failure)
 
     def _shrink(self, error: BaseException) -> None:
-        """After a step without memory: runs the search again up to there, with half as many prompts in a pass."""
+        """After a step without memory: runs the search again up to there, with half as many prompts in a pass.
+
+        Where one prompt is too many, activations are no longer kept for the backward pass, and then as many prompts as
+        in the beginning are tried again.
+        """
         limit = self.problem.batch_size or max(len(batch) for batch in self.train.batches)
-        size = halved(limit, f"the search ({self.name})", error)
+        most, recompute, what = self._most or limit, self.problem.recompute, f"the search ({self.name})"
+        if limit > 1 or recompute:
+            size = halved(limit, what, error)
+        else:
+            size, recompute = most, True
+            free_cached()
+            told.warning("Out of memory: %s goes on without keeping activations for its gradients: slower.", what)
         self._loop = None  # in the middle of a step: it goes on from where it was last saved
         self.save()
         checkpoint, started, stopped = self._checkpoint, self._started, self.stopped
-        self.__init__(replace(self.given, problem=replace(self.problem, batch_size=size)))  # type: ignore[misc]
-        self._started, self.stopped = started, stopped
-        self._shrunk = f"Memory ran out: the search went on with at most {size} prompts in one pass."
+        problem = replace(self.problem, batch_size=size, recompute=recompute)
+        self.__init__(replace(self.given, problem=problem))  # type: ignore[misc]
+        self._started, self.stopped, self._most = started, stopped, most
+        how = ", and computed activations again for every gradient" if recompute else ""
+        self._shrunk = f"Memory ran out: the search went on with at most {size} prompts in one pass{how}."
         if checkpoint is not None:
             self.keep(checkpoint.folder)
 

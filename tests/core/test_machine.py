@@ -17,9 +17,9 @@ def test_of_a_gpu_what_is_used_by_whomever(monkeypatch: pytest.MonkeyPatch) -> N
         return 30, 80
 
     monkeypatch.setattr(torch.cuda, "mem_get_info", free_and_total)
-    assert memory_use(torch.device("cuda", 1)) == MemoryUse(used=50, total=80)
+    assert memory_use([torch.device("cuda", 1)]) == MemoryUse(used=50, total=80)
     assert asked == [torch.device("cuda", 1)]
 
 
 def test_of_a_cpu_nothing() -> None:
-    assert memory_use(torch.device("cpu")) is None
+    assert memory_use([torch.device("cpu")]) is None

@@ -16,7 +16,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.tui.commands import options, output, progress
 from circuit_tui.tui.commands.boundary import DONE, INTERRUPTED, NO
 from circuit_tui.tui.commands.open_file import open_file
-from circuit_tui.tui.commands.opening import Batch, Device, Opening
+from circuit_tui.tui.commands.opening import Batch, Device, DeviceMap, Opening
 
 if TYPE_CHECKING:
     from circuit_tui.core.audit.run import Audit
@@ -41,6 +41,7 @@ def audit(
     sae_dir: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Where the SAEs are now; repeat.")] = None,
     prompts: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Where the prompts are now.")] = None,
     device: Device = None,
+    device_map: DeviceMap = None,
     batch: Batch = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write there instead of into FILE.")] = None,
     json: options.Json = False,
@@ -51,7 +52,9 @@ def audit(
     Exits 1 if it is not. The searches come last; Ctrl-C ends the audit and keeps what it has measured so far. The same
     command again goes on where this one ended, in whatever way.
     """
-    request = Opening(model=model, sae_dir=sae_dir, prompts=prompts, device=device, batch=batch).request()
+    request = Opening(
+        model=model, sae_dir=sae_dir, prompts=prompts, device=device, device_map=device_map, batch=batch
+    ).request()
     from circuit_tui.core.circuit_file import read_circuit, write_circuit
 
     claimed = read_circuit(file)

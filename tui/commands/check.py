@@ -12,7 +12,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.tui.commands import options, output, progress
 from circuit_tui.tui.commands.boundary import DONE, NO
 from circuit_tui.tui.commands.open_file import open_file
-from circuit_tui.tui.commands.opening import Batch, Device, Opening
+from circuit_tui.tui.commands.opening import Batch, Device, DeviceMap, Opening
 
 if TYPE_CHECKING:
     from circuit_tui.core.audit.schema import AuditPart
@@ -30,6 +30,7 @@ def check(
     text: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the text of its audit is now.")] = None,
     searches: Annotated[bool, typer.Option("--searches", help="Make the searches of its audit again.")] = False,
     device: Device = None,
+    device_map: DeviceMap = None,
     batch: Batch = None,
     json: options.Json = False,
     debug: options.Debug = False,
@@ -40,7 +41,9 @@ def check(
     """
     if not 0 <= tolerance < float("inf"):
         raise UserError(f"--tolerance {tolerance:g}: must be a finite number, not below 0")
-    request = Opening(model=model, sae_dir=sae_dir, prompts=prompts, device=device, batch=batch).request()
+    request = Opening(
+        model=model, sae_dir=sae_dir, prompts=prompts, device=device, device_map=device_map, batch=batch
+    ).request()
     from circuit_tui.core.circuit_file import read_circuit
     from circuit_tui.core.recheck import compare
 

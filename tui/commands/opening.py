@@ -40,6 +40,9 @@ Positions = Annotated[str | None, typer.Option(metavar="|".join(POSITIONS), help
 Ablation = Annotated[str | None, typer.Option(metavar="|".join(ABLATIONS), help="What other nodes become. [mean]")]
 Errors = Annotated[str | None, typer.Option(metavar="|".join(ERRORS), help="What becomes of SAE errors. [drop]")]
 Device = Annotated[str | None, typer.Option(metavar="NAME", help="cpu, cuda, cuda:N or mps; CUDA where there is one.")]
+DeviceMap = Annotated[
+    str | None, typer.Option(metavar="auto", help="Spread the model over all CUDA devices, instead of --device.")
+]
 Dtype = Annotated[str | None, typer.Option(metavar="|".join(DTYPES), help="Of the model alone. [float32]")]
 Batch = Annotated[int | None, typer.Option(min=1, metavar="N", help="Prompts in one forward pass, at most.")]
 
@@ -63,6 +66,7 @@ class Opening:
     ablation: Ablation = None
     errors: Errors = None
     device: Device = None
+    device_map: DeviceMap = None
     dtype: Dtype = None
     batch: Batch = None
 
@@ -102,7 +106,7 @@ class Opening:
                 raise UserError(f"--sae {name}: write RELEASE:ID; `circuit-tui saes` lists them")
         if flags.given and self.model is None and not self.sae:
             raise UserError(f"{flags.given}: needs --sae RELEASE, whose SAEs it chooses from")
-        return OpenRequest(
+        request = OpenRequest(
             model=self.model,
             saes=tuple(self.sae or ()),
             site_flags=flags,
@@ -112,11 +116,14 @@ class Opening:
             circuit=self.circuit,
             chat=self.chat,
             device=self.device,
+            device_map=self.device_map,
             dtype=self.dtype,
             batch=self.batch,
             seed=seed,
             **chosen,
         )
+        request.check_devices()
+        return request
 
 
 def opening_flags(*, without: Collection[str] = ()) -> Callable[[Callable[..., int]], Callable[..., int]]:

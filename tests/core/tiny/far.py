@@ -1,0 +1,86 @@
+"""A second device on a machine that has one: its tensors are computed on the CPU, but never together with others.
+
+An operation on tensors of both devices fails, as it does for two GPUs; only a copy goes from one to the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as tree
+from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
+from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+aten = torch.ops.aten
+COPIES = (aten.copy_.default, aten._to_copy.default)
+
+
+@cache
+def far_device() -> torch.device:
+    """The second device, ``far:0``."""
+    _setup_privateuseone_for_python_backend("far")
+    return torch.device("far:0")
+
+
+class Far(Tensor):
+    """A tensor of the second device; `near` is its content."""
+
+    near: Tensor
+
+    @staticmethod
+    def __new__(cls, near: Tensor) -> Far:
+        made: Far = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+            cls, near.shape, strides=near.stride(), storage_offset=near.storage_offset(), dtype=near.dtype,
+            device=far_device(),
+        )  # fmt: skip
+        made.near = near
+        return made
+
+    def tolist(self) -> Any:
+        return self.near.tolist()
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _run(func, args, kwargs or {})
+
+
+class _Both(TorchDispatchMode):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _run(func, args, kwargs or {})
+
+
+@contextmanager
+def two_devices() -> Iterator[torch.device]:
+    """Within this block tensors can be made on the second device, which it gives."""
+    with _Both():
+        yield far_device()
+
+
+def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    if func is aten._fused_sdp_choice.default:
+        return 0
+    tensors = [part for part in tree.tree_leaves((args, kwargs)) if isinstance(part, Tensor)]
+    here = [part for part in tensors if not isinstance(part, Far)]
+    there = len(here) < len(tensors)
+    if there and func not in COPIES and any(part.dim() > 0 for part in here):
+        shapes = [(type(part).__name__, tuple(part.shape)) for part in tensors]
+        raise RuntimeError(f"{func}: expected all tensors to be on the same device: {shapes}")
+    device = kwargs.get("device")
+    if device is not None:
+        there = device.type == far_device().type
+        kwargs = {**kwargs, "device": torch.device("cpu")}
+    elif func is aten.copy_.default:
+        there = isinstance(args[0], Far)
+    near_args, near_kwargs = tree.tree_map_only(Far, lambda part: part.near, (args, kwargs))
+    out = func(*near_args, **near_kwargs)
+    if not there:
+        return out
+    out = tree.tree_map_only(Tensor, Far, out)
+    return return_and_correct_aliasing(func, args, kwargs, out)

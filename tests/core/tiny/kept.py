@@ -1,0 +1,70 @@
+"""What autograd keeps for the backward pass, counted; and a device that has room for only so much of it."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from circuit_tui.core.problem import Problem
+
+
+class Kept:
+    """Bytes of the tensors that are kept now, each storage once; weights of `problem` are left out."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.bytes = self.most = 0
+        self._uses: dict[int, int] = {}
+        weights = [*problem.model.bridge.original_model.parameters()]
+        weights += [weight for site in problem.sites for weight in site.sae.sae.parameters()]
+        self._constant = {weight.untyped_storage().data_ptr() for weight in weights}
+
+    def pack(self, tensor: Tensor) -> _Held:
+        storage = tensor.untyped_storage()
+        where, size = storage.data_ptr(), storage.nbytes()
+        held = _Held(tensor)
+        if where in self._constant:
+            return held
+        if not self._uses.get(where):
+            self.bytes += size
+            self.most = max(self.most, self.bytes)
+        self._uses[where] = self._uses.get(where, 0) + 1
+        weakref.finalize(held, self._release, where, size)
+        return held
+
+    def _release(self, where: int, size: int) -> None:
+        self._uses[where] -= 1
+        if not self._uses[where]:
+            self.bytes -= size
+
+
+class _Held:
+    def __init__(self, tensor: Tensor) -> None:
+        # Without its history: a node that keeps its own output would otherwise be held by itself.
+        self.tensor = tensor.detach()
+
+
+class _Full(TorchDispatchMode):
+    def __init__(self, kept: Kept, room: int) -> None:
+        super().__init__()
+        self._kept, self._room = kept, room
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self._kept.bytes > self._room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def counting(problem: Problem, room: int | None = None) -> Iterator[Kept]:
+    """Counts what is kept within this block; while that is more than `room` bytes every operation fails."""
+    kept = Kept(problem)
+    full = contextlib.nullcontext() if room is None else _Full(kept, room)
+    with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda held: held.tensor), full:
+        yield kept
