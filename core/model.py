@@ -10,20 +10,15 @@ sequence length alone and a recording made with one prompt serves a batch.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from circuit_tui.core.block_call import BlockCall, recorder
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.keys_values import KeysValues, SomeTokens, of_tokens
+from circuit_tui.core.keys_values import KeysValues, SomeTokens
 from circuit_tui.core.shortcuts import AnswerOnly, drop_patterns, fuse_gelu
-
-# What Hugging Face's blocks call the cache of keys and values.
-CACHES = ("past_key_values", "layer_past")
 
 
 class _Captured(Exception):
@@ -32,29 +27,6 @@ class _Captured(Exception):
     def __init__(self, resid: Tensor) -> None:
         super().__init__()
         self.resid = resid
-
-
-@dataclass(frozen=True, slots=True)
-class _BlockCall:
-    """What a block got beside the residual; `named` is the same by the names of the block's parameters."""
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    named: dict[str, Any]
-
-    @property
-    def cache(self) -> str | None:
-        """The parameter for keys and values, None if the block has none."""
-        return next((name for name in CACHES if name in self.named), None)
-
-    def run(self, block: torch.nn.Module, resid: Tensor, memory: KeysValues | SomeTokens | None) -> Any:
-        if memory is None:
-            return block(resid, *self.args, **self.kwargs)
-        assert self.cache is not None
-        named = self.named
-        if isinstance(memory, SomeTokens):
-            named = {name: of_tokens(value, memory.tokens, memory.length) for name, value in named.items()}
-        return block(resid, **{**named, self.cache: memory})
 
 
 class LanguageModel:
@@ -82,7 +54,7 @@ class LanguageModel:
         self.bridge.requires_grad_(False)
         drop_patterns(self.bridge)
         self.places = [next(iter(block.parameters())).device for block in bridge.blocks]
-        self._calls: dict[int, list[_BlockCall]] = {}
+        self._calls: dict[int, list[BlockCall]] = {}
         self._last_mlp: AnswerOnly | None = None
         self.remembers = False
         cap = getattr(bridge.cfg, "output_logits_soft_cap", None)
@@ -269,11 +241,11 @@ class LanguageModel:
         far = float((moved - plain).abs().max()) > 10 * allowed
         return far and float((logits - plain).abs().max()) <= allowed
 
-    def _recorded(self, length: int) -> list[_BlockCall]:
+    def _recorded(self, length: int) -> list[BlockCall]:
         if length not in self._calls:
-            calls: list[_BlockCall | None] = [None] * self.n_layers
+            calls: list[BlockCall | None] = [None] * self.n_layers
             handles = [
-                block.register_forward_pre_hook(_recorder(calls, layer, self.places[layer]), with_kwargs=True)
+                block.register_forward_pre_hook(recorder(calls, layer, self.places[layer]), with_kwargs=True)
                 for layer, block in enumerate(self.bridge.blocks)
             ]
             try:
@@ -285,26 +257,3 @@ class LanguageModel:
                     handle.remove()
             self._calls[length] = [call for call in calls if call is not None]
         return self._calls[length]
-
-
-def _recorder(calls: list[_BlockCall | None], layer: int, place: torch.device) -> Callable[..., None]:
-    def record(block: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        kwargs = {name: _on(value, place) for name, value in kwargs.items() if name != "hidden_states"}
-        args = _on(args[1:], place)
-        original: Any = block.original_component
-        parameters = list(inspect.signature(original.forward).parameters)
-        named = dict.fromkeys(name for name in CACHES if name in parameters)
-        # The residual is the first parameter.
-        named |= dict(zip(parameters[1:], args, strict=False)) | kwargs
-        calls[layer] = _BlockCall(args, kwargs, named)
-
-    return record
-
-
-def _on(value: Any, place: torch.device) -> Any:
-    """`value` with all tensors in it on `place`."""
-    if isinstance(value, Tensor):
-        return value.to(place)
-    if isinstance(value, dict):
-        return {name: _on(part, place) for name, part in value.items()}
-    return type(value)(_on(part, place) for part in value) if type(value) in (tuple, list) else value

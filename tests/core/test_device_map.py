@@ -75,6 +75,7 @@ def test_toggles_are_the_same(
     near, far = (open_session(each) for each in (asked(shape, **changes), spread_out(asked(shape, **changes))))
     model, sites = far.problem.model, far.problem.sites
     assert model.places == [CPU, on_two, on_two]
+    assert model.remembers == near.problem.model.remembers
     assert [site.sae.place for site in sites] == [model.places[site.layer] for site in sites]
     assert on_two in {site.sae.place for site in sites}
     assert far.table == near.table
