@@ -68,18 +68,31 @@ class Evaluator:
         baselines: M, M_s and the empty circuit on these prompts.
     """
 
-    def __init__(self, problem: Problem, split: Split, prompts: Tensor | None = None, size: int | None = None) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        split: Split,
+        prompts: Tensor | None = None,
+        size: int | None = None,
+        *,
+        ready: bool = True,
+    ) -> None:
         self.problem, self.split = problem, split
         every = torch.arange(len(problem.splits[split]), device=problem.model.device)
         self.prompts = every if prompts is None else prompts.to(every.device).sort()[0]
         self.batches = problem.batches(split, self.prompts, size)
         self.identity = digest(split, self.prompts)
+        if ready:
+            finish(self.prepare_slices())
+
+    def prepare_slices(self) -> Slices[None]:
+        """Measures the baselines, batch by batch; the constructor does so unless it was told that it is not `ready`."""
         plain = PromptMetrics.empty(len(self))
         for batch in self.batches:
-            self.fill(plain, batch, problem.splits[split].plain_logits[batch.prompts])
-        empty = torch.zeros(len(problem.space), dtype=torch.bool)
-        spliced = finish(self._measure(lambda batch: [self._full(batch, site) for site in self._sites], "spliced"))
-        self.baselines = Baselines(plain, spliced, self.measure(empty))
+            self.fill(plain, batch, self.problem.splits[self.split].plain_logits[batch.prompts])
+        spliced = yield from self._measure(lambda batch: [self._full(batch, site) for site in self._sites], "spliced")
+        empty = torch.zeros(len(self.problem.space), dtype=torch.bool)
+        self.baselines = Baselines(plain, spliced, (yield from self.measure_slices(empty)))
 
     def __len__(self) -> int:
         return len(self.prompts)

@@ -117,8 +117,8 @@ def under(subject: Subject, kind: AblationKind) -> Generator[float | None, None,
         )
         test = replace(problem.splits["test"], rows=rows, rows_by_group=by_group)
         other = replace(problem, ablation=kind, tables=tables, splits=problem.splits | {"test": test})
-        evaluator = Evaluator(other, "test")
-        yield None
+        evaluator = Evaluator(other, "test", ready=False)
+        yield from evaluator.prepare_slices()
         measured = yield from evaluator.measure_slices(subject.kept)
         found.append(averages(evaluator.baselines, measured))
     return found

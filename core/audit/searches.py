@@ -36,10 +36,9 @@ def run_search(
     train, test = subject.train, subject.test
     if problem is not subject.problem:
         size = min(SLICE_PROMPTS, problem.batch_size or SLICE_PROMPTS)
-        train = Evaluator(problem, "train", size=size)
-        yield None
-        test = Evaluator(problem, "test", size=size)
-        yield None
+        train, test = (Evaluator(problem, split, size=size, ready=False) for split in ("train", "test"))
+        for evaluator in (train, test):
+            yield from evaluator.prepare_slices()
     used = subject.search
     search = new_search(problem, train, test, used.method, used.target, seed, used.settings)
     share = 0.0  # a search corrects its estimate as it goes; what is told of it only grows

@@ -29,7 +29,7 @@ HEADINGS: dict[Column, str] = {
     "effect": "effect",
     "share": "share",
 }
-NUMBER_WIDTH: dict[Column, int] = {"clean": 7, "corrupt": 8, "max": 7, "freq": 6, "effect": 9, "share": 7}
+NUMBER_WIDTH: dict[Column, int] = {"clean": 7, "corrupt": 8, "max": 7, "freq": 6, "effect": 9, "share": 8}
 LATENT_WIDTH = 12
 
 
