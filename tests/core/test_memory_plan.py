@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,9 +19,10 @@ from tiny.world import World
 from circuit_tui.core import memory_plan
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.memory_plan import Shape, plan
-from circuit_tui.core.opening import open_problem
+from circuit_tui.core.opening import load_parts, open_problem
 from circuit_tui.core.plan_request import plan_memory
 from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.search.objective import MaskedModel
 from circuit_tui.tui.cli import main
 
 
@@ -59,6 +61,37 @@ def test_a_pass_is_about_what_a_step_keeps(asked: OpenRequest) -> None:
     assert planned.a_prompt / 4 < measured < planned.a_prompt * 2, (measured, planned.a_prompt)
 
 
+def most_allocated(run: Callable[[], Any]) -> tuple[Any, int, int]:
+    """What `run()` gives, the most bytes that torch's allocator held for it at a time, and those it holds after it."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        result = run()
+    assert profile.profiler is not None
+    events = profile.profiler.kineto_results.events()
+    sizes = list(itertools.accumulate(event.nbytes() for event in events if event.name() == "[memory]"))
+    return result, max(sizes), sizes[-1]
+
+
+def test_opening_and_a_step_stay_below_the_plan_and_not_far(world: Callable[[str], World], tmp_path: Path) -> None:
+    """By the allocator's own account; model and SAEs are loaded before it begins."""
+    tiny, n_prompts = world("gpt2"), 64
+    asked = request(tiny, write_prompts(able_task(tiny, (6,) * n_prompts, (6,) * 7), tmp_path / "p.jsonl"))
+    parts, planned = load_parts(asked, lambda stage: None), plan_memory(asked)
+    opened, opening, held = most_allocated(lambda: open_problem(asked, lambda stage: None, parts=parts))
+    assert held == pytest.approx(planned.prompts, rel=0.1)
+
+    def step() -> None:
+        masked = MaskedModel(opened.problem, torch.arange(len(opened.problem.space)))
+        mask = torch.ones(len(opened.problem.space), requires_grad=True)
+        batch = opened.problem.batch("train", torch.arange(n_prompts))
+        masked.logit_difference(mask, batch).sum().backward()
+
+    _, stepping, _ = most_allocated(step)
+    most = max(opening, held + stepping)
+    assert planned.batch == n_prompts
+    whole = planned.prompts + planned.batch * planned.a_prompt
+    assert most < whole < 3 * most, (opening, stepping, whole)
+
+
 GEMMA_9B = Shape(9_241_705_984, 3584, 42, 16, 256_000, (131_072,) * 4)
 
 
@@ -73,6 +106,17 @@ def test_a_large_model_is_cut_into_passes_that_fit() -> None:
     assert small.batch == 0, "it does not fit"
     asked = plan(GEMMA_9B, lengths, 80 * 10**9, torch.bfloat16, "cuda", OpenRequest(batch=3))
     assert asked.batch == 3
+
+
+@pytest.mark.parametrize(("tokens", "least"), [(16, 128), (64, 32)])
+def test_a_9b_model_with_four_131k_saes_runs_in_80_gb(tokens: int, least: int) -> None:
+    """In bfloat16, its SAEs in float32: every prompt of a mask's batch in one pass at 16 tokens, many at 64."""
+    lengths = {"train": (512, tokens), "test": (128, tokens)}
+    planned = plan(GEMMA_9B, lengths, 80 * 10**9, torch.bfloat16, "cuda:0", OpenRequest())
+    assert planned.model == 2 * 9_241_705_984
+    assert planned.saes == pytest.approx(4 * 4 * 2 * 131_072 * 3584, rel=0.001)
+    assert planned.batch >= least
+    assert planned.total <= 0.9 * 80e9
 
 
 def test_opening_takes_as_many_prompts_as_fit(asked: OpenRequest, monkeypatch: pytest.MonkeyPatch) -> None:
