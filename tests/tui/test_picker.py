@@ -239,6 +239,16 @@ def test_widths_as_they_are_typed() -> None:
     assert [width_text(width) for width in (1000, 16384, 65536, 81920, 2**20)] == ["1000", "16k", "65k", "80k", "1m"]
 
 
+@pytest.mark.parametrize("size", [(80, 24), (160, 50)], ids=["narrow", "wide"])
+def test_the_form(snap_compare: Any, picker: Callable[..., PickerApp], size: tuple[int, int]) -> None:
+    async def run(pilot: Any) -> None:
+        await read(pilot)
+        await wait_for(pilot, lambda: "4 SAEs (4 to fetch" in said(pilot.app))
+        await pilot.pause()
+
+    assert snap_compare(picker(model="gemma-2-2b"), terminal_size=size, run_before=run)
+
+
 def test_when_the_lists_open_by_themselves(tmp_path: Path) -> None:
     assert needs_picking(OpenRequest(model="somebody/model", task="ioi"))
     assert needs_picking(OpenRequest(model="somebody/model", sae_dirs=(tmp_path,)))
