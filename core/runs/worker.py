@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from circuit_tui.core.errors import UserError
+from circuit_tui.core.errors import OutOfMemory, UserError
 from circuit_tui.core.opening import Parts, load_parts, open_problem
 from circuit_tui.core.runs.crew import Tell
 from circuit_tui.core.runs.order import RunOrder
@@ -37,6 +37,8 @@ class Worker:
         self._session = None  # its tensors make room for the next
         try:
             session = Session(open_problem(order.request, _nobody, parts=self._loaded(order)))
+        except OutOfMemory:  # there may be room when the next order comes
+            raise
         except UserError as error:
             self._refused[key] = str(error)
             raise

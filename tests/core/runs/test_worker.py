@@ -13,7 +13,7 @@ from tiny.searched import QUICK
 from tiny.sessions import request, write_prompts
 from tiny.world import World
 
-from circuit_tui.core.errors import UserError
+from circuit_tui.core.errors import OutOfMemory, UserError
 from circuit_tui.core.opening import Parts
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.runs import worker as worker_module
@@ -88,3 +88,21 @@ def test_what_cannot_be_opened_is_not_opened_again(
         with pytest.raises(UserError, match="SAE has another width"):
             worker(order, lambda step, total: None)
     assert loads == 1
+
+
+def test_a_full_device_is_gone_on_with_and_forgotten_when_there_is_room(
+    world: Callable[[str], World], prompts: tuple[Path, Path], limit: Callable[[int], None]
+) -> None:
+    asked = request(world("gpt2"), prompts[0], errors="keep")
+    settings = {"published.steps": (4,)}
+    base = replace(asked, prompts=None)
+    order = orders_of(Grid(base, prompts=prompts[:1], methods=("published",), settings=settings))[0]
+    worker = Worker()
+    limit(0)
+    with pytest.raises(OutOfMemory, match="out of memory"):
+        worker(order, lambda step, steps: None)
+    limit(4)
+    record = worker(order, lambda step, steps: None)
+    assert not record.stopped
+    limit(2)
+    assert "Memory ran out" in worker(order, lambda step, steps: None).warnings[0]
