@@ -19,6 +19,8 @@ from typing import Any
 
 from screen_svg import svg
 
+from circuit_tui.core.audit.lines import LINES
+from circuit_tui.core.audit.subject import AuditSettings
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.tui.app import ExplorerApp
 from circuit_tui.tui.circuit_rows import LatentRow
@@ -68,6 +70,13 @@ class Session:
         await self.until(lambda: self.app._main._shown.search.phase == "done")
         await self.settled()
 
+    async def audit(self) -> None:
+        """Audits the circuit up to the first line that needs a search, and stops there."""
+        before = sum(line.searches(AuditSettings()) == 0 for line in LINES)
+        await self.pilot.press("A")
+        await self.until(lambda: (audit := self.app._main._shown.audit) and len(audit.findings) >= before)
+        await self.press("A")
+
     async def to_latent(self) -> None:
         """Puts the cursor of the circuit pane on the chosen latent."""
         table = self.app.screen.query_one(CircuitTable)
@@ -97,6 +106,8 @@ async def narrow(session: Session) -> None:
     session.save("prompts")
     await session.press("5", "h", "h", "h")
     session.save("frontier")
+    await session.audit()
+    session.save("audit")
 
 
 async def wide(session: Session) -> None:

@@ -109,6 +109,7 @@ async def test_it_can_be_stopped_and_started_anew(explorer: Make, session: FakeS
         assert session.calls.count("start_audit") == 1
         assert session.calls.count("stop_audit") == 1
         assert "not finished" in screen_text(app)
+        assert "A  goes on with it" in screen_text(app)
         session.work = work  # type: ignore[method-assign]
         await pilot.press("A")
         await wait_for(pilot, lambda: app._main._shown.audit and app._main._shown.audit.shares)

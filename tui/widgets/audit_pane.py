@@ -54,6 +54,7 @@ class AuditPane(LinesView):
         lines = [
             *self._outcome(audit, width),
             *([_progress(audit.progress, ink)] if audit.progress else []),
+            *([Line().add(" A", ink.key).add("  goes on with it", ink.muted).strip()] if _left(audit) else []),
             Strip.blank(1),
         ]
         for finding in audit.findings:
@@ -70,6 +71,11 @@ class AuditPane(LinesView):
         why = wrap(f"{intro} {', '.join(because)}", width - INDENT - 1) if because else []
         first = Line().add(" ").add(audit.outcome, ink.strong + style).strip()
         return [first, *(Line().add(" " * INDENT + line, ink.plain).strip() for line in why)]
+
+
+def _left(audit: AuditView) -> bool:
+    """Whether it was stopped before its end."""
+    return audit.progress is None and audit.outcome == "not finished"
 
 
 def _progress(step: AuditProgress, ink: Ink) -> Strip:
