@@ -21,9 +21,12 @@ from circuit_tui.core.evaluate import kept_splice, pack_site
 from circuit_tui.core.keys_values import KeysValues
 from circuit_tui.core.memory_plan import free_memory
 from circuit_tui.core.problem import Problem
+from circuit_tui.core.splice import Splice
 
 # Traces are kept if two of every batch take at most this share of the memory that is free.
 SHARE = 0.25
+# Most trials leave the nodes of all sites but one as they are; so many splices are kept ready.
+MOST_SPLICES = 32
 
 
 @dataclass(slots=True)
@@ -80,6 +83,7 @@ class Tracer:
     def __init__(self, problem: Problem, batch: Batch) -> None:
         self.problem, self.batch = problem, batch
         self._own = Trace()
+        self._splices: dict[tuple[int, frozenset[int]], tuple[Tensor, Splice]] = {}
 
     @cached_property
     def _empty(self) -> Trace:
@@ -230,5 +234,12 @@ class Tracer:
         tokens = self.batch.columns.spliced(columns)
         if not tokens.layout.n_groups:
             return x
-        nodes = pack_site(self.problem, kept, index, tokens)
-        return kept_splice(self.problem, tokens, index, nodes)(x, x)
+        nodes = self.problem.space.kept_of_site(kept, index)
+        found = self._splices.get((index, columns))
+        if found is None or not torch.equal(found[0], nodes):
+            pack = pack_site(self.problem, kept, index, tokens)
+            found = nodes, kept_splice(self.problem, tokens, index, pack)
+            while len(self._splices) >= MOST_SPLICES:
+                del self._splices[next(iter(self._splices))]
+            self._splices[index, columns] = found
+        return found[1](x, x)
