@@ -110,9 +110,6 @@ def _attach(model: LanguageModel, point: Inside, resid: Tensor, change: Change, 
     """The hooks that make one `change`; torch calls those of one module in the order in which they were attached."""
     read: list[Tensor] = []
 
-    def reading(_: Any, __: Any, out: Tensor) -> None:
-        read[:] = [out]
-
     def writing(_: Any, __: Any, out: Tensor) -> Tensor:
         missed.discard(point.write)
         there = _flat(out, resid)
@@ -122,10 +119,30 @@ def _attach(model: LanguageModel, point: Inside, resid: Tensor, change: Change, 
         x = there if point.read == point.write else _flat(read[0], resid)
         return _as(change(x, there), out)
 
-    handles = [_point(model, point.write).register_forward_hook(writing)]
+    handles: list[Any] = [_point(model, point.write).register_forward_hook(writing)]
     if point.read != point.write:
-        handles.append(_point(model, point.read).register_forward_hook(reading))
+        handles.append(_Reading(_point(model, point.read), read))
     return handles
+
+
+class _Reading:
+    """Keeps what passes a hook point in `read`, until it is removed.
+
+    Through the point's own list of hooks: a norm of the bridge leaves no gradient on what its hook points show unless
+    that list holds one.
+    """
+
+    def __init__(self, point: Any, read: list[Tensor]) -> None:
+        def keep(x: Tensor, hook: Any) -> None:
+            read[:] = [x]
+
+        point.add_hook(keep)
+        self._point, self._handle = point, point.fwd_hooks[-1]
+
+    def remove(self) -> None:
+        """Leaves the point as it was."""
+        self._handle.hook.remove()
+        self._point.fwd_hooks.remove(self._handle)
 
 
 def _point(model: LanguageModel, name: str) -> torch.nn.Module:

@@ -59,6 +59,8 @@ def tap(hf: Any, name: str, at: Callable[[Tensor], Tensor | None]) -> Any:
         return block.mlp.register_forward_pre_hook(before, with_kwargs=True)
     # Gemma's blocks norm what they add to the stream once more.
     gemma = hasattr(block, "post_feedforward_layernorm")
+    if point == "ln2.hook_normalized":
+        return before_mlp(block).register_forward_pre_hook(lambda _, args: normalised(args[0], at))
     if point == "hook_resid_mid":
         return between(block, at)
     if point == "hook_mlp_out":
@@ -67,10 +69,20 @@ def tap(hf: Any, name: str, at: Callable[[Tensor], Tensor | None]) -> Any:
     return (block.post_attention_layernorm if gemma else attention).register_forward_hook(after)
 
 
+def before_mlp(block: Any) -> Any:
+    """The norm in front of the MLP."""
+    names = ("ln_2", "pre_feedforward_layernorm", "post_attention_layernorm")
+    return next(getattr(block, name) for name in names if hasattr(block, name))
+
+
+def normalised(x: Tensor, at: Callable[[Tensor], Tensor | None]) -> None:
+    """`at` sees what an RMS norm makes of `x` before its gain (no model here has a larger epsilon); to read only."""
+    assert at(x * (x.pow(2).mean(-1, keepdim=True) + 1e-6).rsqrt()) is None
+
+
 def between(block: Any, at: Callable[[Tensor], Tensor | None]) -> Any:
     """`tap` between attention and MLP: what the MLP's norm is given, and what goes past both to the block's output."""
-    names = ("ln_2", "pre_feedforward_layernorm", "post_attention_layernorm")
-    norm = next(getattr(block, name) for name in names if hasattr(block, name))
+    norm = before_mlp(block)
     moved: list[Tensor] = []
 
     def enter(_: Any, args: Any) -> Any:

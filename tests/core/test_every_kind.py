@@ -57,6 +57,13 @@ WORLDS: dict[str, tuple[str, tuple[Spliced, ...]]] = {
             Spliced("blocks.1.hook_mlp_in", "jumprelu-transcoder", "blocks.1.hook_mlp_out"),
         ),
     ),
+    "gemma2 normalised": (
+        "gemma2",
+        (
+            Spliced("blocks.0.hook_resid_post", "standard"),
+            Spliced("blocks.2.ln2.hook_normalized", "jumprelu-transcoder", "blocks.2.hook_mlp_out"),
+        ),
+    ),
     "gemma3": (
         "gemma3",
         (
