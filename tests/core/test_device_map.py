@@ -1,21 +1,19 @@
-"""A model on two devices, with its SAEs beside their blocks: the same numbers as on one, and nothing is mixed up."""
+"""`--device-map`: what is asked of accelerate, what is planned and refused; and a model on two devices."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from tiny.able import able_task
-from tiny.far import two_devices
-from tiny.gradients import gradient, random_mask
-from tiny.searched import QUICK
-from tiny.sessions import kept_of, request, settle, write_prompts
-from tiny.world import CPU, Spliced, World, build_with
+from tiny.sessions import request, write_prompts
+from tiny.world import CPU, World
 from transformer_lens.model_bridge import TransformerBridge
 
 from circuit_tui.core import memory_plan
@@ -28,23 +26,13 @@ from circuit_tui.core.snapshot import MemoryUse
 from circuit_tui.tui.cli import main
 
 
-@pytest.fixture
-def on_two(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
-    """A model that is spread has its first block on the CPU, the rest on a second device, with accelerate's hooks."""
-    boot = TransformerBridge.boot_transformers
-
-    def spread(source: str, device: Any = None, device_map: Any = None, **given: Any) -> Any:
-        bridge = boot(source, device=CPU, **given)
-        for module, place in zip([*bridge.blocks, bridge.ln_final, bridge.unembed], [CPU, *[far] * 9], strict=False):
-            if device_map is None:
-                break
-            module.to(place)
-            add_hook_to_module(module.original_component, AlignDevicesHook(execution_device=place))
-        return bridge
-
-    with two_devices() as far:
-        monkeypatch.setattr(TransformerBridge, "boot_transformers", spread)
-        yield far
+def test_on_two_devices(root: Path) -> None:
+    """The cases of `two_devices.py`, in a process of their own."""
+    cases = root / "tests" / "core" / "two_devices.py"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(cases)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
 
 
 @pytest.fixture
@@ -62,70 +50,6 @@ def asked(world: Callable[[str], World], tmp_path: Path) -> Callable[..., OpenRe
 def spread_out(asked: OpenRequest) -> OpenRequest:
     """The same request, for as many devices as there are."""
     return replace(asked, device=None, device_map="auto")
-
-
-PLAIN: dict[str, Any] = {}
-OTHERS = {"positions": "shared", "ablation": "resample", "errors": "mean"}
-
-
-@pytest.mark.parametrize(("shape", "changes"), [("gpt2", OTHERS), ("llama", PLAIN), ("gemma2", OTHERS)])
-def test_toggles_are_the_same(
-    asked: Callable[..., OpenRequest], on_two: torch.device, shape: str, changes: dict[str, Any]
-) -> None:
-    near, far = (open_session(each) for each in (asked(shape, **changes), spread_out(asked(shape, **changes))))
-    model, sites = far.problem.model, far.problem.sites
-    assert model.places == [CPU, on_two, on_two]
-    assert model.remembers == near.problem.model.remembers
-    assert [site.sae.place for site in sites] == [model.places[site.layer] for site in sites]
-    assert on_two in {site.sae.place for site in sites}
-    assert far.table == near.table
-    assert far.info.device == "cpu and far:0"
-    for session in (near, far):
-        session.only(range(0, len(session.table), 8))
-        settle(session)
-        session.toggle_node(1)
-        session.toggle_site(1)
-        session.undo()
-        settle(session)
-    assert kept_of(near).equal(kept_of(far))
-    for name in ("faithfulness", "faithfulness_spliced", "completeness", "kl", "cross_entropy"):
-        assert getattr(far.view().test, name) == pytest.approx(getattr(near.view().test, name), abs=1e-5), name
-    assert far.view().effect == pytest.approx(near.view().effect, abs=1e-5)
-    latent = near.table.latent[-1]
-    ours, theirs = far.latent_view(1, latent), near.latent_view(1, latent)
-    assert ours.promotes[0][1] == pytest.approx(theirs.promotes[0][1], abs=1e-4)
-    assert ours.neighbours[0][1] == pytest.approx(theirs.neighbours[0][1], abs=1e-5)
-    assert [fired[:2] for fired in far.prompt_view(0).active] == [fired[:2] for fired in near.prompt_view(0).active]
-
-
-@pytest.mark.parametrize("method", ["mask", "ig", "activation-difference"])
-def test_a_search_finds_the_same(asked: Callable[..., OpenRequest], on_two: torch.device, method: str) -> None:
-    found = []
-    for each in (asked("llama"), spread_out(asked("llama"))):
-        session = open_session(each)
-        settings = QUICK[method] | ({"steps": 4} if "steps" in QUICK[method] else {})
-        search = session.search(method, 0.8, 0, settings)
-        for step in search:
-            if step.stage != "optimise":
-                search.stop()
-        assert search.result is not None
-        found.append(search.result)
-    near, far = found
-    assert far.nodes == near.nodes
-    assert far.test.faithfulness == pytest.approx(near.test.faithfulness, abs=1e-5)
-
-
-def test_gradients_are_the_same_inside_blocks(tmp_path: Path, on_two: torch.device) -> None:
-    """On the way into a block the stream changes its device, and back again, in both directions."""
-    saes = [Spliced("blocks.0.hook_mlp_out", "standard"), Spliced("blocks.1.attn.hook_z", "jumprelu")]
-    tiny = build_with("gpt2", tmp_path, saes)
-    asked = request(tiny, write_prompts(able_task(tiny, (6,) * 6, (6,) * 4), tmp_path / "p.jsonl"))
-    near, far = (open_session(each).problem for each in (asked, spread_out(asked)))
-    assert [site.sae.place for site in far.sites] == [CPU, on_two]
-    mask = random_mask(near)
-    expected = gradient(near, mask)
-    assert float(expected.abs().max()) > 1e-4
-    torch.testing.assert_close(gradient(far, mask), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_without_a_gpu_it_is_all_on_the_cpu(asked: Callable[..., OpenRequest]) -> None:
