@@ -17,7 +17,8 @@ against
     published  `published.py`: the same by full passes of the model with hooks
     bare       forward (and backward, for the step) of the layers after the first site, no SAE at all
 
-A circuit has `--nodes` nodes drawn at random. A shape that does not fit in memory is left out, and said so.
+The shape `demo` is the bundled model on `--task`, with all of its prompts. A circuit has `--nodes` nodes drawn at
+random. A shape that does not fit in memory is left out, and said so.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import cycle
@@ -34,22 +34,25 @@ from typing import Any
 
 import torch
 import transformers
-from device_peak import Peak, peak_of, synchronise
+from device_peak import CLOCKS, Peak, peak_of, synchronise
 from in_turn import Measured, Runs, machine, measure, peak_memory
 from published import STEPS, Recipe
-from shapes import SHAPES, random_model, random_problem, random_sites, template_tokens
+from shapes import PASS, SHAPES, random_model, random_problem, random_sites, template_tokens
 
 from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.live_circuit import LiveCircuit
 from circuit_tui.core.load_model import pick_device, pick_dtype
 from circuit_tui.core.memory_plan import free_memory
+from circuit_tui.core.opening import open_problem
 from circuit_tui.core.problem import Problem
-from circuit_tui.core.request import DTYPES
+from circuit_tui.core.request import DTYPES, OpenRequest
 from circuit_tui.core.search.hard_mask import hard_mask
 from circuit_tui.core.search.objective import MaskedModel
 from circuit_tui.core.search.open_search import new_search
 
 TARGET = 0.95
+DEMO = "demo"
+"""The bundled model with a task, as a shape: there a circuit can be found."""
 
 
 def our_step(problem: Problem) -> Callable[[], None]:
@@ -126,26 +129,26 @@ def _circuit(problem: Problem, nodes: int, some: int) -> tuple[LiveCircuit, torc
     return LiveCircuit(Evaluator(problem, "test"), kept), kept, chosen
 
 
-def whole_search(problem: Problem, steps: int, recipe_steps: int) -> dict[str, Any]:
+def whole_search(problem: Problem, steps: int, recipe_steps: int, clock: str) -> dict[str, Any]:
     """Seconds of ours, and of the recipe scaled up from `recipe_steps`; what ours found."""
-    device = problem.model.device
+    device, read = problem.model.device, CLOCKS[clock]
     train, test = (Evaluator(problem, split) for split in ("train", "test"))
     search = new_search(problem, train, test, "mask", TARGET, 0, {"steps": steps})
-    start = time.perf_counter()
+    start = read()
     for _ in search:
         pass
     synchronise(device)
-    ours = time.perf_counter() - start
+    ours = read() - start
     assert search.result is not None
     recipe, n = Recipe(problem), len(problem.splits["train"])
     generator = torch.Generator().manual_seed(0)
     seconds = []
     for step in range(recipe_steps + 1):
         chosen = torch.randperm(n, generator=generator)[:16].to(device)
-        start = time.perf_counter()
+        start = read()
         recipe.step(chosen, step / recipe_steps)
         synchronise(device)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(read() - start)
     published = sum(seconds[1:]) / recipe_steps * STEPS  # the first warms up
     return {
         "ours": ours, "published": published, "recipe_steps_run": recipe_steps, "recipe_steps": STEPS,
@@ -173,31 +176,29 @@ def table(found: dict[str, Measured], tokens: int) -> list[str]:
 
 def run_shape(name: str, args: argparse.Namespace, device: torch.device, peak: Peak) -> dict[str, Any]:
     """All that is asked for of one shape; prints its table."""
-    shape, dtype = SHAPES[name], pick_dtype(args.dtype)
-    model = random_model(shape, device, dtype)
-    sites = random_sites(model, shape, template_tokens(16, args.length, int(model.bridge.cfg.d_vocab)).to(device))
-    problem = random_problem(shape, args.prompts, args.length, args.test, model, sites)
-    problem = replace(problem, batch_size=None)  # that was for the opening; from here on all prompts go in one pass
+    problem = opened(name, args, device)
+    widths = sorted({site.sae.d_sae for site in problem.sites})
+    train, test = (problem.sets[split].clean.tokens for split in ("train", "test"))
     report: dict[str, Any] = {
-        "device": machine(device), "dtype": args.dtype, "prompts": args.prompts, "test_prompts": args.test,
-        "length": args.length, "sites": len(sites), "d_sae": shape.d_sae, "candidates": len(problem.space),
+        "device": machine(device), "dtype": args.dtype, "prompts": len(train), "test_prompts": len(test),
+        "length": train.shape[1], "sites": len(problem.sites), "d_sae": widths, "candidates": len(problem.space),
     }  # fmt: skip
-    made = f"{len(sites)} sites of {shape.d_sae:,} latents, {len(problem.space):,} candidates"
-    prompts = f"{args.prompts} train and {args.test} test prompts of {args.length} tokens"
+    made = f"{len(problem.sites)} sites of {widths[0]:,} latents, {len(problem.space):,} candidates"
+    prompts = f"{len(train)} train and {len(test)} test prompts of {train.shape[1]} tokens"
     print(f"\n**{name}**, {args.dtype}, {made}; {prompts}\n\n{HEAD}", flush=True)
     asked = args.what.split(",")
     if "step" in asked:
         found = measure(step_runs(problem), args.rounds, device, peak, args.clock)
         report["step"] = {one: value.as_json() for one, value in found.items()}
-        print("\n".join(table(found, args.prompts * args.length)), flush=True)
+        print("\n".join(table(found, train.numel())), flush=True)
     if "edits" in asked:
         runs = edit_runs(problem, args.nodes, args.rounds)
         found = measure(runs, args.rounds, device, peak, args.clock, ("toggle", "column"))
         report["edits"] = {one: value.as_json() for one, value in found.items()}
-        print("\n".join(table(found, args.test * args.length)), flush=True)
+        print("\n".join(table(found, test.numel())), flush=True)
     report["peak_bytes"] = peak_memory(device)
     if "search" in asked:
-        report["search"] = found_search = whole_search(problem, args.steps, args.recipe_steps)
+        report["search"] = found_search = whole_search(problem, args.steps, args.recipe_steps, args.clock)
         ours, theirs = found_search["ours"], found_search["published"]
         size, run = found_search["nodes"], f"{args.recipe_steps} of {STEPS} steps, scaled up"
         print(f"| search ({size} nodes) | {ours * 1e3:.0f} | one run | | | | {theirs / ours:.1f} | |")
@@ -206,8 +207,23 @@ def run_shape(name: str, args: argparse.Namespace, device: torch.device, peak: P
     return report
 
 
+def opened(name: str, args: argparse.Namespace, device: torch.device) -> Problem:
+    """A problem of the shape, or the demo's."""
+    if name == DEMO:
+        request = OpenRequest(task=args.task, device=args.device, dtype=args.dtype)
+        return open_problem(request, lambda stage: None).problem
+    shape = SHAPES[name]
+    model = random_model(shape, device, pick_dtype(args.dtype))
+    tokens = template_tokens(PASS, args.length, int(model.bridge.cfg.d_vocab)).to(device)
+    sites = random_sites(model, shape, tokens)
+    problem = random_problem(shape, args.prompts, args.length, args.test, model, sites)
+    return replace(problem, batch_size=None)  # that was for the opening; from here on all prompts go in one pass
+
+
 def needed(name: str, dtype: torch.dtype, prompts: int) -> int:
     """Bytes that a shape takes, weights and SAEs, and the recipe's parameters with their gradient and moments."""
+    if name == DEMO:
+        return 0
     shape = SHAPES[name]
     with torch.device("meta"):
         config = getattr(transformers, shape.family)(**shape.config)
@@ -222,8 +238,9 @@ def needed(name: str, dtype: torch.dtype, prompts: int) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Parses the flags, measures, prints tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shapes", default="gpt2-small", help=f"of {', '.join(SHAPES)}")
+    parser.add_argument("--shapes", default="gpt2-small", help=f"of {DEMO}, {', '.join(SHAPES)}")
     parser.add_argument("--what", default="step,edits", help="of step, edits, search")
+    parser.add_argument("--task", default="sva-rc", help=f"of {DEMO}; its prompts must have one length and a BOS")
     parser.add_argument("--device")
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
     parser.add_argument("--prompts", type=int, default=16, help="train prompts, all in each step")
@@ -244,9 +261,9 @@ def main(argv: list[str] | None = None) -> int:
         args.steps, args.recipe_steps = 5, 2
     if args.threads:
         torch.set_num_threads(args.threads)
-    unknown = [name for name in args.shapes.split(",") if name not in SHAPES]
+    unknown = [name for name in args.shapes.split(",") if name not in (DEMO, *SHAPES)]
     if unknown:
-        parser.error(f"--shapes {unknown[0]}: unknown; there are {', '.join(SHAPES)}")
+        parser.error(f"--shapes {unknown[0]}: unknown; there are {DEMO}, {', '.join(SHAPES)}")
     device = pick_device(args.device)
     peak = peak_of(device, args.clock)
     rates = ", ".join(f"{rate / 1e12:.2f} TFLOP/s {str(dtype)[6:]}" for dtype, rate in peak.flops.items())

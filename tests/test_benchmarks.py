@@ -157,3 +157,12 @@ def test_pieces_of_work_take_turns() -> None:
     found = measure(runs, 3, CPU, peak)
     assert "".join(calls[-6:]) == "ababab"
     assert found["a"].rounds == 3
+
+
+def test_the_demo_is_a_shape_too(tmp_path: Path) -> None:
+    path = tmp_path / "speed.json"
+    flags = ["--shapes", "demo", "--task", "sva-simple", "--what", "edits", "--nodes", "6", "--rounds", "1"]
+    assert speed.main([*flags, "--json", str(path)]) == 0
+    shape = json.loads(path.read_text())["shapes"]["demo"]
+    assert (shape["prompts"], shape["test_prompts"]) == (512, 128)
+    assert tuple(shape["edits"]) == KINDS["edits"]
