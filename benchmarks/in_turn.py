@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from device_peak import CLOCKS, Peak, Work, count, synchronise
 
+VARIED_TIMES = 4
+"""How often in a round something runs that is different each time."""
 Runs = Mapping[str, Callable[[], object]]
 
 
@@ -51,25 +53,27 @@ def measure(
 ) -> dict[str, Measured]:
     """Medians of `rounds` rounds after one that warms up, takes the peak memory and counts the work.
 
-    What is `varied` does something else in each round, and the same again after as many: it is counted in `rounds`
-    of them. `clock` is ``"wall"``, or ``"cpu"`` for the CPU time of this process, which other programs disturb less.
+    What is `varied` does something else each time, and the same again after `varieties(rounds)` times: it runs several
+    times in a round, and is counted in all of them. `clock` is ``"wall"``, or ``"cpu"`` for the CPU time of this
+    process, which other programs disturb less.
     """
     read = CLOCKS[clock]
     memory, work = dict[str, int](), dict[str, Work]()
 
     def first(name: str) -> None:
-        work[name] = count(runs[name], rounds if name in varied else 1)
+        work[name] = count(runs[name], varieties(rounds) if name in varied else 1)
 
     for name in runs:
         memory[name] = extra_memory(partial(first, name), device)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
-            synchronise(device)
-            start = read()
-            run()
-            synchronise(device)
-            seconds[name].append(read() - start)
+            for _ in range(VARIED_TIMES if name in varied else 1):
+                synchronise(device)
+                start = read()
+                run()
+                synchronise(device)
+                seconds[name].append(read() - start)
     found = {}
     for name, values in seconds.items():
         median = statistics.median(values)
@@ -80,6 +84,11 @@ def measure(
             sum(work[name].flops.values()) / 1e9, work[name].bytes / 1e9,
         )  # fmt: skip
     return found
+
+
+def varieties(rounds: int) -> int:
+    """How many different things what is varied does in so many rounds."""
+    return rounds * VARIED_TIMES
 
 
 def extra_memory(run: Callable[[], object], device: torch.device) -> int:

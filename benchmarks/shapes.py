@@ -64,6 +64,8 @@ SHAPES = {
     # eighth of its vocabulary and latents; and of 2B with a third of its layers, a third of its width, half its heads.
     "gemma-2-9b-scaled-down": gemma_2(14, 896, 4, 32_000, (2, 4, 7, 13), 16384),
     "gemma-2-2b-scaled-down": gemma_2(9, 768, 4, 32_000, (2, 4, 6), 8192, head=128),
+    # The first four layers of GPT-2 small.
+    "gpt2-4-layers": Shape((0, 1, 2, 3), 8192, {"n_layer": 4}),
     "gpt2-tiny": Shape((0, 1, 2), 1024, {"n_layer": 4, "n_embd": 128, "n_head": 4, "vocab_size": 512}),
     "gemma-2-tiny": gemma_2(4, 64, 2, 512, (1, 2), 512, head=32),
 }

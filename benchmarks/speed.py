@@ -35,7 +35,7 @@ from typing import Any
 import torch
 import transformers
 from device_peak import CLOCKS, Peak, peak_of, synchronise
-from in_turn import Measured, Runs, machine, measure, peak_memory
+from in_turn import Measured, Runs, machine, measure, peak_memory, varieties
 from published import STEPS, Recipe
 from shapes import PASS, SHAPES, random_model, random_problem, random_sites, template_tokens
 
@@ -98,9 +98,9 @@ def step_runs(problem: Problem) -> Runs:
 
 
 def edit_runs(problem: Problem, nodes: int, rounds: int) -> Runs:
-    """Every round toggles one node of the circuit and asks for the effect of one, from the first site to the last."""
-    recipe, (live, kept, chosen) = Recipe(problem), _circuit(problem, nodes, rounds)
-    toggles, asked, hard = cycle(chosen.tolist()), cycle(chosen.tolist()), recipe.hard(kept)
+    """Toggles nodes of the circuit and asks for the effects of others, from the first site to the last."""
+    recipe, (live, kept, chosen) = Recipe(problem), _circuit(problem, nodes, 2 * varieties(rounds))
+    toggles, asked, hard = cycle(chosen.tolist()[::2]), cycle(chosen.tolist()[1::2]), recipe.hard(kept)
 
     def toggle() -> None:
         changed = live.kept.clone()
@@ -126,6 +126,8 @@ def _circuit(problem: Problem, nodes: int, some: int) -> tuple[LiveCircuit, torc
     kept[torch.randperm(len(kept), generator=torch.Generator().manual_seed(2))[:nodes]] = True
     chosen = kept.nonzero()[:, 0]
     chosen = chosen[torch.linspace(0, len(chosen) - 1, some + 2).long()[1:-1]]
+    if len(set(chosen.tolist())) < some:
+        raise SystemExit(f"--nodes {nodes}: fewer than {some}, which these rounds need")
     return LiveCircuit(Evaluator(problem, "test"), kept), kept, chosen
 
 
@@ -257,7 +259,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.quick:
         args.shapes, args.what = "gpt2-tiny,gemma-2-tiny", "step,edits,search"
-        args.prompts, args.test, args.length, args.nodes, args.rounds = 4, 4, 6, 10, 2
+        args.prompts, args.test, args.length, args.nodes, args.rounds = 4, 4, 6, 40, 2
         args.steps, args.recipe_steps = 5, 2
     if args.threads:
         torch.set_num_threads(args.threads)

@@ -161,7 +161,7 @@ def test_pieces_of_work_take_turns() -> None:
 
 def test_the_demo_is_a_shape_too(tmp_path: Path) -> None:
     path = tmp_path / "speed.json"
-    flags = ["--shapes", "demo", "--task", "sva-simple", "--what", "edits", "--nodes", "6", "--rounds", "1"]
+    flags = ["--shapes", "demo", "--task", "sva-simple", "--what", "edits", "--nodes", "20", "--rounds", "1"]
     assert speed.main([*flags, "--json", str(path)]) == 0
     shape = json.loads(path.read_text())["shapes"]["demo"]
     assert (shape["prompts"], shape["test_prompts"]) == (512, 128)
