@@ -47,7 +47,7 @@ class Recipe:
         tokens = sets.clean.tokens[prompts]
         logits = problem.model.bridge.run_with_hooks(tokens, fwd_hooks=hooks, return_type="logits")[:, -1].float()
         rows = torch.arange(len(tokens), device=tokens.device)
-        return logits[rows, sets.right[prompts]] - logits[rows, sets.wrong[prompts]]
+        return logits[rows, sets.answers.right[prompts]] - logits[rows, sets.answers.wrong[prompts]]
 
     def _hook(
         self, index: int, split: Split, prompts: Tensor | slice, masks: Sequence[Tensor] | None

@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from circuit_tui.core.alignment import align
+from circuit_tui.core.answers import Answers
 from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.problem import Problem, build_problem
 from circuit_tui.core.sae import SiteSae
@@ -169,5 +170,7 @@ def _prompts(model: LanguageModel, tokens: Tensor, split: Any) -> PromptSet:
     lengths = torch.full((count,), length, device=model.device)
     pairs = tuple(Pair(f"{split} {index}", f"{index}", "a", "b", split) for index in range(count))
     roles = tuple(() for _ in range(count))
-    clean, corrupt = (Side(part, lengths, 1, roles) for part in tokens.split(count))
-    return PromptSet(pairs, clean, corrupt, right, wrong)
+    said = torch.zeros_like(lengths)
+    clean, corrupt = (Side(part, lengths, 1, roles, said) for part in tokens.split(count))
+    single = [((one,), (other,)) for one, other in zip(right.tolist(), wrong.tolist(), strict=True)]
+    return PromptSet(pairs, clean, corrupt, Answers.of(single, lengths.tolist(), 1, model.device))

@@ -83,7 +83,7 @@ def bare_pass(problem: Problem, split: Any, backward: bool) -> Callable[[], None
     def run() -> None:
         resid.grad = None
         with torch.set_grad_enabled(backward):
-            logits = problem.model.finish(resid, problem.sites[0].after, batch.answer)
+            logits = problem.model.finish(resid, problem.sites[0].after, batch.read_places)
             mean = batch.logit_difference(logits).mean()
         if backward:
             mean.backward()

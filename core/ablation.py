@@ -77,34 +77,45 @@ def without_a_mean(alignment: Alignment, ablation: AblationKind) -> tuple[str, .
     return tuple(alignment.names[position] for position in sorted(found))
 
 
-def resample_rows(cells: Tensor, source: Tensor, seed: int, task: str) -> Tensor:
-    """For each token the flat index of the source token whose activations it takes, `[prompt, position]`.
+def resample_rows(cells: Tensor, source: Tensor, texts: int, seed: int, task: str) -> Tensor:
+    """For each token the flat index of the source token whose activations it takes, `[row, position]`.
 
     Args:
-        cells: `[prompt, position]` cell of each token, negative where nothing is spliced.
+        cells: `[row, position]` cell of each token, negative where nothing is spliced.
         source: the same for the corrupt train prompts.
-        seed: of the draw. One source prompt is drawn for each prompt, so that its activations belong together.
+        texts: how many rows each prompt has.
+        seed: of the draw. One source prompt is drawn for each prompt, row for row, so that its activations belong
+            together and both answers are read after the same.
 
     Raises:
         UserError: no source prompt has the same cells as some prompt.
     """
     generator = torch.Generator().manual_seed(seed)
-    by_cells: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for index, row in enumerate(source.tolist()):
-        by_cells[tuple(sorted(cell for cell in row if cell >= 0))].append(index)
+    by_cells: dict[tuple[tuple[int, ...], ...], list[int]] = defaultdict(list)
+    for index, part in enumerate(source.split(texts)):
+        by_cells[_cells_of(part)].append(index)
     rows = torch.full_like(cells, -1)
-    for index, row in enumerate(cells):
-        inside = (row >= 0).nonzero()[:, 0]
-        key = tuple(sorted(row[inside].tolist()))
+    for index, part in enumerate(cells.split(texts)):
+        key = _cells_of(part)
         choices = by_cells.get(key)
         if not choices:
             raise UserError(
-                f"--ablation resample: task {task}: no corrupt train prompt has the {len(key)} positions "
+                f"--ablation resample: task {task}: no corrupt train prompt has the {max(map(len, key))} positions "
                 f"of prompt {index}; use --ablation mean"
             )
         drawn = choices[int(torch.randint(len(choices), (1,), generator=generator))]
-        theirs = (source[drawn] >= 0).nonzero()[:, 0]
-        ours_sorted = inside[row[inside].argsort(stable=True)]
-        theirs_sorted = theirs[source[drawn][theirs].argsort(stable=True)]
-        rows[index, ours_sorted] = drawn * source.shape[1] + theirs_sorted
+        for text, row in enumerate(part):
+            donor = drawn * texts + text
+            rows[index * texts + text, _in_order(row)] = donor * source.shape[1] + _in_order(source[donor])
     return rows
+
+
+def _cells_of(rows: Tensor) -> tuple[tuple[int, ...], ...]:
+    """The cells of each row of a prompt, in ascending order."""
+    return tuple(tuple(sorted(cell for cell in row if cell >= 0)) for row in rows.tolist())
+
+
+def _in_order(row: Tensor) -> Tensor:
+    """The token indices of a row that have a cell, by ascending cell."""
+    inside = (row >= 0).nonzero()[:, 0]
+    return inside[row[inside].argsort(stable=True)]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.ablation import ReferenceRows
+from circuit_tui.core.answers import Answers
 from circuit_tui.core.columns import Columns
 from circuit_tui.core.spliced_tokens import Constants, SplicedTokens
 
@@ -19,13 +20,14 @@ class SplitTensors:
     """All prompts of a split at the first site, clean side.
 
     Attributes:
-        prefix: `[prompt, position, d_model]`, the residual entering the first site: no mask can change it.
-        ids: `[prompt, position]` position id, negative where nothing is spliced.
-        rows: `[prompt, position]` the row of the reference table each token takes.
+        prefix: `[row, position, d_model]`, the residual entering the first site: no mask can change it.
+        ids: `[row, position]` position id, negative where nothing is spliced.
+        rows: `[row, position]` the row of the reference table each token takes.
         rows_by_group: `[group]` the row of each position id where it alone decides the row, else None.
-        errors: for each site the vector added after the splice, `[prompt, position, d_out]`, or None where dropped.
-        lengths, right, wrong: `[prompt]`.
-        plain_logits: `[prompt, vocab]` float32 logits of M at the answer position.
+        errors: for each site the vector added after the splice, `[row, position, d_out]`, or None where dropped.
+        lengths: `[row]`.
+        answers: which of the rows are whose, and where in them the answers are read.
+        plain_logits: `[read, vocab]` float32 logits of M where the answers are read.
     """
 
     prefix: Tensor
@@ -34,12 +36,17 @@ class SplitTensors:
     rows_by_group: Tensor | None
     errors: tuple[Tensor | None, ...]
     lengths: Tensor
-    right: Tensor
-    wrong: Tensor
+    answers: Answers
     plain_logits: Tensor
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        """How many prompts there are."""
+        return len(self.answers)
+
+    @property
+    def prompt_lengths(self) -> Tensor:
+        """The length of each prompt's longest row, `[prompt]`."""
+        return self.lengths.reshape(len(self), -1).amax(1)
 
 
 class Batch(SplicedTokens):
@@ -47,6 +54,9 @@ class Batch(SplicedTokens):
 
     Attributes:
         recompute: whether a backward pass computes activations again instead of finding them kept, for want of memory.
+        rows: `[row]` their rows among all of the split, each prompt's behind the last one's.
+        answers: those of these prompts; `reads` `[read]` are their reads among all of the split.
+        read_rows, read_places: `[read]` row and token index of each read.
     """
 
     def __init__(
@@ -59,13 +69,14 @@ class Batch(SplicedTokens):
         recompute: bool = False,
     ) -> None:
         self.prompts, self.recompute = prompts, recompute
-        width = int(split.lengths[prompts].max())
-        self.prefix = split.prefix[prompts, :width]
-        self.lengths = split.lengths[prompts]
-        self.answer = self.lengths - 1
-        self.right, self.wrong = split.right[prompts], split.wrong[prompts]
-        errors = tuple(None if error is None else error[prompts, :width] for error in split.errors)
-        ids, rows = split.ids[prompts, :width], split.rows[prompts, :width]
+        self.rows = split.answers.rows_of(prompts)
+        self.lengths = split.lengths[self.rows]
+        width = int(self.lengths.max())
+        self.prefix = split.prefix[self.rows, :width]
+        self.answers, self.reads = split.answers.select(prompts)
+        self.read_rows, self.read_places = self.answers.rows, self.answers.places
+        errors = tuple(None if error is None else error[self.rows, :width] for error in split.errors)
+        ids, rows = split.ids[self.rows, :width], split.rows[self.rows, :width]
         self._constants = Constants(ids, rows, split.rows_by_group, errors, tables, n_groups, framed)
         super().__init__(self._constants)
 
@@ -76,9 +87,8 @@ class Batch(SplicedTokens):
     def columns(self) -> Columns:
         """Where in this batch the tokens of each position are, and those that are read."""
         real = torch.arange(self.prefix.shape[1], device=self.lengths.device) < self.lengths.unsqueeze(1)
-        return Columns(self._constants, real, self.answer)
+        return Columns(self._constants, real, self.read_places)
 
     def logit_difference(self, logits: Tensor) -> Tensor:
-        """Right minus wrong answer's logit, `[prompt]`, of logits `[prompt, vocab]`."""
-        rows = torch.arange(len(logits), device=logits.device)
-        return logits[rows, self.right] - logits[rows, self.wrong]
+        """Gives log P(right) - log P(wrong), `[prompt]`, of logits `[read, vocab]` (see `answers.py`)."""
+        return self.answers.logit_difference(logits)

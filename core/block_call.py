@@ -15,6 +15,8 @@ from circuit_tui.core.keys_values import KeysValues, SomeTokens, of_tokens
 # What Hugging Face's blocks call the cache of keys and values.
 CACHES = ("past_key_values", "layer_past")
 
+Memory = KeysValues | SomeTokens | None
+
 
 @dataclass(frozen=True, slots=True)
 class BlockCall:
@@ -29,7 +31,7 @@ class BlockCall:
         """The parameter for keys and values, None if the block has none."""
         return next((name for name in CACHES if name in self.named), None)
 
-    def run(self, block: torch.nn.Module, resid: Tensor, memory: KeysValues | SomeTokens | None) -> Any:
+    def run(self, block: torch.nn.Module, resid: Tensor, memory: Memory) -> Any:
         """Calls `block` with them and the residual `resid`; `memory` as in `LanguageModel.blocks`."""
         if memory is None:
             return block(resid, *self.args, **self.kwargs)

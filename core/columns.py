@@ -18,14 +18,14 @@ class Columns:
 
     Args:
         constants: of the batch.
-        real: `[prompt, position]` bool, false for padding.
-        answer: `[prompt]` where the answer is read.
+        real: `[row, position]` bool, false for padding.
+        read: `[read]` token indices at which answers are read.
 
     Attributes:
         every: all columns; `unspliced`: those where a real token is not spliced; `read`: those with an answer.
     """
 
-    def __init__(self, constants: Constants, real: Tensor, answer: Tensor) -> None:
+    def __init__(self, constants: Constants, real: Tensor, read: Tensor) -> None:
         self._constants, self._device = constants, real.device
         ids, width = constants.ids, real.shape[1]
         present = torch.zeros(constants.n_ids + 1, width, dtype=torch.bool, device=real.device)
@@ -34,7 +34,7 @@ class Columns:
         *positions, unspliced = (frozenset(row.nonzero()[:, 0].tolist()) for row in present.cpu())
         self._positions = positions
         self.every, self.unspliced = frozenset(range(width)), unspliced
-        self.read = frozenset(answer.unique().tolist())
+        self.read = frozenset(read.unique().tolist())
         self._indices: dict[frozenset[int], Tensor] = {}
         self._parts: dict[frozenset[int], SplicedTokens] = {}
         by_token = constants.rows_by_group is None or any(error is not None for error in constants.errors)

@@ -89,7 +89,7 @@ class Evaluator:
         """Measures the baselines, batch by batch; the constructor does so unless it was told that it is not `ready`."""
         plain = PromptMetrics.empty(len(self))
         for batch in self.batches:
-            self.fill(plain, batch, self.problem.splits[self.split].plain_logits[batch.prompts])
+            self.fill(plain, batch, self.problem.splits[self.split].plain_logits[batch.reads])
         spliced = yield from self._measure(lambda batch: [self._full(batch, site) for site in self._sites], "spliced")
         empty = torch.zeros(len(self.problem.space), dtype=torch.bool)
         self.baselines = Baselines(plain, spliced, (yield from self.measure_slices(empty)))
@@ -190,5 +190,5 @@ class Evaluator:
 
     def fill(self, measured: PromptMetrics, batch: Batch, logits: Tensor) -> None:
         """Measures the logits of one batch and stores them."""
-        plain = self.problem.splits[self.split].plain_logits[batch.prompts]
-        measured.fill(torch.searchsorted(self.prompts, batch.prompts), logits, plain, batch.right, batch.wrong)
+        plain = self.problem.splits[self.split].plain_logits[batch.reads]
+        measured.fill(torch.searchsorted(self.prompts, batch.prompts), logits, plain, batch.answers)

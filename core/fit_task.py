@@ -1,11 +1,14 @@
 """What of a built-in task a tokenizer can ask.
 
 The words of a built-in task are single tokens for the bundled model; for another some of its answers may not be. Those
-pairs are left out rather than the task refused. A prompts file is taken as it is: its maker meant every line.
+pairs are left out, since single tokens are read in half the time, unless too few would be left. A prompts file is taken
+as it is: its maker meant every line.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from circuit_tui.core.errors import UserError
@@ -22,17 +25,36 @@ def fit_task(task: Task, tokenizer: Any, chat: bool = False) -> tuple[Task, tupl
     Raises:
         UserError: too few are left; the line says why the first was left out.
     """
-    kept: list[Pair] = []
+    single: list[Pair] = []
+    asked: list[Pair] = []
     problem: UserError | None = None
     for pair in task.pairs:
         try:
-            answer_tokens(pair, tokenizer, task.name, chat)
-            kept.append(pair)
+            answers = answer_tokens(pair, tokenizer, task.name, chat)
         except UserError as error:
             problem = problem or error
-    if problem is None:
+            continue
+        asked.append(pair)
+        if all(len(answer) == 1 for answer in answers):
+            single.append(pair)
+    if len(single) == len(task.pairs):
         return task, ()
-    left = Task(task.name, task.description, tuple(kept))
-    if any(len(left.split(split)) < fewest for split, fewest in FEWEST.items()):  # type: ignore[arg-type]
+    name, total = task.name, len(task.pairs)
+    if _enough(single):
+        why = problem or "an answer is several tokens for this model"
+        return replace(task, pairs=tuple(single)), (
+            f"{total - len(single)} of {total} prompts of {name} left out: {why}.",
+        )
+    if not _enough(asked):
+        assert problem is not None
         raise problem
-    return left, (f"{len(task.pairs) - len(kept)} of {len(task.pairs)} prompts of {task.name} left out: {problem}.",)
+    notes = [
+        f"{len(asked) - len(single)} of {total} prompts of {name} have an answer of several tokens for this model."
+    ]
+    if problem is not None:
+        notes.append(f"{total - len(asked)} of {total} prompts of {name} left out: {problem}.")
+    return replace(task, pairs=tuple(asked)), tuple(notes)
+
+
+def _enough(pairs: Sequence[Pair]) -> bool:
+    return all(sum(pair.split == split for pair in pairs) >= fewest for split, fewest in FEWEST.items())

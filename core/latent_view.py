@@ -57,7 +57,7 @@ def latent_view(
 
 
 def clean_activations(problem: Problem, site: int, latent: int) -> Tensor:
-    """Activation of one latent on the clean train prompts under M_s, `[prompt, position]`, 0 at BOS and padding."""
+    """Activation of one latent on the clean train prompts under M_s, `[row, position]`, 0 at BOS and padding."""
     sae, x = problem.sites[site].sae, problem.spliced_reads[site].float()
     if sae.elementwise:
         columns = sae.columns(torch.tensor([[latent]]).to(x.device))
@@ -70,14 +70,16 @@ def clean_activations(problem: Problem, site: int, latent: int) -> Tensor:
 
 def _top_prompts(problem: Problem, activations: Tensor) -> tuple[TokenActivation, ...]:
     side, tokenizer = problem.sets["train"].clean, problem.model.tokenizer
-    peaks = activations.amax(1)
+    # Of each prompt the row on which the latent fires most.
+    peaks, row = activations.amax(1).reshape(len(problem.sets["train"]), -1).max(1)
     shown = []
     for prompt in peaks.topk(min(TOP_PROMPTS, len(peaks)))[1].tolist():
         if peaks[prompt] <= 0:
             break
-        span = slice(side.n_bos, int(side.lengths[prompt]))
-        tokens = tuple(tokenizer.decode([token]) for token in side.tokens[prompt, span].tolist())
-        shown.append(TokenActivation(tokens, tuple(activations[prompt, span].tolist()), float(peaks[prompt])))
+        at = prompt * problem.sets["train"].answers.texts + int(row[prompt])
+        span = slice(side.n_bos, int(side.lengths[at]))
+        tokens = tuple(tokenizer.decode([token]) for token in side.tokens[at, span].tolist())
+        shown.append(TokenActivation(tokens, tuple(activations[at, span].tolist()), float(peaks[prompt])))
     return tuple(shown)
 
 

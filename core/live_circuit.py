@@ -26,13 +26,13 @@ class Follower(Protocol):
     batch: Batch
 
     def follow_slices(self, kept: Tensor, start: int) -> Generator[None, None, Tensor]:
-        """Logits `[prompt, vocab]` of the circuit `kept` `[node]` bool, site by site, which is then the one kept.
+        """Logits `[read, vocab]` of the circuit `kept` `[node]` bool, site by site, which is then the one kept.
 
         It differs from the one before at site `start` at the earliest.
         """
 
     def instead_slices(self, kept: Tensor, other: Tensor) -> Generator[None, None, Tensor]:
-        """Logits `[prompt, vocab]` of the circuit `kept` `[node]` bool, which is not `other`, the one kept."""
+        """Logits `[read, vocab]` of the circuit `kept` `[node]` bool, which is not `other`, the one kept."""
 
 
 class LiveCircuit:
@@ -106,11 +106,14 @@ class LiveCircuit:
 
     @torch.no_grad()
     def site_read(self, site: int, prompt: int) -> Tensor:
-        """What the SAE of `site` reads `[position, d_in]` of prompt number `prompt`, without padding."""
+        """What the SAE of `site` reads `[position, d_in]` of prompt number `prompt`, without padding.
+
+        Where answers are several tokens, of the prompt with the right one behind it.
+        """
         problem, split = self.evaluator.problem, self.evaluator.split
         one = WholePass(problem, problem.batch(split, torch.tensor([prompt], device=problem.model.device)))
         finish(one.follow_slices(self.kept, 0))
-        return one.read(site)[0]
+        return one.read(site)[0, : int(one.batch.lengths[0])]
 
     def first_change(self, kept: Tensor) -> int | None:
         """The site from which the circuit `kept` would have to be run; None if it is the one measured."""

@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -33,6 +34,15 @@ class Shape:
     n_heads: int
     vocab: int
     d_saes: tuple[int, ...]
+
+
+class SplitShape(NamedTuple):
+    """One split: its prompts, their rows of tokens, the tokens of the longest row, and where answers are read."""
+
+    prompts: int
+    rows: int
+    longest: int
+    reads: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +73,24 @@ class MemoryPlan:
 
 
 def plan(
-    shape: Shape, lengths: dict[str, tuple[int, int]], free: int | None, dtype: torch.dtype, device: str,
+    shape: Shape, splits: dict[str, SplitShape], free: int | None, dtype: torch.dtype, device: str,
     request: OpenRequest,
 ) -> MemoryPlan:  # fmt: skip
-    """The plan for a model of `shape`; `lengths` are (number of prompts, tokens of the longest) of each split."""
+    """The plan for a model of `shape` and prompts of `splits`."""
     size, sites = dtype.itemsize, len(shape.d_saes)
     model = shape.weights * size
     saes = sum(2 * d_sae * shape.d_model + d_sae + shape.d_model for d_sae in shape.d_saes) * FLOAT32
     prompts = 0
-    for split, (count, longest) in lengths.items():
-        resid = count * longest * shape.d_model
-        prompts += resid * size + count * shape.vocab * FLOAT32
-        if split == "train":  # the corrupt side, and what enters each site on both sides
+    for name, split in splits.items():
+        resid = split.rows * split.longest * shape.d_model
+        prompts += resid * size + split.reads * shape.vocab * FLOAT32
+        if name == "train":  # the corrupt side, and what enters each site on both sides
             prompts += resid * size * (1 + 2 * sites)
         if request.errors != "drop":
             prompts += resid * sites * FLOAT32
-    longest = max(longest for _, longest in lengths.values())
-    a_prompt, n_prompts = bytes_a_prompt(shape, longest, size), max(count for count, _ in lengths.values())
+    longest, n_prompts = (max(each) for each in zip(*((s.longest, s.prompts) for s in splits.values()), strict=True))
+    texts = splits["train"].rows // splits["train"].prompts
+    a_prompt = texts * bytes_a_prompt(shape, longest, size)
     fixed = model + saes + prompts
     batch = n_prompts if free is None else max(0, min(n_prompts, int((SHARE * free - fixed) // a_prompt)))
     if request.batch is not None:

@@ -1,12 +1,16 @@
 """What is measured of a run, prompt by prompt and on average.
 
-    logit difference  LD = logit(right) - logit(wrong) at the answer position
+    logit difference  LD = log P(right) - log P(wrong), of single tokens logit(right) - logit(wrong)
     faithfulness      (m(C) - m(0)) / (m(M) - m(0)),  m the mean LD over prompts, 0 the empty circuit
     completeness      (m(M without C) - m(0)) / (m(M) - m(0))
-    KL                KL(M || C) of the next-token distributions, nats
+    KL                KL(M || C) of the next-token distributions, summed over the tokens of the right answer, nats
+    cross-entropy     -log P(right), nats
+    accuracy          share of prompts with LD > 0
 
-Both as in Marks et al. 2024, and both are ratios of means, not means of ratios (Miller et al. 2024 show that they
-differ); `per_prompt_iqr` shows what a mean hides: errors of single prompts that cancel.
+An answer of several tokens counts as a whole: P is the product over its tokens (`answers.py`), and the model is right
+where the whole right answer is likelier than the whole wrong one. Faithfulness and completeness are those of Marks et
+al. 2024, and both are ratios of means, not means of ratios (Miller et al. 2024 show that they differ);
+`per_prompt_iqr` shows what a mean hides: errors of single prompts that cancel.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from circuit_tui.core.answers import Answers
 from circuit_tui.core.snapshot import Metrics
 
 
@@ -32,14 +37,15 @@ class PromptMetrics:
         """Room for `n` prompts."""
         return cls(torch.zeros(n), torch.zeros(n), torch.zeros(n))
 
-    def fill(self, prompts: Tensor, logits: Tensor, plain: Tensor, right: Tensor, wrong: Tensor) -> None:
-        """Measures `logits` `[prompt, vocab]` against M's `plain` and stores them at indices `prompts`."""
-        rows = torch.arange(len(logits), device=logits.device)
+    def fill(self, prompts: Tensor, logits: Tensor, plain: Tensor, answers: Answers) -> None:
+        """Measures `logits` `[read, vocab]` against M's `plain` and stores them at indices `prompts`."""
         log_probs, plain_log_probs = logits.log_softmax(-1), plain.log_softmax(-1)
+        kl = (plain_log_probs.exp() * (plain_log_probs - log_probs)).sum(-1)
+        found = log_probs.gather(1, answers.right_tokens().unsqueeze(1))[:, 0]
         where = prompts.cpu()
-        self.logit_diff[where] = (logits[rows, right] - logits[rows, wrong]).cpu()
-        self.kl[where] = (plain_log_probs.exp() * (plain_log_probs - log_probs)).sum(-1).cpu()
-        self.cross_entropy[where] = -log_probs[rows, right].cpu()
+        self.logit_diff[where] = answers.logit_difference(logits).cpu()
+        self.kl[where] = answers.over_right(kl).cpu()
+        self.cross_entropy[where] = -answers.over_right(found).cpu()
 
     @property
     def mean_logit_diff(self) -> float:

@@ -4,8 +4,8 @@ TransformerBridge has no ``start_at_layer``. One forward pass for each sequence 
 receives; a replay calls the blocks with those arguments and another residual. `verify` proves it against the plain
 pass.
 
-Prompts are right-padded. Under causal attention no real token sees the padding, so positions and mask depend on the
-sequence length alone and a recording made with one prompt serves a batch.
+Prompts are right-padded, unless `left_padding.py` moves them. Under causal attention no real token sees the padding,
+so positions and mask depend on the sequence length alone and a recording made with one prompt serves a batch.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from circuit_tui.core.block_call import BlockCall, recorder
+from circuit_tui.core.block_call import BlockCall, Memory, recorder
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.keys_values import KeysValues, SomeTokens
+from circuit_tui.core.request import PaddingKind
 from circuit_tui.core.shortcuts import AnswerOnly, drop_patterns, fuse_gelu
 
 
@@ -37,6 +38,7 @@ class LanguageModel:
         tokenizer: the Hugging Face tokenizer; not the bridge's, which may have been given a BOS.
         name: what the user asked for. `revision` and `weights_sha256` say which weights those were.
         processing: ``"none"``, or the weight processing that the SAEs asked for.
+        padding: on which side of the tokens; `left_padding.padded` gives a view that does it.
         remembers: whether `blocks` can run some tokens given keys and values of the others; `verify` finds out.
         places: the device of each block. Everything else is on `device`; the stream goes from block to block.
     """
@@ -54,7 +56,9 @@ class LanguageModel:
         self.bridge.requires_grad_(False)
         drop_patterns(self.bridge)
         self.places = [next(iter(block.parameters())).device for block in bridge.blocks]
-        self._calls: dict[int, list[BlockCall]] = {}
+        self.padding: PaddingKind = "right"
+        # By the length alone; where rows are padded on the left, by that and the lengths of all rows.
+        self._calls: dict[int | tuple[int, ...], list[BlockCall]] = {}
         self._last_mlp: AnswerOnly | None = None
         self.remembers = False
         cap = getattr(bridge.cfg, "output_logits_soft_cap", None)
@@ -120,23 +124,32 @@ class LanguageModel:
 
         handle = self.bridge.blocks[0].register_forward_pre_hook(capture, with_kwargs=True)
         try:
-            self.bridge(tokens.to(self.device), return_type="logits", use_cache=False)
+            masks = self._masks(tokens.shape[1])
+            self.bridge(tokens.to(self.device), return_type="logits", use_cache=False, **masks)
         except _Captured as captured:
             return captured.resid.to(self.device)
         finally:
             handle.remove()
         raise RuntimeError("the forward pass never reached block 0")
 
-    def blocks(self, resid: Tensor, start: int, stop: int, memory: KeysValues | SomeTokens | None = None) -> Tensor:
-        """Runs blocks `start` up to, not including, `stop` on the residual stream `[prompt, position, d_model]`.
+    def blocks(self, resid: Tensor, start: int, stop: int, memory: Memory = None) -> Tensor:
+        """Runs blocks `start` up to, not including, `stop` on the residual stream `[row, position, d_model]`.
 
         `memory` records keys and values; or it names the token columns of `resid` and has those of all others. Only
         where `remembers` is true.
         """
         return self._run_blocks(resid, start, stop, memory).to(self.device)
 
-    def _run_blocks(self, resid: Tensor, start: int, stop: int, memory: KeysValues | SomeTokens | None) -> Tensor:
-        """The same, where the last of them leaves it."""
+    def to_blocks(self, x: Tensor) -> Tensor:
+        """`x` `[row, position, …]` laid out as within a block."""
+        return x
+
+    def from_blocks(self, x: Tensor) -> Tensor:
+        """What is within a block, `[row, position, …]`, laid out as everywhere else."""
+        return x
+
+    def _run_blocks(self, resid: Tensor, start: int, stop: int, memory: Memory) -> Tensor:
+        """`blocks` within that layout, and where the last of them leaves it."""
         calls = self._recorded(memory.length if isinstance(memory, SomeTokens) else resid.shape[1])
         for layer in range(start, stop):
             out = calls[layer].run(self.bridge.blocks[layer], resid.to(self.places[layer]), memory)
@@ -144,26 +157,35 @@ class LanguageModel:
         return resid
 
     def finish(
-        self, resid: Tensor, start: int, answer: Tensor, memory: KeysValues | SomeTokens | None = None
+        self,
+        resid: Tensor,
+        start: int,
+        at: Tensor,
+        rows: Tensor | None = None,
+        memory: Memory = None,
     ) -> Tensor:
-        """`logits` at `answer` `[prompt]` of a residual `[prompt, position, d_model]` that enters block `start`.
+        """`logits` of a residual `[row, position, d_model]` that enters block `start`.
 
-        `memory` as in `blocks`; `answer` is an index into the columns of `resid`.
+        `memory` as in `blocks`; `at` is an index into the columns of `resid`.
         """
         if self._last_mlp is None or start == self.n_layers:
-            return self.logits(self._run_blocks(resid, start, self.n_layers, memory), answer)
+            return self.logits(self._run_blocks(resid, start, self.n_layers, memory), at, rows)
         resid = self._run_blocks(resid, start, self.n_layers - 1, memory)
-        self._last_mlp.answer = answer
+        rows = torch.arange(resid.shape[0], device=resid.device) if rows is None else rows
+        self._last_mlp.reads = rows, at
         try:
             resid = self._run_blocks(resid, self.n_layers - 1, self.n_layers, memory)
         finally:
-            self._last_mlp.answer = None
-        return self.logits(resid, answer)
+            self._last_mlp.reads = None
+        return self.logits(resid, at, rows)
 
-    def logits(self, resid: Tensor, answer: Tensor) -> Tensor:
-        """Float32 logits `[prompt, vocab]` at token index `answer` `[prompt]` of the last block's output."""
-        rows = torch.arange(resid.shape[0], device=resid.device)
-        last = resid[rows, answer.to(resid.device)].unsqueeze(1)
+    def logits(self, resid: Tensor, at: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Float32 logits `[read, vocab]` of the last block's output `[row, position, d_model]`.
+
+        Read at token index `at` `[read]` of the rows `rows` `[read]`; of each row once, in order, if None.
+        """
+        rows = torch.arange(resid.shape[0], device=resid.device) if rows is None else rows
+        last = resid[rows.to(resid.device), at.to(resid.device)].unsqueeze(1)
         final = self.bridge.ln_final(last.to(self._place(self.bridge.ln_final)))
         logits: Tensor = self.bridge.unembed(final.to(self._place(self.bridge.unembed)))[:, 0].float().to(self.device)
         if self._soft_cap is not None:
@@ -199,19 +221,19 @@ class LanguageModel:
         Raises:
             UserError: they differ by more than the dtype's rounding: this architecture cannot be replayed.
         """
-        answer = answer.to(self.device)
+        answer, resid = answer.to(self.device), self.embed(tokens)
         plain = self.bridge(tokens.to(self.device), return_type="logits", use_cache=False).float().to(self.device)
         plain = plain[torch.arange(tokens.shape[0], device=self.device), answer]
-        allowed = (1e-4 if self.dtype == torch.float32 else 5e-2) * max(1.0, float(plain.abs().max()))
+        allowed = self.rounding(plain)
         fuse_gelu(self.bridge)
         mlp = getattr(self.bridge.blocks[-1], "mlp", None)
         if mlp is not None and self._last_mlp is None:
             self._last_mlp = AnswerOnly(mlp)
-        difference = float((plain - self.finish(self.embed(tokens), 0, answer)).abs().max())
+        difference = float((plain - self.finish(resid, 0, answer)).abs().max())
         if not difference <= allowed and self._last_mlp is not None:
             self._last_mlp.remove()
             self._last_mlp = None
-            difference = float((plain - self.finish(self.embed(tokens), 0, answer)).abs().max())
+            difference = float((plain - self.finish(resid, 0, answer)).abs().max())
         if not difference <= allowed:
             raise UserError(
                 f"--model {self.name}: replaying its blocks gives other logits than the plain forward pass "
@@ -219,6 +241,10 @@ class LanguageModel:
             )
         self.remembers = self._runs_some_tokens(tokens, answer, plain, allowed)
         return difference
+
+    def rounding(self, logits: Tensor) -> float:
+        """By how much two ways to the same `logits` may differ."""
+        return (1e-4 if self.dtype == torch.float32 else 5e-2) * max(1.0, float(logits.abs().max()))
 
     def _runs_some_tokens(self, tokens: Tensor, answer: Tensor, plain: Tensor, allowed: float) -> bool:
         """Whether some tokens alone, given keys and values of the others, give the logits `plain`.
@@ -232,28 +258,36 @@ class LanguageModel:
         other = resid.clone()
         some = torch.cat([answer, answer.min().reshape(1) // 2]).unique()
         other[:, some] = other[:, some].flip(-1)
-        moved = self.finish(other, 0, answer, recorded)
+        moved = self.finish(other, 0, answer, memory=recorded)
         if len(recorded.layers) < self.n_layers:
             return False
         # Later tokens attend to those that moved: all columns from the first of them on, but not those before.
         back = torch.arange(int(some[0]), tokens.shape[1], device=self.device)
-        logits = self.finish(resid[:, back], 0, answer - back[0], recorded.at(back))
+        logits = self.finish(resid[:, back], 0, answer - back[0], memory=recorded.at(back))
         far = float((moved - plain).abs().max()) > 10 * allowed
         return far and float((logits - plain).abs().max()) <= allowed
 
     def _recorded(self, length: int) -> list[BlockCall]:
         if length not in self._calls:
-            calls: list[BlockCall | None] = [None] * self.n_layers
-            handles = [
-                block.register_forward_pre_hook(recorder(calls, layer, self.places[layer]), with_kwargs=True)
-                for layer, block in enumerate(self.bridge.blocks)
-            ]
-            try:
-                with torch.no_grad():
-                    tokens = torch.zeros(1, length, dtype=torch.long, device=self.device)
-                    self.bridge(tokens, return_type="logits", use_cache=False)
-            finally:
-                for handle in handles:
-                    handle.remove()
-            self._calls[length] = [call for call in calls if call is not None]
+            self._calls[length] = self._record(1, length)
         return self._calls[length]
+
+    def _record(self, n_rows: int, length: int) -> list[BlockCall]:
+        """What the blocks receive in a plain pass over so many rows of `length` tokens."""
+        calls: list[BlockCall | None] = [None] * self.n_layers
+        handles = [
+            block.register_forward_pre_hook(recorder(calls, layer, self.places[layer]), with_kwargs=True)
+            for layer, block in enumerate(self.bridge.blocks)
+        ]
+        try:
+            with torch.no_grad():
+                tokens = torch.zeros(n_rows, length, dtype=torch.long, device=self.device)
+                self.bridge(tokens, return_type="logits", use_cache=False, **self._masks(length))
+        finally:
+            for handle in handles:
+                handle.remove()
+        return [call for call in calls if call is not None]
+
+    def _masks(self, length: int) -> dict[str, Any]:
+        """What a plain pass over rows of `length` tokens is told of their padding: right of the tokens nothing."""
+        return {}

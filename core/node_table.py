@@ -18,7 +18,7 @@ def node_table(problem: Problem) -> NodeTable:
     space = problem.space
     columns: dict[str, list[float]] = {"mean_clean": [], "mean_corrupt": [], "max": [], "frequency": []}
     labels: list[str] = []
-    n_prompts = len(problem.splits["train"])
+    n_rows = len(problem.splits["train"].lengths)
     for index in range(len(problem.sites)):
         nodes = problem.space.of_site(index)
         where = (space.position[nodes.start : nodes.stop], space.latent[nodes.start : nodes.stop])
@@ -27,7 +27,7 @@ def node_table(problem: Problem) -> NodeTable:
             "mean_clean": clean.means.mean(),
             "mean_corrupt": corrupt.means.mean(),
             "max": clean.peak,
-            "frequency": clean.prompts_fired / n_prompts,
+            "frequency": clean.rows_fired / n_rows,
         }
         for name, table in tables.items():
             columns[name] += table.cpu()[where].tolist()

@@ -14,6 +14,7 @@ from circuit_tui.core.circuit_file import BUNDLED, CircuitFile, TaskSource
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.fit_task import fit_task
 from circuit_tui.core.known_models import known_model
+from circuit_tui.core.left_padding import pad_on
 from circuit_tui.core.load_model import load_model, model_folder, pick_device, pick_dtype
 from circuit_tui.core.load_saes import check_fit, load_saes, processing_of
 from circuit_tui.core.memory_plan import Shape, budgets, bytes_a_prompt, largest_batch
@@ -112,7 +113,8 @@ def open_problem(
     progress(LoadProgress("checking block replay", 4, _STAGES))
     prompts = sets["test"].clean
     with explained("checking block replay"):
-        model.verify(prompts.tokens[:2], prompts.answer[:2])
+        model.verify(prompts.tokens[:2], prompts.last[:2])
+        pad_on(request.padding, model, prompts.tokens, prompts.lengths)
     size = request.batch or _fitting_batch(model, sites, sets)
     while True:
         try:
@@ -136,7 +138,7 @@ def _fitting_batch(model: LanguageModel, sites: Sequence[Site], sets: Mapping[Sp
     config, d_saes = model.bridge.cfg, tuple(site.sae.d_sae for site in sites)
     shape = Shape(0, model.d_model, model.n_layers, int(config.n_heads), int(config.d_vocab), d_saes)
     longest = max(side.tokens.shape[1] for prompts in sets.values() for side in (prompts.clean, prompts.corrupt))
-    a_prompt = bytes_a_prompt(shape, longest, model.dtype.itemsize)
+    a_prompt = bytes_a_prompt(shape, longest, model.dtype.itemsize) * sets["train"].answers.texts
     shares = {place: model.places.count(place) / model.n_layers for place in model.places}
     return largest_batch(a_prompt, max(len(prompts) for prompts in sets.values()), shares)
 

@@ -112,12 +112,12 @@ def _attach(model: LanguageModel, point: Inside, resid: Tensor, change: Change, 
 
     def writing(_: Any, __: Any, out: Tensor) -> Tensor:
         missed.discard(point.write)
-        there = _flat(out, resid)
+        there = model.from_blocks(_flat(out, resid))
         if point.summed:
             stream = resid + there
-            return _as(change(stream, stream) - resid, out)
-        x = there if point.read == point.write else _flat(read[0], resid)
-        return _as(change(x, there), out)
+            return _as(model.to_blocks(change(stream, stream) - resid), out)
+        x = there if point.read == point.write else model.from_blocks(_flat(read[0], resid))
+        return _as(model.to_blocks(change(x, there)), out)
 
     handles: list[Any] = [_point(model, point.write).register_forward_hook(writing)]
     if point.read != point.write:

@@ -11,14 +11,16 @@ import torch
 from circuit_tui.core import demo
 from circuit_tui.core.circuit_file import read_circuit
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.fit_task import fit_task
 from circuit_tui.core.load_model import first_line, model_folder, pick_device, pick_dtype
 from circuit_tui.core.mask_file import is_mask_file
-from circuit_tui.core.memory_plan import MemoryPlan, Shape, cuda_devices, free_memory, plan
+from circuit_tui.core.memory_plan import MemoryPlan, Shape, SplitShape, cuda_devices, free_memory, plan
 from circuit_tui.core.opening import chosen_saes, chosen_task, request_of
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.sae_registry import known_saes
 from circuit_tui.core.snapshot import LoadProgress
-from circuit_tui.core.task import Task
+from circuit_tui.core.task import Split, Task
+from circuit_tui.core.tokens import PromptSet, tokenize
 
 _JOINT = re.compile(r"c_attn|query_key_value|qkv")
 
@@ -34,13 +36,18 @@ def plan_memory(request: OpenRequest) -> MemoryPlan:
     request.check_devices()
     device, dtype = pick_device(request.device), pick_dtype(request.dtype)
     source = str(demo.model_dir()) if request.model is None else _description(request.model, request.revision)
-    shape, task = shape_of(request, source), chosen_task(request)[0]
-    lengths = _tokens(source, task)
+    shape, (task, origin) = shape_of(request, source), chosen_task(request)
+    sets = _tokenized(source, task, origin.kind == "builtin", request.chat)
+    splits = {}
+    for split, prompts in sets.items():
+        longest = max(side.tokens.shape[1] for side in (prompts.clean, prompts.corrupt))
+        rows, reads = len(prompts.clean.lengths), len(prompts.answers.rows)
+        splits[str(split)] = SplitShape(len(prompts), rows, longest, reads)
     devices = cuda_devices() if request.device_map is not None else []
     if not devices:
-        return plan(shape, lengths, free_memory(device), dtype, str(device), request)
+        return plan(shape, splits, free_memory(device), dtype, str(device), request)
     free = sum(free_memory(each) or 0 for each in devices)
-    return plan(shape, lengths, free, dtype, " and ".join(str(each) for each in devices), request)
+    return plan(shape, splits, free, dtype, " and ".join(str(each) for each in devices), request)
 
 
 def shape_of(request: OpenRequest, source: str) -> Shape:
@@ -86,19 +93,13 @@ def _description(model: str, revision: str | None) -> str:
     return str(model_folder(model, revision, lambda _: None, stage, weights=False)[1])
 
 
-def _tokens(source: str, task: Task) -> dict[str, tuple[int, int]]:
-    """(number of prompts, tokens of the longest with BOS) of each split that has prompts."""
+def _tokenized(source: str, task: Task, builtin: bool, chat: bool) -> dict[Split, PromptSet]:
     from transformers import AutoTokenizer
 
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(source)
     except Exception as error:  # as above
         raise UserError(f"--model {source}: its tokenizer cannot be had: {first_line(error)}") from error
-    found = {}
-    for split in ("train", "test", "unseen"):
-        pairs = task.split(split)
-        if pairs:
-            texts = [text for pair in pairs for text in (pair.clean, pair.corrupt)]
-            lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
-            found[split] = (len(pairs), max(lengths) + 1)
-    return found
+    if builtin:
+        task, _ = fit_task(task, tokenizer, chat)
+    return tokenize(task, tokenizer, torch.device("cpu"), chat)

@@ -28,8 +28,8 @@ class Problem:
     """The frozen whole. `tables`, the counts and what is `spliced_…` have one entry for each site.
 
     `spliced_inputs` and `spliced_corrupt_inputs` are the residuals entering the stop of each site under M_s on the
-    clean and the corrupt train prompts, `[prompt, position, d_model]`; `spliced_reads` and `spliced_corrupt_reads` what
-    its SAE reads then, `[prompt, position, d_in]`, the same tensors where that is the residual. `batch_size` is the
+    clean and the corrupt train prompts, `[row, position, d_model]`; `spliced_reads` and `spliced_corrupt_reads` what
+    its SAE reads then, `[row, position, d_in]`, the same tensors where that is the residual. `batch_size` is the
     largest number of prompts in one forward pass, None for no limit; with `recompute` a backward pass computes
     activations again instead of finding them kept.
     """
@@ -68,7 +68,7 @@ class Problem:
 
         `size` None means `batch_size`, which is the limit in any case.
         """
-        lengths = self.splits[split].lengths
+        lengths = self.splits[split].prompt_lengths
         chosen = torch.arange(len(lengths), device=lengths.device) if prompts is None else prompts
         limit = min((part for part in (size, self.batch_size) if part is not None), default=None)
         return [self.batch(split, chosen[part]) for part in chunks(lengths[chosen], limit)]
@@ -113,7 +113,7 @@ def build_problem(
         for index, site in enumerate(sites)
     )
     space = NodeSpace.from_fired(
-        [(a.prompts_fired > 0) | (b.prompts_fired > 0) for a, b in zip(clean.counts, corrupt.counts, strict=True)],
+        [(a.rows_fired > 0) | (b.rows_fired > 0) for a, b in zip(clean.counts, corrupt.counts, strict=True)],
         extra_nodes,
     )
     splits = {
@@ -128,12 +128,12 @@ def build_problem(
 
 
 def reference_rows_of(
-    alignment: Alignment, split: Split, ablation: AblationKind, seed: int, task: str
+    alignment: Alignment, split: Split, ablation: AblationKind, texts: int, seed: int, task: str
 ) -> tuple[Tensor, Tensor | None]:
-    """The row of the reference table that each clean token of a split takes, `[prompt, position]`.
+    """The row of the reference table that each clean token of a split takes, `[row, position]`.
 
-    Also `[group]` the row of each position where it alone decides the row, else None. `seed` is of the draw of
-    ``resample``.
+    Also `[group]` the row of each position where it alone decides the row, else None. Each prompt has `texts` rows of
+    tokens. `seed` is of the draw of ``resample``.
 
     Raises:
         UserError: ``resample`` has nothing to draw from for some prompt.
@@ -142,7 +142,7 @@ def reference_rows_of(
     if ablation == "zero":
         return torch.zeros_like(cells), torch.zeros(len(alignment.names), dtype=torch.long, device=cells.device)
     if ablation == "resample":
-        return resample_rows(cells, alignment.means["train", "corrupt"], seed, task), None
+        return resample_rows(cells, alignment.means["train", "corrupt"], texts, seed, task), None
     by_group = torch.arange(len(alignment.names), device=cells.device) if alignment.kind != "shared" else None
     return cells, by_group
 
@@ -170,12 +170,13 @@ class _Builder:
         batch_size: int | None,
     ) -> None:
         self.model, self.sites, self.sets, self.alignment = model, sites, sets, alignment
-        self.errors, self.size = errors, batch_size
+        self.errors = errors
+        self.size = None if batch_size is None else batch_size * sets["train"].answers.texts
 
     def plain(self, split: Split, side: str) -> PlainPass:
-        prompts = getattr(self.sets[split], side)
-        keep = self.errors == "keep"
-        return plain_pass(self.model, self.sites, prompts, logits=side == "clean", errors=keep, size=self.size)
+        prompts = self.sets[split]
+        answers, keep = prompts.answers if side == "clean" else None, self.errors == "keep"
+        return plain_pass(self.model, self.sites, getattr(prompts, side), answers, errors=keep, size=self.size)
 
     def visit_train(
         self, side: str, plain: dict[tuple[Split, str], PlainPass], error_means: list[Tensor] | None = None
@@ -244,7 +245,7 @@ class _Builder:
     ) -> SplitTensors:
         prompts = self.sets[split]
         ids, cells = self.alignment.ids[split, "clean"], self.alignment.means[split, "clean"]
-        rows, by_group = reference_rows_of(self.alignment, split, ablation, seed, task)
+        rows, by_group = reference_rows_of(self.alignment, split, ablation, prompts.answers.texts, seed, task)
         errors: tuple[Tensor | None, ...] = tuple(None for _ in self.sites)
         if self.errors == "keep":
             errors = plain.errors
@@ -252,5 +253,5 @@ class _Builder:
             errors = tuple(table[cells.clamp(min=0)] for table in error_means)
         return SplitTensors(
             plain.prefix, ids, rows, by_group, errors,
-            prompts.clean.lengths, prompts.right, prompts.wrong, plain.logits,
+            prompts.clean.lengths, prompts.answers, plain.logits,
         )  # fmt: skip

@@ -21,8 +21,9 @@ def prompt_view(live: LiveCircuit, index: int) -> PromptView:
     evaluator = live.evaluator
     problem = evaluator.problem
     side = problem.sets[evaluator.split].clean
-    ids = problem.alignment.ids[evaluator.split, "clean"][index]
-    tokens = [problem.model.tokenizer.decode([token]) for token in side.tokens[index, : side.lengths[index]].tolist()]
+    row = index * problem.sets[evaluator.split].answers.texts
+    ids = problem.alignment.ids[evaluator.split, "clean"][row]
+    tokens = [problem.model.tokenizer.decode([token]) for token in side.tokens[row, : side.lengths[row]].tolist()]
     active = []
     for site, sae in enumerate(site.sae for site in problem.sites):
         read = live.site_read(site, index)

@@ -1,8 +1,8 @@
 """Reads a prompts file: JSON lines {clean, corrupt, answer, wrong}, one pair of prompts each, into a task.
 
-Optional keys: `split` (``"train"``, ``"test"`` or ``"unseen"``), `roles` (one position name for each word between
-spaces, of clean and corrupt alike), `answer_id` and `wrong_id` (the tokens to read, where an answer is not one token).
-Other keys are ignored. Either every row names its split or none does.
+An answer may be several tokens. Optional keys: `split` (``"train"``, ``"test"`` or ``"unseen"``), `roles` (one
+position name for each word between spaces, of clean and corrupt alike), `answer_id` and `wrong_id` (the token to read
+instead of the text's, or a list of them). Other keys are ignored. Either every row names its split or none does.
 
 Without splits the content decides: pairs are ordered by the SHA-256 of their two texts and the first two thirds
 are train, the rest test. The same file gives the same split on every machine, the order of its lines is of no account,
@@ -23,6 +23,7 @@ from circuit_tui.core.task import Pair, Split, Task
 
 _Text = Annotated[str, Field(min_length=1)]
 _TokenId = Annotated[int, Field(ge=0)]
+_TokenIds = _TokenId | Annotated[list[_TokenId], Field(min_length=1)]
 
 
 class _Row(BaseModel):
@@ -34,8 +35,8 @@ class _Row(BaseModel):
     wrong: _Text
     split: Split | None = None
     roles: list[_Text] = []
-    answer_id: _TokenId | None = None
-    wrong_id: _TokenId | None = None
+    answer_id: _TokenIds | None = None
+    wrong_id: _TokenIds | None = None
 
 
 def load_prompts(path: Path) -> Task:
@@ -49,11 +50,13 @@ def load_prompts(path: Path) -> Task:
     if not rows:
         raise UserError(f"{path}: the file is empty; it needs JSON lines with clean, corrupt, answer and wrong")
     splits = _named_splits(path, rows) if any(row.split for _, row in rows) else _made_splits(path, rows)
-    pairs = tuple(
-        Pair(row.clean, row.corrupt, row.answer, row.wrong, split, tuple(row.roles), row.answer_id, row.wrong_id)
-        for (_, row), split in zip(rows, splits, strict=True)
-    )
+    pairs = tuple(_pair(row, split) for (_, row), split in zip(rows, splits, strict=True))
     return Task(path.stem, f"prompts of {path.name}", pairs)
+
+
+def _pair(row: _Row, split: Split) -> Pair:
+    right, wrong = (tuple(ids) if isinstance(ids, list) else ids for ids in (row.answer_id, row.wrong_id))
+    return Pair(row.clean, row.corrupt, row.answer, row.wrong, split, tuple(row.roles), right, wrong)
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
@@ -95,6 +98,8 @@ def _row(where: str, line: str) -> _Row:
 def _problem(error: ValidationError) -> str:
     first: Any = error.errors(include_url=False, include_input=False)[0]
     field = str(first["loc"][0]) + "".join(f"[{key}]" for key in first["loc"][1:] if isinstance(key, int))
+    if first["loc"][0] in ("answer_id", "wrong_id"):
+        return f"{first['loc'][0]}: should be the number of a token, or a list of such numbers"
     if first["type"] == "missing":
         return f"{field} is missing"
     if first["type"] == "string_too_short":

@@ -13,9 +13,11 @@ from circuit_tui.core.sae_choice import ALL_SITES, SiteFlags
 PositionsKind = Literal["each", "end", "shared"]
 AblationKind = Literal["mean", "clean-mean", "zero", "resample"]
 ErrorsKind = Literal["drop", "mean", "keep"]
+PaddingKind = Literal["right", "left"]
 POSITIONS: tuple[PositionsKind, ...] = get_args(PositionsKind)
 ABLATIONS: tuple[AblationKind, ...] = get_args(AblationKind)
 ERRORS: tuple[ErrorsKind, ...] = get_args(ErrorsKind)
+PADDINGS: tuple[PaddingKind, ...] = get_args(PaddingKind)
 DTYPES = ("float32", "bfloat16", "float16")
 """Of the model; names of torch."""
 DEVICE_MAPS = ("auto",)
@@ -31,7 +33,8 @@ class OpenRequest:
     `sae_revisions` pins the commit of some of `saes`, by name. `task` names a built-in task, `prompts` is a JSON-
     lines file; not both; with `chat` each prompt is a user's message. `positions` None picks ``each`` where the task
     allows it and ``shared`` otherwise. `batch` is the largest number of prompts in one forward pass, None for all
-    that fit. `sites` names the hooks to splice at, in full or short (``L1``); empty means every hook that has an SAE.
+    that fit. `padding` is the side of the prompts on which they are padded in a forward pass. `sites` names the hooks
+    to splice at, in full or short (``L1``); empty means every hook that has an SAE.
     `device_map` ``auto`` spreads the model's blocks over all CUDA devices; `device` is then None.
     """
 
@@ -53,6 +56,7 @@ class OpenRequest:
     batch: int | None = None
     seed: int = 0
     sites: tuple[str, ...] = ()
+    padding: PaddingKind = "right"
     device_map: str | None = None
 
     def check_devices(self) -> None:

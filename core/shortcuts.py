@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 
@@ -36,18 +35,18 @@ def drop_patterns(bridge: nn.Module) -> None:
 
 
 class AnswerOnly:
-    """Lets a module that treats every token alike, such as an MLP, work on one token of each prompt.
+    """Lets a module that treats every token alike, such as an MLP, work on a few tokens alone.
 
-    Behind the last block nothing but the answer position is read: there its MLP need not see the other tokens, which
+    Behind the last block nothing but the answers' places is read: there its MLP need not see the other tokens, which
     get zeros instead.
 
     Attributes:
-        answer: `[prompt]` the token index, None for all tokens.
+        reads: `[read]` rows and token indices of those tokens, None for all.
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self.answer: Tensor | None = None
-        self._width = 0
+        self.reads: tuple[Tensor, Tensor] | None = None
+        self._width = self._n_rows = 0
         self._hooks = (module.register_forward_pre_hook(self._take), module.register_forward_hook(self._put))
 
     def remove(self) -> None:
@@ -57,18 +56,18 @@ class AnswerOnly:
 
     def _take(self, _: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         self._width = 0
-        if self.answer is None or not args or args[0].dim() != 3:
+        if self.reads is None or not args or args[0].dim() != 3:
             return None
         x: Tensor = args[0]
         self._width = x.shape[1]
-        rows = torch.arange(len(x), device=x.device)
-        return (x[rows, self.answer.to(x.device)].unsqueeze(1), *args[1:])
+        self._n_rows = x.shape[0]
+        rows, at = (index.to(x.device) for index in self.reads)
+        return (x[rows, at].unsqueeze(1), *args[1:])
 
     def _put(self, _: nn.Module, __: Any, out: Any) -> Any:
-        if self.answer is None or not self._width:
+        if self.reads is None or not self._width:
             return None
         first: Tensor = out[0] if isinstance(out, tuple) else out
-        rows = torch.arange(len(first), device=first.device)
-        every = first.new_zeros(len(first), self._width, first.shape[-1])
-        every = every.index_put((rows, self.answer.to(first.device)), first[:, 0])
+        every = first.new_zeros(self._n_rows, self._width, first.shape[-1])
+        every = every.index_put(tuple(index.to(first.device) for index in self.reads), first[:, 0])
         return (every, *out[1:]) if isinstance(out, tuple) else every

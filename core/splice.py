@@ -24,6 +24,7 @@ from torch.utils.checkpoint import checkpoint
 
 from circuit_tui.core.batch import Batch
 from circuit_tui.core.layout import Layout
+from circuit_tui.core.left_padding import padded
 from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.nodes import Pack
 from circuit_tui.core.passage import past
@@ -168,7 +169,7 @@ def run(
     resid: Tensor | None = None,
     inputs: list[Tensor] | None = None,
 ) -> Tensor:
-    """Logits `[prompt, vocab]` at the answer position with `splices[s]` at site `s`.
+    """Logits `[read, vocab]` where the answers are read, with `splices[s]` at site `s`.
 
     Starts at the stop of site `start` with the residual that enters it, `resid` (the batch's prefix if None). `inputs`,
     when given, receives the residual entering the stop of each site from `start` on; its first `start` entries are left
@@ -193,6 +194,7 @@ def run_slices(
     inputs: list[Tensor] | None = None,
 ) -> Generator[None, None, Tensor]:
     """`run` in slices: it yields between one site and the next."""
+    model = padded(model, batch.lengths)
     resid = batch.prefix if resid is None else resid
     step = _recomputed if batch.recompute and torch.is_grad_enabled() else _kept
     for stop in stops(sites):
@@ -212,7 +214,7 @@ def run_slices(
         elif stop.stop < len(sites):
             resid = model.blocks(resid, after, until)
     last = max(sites[-1].after, model.n_layers - 1) if step is _recomputed else sites[-1].after
-    return step(model.finish, resid, last, batch.answer)
+    return step(model.finish, resid, last, batch.read_places, batch.read_rows)
 
 
 def _kept(part: Callable[..., Tensor], *given: Any) -> Tensor:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.ablation import CellMeans
+from circuit_tui.core.answers import Answers
+from circuit_tui.core.left_padding import padded
 from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.passage import Change, arriving, past
 from circuit_tui.core.site import Site, stops
@@ -28,9 +30,9 @@ class PlainPass:
     """One side of a split under M.
 
     Attributes:
-        prefix: `[prompt, position, d_model]` entering the first site.
-        logits: `[prompt, vocab]` float32 at the answer position, empty unless asked for.
-        errors: for each site what is there less what the SAE makes of what it reads, `[prompt, position, d_out]`, empty
+        prefix: `[row, position, d_model]` entering the first site.
+        logits: `[read, vocab]` float32 where the answers are read, empty unless asked for.
+        errors: for each site what is there less what the SAE makes of what it reads, `[row, position, d_out]`, empty
             unless asked for.
     """
 
@@ -40,9 +42,9 @@ class PlainPass:
 
 
 def chunks(lengths: Tensor, size: int | None) -> list[Tensor]:
-    """Prompt indices in chunks of at most `size`, alike in length so that little is padding.
+    """Indices of prompts, or of rows, in chunks of at most `size`, alike in length so that little is padding.
 
-    The longest prompt of a chunk is at most `BUCKET` times as long as its shortest.
+    The longest of a chunk is at most `BUCKET` times as long as its shortest.
     """
     order, size = lengths.argsort(stable=True), size or max(1, len(lengths))
     found, start = [], 0
@@ -57,40 +59,44 @@ def chunks(lengths: Tensor, size: int | None) -> list[Tensor]:
 
 @torch.no_grad()
 def plain_pass(
-    model: LanguageModel, sites: Sequence[Site], side: Side, *, logits: bool, errors: bool, size: int | None
+    model: LanguageModel, sites: Sequence[Site], side: Side, answers: Answers | None, *, errors: bool, size: int | None
 ) -> PlainPass:
-    """Runs M over `side`; the blocks after the first site only where `logits` or `errors` are wanted."""
+    """Runs M over `side`, at most `size` rows at a time.
+
+    Goes beyond the first site only for `errors`, or to read `answers`.
+    """
     shape = (*side.tokens.shape, model.d_model)
     prefix = torch.zeros(shape, dtype=model.dtype, device=model.device)
     error = tuple(torch.zeros(*shape[:2], site.sae.d_out, device=model.device) for site in sites) if errors else ()
-    rows: list[tuple[Tensor, Tensor]] = []
-    for prompts in chunks(side.lengths, size):
-        width = int(side.lengths[prompts].max())
-        resid = model.blocks(model.embed(side.tokens[prompts, :width]), 0, sites[0].depth)
-        prefix[prompts, :width] = resid
-        if not logits and not errors:
+    found: list[tuple[Tensor, Tensor]] = []
+    for rows in chunks(side.lengths, size):
+        width = int(side.lengths[rows].max())
+        here = padded(model, side.lengths[rows])
+        resid = here.blocks(here.embed(side.tokens[rows, :width]), 0, sites[0].depth)
+        prefix[rows, :width] = resid
+        if answers is None and not errors:
             continue
         for index, site in enumerate(sites):
             if errors:
-                x, there = arriving(model, [site], resid)
-                error[index][prompts, :width] = there.float() - site.sae.rebuild(site.sae.encode(x), x)
-            resid = model.blocks(resid, site.depth, _next_depth(model, sites, index))
-        if logits:
-            rows.append((prompts, model.logits(resid, side.answer[prompts])))
-    answer = torch.cat([row for _, row in rows]) if rows else torch.zeros(0, 0, device=model.device)
-    if rows:
-        order = torch.cat([prompts for prompts, _ in rows]).argsort()
-        answer = answer[order]
-    return PlainPass(prefix, answer, error)
+                x, there = arriving(here, [site], resid)
+                error[index][rows, :width] = there.float() - site.sae.rebuild(site.sae.encode(x), x)
+            resid = here.blocks(resid, site.depth, _next_depth(model, sites, index))
+        if answers is not None:
+            read, row = (answers.rows.unsqueeze(1) == rows).nonzero(as_tuple=True)
+            found.append((read, model.logits(resid, answers.places[read], row)))
+    logits = torch.cat([part for _, part in found]) if found else torch.zeros(0, 0, device=model.device)
+    if found:
+        logits = logits[torch.cat([read for read, _ in found]).argsort()]
+    return PlainPass(prefix, logits, error)
 
 
 Visit = Callable[[int, Tensor, Tensor, Tensor, Tensor], None]
 
 
 class Seen(NamedTuple):
-    """A chunk at one site: its prompts, what is there and what the SAE makes of it, `[prompt, position, d_out]`."""
+    """A chunk at one site: its rows, what is there and what the SAE makes of it, `[row, position, d_out]`."""
 
-    prompts: Tensor
+    rows: Tensor
     there: Tensor
     rebuilt: Tensor
 
@@ -106,38 +112,39 @@ def spliced_pass(
     errors: Callable[[int, list[Seen]], Callable[[Tensor, int], Tensor | None]],
     size: int | None,
 ) -> None:
-    """Runs M_s over `side` as far as the last site.
+    """Runs M_s over `side` as far as the last site, at most `size` rows at a time.
 
-    `visit(site, prompts, residual, read, activations)` sees each chunk, with the residual that enters the site's stop
+    `visit(site, rows, residual, read, activations)` sees each chunk, with the residual that enters the site's stop
     and what its SAE reads.
-    `errors(site, seen)` is asked once for each site and answers with a function from a chunk's prompts and width to the
+    `errors(site, seen)` is asked once for each site and answers with a function from a chunk's rows and width to the
     error added there (None: dropped).
     """
     parts = chunks(side.lengths, size)
-    widths = [int(side.lengths[prompts].max()) for prompts in parts]
-    resids = [prefix[prompts, :width] for prompts, width in zip(parts, widths, strict=True)]
+    models = [padded(model, side.lengths[rows]) for rows in parts]
+    widths = [int(side.lengths[rows].max()) for rows in parts]
+    resids = [prefix[rows, :width] for rows, width in zip(parts, widths, strict=True)]
     for stop in stops(sites):
         here = sites[stop.start : stop.stop]
         # For each chunk what takes the place of what is at the sites of this stop, as far as they have been visited.
         changes: list[list[Change]] = [[] for _ in parts]
         for index, site in zip(stop, here, strict=True):
             seen = []
-            for prompts, resid, before in zip(parts, resids, changes, strict=True):
-                x, there = arriving(model, here, resid, before)
+            for own, rows, resid, before in zip(models, parts, resids, changes, strict=True):
+                x, there = arriving(own, here, resid, before)
                 activations = site.sae.encode(x)
-                visit(index, prompts, resid, x, activations)
-                seen.append(Seen(prompts, there, site.sae.rebuild(activations, x)))
+                visit(index, rows, resid, x, activations)
+                seen.append(Seen(rows, there, site.sae.rebuild(activations, x)))
             error_of = errors(index, seen)
             for part, width, before in zip(seen, widths, changes, strict=True):
-                error = error_of(part.prompts, width)
+                error = error_of(part.rows, width)
                 out = part.rebuilt if error is None else part.rebuilt + error
-                inside = (ids[part.prompts, :width] >= 0).unsqueeze(-1)
+                inside = (ids[part.rows, :width] >= 0).unsqueeze(-1)
                 before.append(_constant(torch.where(inside, out.to(part.there.dtype), part.there)))
         if stop.stop == len(sites):
             return
-        for at, resid in enumerate(resids):
-            left = past(model, here, resid, changes[at])
-            resids[at] = model.blocks(left, here[0].after, sites[stop.stop].depth)
+        for at, (own, resid) in enumerate(zip(models, resids, strict=True)):
+            left = past(own, here, resid, changes[at])
+            resids[at] = own.blocks(left, here[0].after, sites[stop.stop].depth)
 
 
 def _constant(value: Tensor) -> Change:
@@ -152,24 +159,24 @@ class LatentCounts:
     """What the latents of one site do on one side of the train prompts, for each position.
 
     Args:
-        ids: `[prompt, position]` position ids, negative where nothing is spliced.
+        ids: `[row, position]` position ids, negative where nothing is spliced.
         n_positions, d_sae: sizes of the tables.
 
     Attributes:
         means: `CellMeans` over positions.
         peak: `[position, latent]` largest activation.
-        prompts_fired: `[position, latent]` number of prompts on which the latent fires at that position.
+        rows_fired: `[position, latent]` number of rows on which the latent fires at that position.
     """
 
     def __init__(self, ids: Tensor, n_positions: int, d_sae: int) -> None:
         self._ids = ids
         self.means = CellMeans(n_positions, d_sae, ids.device)
         self.peak = torch.zeros(n_positions, d_sae, device=ids.device)
-        self.prompts_fired = torch.zeros(n_positions, d_sae, device=ids.device)
+        self.rows_fired = torch.zeros(n_positions, d_sae, device=ids.device)
 
-    def add(self, prompts: Tensor, activations: Tensor) -> None:
-        """Counts activations `[prompt, position, latent]` of the prompts `prompts`."""
-        ids = self._ids[prompts, : activations.shape[1]]
+    def add(self, rows: Tensor, activations: Tensor) -> None:
+        """Counts activations `[row, position, latent]` of the rows `rows`."""
+        ids = self._ids[rows, : activations.shape[1]]
         self.means.add(ids, activations)
         inside = ids >= 0
         flat, values = ids[inside], activations[inside]
@@ -177,15 +184,15 @@ class LatentCounts:
             top = values[flat == position].amax(0)
             self.peak[position] = torch.maximum(self.peak[position], top)
         n_positions = len(self.peak)
-        own_row = torch.arange(len(prompts), device=ids.device).unsqueeze(1) * n_positions + ids
-        hits = torch.zeros(len(prompts) * n_positions, activations.shape[-1], device=ids.device)
+        own_row = torch.arange(len(rows), device=ids.device).unsqueeze(1) * n_positions + ids
+        hits = torch.zeros(len(rows) * n_positions, activations.shape[-1], device=ids.device)
         hits.index_add_(0, own_row[inside], (values != 0).float())
-        self.prompts_fired += (hits > 0).float().reshape(len(prompts), n_positions, -1).sum(0)
+        self.rows_fired += (hits > 0).float().reshape(len(rows), n_positions, -1).sum(0)
 
 
 def mean_errors(cells: Tensor, n_cells: int, seen: Sequence[Seen]) -> Tensor:
-    """Mean SAE error `[cell, d_out]` of chunks; `cells` `[prompt, position]`."""
+    """Mean SAE error `[cell, d_out]` of chunks; `cells` `[row, position]`."""
     means = CellMeans(n_cells, seen[0].there.shape[-1], cells.device)
-    for prompts, there, rebuilt in seen:
-        means.add(cells[prompts, : there.shape[1]], there.float() - rebuilt)
+    for rows, there, rebuilt in seen:
+        means.add(cells[rows, : there.shape[1]], there.float() - rebuilt)
     return means.mean()

@@ -18,11 +18,12 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 class Pair:
     """One clean prompt, its corrupt twin, and the two answers whose logits are compared.
 
-    `answer` and `wrong` are the strings that follow the prompt, with the leading space where the text has one.
+    `answer` and `wrong` are the strings that follow the prompt, with the leading space where the text has one; each may
+    be several tokens.
     `roles` names the position of each whitespace-separated word of `clean` (and of `corrupt`, which then has as many
     words); every token of a word takes the word's role. Empty when the prompt has no named positions.
     `answer_id` and `wrong_id` are set where the prompts file says itself which token is read (the first of an answer of
-    several tokens, say); None means that the text must be one token.
+    several tokens, say), or which tokens; None means those of the text.
     """
 
     clean: str
@@ -31,8 +32,8 @@ class Pair:
     wrong: str
     split: Split = "train"
     roles: tuple[str, ...] = ()
-    answer_id: int | None = None
-    wrong_id: int | None = None
+    answer_id: int | tuple[int, ...] | None = None
+    wrong_id: int | tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """Turns the text of a task into token tensors for one tokenizer.
 
 Every prompt starts with the tokenizer's BOS where it has one (`bos_token_id is not None`; an id of 0 is a BOS too) and
-is right-padded, whatever side the tokenizer would pad. The answer is read at the last real token. In a chat the
-template decides about BOS, and the answer follows it without a space.
+is right-padded, whatever side the tokenizer would pad. In a chat the template decides about BOS, and the answer
+follows it without a space. Where an answer of the task is several tokens, every prompt has two rows: it with all but
+the last token of the right answer behind it, and with those of the wrong one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from circuit_tui.core.answers import Answers, Tokens, texts_of
 from circuit_tui.core.chat import AFTER, BEFORE, Rendered, plain, render
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.task import SPLITS, Pair, Split, Task
@@ -22,35 +24,41 @@ from circuit_tui.core.task import SPLITS, Pair, Split, Task
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """The clean or the corrupt prompts of a split.
+    """The clean or the corrupt prompts of a split, one row for each or two (see `answers.py`).
 
     Attributes:
-        tokens: `[prompt, position]` int64, right-padded with 0.
-        lengths: `[prompt]` int64, real tokens including BOS.
+        tokens: `[row, position]` int64, right-padded with 0.
+        lengths: `[row]` int64, real tokens including BOS.
         n_bos: 1 where position 0 is BOS, else 0.
-        roles: for each prompt the role of each real token after BOS, or empty tuples.
+        roles: for each row the role of each of the prompt's tokens after BOS, or empty tuples.
+        said: `[row]` int64, how many of the last tokens are the answer's.
     """
 
     tokens: Tensor
     lengths: Tensor
     n_bos: int
     roles: tuple[tuple[str, ...], ...]
+    said: Tensor
 
     @property
-    def answer(self) -> Tensor:
-        """Index of the last real token, `[prompt]`."""
+    def last(self) -> Tensor:
+        """Index of the last real token, `[row]`."""
         return self.lengths - 1
+
+    @property
+    def prompt_lengths(self) -> Tensor:
+        """Real tokens of the prompt alone, including BOS, `[row]`."""
+        return self.lengths - self.said
 
 
 @dataclass(frozen=True, slots=True)
 class PromptSet:
-    """One split, tokenised. `right` and `wrong` are the answer tokens, `[prompt]` int64."""
+    """One split, tokenised. The corrupt prompts are followed by the answers to the clean ones."""
 
     pairs: tuple[Pair, ...]
     clean: Side
     corrupt: Side
-    right: Tensor
-    wrong: Tensor
+    answers: Answers
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -60,35 +68,46 @@ def tokenize(task: Task, tokenizer: Any, device: torch.device, chat: bool = Fals
     """The splits of `task` that have prompts, tokenised; with `chat` each as a user's message.
 
     Raises:
-        UserError: no train or no test prompts, a word that the model does not know, an answer of several tokens, the
-            same token for both answers, roles that do not match the words of a prompt, or no chat template.
+        UserError: no train or no test prompts, a word that the model does not know, an answer that is the same as the
+            other or begins it, roles that do not match the words of a prompt, or no chat template.
     """
     for needed in ("train", "test"):
         if not task.split(needed):
             raise UserError(f"task {task.name}: it has no {needed} prompts; both train and test are needed")
-    return {split: _prompt_set(task, split, tokenizer, device, chat) for split in SPLITS if task.split(split)}
+    answers = {
+        split: [answer_tokens(pair, tokenizer, task.name, chat) for pair in task.split(split)] for split in SPLITS
+    }
+    texts = texts_of(pair for pairs in answers.values() for pair in pairs)
+    return {
+        split: _prompt_set(task, split, pairs, texts, tokenizer, device, chat)
+        for split, pairs in answers.items()
+        if pairs
+    }
 
 
-def _prompt_set(task: Task, split: Split, tokenizer: Any, device: torch.device, chat: bool) -> PromptSet:
+def _prompt_set(
+    task: Task, split: Split, answers: list[Tokens], texts: int, tokenizer: Any, device: torch.device, chat: bool
+) -> PromptSet:
     def shown(prompt: str) -> Rendered:
         return render(prompt, tokenizer, task.name) if chat else plain(prompt)
 
+    def side(prompts: Sequence[str]) -> Side:
+        rows = [(shown(prompt), pair.roles) for prompt, pair in zip(prompts, pairs, strict=True)]
+        return _side(task.name, rows, said, tokenizer, device)
+
     pairs = task.split(split)
-    answers = [answer_tokens(pair, tokenizer, task.name, chat) for pair in pairs]
-    return PromptSet(
-        pairs=pairs,
-        clean=_side(task.name, [(shown(pair.clean), pair.roles) for pair in pairs], tokenizer, device),
-        corrupt=_side(task.name, [(shown(pair.corrupt), pair.roles) for pair in pairs], tokenizer, device),
-        right=torch.tensor([right for right, _ in answers], device=device),
-        wrong=torch.tensor([wrong for _, wrong in answers], device=device),
-    )
+    said = [tuple(answer[:-1] for answer in pair) if texts > 1 else ((),) for pair in answers]
+    clean, corrupt = side([pair.clean for pair in pairs]), side([pair.corrupt for pair in pairs])
+    lengths = clean.prompt_lengths[::texts].tolist()
+    return PromptSet(pairs, clean, corrupt, Answers.of(answers, lengths, texts, device))
 
 
-def answer_tokens(pair: Pair, tokenizer: Any, task: str, chat: bool = False) -> tuple[int, int]:
-    """The right and the wrong answer's token behind the clean prompt.
+def answer_tokens(pair: Pair, tokenizer: Any, task: str, chat: bool = False) -> Tokens:
+    """The right and the wrong answer's tokens behind the clean prompt.
 
     Raises:
-        UserError: one of them is not exactly one token that the model knows, or both are the same.
+        UserError: one of them has no tokens, or some that the model does not know; both are the same, or one begins
+            the other.
     """
     head = (render(pair.clean, tokenizer, task) if chat else plain(pair.clean)).text
     answer, other = (text.lstrip() if chat else text for text in (pair.answer, pair.wrong))
@@ -96,41 +115,44 @@ def answer_tokens(pair: Pair, tokenizer: Any, task: str, chat: bool = False) -> 
     wrong = _given_or_found(tokenizer, head, other, pair.wrong_id, task, "wrong")
     if right == wrong:
         raise UserError(
-            f"task {task}: answer {pair.answer!r} and wrong {pair.wrong!r} are the same token after {pair.clean!r}"
+            f"task {task}: answer {pair.answer!r} and wrong {pair.wrong!r} are the same tokens after {pair.clean!r}"
+        )
+    shorter = min(len(right), len(wrong))
+    if right[:shorter] == wrong[:shorter]:
+        raise UserError(
+            f"task {task}: of answer {pair.answer!r} and wrong {pair.wrong!r} after {pair.clean!r} one is the "
+            "beginning of the other, so that the longer can never be the likelier; let them differ before one ends"
         )
     return right, wrong
 
 
-def _given_or_found(tokenizer: Any, prompt: str, answer: str, given: int | None, task: str, field: str) -> int:
+def _given_or_found(
+    tokenizer: Any, prompt: str, answer: str, given: int | tuple[int, ...] | None, task: str, field: str
+) -> tuple[int, ...]:
     if given is None:
-        return answer_token(tokenizer, prompt, answer, task, field)
-    if not 0 <= given < len(tokenizer):
-        raise UserError(
-            f"task {task}: field '{field}_id' {given} is out of range: the vocabulary has {len(tokenizer)} tokens"
-        )
-    return given
+        return _found(tokenizer, prompt, answer, task, field)
+    tokens = (given,) if isinstance(given, int) else given
+    for token in tokens:
+        if not 0 <= token < len(tokenizer):
+            raise UserError(
+                f"task {task}: field '{field}_id' {token} is out of range: the vocabulary has {len(tokenizer)} tokens"
+            )
+    return tokens
 
 
-def answer_token(tokenizer: Any, prompt: str, answer: str, task: str, field: str) -> int:
-    """The token that `answer` is when it follows `prompt`.
+def _found(tokenizer: Any, prompt: str, answer: str, task: str, field: str) -> tuple[int, ...]:
+    """The tokens that `answer` is when it follows `prompt`.
 
     Tokenised together with the prompt, because a tokenizer may treat the start of a text apart.
-
-    Raises:
-        UserError: it is not exactly one token.
     """
     head = tokenizer.encode(prompt, add_special_tokens=False)
     whole = tokenizer.encode(prompt + answer, add_special_tokens=False)
     tail = whole[len(head) :] if whole[: len(head)] == head else tokenizer.encode(answer, add_special_tokens=False)
-    if len(tail) != 1:
-        pieces = tokenizer.convert_ids_to_tokens(tail)
-        raise UserError(
-            f"task {task}: field {field!r} {answer!r} after {prompt!r} is {len(tail)} tokens {pieces} for this model; "
-            "answers must be single tokens"
-        )
-    if tail[0] == _unknown(tokenizer):
+    if not tail:
+        raise UserError(f"task {task}: field {field!r} {answer!r} after {prompt!r} has no tokens for this model")
+    if _unknown(tokenizer) in tail:
         raise UserError(f"task {task}: field {field!r} {answer!r} is not in the model's vocabulary")
-    return int(tail[0])
+    return tuple(int(token) for token in tail)
 
 
 def _unknown(tokenizer: Any) -> int | None:
@@ -139,9 +161,16 @@ def _unknown(tokenizer: Any) -> int | None:
     return None if unknown == tokenizer.bos_token_id else unknown
 
 
-def _side(task: str, prompts: Sequence[tuple[Rendered, tuple[str, ...]]], tokenizer: Any, device: torch.device) -> Side:
+def _side(
+    task: str,
+    prompts: Sequence[tuple[Rendered, tuple[str, ...]]],
+    said: Sequence[tuple[tuple[int, ...], ...]],
+    tokenizer: Any,
+    device: torch.device,
+) -> Side:
+    """`said` are the tokens behind each prompt, once for each of its rows."""
     rows, roles, n_bos = [], [], 0
-    for shown, words in prompts:
+    for (shown, words), texts in zip(prompts, said, strict=True):
         encoded = tokenizer(shown.text, add_special_tokens=False, return_offsets_mapping=bool(words))
         ids, offsets = list(encoded["input_ids"]), list(encoded["offset_mapping"]) if words else []
         if not ids:
@@ -157,13 +186,14 @@ def _side(task: str, prompts: Sequence[tuple[Rendered, tuple[str, ...]]], tokeni
         if bos and ids[0] == bos[0]:  # the template has put it there
             ids, offsets = ids[1:], offsets[1:]
         n_bos = len(bos)
-        rows.append(bos + ids)
-        roles.append(_token_roles(task, shown, words, offsets) if words else ())
+        rows += [[*bos, *ids, *text] for text in texts]
+        roles += [_token_roles(task, shown, words, offsets) if words else ()] * len(texts)
     tokens = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
     for index, row in enumerate(rows):
         tokens[index, : len(row)] = torch.tensor(row)
     lengths = torch.tensor([len(row) for row in rows])
-    return Side(tokens.to(device), lengths.to(device), n_bos, tuple(roles))
+    behind = torch.tensor([len(text) for texts in said for text in texts])
+    return Side(tokens.to(device), lengths.to(device), n_bos, tuple(roles), behind.to(device))
 
 
 def _bos(tokenizer: Any, shown: Rendered, ids: Sequence[int]) -> list[int]:

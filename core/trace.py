@@ -34,7 +34,7 @@ class Trace:
     """One circuit's pass over one batch.
 
     Attributes:
-        inputs, outputs: for each site the residual `[prompt, position, d_model]` that enters and that leaves it; the
+        inputs, outputs: for each site the residual `[row, position, d_model]` that enters and that leaves it; the
             first only in the columns `Tracer.known`.
         changed, left: for each site the columns in which what enters and what leaves differs from the empty circuit's.
         memory: keys and values of the blocks behind the first site.
@@ -63,7 +63,7 @@ class Change:
 def traceable(problem: Problem, batches: Sequence[Batch]) -> bool:
     """Whether circuits can be traced, and there is memory for it."""
     model, sites = problem.model, problem.sites
-    if not model.remembers or any(site.inside is not None for site in sites):
+    if not model.remembers or model.padding == "left" or any(site.inside is not None for site in sites):
         return False
     tokens = sum(batch.prefix.shape[0] * batch.prefix.shape[1] for batch in batches)
     blocks = (model.n_layers - sites[0].after) * model.bytes_a_key_and_value
@@ -162,7 +162,7 @@ class Tracer:
         return trace.changed[index] | {column for column in columns.every if column < min(left)}
 
     def _complete(self, base: Trace, index: int, wanted: frozenset[int]) -> Tensor:
-        """What enters site `index` in `base`, `[prompt, position, d_model]`, in the columns `wanted` at least."""
+        """What enters site `index` in `base`, `[row, position, d_model]`, in the columns `wanted` at least."""
         missing = wanted - self.known(base, index)
         if not missing:
             return base.inputs[index]
@@ -185,12 +185,12 @@ class Tracer:
         if leaving.columns and after < model.n_layers:
             reached |= self._reached(leaving.columns, columns.read, model.n_layers - after)
         at, resid = columns.index(reached), self._at(base.outputs[-1], leaving, reached)
-        answer = torch.searchsorted(at, self.batch.answer)
+        places = torch.searchsorted(at, self.batch.read_places)
         with base.memory.at(at, None if into is None else into.memory) as memory:
-            return model.finish(resid, after, answer, memory)
+            return model.finish(resid, after, places, self.batch.read_rows, memory)
 
     def _at(self, base: Tensor, change: Change, columns: frozenset[int]) -> Tensor:
-        """Columns `columns` of what is `base` `[prompt, position, d_model]` but for `change`."""
+        """Columns `columns` of what is `base` `[row, position, d_model]` but for `change`."""
         if change.columns == columns and change.values is not None:
             return change.values
         at = self.batch.columns.index(columns)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from circuit_tui.core.batch import Batch
 from circuit_tui.core.evaluate import kept_splice, pack_site
+from circuit_tui.core.left_padding import padded
 from circuit_tui.core.passage import reading
 from circuit_tui.core.problem import Problem
 from circuit_tui.core.splice import Splice, run_slices
@@ -47,7 +48,8 @@ class WholePass:
     @torch.no_grad()
     def read(self, site: int) -> Tensor:
         """What the SAE of `site` reads, `[prompt, position, d_in]`."""
-        return reading(self._problem.model, self._problem.sites, site, self._inputs[site], self._splices)
+        model = padded(self._problem.model, self.batch.lengths)
+        return reading(model, self._problem.sites, site, self._inputs[site], self._splices)
 
     def _splice(self, kept: Tensor, site: int) -> Splice:
         return kept_splice(self._problem, self.batch, site, pack_site(self._problem, kept, site))

@@ -31,7 +31,7 @@ MOVED = 0.15, 0.4
 """The furthest that another ablation moves faithfulness: a sixth of the behaviour; then two fifths."""
 AVERAGED = 0.1, 0.3
 """Ratio of means against mean of ratios."""
-SLICE_PROMPTS = 64
+SLICE_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +109,11 @@ def under(subject: Subject, kind: AblationKind) -> Generator[float | None, None,
         UserError: ``resample`` has nothing to draw from for some prompt.
     """
     problem = subject.problem
-    tables = yield from references(problem, kind)
+    tables, texts = (yield from references(problem, kind)), problem.splits["test"].answers.texts
     found = []
     for draw in range(subject.settings.draws if kind == "resample" else 1):
         rows, by_group = reference_rows_of(
-            problem.alignment, "test", kind, subject.settings.seed + draw, problem.task.name
+            problem.alignment, "test", kind, texts, subject.settings.seed + draw, problem.task.name
         )
         test = replace(problem.splits["test"], rows=rows, rows_by_group=by_group)
         other = replace(problem, ablation=kind, tables=tables, splits=problem.splits | {"test": test})
@@ -134,13 +134,13 @@ def references(problem: Problem, kind: AblationKind) -> Generator[float | None, 
         d_sae = site.sae.d_sae
         means = CellMeans(problem.alignment.n_means, d_sae, device)
         every = torch.zeros(*cells.shape if kind == "resample" else (0, 0), d_sae, device=device)
-        for prompts in chunks(lengths, SLICE_PROMPTS) if kind != "zero" else []:
+        for rows in chunks(lengths, SLICE_ROWS) if kind != "zero" else []:
             with torch.no_grad():
-                activations = site.sae.encode(read[prompts])
+                activations = site.sae.encode(read[rows])
             if kind == "resample":
-                every[prompts] = activations
+                every[rows] = activations
             else:
-                means.add(cells[prompts], activations)
+                means.add(cells[rows], activations)
             yield None
         values = every.flatten(0, 1) if kind == "resample" else means.mean()
         if kind == "zero":

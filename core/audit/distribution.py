@@ -60,13 +60,14 @@ def distribution(subject: Subject) -> Measuring:
 def top_agreement(
     evaluator: Evaluator, splices: Callable[[Batch], Sequence[Splice]]
 ) -> Generator[float | None, None, float]:
-    """The share of prompts whose likeliest next token under `splices` is that of M."""
+    """The share of prompts whose likeliest next token under `splices` is that of M, all along the right answer."""
     problem, same = evaluator.problem, 0
     for batch in evaluator.batches:
-        plain = problem.splits[evaluator.split].plain_logits[batch.prompts]
+        plain = problem.splits[evaluator.split].plain_logits[batch.reads]
         with torch.no_grad():
             logits = run(problem.model, problem.sites, batch, splices(batch))
-        same += int((logits.argmax(-1) == plain.argmax(-1)).sum())
+        other = logits.argmax(-1) != plain.argmax(-1)
+        same += int((batch.answers.over_right(other.float()) == 0).sum())
         yield None
     return same / len(evaluator)
 

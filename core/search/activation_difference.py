@@ -44,18 +44,18 @@ class ActivationDifferenceSearch(RankingSearch):
         yield 1.0, scores
 
     def _paired(self, site: int) -> Tensor:
-        """Mean over pairs of |A_clean - A_corrupt|, `[position, latent]`."""
+        """Mean over pairs of rows of |A_clean - A_corrupt|, `[position, latent]`."""
         problem = self.problem
         sides = (
             (problem.spliced_reads[site], problem.alignment.ids["train", "clean"]),
             (problem.spliced_corrupt_reads[site], problem.alignment.ids["train", "corrupt"]),
         )
-        n_prompts, d_sae = len(problem.splits["train"]), problem.sites[site].sae.d_sae
+        n_rows, d_sae = len(problem.splits["train"].lengths), problem.sites[site].sae.d_sae
         total = torch.zeros(problem.n_positions, d_sae, device=problem.model.device)
-        for rows in torch.arange(n_prompts, device=total.device).split(PROMPTS_AT_ONCE):
+        for rows in torch.arange(n_rows, device=total.device).split(PROMPTS_AT_ONCE):
             clean, corrupt = (self._by_position(site, inputs[rows], ids[rows]) for inputs, ids in sides)
             total += (clean - corrupt).abs().sum(0)
-        return total / n_prompts
+        return total / n_rows
 
     @torch.no_grad()
     def _by_position(self, site: int, reads: Tensor, ids: Tensor) -> Tensor:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from circuit_tui.core.batch import Batch
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.left_padding import padded
+from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.passage import arriving
 from circuit_tui.core.problem import Problem
+from circuit_tui.core.site import Site
 from circuit_tui.core.splice import Full
 
 PROMPTS_AT_ONCE = 32
@@ -34,8 +39,8 @@ def batches_of_pairs(problem: Problem, method: str) -> list[Batch]:
 class Ends:
     """A batch at each site: what its SAE reads on the clean and the corrupt prompts, and the clean SAE errors.
 
-    Each entry `[prompt, position, d_in]`, an error `[prompt, position, d_out]`, or None where it is dropped. `inputs`
-    are the residuals that enter the site's stop on the clean prompts, `[prompt, position, d_model]`.
+    Each entry `[row, position, d_in]`, an error `[row, position, d_out]`, or None where it is dropped. `inputs`
+    are the residuals that enter the site's stop on the clean prompts, `[row, position, d_model]`.
     """
 
     clean: tuple[Tensor, ...]
@@ -53,33 +58,34 @@ class Ends:
         width = batch.prefix.shape[1]
 
         def own(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return tuple(tensor[batch.prompts, :width] for tensor in tensors)
+            return tuple(tensor[batch.rows, :width] for tensor in tensors)
 
         if not keep_errors:
             clean, corrupt = own(problem.spliced_reads), own(problem.spliced_corrupt_reads)
             return cls(clean, corrupt, own(problem.spliced_inputs), batch.errors)
-        inputs = _plain_inputs(problem, batch.prefix)
-        other = _plain_inputs(problem, own(problem.spliced_corrupt_inputs[:1])[0])
+        model, sites = padded(problem.model, batch.lengths), problem.sites
+        inputs = _plain_inputs(model, sites, batch.prefix)
+        other = _plain_inputs(model, sites, own(problem.spliced_corrupt_inputs[:1])[0])
         with torch.no_grad():
-            there = [_arriving(problem, resids) for resids in (inputs, other)]
+            there = [_arriving(model, sites, resids) for resids in (inputs, other)]
             errors = tuple(
                 out.float() - site.sae.rebuild(site.sae.encode(x), x)
-                for site, (x, out) in zip(problem.sites, there[0], strict=True)
+                for site, (x, out) in zip(sites, there[0], strict=True)
             )
         return cls(tuple(x for x, _ in there[0]), tuple(x for x, _ in there[1]), inputs, errors)
 
 
-def _arriving(problem: Problem, resids: tuple[Tensor, ...]) -> list[tuple[Tensor, Tensor]]:
+def _arriving(model: LanguageModel, sites: Sequence[Site], resids: tuple[Tensor, ...]) -> list[tuple[Tensor, Tensor]]:
     """What is read and what is there at each site under M, of the residuals entering each."""
-    return [arriving(problem.model, [site], resid) for site, resid in zip(problem.sites, resids, strict=True)]
+    return [arriving(model, [site], resid) for site, resid in zip(sites, resids, strict=True)]
 
 
 @torch.no_grad()
-def _plain_inputs(problem: Problem, resid: Tensor) -> tuple[Tensor, ...]:
+def _plain_inputs(model: LanguageModel, sites: Sequence[Site], resid: Tensor) -> tuple[Tensor, ...]:
     """The residual entering each site under M, from that entering the first."""
     found = [resid]
-    for site, following in zip(problem.sites, problem.sites[1:], strict=False):
-        found.append(problem.model.blocks(found[-1], site.depth, following.depth))
+    for site, following in pairwise(sites):
+        found.append(model.blocks(found[-1], site.depth, following.depth))
     return tuple(found)
 
 
@@ -102,8 +108,8 @@ class NodeSums:
         self._tables = [torch.zeros(problem.n_positions, site.sae.d_sae, device=device) for site in problem.sites]
 
     def add(self, site: int, batch: Batch, values: Tensor) -> None:
-        """Adds `values` `[prompt, position, latent]` of the clean prompts of `batch`."""
-        ids = self._problem.alignment.ids["train", "clean"][batch.prompts, : values.shape[1]]
+        """Adds `values` `[row, position, latent]` of the clean prompts of `batch`."""
+        ids = self._problem.alignment.ids["train", "clean"][batch.rows, : values.shape[1]]
         inside = ids >= 0
         self._tables[site].index_add_(0, ids[inside], values[inside])
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from circuit_tui.core.batch import Batch
 from circuit_tui.core.nodes import pack
 from circuit_tui.core.problem import Problem
+from circuit_tui.core.search.shuffle import MiniBatch
 from circuit_tui.core.splice import Kept, PackedNodes, Splice, run
 
 
@@ -39,20 +40,21 @@ class MaskedModel:
         self._bound: dict[int, tuple[Batch, list[PackedNodes]]] = {}
 
     def logits(self, mask: Tensor, batch: Batch) -> Tensor:
-        """Logits `[prompt, vocab]` under `mask` `[active]`, differentiable in it."""
+        """Logits `[read, vocab]` under `mask` `[active]`, differentiable in it."""
         padded = torch.cat([mask, mask.new_zeros(1)])
         splices: list[Splice] = [
             Kept(nodes, batch.base[index], padded[self._slots[index]]) for index, nodes in enumerate(self._nodes(batch))
         ]
         return run(self.problem.model, self.problem.sites, batch, splices)
 
-    def logit_difference(self, mask: Tensor, batch: Batch) -> Tensor:
+    def logit_difference(self, mask: Tensor, batch: Batch | MiniBatch) -> Tensor:
         """Logit difference `[prompt]` under `mask` `[active]`, differentiable in it."""
-        return batch.logit_difference(self.logits(mask, batch))
+        return torch.cat([part.logit_difference(self.logits(mask, part)) for part in _parts(batch)])
 
-    def forget(self, batch: Batch) -> None:
+    def forget(self, batch: Batch | MiniBatch) -> None:
         """Lets go of what is kept for a batch that will not come again."""
-        self._bound.pop(id(batch), None)
+        for part in _parts(batch):
+            self._bound.pop(id(part), None)
 
     def _nodes(self, batch: Batch) -> Sequence[PackedNodes]:
         """The packs bound to `batch`. The batch is kept with them, so its identity cannot be reused for another."""
@@ -63,3 +65,7 @@ class MaskedModel:
             ]
             self._bound[id(batch)] = (batch, bound)
         return self._bound[id(batch)][1]
+
+
+def _parts(batch: Batch | MiniBatch) -> tuple[Batch, ...]:
+    return batch.parts if isinstance(batch, MiniBatch) else (batch,)

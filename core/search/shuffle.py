@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,6 +10,18 @@ from torch import Tensor
 
 from circuit_tui.core.batch import Batch
 from circuit_tui.core.problem import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class MiniBatch:
+    """Some prompts, `prompts` `[prompt]`, in as many batches as they have length buckets; in the order of those."""
+
+    parts: tuple[Batch, ...]
+
+    @property
+    def prompts(self) -> Tensor:
+        """See above."""
+        return torch.cat([part.prompts for part in self.parts])
 
 
 class ShuffledBatches:
@@ -21,15 +34,12 @@ class ShuffledBatches:
         self.size = max(1, min(size, self._n, limit))
         self._left = torch.zeros(0, dtype=torch.long)
 
-    def next(self) -> Batch:
+    def next(self) -> MiniBatch:
         """The next batch; a round's remainder smaller than a batch is left out."""
         if len(self._left) < self.size:
             self._left = torch.randperm(self._n, generator=self._generator)
         prompts, self._left = self._left[: self.size], self._left[self.size :]
-        return self._problem.batch("train", self._on_device(prompts))
-
-    def _on_device(self, prompts: Tensor) -> Tensor:
-        return prompts.to(self._problem.model.device)
+        return MiniBatch(tuple(self._problem.batches("train", prompts.to(self._problem.model.device))))
 
     def state_dict(self) -> dict[str, Any]:
         """What is left of the round; the generator is not part of it."""

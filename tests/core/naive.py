@@ -2,7 +2,8 @@
 
 Nothing of the engine is used but the plain data of a `Task`: a Hugging Face model with forward hooks, SAEs as
 sae-lens opens them, one prompt at a time and no padding. A node is named (site, position name, latent); `None` as a
-position name means BOS, which is left alone.
+position name means BOS, which is left alone. A text may be a prompt with words of an answer behind it, as
+`"the cat // runs now"`; `Said` says how many words of which answer, and each word of an answer takes a run of its own.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from circuit_tui.core.task import Pair, Task
 
 Node = tuple[int, str, int]
+Said = tuple[int, int]
+"""(0 for the right answer or 1 for the wrong one, how many of its words stand behind the prompt)."""
+NOTHING_SAID: Said = (0, 0)
 Edit = Callable[[Tensor, Tensor], Tensor]
 """From what the SAE reads and what is there, both `[token, d]`, to what will be there."""
 
@@ -139,7 +143,11 @@ def rebuilt(sae: Any, x: Tensor, acts: Tensor) -> Tensor:
 
 
 class Naive:
-    """Everything asked of a circuit on `task`. `drawn(split, prompt, token)` names the source of a resampled token."""
+    """Everything asked of a circuit on `task`.
+
+    `drawn(split, prompt, answer, token)` names the source of a resampled token: a train prompt, and a token of it with
+    the same answer (0 right, 1 wrong) behind it.
+    """
 
     def __init__(
         self,
@@ -149,7 +157,7 @@ class Naive:
         kind: str,
         ablation: str,
         errors: str,
-        drawn: Callable[[str, int, int], tuple[int, int]] | None = None,
+        drawn: Callable[[str, int, int, int], tuple[int, int]] | None = None,
         dtype: torch.dtype = torch.float32,
         hf: Any = None,
     ) -> None:
@@ -161,6 +169,8 @@ class Naive:
         self.has_roles = all(pair.roles for pair in task.pairs)
         train = task.split("train")
         self.longest = max(len(text.split()) for pair in train for text in (pair.clean, pair.corrupt))
+        self.several = any(len(text.split()) > 1 for pair in task.pairs for text in (pair.answer, pair.wrong))
+        self.longest_said = max(len(text.split()) - 1 for pair in train for text in (pair.answer, pair.wrong))
         self.known_lengths = sorted({len(pair.corrupt.split()) for pair in train})
         self.means: list[dict[Any, Tensor]] = []
         self.error_means: list[dict[Any, Tensor]] = []
@@ -173,25 +183,41 @@ class Naive:
     # -- text ---------------------------------------------------------------------------------------------------------
 
     def tokens(self, text: str) -> Tensor:
-        ids = [self.tokenizer.convert_tokens_to_ids(word) for word in text.split()]
+        ids = [self.tokenizer.convert_tokens_to_ids(word) for word in text.replace(" //", "").split()]
         return torch.tensor([[self.tokenizer.convert_tokens_to_ids("<bos>"), *ids]])
+
+    def with_answer(self, pair: Pair, prompt: str, said: Said) -> str:
+        """A prompt of `pair` with the first words of an answer behind it."""
+        words = (pair.answer, pair.wrong)[said[0]].split()[: said[1]]
+        return " ".join([prompt, "//", *words]) if words else prompt
+
+    def answered(self, pair: Pair, prompt: str) -> list[str]:
+        """The texts of a prompt over which statistics are taken: each answer but its last word behind it."""
+        if not self.several:
+            return [prompt]
+        answers = enumerate((pair.answer, pair.wrong))
+        return [self.with_answer(pair, prompt, (which, len(answer.split()) - 1)) for which, answer in answers]
 
     def names(self, pair: Pair, text: str) -> list[str | None]:
         """The position name of each token."""
-        n = len(text.split())
+        prompt, _, said = text.partition("//")
+        n, n_said = len(prompt.split()), len(said.split())
         if self.kind == "shared":
-            return [None] + ["all"] * n
+            return [None] + ["all"] * (n + n_said)
+        answers = [f"answer{min(index + 1, self.longest_said)}" for index in range(n_said)]
         if self.kind == "end":
-            return [None] + [str(-min(n - index, self.longest)) for index in range(n)]
-        return [None, *(pair.roles if self.has_roles else map(str, range(n)))]
+            return [None, *(str(-min(n - index, self.longest)) for index in range(n)), *answers]
+        return [None, *(pair.roles if self.has_roles else map(str, range(n))), *answers]
 
     def cells(self, pair: Pair, text: str) -> list[Any]:
         """Over which tokens the mean is taken that each token gets."""
         if self.kind != "shared":
             return self.names(pair, text)
-        n = len(text.split())
+        prompt, _, said = text.partition("//")
+        n = len(prompt.split())
         like = min(self.known_lengths, key=lambda known: (abs(known - n), known))
-        return [None] + [(like, min(index, like - 1)) for index in range(n)]
+        answers = [min(index, self.longest_said - 1) for index in range(len(said.split()))]
+        return [None, *((like, min(index, like - 1)) for index in range(n)), *answers]
 
     # -- the model ----------------------------------------------------------------------------------------------------
 
@@ -274,8 +300,10 @@ class Naive:
         """The means of the next site: M_s on the source prompts, spliced at the sites before it."""
         site = len(self.means)
         acts, errors = defaultdict(list), defaultdict(list)
-        for pair in self.task.split("train"):
-            text = pair.clean if self.ablation == "clean-mean" else pair.corrupt
+        source = "clean" if self.ablation == "clean-mean" else "corrupt"
+        train = self.task.split("train")
+        texts = [(pair, text) for pair in train for text in self.answered(pair, getattr(pair, source))]
+        for pair, text in texts:
             resid = self.spliced_until(pair, text, site)[1][site]
             there = self.present(site, resid, lambda pair=pair, text=text: self._spliced_until(pair, text, site))
             a = self.saes[site].encode(resid).detach()
@@ -292,56 +320,67 @@ class Naive:
             self.means[site][cell] = torch.stack(acts[cell]).mean(0)
             self.error_means[site][cell] = torch.stack(errors[cell]).mean(0)
 
-    def reference(self, site: int, split: str, prompt: int, token: int) -> Tensor:
+    def reference(self, site: int, split: str, prompt: int, said: Said, token: int) -> Tensor:
         """What an ablated latent is replaced by, `[latent]`."""
         pair = self.task.split(split)[prompt]  # type: ignore[arg-type]
         if self.ablation == "zero":
             return torch.zeros(self.saes[site].cfg.d_sae, dtype=self.saes[site].W_dec.dtype)
         if self.ablation == "resample":
             assert self.drawn is not None
-            source, at = self.drawn(split, prompt, token)
+            source, at = self.drawn(split, prompt, said[0], token)
             donor = self.task.split("train")[source]
-            resid = self.spliced_until(donor, donor.corrupt, site)[1][site][at]
+            text = self.answered(donor, donor.corrupt)[said[0]]
+            resid = self.spliced_until(donor, text, site)[1][site][at]
             return self.saes[site].encode(resid).detach()
-        return self.means[site][self.cells(pair, pair.clean)[token]]
+        return self.means[site][self.cells(pair, self.with_answer(pair, pair.clean, said))[token]]
 
     # -- what is asked ------------------------------------------------------------------------------------------------
 
-    def spliced(self, split: str, prompt: int) -> Tensor:
+    def unspliced(self, split: str, prompt: int, said: Said = NOTHING_SAID) -> Tensor:
+        """Logits under M."""
+        pair = self.task.split(split)[prompt]  # type: ignore[arg-type]
+        return self.plain(self.with_answer(pair, pair.clean, said))[0]
+
+    def spliced(self, split: str, prompt: int, said: Said = NOTHING_SAID) -> Tensor:
         """Logits under M_s."""
         pair = self.task.split(split)[prompt]  # type: ignore[arg-type]
-        return self.spliced_until(pair, pair.clean, len(self.saes))[0]
+        return self.spliced_until(pair, self.with_answer(pair, pair.clean, said), len(self.saes))[0]
 
-    def masked(self, split: str, prompt: int, mask: Callable[[int, str], Tensor]) -> Tensor:
+    def masked(self, split: str, prompt: int, mask: Callable[[int, str], Tensor], said: Said = NOTHING_SAID) -> Tensor:
         """Logits with A' = r + m * (A - r), m = `mask(site, position name)` `[latent]`."""
-        return self.blended(split, prompt, mask)[0]
+        return self.blended(split, prompt, mask, said)[0]
 
-    def blended(self, split: str, prompt: int, mask: Callable[[int, str], Tensor]) -> tuple[Tensor, dict[int, Tensor]]:
+    def blended(
+        self, split: str, prompt: int, mask: Callable[[int, str], Tensor], said: Said = NOTHING_SAID
+    ) -> tuple[Tensor, dict[int, Tensor]]:
         """`masked`, and what reached each site."""
         pair = self.task.split(split)[prompt]  # type: ignore[arg-type]
-        names = self.names(pair, pair.clean)
+        text = self.with_answer(pair, pair.clean, said)
+        names = self.names(pair, text)
 
         def change(site: int) -> Callable[[int, Tensor], Tensor]:
             def blend(token: int, acts: Tensor) -> Tensor:
                 name = names[token]
                 assert name is not None
-                reference = self.reference(site, split, prompt, token)
+                reference = self.reference(site, split, prompt, said, token)
                 return reference + mask(site, name) * (acts - reference)
 
             return blend
 
-        edits = {site: self.edit(site, pair, pair.clean, change(site)) for site in range(len(self.saes))}
-        return self.run(self.tokens(pair.clean), edits)
+        edits = {site: self.edit(site, pair, text, change(site)) for site in range(len(self.saes))}
+        return self.run(self.tokens(text), edits)
 
     def arrived(self, split: str, prompt: int, nodes: set[Node]) -> dict[int, Tensor]:
         """What each site's SAE reads, `[token, d_in]`, with `nodes` kept and every other node ablated."""
         with torch.no_grad():
             return self.blended(split, prompt, self.share_of(nodes, invert=False))[1]
 
-    def kept(self, split: str, prompt: int, nodes: set[Node], *, invert: bool = False) -> Tensor:
+    def kept(
+        self, split: str, prompt: int, nodes: set[Node], said: Said = NOTHING_SAID, *, invert: bool = False
+    ) -> Tensor:
         """Logits with `nodes` kept and every other node ablated, or the other way round."""
         with torch.no_grad():
-            return self.masked(split, prompt, self.share_of(nodes, invert=invert))
+            return self.masked(split, prompt, self.share_of(nodes, invert=invert), said)
 
     def share_of(self, nodes: set[Node], *, invert: bool) -> Callable[[int, str], Tensor]:
         """The mask that is 1 at `nodes` alone, or 0 there alone."""
@@ -353,10 +392,25 @@ class Naive:
 
         return mask
 
+    def log_probability(self, pair: Pair, which: int, ask: Callable[[Said], Tensor]) -> Tensor:
+        """Log-probability of an answer as a whole; `ask` gives the logits behind what has been said of it."""
+        words = (pair.answer, pair.wrong)[which].split()
+        tokens = [self.tokenizer.convert_tokens_to_ids(word) for word in words]
+        rows = [ask((which, k)).double().log_softmax(-1)[token] for k, token in enumerate(tokens)]
+        return torch.stack(rows).sum()
+
+    def measure_answers(self, split: str, prompt: int, ask: Callable[[Said], Tensor]) -> tuple[float, float, float]:
+        """Logit difference of the answers, KL(M || this) along the right one, and its cross-entropy."""
+        pair = self.task.split(split)[prompt]  # type: ignore[arg-type]
+        right, wrong = (self.log_probability(pair, which, ask) for which in (0, 1))
+        kl = 0.0
+        for k in range(len(pair.answer.split())):
+            p, q = (one((0, k)).double().softmax(-1) for one in (lambda s: self.unspliced(split, prompt, s), ask))
+            kl += float((p * (p / q).log()).sum())
+        return float(right - wrong), kl, float(-right)
+
     def measure(self, split: str, prompt: int, logits: Tensor) -> tuple[float, float, float]:
-        """Logit difference, KL(M || this) and cross-entropy of the right answer."""
+        """The same of answers of one token, from the logits behind the prompt; the difference is that of the logits."""
         pair = self.task.split(split)[prompt]  # type: ignore[arg-type]
         right, wrong = (self.tokenizer.convert_tokens_to_ids(text.strip()) for text in (pair.answer, pair.wrong))
-        p, q = self.plain(pair.clean)[0].double().softmax(-1), logits.double().softmax(-1)
-        kl = float((p * (p / q).log()).sum())
-        return float(logits[right] - logits[wrong]), kl, float(-q[right].log())
+        return float(logits[right] - logits[wrong]), *self.measure_answers(split, prompt, lambda _: logits)[1:]

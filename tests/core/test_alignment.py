@@ -125,3 +125,44 @@ def test_positions_for_which_there_is_no_mean(
 ) -> None:
     expected = {"mean": empty[0], "clean-mean": empty[1]}.get(ablation, ())
     assert without_a_mean(align(kind, sets(train, test, roles), "toy"), ablation) == expected
+
+
+def answered(*answers: tuple[str, str, Split], roles: tuple[str, ...] = ()) -> dict[Split, PromptSet]:
+    """The prompt "the cat" with these answers, right and wrong."""
+    pairs = tuple(Pair("the cat", "the dog", right, wrong, split, roles) for right, wrong, split in answers)
+    return tokenize(Task("toy", "", pairs), make_tokenizer(), torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "roles", "names"),
+    [("each", (), ("0", "1")), ("each", ("det", "noun"), ("det", "noun")), ("end", (), ("-2", "-1"))],
+)
+def test_the_answer_s_tokens_have_positions_of_their_own(
+    kind: PositionsKind, roles: tuple[str, ...], names: tuple[str, ...]
+) -> None:
+    sets = answered((" runs now then", " run", "train"), (" runs now then often", " run now", "test"), roles=roles)
+    alignment = align(kind, sets, "toy")
+    assert alignment.names == (*names, "answer1", "answer2")
+    assert ids(alignment, "train", "clean") == [[_, 0, 1, 2, 3], [_, 0, 1, _, _]]
+    # An answer longer than any train answer: its last tokens join the farthest place.
+    assert ids(alignment, "test", "corrupt") == [[_, 0, 1, 2, 3, 3], [_, 0, 1, 2, _, _]]
+
+
+def test_a_role_may_have_the_name_of_a_place_in_the_answer() -> None:
+    sets = answered((" runs now", " run", "train"), (" runs now", " run", "test"), roles=("det", "answer1"))
+    alignment = align("each", sets, "toy")
+    assert alignment.names == ("det", "answer1")
+    assert ids(alignment, "train", "clean") == [[_, 0, 1, 1], [_, 0, 1, _]]
+
+
+def test_shared_has_a_mean_for_each_place_in_the_answer() -> None:
+    alignment = align("shared", answered((" runs now then", " run", "train"), (" runs now", " run", "test")), "toy")
+    assert alignment.names == ("all",)
+    assert ids(alignment, "train", "clean") == [[_, 0, 0, 0, 0], [_, 0, 0, _, _]]
+    assert alignment.means["train", "corrupt"].tolist() == [[_, 0, 1, 2, 3], [_, 0, 1, _, _]]
+    assert alignment.n_means == 4
+
+
+def test_held_out_answers_of_several_tokens_need_such_train_answers() -> None:
+    with pytest.raises(UserError, match="task toy: held-out prompts have answers of several tokens, and no train"):
+        align("end", answered((" runs", " run", "train"), (" runs now", " run", "test")), "toy")

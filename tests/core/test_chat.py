@@ -13,13 +13,15 @@ from tiny.able import able_task
 from tiny.models import make_tokenizer
 from tiny.opened import random_circuit
 from tiny.sessions import request, write_prompts
-from tiny.tasks import make_task
+from tiny.tasks import TASKS, make_task
 from tiny.world import CPU, World
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from circuit_tui.core.alignment import align
 from circuit_tui.core.circuit_file import read_circuit
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.evaluate import Evaluator
+from circuit_tui.core.problem import build_problem
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.session import open_session
 from circuit_tui.core.survey import chunks
@@ -48,7 +50,7 @@ def test_the_tokens_are_those_of_the_template() -> None:
             assert row[: int(length)].tolist() == list(theirs)
         assert prompts.clean.n_bos == 1
         verb = tokenizer.convert_tokens_to_ids(task.split(split)[0].answer.strip())
-        assert int(prompts.right[0]) == verb
+        assert int(prompts.answers.right[0]) == verb
 
 
 def test_what_the_template_adds_has_positions_of_its_own() -> None:
@@ -127,7 +129,7 @@ def test_the_side_on_which_a_tokenizer_pads_is_of_no_account() -> None:
     for split, one in tokenize(task, left, CPU).items():
         other = tokenize(task, right, CPU)[split]
         assert torch.equal(one.clean.tokens, other.clean.tokens)
-        assert torch.equal(one.clean.answer, other.clean.answer)
+        assert torch.equal(one.clean.last, other.clean.last)
 
 
 def test_prompts_of_mixed_lengths_are_run_in_buckets() -> None:
@@ -150,3 +152,29 @@ def test_a_pair_of_very_different_lengths_is_measured_like_any_other(world: Call
     problem = open_problem(world("gpt2"), task, "shared")
     assert len(problem.batches("test")) == 2
     check_everything(world("gpt2"), Evaluator(problem, "test"), seed=0)
+
+
+def test_answers_of_several_tokens_stand_where_the_template_lets_the_model_begin(
+    world: Callable[[str], World], tmp_path: Path
+) -> None:
+    """Scored as a plain model scores the template's own tokens with the answer behind them."""
+    opened, task, tokenizer = world("llama"), TASKS["mixed-said"], chatty()
+    sets = tokenize(task, tokenizer, CPU, chat=True)
+    problem = build_problem(opened.model, opened.sites, task, sets, align("shared", sets, "tiny"), "mean", "drop", 2, 0)
+    plain = Evaluator(problem, "test").baselines.plain
+    hf = AutoModelForCausalLM.from_pretrained(opened.folder).eval()
+    for index, pair in enumerate(task.split("test")):
+        message = [{"role": "user", "content": pair.clean}]
+        prompt = list(tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=False))
+        scores = []
+        for answer in (pair.answer, pair.wrong):
+            ids = tokenizer.convert_tokens_to_ids(answer.split())
+            with torch.no_grad():
+                rows = hf(torch.tensor([prompt + ids])).logits[0].log_softmax(-1)
+            scores.append(float(rows[range(len(prompt) - 1, len(prompt) + len(ids) - 1), ids].sum()))
+        assert float(plain.logit_diff[index]) == pytest.approx(scores[0] - scores[1], abs=1e-4)
+        assert float(plain.cross_entropy[index]) == pytest.approx(-scores[0], abs=1e-4)
+    roles = tokenize(TASKS["roles-said"], tokenizer, CPU, chat=True)
+    names = align("each", roles, "tiny").names
+    assert names[-2:] == ("answer1", "answer2")
+    assert {"before", "after"} <= set(names)

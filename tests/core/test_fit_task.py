@@ -58,13 +58,23 @@ def test_pairs_whose_answers_are_several_tokens_are_left_out() -> None:
     gone = len(task.pairs) - len(left.pairs)
     (note,) = notes
     assert note.startswith(f"{gone} of {len(task.pairs)} prompts of sva-rc left out: ")
-    assert "tokens" in note
+    assert "beginning of the other" in note or "several tokens" in note
     assert len(tokenize(left, tokenizer, CPU)["train"]) == len(left.split("train"))
 
 
 def test_a_task_of_which_too_little_is_left_says_why() -> None:
-    with pytest.raises(UserError, match=r"task sva-rc: .* answers must be single tokens"):
+    with pytest.raises(UserError, match=r"task sva-rc: of answer .* one is the beginning of the other"):
         fit_task(builtin("sva-rc"), pieces({"the", "old"}))
+
+
+def test_a_task_whose_answers_are_all_several_tokens_is_asked_all_the_same() -> None:
+    task, tokenizer = builtin("ioi"), pieces({"the", "old"})
+    asked, notes = fit_task(task, tokenizer)
+    assert asked.pairs == task.pairs
+    assert notes == (
+        f"{len(task.pairs)} of {len(task.pairs)} prompts of ioi have an answer of several tokens for this model.",
+    )
+    assert tokenize(asked, tokenizer, CPU)["train"].answers.texts == 2
 
 
 def test_a_note_is_shown_with_the_session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -14,11 +14,12 @@ import torch
 from kept_bytes import kept_bytes
 from tiny.able import able_task
 from tiny.sessions import request, write_prompts
+from tiny.tasks import say_more
 from tiny.world import World
 
 from circuit_tui.core import memory_plan
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.memory_plan import Shape, plan
+from circuit_tui.core.memory_plan import Shape, SplitShape, plan
 from circuit_tui.core.opening import load_parts, open_problem
 from circuit_tui.core.plan_request import plan_memory
 from circuit_tui.core.request import OpenRequest
@@ -45,6 +46,22 @@ def test_weights_and_prompts_are_what_is_then_held(asked: OpenRequest) -> None:
     corrupt_prefix = n_train * length * opened.model.d_model
     assert planned.prompts == 4 * (sum(tensor.numel() for tensor in held) + corrupt_prefix)
     assert planned.n_prompts == planned.batch == 12
+
+
+def test_answers_of_several_tokens_are_planned_for(world: Callable[[str], World], tmp_path: Path) -> None:
+    tiny = world("gpt2")
+    task = say_more(able_task(tiny, (6,) * 12, (6,) * 7))
+    asked = request(tiny, write_prompts(task, tmp_path / "said.jsonl"))
+    planned = plan_memory(asked)
+    opened = open_problem(asked, lambda stage: None).problem
+    held = [part.prefix for part in opened.splits.values()] + [part.plain_logits for part in opened.splits.values()]
+    held += [*opened.spliced_inputs, *opened.spliced_corrupt_inputs]
+    n_rows, length = opened.sets["train"].corrupt.tokens.shape
+    assert n_rows == 24
+    assert planned.prompts == 4 * (sum(tensor.numel() for tensor in held) + n_rows * length * opened.model.d_model)
+    assert planned.n_prompts == 12
+    measured = kept_bytes(opened, torch.arange(12)) / 12
+    assert planned.a_prompt / 4 < measured < planned.a_prompt * 2
 
 
 def test_masks_are_planned_for_as_what_they_are_opened_on(asked: OpenRequest, tmp_path: Path) -> None:
@@ -96,23 +113,23 @@ GEMMA_9B = Shape(9_241_705_984, 3584, 42, 16, 256_000, (131_072,) * 4)
 
 
 def test_a_large_model_is_cut_into_passes_that_fit() -> None:
-    lengths = {"train": (512, 16), "test": (128, 16)}
-    half = plan(GEMMA_9B, lengths, 80 * 10**9, torch.bfloat16, "cuda", OpenRequest())
+    splits = {"train": SplitShape(512, 512, 16, 512), "test": SplitShape(128, 128, 16, 128)}
+    half = plan(GEMMA_9B, splits, 80 * 10**9, torch.bfloat16, "cuda", OpenRequest())
     assert 18e9 < half.model < 19e9
     assert 15e9 < half.saes < 16e9
     assert 1 < half.batch < 512 or half.total < 0.9 * 80e9
     assert half.total <= 0.9 * 80e9
-    small = plan(GEMMA_9B, lengths, 24 * 10**9, torch.bfloat16, "cuda", OpenRequest())
+    small = plan(GEMMA_9B, splits, 24 * 10**9, torch.bfloat16, "cuda", OpenRequest())
     assert small.batch == 0, "it does not fit"
-    asked = plan(GEMMA_9B, lengths, 80 * 10**9, torch.bfloat16, "cuda", OpenRequest(batch=3))
+    asked = plan(GEMMA_9B, splits, 80 * 10**9, torch.bfloat16, "cuda", OpenRequest(batch=3))
     assert asked.batch == 3
 
 
 @pytest.mark.parametrize(("tokens", "least"), [(16, 128), (64, 32)])
 def test_a_9b_model_with_four_131k_saes_runs_in_80_gb(tokens: int, least: int) -> None:
     """In bfloat16, its SAEs in float32: every prompt of a mask's batch in one pass at 16 tokens, many at 64."""
-    lengths = {"train": (512, tokens), "test": (128, tokens)}
-    planned = plan(GEMMA_9B, lengths, 80 * 10**9, torch.bfloat16, "cuda:0", OpenRequest())
+    splits = {"train": SplitShape(512, 512, tokens, 512), "test": SplitShape(128, 128, tokens, 128)}
+    planned = plan(GEMMA_9B, splits, 80 * 10**9, torch.bfloat16, "cuda:0", OpenRequest())
     assert planned.model == 2 * 9_241_705_984
     assert planned.saes == pytest.approx(4 * 4 * 2 * 131_072 * 3584, rel=0.001)
     assert planned.batch >= least

@@ -49,7 +49,7 @@ def test_candidates_and_statistics_are_those_of_the_latents_that_fire(
                 torch.testing.assert_close(counts[site].means.mean()[position], rows.mean(0), rtol=1e-5, atol=1e-5)
                 torch.testing.assert_close(counts[site].peak[position], rows.amax(0), rtol=1e-5, atol=1e-5)
                 expected = [len(prompts[name, latent]) for latent in range(rows.shape[1])]
-                assert counts[site].prompts_fired[position].tolist() == expected
+                assert counts[site].rows_fired[position].tolist() == expected
     assert named(roles, every) == fired
     assert len(fired) < sum(site.sae.d_sae for site in roles.sites) * len(names)
 

@@ -43,12 +43,14 @@ def test_all_fields_are_read(tmp_path: Path) -> None:
     roles = ["the", "subject", "near", "the", "noun"]
     full = ROW | {"split": "test", "roles": roles, "answer_id": 3, "wrong_id": 0, "n_tokens": 7, "note": None}
     bare = ROW | {"clean": "Two dogs", "corrupt": "Two dog", "split": "train"}
-    task = load_prompts(put(tmp_path, [full, bare]))
+    several = bare | {"answer": " bark loudly", "answer_id": [3, 4], "wrong_id": [5]}
+    task = load_prompts(put(tmp_path, [full, bare, several]))
     assert task.name == "barking"
     assert task.pairs[0].roles == tuple(roles)
     assert (task.pairs[0].answer_id, task.pairs[0].wrong_id) == (3, 0)
     assert (task.pairs[1].roles, task.pairs[1].answer_id) == ((), None)
-    assert [pair.split for pair in task.pairs] == ["test", "train"]
+    assert (task.pairs[2].answer_id, task.pairs[2].wrong_id) == ((3, 4), (5,))
+    assert [pair.split for pair in task.pairs] == ["test", "train", "train"]
     assert task.pairs[1].answer == " bark"
 
 
@@ -128,8 +130,10 @@ def test_a_missing_or_empty_field_is_named(tmp_path: Path, field: str) -> None:
         ({"roles": ["a", 2]}, "roles[1]: should be a valid string"),
         ({"roles": ["a", "b"]}, "roles: 2 names for the 5 words of clean"),
         ({"roles": ["a"] * 5, "corrupt": "A dog"}, "roles: 5 names for the 2 words of corrupt"),
-        ({"answer_id": "7"}, "answer_id: should be a valid integer"),
-        ({"answer_id": -1}, "answer_id: should be greater than or equal to 0"),
+        ({"answer_id": "7"}, "answer_id: should be the number of a token, or a list of such numbers"),
+        ({"answer_id": -1}, "answer_id: should be the number of a token"),
+        ({"answer_id": []}, "answer_id: should be the number of a token"),
+        ({"wrong_id": [3, -1]}, "wrong_id: should be the number of a token"),
         ({"answer_id": 7}, "wrong_id is missing; give both or none"),
         ({"wrong_id": 7}, "answer_id is missing; give both or none"),
         ({"corrupt": ROW["clean"]}, "clean and corrupt are the same text"),

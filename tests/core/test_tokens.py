@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast
 
+from circuit_tui.core.answers import Answers
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.task import Pair, Task
 from circuit_tui.core.tokens import PromptSet, tokenize
@@ -60,10 +62,10 @@ def test_a_bos_of_id_0_is_a_bos() -> None:
         [0, ids("the"), ids("old"), ids("cat")],
     ]
     assert prompts.clean.lengths.tolist() == [3, 4]
-    assert prompts.clean.answer.tolist() == [2, 3]
+    assert prompts.clean.last.tolist() == [2, 3]
     assert prompts.corrupt.tokens.shape == (2, 3)
-    assert prompts.right.tolist() == [ids("runs")] * 2
-    assert prompts.wrong.tolist() == [ids("run")] * 2
+    assert prompts.answers.right.tolist() == [ids("runs")] * 2
+    assert prompts.answers.wrong.tolist() == [ids("run")] * 2
 
 
 def test_a_tokenizer_without_bos_adds_none() -> None:
@@ -71,25 +73,75 @@ def test_a_tokenizer_without_bos_adds_none() -> None:
     side = train(tokenizer, pair()).clean
     assert side.n_bos == 0
     assert side.tokens.tolist() == [tokenizer.convert_tokens_to_ids(["the", "cat"])]
-    assert side.answer.tolist() == [1]
+    assert side.last.tolist() == [1]
 
 
 def test_an_answer_is_tokenised_where_it_stands(bpe: PreTrainedTokenizerFast) -> None:
     prompts = train(bpe, pair())
-    assert bpe.decode([int(prompts.right[0])]) == " runs"
-    with pytest.raises(UserError, match=r"toy.*'answer' ' barks' after 'the cat' is 6 tokens \["):
-        train(bpe, pair(answer=" barks"))
-    with pytest.raises(UserError, match=r"'wrong' '' after 'the cat' is 0 tokens"):
+    assert bpe.decode([int(prompts.answers.right[0])]) == " runs"
+    with pytest.raises(UserError, match=r"toy.*'wrong' '' after 'the cat' has no tokens"):
         train(bpe, pair(wrong=""))
 
 
 def test_an_id_of_the_file_names_the_token_itself(bpe: PreTrainedTokenizerFast) -> None:
     prompts = train(bpe, pair(answer=" barks loudly", answer_id=7, wrong=" sings", wrong_id=0))
-    assert (prompts.right.tolist(), prompts.wrong.tolist()) == ([7], [0])
+    assert (prompts.answers.right.tolist(), prompts.answers.wrong.tolist()) == ([7], [0])
     for field in ("answer_id", "wrong_id"):
         for out in (-1, len(bpe)):
             with pytest.raises(UserError, match=f"'{field}' {out} is out of range"):
                 train(bpe, pair(**{field: out}))
+
+
+def test_an_answer_of_several_tokens_is_read_behind_its_own_first_ones() -> None:
+    tokenizer = make_tokenizer()
+    ids = tokenizer.convert_tokens_to_ids
+    prompts = train(tokenizer, pair(answer=" now often runs", wrong=" now run"), pair("the old cat", wrong=" see"))
+    assert prompts.clean.tokens.tolist() == [
+        [0, *ids(["the", "cat", "now", "often"])],
+        [0, *ids(["the", "cat", "now"]), 0],
+        [0, *ids(["the", "old", "cat"]), 0],
+        [0, *ids(["the", "old", "cat"]), 0],
+    ]
+    assert prompts.clean.said.tolist() == [2, 1, 0, 0]
+    assert prompts.corrupt.said.tolist() == [2, 1, 0, 0]
+    answers = prompts.answers
+    assert (answers.right.tolist(), answers.wrong.tolist()) == (ids(["often", "runs"]), ids(["run", "see"]))
+    # The contests stand behind "now" and behind the prompt; then "now" itself and what follows "often".
+    assert list(zip(answers.rows.tolist(), answers.places.tolist(), strict=True)) == [(0, 3), (2, 3), (0, 2), (0, 4)]
+    assert (answers.token.tolist(), answers.sign.tolist()) == (ids(["now", "runs"]), [0, 1])
+
+
+def test_a_score_is_the_product_over_the_answer() -> None:
+    """By hand: three tokens, the probabilities of each read written down."""
+    answers = Answers.of([((0, 2), (0, 1, 1))], [4], 2, CPU)
+    reads = {"contest": [0.5, 0.3, 0.2], "shared": [0.25, 0.5, 0.25], "wrong": [0.1, 0.7, 0.2]}
+    logits = torch.tensor([reads["contest"], reads["shared"], reads["wrong"]]).log() + torch.tensor(
+        [[1.0], [2.0], [3.0]]
+    )
+    assert answers.places.tolist() == [4, 3, 5]
+    assert answers.rows.tolist() == [0, 0, 1]
+    right, wrong = 0.25 * 0.2, 0.25 * 0.3 * 0.7
+    assert float(answers.logit_difference(logits)) == pytest.approx(math.log(right / wrong), abs=1e-6)
+    found = logits.log_softmax(-1)[torch.arange(3), answers.right_tokens()]
+    assert float(answers.over_right(found)) == pytest.approx(math.log(right), abs=1e-6)
+    turned = answers.exchanged(torch.tensor([0]))
+    assert float(turned.logit_difference(logits)) == pytest.approx(math.log(wrong / right), abs=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [" runs now", " runs now often see"])
+def test_an_answer_that_begins_the_other_is_refused(wrong: str) -> None:
+    with pytest.raises(UserError, match="one is the beginning of the other") as error:
+        train(make_tokenizer(), pair(answer=" runs now often", wrong=wrong))
+    assert wrong in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_ids_of_the_file_may_be_several(bpe: PreTrainedTokenizerFast) -> None:
+    prompts = train(bpe, pair(answer_id=(7, 8), wrong_id=9))
+    assert (prompts.answers.right.tolist(), prompts.answers.wrong.tolist()) == ([7], [9])
+    assert prompts.answers.token.tolist() == [8]
+    with pytest.raises(UserError, match=f"'wrong_id' {len(bpe)} is out of range"):
+        train(bpe, pair(answer_id=7, wrong_id=(8, len(bpe))))
 
 
 def test_answers_that_cannot_be_told_apart_or_do_not_exist_are_refused() -> None:

@@ -14,7 +14,7 @@ from textual.widgets import Input, Select
 from waiting import ready, screen_text, wait_for
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.snapshot import LoadProgress, MemoryUse
+from circuit_tui.core.snapshot import LoadProgress, MemoryUse, PromptsView
 from circuit_tui.tui.app import ExplorerApp
 from circuit_tui.tui.circuit_rows import LatentRow, NodeRow, SiteRow
 from circuit_tui.tui.screens.ask_text import AskText
@@ -297,6 +297,23 @@ async def test_a_prompt_leads_to_its_nodes_and_a_node_to_the_circuit(explorer: M
         assert row is not None
         assert node in (row.nodes if isinstance(row, LatentRow) else (row.node,) if isinstance(row, NodeRow) else ())
         assert app.focused is table_of(app)
+
+
+async def test_answers_of_many_words_leave_room_for_the_prompt(explorer: Make) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        await pilot.press("3")
+        prompts = app._main.query_one(PromptList)
+        await wait_for(pilot, lambda: prompts.view is not None)
+        first = prompts.view.rows[0]  # type: ignore[union-attr]
+        plain = prompts.line(0, 80).text
+        prompts.view = PromptsView(0, (replace(first, answer=" so" * 40, wrong=" no" * 40),))
+        long = prompts.line(0, 80).text
+        assert long.startswith(plain[:12])
+        assert "so so…/no no" in long
+        assert long.split()[-1] == plain.split()[-1], "the numbers stay where they are"
+        assert len(long) == len(plain)
 
 
 async def test_prompts_follow_the_circuit(explorer: Make) -> None:

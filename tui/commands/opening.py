@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.request import ABLATIONS, DTYPES, ERRORS, POSITIONS, OpenRequest
+from circuit_tui.core.request import ABLATIONS, DTYPES, ERRORS, PADDINGS, POSITIONS, OpenRequest
 from circuit_tui.core.sae_choice import SiteFlags
 from circuit_tui.tui.commands.options import choice
 
@@ -44,6 +44,9 @@ DeviceMap = Annotated[
     str | None, typer.Option(metavar="auto", help="Spread the model over all CUDA devices, instead of --device.")
 ]
 Dtype = Annotated[str | None, typer.Option(metavar="|".join(DTYPES), help="Of the model alone. [float32]")]
+Padding = Annotated[
+    str | None, typer.Option(metavar="|".join(PADDINGS), help="Side on which prompts are padded in a pass. [right]")
+]
 Batch = Annotated[int | None, typer.Option(min=1, metavar="N", help="Prompts in one forward pass, at most.")]
 
 
@@ -69,6 +72,7 @@ class Opening:
     device_map: DeviceMap = None
     dtype: Dtype = None
     batch: Batch = None
+    padding: Padding = None
 
     def request(self, seed: int = 0) -> OpenRequest:
         """The request that they ask for, refused at once where that needs no model.
@@ -80,6 +84,7 @@ class Opening:
         chosen: dict[str, Any] = {"positions": choice("--positions", self.positions, POSITIONS)}
         chosen["ablation"] = choice("--ablation", self.ablation, ABLATIONS) or "mean"
         chosen["errors"] = choice("--errors", self.errors, ERRORS) or "drop"
+        chosen["padding"] = choice("--padding", self.padding, PADDINGS) or "right"
         flags = SiteFlags(self.layers, self.every, self.width, self.l0)
         flags.check()
         choice("--dtype", self.dtype, DTYPES)

@@ -8,7 +8,7 @@ from circuit_tui.core.snapshot import NodeTable, PromptRow, PromptsView, PromptV
 from circuit_tui.tui.ink import Ink
 from circuit_tui.tui.messages import NodeChosen, PromptChosen
 from circuit_tui.tui.number_text import compact, signed
-from circuit_tui.tui.widgets.line import Line, printable
+from circuit_tui.tui.widgets.line import Line, cut, printable
 from circuit_tui.tui.widgets.line_list import LineList
 
 NUMBER = 7
@@ -67,7 +67,9 @@ class PromptList(LineList):
         off = row.circuit - row.plain
         line = Line().right(str(row.index), 4, ink.muted).add("  ")
         room = width - 6 - 4 * NUMBER - 1
-        answers = f" {printable(row.answer).strip()}/{printable(row.wrong).strip()}"
+        # Answers of many words must leave some room to the prompt.
+        right, wrong = (cut(printable(text).strip(), room // 3) for text in (row.answer, row.wrong))
+        answers = f" {right}/{wrong}"
         line.left(printable(row.text), room - len(answers) - 1).add(answers, ink.muted).to(6 + room)
         line.right(signed(row.plain, 2), NUMBER).right(signed(row.spliced, 2), NUMBER, ink.muted)
         # A wrong answer is the one thing to find at a glance; everything else is a matter of degree.

@@ -91,7 +91,10 @@ def test_no_other_template_is_not_measured(problem: Problem) -> None:
 
 def test_a_task_that_the_model_cannot_do_is_refused(problem: Problem) -> None:
     """Right and wrong exchanged everywhere: the model answers all wrong."""
-    splits = {name: replace(split, right=split.wrong, wrong=split.right) for name, split in problem.splits.items()}
+    splits = {
+        name: replace(split, answers=split.answers.exchanged(torch.arange(len(split))))
+        for name, split in problem.splits.items()
+    }
     nonsense = replace(problem, splits=splits)
     assert found(held_out.task(audited(problem, random_circuit(problem, 0.5, 0)))).verdict == "good"
     finding = found(held_out.task(audited(nonsense, random_circuit(problem, 0.5, 0))))

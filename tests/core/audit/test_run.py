@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import jsonschema
 import pytest
+import torch
 from circuit_example import example
 from tiny.audited import audited
 from tiny.opened import random_circuit
@@ -108,7 +109,10 @@ def test_an_audit_can_be_left_at_any_time(problem: Problem) -> None:
 
 def test_a_nonsense_task_is_refused(problem: Problem) -> None:
     """Labels exchanged everywhere: the model answers all wrong, and no search is made."""
-    splits = {name: replace(split, right=split.wrong, wrong=split.right) for name, split in problem.splits.items()}
+    splits = {
+        name: replace(split, answers=split.answers.exchanged(torch.arange(len(split))))
+        for name, split in problem.splits.items()
+    }
     nonsense = replace(problem, splits=splits)
     auditing = Audit(audited(nonsense, random_circuit(problem, 0.5, 0), **FEW))
     for _ in auditing:

@@ -27,21 +27,21 @@ def test_shuffled_labels_are_exchanged_on_half_of_each_split(problem: Problem) -
     nonsense = with_shuffled_labels(problem, 3)
     for split in ("train", "test"):
         old, new = problem.splits[split], nonsense.splits[split]  # type: ignore[index]
-        changed = old.right != new.right
+        changed = old.answers.right != new.answers.right
         assert int(changed.sum()) == len(old) // 2
-        assert torch.equal(new.right[changed], old.wrong[changed])
-        assert torch.equal(new.wrong[changed], old.right[changed])
-    assert torch.equal(nonsense.splits["unseen"].right, problem.splits["unseen"].right)
-    again = with_shuffled_labels(problem, 3).splits["train"].right
-    assert torch.equal(again, nonsense.splits["train"].right)
-    seeds = {tuple(with_shuffled_labels(problem, seed).splits["train"].right.tolist()) for seed in range(8)}
+        assert torch.equal(new.answers.right[changed], old.answers.wrong[changed])
+        assert torch.equal(new.answers.wrong[changed], old.answers.right[changed])
+    assert torch.equal(nonsense.splits["unseen"].answers.right, problem.splits["unseen"].answers.right)
+    again = with_shuffled_labels(problem, 3).splits["train"].answers.right
+    assert torch.equal(again, nonsense.splits["train"].answers.right)
+    seeds = {tuple(with_shuffled_labels(problem, seed).splits["train"].answers.right.tolist()) for seed in range(8)}
     assert len(seeds) > 4
 
 
 def test_nonsense_faithfulness_is_that_of_the_oracle(problem: Problem, plainly: Plainly) -> None:
     """m(C) and m(0) with the sign of each shuffled prompt turned, m(M) with its own labels: as sure as it really is."""
     nonsense, kept = with_shuffled_labels(problem, 3), random_circuit(problem, 0.5, 1)
-    changed = problem.splits["test"].right != nonsense.splits["test"].right
+    changed = problem.splits["test"].answers.right != nonsense.splits["test"].answers.right
     sign = 1 - 2 * changed.double()
     circuit, empty = plainly.circuit("test", named(problem, kept)), plainly.circuit("test", set())
     expected = ((sign * circuit).mean() - (sign * empty).mean()) / (

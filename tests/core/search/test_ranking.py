@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
 import torch
-from naive import Naive
+from naive import Naive, Said
 from tiny.able import able_task
 from tiny.opened import open_naive, open_problem
 from tiny.searched import Searched, finish
+from tiny.tasks import TASKS
 from tiny.world import World
 from torch import Tensor
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.problem import Problem
+from circuit_tui.core.request import PositionsKind
 from circuit_tui.core.search.attribution_patching import AttributionPatchingSearch
 from circuit_tui.core.search.integrated_gradients import IntegratedGradientsSearch
 from circuit_tui.core.search.ranking import RankingSearch, size_grid
 from circuit_tui.core.search.registry import METHODS
 from circuit_tui.core.search.search import SearchInput
+from circuit_tui.core.task import Pair
 
 
 def scores_of(search: RankingSearch) -> Tensor:
@@ -37,27 +40,28 @@ def naive_integrated_gradients(naive: Naive, problem: Problem, steps: int) -> Te
     space, names, train = problem.space, problem.alignment.names, problem.task.split("train")
     found = torch.zeros(len(naive.saes), len(names), max(sae.cfg.d_sae for sae in naive.saes))
     for site, sae in enumerate(naive.saes):
-        for pair in train:
-            own_names = naive.names(pair, pair.clean)
+        for pair, which in product(train, (0, 1)):
+            said = len((pair.answer, pair.wrong)[which].split()) - 1
+            clean, corrupt = (naive.with_answer(pair, side, (which, said)) for side in (pair.clean, pair.corrupt))
             # Both under M_s: what reaches the site when the sites before it are spliced.
-            ends = [
-                sae.encode(naive.spliced_until(pair, text, site)[1][site]).detach()
-                for text in (pair.clean, pair.corrupt)
-            ]
-            right, wrong = (naive.tokenizer.convert_tokens_to_ids(text.strip()) for text in (pair.answer, pair.wrong))
+            ends = [sae.encode(naive.spliced_until(pair, text, site)[1][site]).detach() for text in (clean, corrupt)]
             total = torch.zeros_like(ends[0])
             for step in range(1, steps + 1):
                 moved = (ends[1] + (ends[0] - ends[1]) * (step / steps)).requires_grad_()
-                edits = {
-                    other: naive.edit(other, pair, pair.clean, lambda token, acts: acts)
-                    for other in range(len(naive.saes))
-                    if other != site
-                }
-                edits[site] = naive.edit(site, pair, pair.clean, lambda token, acts, moved=moved: moved[token])
-                logits, _ = naive.run(naive.tokens(pair.clean), edits)
-                (grad,) = torch.autograd.grad(logits[right] - logits[wrong], moved)
-                total += grad / steps
-            for token, name in enumerate(own_names):
+
+                def ask(said: Said, pair: Pair = pair, moved: Tensor = moved, site: int = site) -> Tensor:
+                    text = naive.with_answer(pair, pair.clean, said)
+                    edits = {
+                        other: naive.edit(other, pair, text, lambda _, acts: acts)
+                        for other in range(len(naive.saes))
+                        if other != site
+                    }
+                    edits[site] = naive.edit(site, pair, text, lambda at, acts: moved[at])
+                    return naive.run(naive.tokens(text), edits)[0]
+
+                (grad,) = torch.autograd.grad(naive.log_probability(pair, which, ask), moved)
+                total += (1 - 2 * which) * grad / steps
+            for token, name in enumerate(naive.names(pair, clean)):
                 if name is not None:
                     found[site, names.index(name)] += (total * (ends[0] - ends[1]))[token] / len(train)
     return found[space.site, space.position, space.latent].abs()
@@ -86,6 +90,22 @@ def test_one_gradient_at_all_sites_is_that_of_plain_hooks_at_each(
     search = searched(name).search("atp")
     assert isinstance(search, RankingSearch)
     torch.testing.assert_close(scores_of(search), expected, rtol=0, atol=1e-5 * max(1.0, float(expected.max())))
+
+
+@pytest.mark.parametrize(("kind", "task"), [("each", "roles-said"), ("shared", "index-said")])
+def test_attributions_of_answers_of_several_tokens_are_those_of_plain_hooks(
+    world: Callable[[str], World], kind: PositionsKind, task: str
+) -> None:
+    problem = open_problem(world("llama"), TASKS[task], kind)
+    naive = open_naive(world("llama"), problem)
+    for method, name, steps in ((IntegratedGradientsSearch, "ig", 2), (AttributionPatchingSearch, "atp", 1)):
+        settings = METHODS[name].resolve({"steps": steps} if name == "ig" else {})
+        given = SearchInput(problem, Evaluator(problem, "train"), Evaluator(problem, "test"), 0.9, 0, settings)
+        expected = naive_integrated_gradients(naive, problem, steps)
+        assert float(expected.max()) > 1e-2
+        # Rounding of up to six log-probabilities, each taken anew by the oracle.
+        tolerance = 3e-5 * max(1.0, float(expected.max()))
+        torch.testing.assert_close(scores_of(method(given)), expected, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize(("name", "method"), [("gpt2", "ig"), ("llama", "ig"), ("gpt2", "atp")])

@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache, partial
+
 import torch
-from naive import Naive
+from naive import Naive, Said
 
 from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.metrics import PromptMetrics
 from tiny.opened import named, open_naive, random_circuit
 from tiny.world import World
 
+Ask = Callable[[int, Said], torch.Tensor]
+"""The oracle's logits of a prompt with so much of an answer behind it."""
 
-def compare(measured: PromptMetrics, naive: Naive, split: str, logits: list[torch.Tensor]) -> None:
+
+def compare(measured: PromptMetrics, naive: Naive, split: str, ask: Ask) -> None:
     """1e-5 of the logits' scale."""
-    scale = max(1.0, max(float(row.abs().max()) for row in logits))
-    expected = torch.tensor([naive.measure(split, prompt, row) for prompt, row in enumerate(logits)])
+    prompts = range(len(naive.task.split(split)))  # type: ignore[arg-type]
+    scale = max(1.0, max(float(ask(prompt, (0, 0)).abs().max()) for prompt in prompts))
+    expected = []
+    for prompt in prompts:
+        if naive.several:
+            expected.append(naive.measure_answers(split, prompt, partial(ask, prompt)))
+        else:
+            expected.append(naive.measure(split, prompt, ask(prompt, (0, 0))))
     got = torch.stack([measured.logit_diff, measured.kl, measured.cross_entropy], dim=1)
-    torch.testing.assert_close(got, expected, rtol=0, atol=1e-5 * scale)
+    torch.testing.assert_close(got, torch.tensor(expected), rtol=0, atol=1e-5 * scale)
 
 
 def check_everything(world: World, evaluator: Evaluator, seed: int, naive: Naive | None = None) -> None:
     """M, M_s, the empty circuit, random circuits, and M without one."""
     problem, split = evaluator.problem, evaluator.split
     naive = naive or open_naive(world, problem)
-    pairs = problem.task.split(split)
-    prompts = range(len(pairs))
-    compare(evaluator.baselines.plain, naive, split, [naive.plain(pair.clean)[0] for pair in pairs])
-    compare(evaluator.baselines.spliced, naive, split, [naive.spliced(split, prompt) for prompt in prompts])
-    compare(evaluator.baselines.empty, naive, split, [naive.kept(split, prompt, set()) for prompt in prompts])
+    compare(evaluator.baselines.plain, naive, split, lambda prompt, said: naive.unspliced(split, prompt, said))
+    compare(evaluator.baselines.spliced, naive, split, lambda prompt, said: naive.spliced(split, prompt, said))
+    compare(evaluator.baselines.empty, naive, split, lambda prompt, said: naive.kept(split, prompt, set(), said))
     for share in (0.1, 0.6):
         kept = random_circuit(problem, share, seed)
         nodes = named(problem, kept)
         assert 0 < len(nodes) < len(problem.space)
-        compare(evaluator.measure(kept), naive, split, [naive.kept(split, prompt, nodes) for prompt in prompts])
-    cut = [naive.kept(split, prompt, nodes, invert=True) for prompt in prompts]
+        compare(evaluator.measure(kept), naive, split, cache(lambda p, said, n=nodes: naive.kept(split, p, n, said)))
+    cut = cache(lambda prompt, said: naive.kept(split, prompt, nodes, said, invert=True))
     compare(evaluator.measure_removed(kept), naive, split, cut)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from naive import Naive
 from torch import Tensor
@@ -39,9 +41,9 @@ def naive_mean(naive: Naive, problem: Problem, mask: Tensor) -> Tensor:
 
     rows = []
     for prompt, pair in enumerate(problem.task.split("train")):
-        logits = naive.masked("train", prompt, at)
-        right, wrong = (naive.tokenizer.convert_tokens_to_ids(text.strip()) for text in (pair.answer, pair.wrong))
-        rows.append(logits[right] - logits[wrong])
+        ask = cache(lambda said, prompt=prompt: naive.masked("train", prompt, at, said))
+        right, wrong = (naive.log_probability(pair, which, ask) for which in (0, 1))
+        rows.append(right - wrong)
     return torch.stack(rows).mean()
 
 

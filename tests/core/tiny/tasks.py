@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from circuit_tui.core.task import Pair, Split, Task
 from tiny.models import ADJECTIVES, NOUNS, VERBS
@@ -22,6 +23,19 @@ _CHOICES = {
     "subject": NOUNS,
     "object": NOUNS,
 }
+
+
+def say_more(task: Task, seed: int = 0, lengths: tuple[int, int] | None = None) -> Task:
+    """`task` with answers of `lengths` words, or of one to three. Some are alike in their first word."""
+    draw = random.Random(seed)
+    pairs = []
+    for index, pair in enumerate(task.pairs):
+        alike = draw.sample(NOUNS, index % 2)
+        words = lengths or (len(alike) + 1 + draw.randrange(2), len(alike) + 1 + draw.randrange(2))
+        right, wrong = ([*alike, *draw.sample(ADJECTIVES, n - len(alike))] for n in words)
+        right[len(alike)], wrong[len(alike)] = pair.answer.strip(), pair.wrong.strip()
+        pairs.append(replace(pair, answer=" " + " ".join(right), wrong=" " + " ".join(wrong)))
+    return replace(task, pairs=tuple(pairs))
 
 
 def make_task(
@@ -57,5 +71,9 @@ TASKS = {
     "index": make_task((6,) * 7, (6,) * 5),
     "roles": make_task((5, 6, 7, 5, 6, 7, 6, 7), (7, 5, 6, 7, 5), roles=True),
     "mixed": make_task((5, 6, 7, 5, 6, 7, 6, 7), (7, 5, 6, 7, 5), turn=1),
+    "index-said": say_more(make_task((6,) * 7, (6,) * 5)),
+    "roles-said": say_more(make_task((5, 6, 7, 5, 6, 7, 6, 7), (7, 5, 6, 7, 5), roles=True), 1),
+    "mixed-said": say_more(make_task((5, 6, 7, 5, 6, 7, 6, 7), (7, 5, 6, 7, 5), turn=1), 2),
+    "equal-said": say_more(make_task((5, 6, 7, 5, 6, 7, 6, 7), (7, 5, 6, 7, 5), turn=1), 2, (3, 2)),
     "longer": make_task((5, 6, 7, 5, 6, 7), (8, 5, 8, 6), turn=1),
 }
