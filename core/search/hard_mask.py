@@ -79,8 +79,9 @@ class TargetPenalty:
 
     def state_dict(self) -> dict[str, Any]:
         """What it has come to."""
-        return {"weight": self.weight, "smooth": self.smooth, "steps": self._steps}
+        return {"weight": self.weight, "smooth": self.smooth, "fast": self.fast, "steps": self._steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from `state_dict`."""
-        self.weight, self.smooth, self._steps = state["weight"], state["smooth"], state["steps"]
+        self.weight, self._steps = state["weight"], state["steps"]
+        self.smooth, self.fast = state["smooth"], state["fast"]

@@ -94,7 +94,9 @@ def _comparable(record: RunRecord) -> RunRecord:
     return record.model_copy(update={"seconds": 0.0, "created": ""})
 
 
-@pytest.mark.parametrize(("method", "at"), [("mask", 20), ("mask", 60), ("hard-concrete", 30), ("random", 5)])
+@pytest.mark.parametrize(
+    ("method", "at"), [("mask", 10), ("mask", 20), ("mask", 60), ("hard-concrete", 30), ("random", 5)]
+)
 def test_a_run_that_was_cut_off_goes_on_to_the_same_record(
     session: Session, method: str, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
