@@ -18,6 +18,7 @@ from torch import Tensor
 
 from circuit_tui.core.answers import Answers, Tokens, texts_of
 from circuit_tui.core.chat import AFTER, BEFORE, Rendered, plain, render
+from circuit_tui.core.continuation import continuation
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.task import SPLITS, Pair, Split, Task
 
@@ -141,13 +142,13 @@ def _given_or_found(
 
 
 def _found(tokenizer: Any, prompt: str, answer: str, task: str, field: str) -> tuple[int, ...]:
-    """The tokens that `answer` is when it follows `prompt`.
-
-    Tokenised together with the prompt, because a tokenizer may treat the start of a text apart.
-    """
-    head = tokenizer.encode(prompt, add_special_tokens=False)
-    whole = tokenizer.encode(prompt + answer, add_special_tokens=False)
-    tail = whole[len(head) :] if whole[: len(head)] == head else tokenizer.encode(answer, add_special_tokens=False)
+    """The tokens that `answer` is when it follows `prompt`."""
+    tail = continuation(tokenizer, prompt, answer)
+    if tail is None:
+        raise UserError(
+            f"task {task}: field {field!r} {answer!r} after {prompt!r} grows together with the prompt's last token for "
+            f"this model; give its tokens as '{field}_id'"
+        )
     if not tail:
         raise UserError(f"task {task}: field {field!r} {answer!r} after {prompt!r} has no tokens for this model")
     if _unknown(tokenizer) in tail:
