@@ -29,7 +29,7 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     half = World(world.folder, world.sae_folders, load_model(str(world.folder), CPU, torch.bfloat16), world.sites)
     full, rounded = (open_problem(one, TASKS["roles"], errors="keep") for one in (world, half))
     tokens = full.sets["test"].clean
-    half.model.verify(tokens.tokens[:2], tokens.answer[:2])
+    half.model.verify(tokens.tokens[:2], tokens.last[:2])
     return full, rounded
 
 
