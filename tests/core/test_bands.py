@@ -37,7 +37,7 @@ def uncosted(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("uncosted")
 @pytest.mark.parametrize(
     ("shape", "ablation", "errors"),
-    [("gpt2", "mean", "drop"), ("llama", "resample", "keep"), ("gemma2", "zero", "mean"), ("framed", "mean", "keep")],
+    [("gpt2", "mean", "drop"), ("llama", "clean-mean", "keep"), ("gemma2", "zero", "mean"), ("framed", "mean", "keep")],
 )
 def test_many_bands_are_what_plain_hooks_are(
     world: Callable[[str], World], tmp_path: Path, shape: str, ablation: AblationKind, errors: ErrorsKind
