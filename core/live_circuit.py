@@ -76,6 +76,10 @@ class LiveCircuit:
         """Mean logit difference of the circuit `kept` `[node]` bool; the current circuit stays."""
         return finish(self.instead_slices(kept))
 
+    def faithfulness_instead(self, kept: Tensor) -> float:
+        """Faithfulness against M of the circuit `kept` `[node]` bool; the current circuit stays."""
+        return self.evaluator.baselines.faithfulness(self.logit_difference_instead(kept))
+
     def without_slices(self, node: int) -> Slices[float]:
         """`logit_difference_without`, site by site."""
         kept = self.kept.clone()

@@ -20,6 +20,7 @@ from circuit_tui.core.request import AblationKind, ErrorsKind
 from circuit_tui.core.site import Site
 from circuit_tui.core.survey import LatentCounts, PlainPass, Seen, chunks, mean_errors, plain_pass, spliced_pass
 from circuit_tui.core.task import Split, Task
+from circuit_tui.core.threads import fit_threads
 from circuit_tui.core.tokens import PromptSet
 
 
@@ -95,6 +96,7 @@ def build_problem(
     Raises:
         UserError: ``resample`` has nothing to draw from for some prompt.
     """
+    fit_threads(model, max(prompts.clean.tokens.shape[1] for prompts in sets.values()))
     builder = _Builder(model, sites, sets, alignment, errors, batch_size)
     progress("plain model")
     plain = {

@@ -115,17 +115,27 @@ class Elimination:
 
     def gradient(self) -> Tensor:
         """Gradient of the probe's faithfulness with respect to the mask of every candidate, `[node]` on the CPU."""
-        return recalled(self._gradient, "gradient", self._probe.evaluator.identity, self.kept)
+        return self._gradient("gradient", self._masked)
 
-    def _gradient(self) -> Tensor:
-        evaluator = self._probe.evaluator
-        mask = self.kept.to(torch.float32).to(self.search.problem.model.device).requires_grad_()
+    def gradient_of_kept(self) -> Tensor:
+        """The same for the circuit's nodes alone, which is cheaper; 0 for all others."""
+        return self._gradient("gradient of kept", None)
+
+    def _gradient(self, question: str, masked: MaskedModel | None) -> Tensor:
+        return recalled(lambda: self._compute_gradient(masked), question, self._probe.evaluator.identity, self.kept)
+
+    def _compute_gradient(self, masked: MaskedModel | None) -> Tensor:
+        evaluator, problem = self._probe.evaluator, self.search.problem
+        masked = masked or MaskedModel(problem, self.kept.nonzero()[:, 0])
+        mask = self.kept[masked.active].to(problem.model.device, torch.float32).requires_grad_()
         for batch in evaluator.batches:
-            self._masked.logit_difference(mask, batch).sum().backward()
+            masked.logit_difference(mask, batch).sum().backward()
         assert mask.grad is not None
         baselines = evaluator.baselines
         gap = baselines.plain.mean_logit_diff - baselines.empty.mean_logit_diff
-        return mask.grad.cpu() / (len(evaluator) * gap)
+        found = torch.zeros(len(problem.space))
+        found[masked.active] = mask.grad.cpu() / (len(evaluator) * gap)
+        return found
 
     def grow(self) -> Slices[None]:
         """Adds what promises to bring faithfulness towards 1, until the target is reached or nothing helps any more."""
@@ -149,7 +159,7 @@ class Elimination:
         search = self.search
         count, start = len(self.nodes) // 4, len(self.nodes)
         while count >= 1 and search.reaches(self.faithfulness):
-            gradient = self.gradient()
+            gradient = self.gradient_of_kept()
             order = sorted(self.nodes, key=lambda node: abs(float(gradient[node])))
             while count >= 1:
                 if search.stopped:
@@ -243,7 +253,7 @@ class Elimination:
         """
         search, start = self.search, max(1, len(self.nodes))
         while len(self.nodes) > 1:
-            gradient = self.gradient()
+            gradient = self.gradient_of_kept()
             self.share = 1 - len(self.nodes) / start
             yield
             count = max(1, len(self.nodes) // FRONTIER_SHARE)

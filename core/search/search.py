@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.evaluate import Evaluator, Slices
+from circuit_tui.core.live_circuit import LiveCircuit
 from circuit_tui.core.out_of_memory import free_cached, halved, is_out_of_memory, told
 from circuit_tui.core.problem import Problem
 from circuit_tui.core.search.frontier import Found, score, thinned, undominated
@@ -222,10 +223,11 @@ class Search(Resumable):
         assert self._best is not None
         kept, self._hard = self._best
         frontier: list[FrontierPoint] = []
+        live = LiveCircuit(self.test, kept)
         for size, faithfulness, circuit in reversed(self._frontier()):
             if self.stopped and frontier:
                 break
-            frontier.insert(0, FrontierPoint(size, faithfulness, self.test.faithfulness(circuit)))
+            frontier.insert(0, FrontierPoint(size, faithfulness, live.faithfulness_instead(circuit)))
             yield self.progress("done", kept, 0.98)
         train = yield from self._reported(self.train.evaluate_slices(kept), kept, 0.98)
         test = yield from self._reported(self.test.evaluate_slices(kept), kept, 0.99)

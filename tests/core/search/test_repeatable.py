@@ -11,7 +11,8 @@ from tiny.searched import QUICK, Searched, able_problem, finish
 from tiny.world import World
 from torch import Tensor
 
-from circuit_tui.core.evaluate import Evaluator
+from circuit_tui.core.evaluate import Evaluator, Slices
+from circuit_tui.core.metrics import PromptMetrics
 from circuit_tui.core.search.registry import METHODS
 from circuit_tui.core.snapshot import FrontierPoint, Metrics, SearchResult
 
@@ -43,8 +44,8 @@ class Garbage(Evaluator):
 
     asked = 0
 
-    def measure(self, kept: Tensor):  # type: ignore[no-untyped-def]
-        measured = super().measure(kept)
+    def measure_slices(self, kept: Tensor) -> Slices[PromptMetrics]:
+        measured = yield from super().measure_slices(kept)
         type(self).asked += 1
         measured.logit_diff[:] = float(type(self).asked * 7919 % 13) - 6
         return measured
