@@ -96,7 +96,6 @@ def build_problem(
     Raises:
         UserError: ``resample`` has nothing to draw from for some prompt.
     """
-    fit_threads(model, max(prompts.clean.tokens.shape[1] for prompts in sets.values()))
     builder = _Builder(model, sites, sets, alignment, errors, batch_size)
     progress("plain model")
     plain = {
@@ -122,6 +121,7 @@ def build_problem(
         split: builder.split_tensors(split, plain[split, "clean"], ablation, visited.error_means, seed, task.name)
         for split in sets
     }
+    fit_threads(model, max(prompts.clean.tokens.shape[1] for prompts in sets.values()))
     return Problem(
         model, tuple(sites), task, sets, alignment, ablation, errors, tables, space, splits,
         tuple(clean.counts), tuple(corrupt.counts), tuple(clean.inputs), tuple(corrupt.inputs),
