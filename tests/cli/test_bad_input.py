@@ -210,11 +210,11 @@ def test_an_unknown_release_and_id(refused: Callable[..., str]) -> None:
     )
 
 
-def test_answers_of_several_tokens(refused: Callable[..., str], tmp_path: Path) -> None:
-    path = _prompts(tmp_path, {"answer": " runs always"}, OTHER)
+def test_an_answer_that_begins_the_other(refused: Callable[..., str], tmp_path: Path) -> None:
+    path = _prompts(tmp_path, {"answer": " runs always", "wrong": " runs"}, OTHER)
     line = refused("find", "--prompts", path)
-    assert "' runs always'" in line
-    assert "token" in line
+    assert "beginning of the other" in line
+    assert "' runs'" in line
 
 
 def test_pairs_of_unequal_length_under_each(refused: Callable[..., str], tmp_path: Path) -> None:

@@ -139,5 +139,5 @@ def test_on_processed_weights_too(
         centre_writing_weights(hf)
     world = World(folder, folders, model, sites)
     problem = open_problem(world, TASK, "shared", errors="keep")
-    model.verify(problem.sets["test"].clean.tokens, problem.sets["test"].clean.answer)
+    model.verify(problem.sets["test"].clean.tokens, problem.sets["test"].clean.last)
     check(world, problem, hf)
