@@ -94,8 +94,8 @@ def stepping(terminal: Terminal) -> bool:
 
 
 def searched(terminal: Terminal) -> bool:
-    """Whether the circuit on the screen is one that a search has found and no search is under way."""
-    return not stage(terminal) and "found by" in terminal.text(NUMBERS - 1)
+    """Whether there is a circuit on the screen and no search is under way; a last toggle may have changed it."""
+    return not stage(terminal) and re.search(r"\b[1-9]\d* / \d+", terminal.text(NUMBERS)) is not None
 
 
 class Explorer:
