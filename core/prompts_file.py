@@ -2,7 +2,8 @@
 
 An answer may be several tokens. Optional keys: `split` (``"train"``, ``"test"`` or ``"unseen"``), `roles` (one
 position name for each word between spaces, of clean and corrupt alike), `answer_id` and `wrong_id` (the token to read
-instead of the text's, or a list of them). Other keys are ignored. Either every row names its split or none does.
+instead of the text's, or a list of them). Keys of other names are ignored, unless they read like one of these. Either
+every row names its split or none does.
 
 Without splits the content decides: pairs are ordered by the SHA-256 of their two texts and the first two thirds
 are train, the rest test. The same file gives the same split on every machine, the order of its lines is of no account,
@@ -11,6 +12,7 @@ and equal pairs, also with clean and corrupt exchanged, fall on the same side: n
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from pathlib import Path
@@ -43,8 +45,8 @@ def load_prompts(path: Path) -> Task:
     """The task in a prompts file, named after the file.
 
     Raises:
-        UserError: the file is missing, empty, cut off or not JSON lines; a field is missing, of the wrong type or makes
-            no sense; a pair is in two splits; train or test is empty. The line names file, line and field.
+        UserError: the file is missing, empty, cut off or not JSON lines; a field is missing, misnamed, of the wrong
+            type or makes no sense; a pair is in two splits; train or test is empty. The line names file, line, field.
     """
     rows = [(number, _row(f"{path}:{number}", line)) for number, line in _lines(path)]
     if not rows:
@@ -87,12 +89,23 @@ def _row(where: str, line: str) -> _Row:
         raise UserError(f"{where}: not JSON: {error}") from error
     if not isinstance(data, dict):
         raise UserError(f"{where}: not an object; every line needs clean, corrupt, answer and wrong")
+    for name in data:
+        if _misnamed(name):
+            raise UserError(f"{where}: {name}: no such field; there are {', '.join(_Row.model_fields)}")
     try:
         row = _Row.model_validate(data)
     except ValidationError as error:
         raise UserError(f"{where}: {_problem(error)}") from error
     _check_sense(where, row)
     return row
+
+
+def _misnamed(name: str) -> bool:
+    """Whether `name` is no field, but reads as if one were meant: a slip, or one with more behind it."""
+    known, plain = tuple(_Row.model_fields), name.lower()
+    if name in known:
+        return False
+    return any(plain.startswith(f"{one}_") for one in known) or bool(difflib.get_close_matches(plain, known, 1, 0.75))
 
 
 def _problem(error: ValidationError) -> str:
