@@ -19,8 +19,8 @@ import sys
 from pathlib import Path
 
 from circuit_tui.core.runs.comparison import MethodPart, TaskPart, read_comparison
-from circuit_tui.core.runs.frontier import score
 from circuit_tui.core.runs.record import RunRecord
+from circuit_tui.core.search.frontier import score
 
 Pick = tuple[RunRecord, RunRecord, bool]
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import torch
 
 from circuit_tui.core.audit.finding import Finding, Measuring, finite, grade, worst
-from circuit_tui.core.audit.subject import Subject, gap, score
+from circuit_tui.core.audit.subject import Subject, gap
 from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.metrics import Baselines, PromptMetrics
+from circuit_tui.core.search.frontier import score
 from circuit_tui.core.search.open_search import MIN_ACCURACY, MIN_GAP, MIN_SPLICED
 
 ABLE = 0.9

@@ -9,8 +9,9 @@ from __future__ import annotations
 from itertools import combinations
 
 from circuit_tui.core.audit.finding import Finding, Measuring, Verdict, finite
-from circuit_tui.core.audit.subject import Subject, score
+from circuit_tui.core.audit.subject import Subject
 from circuit_tui.core.live_circuit import LiveCircuit
+from circuit_tui.core.search.frontier import score
 
 IDLE = 0.1
 """More than a tenth of the nodes each of which could go: the circuit is larger than what it shows."""

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.audit.finding import Finding, Measuring, Verdict, finite
-from circuit_tui.core.audit.subject import Subject, score
+from circuit_tui.core.audit.subject import Subject
 from circuit_tui.core.problem import Problem
+from circuit_tui.core.search.frontier import score
 
 CHANCE = 0.05
 """The share of random circuits at least as good, counting the circuit itself, above which it is no find."""

@@ -11,7 +11,8 @@ from __future__ import annotations
 from circuit_tui.core.audit.finding import Finding, Measuring, Verdict, within
 from circuit_tui.core.audit.other_problems import with_shuffled_labels
 from circuit_tui.core.audit.searches import run_search
-from circuit_tui.core.audit.subject import Subject, score
+from circuit_tui.core.audit.subject import Subject
+from circuit_tui.core.search.frontier import score
 
 TIMES = 2
 """A circuit for nonsense of up to this many times the nodes: the search would have found one for anything."""

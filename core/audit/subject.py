@@ -80,8 +80,3 @@ class Subject:
 def gap(baselines: Baselines) -> float:
     """m(M) - m(0), what faithfulness is a share of."""
     return baselines.plain.mean_logit_diff - baselines.empty.mean_logit_diff
-
-
-def score(faithfulness: float) -> float:
-    """1 - |1 - f|: overshooting is as wrong as falling short."""
-    return 1 - abs(1 - faithfulness)

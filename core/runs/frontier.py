@@ -17,11 +17,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from circuit_tui.core.runs.record import RunPoint
-
-
-def score(faithfulness: float) -> float:
-    """How close to 1 it is: 1 - |1 - f|."""
-    return 1 - abs(1 - faithfulness)
+from circuit_tui.core.search.frontier import score
 
 
 def frontier(points: Iterable[RunPoint]) -> tuple[RunPoint, ...]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-Found = tuple[int, float, Tensor]
+Found = tuple[int, float, "Tensor"]
 """A circuit: its size, its faithfulness on the search prompts, its nodes `[node]` bool."""
 
 

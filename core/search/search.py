@@ -275,9 +275,6 @@ class Search(Resumable):
             ),
         )
 
-    def _own_warnings(self) -> list[str]:
-        return [*self._early_end(), *([self._shrunk] if self._shrunk else [])]
-
 
 def result_warnings(train: Metrics, test: Metrics, target: float, reached: bool) -> list[str]:
     """What a reader of a circuit's numbers should be told, as whole sentences."""
@@ -291,7 +288,7 @@ def result_warnings(train: Metrics, test: Metrics, target: float, reached: bool)
             f"Train and test part: faithfulness is {train.faithfulness:.3f} on the search prompts and "
             f"{test.faithfulness:.3f} on held-out ones."
         )
-    if reached and 1 - abs(1 - test.faithfulness) < target - GAP_WORTH_A_WARNING:
+    if reached and score(test.faithfulness) < target - GAP_WORTH_A_WARNING:
         warnings.append(f"On held-out prompts the circuit is off the target {target:.2f}.")
     if test.accuracy < 0.9:
         warnings.append(f"The circuit answers only {test.accuracy:.0%} of the held-out prompts rightly.")

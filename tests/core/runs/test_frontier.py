@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny.records import points
 
-from circuit_tui.core.runs.frontier import area, chosen_at, frontier, held_out, nodes_needed, score
+from circuit_tui.core.runs.frontier import area, chosen_at, frontier, held_out, nodes_needed
 from circuit_tui.core.runs.record import RunPoint
+from circuit_tui.core.search.frontier import score
 
 # (size, train, test). 4 nodes are worse than 2 on train, 20 overshoot by more than 10 fall short.
 ROWS = ((2, 0.5, 0.4), (4, 0.45, 0.9), (10, 0.9, 0.7), (20, 1.2, 1.0), (40, 0.98, 1.1))
