@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.alignment import Alignment
+from circuit_tui.core.answers import Answers
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.request import AblationKind
 
@@ -77,20 +78,20 @@ def without_a_mean(alignment: Alignment, ablation: AblationKind) -> tuple[str, .
     return tuple(alignment.names[position] for position in sorted(found))
 
 
-def resample_rows(cells: Tensor, source: Tensor, texts: int, seed: int, task: str) -> Tensor:
+def resample_rows(cells: Tensor, source: Tensor, answers: Answers, seed: int, task: str) -> Tensor:
     """For each token the flat index of the source token whose activations it takes, `[row, position]`.
 
     Args:
         cells: `[row, position]` cell of each token, negative where nothing is spliced.
         source: the same for the corrupt train prompts.
-        texts: how many rows each prompt has.
+        answers: of these prompts.
         seed: of the draw. One source prompt is drawn for each prompt, row for row, so that its activations belong
-            together and both answers are read after the same.
+            together and both answers are read after the same. As far as the two agree both rows take the first's.
 
     Raises:
         UserError: no source prompt has the same cells as some prompt.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator, texts = torch.Generator().manual_seed(seed), answers.texts
     by_cells: dict[tuple[tuple[int, ...], ...], list[int]] = defaultdict(list)
     for index, part in enumerate(source.split(texts)):
         by_cells[_cells_of(part)].append(index)
@@ -107,6 +108,8 @@ def resample_rows(cells: Tensor, source: Tensor, texts: int, seed: int, task: st
         for text, row in enumerate(part):
             donor = drawn * texts + text
             rows[index * texts + text, _in_order(row)] = donor * source.shape[1] + _in_order(source[donor])
+        first, until = index * texts, int(answers.at[index]) + 1
+        rows[first + 1 : first + texts, :until] = rows[first, :until]
     return rows
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from circuit_tui.core.ablation import CellMeans, ReferenceRows, resample_rows
 from circuit_tui.core.alignment import Alignment
+from circuit_tui.core.answers import Answers
 from circuit_tui.core.batch import Batch, SplitTensors
 from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.nodes import NodeSpace
@@ -130,12 +131,12 @@ def build_problem(
 
 
 def reference_rows_of(
-    alignment: Alignment, split: Split, ablation: AblationKind, texts: int, seed: int, task: str
+    alignment: Alignment, split: Split, ablation: AblationKind, answers: Answers, seed: int, task: str
 ) -> tuple[Tensor, Tensor | None]:
     """The row of the reference table that each clean token of a split takes, `[row, position]`.
 
-    Also `[group]` the row of each position where it alone decides the row, else None. Each prompt has `texts` rows of
-    tokens. `seed` is of the draw of ``resample``.
+    Also `[group]` the row of each position where it alone decides the row, else None. `answers` are those of the
+    split, `seed` is of the draw of ``resample``.
 
     Raises:
         UserError: ``resample`` has nothing to draw from for some prompt.
@@ -144,7 +145,7 @@ def reference_rows_of(
     if ablation == "zero":
         return torch.zeros_like(cells), torch.zeros(len(alignment.names), dtype=torch.long, device=cells.device)
     if ablation == "resample":
-        return resample_rows(cells, alignment.means["train", "corrupt"], texts, seed, task), None
+        return resample_rows(cells, alignment.means["train", "corrupt"], answers, seed, task), None
     by_group = torch.arange(len(alignment.names), device=cells.device) if alignment.kind != "shared" else None
     return cells, by_group
 
@@ -247,7 +248,7 @@ class _Builder:
     ) -> SplitTensors:
         prompts = self.sets[split]
         ids, cells = self.alignment.ids[split, "clean"], self.alignment.means[split, "clean"]
-        rows, by_group = reference_rows_of(self.alignment, split, ablation, prompts.answers.texts, seed, task)
+        rows, by_group = reference_rows_of(self.alignment, split, ablation, prompts.answers, seed, task)
         errors: tuple[Tensor | None, ...] = tuple(None for _ in self.sites)
         if self.errors == "keep":
             errors = plain.errors

@@ -109,11 +109,11 @@ def under(subject: Subject, kind: AblationKind) -> Generator[float | None, None,
         UserError: ``resample`` has nothing to draw from for some prompt.
     """
     problem = subject.problem
-    tables, texts = (yield from references(problem, kind)), problem.splits["test"].answers.texts
+    tables, answers = (yield from references(problem, kind)), problem.splits["test"].answers
     found = []
     for draw in range(subject.settings.draws if kind == "resample" else 1):
         rows, by_group = reference_rows_of(
-            problem.alignment, "test", kind, texts, subject.settings.seed + draw, problem.task.name
+            problem.alignment, "test", kind, answers, subject.settings.seed + draw, problem.task.name
         )
         test = replace(problem.splits["test"], rows=rows, rows_by_group=by_group)
         other = replace(problem, ablation=kind, tables=tables, splits=problem.splits | {"test": test})

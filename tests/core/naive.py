@@ -327,9 +327,13 @@ class Naive:
             return torch.zeros(self.saes[site].cfg.d_sae, dtype=self.saes[site].W_dec.dtype)
         if self.ablation == "resample":
             assert self.drawn is not None
-            source, at = self.drawn(split, prompt, said[0], token)
+            # Where the two answers agree they are one text.
+            behind = max(0, token - len(pair.clean.split()))
+            words = [answer.split()[:behind] for answer in (pair.answer, pair.wrong)]
+            which = 0 if words[0] == words[1] else said[0]
+            source, at = self.drawn(split, prompt, which, token)
             donor = self.task.split("train")[source]
-            text = self.answered(donor, donor.corrupt)[said[0]]
+            text = self.answered(donor, donor.corrupt)[which]
             resid = self.spliced_until(donor, text, site)[1][site][at]
             return self.saes[site].encode(resid).detach()
         return self.means[site][self.cells(pair, self.with_answer(pair, pair.clean, said))[token]]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from naive import Naive
-from tiny.gradients import gradient, mean_logit_difference, naive_mean, random_mask, splices
+from tiny.gradients import check_gradient, gradient, mean_logit_difference, naive_mean, random_mask, splices
 from tiny.opened import open_naive, open_problem
 from tiny.tasks import TASKS
 from tiny.world import World
@@ -25,13 +25,15 @@ def test_gradient_is_that_of_plain_hooks(
     world: Callable[[str], World], shape: str, kind: PositionsKind, task: str, errors: ErrorsKind
 ) -> None:
     problem = open_problem(world(shape), TASKS[task], kind, errors=errors, batch_size=3)
-    mask = random_mask(problem)
-    theirs = mask.clone().requires_grad_()
-    mean = naive_mean(open_naive(world(shape), problem), problem, theirs)
-    (expected,) = torch.autograd.grad(mean, theirs)
-    got = gradient(problem, mask)
-    assert float(expected.abs().max()) > 1e-3
-    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+    check_gradient(problem, open_naive(world(shape), problem), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "task"), [("each", "index"), ("shared", "equal-said")])
+def test_gradient_is_that_of_plain_hooks_where_references_are_drawn(
+    world: Callable[[str], World], kind: PositionsKind, task: str
+) -> None:
+    problem = open_problem(world("gpt2"), TASKS[task], kind, "resample", batch_size=3)
+    check_gradient(problem, open_naive(world("gpt2"), problem))
 
 
 def test_gradient_is_that_of_finite_differences_in_float64(world: Callable[[str], World]) -> None:

@@ -47,6 +47,17 @@ def naive_mean(naive: Naive, problem: Problem, mask: Tensor) -> Tensor:
     return torch.stack(rows).mean()
 
 
+def check_gradient(problem: Problem, naive: Naive, rtol: float = 1e-3, atol: float = 2e-5) -> Tensor:
+    """The engine's gradient of a random mask against the oracle's, which is returned; `atol` of its largest entry."""
+    mask = random_mask(problem)
+    theirs = mask.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(naive_mean(naive, problem, theirs), theirs)
+    largest = float(expected.abs().max())
+    assert largest > 1e-4
+    torch.testing.assert_close(gradient(problem, mask), expected, rtol=rtol, atol=atol * largest)
+    return expected
+
+
 def random_mask(problem: Problem) -> Tensor:
     return torch.rand(len(problem.space), generator=torch.Generator().manual_seed(5))
 
