@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import Cli, Outcome
 from hypothesis import HealthCheck, settings
 
 # Set before any Hugging Face import: a test that reaches for the network must fail at once, not hang.
@@ -44,6 +45,22 @@ def _own_state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
+    """A function from arguments to an `Outcome`; logs go to the test's own folder."""
+    from circuit_tui.tui.cli import main
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+    def run(*args: object) -> Outcome:
+        capfd.readouterr()
+        code = main([str(arg) for arg in args])
+        captured = capfd.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return run
 
 
 @pytest.fixture

@@ -10,12 +10,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from circuit_example import example
+from command_line import Cli
 from fake_work import FakeWork
 
 from circuit_tui.core.errors import UserError
@@ -23,8 +22,6 @@ from circuit_tui.core.runs import crew
 from circuit_tui.core.runs.results_file import read_records, read_rows
 from circuit_tui.tui.commands import number_list
 from circuit_tui.tui.commands import sweep_options as lists
-
-Cli = Callable[..., Any]
 
 
 @pytest.fixture

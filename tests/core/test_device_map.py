@@ -5,15 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny.able import able_task
-from tiny.sessions import request, write_prompts
-from tiny.world import CPU, World
+from tiny.sessions import spread_out
+from tiny.world import CPU
 from transformer_lens.model_bridge import TransformerBridge
 
 from circuit_tui.core import memory_plan
@@ -35,26 +33,9 @@ def test_on_two_devices(root: Path) -> None:
     assert " passed" in done.stdout
 
 
-@pytest.fixture
-def asked(world: Callable[[str], World], tmp_path: Path) -> Callable[..., OpenRequest]:
-    """A function from a shape and changes to a request."""
-
-    def ask(shape: str, **changes: Any) -> OpenRequest:
-        tiny = world(shape)
-        prompts = write_prompts(able_task(tiny, (6,) * 8, (6,) * 5), tmp_path / f"{shape}.jsonl")
-        return request(tiny, prompts, **{"errors": "keep", **changes})
-
-    return ask
-
-
-def spread_out(asked: OpenRequest) -> OpenRequest:
-    """The same request, for as many devices as there are."""
-    return replace(asked, device=None, device_map="auto")
-
-
-def test_without_a_gpu_it_is_all_on_the_cpu(asked: Callable[..., OpenRequest]) -> None:
+def test_without_a_gpu_it_is_all_on_the_cpu(able_request: Callable[..., OpenRequest]) -> None:
     """Through accelerate as it is."""
-    near, spread = open_session(asked("gpt2")), open_session(spread_out(asked("gpt2")))
+    near, spread = open_session(able_request("gpt2")), open_session(spread_out(able_request("gpt2")))
     assert spread.problem.model.devices == (CPU,)
     assert spread.info.test == near.info.test
 
@@ -72,7 +53,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("two_gpus")
 def test_each_device_keeps_room_for_its_saes(
-    asked: Callable[..., OpenRequest], monkeypatch: pytest.MonkeyPatch
+    able_request: Callable[..., OpenRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert memory_plan.budgets(20 * GB) == {0: 62 * GB, 1: 26 * GB}
     given: dict[str, Any] = {}
@@ -84,7 +65,7 @@ def test_each_device_keeps_room_for_its_saes(
     monkeypatch.setattr(TransformerBridge, "boot_transformers", boot)
     said = "--device-map auto: .* cannot be spread over 2 devices: hf_device_map contains unsupported.*; try --dtype"
     with pytest.raises(UserError, match=said):
-        open_session(spread_out(asked("gpt2")))
+        open_session(spread_out(able_request("gpt2")))
     assert given["device_map"] == "auto"
     assert "device" not in given
     assert sorted(given["max_memory"]) == [0, 1]
@@ -93,8 +74,8 @@ def test_each_device_keeps_room_for_its_saes(
 
 
 @pytest.mark.usefixtures("two_gpus")
-def test_the_plan_has_the_memory_of_all_devices(asked: Callable[..., OpenRequest]) -> None:
-    planned = plan_memory(spread_out(asked("gpt2")))
+def test_the_plan_has_the_memory_of_all_devices(able_request: Callable[..., OpenRequest]) -> None:
+    planned = plan_memory(spread_out(able_request("gpt2")))
     assert planned.free == 120 * GB
     assert planned.device == "cuda:0 and cuda:1"
 

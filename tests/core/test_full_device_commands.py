@@ -4,66 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny.able import able_task
-from tiny.sessions import write_prompts
-from tiny.world import World
+from command_line import Cli
 
 from circuit_tui.core.circuit_file import read_circuit
 from circuit_tui.core.search.search import Search
-from circuit_tui.tui.cli import main
 
 Limit = Callable[[int], None]
 QUICK = ("--method", "published", "--set", "steps=8", "--target", "0.5")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def error(self) -> str:
-        (line,) = [line for line in self.err.splitlines() if line.startswith("error: ")]
-        assert "Traceback" not in self.err
-        return line.removeprefix("error: ")
-
-
-Cli = Callable[..., Outcome]
-
-
-@pytest.fixture(scope="module")
-def subject(world: Callable[[str], World], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The flags that name a tiny model, its SAEs and a task it can do."""
-    made = world("gpt2")
-    prompts = write_prompts(able_task(made, (6,) * 12, (6,) * 7), tmp_path_factory.mktemp("task") / "able.jsonl")
-    folders = [part for folder in made.sae_folders for part in ("--sae-dir", str(folder))]
-    return ["--model", str(made.folder), *folders, "--prompts", str(prompts), "--errors", "keep", "--device", "cpu"]
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-
-    def run(*args: object) -> Outcome:
-        capfd.readouterr()
-        code = main([str(arg) for arg in args])
-        return Outcome(code, *capfd.readouterr())
-
-    return run
-
-
 def test_find_goes_on_with_fewer_prompts_and_its_file_is_right(
-    cli: Cli, subject: list[str], limit: Limit, tmp_path: Path
+    cli: Cli, able_flags: list[str], limit: Limit, tmp_path: Path
 ) -> None:
     limit(5)
-    found = cli("find", *subject, *QUICK, "--out", tmp_path / "c.json")
+    found = cli("find", *able_flags, *QUICK, "--out", tmp_path / "c.json")
     assert found.code in (0, 1), found.err
     assert "warning: Out of memory: running the model goes on with" in found.err
     assert "Traceback" not in found.err
@@ -71,24 +30,24 @@ def test_find_goes_on_with_fewer_prompts_and_its_file_is_right(
     assert cli("check", tmp_path / "c.json").code == 0
 
 
-def test_loading_ends_with_one_line(cli: Cli, subject: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loading_ends_with_one_line(cli: Cli, able_flags: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from transformer_lens.model_bridge import TransformerBridge
 
     def refuse(*args: Any, **kwargs: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20.00 MiB.")
 
     monkeypatch.setattr(TransformerBridge, "boot_transformers", refuse)
-    done = cli("find", *subject, *QUICK)
+    done = cli("find", *able_flags, *QUICK)
     assert done.code == 2
     assert done.error.startswith("out of memory while loading model")
 
 
 def test_a_search_for_which_there_is_no_room_is_kept(
-    cli: Cli, subject: list[str], limit: Limit, tmp_path: Path
+    cli: Cli, able_flags: list[str], limit: Limit, tmp_path: Path
 ) -> None:
     """Another process may have filled the card for a while."""
     expected = tmp_path / "expected.json"
-    cli("find", *subject, *QUICK, "--out", expected)
+    cli("find", *able_flags, *QUICK, "--out", expected)
     step = Search.__next__
 
     def filled_after_four(self: Search) -> Any:
@@ -99,7 +58,7 @@ def test_a_search_for_which_there_is_no_room_is_kept(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Search, "__next__", filled_after_four)
-        cut = cli("find", *subject, *QUICK)
+        cut = cli("find", *able_flags, *QUICK)
     assert cut.code == 2
     assert "the search (published) does not fit even with one prompt" in cut.error
     assert cut.error.endswith("`circuit-tui resume` goes on with what it has")
@@ -109,9 +68,9 @@ def test_a_search_for_which_there_is_no_room_is_kept(
     assert set(read_circuit(tmp_path / "resumed.json").nodes()) == set(read_circuit(expected).nodes())
 
 
-def test_audit_goes_on_or_ends_with_one_line(cli: Cli, subject: list[str], limit: Limit, tmp_path: Path) -> None:
+def test_audit_goes_on_or_ends_with_one_line(cli: Cli, able_flags: list[str], limit: Limit, tmp_path: Path) -> None:
     path = tmp_path / "c.json"
-    cli("find", *subject, *QUICK, "--out", path)
+    cli("find", *able_flags, *QUICK, "--out", path)
     plain = cli("audit", path, "--no-searches", "--json", "--device", "cpu")
     limit(5)
     fewer = cli("audit", path, "--no-searches", "--json", "--device", "cpu")
@@ -125,8 +84,8 @@ def test_audit_goes_on_or_ends_with_one_line(cli: Cli, subject: list[str], limit
     assert none.error.startswith("out of memory")
 
 
-def test_compare_goes_on_or_says_why_a_method_is_missing(cli: Cli, subject: list[str], limit: Limit) -> None:
-    flags = (*subject, "--methods", "activation-difference", "--seeds", "1", "--targets", "0.5")
+def test_compare_goes_on_or_says_why_a_method_is_missing(cli: Cli, able_flags: list[str], limit: Limit) -> None:
+    flags = (*able_flags, "--methods", "activation-difference", "--seeds", "1", "--targets", "0.5")
     limit(5)
     fewer = cli("compare", *flags)
     assert fewer.code == 0, fewer.err

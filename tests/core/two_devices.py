@@ -6,7 +6,6 @@ Torch counts devices when it first computes a gradient, so `test_device_map.py` 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ from tiny.able import able_task
 from tiny.far import two_devices
 from tiny.gradients import gradient, random_mask
 from tiny.searched import QUICK
-from tiny.sessions import kept_of, request, settle, write_prompts
-from tiny.world import CPU, Spliced, World, build_with
+from tiny.sessions import kept_of, request, settle, spread_out, write_prompts
+from tiny.world import CPU, Spliced, build_with
 from transformer_lens.model_bridge import TransformerBridge
 
 from circuit_tui.core.request import OpenRequest
@@ -44,32 +43,16 @@ def on_two(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
         yield far
 
 
-@pytest.fixture
-def asked(world: Callable[[str], World], tmp_path: Path) -> Callable[..., OpenRequest]:
-    """A function from a shape and changes to a request."""
-
-    def ask(shape: str, **changes: Any) -> OpenRequest:
-        tiny = world(shape)
-        prompts = write_prompts(able_task(tiny, (6,) * 8, (6,) * 5), tmp_path / f"{shape}.jsonl")
-        return request(tiny, prompts, **{"errors": "keep", **changes})
-
-    return ask
-
-
-def spread_out(asked: OpenRequest) -> OpenRequest:
-    """The same request, for as many devices as there are."""
-    return replace(asked, device=None, device_map="auto")
-
-
 PLAIN: dict[str, Any] = {}
 OTHERS = {"positions": "shared", "ablation": "resample", "errors": "mean"}
 
 
 @pytest.mark.parametrize(("shape", "changes"), [("gpt2", PLAIN), ("gemma2", OTHERS)])
 def test_toggles_are_the_same(
-    asked: Callable[..., OpenRequest], on_two: torch.device, shape: str, changes: dict[str, Any]
+    able_request: Callable[..., OpenRequest], on_two: torch.device, shape: str, changes: dict[str, Any]
 ) -> None:
-    near, far = (open_session(each) for each in (asked(shape, **changes), spread_out(asked(shape, **changes))))
+    asked = able_request(shape, **changes)
+    near, far = open_session(asked), open_session(spread_out(asked))
     model, sites = far.problem.model, far.problem.sites
     assert model.places == [CPU, on_two, on_two]
     assert model.remembers == near.problem.model.remembers
@@ -96,9 +79,9 @@ def test_toggles_are_the_same(
 
 
 @pytest.mark.parametrize("method", ["mask", "ig"])
-def test_a_search_finds_the_same(asked: Callable[..., OpenRequest], on_two: torch.device, method: str) -> None:
+def test_a_search_finds_the_same(able_request: Callable[..., OpenRequest], on_two: torch.device, method: str) -> None:
     found = []
-    for each in (asked("llama"), spread_out(asked("llama"))):
+    for each in (able_request("llama"), spread_out(able_request("llama"))):
         session = open_session(each)
         settings = QUICK[method] | ({"steps": 4} if "steps" in QUICK[method] else {})
         search = session.search(method, 0.8, 0, settings)

@@ -6,11 +6,11 @@ import json
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import Cli
 from tiny.able import able_task
 from tiny.sessions import write_prompts
 from tiny.world import World
@@ -25,39 +25,9 @@ from circuit_tui.tui.cli import main
 QUICK = ("--methods", "published:steps=20,random,atp", "--lambdas", "0.01,0.1", "--seeds", "2", "--targets", "0.6,0.8")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture(scope="module")
-def subject(world: Callable[[str], World], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The flags that name a tiny model, its SAEs and a task it can do."""
-    made = world("gpt2")
-    prompts = write_prompts(able_task(made, (6,) * 12, (6,) * 7), tmp_path_factory.mktemp("task") / "able.jsonl")
-    folders = [part for folder in made.sae_folders for part in ("--sae-dir", str(folder))]
-    flags = ["--model", str(made.folder), *folders, "--prompts", str(prompts)]
-    return [*flags, "--errors", "keep", "--device", "cpu"]
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Outcome]:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-
-    def run(*args: object) -> Outcome:
-        capfd.readouterr()
-        code = main([str(arg) for arg in args])
-        captured = capfd.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return run
-
-
-def test_from_flags_to_table_file_and_picture(cli: Callable[..., Outcome], subject: list[str], tmp_path: Path) -> None:
+def test_from_flags_to_table_file_and_picture(cli: Cli, able_flags: list[str], tmp_path: Path) -> None:
     out, picture = tmp_path / "c.json", tmp_path / "p.svg"
-    done = cli("compare", *subject, *QUICK, "--out", out, "--picture", picture)
+    done = cli("compare", *able_flags, *QUICK, "--out", out, "--picture", picture)
     assert done.code == 0, done.err
     file = read_comparison(out)
     assert file.complete
@@ -73,10 +43,10 @@ def test_from_flags_to_table_file_and_picture(cli: Callable[..., Outcome], subje
 
 
 def test_json_is_the_file_and_earlier_runs_are_not_done_again(
-    cli: Callable[..., Outcome], subject: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, able_flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "c.json"
-    first = cli("compare", *subject, "--methods", "random,atp", "--seeds", "1", "--json", "--out", out)
+    first = cli("compare", *able_flags, "--methods", "random,atp", "--seeds", "1", "--json", "--out", out)
     assert first.code == 0
     data, written = json.loads(first.out), json.loads(out.read_text())
     assert {**data, "created": ""} == {**written, "created": ""}
@@ -88,7 +58,7 @@ def test_json_is_the_file_and_earlier_runs_are_not_done_again(
         real(self, given)
 
     monkeypatch.setattr(Search, "__init__", counted)
-    more = cli("compare", *subject, "--methods", "random,atp", "--seeds", "2", "--from", out, "--json")
+    more = cli("compare", *able_flags, "--methods", "random,atp", "--seeds", "2", "--from", out, "--json")
     assert begun == ["random 1"]
     assert len(json.loads(more.out)["tasks"][0]["runs"]) == 3
     shown = cli("compare", "--from", out)
@@ -97,7 +67,7 @@ def test_json_is_the_file_and_earlier_runs_are_not_done_again(
 
 
 def test_ctrl_c_keeps_what_is_finished(
-    cli: Callable[..., Outcome], subject: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, able_flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, progress, calls = tmp_path / "c.json", Search.progress, list[str]()
 
@@ -109,7 +79,7 @@ def test_ctrl_c_keeps_what_is_finished(
 
     monkeypatch.setattr(Search, "progress", interrupted)
     before = signal.getsignal(signal.SIGINT)
-    done = cli("compare", *subject, "--methods", "atp,random", "--seeds", "3", "--out", out)
+    done = cli("compare", *able_flags, "--methods", "atp,random", "--seeds", "3", "--out", out)
     assert done.code == 130
     assert "interrupted" in done.err
     file = read_comparison(out)
@@ -120,7 +90,7 @@ def test_ctrl_c_keeps_what_is_finished(
 
 
 def test_a_method_that_refuses_is_named_and_the_answer_is_no(
-    cli: Callable[..., Outcome], world: Callable[[str], World], tmp_path: Path
+    cli: Cli, world: Callable[[str], World], tmp_path: Path
 ) -> None:
     made = world("gpt2")
     prompts = write_prompts(able_task(made, (5, 6, 7, 6), (6, 7), turn=1), tmp_path / "uneven.jsonl")
@@ -163,7 +133,7 @@ def test_a_method_that_refuses_is_named_and_the_answer_is_no(
         (("--from", "/no/such.json"), "/no/such.json: no such file"),
     ],
 )
-def test_bad_input_is_one_line(cli: Callable[..., Outcome], args: tuple[str, ...], says: str) -> None:
+def test_bad_input_is_one_line(cli: Cli, args: tuple[str, ...], says: str) -> None:
     done = cli("compare", *args)
     assert done.code == 2
     assert done.out == ""
@@ -186,7 +156,7 @@ class ToySearch(RankingSearch):
 
 
 def test_a_method_is_one_file_and_one_line(
-    cli: Callable[..., Outcome], subject: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, able_flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file and the line, and `find` and `compare` know it: flags, settings, search, export."""
     (tmp_path / "largest.py").write_text(TOY)
@@ -196,7 +166,7 @@ def test_a_method_is_one_file_and_one_line(
         METHODS, "toy", Method("toy", "largest first", "largest:ToySearch", (Setting("sign", 1.0, ""),))
     )
     out = tmp_path / "toy.json"
-    done = cli("find", *subject, "--method", "toy", "--target", "0.5", "--out", out)
+    done = cli("find", *able_flags, "--method", "toy", "--target", "0.5", "--out", out)
     assert done.code == 0, done.err
     file = read_circuit(out)
     assert (file.method.name, file.method.settings) == ("toy", {"sign": 1.0})
@@ -204,7 +174,7 @@ def test_a_method_is_one_file_and_one_line(
     kept = [latent for _, _, latent in file.nodes()]
     smallest = min(kept)
     assert 0 < len(kept) == len([latent for latent in kept if latent >= smallest])
-    compared = cli("compare", *subject, "--methods", "toy,random", "--seeds", "1", "--targets", "0.5", "--json")
+    compared = cli("compare", *able_flags, "--methods", "toy,random", "--seeds", "1", "--targets", "0.5", "--json")
     methods = json.loads(compared.out)["tasks"][0]["methods"]
     assert [method["label"] for method in methods] == ["toy", "random"]
     needed = {point["size"] for point in methods[0]["seeds"][0]["points"]}
@@ -212,11 +182,11 @@ def test_a_method_is_one_file_and_one_line(
 
 
 def test_the_same_command_goes_on_where_it_was_killed(
-    cli: Callable[..., Outcome], subject: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, able_flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cut off in its third run, as a kill does it; the finished two are not done again, the third is not begun anew."""
     out, begun, steps = tmp_path / "c.json", list[str](), list[str]()
-    args = ("compare", *subject, "--methods", "atp,random", "--seeds", "3", "--targets", "0.6")
+    args = ("compare", *able_flags, "--methods", "atp,random", "--seeds", "3", "--targets", "0.6")
     whole = cli(*args, "--json")
     real_init, real_progress = Search.__init__, Search.progress
 
@@ -257,12 +227,10 @@ def _plain(run: dict[str, Any]) -> dict[str, Any]:
     return {**run, "created": "", "seconds": 0.0}
 
 
-def test_a_file_that_is_no_comparison_is_not_overwritten(
-    cli: Callable[..., Outcome], subject: list[str], tmp_path: Path
-) -> None:
+def test_a_file_that_is_no_comparison_is_not_overwritten(cli: Cli, able_flags: list[str], tmp_path: Path) -> None:
     out = tmp_path / "notes.json"
     out.write_text('{"mine": 1}')
-    done = cli("compare", *subject, "--methods", "random", "--seeds", "1", "--out", out)
+    done = cli("compare", *able_flags, "--methods", "random", "--seeds", "1", "--out", out)
     assert done.code == 2
     assert f"error: --out {out}: not a comparison" in done.err
     assert out.read_text() == '{"mine": 1}'

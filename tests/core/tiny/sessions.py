@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,11 @@ def request(world: World, prompts: Path, **changes: Any) -> OpenRequest:
     """What opens `prompts` on the folders of `world`."""
     given: dict[str, Any] = {"model": str(world.folder), "sae_dirs": world.sae_folders, "prompts": prompts}
     return OpenRequest(**{**given, "device": "cpu", **changes})
+
+
+def spread_out(asked: OpenRequest) -> OpenRequest:
+    """The same request, for as many devices as there are."""
+    return replace(asked, device=None, device_map="auto")
 
 
 def kept_of(session: Session) -> Tensor:

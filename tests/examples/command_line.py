@@ -1,16 +1,11 @@
-"""Runs the command line inside the test's process."""
+"""What a command leaves that is run inside the test's process: see the fixture `cli`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-import pytest
-
-from circuit_tui.tui.cli import main
 
 
 @dataclass(frozen=True)
@@ -37,17 +32,4 @@ class Outcome:
 
 
 Cli = Callable[..., Outcome]
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
-    """A function from arguments to an `Outcome`; logs go to the test's own folder."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-
-    def run(*args: object) -> Outcome:
-        capfd.readouterr()
-        code = main([str(arg) for arg in args])
-        captured = capfd.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return run
+"""From arguments to what the command left."""
