@@ -17,7 +17,7 @@ from circuit_tui.core.known_models import known_model
 from circuit_tui.core.left_padding import pad_on
 from circuit_tui.core.load_model import load_model, model_folder, pick_device, pick_dtype
 from circuit_tui.core.load_saes import check_fit, load_saes, processing_of
-from circuit_tui.core.memory_plan import Shape, budgets, bytes_a_prompt, largest_batch
+from circuit_tui.core.memory_plan import Shape, SiteShape, budgets, bytes_a_prompt, largest_batch
 from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.out_of_memory import explained, halved, is_out_of_memory
 from circuit_tui.core.problem import Problem, build_problem
@@ -135,8 +135,8 @@ def open_problem(
 
 def _fitting_batch(model: LanguageModel, sites: Sequence[Site], sets: Mapping[Split, PromptSet]) -> int | None:
     """How many prompts fit into a pass beside what is already loaded, None if all do."""
-    config, d_saes = model.bridge.cfg, tuple(site.sae.d_sae for site in sites)
-    shape = Shape(0, model.d_model, model.n_layers, int(config.n_heads), int(config.d_vocab), d_saes)
+    config, of = model.bridge.cfg, tuple(SiteShape(site.sae.d_sae, site.depth) for site in sites)
+    shape = Shape(0, model.d_model, model.n_layers, int(config.n_heads), int(config.d_vocab), of, 0)
     longest = max(side.tokens.shape[1] for prompts in sets.values() for side in (prompts.clean, prompts.corrupt))
     a_prompt = bytes_a_prompt(shape, longest, model.dtype.itemsize) * sets["train"].answers.texts
     shares = {place: model.places.count(place) / model.n_layers for place in model.places}

@@ -14,13 +14,16 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.fit_task import fit_task
 from circuit_tui.core.load_model import first_line, model_folder, pick_device, pick_dtype
 from circuit_tui.core.mask_file import is_mask_file
-from circuit_tui.core.memory_plan import MemoryPlan, Shape, SplitShape, cuda_devices, free_memory, plan
+from circuit_tui.core.memory_plan import MemoryPlan, Shape, SiteShape, SplitShape, cuda_devices, free_memory, plan
 from circuit_tui.core.opening import chosen_saes, chosen_task, request_of
 from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.sae_hook import Hook
 from circuit_tui.core.sae_registry import known_saes
+from circuit_tui.core.site import located
 from circuit_tui.core.snapshot import LoadProgress
 from circuit_tui.core.task import Split, Task
 from circuit_tui.core.tokens import PromptSet, tokenize
+from circuit_tui.core.trace import SHARE
 
 _JOINT = re.compile(r"c_attn|query_key_value|qkv")
 
@@ -45,9 +48,9 @@ def plan_memory(request: OpenRequest) -> MemoryPlan:
         splits[str(split)] = SplitShape(len(prompts), rows, longest, reads)
     devices = cuda_devices() if request.device_map is not None else []
     if not devices:
-        return plan(shape, splits, free_memory(device), dtype, str(device), request)
+        return plan(shape, splits, free_memory(device), dtype, str(device), request, SHARE)
     free = sum(free_memory(each) or 0 for each in devices)
-    return plan(shape, splits, free, dtype, " and ".join(str(each) for each in devices), request)
+    return plan(shape, splits, free, dtype, " and ".join(str(each) for each in devices), request, SHARE)
 
 
 def shape_of(request: OpenRequest, source: str) -> Shape:
@@ -68,23 +71,32 @@ def shape_of(request: OpenRequest, source: str) -> Shape:
     # Where queries, keys and values share one matrix, the bridge holds a second copy, cut into three.
     weights = sum(part.numel() * (2 if _JOINT.search(name) else 1) for name, part in empty.named_parameters())
     n_heads, n_layers = int(text.num_attention_heads), int(text.num_hidden_layers)
-    return Shape(weights, int(text.hidden_size), n_layers, n_heads, int(text.vocab_size), _widths(request))
+    d_head = getattr(text, "head_dim", None) or int(text.hidden_size) // n_heads
+    d_key_value = int(d_head) * int(getattr(text, "num_key_value_heads", None) or n_heads)
+    return Shape(weights, int(text.hidden_size), n_layers, n_heads, int(text.vocab_size), _sites(request), d_key_value)
 
 
-def _widths(request: OpenRequest) -> tuple[int, ...]:
+def _sites(request: OpenRequest) -> tuple[SiteShape, ...]:
     names, folders = chosen_saes(request)
-    widths = []
+    sites = []
     for name in names:
         found = next((sae for sae in known_saes(name.replace(":", " ")) if sae.name == name), None)
         if found is None or found.width is None:
             raise UserError(f"--sae {name}: its width is not known before it is loaded")
-        widths.append(found.width)
+        sites.append(_site(found.width, Hook(found.hook or "")))
     for folder in folders:
         try:
-            widths.append(int(json.loads((folder.expanduser() / "cfg.json").read_text())["d_sae"]))
+            config = json.loads((folder.expanduser() / "cfg.json").read_text())
+            sites.append(_site(int(config["d_sae"]), Hook.of_config(config)))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"--sae-dir {folder}: cfg.json says no d_sae") from error
-    return tuple(widths)
+    return tuple(sites)
+
+
+def _site(d_sae: int, hook: Hook) -> SiteShape:
+    """Where the site is as far as names tell: what is not known to be on the stream is inside a block."""
+    depth, inside = located(hook.name, hook.out) or (0, True)
+    return SiteShape(d_sae, depth, bool(inside))
 
 
 def _description(model: str, revision: str | None) -> str:

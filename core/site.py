@@ -86,25 +86,33 @@ def site_of(sae: SiteSae) -> Site:
         UserError: hooks at which nothing can be spliced in.
     """
     hook, out = sae.hook, sae.hook_out
-    stream, inside, mlp = _STREAM.fullmatch(hook), _INSIDE.fullmatch(hook), _MLP_INPUT.fullmatch(hook)
-    if out in ("", hook) and stream is not None:
-        return Site(hook, int(stream[1]) + (stream[2] in ("resid_post", "out")), sae)
-    if out in ("", hook) and inside is not None:
-        layer = int(inside[1])
-        name, step = _STEPS[inside[2].removeprefix("attn.")]
-        point = f"blocks.{layer}.{name}"
-        return Site(hook, layer, sae, Inside(point, point, step, summed=inside[2] == "hook_resid_mid"))
-    if mlp is not None and out == f"blocks.{mlp[1]}.hook_mlp_out":
-        layer = int(mlp[1])
-        # sae-lens writes hook_mlp_in for what follows the norm; in TransformerLens that name stands before it.
-        name = "mlp.hook_in" if mlp[2] == "hook_mlp_in" else mlp[2]
-        return Site(hook, layer, sae, Inside(f"blocks.{layer}.{name}", out, _STEPS["hook_mlp_out"][1]))
+    found = located(hook, out)
+    if found is not None:
+        return Site(hook, found[0], sae, found[1])
     between = f"{hook!r}" if out in ("", hook) else f"{hook!r} to {out!r}"
     raise UserError(
         f"SAE {sae.name}: nothing can be spliced in at {between}; supported are hook_resid_post, hook_resid_pre, "
         "hook_resid_mid, hook_attn_out, hook_mlp_out and attn.hook_z of a block, and transcoders from the MLP's input "
         "to hook_mlp_out"
     )
+
+
+def located(hook: str, out: str) -> tuple[int, Inside | None] | None:
+    """`Site.depth` and `Site.inside` of an SAE that reads `hook` and replaces `out`; None where none can be."""
+    stream, inside, mlp = _STREAM.fullmatch(hook), _INSIDE.fullmatch(hook), _MLP_INPUT.fullmatch(hook)
+    if out in ("", hook) and stream is not None:
+        return int(stream[1]) + (stream[2] in ("resid_post", "out")), None
+    if out in ("", hook) and inside is not None:
+        layer = int(inside[1])
+        name, step = _STEPS[inside[2].removeprefix("attn.")]
+        point = f"blocks.{layer}.{name}"
+        return layer, Inside(point, point, step, summed=inside[2] == "hook_resid_mid")
+    if mlp is not None and out == f"blocks.{mlp[1]}.hook_mlp_out":
+        layer = int(mlp[1])
+        # sae-lens writes hook_mlp_in for what follows the norm; in TransformerLens that name stands before it.
+        name = "mlp.hook_in" if mlp[2] == "hook_mlp_in" else mlp[2]
+        return layer, Inside(f"blocks.{layer}.{name}", out, _STEPS["hook_mlp_out"][1])
+    return None
 
 
 def stops(sites: Sequence[Site]) -> tuple[range, ...]:

@@ -23,7 +23,7 @@ def tell_plan(request: OpenRequest, *, json: bool, debug: bool) -> int:
     if json:
         output.print_json({**asdict(plan), "fixed": plan.fixed, "total": plan.total})
         return DONE if plan.batch else NO
-    rows = [("model", plan.model), ("SAEs", plan.saes), ("prompts", plan.prompts)]
+    rows = [("model", plan.model), ("SAEs", plan.saes), ("prompts", plan.prompts), ("circuits followed", plan.followed)]
     rows += [
         (
             f"a pass of {plan.batch} prompts" if plan.batch > 1 else "a pass of 1 prompt",
