@@ -15,6 +15,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.fit_task import fit_task
 from circuit_tui.core.known_models import known_model
 from circuit_tui.core.left_padding import pad_on
+from circuit_tui.core.libraries import import_libraries
 from circuit_tui.core.load_model import load_model, model_folder, pick_device, pick_dtype
 from circuit_tui.core.load_saes import check_fit, load_saes, processing_of
 from circuit_tui.core.memory_plan import Shape, SiteShape, budgets, bytes_a_prompt, largest_batch
@@ -58,9 +59,7 @@ def load_parts(request: OpenRequest, progress: Callable[[LoadProgress], None]) -
     device, dtype = pick_device(request.device), pick_dtype(request.dtype)
     spread = request.device_map is not None
     progress(LoadProgress("loading libraries", 0, _STAGES))
-    import sae_lens  # noqa: F401  # seconds; here so that the progress names it
-    import transformer_lens.model_bridge  # noqa: F401
-
+    import_libraries()
     stage = LoadProgress("loading SAEs", 1, _STAGES)
     progress(stage)
     bundled = request.model is None
