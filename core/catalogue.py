@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from circuit_tui.core.hub.model_files import model_on_disk
 from circuit_tui.core.hub.sae_files import bytes_on_disk
 from circuit_tui.core.known_models import known_model
-from circuit_tui.core.sae_choice import SiteFlags, choose_saes, layer_text
+from circuit_tui.core.sae_choice import choose_saes, layer_text
 from circuit_tui.core.sae_registry import KnownSae, releases, saes_of
+from circuit_tui.core.site_flags import SiteFlags
 
 
 @dataclass(frozen=True, slots=True)

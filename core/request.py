@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.sae_choice import ALL_SITES, SiteFlags
+from circuit_tui.core.site_flags import ALL_SITES, SiteFlags
 
 PositionsKind = Literal["each", "end", "shared"]
 AblationKind = Literal["mean", "clean-mean", "zero", "resample"]

@@ -5,67 +5,11 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.known_models import known_model
-from circuit_tui.core.sae_registry import KnownSae, parse_width, releases, saes_of
-
-
-@dataclass(frozen=True, slots=True)
-class SiteFlags:
-    """What narrows a release down, as the command line wrote it; None where not given.
-
-    `layers` is a list such as ``7,14,21`` or ``4-8``; `every` takes each so many-th layer that the release has;
-    `width` a number of latents, ``16384`` or ``16k``; `l0` a number, the nearest counts, or a word that ids use for it.
-    """
-
-    layers: str | None = None
-    every: int | None = None
-    width: str | None = None
-    l0: str | None = None
-
-    def check(self) -> None:
-        """Refuses what makes no sense whatever the release.
-
-        Raises:
-            UserError: naming the flag.
-        """
-        if self.layers is not None and self.every is not None:
-            raise UserError("--layers and --every: give one of the two")
-        if self.layers is not None:
-            parse_layers(self.layers)
-        if self.every is not None and self.every < 1:
-            raise UserError(f"--every {self.every}: must be at least 1")
-        if self.width is not None and parse_width(self.width) is None:
-            raise UserError(f"--width {self.width}: write a number of latents, such as 16384 or 16k")
-        if self.l0 is not None and _number(self.l0) is None and not re.fullmatch(r"[a-z]+", self.l0):
-            raise UserError(f"--l0 {self.l0}: write a number, or a word of the ids such as medium")
-
-    @property
-    def given(self) -> str:
-        """The first flag that was given, for messages; empty if none was."""
-        fields = {"--layers": self.layers, "--every": self.every, "--width": self.width, "--l0": self.l0}
-        return next((flag for flag, value in fields.items() if value is not None), "")
-
-
-ALL_SITES = SiteFlags()
-"""Nothing narrowed down."""
-
-
-def parse_layers(text: str) -> tuple[int, ...]:
-    """The layers of ``7,14,21`` or ``4-8,12``, in order and once each.
-
-    Raises:
-        UserError: it is no such list.
-    """
-    found: set[int] = set()
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-        if match is None or int(match[2] or match[1]) < int(match[1]) or int(match[2] or 0) > 999:
-            raise UserError(f"--layers {text}: write numbers and ranges, such as 7,14,21,40 or 4-8")
-        found.update(range(int(match[1]), int(match[2] or match[1]) + 1))
-    return tuple(sorted(found))
+from circuit_tui.core.sae_registry import KnownSae, releases, saes_of
+from circuit_tui.core.site_flags import SiteFlags, parse_l0, parse_layers, parse_width
 
 
 def choose_saes(names: Sequence[str], flags: SiteFlags, model: str | None) -> tuple[str, ...]:
@@ -144,7 +88,7 @@ def _one(release: str, layer: int, saes: list[KnownSae], flags: SiteFlags) -> Kn
         narrowest = min(sae.width for sae in left if sae.width is not None)
         left = [sae for sae in left if sae.width == narrowest]
     if flags.l0 is not None:
-        number = _number(flags.l0)
+        number = parse_l0(flags.l0)
         if number is None:
             named = [sae for sae in left if flags.l0 in re.split(r"[^a-z]+", sae.id)]
             if not named:
@@ -160,14 +104,6 @@ def _one(release: str, layer: int, saes: list[KnownSae], flags: SiteFlags) -> Kn
     left.sort(key=lambda sae: (sae.l0 or 0.0, len(sae.id)))
     middle = left[(len(left) - 1) // 2].l0
     return next(sae for sae in left if sae.l0 == middle)
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if 0 <= value < float("inf") else None
 
 
 def layer_text(layers: Sequence[int]) -> str:

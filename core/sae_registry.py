@@ -10,6 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from circuit_tui.core.site_flags import latents_of, parse_width
+
 _HOOK = re.compile(r"blocks\.\d+\.(?:[a-z]+\.)?hook_[a-z]+(?:_[a-z]+)*")
 _LAYER = re.compile(r"(?:^|[/_.-])(?:layer_?|blocks\.|l)(\d+)(?:[ramt]c?_|[/_.]|$)")
 _WIDTHS = (
@@ -140,12 +142,6 @@ def saes_of(release: str) -> tuple[KnownSae, ...]:
     return tuple(found)
 
 
-def parse_width(text: str) -> int | None:
-    """``16k``, ``1m`` or ``16384`` as a number of latents; None if it is no such thing."""
-    match = re.fullmatch(r"(\d+)([km]?)", text.strip().lower())
-    return None if match is None else _latents(match[1], match[2])
-
-
 def width_text(width: int) -> str:
     """A width as `parse_width` reads it and as releases write it: 16384 is ``16k``, 65536 ``65k``, 1000 ``1000``."""
     for unit, size in (("m", 1_000_000), ("k", 1000), ("k", 1024)):
@@ -153,17 +149,6 @@ def width_text(width: int) -> str:
         if width >= size and parse_width(text) == width:
             return text
     return str(width)
-
-
-def _latents(digits: str, unit: str) -> int:
-    """Widths are powers of two written in thousands: 16k is 16,384, 65k is 65,536, 80k (no power) 81,920."""
-    number = int(digits)
-    if not unit:
-        return number
-    rough = number * (1000 if unit.lower() == "k" else 1_000_000)
-    power: int = 2 ** round(rough.bit_length() - 1 + (rough / 2 ** (rough.bit_length() - 1) - 1))
-    base, off = (1024, 0.025) if unit.lower() == "k" else (1024**2, 0.05)
-    return power if abs(power - rough) <= off * rough else number * base
 
 
 def _width(release: str, texts: Sequence[str]) -> int | None:
@@ -175,7 +160,7 @@ def _width(release: str, texts: Sequence[str]) -> int | None:
             if match is not None:
                 if pattern.pattern.startswith("2pow"):
                     return int(2 ** int(match[1]))
-                return _latents(match[1], match[2] if pattern.groups > 1 else "")
+                return latents_of(match[1], match[2] if pattern.groups > 1 else "")
     return None
 
 

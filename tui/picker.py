@@ -23,8 +23,8 @@ from circuit_tui.core.hub.sizes import size_text
 from circuit_tui.core.known_models import KNOWN_MODELS, known_model
 from circuit_tui.core.prompts_file import load_prompts
 from circuit_tui.core.request import OpenRequest
-from circuit_tui.core.sae_choice import SiteFlags
 from circuit_tui.core.sae_registry import width_text
+from circuit_tui.core.site_flags import SiteFlags
 from circuit_tui.core.tasks import DEFAULT_TASK
 from circuit_tui.core.tasks import names as task_names
 from circuit_tui.tui.screens.choose_file import ChooseFile

@@ -18,7 +18,7 @@ from circuit_tui.core.circuit_file import CircuitFile, read_circuit
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.out_of_memory import told
 from circuit_tui.core.request import OpenRequest
-from circuit_tui.core.sae_choice import SiteFlags
+from circuit_tui.core.site_flags import SiteFlags
 from circuit_tui.core.snapshot import LoadProgress, Metrics, SearchProgress, SearchResult
 
 METRICS = Metrics(0.96, 0.98, 3.5, 0.1, 1.0, 0.5, (-0.1, 0.1))

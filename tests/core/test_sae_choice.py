@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.sae_choice import ALL_SITES, SiteFlags, choose_saes, parse_layers
-from circuit_tui.core.sae_registry import KnownSae, parse_width, releases, saes_of
+from circuit_tui.core.sae_choice import choose_saes
+from circuit_tui.core.sae_registry import KnownSae, releases, saes_of
+from circuit_tui.core.site_flags import ALL_SITES, SiteFlags, parse_layers, parse_width
 
 NINE = "gemma-scope-9b-pt-res"
 

@@ -18,8 +18,9 @@ from tiny.world import CPU, World
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.known_models import KNOWN_MODELS
 from circuit_tui.core.released_saes import load_released
-from circuit_tui.core.sae_choice import ALL_SITES, SiteFlags, choose_saes
+from circuit_tui.core.sae_choice import choose_saes
 from circuit_tui.core.sae_registry import saes_of
+from circuit_tui.core.site_flags import ALL_SITES, SiteFlags
 from circuit_tui.tui.cli import main
 
 SHAPES = tuple(RELEASES)

@@ -13,8 +13,8 @@ from waiting import wait_for
 
 from circuit_tui.core.catalogue import ReleaseFacts, catalogue, releases_for
 from circuit_tui.core.request import OpenRequest
-from circuit_tui.core.sae_choice import SiteFlags
-from circuit_tui.core.sae_registry import parse_width, releases, saes_of, width_text
+from circuit_tui.core.sae_registry import releases, saes_of, width_text
+from circuit_tui.core.site_flags import SiteFlags, parse_width
 from circuit_tui.tui.commands.explore import needs_picking
 from circuit_tui.tui.picker import CHAT, DEMO, OTHER, PickerApp
 from circuit_tui.tui.screens.choose_file import ChooseFile, FilesOf

@@ -16,7 +16,7 @@ import typer
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.request import ABLATIONS, DTYPES, ERRORS, PADDINGS, POSITIONS, OpenRequest
-from circuit_tui.core.sae_choice import SiteFlags
+from circuit_tui.core.site_flags import SiteFlags
 from circuit_tui.tui.commands.options import choice
 
 Model = Annotated[str | None, typer.Option(metavar="NAME|DIR", help="Hugging Face name or folder. [the bundled model]")]
