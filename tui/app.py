@@ -13,24 +13,28 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.screen import Screen
 
 from circuit_tui.core.out_of_memory import told
-from circuit_tui.core.request import OpenRequest
-from circuit_tui.tui.engine import Engine
 from circuit_tui.tui.ink import ink_for
-from circuit_tui.tui.job_control import JobControl
 from circuit_tui.tui.messages import Exported, Notice, TellingHandler
 from circuit_tui.tui.palette import ActionCommands
-from circuit_tui.tui.screens.compare import CompareScreen
-from circuit_tui.tui.screens.confirm_quit import Answer, ConfirmQuit
-from circuit_tui.tui.screens.explorer import ExplorerScreen
-from circuit_tui.tui.session_protocol import Opener, open_real_session
+from circuit_tui.tui.screens.frame import FrameScreen
 from circuit_tui.tui.terminal import private_terminal, require_terminal
 from circuit_tui.tui.themes import THEMES, checked_theme
+
+if TYPE_CHECKING:
+    from circuit_tui.core.request import OpenRequest
+    from circuit_tui.tui.engine import Engine
+    from circuit_tui.tui.job_control import JobControl
+    from circuit_tui.tui.screens.compare import CompareScreen
+    from circuit_tui.tui.screens.confirm_quit import Answer
+    from circuit_tui.tui.screens.explorer import ExplorerScreen
+    from circuit_tui.tui.session_protocol import Opener
 
 CHART_RATE = 4.0  # chart frames per second
 SLOW_CHART_RATE = 2.0
@@ -40,7 +44,15 @@ log = logging.getLogger("circuit_tui")
 
 
 class ExplorerApp(App[None]):
-    """Holds the engine and the one main screen."""
+    """Holds the engine and the one main screen, both made once the first frame is out: it does not wait for them.
+
+    Attributes:
+        loaded: whether they are there. `engine` and `jobs` are not before.
+        jobs: what is kept for a restart; None where nothing is.
+    """
+
+    engine: Engine
+    _main: ExplorerScreen
 
     CSS_PATH = "app.tcss"
     TITLE = "circuit-tui"
@@ -52,7 +64,7 @@ class ExplorerApp(App[None]):
         self,
         request: OpenRequest,
         *,
-        opener: Opener = open_real_session,
+        opener: Opener | None = None,
         low_bandwidth: bool = False,
         theme: str | None = None,
         out: Path | None = None,
@@ -75,12 +87,31 @@ class ExplorerApp(App[None]):
         self.ink = ink_for(self.current_theme, colour=colour)
         self.quit_after_export = False
         self.audit_text = text
-        self._main = ExplorerScreen(method, target, seed, out)
+        self.loaded = False
+        self.jobs: JobControl | None = None
+        self._search = (method, target, seed, out)
+        self._session = (request, opener, str(log_path or "the log file"))
+        self._kept = kept
         self._teller = TellingHandler(self.post_to_main)
-        hint = str(log_path or "the log file")
-        self.jobs = JobControl.of(self, request) if kept else None
+
+    def get_default_screen(self) -> Screen[Any]:
+        return FrameScreen()
+
+    def load(self) -> None:
+        """Put the explorer's screen in the place of the first frame. It opens the session when it is on the screen."""
+        from circuit_tui.tui.engine import Engine
+        from circuit_tui.tui.job_control import JobControl
+        from circuit_tui.tui.screens.explorer import ExplorerScreen
+        from circuit_tui.tui.session_protocol import open_real_session
+
+        request, opener, log_hint = self._session
+        self.jobs = JobControl.of(self, request) if self._kept else None
         make = self.jobs.make_engine if self.jobs else Engine
-        self.engine: Engine = make(request, opener, self.post_to_main, hint)
+        self.engine = make(request, opener or open_real_session, self.post_to_main, log_hint)
+        self._main = ExplorerScreen(*self._search)
+        told.addHandler(self._teller)
+        self.loaded = True
+        self.push_screen(self._main)
 
     def begin(self) -> None:
         """Open the session; what was left behind comes first."""
@@ -100,8 +131,8 @@ class ExplorerApp(App[None]):
                 loop.add_signal_handler(number, self._leave_on_signal, number)
             except (ValueError, RuntimeError, NotImplementedError):
                 log.debug("no handler for signal %s: not in the main thread", number)
-        told.addHandler(self._teller)
-        await self.push_screen(self._main)
+        assert isinstance(self.screen, FrameScreen)
+        self.screen.when_drawn(self.load)
 
     def _leave_on_signal(self, number: int) -> None:
         # A terminal that is gone may block every write: then nothing but this ends the process.
@@ -111,9 +142,10 @@ class ExplorerApp(App[None]):
         self.exit(return_code=128 + number)
 
     async def on_unmount(self) -> None:
-        told.removeHandler(self._teller)
-        self.engine.stop()
-        await asyncio.to_thread(self.engine.join, JOIN)
+        if self.loaded:
+            told.removeHandler(self._teller)
+            self.engine.stop()
+            await asyncio.to_thread(self.engine.join, JOIN)
 
     def _watch_theme(self, theme_name: str) -> None:
         self.ink = ink_for(THEMES.get(theme_name) or self.current_theme, colour=getattr(self, "_colour", True))
@@ -143,6 +175,11 @@ class ExplorerApp(App[None]):
 
     def action_leave(self) -> None:
         """Quit; ask first if something unsaved would be lost."""
+        if not self.loaded:
+            self.exit()
+            return
+        from circuit_tui.tui.screens.confirm_quit import ConfirmQuit
+
         searching = self.jobs is not None and self.jobs.searching
         failed = self.engine.state.phase == "failed"
         if failed or isinstance(self.screen, ConfirmQuit) or (self._main.unsaved is None and not searching):
@@ -172,7 +209,7 @@ def run_explorer(
     seed: int,
     text: Path | None,
     log_path: Path,
-    opener: Opener = open_real_session,
+    opener: Opener | None = None,
     kept: bool = False,
 ) -> int:
     """Run the explorer in this terminal until the user leaves it; returns the exit code.
@@ -209,7 +246,7 @@ def run_explorer(
         said = app.jobs.close(wanted=not app.crashed and code < 128)
         with suppress(OSError):  # the terminal may have gone away
             print(said, end="\n" if said else "", file=sys.stderr, flush=True)  # noqa: T201
-    if app.engine.alive or "torch" in sys.modules:
+    if (app.loaded and app.engine.alive) or "torch" in sys.modules:
         # Unloading torch takes seconds, and would crash under an engine that is inside an import or a long call.
         # Nothing is left to be saved: circuits are written by `export`, at once.
         logging.shutdown()

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from circuit_tui.core.audit.view import AuditView
-from circuit_tui.core.snapshot import (
-    CircuitView,
-    Comparison,
-    FrontierPoint,
-    LatentView,
-    LoadProgress,
-    MemoryUse,
-    NodeTable,
-    PromptsView,
-    PromptView,
-    SearchProgress,
-    SearchResult,
-    SessionInfo,
-)
-from circuit_tui.tui.engine_commands import StartSearch
-from circuit_tui.tui.session_protocol import MethodLike
+if TYPE_CHECKING:
+    from circuit_tui.core.audit.view import AuditView
+    from circuit_tui.core.snapshot import (
+        CircuitView,
+        Comparison,
+        FrontierPoint,
+        LatentView,
+        LoadProgress,
+        MemoryUse,
+        NodeTable,
+        PromptsView,
+        PromptView,
+        SearchProgress,
+        SearchResult,
+        SessionInfo,
+    )
+    from circuit_tui.tui.engine_commands import StartSearch
+    from circuit_tui.tui.session_protocol import MethodLike
 
 Phase = Literal["loading", "ready", "failed"]
 SearchPhase = Literal["none", "running", "paused", "stopping", "done", "failed"]

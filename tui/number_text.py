@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from circuit_tui.core.hub.sizes import size_text
-from circuit_tui.core.snapshot import LoadProgress
+
+if TYPE_CHECKING:
+    from circuit_tui.core.snapshot import LoadProgress
 
 
 def fixed(value: float | None, decimals: int = 3, missing: str = "–") -> str:

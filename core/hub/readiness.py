@@ -11,8 +11,9 @@ from circuit_tui.core.hub.model_files import model_on_disk
 from circuit_tui.core.hub.sae_files import bytes_on_disk
 from circuit_tui.core.hub.sizes import size_text
 from circuit_tui.core.known_models import KNOWN_MODELS, KnownModel
-from circuit_tui.core.sae_choice import ALL_SITES, choose_saes
+from circuit_tui.core.sae_choice import choose_saes
 from circuit_tui.core.sae_registry import KnownSae, saes_of
+from circuit_tui.core.site_flags import ALL_SITES
 
 TIMEOUT = 3.0
 LITTLE = 5 * 10**9

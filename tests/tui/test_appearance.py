@@ -109,11 +109,8 @@ def test_without_colour(snap_compare: Any, explorer: Make, monkeypatch: pytest.M
         await pilot.press("1", "j", "space")
         await settled(pilot)
 
-    made = explorer()
     monkeypatch.setenv("NO_COLOR", "1")
-    assert snap_compare(
-        ExplorerApp(made.engine._request, opener=made.engine._opener), terminal_size=NARROW, run_before=run
-    )
+    assert snap_compare(explorer(), terminal_size=NARROW, run_before=run)
 
 
 def test_help(snap_compare: Any, explorer: Make) -> None:

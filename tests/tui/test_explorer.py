@@ -511,7 +511,7 @@ async def test_no_color_uses_no_colour_and_still_tells_on_from_off(
     explorer: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    app = ExplorerApp(explorer().engine._request, opener=opener(FakeSession()))
+    app = explorer()
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
         await pilot.press("space")

@@ -31,15 +31,25 @@ def test_importing_the_explorer_imports_nothing_heavy() -> None:
     assert done.stdout.split("\n")[:2] == ["[]", "120"]
 
 
-def test_the_explorer_is_made_without_reading_a_job(tmp_path: Path) -> None:
-    """Its own job is written, in one go; reading one takes pydantic, a tenth of a second before the first frame."""
+def test_the_first_frame_waits_for_no_pane_and_no_engine() -> None:
+    """They take as long as all that it needs."""
+    code = "import sys, circuit_tui.tui.commands.start, circuit_tui.tui.app\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    own = {name.removeprefix("circuit_tui.") for name in done.stdout.split() if name.startswith("circuit_tui.")}
+    assert "tui.screens.frame" in own
+    late = {"tui.engine", "tui.job_control", "tui.screens.explorer", "core.snapshot", "core.sae_registry"}
+    assert not late & own
+
+
+def test_a_job_is_begun_without_reading_a_job(tmp_path: Path) -> None:
+    """Its own job is written, in one go; reading one takes pydantic, a tenth of a second before the panes are there."""
     code = (
         "import sys\n"
         "from circuit_tui.core.request import OpenRequest\n"
-        "from circuit_tui.tui.app import ExplorerApp\n"
-        "app = ExplorerApp(OpenRequest(task='ioi'), kept=True)\n"
+        "from circuit_tui.tui.job_control import JobControl\n"
+        "engine = JobControl.of(None, OpenRequest(task='ioi')).make_engine(OpenRequest(task='ioi'), None, print, '')\n"
         "print('pydantic' in sys.modules)\n"
-        "print(app.engine.job.spec.request.task)\n"
+        "print(engine.job.spec.request.task)\n"
     )
     own = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=own)

@@ -18,8 +18,14 @@ async def wait_for(pilot: Any, condition: Callable[[], Any], seconds: float = 10
     raise AssertionError("what was waited for did not happen")
 
 
+async def loaded(pilot: Any) -> None:
+    """Wait until the explorer's screen has taken the place of the first frame."""
+    await wait_for(pilot, lambda: pilot.app.loaded)
+
+
 async def ready(pilot: Any) -> None:
     """Wait until the session is open and shown."""
+    await loaded(pilot)
     await wait_for(pilot, lambda: pilot.app.engine.state.phase == "ready" and pilot.app._main._shown.phase == "ready")
 
 

@@ -203,9 +203,6 @@ class ExplorerScreen(LiveScreen):
     def action_theme(self) -> None:
         self.app.next_theme()
 
-    def action_leave(self) -> None:
-        self.app.action_leave()
-
     @property
     def unsaved(self) -> int | None:
         """The size of a circuit that quitting would lose, or None."""

@@ -38,7 +38,7 @@ class LiveScreen(PaneScreen):
     def on_mount(self) -> None:
         self.set_interval(1 / self.app.chart_rate, self._tick)
         # The engine's imports hold the interpreter for long stretches: the first frame goes out before them.
-        self.call_after_refresh(lambda: self.set_timer(0.02, self.app.begin))
+        self.when_drawn(self.app.begin)
 
     def panes_changed(self) -> None:
         if self._visible("frontier"):

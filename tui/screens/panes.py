@@ -3,56 +3,42 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container, Vertical
-from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Static
 
+from circuit_tui.tui.screens.frame import FrameScreen
 from circuit_tui.tui.widgets.audit_pane import AuditPane
 from circuit_tui.tui.widgets.circuit_pane import CircuitPane
 from circuit_tui.tui.widgets.circuit_table import CircuitTable
-from circuit_tui.tui.widgets.faithfulness_strip import FaithfulnessStrip
 from circuit_tui.tui.widgets.frontier_pane import FrontierPane
 from circuit_tui.tui.widgets.key_footer import KeyFooter
 from circuit_tui.tui.widgets.latent_pane import LatentPane
-from circuit_tui.tui.widgets.loading import Loading
 from circuit_tui.tui.widgets.pane_tabs import PANES, PaneTabs
 from circuit_tui.tui.widgets.prompt_list import PromptList
 from circuit_tui.tui.widgets.prompts_pane import PromptsPane
 from circuit_tui.tui.widgets.search_pane import SearchPane
 from circuit_tui.tui.widgets.search_report import SearchReport
 
-if TYPE_CHECKING:
-    from circuit_tui.tui.app import ExplorerApp
-
-SMALLEST = (80, 24)
-WIDE = (120, 36)
 RIGHT = ("latent", "prompts", "frontier", "audit")
 STACK = ("prompts", "frontier", "audit")  # a large screen shows the one of these that was chosen last
 
 
-class PaneScreen(Screen[None]):
-    """Composes the screen and decides which panes are on it."""
+class PaneScreen(FrameScreen):
+    """Composes the panes and decides which panes are on it."""
 
     AUTO_FOCUS = "#circuit-table"
-    app: ExplorerApp
 
     def __init__(self, method: str, target: float, seed: int, out: Path | None) -> None:
         super().__init__()
         self._start_with = (method, target, seed)
         self._out = out
         self._pane = "circuit"
-        self._wide = False
         self._top = STACK[0]
 
-    def compose(self) -> ComposeResult:
-        yield FaithfulnessStrip()
-        yield PaneTabs()
-        yield Loading()
+    def compose_body(self) -> ComposeResult:
         with Container(id="body"):
             with Vertical(id="left", classes="column"):
                 yield CircuitPane()
@@ -62,30 +48,14 @@ class PaneScreen(Screen[None]):
                 yield PromptsPane()
                 yield FrontierPane()
                 yield AuditPane()
-        yield KeyFooter()
-        yield Static(id="too-small")
 
     def on_mount(self) -> None:
         for pane in STACK:
             others = [f"{PANES.index(other) + 1} {other.capitalize()}" for other in STACK if other != pane]
             self.query_one(f"#{pane}").border_title = " · ".join((pane.capitalize(), *others))
-        self._place()
-
-    def on_resize(self, event: events.Resize) -> None:
-        self._place()
 
     def _place(self) -> None:
-        size = self.app.size
-        small = size.width < SMALLEST[0] or size.height < SMALLEST[1]
-        notice = self.query_one("#too-small", Static)
-        notice.display = small
-        if small:
-            notice.update(
-                f"The terminal is {size.width}×{size.height}.\n"
-                f"The explorer needs {SMALLEST[0]}×{SMALLEST[1]}: please enlarge it."
-            )
-        self._wide = size.width >= WIDE[0] and size.height >= WIDE[1]
-        self.set_class(self._wide, "-wide")
+        super()._place()
         self._show_pane(self._pane)
 
     def _show_pane(self, name: str) -> None:
