@@ -118,7 +118,7 @@ def test_the_circuit_is_printed_and_nothing_else(cli: Any, session: FakeSession)
     assert "warning: Train and test part by 0.04." in done.out
     assert "greets" not in done.out
     assert "[2/7] loading SAEs" in done.err
-    assert "optimise 0/4 · faithfulness 0.900 · 40 nodes · 2 s left" in done.err
+    assert "optimise 0/4 · faithfulness 0.900 · 40 nodes · 2.0 s left" in done.err
     assert "warning: The splice alone" in done.err
 
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from circuit_tui.core.snapshot import LoadProgress, SearchProgress
-from circuit_tui.tui.number_text import download
+from circuit_tui.tui.number_text import download, duration
 
 if TYPE_CHECKING:
     from circuit_tui.core.audit.finding import AuditProgress
@@ -64,35 +64,50 @@ def finish(session: Session) -> None:
             say(f"effects of single nodes: {view.effects_done} of {view.size}")
 
 
-class Bar:
-    """A bar on a terminal, elsewhere a plain line now and then, and at each new stage; a context manager."""
+class TerminalBar:
+    """Bars on stderr where that is a terminal, each with `head` before it and a text behind; a context manager.
 
-    def __init__(self) -> None:
-        self._bar: Any = None
-        self._bar_task: Any = None
-        self._stage, self._told = "", 0.0
+    `_bars` is None elsewhere; `_first` is the first of them, which has the description `title`.
+    """
+
+    def __init__(self, head: str, width: int, title: str = "") -> None:
+        self._head, self._width, self._title = head, width, title
+        self._bars: Any = None
+        self._first: Any = None
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn
 
-            columns = (TextColumn("{task.fields[stage]:9}"), BarColumn(30), TextColumn("{task.fields[text]}"))
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=4)
-            self._bar_task = self._bar.add_task("", stage="", text="")
-            self._bar.start()
+            columns = (
+                TextColumn(self._head, markup=False),
+                BarColumn(self._width),
+                TextColumn("{task.fields[text]}", markup=False),
+            )
+            self._bars = Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=4)
+            self._first = self._bars.add_task(self._title, text="")
+            self._bars.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        if self._bars is not None:
+            self._bars.stop()
+
+
+class Bar(TerminalBar):
+    """A bar on a terminal, elsewhere a plain line now and then, and at each new stage."""
+
+    def __init__(self) -> None:
+        super().__init__("{task.description:9}", 30)
+        self._stage, self._told = "", 0.0
 
     def update(self, stage: str, text: Callable[[], str], done: float, total: float) -> None:
         """How far the work is: `done` of `total`, and a few words."""
-        if self._bar is not None:
-            self._bar.update(self._bar_task, completed=done, total=total, stage=stage, text=text())
+        if self._bars is not None:
+            self._bars.update(self._first, completed=done, total=total, description=stage, text=text())
             return
         now = time.monotonic()
         if stage != self._stage or now - self._told >= PLAIN_EVERY:
@@ -101,10 +116,10 @@ class Bar:
 
     def say(self, text: str) -> None:
         """A line that stays, above the bar."""
-        if self._bar is None:
+        if self._bars is None:
             say(text)
         else:
-            self._bar.console.print(text, markup=False, highlight=False)
+            self._bars.console.print(text, markup=False, highlight=False)
 
 
 class SearchBar(Bar):
@@ -120,23 +135,18 @@ class AuditBar(Bar):
 
     def show(self, step: AuditProgress) -> None:
         """Takes one slice of the audit."""
-        left = "" if step.seconds_left is None else f" · {time_left(step.seconds_left)} left"
+        left = "" if step.seconds_left is None else f" · {duration(step.seconds_left)} left"
         if step.done < step.total:
             self.update(step.title, lambda: f"{step.done + 1}/{step.total}{left}", step.share, 1.0)
 
 
-def time_left(seconds: float) -> str:
-    """``40 s`` or ``3 min``."""
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
-
-
 def describe(step: SearchProgress) -> str:
-    """``120/240 · faithfulness 0.953 · 41 nodes · 3 s left``."""
+    """``120/240 · faithfulness 0.953 · 41 nodes · 3.0 s left``."""
     parts = [f"{step.step}/{step.steps}"]
     faithfulness = step.hard if step.hard is not None else step.soft
     if faithfulness is not None:
         parts.append(f"faithfulness {faithfulness:.3f}")
     parts.append(f"{step.size} nodes")
     if step.seconds_left is not None:
-        parts.append(f"{step.seconds_left:.0f} s left")
+        parts.append(f"{duration(step.seconds_left)} left")
     return " · ".join(parts)

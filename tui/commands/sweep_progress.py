@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from circuit_tui.core.runs.sweep import SweepState
 from circuit_tui.tui.commands import progress
 from circuit_tui.tui.number_text import duration
 
 
-class SweepBar:
-    """One bar for all runs and one for each worker; a context manager."""
+class SweepBar(progress.TerminalBar):
+    """One bar for all runs and one for each worker."""
 
     def __init__(self) -> None:
-        self._bars: Any = None
-        self._whole: Any = None
+        super().__init__("{task.description}", 30, "runs")
         self._workers: dict[int, Any] = {}
         self._started = time.monotonic()
-
-    def __enter__(self) -> Self:
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn
-
-            columns = (TextColumn("{task.description}", markup=False), BarColumn(30), TextColumn("{task.fields[text]}"))
-            self._bars = Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=4)
-            self._whole = self._bars.add_task("runs", text="")
-            self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bars is not None:
-            self._bars.stop()
 
     def show(self, state: SweepState) -> None:
         """Takes what has changed."""
@@ -44,7 +24,7 @@ class SweepBar:
             if state.last is not None:
                 progress.say(f"[{ended(state)}/{state.total}] {describe(state)}")
             return
-        self._bars.update(self._whole, completed=ended(state), total=state.total, text=self._text(state))
+        self._bars.update(self._first, completed=ended(state), total=state.total, text=self._text(state))
         for worker in set(self._workers) - set(state.busy):
             self._bars.remove_task(self._workers.pop(worker))
         for worker, busy in state.busy.items():
