@@ -13,7 +13,7 @@ from textual.strip import Strip
 
 from circuit_tui.core.snapshot import Comparison, NodeTable
 from circuit_tui.tui.number_text import count, fixed, percent, signed
-from circuit_tui.tui.widgets.line import Line, beside, cut, printable
+from circuit_tui.tui.widgets.line import Line, beside, cut, printable, room_for
 from circuit_tui.tui.widgets.line_list import LineList
 from circuit_tui.tui.widgets.lines_view import LinesView
 
@@ -85,12 +85,13 @@ class ComparisonView(LinesView):
 
     def _node_list(self, title: str, nodes: tuple[int, ...], width: int) -> list[Strip]:
         table, ink = self._table, self.ink
+        sites = room_for((site.short for site in table.sites), 4)
         lines = [Line().add(f" {title}", ink.title).add(f"  {count(len(nodes))}", ink.muted).strip()]
         for node in nodes:
             line = (
                 Line()
                 .add(" ")
-                .left(table.sites[table.site[node]].short, 4, ink.muted)
+                .left(table.sites[table.site[node]].short, sites, ink.muted)
                 .right(str(table.latent[node]), 6)
             )
             line.add(f" @{table.positions[table.position[node]]}")

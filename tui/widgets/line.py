@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
@@ -31,6 +31,11 @@ def cut(text: str, width: int) -> str:
     if cell_len(text) <= width:
         return text
     return set_cell_size(text, max(0, width - 1)) + "…" if width > 0 else ""
+
+
+def room_for(texts: Iterable[str], least: int) -> int:
+    """Cells that the longest of `texts` takes, `least` at least: a name that is cut may be another's."""
+    return max([least, *map(cell_len, texts)])
 
 
 class Line:

@@ -8,7 +8,7 @@ from circuit_tui.core.snapshot import NodeTable, PromptRow, PromptsView, PromptV
 from circuit_tui.tui.ink import Ink
 from circuit_tui.tui.messages import NodeChosen, PromptChosen
 from circuit_tui.tui.number_text import compact, signed
-from circuit_tui.tui.widgets.line import Line, cut, printable
+from circuit_tui.tui.widgets.line import Line, cut, printable, room_for
 from circuit_tui.tui.widgets.line_list import LineList
 
 NUMBER = 7
@@ -112,7 +112,8 @@ class ActiveNodes(LineList):
         assert self.table is not None
         node, token, activation = self.view.active[index]
         table, ink = self.table, self.ink
-        line = Line().add("  ").left(table.sites[table.site[node]].short, 4, ink.title)
+        sites = room_for((site.short for site in table.sites), 4)
+        line = Line().add("  ").left(table.sites[table.site[node]].short, sites, ink.title)
         line.right(str(table.latent[node]), 6, ink.strong).add("  ").left(table.positions[table.position[node]], 13)
         line.left(printable(token).replace(" ", "␣"), 14, ink.curves[1])
         line.left(printable(table.label[node]), max(0, width - line.width - 10), ink.muted)

@@ -9,7 +9,7 @@ from circuit_tui.tui.engine_state import SearchState
 from circuit_tui.tui.number_text import count, fixed, percent, signed
 from circuit_tui.tui.widgets.chart import Axis, Curve, axis_around, bar, chart
 from circuit_tui.tui.widgets.frontier_chart import AXIS_LINES, FrontierDrawing, frontier_chart
-from circuit_tui.tui.widgets.line import Line, beside, wrap
+from circuit_tui.tui.widgets.line import Line, beside, room_for, wrap
 from circuit_tui.tui.widgets.lines_view import LinesView
 
 WIDE = 100
@@ -131,10 +131,10 @@ class SearchReport(LinesView):
         ink = self.ink
         if progress is None or not progress.size_by_site:
             return []
-        top = max(*progress.size_by_site, 1)
+        top, sites = max(*progress.size_by_site, 1), room_for((site.short for site in self._sites), 6)
         lines = []
         for site, size in zip(self._sites, progress.size_by_site, strict=False):
-            line = Line().add(" ").left(site.short, 6, ink.title).right(count(size), 7, ink.strong).add(" ")
+            line = Line().add(" ").left(site.short, sites, ink.title).right(count(size), 7, ink.strong).add(" ")
             lines.append(line.add(bar(size / top, max(4, width - line.width - 1)), ink.curves[0]).strip())
         return lines
 

@@ -1,0 +1,54 @@
+"""Short names of sites such as L10mid and L10pre are shown whole: cut, they would be one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from fake_session import FakeSession
+from textual.pilot import Pilot
+from waiting import ready, screen_text, wait_for
+
+from circuit_tui.tui.app import ExplorerApp
+from circuit_tui.tui.screens.compare import ComparisonView
+from circuit_tui.tui.widgets.prompt_list import ActiveNodes, PromptList
+
+Make = Callable[..., ExplorerApp]
+NAMES = ("L10mid", "L10pre", "L100mid")
+
+
+def named(session: FakeSession) -> None:
+    """Gives the sites such names."""
+    pairs = zip(session.table.sites, NAMES, strict=True)
+    session.table = replace(session.table, sites=tuple(replace(site, short=name) for site, name in pairs))
+
+
+async def everything_on(pilot: Pilot[None]) -> None:
+    await ready(pilot)
+    await pilot.press("i")
+    await pilot.pause()
+
+
+async def test_on_a_prompt(explorer: Make, session: FakeSession) -> None:
+    named(session)
+    app = explorer()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await everything_on(pilot)
+        await pilot.press("3")
+        await wait_for(pilot, lambda: app._main.query_one(PromptList).view is not None)
+        await pilot.press("enter")
+        nodes = app._main.query_one(ActiveNodes)
+        await wait_for(pilot, lambda: nodes.view is not None)
+        lines = " ".join(nodes.line(index, 80).text for index in range(len(nodes.view.active)))  # type: ignore[union-attr]
+        assert all(f"  {name} " in lines for name in NAMES)
+
+
+async def test_in_a_comparison(explorer: Make, session: FakeSession) -> None:
+    named(session)
+    app = explorer()
+    async with app.run_test(size=(120, 50)) as pilot:
+        await everything_on(pilot)
+        await pilot.press("n", "enter", "i", "c")
+        await wait_for(pilot, lambda: any(view._comparison for view in app.screen.query(ComparisonView)))
+        await pilot.pause()
+        assert "L10mid" in screen_text(app)
