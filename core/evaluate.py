@@ -7,6 +7,7 @@ A circuit is a `[node]` bool tensor on the CPU. `Evaluator` answers one circuit 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -18,6 +19,7 @@ from circuit_tui.core.metrics import Baselines, PromptMetrics
 from circuit_tui.core.nodes import Pack, pack
 from circuit_tui.core.out_of_memory import fitting, halved
 from circuit_tui.core.problem import Problem
+from circuit_tui.core.side_by_side import at_once, rounds, side_by_side
 from circuit_tui.core.snapshot import Metrics
 from circuit_tui.core.splice import Full, Kept, PackedNodes, Removed, Splice, run, run_slices
 from circuit_tui.core.spliced_tokens import SplicedTokens
@@ -98,6 +100,11 @@ class Evaluator:
         return len(self.prompts)
 
     @property
+    def n_rounds(self) -> int:
+        """How often batches are run, some of them at once, to have run all."""
+        return len(rounds(self.batches, self.problem.lanes))
+
+    @property
     def _sites(self) -> range:
         return range(len(self.problem.sites))
 
@@ -132,7 +139,7 @@ class Evaluator:
         """`faithfulness`, batch by batch."""
         slices = fitting(lambda: self._mean_slices(kept), self.halve)
         question = ("logit difference", self.identity, kept)
-        mean = yield from recalled_slices(slices, len(self.batches), *question)
+        mean = yield from recalled_slices(slices, self.n_rounds, *question)
         return self.baselines.faithfulness(mean)
 
     def halve(self, error: BaseException) -> None:
@@ -142,11 +149,15 @@ class Evaluator:
         self.batches = self.problem.batches(self.split, self.prompts, size)
 
     def _mean_slices(self, kept: Tensor) -> Slices[float]:
-        packs, total = pack_circuit(self.problem, kept), 0.0
-        for batch in self.batches:
+        problem, packs, total = self.problem, pack_circuit(self.problem, kept), 0.0
+        for group in rounds(self.batches, problem.lanes):
             with torch.no_grad():
-                logits = run(self.problem.model, self.problem.sites, batch, self.kept_splices(batch, packs))
-                total += float(batch.logit_difference(logits).double().sum())
+                passes = [
+                    partial(run, problem.model, problem.sites, batch, self.kept_splices(batch, packs))
+                    for batch in group
+                ]
+                for batch, logits in zip(group, at_once(passes), strict=True):
+                    total += float(batch.logit_difference(logits).double().sum())
             yield
         return total / len(self)
 
@@ -175,17 +186,16 @@ class Evaluator:
         return self._measure(splices, "removed", kept)
 
     def _measure(self, splices: Callable[[Batch], Sequence[Splice]], *question: str | Tensor) -> Slices[PromptMetrics]:
-        n_slices = len(self.batches) * len(self._sites)
+        n_slices = self.n_rounds * len(self._sites)
         slices = fitting(lambda: self._measured(splices), self.halve)
         return recalled_slices(slices, n_slices, self.identity, *question)
 
     @torch.no_grad()
     def _measured(self, splices: Callable[[Batch], Sequence[Splice]]) -> Slices[PromptMetrics]:
-        measured = PromptMetrics.empty(len(self))
-        for batch in self.batches:
-            logits = yield from run_slices(self.problem.model, self.problem.sites, batch, splices(batch))
+        problem, measured = self.problem, PromptMetrics.empty(len(self))
+        passes = [run_slices(problem.model, problem.sites, batch, splices(batch)) for batch in self.batches]
+        for batch, logits in zip(self.batches, (yield from side_by_side(passes, problem.lanes)), strict=True):
             self.fill(measured, batch, logits)
-            yield
         return measured
 
     def fill(self, measured: PromptMetrics, batch: Batch, logits: Tensor) -> None:

@@ -6,6 +6,7 @@ Batch by batch its pass is kept: in the tokens that can change (`trace.py`), or 
 from __future__ import annotations
 
 from collections.abc import Generator
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -16,6 +17,7 @@ from circuit_tui.core.evaluate import Evaluator, Slices, finish
 from circuit_tui.core.journal import recalled_slices
 from circuit_tui.core.metrics import PromptMetrics
 from circuit_tui.core.out_of_memory import fitting
+from circuit_tui.core.side_by_side import at_once, rounds, side_by_side
 from circuit_tui.core.trace import Tracer, traceable
 from circuit_tui.core.whole_pass import WholePass
 
@@ -93,20 +95,18 @@ class LiveCircuit:
             yield from self.change_slices(kept)
             return self.measured.mean_logit_diff
         question = ("instead", self.evaluator.identity, self.kept, kept)
-        n_slices = len(self.evaluator.batches) * (len(self.evaluator.problem.sites) - changed[0])
+        n_slices = self.evaluator.n_rounds * (len(self.evaluator.problem.sites) - changed[0])
         slices = fitting(lambda: self._instead(kept), self.evaluator.halve)
         return (yield from recalled_slices(slices, n_slices, *question))
 
     @torch.no_grad()
     def _instead(self, kept: Tensor) -> Slices[float]:
         self._bring_up_to_date()
-        total, count = 0.0, 0
-        for follower in self._followers:
-            logits = yield from follower.instead_slices(kept, self.kept)
-            total += float(follower.batch.logit_difference(logits).double().sum())
-            count += len(follower.batch)
-            yield
-        return total / count
+        trials, total = [follower.instead_slices(kept, self.kept) for follower in self._followers], 0.0
+        every_logits = yield from side_by_side(trials, self.evaluator.problem.lanes)
+        for batch, logits in zip(self._batches, every_logits, strict=True):
+            total += float(batch.logit_difference(logits).double().sum())
+        return total / len(self.evaluator)
 
     @torch.no_grad()
     def site_read(self, site: int, prompt: int) -> Tensor:
@@ -131,7 +131,7 @@ class LiveCircuit:
     def _remeasure(self) -> Slices[None]:
         question = ("live", self.evaluator.identity, self.kept)
         slices = fitting(self._refresh, self.evaluator.halve)
-        self.measured = yield from recalled_slices(slices, len(self.evaluator.batches), *question)
+        self.measured = yield from recalled_slices(slices, self.evaluator.n_rounds, *question)
         self.behind = False
 
     def _bring_up_to_date(self) -> None:
@@ -154,9 +154,10 @@ class LiveCircuit:
             self._follow_batches()
         first = min(self._stale)
         measured = PromptMetrics.empty(len(evaluator))
-        for follower in self._followers:
-            logits = finish(follower.follow_slices(self.kept, first))
-            evaluator.fill(measured, follower.batch, logits)
+        for group in rounds(self._followers, evaluator.problem.lanes):
+            passes = [partial(finish, follower.follow_slices(self.kept, first)) for follower in group]
+            for follower, logits in zip(group, at_once(passes), strict=True):
+                evaluator.fill(measured, follower.batch, logits)
             yield
         self._stale.clear()
         return measured

@@ -172,11 +172,8 @@ class LanguageModel:
             return self.logits(self._run_blocks(resid, start, self.n_layers, memory), at, rows)
         resid = self._run_blocks(resid, start, self.n_layers - 1, memory)
         rows = torch.arange(resid.shape[0], device=resid.device) if rows is None else rows
-        self._last_mlp.reads = rows, at
-        try:
+        with self._last_mlp.reading(rows, at):
             resid = self._run_blocks(resid, self.n_layers - 1, self.n_layers, memory)
-        finally:
-            self._last_mlp.reads = None
         return self.logits(resid, at, rows)
 
     def logits(self, resid: Tensor, at: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -266,6 +263,10 @@ class LanguageModel:
         logits = self.finish(resid[:, back], 0, answer - back[0], memory=recorded.at(back))
         far = float((moved - plain).abs().max()) > 10 * allowed
         return far and float((logits - plain).abs().max()) <= allowed
+
+    def prepare(self, length: int) -> None:
+        """Makes sure that rows of `length` tokens can be replayed in several threads: the recording needs one alone."""
+        self._recorded(length)
 
     def _recorded(self, length: int) -> list[BlockCall]:
         if length not in self._calls:

@@ -33,7 +33,7 @@ class Problem:
     clean and the corrupt train prompts, `[row, position, d_model]`; `spliced_reads` and `spliced_corrupt_reads` what
     its SAE reads then, `[row, position, d_in]`, the same tensors where that is the residual. `batch_size` is the
     largest number of prompts in one forward pass, None for no limit; with `recompute` a backward pass computes
-    activations again instead of finding them kept.
+    activations again instead of finding them kept. Up to `lanes` batches are run at once (`side_by_side.py`).
     """
 
     model: LanguageModel
@@ -54,6 +54,7 @@ class Problem:
     spliced_corrupt_reads: tuple[Tensor, ...]
     batch_size: int | None
     recompute: bool = False
+    lanes: int = 1
 
     @property
     def n_positions(self) -> int:
@@ -73,7 +74,11 @@ class Problem:
         lengths = self.splits[split].prompt_lengths
         chosen = torch.arange(len(lengths), device=lengths.device) if prompts is None else prompts
         limit = min((part for part in (size, self.batch_size) if part is not None), default=None)
-        return [self.batch(split, chosen[part]) for part in chunks(lengths[chosen], limit)]
+        batches = [self.batch(split, chosen[part]) for part in chunks(lengths[chosen], limit)]
+        if self.lanes > 1:
+            for batch in batches:
+                self.model.prepare(batch.prefix.shape[1])
+        return batches
 
 
 def build_problem(
@@ -122,11 +127,11 @@ def build_problem(
         split: builder.split_tensors(split, plain[split, "clean"], ablation, visited.error_means, seed, task.name)
         for split in sets
     }
-    fit_threads(model, max(prompts.clean.tokens.shape[1] for prompts in sets.values()))
+    lanes = fit_threads(model, sites, max(prompts.clean.tokens.shape[1] for prompts in sets.values()))
     return Problem(
         model, tuple(sites), task, sets, alignment, ablation, errors, tables, space, splits,
         tuple(clean.counts), tuple(corrupt.counts), tuple(clean.inputs), tuple(corrupt.inputs),
-        tuple(clean.reads), tuple(corrupt.reads), batch_size,
+        tuple(clean.reads), tuple(corrupt.reads), batch_size, lanes=lanes,
     )  # fmt: skip
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -34,19 +37,22 @@ def drop_patterns(bridge: nn.Module) -> None:
             module.register_forward_hook(drop)
 
 
+class _Pass(threading.local):
+    """What one thread's pass reads, and the shape of what arrived; the module is the same for all threads."""
+
+    reads: tuple[Tensor, Tensor] | None = None
+    n_rows = width = 0
+
+
 class AnswerOnly:
     """Lets a module that treats every token alike, such as an MLP, work on a few tokens alone.
 
     Behind the last block nothing but the answers' places is read: there its MLP need not see the other tokens, which
     get zeros instead.
-
-    Attributes:
-        reads: `[read]` rows and token indices of those tokens, None for all.
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self.reads: tuple[Tensor, Tensor] | None = None
-        self._width = self._n_rows = 0
+        self._pass = _Pass()
         self._hooks = (module.register_forward_pre_hook(self._take), module.register_forward_hook(self._put))
 
     def remove(self) -> None:
@@ -54,20 +60,30 @@ class AnswerOnly:
         for hook in self._hooks:
             hook.remove()
 
+    @contextlib.contextmanager
+    def reading(self, rows: Tensor, at: Tensor) -> Iterator[None]:
+        """Within it only the tokens `at` `[read]` of the rows `rows` `[read]` are worked on, in this thread."""
+        self._pass.reads = rows, at
+        try:
+            yield
+        finally:
+            self._pass.reads = None
+
     def _take(self, _: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        self._width = 0
-        if self.reads is None or not args or args[0].dim() != 3:
+        now = self._pass
+        now.width = 0
+        if now.reads is None or not args or args[0].dim() != 3:
             return None
         x: Tensor = args[0]
-        self._width = x.shape[1]
-        self._n_rows = x.shape[0]
-        rows, at = (index.to(x.device) for index in self.reads)
+        now.n_rows, now.width = x.shape[:2]
+        rows, at = (index.to(x.device) for index in now.reads)
         return (x[rows, at].unsqueeze(1), *args[1:])
 
     def _put(self, _: nn.Module, __: Any, out: Any) -> Any:
-        if self.reads is None or not self._width:
+        now = self._pass
+        if now.reads is None or not now.width:
             return None
         first: Tensor = out[0] if isinstance(out, tuple) else out
-        every = first.new_zeros(self._n_rows, self._width, first.shape[-1])
-        every = every.index_put(tuple(index.to(first.device) for index in self.reads), first[:, 0])
+        every = first.new_zeros(now.n_rows, now.width, first.shape[-1])
+        every = every.index_put(tuple(index.to(first.device) for index in now.reads), first[:, 0])
         return (every, *out[1:]) if isinstance(out, tuple) else every
