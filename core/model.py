@@ -19,7 +19,7 @@ from circuit_tui.core.block_call import BlockCall, Memory, recorder
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.keys_values import KeysValues, SomeTokens
 from circuit_tui.core.request import PaddingKind
-from circuit_tui.core.shortcuts import AnswerOnly, drop_patterns, fuse_gelu
+from circuit_tui.core.shortcuts import AnswerOnly, drop_patterns, fuse_gelu, skip_unwatched
 
 
 class _Captured(Exception):
@@ -55,6 +55,7 @@ class LanguageModel:
         self.bridge.eval()
         self.bridge.requires_grad_(False)
         drop_patterns(self.bridge)
+        self._a_weight: Tensor = next(iter(self.bridge.parameters()))
         self.places = [next(iter(block.parameters())).device for block in bridge.blocks]
         self.padding: PaddingKind = "right"
         # By the length alone; where rows are padded on the left, by that and the lengths of all rows.
@@ -100,11 +101,6 @@ class LanguageModel:
     def dtype(self) -> torch.dtype:
         """The dtype of the weights and of the residual stream."""
         return self._a_weight.dtype
-
-    @property
-    def _a_weight(self) -> Tensor:
-        weight: Tensor = next(iter(self.bridge.parameters()))
-        return weight
 
     @torch.no_grad()
     def embed(self, tokens: Tensor) -> Tensor:
@@ -223,6 +219,7 @@ class LanguageModel:
         plain = plain[torch.arange(tokens.shape[0], device=self.device), answer]
         allowed = self.rounding(plain)
         fuse_gelu(self.bridge)
+        skip_unwatched(self.bridge)
         mlp = getattr(self.bridge.blocks[-1], "mlp", None)
         if mlp is not None and self._last_mlp is None:
             self._last_mlp = AnswerOnly(mlp)

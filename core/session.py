@@ -47,7 +47,7 @@ from circuit_tui.core.snapshot import (
 )
 
 # Prompts are evaluated in batches of at most this many, so that a toggle need not wait long for its turn.
-SLICE_PROMPTS = 128
+SLICE_PROMPTS = 256
 
 
 def open_session(request: OpenRequest, progress: Callable[[LoadProgress], None] = lambda stage: None) -> Session:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -21,6 +22,27 @@ def fuse_gelu(bridge: nn.Module) -> None:
         for name, child in list(module.named_children()):
             if type(child) is NewGELUActivation:
                 setattr(module, name, nn.GELU(approximate="tanh"))
+
+
+def skip_unwatched(bridge: nn.Module) -> None:
+    """Runs the model's own norm, one kernel, where a norm of the bridge takes many steps to show its hook points each.
+
+    As soon as something looks at one of these points the bridge's own way is gone again.
+    """
+    from transformer_lens.model_bridge.generalized_components.normalization import NormalizationBridge
+    from transformer_lens.model_bridge.generalized_components.rms_normalization import RMSNormalizationBridge
+
+    def forward(norm: NormalizationBridge, x: Tensor, **named: Any) -> Tensor:
+        points = norm.hook_in, norm.hook_scale, norm.hook_normalized, norm.hook_out
+        if any(point._forward_pre_hooks or point._forward_hooks or point._backward_hooks for point in points):
+            watched: Tensor = NormalizationBridge.forward(norm, x, **named)
+            return watched
+        normed: Tensor = norm.original_component(x)
+        return normed.to(x.dtype)
+
+    for module in bridge.modules():
+        if type(module) in (NormalizationBridge, RMSNormalizationBridge):
+            object.__setattr__(module, "forward", partial(forward, module))  # a bridge hands its attributes on
 
 
 def drop_patterns(bridge: nn.Module) -> None:

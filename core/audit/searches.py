@@ -15,7 +15,7 @@ from circuit_tui.core.search.open_search import new_search
 
 QUICK_PROMPTS = 128
 """What a quick audit's searches see: a quarter of a built-in task's search prompts, and so of the time."""
-SLICE_PROMPTS = 128
+SLICE_PROMPTS = 256
 """Prompts in one slice of an evaluation: whoever runs the audit can do other things in between."""
 
 

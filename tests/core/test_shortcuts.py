@@ -84,3 +84,27 @@ def test_the_gelu_written_out_becomes_one_kernel(tmp_path: Path) -> None:
     kinds = [type(module).__name__ for module in model.bridge.modules()]
     assert "NewGELUActivation" not in kinds
     assert kinds.count("GELU") >= LAYERS
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_norm_shows_its_hook_points_what_it_does_as_soon_as_one_is_looked_at(
+    shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(str(make_model(shape, tmp_path)), CPU, torch.float32)
+    norm, resid = model.bridge.blocks[1].ln1, model.embed(TOKENS)
+    with torch.no_grad():
+        before = norm(resid)
+        model.verify(TOKENS, ANSWER)
+        torch.testing.assert_close(norm(resid), before, rtol=0, atol=1e-6)
+        seen: list[Tensor] = []
+        norm.hook_normalized.add_hook(lambda x, hook: seen.append(x))
+        torch.testing.assert_close(norm(resid), before, rtol=0, atol=1e-6)
+        norm.hook_normalized.remove_hooks()
+        norm(resid)
+    assert len(seen) == 1
+    torch.testing.assert_close(seen[0].pow(2).mean(-1), torch.ones(TOKENS.shape), rtol=1e-3, atol=1e-3)
+    calls = list[int]()
+    monkeypatch.setattr(norm, "_python_norm_forward", lambda x: calls.append(1) or x)
+    monkeypatch.setattr(norm, "_hf_autograd_forward_with_hooks", lambda x: calls.append(1) or x)
+    norm(resid)
+    assert not calls
