@@ -24,6 +24,7 @@ from circuit_tui.core.audit.subject import AuditSettings
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.tui.app import ExplorerApp
 from circuit_tui.tui.circuit_rows import LatentRow
+from circuit_tui.tui.explorer_options import ExplorerOptions
 from circuit_tui.tui.widgets.circuit_table import CircuitTable
 
 NARROW, WIDE = (80, 24), (160, 50)
@@ -120,7 +121,7 @@ async def wide(session: Session) -> None:
 
 async def take(folder: Path, size: tuple[int, int], steps: Callable[[Session], Any]) -> None:
     """Runs `steps` on an app of this size."""
-    app = ExplorerApp(OpenRequest(task="sva-rc"), theme="dark")
+    app = ExplorerApp(OpenRequest(task="sva-rc"), ExplorerOptions(theme="dark"))
     async with app.run_test(size=size) as pilot:
         await steps(Session(pilot, folder, f"{size[0]}x{size[1]}"))
 

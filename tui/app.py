@@ -30,6 +30,7 @@ from circuit_tui.tui.themes import THEMES, checked_theme
 if TYPE_CHECKING:
     from circuit_tui.core.request import OpenRequest
     from circuit_tui.tui.engine import Engine
+    from circuit_tui.tui.explorer_options import ExplorerOptions
     from circuit_tui.tui.job_control import JobControl
     from circuit_tui.tui.screens.compare import CompareScreen
     from circuit_tui.tui.screens.confirm_quit import Answer
@@ -63,15 +64,9 @@ class ExplorerApp(App[None]):
     def __init__(
         self,
         request: OpenRequest,
+        options: ExplorerOptions,
         *,
         opener: Opener | None = None,
-        low_bandwidth: bool = False,
-        theme: str | None = None,
-        out: Path | None = None,
-        target: float = 0.95,
-        method: str = "mask",
-        seed: int = 0,
-        text: Path | None = None,
         log_path: Path | None = None,
         kept: bool = False,
     ) -> None:
@@ -79,17 +74,17 @@ class ExplorerApp(App[None]):
         # Textual answers NO_COLOR with shades of grey, unless the colours are the terminal's own: then with none.
         super().__init__(ansi_color=None if colour else True)
         self._colour = colour
-        self.chart_rate = SLOW_CHART_RATE if low_bandwidth else CHART_RATE
+        self.chart_rate = SLOW_CHART_RATE if options.low_bandwidth else CHART_RATE
         self.animation_level = "none"
         for own in THEMES.values():
             self.register_theme(own)
-        self.theme = checked_theme(theme or ("ansi" if low_bandwidth or not colour else "dark"))
+        self.theme = checked_theme(options.theme or ("ansi" if options.low_bandwidth or not colour else "dark"))
         self.ink = ink_for(self.current_theme, colour=colour)
         self.quit_after_export = False
-        self.audit_text = text
+        self.audit_text = options.text
         self.loaded = False
         self.jobs: JobControl | None = None
-        self._search = (method, target, seed, out)
+        self._options = options
         self._session = (request, opener, str(log_path or "the log file"))
         self._kept = kept
         self._teller = TellingHandler(self.post_to_main)
@@ -108,7 +103,7 @@ class ExplorerApp(App[None]):
         self.jobs = JobControl.of(self, request) if self._kept else None
         make = self.jobs.make_engine if self.jobs else Engine
         self.engine = make(request, opener or open_real_session, self.post_to_main, log_hint)
-        self._main = ExplorerScreen(*self._search)
+        self._main = ExplorerScreen(self._options)
         told.addHandler(self._teller)
         self.loaded = True
         self.push_screen(self._main)
@@ -199,42 +194,23 @@ class ExplorerApp(App[None]):
 
 def run_explorer(
     request: OpenRequest,
+    options: ExplorerOptions,
     *,
-    low_bandwidth: bool,
     mouse: bool,
-    theme: str | None,
-    out: Path | None,
-    target: float,
-    method: str,
-    seed: int,
-    text: Path | None,
     log_path: Path,
     opener: Opener | None = None,
     kept: bool = False,
 ) -> int:
     """Run the explorer in this terminal until the user leaves it; returns the exit code.
 
-    `text` is what its audits price the SAEs on. `kept`: what is done is kept in a job's folder, so that a crash or a
-    lost connection costs nothing.
+    `kept`: what is done is kept in a job's folder, so that a crash or a lost connection costs nothing.
     """
     require_terminal()
     log_path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(log_path, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     log.addHandler(handler)
-    app = ExplorerApp(
-        request,
-        opener=opener,
-        low_bandwidth=low_bandwidth,
-        theme=theme,
-        out=out,
-        target=target,
-        method=method,
-        seed=seed,
-        text=text,
-        log_path=log_path,
-        kept=kept,
-    )
+    app = ExplorerApp(request, options, opener=opener, log_path=log_path, kept=kept)
     with private_terminal(log_path):
         app.run(mouse=mouse)
     log.removeHandler(handler)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from circuit_tui.core.request import OpenRequest
+from circuit_tui.tui.explorer_options import ExplorerOptions
 
 
 @pytest.fixture
@@ -17,8 +18,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What the explorer was started with, instead of it."""
     calls: list[Any] = []
 
-    def run(request: OpenRequest, **options: Any) -> int:
-        calls.append((request, options))
+    def run(request: OpenRequest, options: ExplorerOptions, **rest: Any) -> int:
+        calls.append((request, options, rest))
         return 0
 
     monkeypatch.setattr("circuit_tui.tui.app.run_explorer", run)
@@ -27,14 +28,14 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def test_the_bare_command_opens_the_demo(cli: Any, started: list[Any]) -> None:
     assert cli().code == 0
-    request, options = started[0]
+    request, options, rest = started[0]
     assert request == OpenRequest()
-    assert options.pop("kept"), "in a job of its own"
-    assert options["log_path"].name == "circuit-tui.log"
-    assert options["log_path"].parent.is_dir()
-    del options["log_path"]
-    standard = {"low_bandwidth": False, "mouse": True, "theme": None, "out": None, "text": None}
-    assert options == standard | {"target": 0.95, "method": "mask", "seed": 0}
+    assert rest.pop("kept"), "in a job of its own"
+    path = rest.pop("log_path")
+    assert path.name == "circuit-tui.log"
+    assert path.parent.is_dir()
+    assert rest == {"mouse": True}
+    assert options == ExplorerOptions(False, None, None, 0.95, "mask", 0, None)
 
 
 def test_explore_alone_is_the_same(cli: Any, started: list[Any]) -> None:
@@ -52,20 +53,10 @@ def test_flags_reach_the_explorer(cli: Any, started: list[Any], tmp_path: Path) 
         *("--target", 0.9, "--method", "ig", "--seed", 3, "--text", text),
     )
     assert done.code == 0
-    request, options = started[0]
+    request, options, rest = started[0]
     assert request == OpenRequest(task="ioi", seed=3)
-    del options["log_path"]
-    assert options == {
-        "kept": True,
-        "low_bandwidth": True,
-        "mouse": False,
-        "text": text,
-        "theme": "light",
-        "out": out,
-        "target": 0.9,
-        "method": "ig",
-        "seed": 3,
-    }
+    assert not rest["mouse"]
+    assert options == ExplorerOptions(True, "light", out, 0.9, "ig", 3, text)
 
 
 def test_without_a_terminal_there_is_a_clear_line() -> None:

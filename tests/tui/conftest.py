@@ -15,6 +15,8 @@ from fake_session import FakeSession, opener
 
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.tui.app import ExplorerApp
+from circuit_tui.tui.explorer_options import ExplorerOptions
+from circuit_tui.tui.session_protocol import Opener
 
 
 @pytest.fixture
@@ -28,8 +30,9 @@ def explorer(session: FakeSession, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NO_COLOR", raising=False)
 
-    def make(**options: Any) -> ExplorerApp:
-        options.setdefault("opener", opener(session))
-        return ExplorerApp(OpenRequest(), **options)
+    fake = opener(session)
+
+    def make(opener: Opener = fake, **options: Any) -> ExplorerApp:
+        return ExplorerApp(OpenRequest(), ExplorerOptions(**options), opener=opener)
 
     return make

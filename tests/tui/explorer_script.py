@@ -15,6 +15,7 @@ from fake_session import METHODS, FakeSession, opener
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.snapshot import LoadProgress
 from circuit_tui.tui.app import run_explorer
+from circuit_tui.tui.explorer_options import ExplorerOptions
 
 
 def main() -> int:
@@ -38,14 +39,8 @@ def main() -> int:
     assert METHODS
     return run_explorer(
         OpenRequest(),
-        low_bandwidth="low" in flags,
+        ExplorerOptions(low_bandwidth="low" in flags, target=0.9),
         mouse=False,
-        theme=None,
-        out=None,
-        target=0.9,
-        method="mask",
-        seed=0,
-        text=None,
         log_path=Path(log),
         opener=open_session,
         kept="kept" in flags,

@@ -24,6 +24,7 @@ from circuit_tui.core.snapshot import SearchProgress
 from circuit_tui.tui import engine_commands as commands
 from circuit_tui.tui import job_control, kept_engine
 from circuit_tui.tui.app import ExplorerApp
+from circuit_tui.tui.explorer_options import ExplorerOptions
 from circuit_tui.tui.screens.confirm_quit import ConfirmQuit
 from circuit_tui.tui.screens.jobs import JobsScreen, OfferScreen
 
@@ -47,7 +48,7 @@ def kept(session: FakeSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
 
     def make(of: FakeSession | None = None) -> ExplorerApp:
-        return ExplorerApp(OpenRequest(), opener=opener(of or session), kept=True)
+        return ExplorerApp(OpenRequest(), ExplorerOptions(), opener=opener(of or session), kept=True)
 
     return make
 

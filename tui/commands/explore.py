@@ -14,6 +14,7 @@ from circuit_tui.tui.commands.boundary import DONE, log_path
 from circuit_tui.tui.commands.memory_text import tell_plan
 from circuit_tui.tui.commands.opening import Opening, opening_flags
 from circuit_tui.tui.commands.start import open_explorer
+from circuit_tui.tui.explorer_options import ExplorerOptions
 
 
 @opening_flags()
@@ -50,16 +51,8 @@ def explore(
         if picked is None:
             return DONE
         request = picked
-    return open_explorer(
-        request,
-        low_bandwidth=low_bandwidth,
-        mouse=not no_mouse,
-        theme=theme,
-        out=out,
-        target=chosen.target,
-        method=chosen.method,
-        text=text,
-    )
+    start_with = ExplorerOptions(low_bandwidth, theme, out, chosen.target, chosen.method, chosen.seed, text)
+    return open_explorer(request, start_with, mouse=not no_mouse)
 
 
 def needs_picking(request: OpenRequest) -> bool:

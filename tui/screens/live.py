@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from circuit_tui.tui import engine_commands as commands
 from circuit_tui.tui.circuit_rows import LatentRow, NodeRow
 from circuit_tui.tui.engine_state import EngineState
+from circuit_tui.tui.explorer_options import ExplorerOptions
 from circuit_tui.tui.messages import NodeChosen, Notice, PromptChosen, StateChanged
 from circuit_tui.tui.screens.compare import CompareScreen
 from circuit_tui.tui.screens.panes import PaneScreen
@@ -28,8 +28,8 @@ REFRESH_LATENT = 8  # ticks between two looks at the moving mask of the latent o
 class LiveScreen(PaneScreen):
     """Keeps the panes showing the engine's newest state."""
 
-    def __init__(self, method: str, target: float, seed: int, out: Path | None) -> None:
-        super().__init__(method, target, seed, out)
+    def __init__(self, options: ExplorerOptions) -> None:
+        super().__init__(options)
         self._shown = EngineState()
         self._ticks = 0
         self._asked: dict[str, object] = {}

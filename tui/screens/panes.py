@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container, Vertical
 from textual.widget import Widget
 
+from circuit_tui.tui.explorer_options import ExplorerOptions
 from circuit_tui.tui.screens.frame import FrameScreen
 from circuit_tui.tui.widgets.audit_pane import AuditPane
 from circuit_tui.tui.widgets.circuit_pane import CircuitPane
@@ -31,10 +30,10 @@ class PaneScreen(FrameScreen):
 
     AUTO_FOCUS = "#circuit-table"
 
-    def __init__(self, method: str, target: float, seed: int, out: Path | None) -> None:
+    def __init__(self, options: ExplorerOptions) -> None:
         super().__init__()
-        self._start_with = (method, target, seed)
-        self._out = out
+        self._start_with = (options.method, options.target, options.seed)
+        self._out = options.out
         self._pane = "circuit"
         self._top = STACK[0]
 
