@@ -12,7 +12,6 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 Value = TypeVar("Value")
 Number = float | int | None
 Outcome = Literal["believable", "believable within limits", "do not believe", "not finished"]
-OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 
 TITLES: dict[str, str] = {
