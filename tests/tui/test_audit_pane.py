@@ -116,17 +116,23 @@ async def test_it_can_be_stopped_and_started_anew(explorer: Make, session: FakeS
         assert session.calls.count("start_audit") == 2
 
 
-async def test_a_text_can_be_named_on_the_command_line_and_in_the_pane(explorer: Make, session: FakeSession) -> None:
+async def test_a_text_can_be_named_on_the_command_line_and_in_the_pane(
+    explorer: Make, session: FakeSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.txt").write_text("words")
     app = explorer(text=Path("given.txt"))
     async with app.run_test(size=NARROW) as pilot:
         await found(pilot)
         await pilot.press("A")
         await wait_for(pilot, lambda: "start_audit given.txt" in session.calls)
-        await pilot.press("T")
-        await pilot.pause()
-        app.screen.query_one(Input).value = "~/mine.txt"
-        await pilot.press("enter")
-        await wait_for(pilot, lambda: f"start_audit {Path('~/mine.txt').expanduser()}" in session.calls)
+        for typed in ("~/none.txt", "~/mine.txt"):
+            await pilot.press("T")
+            await pilot.pause()
+            app.screen.query_one(Input).value = typed
+            await pilot.press("enter")
+        await wait_for(pilot, lambda: f"start_audit {tmp_path / 'mine.txt'}" in session.calls)
+        assert [toast.message for toast in app._notifications] == [f"{tmp_path / 'none.txt'}: no such file"]
         await wait_for(pilot, lambda: isinstance(app.focused, AuditPane))
         await pilot.press("T", "escape")
         assert sum(call.startswith("start_audit") for call in session.calls) == 2

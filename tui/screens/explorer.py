@@ -142,8 +142,11 @@ class ExplorerScreen(LiveScreen):
             return
 
         def audit(answer: str | None) -> None:
-            if answer:
-                self.app.audit_text = Path(answer).expanduser()
+            text = Path(answer or "").expanduser()
+            if answer and not text.is_file():
+                self.post_message(Notice(f"{text}: no such file", "error"))
+            elif answer:
+                self.app.audit_text = text
                 self._submit(commands.StartAudit(self.app.audit_text))
                 self.action_pane("audit")
 
