@@ -105,7 +105,7 @@ def open_problem(
     device = model.device
     progress(LoadProgress(f"tokenizing task {task.name}", 3, _STAGES))
     notes: tuple[str, ...] = ()
-    if source.kind == "builtin":
+    if source.kind == "builtin" and request.model is not None:  # the bundled one can ask all of every task
         task, notes = fit_task(task, model.tokenizer, request.chat)
     sets = tokenize(task, model.tokenizer, device, request.chat)
     alignment = align(pick_kind(request.positions, sets), sets, task.name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -83,5 +85,9 @@ def test_a_note_is_shown_with_the_session(monkeypatch: pytest.MonkeyPatch, tmp_p
     from circuit_tui.core.session import open_session
 
     monkeypatch.setattr(opening, "fit_task", lambda task, *_: (task, ("3 of 9 prompts left out: too long.",)))
-    session = open_session(OpenRequest(task="sva-simple"))
+    # The bundled model as if it were another: of that itself it is known that it can ask everything.
+    folder = shutil.copytree(demo.model_dir(), tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text()) | {"model_name": demo.MODEL_NAME}
+    (folder / "config.json").write_text(json.dumps(config))
+    session = open_session(OpenRequest(model=str(folder), sae_dirs=demo.sae_dirs(), task="sva-simple"))
     assert session.info.warnings[0] == "3 of 9 prompts left out: too long."
