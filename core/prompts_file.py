@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.task import Pair, Split, Task
+from circuit_tui.core.text_file import read_text
 
 _Text = Annotated[str, Field(min_length=1)]
 _TokenId = Annotated[int, Field(ge=0)]
@@ -49,8 +50,6 @@ def load_prompts(path: Path) -> Task:
             type or makes no sense; a pair is in two splits; train or test is empty. The line names file, line, field.
     """
     rows = [(number, _row(f"{path}:{number}", line)) for number, line in _lines(path)]
-    if not rows:
-        raise UserError(f"{path}: the file is empty; it needs JSON lines with clean, corrupt, answer and wrong")
     splits = _named_splits(path, rows) if any(row.split for _, row in rows) else _made_splits(path, rows)
     pairs = tuple(_pair(row, split) for (_, row), split in zip(rows, splits, strict=True))
     return Task(path.stem, f"prompts of {path.name}", pairs)
@@ -63,17 +62,7 @@ def _pair(row: _Row, split: Split) -> Pair:
 
 def _lines(path: Path) -> list[tuple[int, str]]:
     """The lines that are not blank, with their numbers from 1."""
-    try:
-        text = path.expanduser().read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: is a folder; name a file of JSON lines") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise UserError(f"{path}:{line}: not UTF-8 text; it needs JSON lines") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot read: {getattr(error, 'strerror', None) or error}") from error
+    text = read_text(path, "file of JSON lines")
     # Not splitlines(): JSON strings may hold U+2028 and other characters that it takes for line ends.
     return [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
 

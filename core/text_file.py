@@ -27,7 +27,8 @@ def read_text(path: Path, what: str) -> str:
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a {what}: byte {error.start} is not UTF-8 text") from error
+        line = raw[: error.start].count(b"\n") + 1
+        raise UserError(f"{path}:{line}: not UTF-8 text, and so not a {what}") from error
     if not text.strip():
         raise UserError(f"{path}: the file is empty")
     return text
