@@ -41,6 +41,7 @@ async def settled(pilot: Any) -> None:
     await pilot.pause(0.15)
     await wait_for(pilot, quiet)
     await pilot.pause(0.15)
+    await pilot.pause()  # with a delay it does not wait for what is still to be painted
 
 
 @pytest.mark.parametrize("size", [NARROW, WIDE], ids=["narrow", "wide"])
