@@ -56,7 +56,7 @@ class Batch(SplicedTokens):
         recompute: whether a backward pass computes activations again instead of finding them kept, for want of memory.
         rows: `[row]` their rows among all of the split, each prompt's behind the last one's.
         answers: those of these prompts; `reads` `[read]` are their reads among all of the split.
-        read_rows, read_places: `[read]` row and token index of each read.
+        read_rows, read_places, read_ids: `[read]` row, token index and position id of each read.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class Batch(SplicedTokens):
         self.read_rows, self.read_places = self.answers.rows, self.answers.places
         errors = tuple(None if error is None else error[self.rows, :width] for error in split.errors)
         ids, rows = split.ids[self.rows, :width], split.rows[self.rows, :width]
+        self.read_ids = ids[self.read_rows, self.read_places]
         self._constants = Constants(ids, rows, split.rows_by_group, errors, tables, n_groups, framed)
         super().__init__(self._constants)
 

@@ -15,7 +15,8 @@ before A is taken and left before the error is added.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Any, Protocol
 
 import torch
@@ -23,6 +24,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from circuit_tui.core.batch import Batch
+from circuit_tui.core.last_site import Closed, closes
 from circuit_tui.core.layout import Layout
 from circuit_tui.core.left_padding import padded
 from circuit_tui.core.model import LanguageModel
@@ -76,9 +78,10 @@ class PackedNodes:
             x = grouped if frame is None else frame.enter(grouped)
         else:
             x = self.site.sae.encode(grouped)
-        parts = []
+        parts, done = list[Tensor](), 0
         for band, reference in zip(self.pack.bands, self.references, strict=True):
-            here = x[band.groups]
+            parts += self._unchanged(slice(done, band.groups.start), grouped, base)
+            here, done = x[band.groups], band.groups.stop
             if band.columns is not None:
                 activations = band.columns.encode(here)
             else:
@@ -90,11 +93,25 @@ class PackedNodes:
                 parts.append(torch.bmm(delta, band.decoder))
             else:
                 parts.append(torch.baddbmm(base[band.groups], delta, band.decoder))
-        rest = slice(self.pack.bands[-1].groups.stop, None)
-        if len(grouped[rest]):  # groups of which no node is packed
-            shape = (len(grouped[rest]), grouped.shape[1], parts[0].shape[2])
-            parts.append(parts[0].new_zeros(shape) if base is None else base[rest].expand(shape))
+        parts += self._unchanged(slice(done, len(grouped)), grouped, base)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _unchanged(self, groups: slice, grouped: Tensor, base: Tensor | None) -> list[Tensor]:
+        """What `contribution` has for `groups`, of which no node is packed."""
+        shape = (groups.stop - groups.start, grouped.shape[1], self.site.sae.d_out)
+        if not shape[0]:
+            return []
+        return [grouped.new_zeros(shape) if base is None else base[groups].expand(shape)]
+
+    def reaching(self, positions: Tensor) -> PackedNodes:
+        """Without the bands that hold none of the position ids `positions`: if nothing else is read they are idle."""
+        if len(self.pack.bands) < 2:
+            return self
+        order = torch.arange(self.layout.n_groups) if self.pack.order is None else self.pack.order.cpu()
+        wanted = torch.isin(order, positions.cpu())
+        kept = [bool(wanted[band.groups].any()) for band in self.pack.bands]
+        pack = replace(self.pack, bands=tuple(compress(self.pack.bands, kept)))
+        return replace(self, pack=pack, references=tuple(compress(self.references, kept)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,14 +224,23 @@ def run_slices(
                 inputs[index:] = [resid]
         here, after = slice(stop.start, stop.stop), sites[stop.start].after
         resid = step(past, model, sites[here], resid, splices[here])
-        until = sites[stop.stop].depth if stop.stop < len(sites) else model.n_layers - 1
+        rest = sites[stop.stop :]
+        # The residual that enters a site is wanted whole if it is asked for.
+        closed = not rest or (inputs is None and len(rest) == 1 and closes(model, rest[0]))
         if step is _recomputed:
-            for layer in range(after, until):
+            for layer in range(after, model.n_layers - 1 if closed else rest[0].depth):
                 resid = step(model.blocks, resid, layer, layer + 1)
-        elif stop.stop < len(sites):
-            resid = model.blocks(resid, after, until)
-    last = max(sites[-1].after, model.n_layers - 1) if step is _recomputed else sites[-1].after
-    return step(model.finish, resid, last, batch.read_places, batch.read_rows)
+            after = max(after, model.n_layers - 1)
+        elif not closed:
+            resid = model.blocks(resid, after, rest[0].depth)
+        if closed:
+            break
+    if rest:
+        yield
+        last = splices[-1]
+        last = replace(last, nodes=last.nodes.reaching(batch.read_ids)) if isinstance(last, Kept) else last
+        model = Closed(model, last)
+    return step(model.finish, resid, after, batch.read_places, batch.read_rows)
 
 
 def _kept(part: Callable[..., Tensor], *given: Any) -> Tensor:

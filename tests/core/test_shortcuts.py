@@ -7,14 +7,21 @@ from typing import Any
 
 import pytest
 import torch
+from tiny.gradients import random_mask, splices
 from tiny.models import LAYERS, make_model
-from tiny.world import CPU
+from tiny.opened import open_problem
+from tiny.tasks import TASKS
+from tiny.world import CPU, Spliced, build_with
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from circuit_tui.core import nodes
 from circuit_tui.core.load_model import load_model
 from circuit_tui.core.model import LanguageModel
+from circuit_tui.core.sae import Columns
+from circuit_tui.core.splice import run
 
+LAST = f"blocks.{LAYERS - 1}.hook_resid_post"
 SHAPES = ("gpt2", "llama", "gemma2", "gemma3", "neox", "qwen3")
 TOKENS = torch.randint(3, 20, (4, 9), generator=torch.Generator().manual_seed(0))
 ANSWER = torch.tensor([8, 3, 5, 8])
@@ -108,3 +115,41 @@ def test_a_norm_shows_its_hook_points_what_it_does_as_soon_as_one_is_looked_at(
     monkeypatch.setattr(norm, "_hf_autograd_forward_with_hooks", lambda x: calls.append(1) or x)
     norm(resid)
     assert not calls
+
+
+@pytest.mark.parametrize("shape", ["gpt2", "llama", "gemma2"])
+def test_before_a_last_site_behind_the_last_block_only_the_answers_are_worked_on(
+    shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The logits and gradients are those of whole passes, which are run where the site's input is asked for."""
+    monkeypatch.setattr(nodes, "BAND_COST", {"cpu": 0})
+    sites = [Spliced("blocks.0.hook_resid_post", "standard"), Spliced(LAST, "jumprelu")]
+    problem = open_problem(build_with(shape, tmp_path, sites), TASKS["roles"], errors="keep")
+    seen = tokens_seen(problem.model)
+    slots: list[int] = []
+    encode = Columns.encode
+
+    def counted(columns: Columns, x: Tensor) -> Tensor:
+        slots.append(columns.weight.shape[0] * columns.weight.shape[2])
+        return encode(columns, x)
+
+    monkeypatch.setattr(Columns, "encode", counted)
+    (batch,) = problem.batches("train")
+    mask = random_mask(problem)
+    found = []
+    for inputs in (None, [batch.prefix] * 2):
+        seen.clear()
+        slots.clear()
+        moved = mask.clone().requires_grad_()
+        logits = run(problem.model, problem.sites, batch, splices(problem, batch, moved), inputs=inputs)
+        (gradient,) = torch.autograd.grad(batch.logit_difference(logits).sum(), moved)
+        found.append((logits, gradient, seen[-1], sum(slots)))
+    (short, short_gradient, n_seen, n_slots), (whole, whole_gradient, all_seen, all_slots) = found
+    torch.testing.assert_close(short, whole, rtol=0, atol=1e-5)
+    torch.testing.assert_close(short_gradient, whole_gradient, rtol=1e-4, atol=1e-6)
+    space, read = problem.space, torch.isin(problem.space.position, batch.read_ids)
+    last = space.site == 1
+    assert bool(short_gradient[last & read].any())
+    assert not bool(whole_gradient[last & ~read].any())
+    assert (n_seen, all_seen) == (1, batch.prefix.shape[1])
+    assert 0 < all_slots - n_slots <= int((last & ~read).sum())  # a band may hold other positions beside those read
