@@ -245,7 +245,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--task", default="sva-rc", help=f"of {DEMO}; its prompts must have one length and a BOS")
     parser.add_argument("--device")
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
-    parser.add_argument("--prompts", type=int, default=32, help="train prompts, all in each step; the default of a search")
+    parser.add_argument("--prompts", type=int, default=32, help="train prompts, all in each step")
     parser.add_argument("--test", type=int, default=64, help="test prompts of toggle and column")
     parser.add_argument("--length", type=int, default=16, help="tokens of a prompt")
     parser.add_argument("--nodes", type=int, default=100, help="size of the circuit of toggle and column")
