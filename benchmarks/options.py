@@ -8,7 +8,6 @@
     one-band      positions padded to the one with the most candidates, rather than cut into bands (`core/nodes.py`)
     no-shortcuts  without what `core/shortcuts.py` does
     sdpa          Hugging Face's attention with scaled_dot_product_attention in place of the bridge's (no soft cap)
-    compiled      torch.compile of the whole step
 
 Those that are not part of the program are made here. A step takes all `--prompts`; tokens a second at several numbers
 of prompts say whether larger steps pay.
@@ -89,7 +88,7 @@ class Maker:
             nodes.BAND_COST.update(dict.fromkeys(cost, 1 << 60))
         step = our_step(problem)
         nodes.BAND_COST.update(cost)
-        return problem, torch.compile(step) if variant == "compiled" else step
+        return problem, step
 
 
 def main(argv: list[str] | None = None) -> int:

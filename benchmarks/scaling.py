@@ -110,7 +110,7 @@ def draw(report: dict[str, dict[str, list[float]]], exponents: dict[str, dict[st
             panel.minorticks_off()
             panel.spines[["top", "right"]].set_visible(False)
         axes[0][column].set_title({"d_sae": "SAE width"}.get(kind, kind), fontsize=9)
-    for row, (low, high), ticks in ((0, (8, 1600), (10, 30, 100, 300, 1000)), (1, (40, 600), (50, 100, 200, 400))):
+    for row, (low, high), ticks in ((0, (5, 1600), (10, 30, 100, 300, 1000)), (1, (25, 400), (30, 60, 120, 240))):
         axes[row][0].set_ylim(low, high)
         axes[row][0].set_yticks(ticks, [str(tick) for tick in ticks], fontsize=7)
     axes[0][0].set_ylabel("milliseconds", fontsize=8)
