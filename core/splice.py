@@ -78,10 +78,15 @@ class PackedNodes:
             x = grouped if frame is None else frame.enter(grouped)
         else:
             x = self.site.sae.encode(grouped)
-        parts, done = list[Tensor](), 0
-        for band, reference in zip(self.pack.bands, self.references, strict=True):
-            parts += self._unchanged(slice(done, band.groups.start), grouped, base)
-            here, done = x[band.groups], band.groups.stop
+        stretches, parts = self._stretches(len(grouped)), list[Tensor]()
+        # Not cut out one by one: the gradient of each cut would be a tensor as large as all of x.
+        pieces = x.split([groups.stop - groups.start for groups, _ in stretches])
+        for here, (groups, number) in zip(pieces, stretches, strict=True):
+            if number is None:
+                shape = (*here.shape[:2], self.site.sae.d_out)
+                parts.append(grouped.new_zeros(shape) if base is None else base[groups].expand(shape))
+                continue
+            band, reference = self.pack.bands[number], self.references[number]
             if band.columns is not None:
                 activations = band.columns.encode(here)
             else:
@@ -92,16 +97,18 @@ class PackedNodes:
             if base is None:
                 parts.append(torch.bmm(delta, band.decoder))
             else:
-                parts.append(torch.baddbmm(base[band.groups], delta, band.decoder))
-        parts += self._unchanged(slice(done, len(grouped)), grouped, base)
+                parts.append(torch.baddbmm(base[groups], delta, band.decoder))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _unchanged(self, groups: slice, grouped: Tensor, base: Tensor | None) -> list[Tensor]:
-        """What `contribution` has for `groups`, of which no node is packed."""
-        shape = (groups.stop - groups.start, grouped.shape[1], self.site.sae.d_out)
-        if not shape[0]:
-            return []
-        return [grouped.new_zeros(shape) if base is None else base[groups].expand(shape)]
+    def _stretches(self, n_groups: int) -> list[tuple[slice, int | None]]:
+        """All groups in their order, each band with its number, what is between bands with None."""
+        found, done = list[tuple[slice, int | None]](), 0
+        for number, band in enumerate(self.pack.bands):
+            if band.groups.start > done:
+                found.append((slice(done, band.groups.start), None))
+            found.append((band.groups, number))
+            done = band.groups.stop
+        return found if done == n_groups else [*found, (slice(done, n_groups), None)]
 
     def reaching(self, positions: Tensor) -> PackedNodes:
         """Without the bands that hold none of the position ids `positions`: if nothing else is read they are idle."""
