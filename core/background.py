@@ -12,8 +12,9 @@ from collections.abc import Callable
 from torch import Tensor
 
 from circuit_tui.core.estimate import Pace, Probe, sample_size
-from circuit_tui.core.evaluate import Evaluator, Slices, finish
+from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.live_circuit import LiveCircuit
+from circuit_tui.core.slices import Slices, finish
 from circuit_tui.core.snapshot import Metrics
 
 

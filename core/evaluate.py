@@ -6,9 +6,8 @@ A circuit is a `[node]` bool tensor on the CPU. `Evaluator` answers one circuit 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -20,25 +19,11 @@ from circuit_tui.core.nodes import Pack, pack
 from circuit_tui.core.out_of_memory import fitting, halved
 from circuit_tui.core.problem import Problem
 from circuit_tui.core.side_by_side import at_once, rounds, side_by_side
+from circuit_tui.core.slices import Slices, finish
 from circuit_tui.core.snapshot import Metrics
 from circuit_tui.core.splice import Full, Kept, PackedNodes, Removed, Splice, run, run_slices
 from circuit_tui.core.spliced_tokens import SplicedTokens
 from circuit_tui.core.task import Split
-
-Value = TypeVar("Value")
-# A computation in slices: it yields after each batch, or each site of a batch, and returns its value, so that whoever
-# runs it can do other things in between.
-Slices = Generator[None, None, Value]
-
-
-def finish(slices: Slices[Value]) -> Value:
-    """Runs a computation in slices to its end and returns its value."""
-    while True:
-        try:
-            next(slices)
-        except StopIteration as end:
-            value: Value = end.value
-            return value
 
 
 def pack_circuit(problem: Problem, kept: Tensor) -> list[Pack]:

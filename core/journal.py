@@ -17,7 +17,7 @@ import contextlib
 import contextvars
 import hashlib
 import json
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.metrics import PromptMetrics
+from circuit_tui.core.slices import Slices
 
 Value = TypeVar("Value", float, Tensor, PromptMetrics)
 Part = str | int | Tensor
@@ -81,9 +82,7 @@ class Journal:
         self._file.close()
 
 
-def recalled_slices(
-    slices: Generator[None, None, Value], n_slices: int, *question: Part
-) -> Generator[None, None, Value]:
+def recalled_slices(slices: Slices[Value], n_slices: int, *question: Part) -> Slices[Value]:
     """The value of the computation `slices` from the active journal, or computed and written there.
 
     A recalled value takes as many slices as a computed one, so that a search that is run again counts the same steps.

@@ -5,7 +5,6 @@ Batch by batch its pass is kept: in the tokens that can change (`trace.py`), or 
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from functools import partial
 from typing import Protocol
 
@@ -13,11 +12,12 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.batch import Batch
-from circuit_tui.core.evaluate import Evaluator, Slices, finish
+from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.journal import recalled_slices
 from circuit_tui.core.metrics import PromptMetrics
 from circuit_tui.core.out_of_memory import fitting
 from circuit_tui.core.side_by_side import at_once, rounds, side_by_side
+from circuit_tui.core.slices import Slices, finish
 from circuit_tui.core.trace import Tracer, traceable
 from circuit_tui.core.whole_pass import WholePass
 
@@ -27,13 +27,13 @@ class Follower(Protocol):
 
     batch: Batch
 
-    def follow_slices(self, kept: Tensor, start: int) -> Generator[None, None, Tensor]:
+    def follow_slices(self, kept: Tensor, start: int) -> Slices[Tensor]:
         """Logits `[read, vocab]` of the circuit `kept` `[node]` bool, site by site, which is then the one kept.
 
         It differs from the one before at site `start` at the earliest.
         """
 
-    def instead_slices(self, kept: Tensor, other: Tensor) -> Generator[None, None, Tensor]:
+    def instead_slices(self, kept: Tensor, other: Tensor) -> Slices[Tensor]:
         """Logits `[read, vocab]` of the circuit `kept` `[node]` bool, which is not `other`, the one kept."""
 
 

@@ -61,6 +61,11 @@ class Baselines:
     spliced: PromptMetrics
     empty: PromptMetrics
 
+    @property
+    def gap(self) -> float:
+        """m(M) - m(empty): the logit difference that there is to explain."""
+        return self.plain.mean_logit_diff - self.empty.mean_logit_diff
+
     def faithfulness(self, mean_logit_diff: float) -> float:
         """Faithfulness against M of a run with this mean logit difference; its completeness if the circuit was cut."""
         return _ratio(mean_logit_diff, self.empty, self.plain)

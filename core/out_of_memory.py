@@ -9,10 +9,11 @@ import contextlib
 import gc
 import logging
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from circuit_tui.core.errors import OutOfMemory
+from circuit_tui.core.slices import Slices
 
 Value = TypeVar("Value")
 told = logging.getLogger("circuit_tui.user")
@@ -49,9 +50,7 @@ def halved(size: int, what: str, error: BaseException) -> int:
     return size // 2
 
 
-def fitting(
-    compute: Callable[[], Generator[None, None, Value]], halve: Callable[[BaseException], None]
-) -> Generator[None, None, Value]:
+def fitting(compute: Callable[[], Slices[Value]], halve: Callable[[BaseException], None]) -> Slices[Value]:
     """The value of `compute()`, begun again after `halve` for as long as there is no memory for it."""
     while True:
         try:

@@ -6,12 +6,14 @@ torch shares each product of a small model out among threads and waits for all o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache, partial
 from typing import TypeVar
 
 import torch
+
+from circuit_tui.core.slices import Slices
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -37,7 +39,7 @@ def at_once(calls: Sequence[Callable[[], Value]]) -> list[Value]:
     return [first, *(other.result() for other in others)]
 
 
-def side_by_side(parts: Sequence[Generator[None, None, Value]], lanes: int) -> Generator[None, None, list[Value]]:
+def side_by_side(parts: Sequence[Slices[Value]], lanes: int) -> Slices[list[Value]]:
     """The values of computations in slices, `lanes` of them at a time: one slice of each in one slice of this."""
     values: list[Value] = []
     for running in rounds(parts, lanes):
@@ -52,7 +54,7 @@ def side_by_side(parts: Sequence[Generator[None, None, Value]], lanes: int) -> G
     return values
 
 
-def _ended(part: Generator[None, None, Value]) -> StopIteration | None:
+def _ended(part: Slices[Value]) -> StopIteration | None:
     """Runs one slice; how it ended, if it did."""
     try:
         next(part)

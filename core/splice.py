@@ -14,7 +14,7 @@ before A is taken and left before the error is added.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from typing import Any, Protocol
@@ -31,6 +31,7 @@ from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.nodes import Pack
 from circuit_tui.core.passage import past
 from circuit_tui.core.site import Site, stops
+from circuit_tui.core.slices import Slices, finish
 from circuit_tui.core.spliced_tokens import SplicedTokens
 
 
@@ -199,13 +200,7 @@ def run(
     when given, receives the residual entering the stop of each site from `start` on; its first `start` entries are left
     alone.
     """
-    slices = run_slices(model, sites, batch, splices, start, resid, inputs)
-    while True:
-        try:
-            next(slices)
-        except StopIteration as end:
-            logits: Tensor = end.value
-            return logits
+    return finish(run_slices(model, sites, batch, splices, start, resid, inputs))
 
 
 def run_slices(
@@ -216,7 +211,7 @@ def run_slices(
     start: int = 0,
     resid: Tensor | None = None,
     inputs: list[Tensor] | None = None,
-) -> Generator[None, None, Tensor]:
+) -> Slices[Tensor]:
     """`run` in slices: it yields between one site and the next."""
     model = padded(model, batch.lengths)
     resid = batch.prefix if resid is None else resid

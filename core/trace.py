@@ -9,7 +9,7 @@ Sites must be on the residual stream, and the model able to run some tokens alon
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -21,6 +21,7 @@ from circuit_tui.core.evaluate import kept_splice, pack_site
 from circuit_tui.core.keys_values import KeysValues
 from circuit_tui.core.memory_plan import free_memory
 from circuit_tui.core.problem import Problem
+from circuit_tui.core.slices import Slices
 from circuit_tui.core.splice import Splice
 
 # Traces are kept if two of every batch take at most this share of the memory that is free.
@@ -101,7 +102,7 @@ class Tracer:
             resid = model.blocks(resid, site.after, stop, trace.memory)
         return trace
 
-    def follow_slices(self, kept: Tensor, start: int) -> Generator[None, None, Tensor]:
+    def follow_slices(self, kept: Tensor, start: int) -> Slices[Tensor]:
         """See `live_circuit.Follower`. What the trace comes to depends on `kept` alone, not on the one before."""
         own, empty = self._own, self._empty
         if self._blocks_before(start) == 1:  # in which columns its input is known is a matter of the circuit before
@@ -114,7 +115,7 @@ class Tracer:
         nodes = [self._positions(kept, site) for site in range(len(self.problem.sites))]
         return (yield from self._run(kept, empty, nodes, start, entering, own))
 
-    def instead_slices(self, kept: Tensor, other: Tensor) -> Generator[None, None, Tensor]:
+    def instead_slices(self, kept: Tensor, other: Tensor) -> Slices[Tensor]:
         """See `live_circuit.Follower`."""
         nodes = [self._positions(kept != other, site) for site in range(len(self.problem.sites))]
         start = next(site for site, positions in enumerate(nodes) if positions)
@@ -122,7 +123,7 @@ class Tracer:
 
     def _run(
         self, kept: Tensor, base: Trace, differs: Sequence[set[int]], start: int, entering: Change, into: Trace | None
-    ) -> Generator[None, None, Tensor]:
+    ) -> Slices[Tensor]:
         """Runs what differs from `base`: nodes at the positions `differs` of each site, and what follows from them.
 
         `entering` is where what enters site `start` differs.

@@ -5,8 +5,6 @@ For sites inside blocks, and where a trace (`trace.py`) finds no memory, or a mo
 
 from __future__ import annotations
 
-from collections.abc import Generator
-
 import torch
 from torch import Tensor
 
@@ -15,6 +13,7 @@ from circuit_tui.core.evaluate import kept_splice, pack_site
 from circuit_tui.core.left_padding import padded
 from circuit_tui.core.passage import reading
 from circuit_tui.core.problem import Problem
+from circuit_tui.core.slices import Slices
 from circuit_tui.core.splice import Splice, run_slices
 
 
@@ -26,7 +25,7 @@ class WholePass:
         self._splices: list[Splice] = []
         self._inputs: list[Tensor] = []
 
-    def follow_slices(self, kept: Tensor, start: int) -> Generator[None, None, Tensor]:
+    def follow_slices(self, kept: Tensor, start: int) -> Slices[Tensor]:
         """See `live_circuit.Follower`."""
         sites = self._problem.sites
         self._splices[start:] = [self._splice(kept, site) for site in range(start, len(sites))]
@@ -35,7 +34,7 @@ class WholePass:
             yield from run_slices(self._problem.model, sites, self.batch, self._splices, start, resid, self._inputs)
         )
 
-    def instead_slices(self, kept: Tensor, other: Tensor) -> Generator[None, None, Tensor]:
+    def instead_slices(self, kept: Tensor, other: Tensor) -> Slices[Tensor]:
         """See `live_circuit.Follower`."""
         problem = self._problem
         changed = problem.space.site[kept != other].unique().tolist()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 
 from circuit_tui.core.audit.finding import Finding, Measuring, finite, grade, worst
-from circuit_tui.core.audit.subject import Subject, gap
+from circuit_tui.core.audit.subject import Subject
 from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.metrics import Baselines, PromptMetrics
 from circuit_tui.core.search.frontier import score
@@ -42,7 +42,7 @@ def task(subject: Subject) -> Measuring:
     """Whether M does the task on held-out prompts, and whether M_s still does."""
     baselines = subject.test.baselines
     plain, spliced = baselines.summarise(baselines.plain), baselines.summarise(baselines.spliced)
-    width = gap(baselines)
+    width = baselines.gap
     verdict = worst(
         grade(1 - plain.accuracy, 1 - ABLE, 1 - MIN_ACCURACY),
         "good" if width >= MIN_GAP else "bad",
@@ -96,7 +96,7 @@ def unseen(subject: Subject) -> Measuring:
     if evaluator is None:
         return Finding("unseen", "not measured", "The task has no prompts of another template.")
     baselines = evaluator.baselines
-    plain, width = baselines.summarise(baselines.plain), gap(baselines)
+    plain, width = baselines.summarise(baselines.plain), baselines.gap
     numbers: dict[str, float | int | None] = {
         "accuracy": plain.accuracy, "gap": width, "prompts": len(evaluator)
     }  # fmt: skip

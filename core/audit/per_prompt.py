@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 
 from circuit_tui.core.audit.finding import Finding, Measuring, finite, grade
-from circuit_tui.core.audit.subject import Subject, gap
+from circuit_tui.core.audit.subject import Subject
 
 DISAGREE = 0.05, 0.15
 """Share of prompts with another answer: one in twenty, one in seven. A coin disagrees on half."""
@@ -43,7 +43,7 @@ def errors(subject: Subject) -> Measuring:
     low, high = torch.quantile(error, torch.tensor([0.25, 0.75]).double()).tolist()
     size, most = float(error.abs().mean()), float((baselines.empty.logit_diff.double() - plain).abs().mean())
     left = size / most if most > 0 else float("nan")
-    of_mean = abs(float(error.mean())) / abs(gap(baselines)) if gap(baselines) else float("nan")
+    of_mean = abs(float(error.mean())) / abs(baselines.gap) if baselines.gap else float("nan")
     verdict = grade(left, *ERROR)
     return Finding(
         "errors", verdict,

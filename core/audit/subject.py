@@ -10,7 +10,6 @@ from torch import Tensor
 
 from circuit_tui.core.audit.kept_audit import KeptAudit
 from circuit_tui.core.evaluate import Evaluator
-from circuit_tui.core.metrics import Baselines
 from circuit_tui.core.problem import Problem
 from circuit_tui.core.search.registry import DEFAULT_METHOD, DEFAULT_TARGET, Value
 
@@ -75,8 +74,3 @@ class Subject:
     def size(self) -> int:
         """How many nodes it has."""
         return int(self.kept.sum())
-
-
-def gap(baselines: Baselines) -> float:
-    """m(M) - m(0), what faithfulness is a share of."""
-    return baselines.plain.mean_logit_diff - baselines.empty.mean_logit_diff

@@ -7,7 +7,7 @@ do.
 A probe, a sample of the search prompts, ranks what to try where that is many; whether a change is made is decided on
 all of them.
 
-The stages are computations in slices (`evaluate.Slices`): they yield after each batch of prompts.
+The stages are computations in slices (`core/slices.py`): they yield after each batch of prompts.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from circuit_tui.core.evaluate import Evaluator, Slices
+from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.journal import recalled
 from circuit_tui.core.live_circuit import LiveCircuit
 from circuit_tui.core.search.objective import MaskedModel
 from circuit_tui.core.search.search import Search
+from circuit_tui.core.slices import Slices
 
 GROW_ROUNDS = 30
 PROBE_PROMPTS = 128
@@ -131,10 +132,8 @@ class Elimination:
         for batch in evaluator.batches:
             masked.logit_difference(mask, batch).sum().backward()
         assert mask.grad is not None
-        baselines = evaluator.baselines
-        gap = baselines.plain.mean_logit_diff - baselines.empty.mean_logit_diff
         found = torch.zeros(len(problem.space))
-        found[masked.active] = mask.grad.cpu() / (len(evaluator) * gap)
+        found[masked.active] = mask.grad.cpu() / (len(evaluator) * evaluator.baselines.gap)
         return found
 
     def grow(self) -> Slices[None]:

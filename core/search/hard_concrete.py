@@ -116,7 +116,7 @@ class HardConcreteSearch(Search):
         masked = MaskedModel(problem, torch.arange(n_nodes))
         batches = ShuffledBatches(problem, int(self.setting("batch")), self.generator)
         plain = baselines.plain.logit_diff.to(device)
-        gap = baselines.plain.mean_logit_diff - baselines.empty.mean_logit_diff
+        gap = baselines.gap
         loop = self.loop(n_steps, log_alpha=log_alpha, optimiser=optimiser, batches=batches, lagrangian=lagrangian)
         for step in loop:
             batch = batches.next()

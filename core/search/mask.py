@@ -17,7 +17,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from circuit_tui.core.evaluate import Slices
 from circuit_tui.core.journal import recalled
 from circuit_tui.core.search.eliminate import Elimination
 from circuit_tui.core.search.hard_mask import SURROGATE_WIDTH, TargetPenalty, hard_mask
@@ -26,6 +25,7 @@ from circuit_tui.core.search.reach import best_to_minimal, reach
 from circuit_tui.core.search.refine import refine
 from circuit_tui.core.search.search import Search, Steps
 from circuit_tui.core.search.shuffle import ShuffledBatches
+from circuit_tui.core.slices import Slices
 from circuit_tui.core.snapshot import SearchStage
 
 # The first thetas: evenly spread between these by the gradient of the mean logit difference at M_s (attribution
@@ -81,7 +81,7 @@ class MaskSearch(Search):
         theta.copy_(self._start(masked)).requires_grad_()
         optimiser = torch.optim.Adam([theta], lr=self.setting("lr"), betas=(0.9, 0.99))
         plain = baselines.plain.logit_diff.to(theta.device)
-        gap = abs(baselines.plain.mean_logit_diff - baselines.empty.mean_logit_diff)
+        gap = abs(baselines.gap)
         penalty = TargetPenalty(min(self.target + AIM_ABOVE, 0.99))
         for step in self.loop(n_steps, theta=theta, near=near, optimiser=optimiser, batches=batches, penalty=penalty):
             batch = batches.next()

@@ -41,7 +41,7 @@ class NestedSearch(Search):
         masked = MaskedModel(problem, torch.arange(len(problem.space)))
         batches = ShuffledBatches(problem, int(self.setting("batch")), self.generator)
         plain = baselines.plain.logit_diff.to(scores.device)
-        gap = baselines.plain.mean_logit_diff - baselines.empty.mean_logit_diff
+        gap = baselines.gap
         for step in self.loop(n_steps, scores=scores, optimiser=optimiser, batches=batches):
             batch = batches.next()
             size = self.draw_size()

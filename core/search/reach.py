@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from circuit_tui.core.evaluate import Slices
 from circuit_tui.core.search.eliminate import Elimination
+from circuit_tui.core.slices import Slices
 
 
 def reach(elimination: Elimination, order: Tensor) -> Slices[None]:

@@ -7,8 +7,8 @@ did not help is left alone from then on, so the search ends.
 
 from __future__ import annotations
 
-from circuit_tui.core.evaluate import Slices
 from circuit_tui.core.search.eliminate import Elimination
+from circuit_tui.core.slices import Slices
 
 ADDITIONS = 6
 DROPS = 12

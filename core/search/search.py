@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from circuit_tui.core.evaluate import Evaluator, Slices
+from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.live_circuit import LiveCircuit
 from circuit_tui.core.out_of_memory import free_cached, halved, is_out_of_memory, told
 from circuit_tui.core.problem import Problem
 from circuit_tui.core.search.frontier import Found, score, thinned, undominated
 from circuit_tui.core.search.registry import Value
 from circuit_tui.core.search.resumable import Resumable
+from circuit_tui.core.slices import Slices
 from circuit_tui.core.snapshot import FrontierPoint, Metrics, SearchProgress, SearchResult, SearchStage
 
 Steps = Generator[SearchProgress, None, None]

@@ -13,9 +13,9 @@ from tiny.tasks import TASKS
 from tiny.world import Spliced, World, build_with
 from torch import Tensor
 
-from circuit_tui.core.evaluate import finish
 from circuit_tui.core.model import LanguageModel
 from circuit_tui.core.problem import Problem
+from circuit_tui.core.slices import finish
 from circuit_tui.core.trace import Tracer, traceable
 from circuit_tui.core.whole_pass import WholePass
 

@@ -13,10 +13,10 @@ from tiny.opened import named, open_naive, open_problem, random_circuit
 from tiny.world import World
 
 from circuit_tui.core.audit import ablations, completeness
-from circuit_tui.core.evaluate import finish
 from circuit_tui.core.metrics import Baselines, PromptMetrics
 from circuit_tui.core.problem import Problem
 from circuit_tui.core.request import ABLATIONS, AblationKind, PositionsKind
+from circuit_tui.core.slices import finish
 
 
 def test_completeness_is_that_of_the_oracle(problem: Problem, plainly: Plainly) -> None:

@@ -11,9 +11,10 @@ from tiny.searched import QUICK, Searched, able_problem, finish
 from tiny.world import World
 from torch import Tensor
 
-from circuit_tui.core.evaluate import Evaluator, Slices
+from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.metrics import PromptMetrics
 from circuit_tui.core.search.registry import METHODS
+from circuit_tui.core.slices import Slices
 from circuit_tui.core.snapshot import FrontierPoint, Metrics, SearchResult
 
 # A published run of thirty steps is short of its target: only its optimisation is looked at here.
