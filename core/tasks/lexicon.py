@@ -44,6 +44,8 @@ THINGS = ("drink", "book", "ring", "letter", "ball", "cake", "hat", "map", "flow
 
 ACTIONS = ("left", "cried", "slept", "smiled", "stayed", "waited", "worked", "laughed", "rested", "sang")
 MANNERS = ("early", "alone", "quietly", "late", "again", "slowly", "quickly", "happily")
+# As every word of this module, part of the demo's vocabulary (`demo/corpus.py`), which its grammar needs.
+MANNER_OPENINGS = tuple(manner.capitalize() for manner in MANNERS)
 CONJUNCTIONS = ("because", "while", "after", "before", "although", "when", "since", "until")
 
 EVENTS = (

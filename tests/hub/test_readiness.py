@@ -15,7 +15,8 @@ from circuit_tui.core.hub.model_files import fetch_model
 from circuit_tui.core.hub.readiness import ModelState, advice, hub_state
 from circuit_tui.core.known_models import KNOWN_MODELS
 from circuit_tui.core.released_saes import NO_REPORT, load_released
-from circuit_tui.core.sae_choice import ALL_SITES, choose_saes
+from circuit_tui.core.sae_choice import choose_saes
+from circuit_tui.core.site_flags import ALL_SITES
 from circuit_tui.core.snapshot import LoadProgress
 from circuit_tui.tui.cli import main
 
