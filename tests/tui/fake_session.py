@@ -175,7 +175,8 @@ class FakeSearch:
         if self.stopped or self.step >= self.steps:
             self._finish()
             raise StopIteration
-        self.step += 1
+        if self.step != session.hold_at:
+            self.step += 1
         share = self.step / self.steps
         n = len(session.table)
         size = round(n * math.exp(-2.5 * share))
@@ -253,6 +254,8 @@ class FakeSession:
         self.running: FakeSearch | None = None
         self.step_seconds = step_seconds
         self.search_steps = search_steps
+        # If set, a search goes on at this step and does not get beyond it.
+        self.hold_at: int | None = None
         self.search_error: BaseException | None = None
         self.latent_error: BaseException | None = None
         # If set, edits are answered by estimates, off by `ESTIMATE_OFF`, until this event lets `work` go on.

@@ -57,17 +57,19 @@ async def test_before_a_search_it_says_how_to_get_one(explorer: Make) -> None:
 
 
 async def test_it_grows_while_the_search_runs(explorer: Make, session: FakeSession) -> None:
-    session.step_seconds = 0.04
+    session.step_seconds, session.hold_at = 0.005, 20
     app = explorer()
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
         await pilot.press("s", "5")
         await wait_for(pilot, lambda: "the mask so far" in screen_text(app))
         assert "no hard circuit evaluated yet" in screen_text(app)
+        session.hold_at = 54
         await wait_for(pilot, lambda: "━ train" in screen_text(app))
         assert app.engine.state.search.live
         assert "held-out –" in screen_text(app)
         early = app.engine.state.search.frontier
+        session.hold_at = None
         await wait_for(pilot, lambda: app._main._shown.search.phase == "done")
         assert app.engine.state.search.frontier[0].size < early[0].size
         text = screen_text(app)
@@ -145,7 +147,7 @@ async def test_a_double_click_loads_what_it_hits(explorer: Make, session: FakeSe
 
 
 async def test_it_can_be_loaded_while_the_search_is_held(explorer: Make, session: FakeSession) -> None:
-    session.step_seconds = 0.04
+    session.step_seconds, session.hold_at = 0.005, 54
     app = explorer()
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
