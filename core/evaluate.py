@@ -25,6 +25,9 @@ from circuit_tui.core.splice import Full, Kept, PackedNodes, Removed, Splice, ru
 from circuit_tui.core.spliced_tokens import SplicedTokens
 from circuit_tui.core.task import Split
 
+# A session and its audits evaluate in batches of at most this many prompts: a toggle need not wait long for its turn.
+SLICE_PROMPTS = 256
+
 
 def pack_circuit(problem: Problem, kept: Tensor) -> list[Pack]:
     """One pack for each site of the nodes in `kept` `[node]` bool."""

@@ -20,7 +20,7 @@ from circuit_tui.core.circuit_file import read_circuit
 from circuit_tui.core.circuit_import import circuit_in, write_export
 from circuit_tui.core.edits import Editable
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.evaluate import Evaluator
+from circuit_tui.core.evaluate import SLICE_PROMPTS, Evaluator
 from circuit_tui.core.history import History
 from circuit_tui.core.latent_view import latent_view
 from circuit_tui.core.machine import memory_use
@@ -45,9 +45,6 @@ from circuit_tui.core.snapshot import (
     PromptView,
     SearchResult,
 )
-
-# Prompts are evaluated in batches of at most this many, so that a toggle need not wait long for its turn.
-SLICE_PROMPTS = 256
 
 
 def open_session(request: OpenRequest, progress: Callable[[LoadProgress], None] = lambda stage: None) -> Session:
@@ -76,8 +73,7 @@ class Session(Editable, Restorable, Auditable):
 
     def __init__(self, opened: OpenedProblem, clock: Callable[[], float] = time.perf_counter) -> None:
         self.opened, self.problem = opened, opened.problem
-        slice_size = min(SLICE_PROMPTS, self.problem.batch_size or SLICE_PROMPTS)
-        self.train, self.test = (Evaluator(self.problem, split, size=slice_size) for split in ("train", "test"))
+        self.train, self.test = (Evaluator(self.problem, split, size=SLICE_PROMPTS) for split in ("train", "test"))
         self.table = node_table(self.problem)
         self.info = session_info(self.problem, self.train, self.test, opened.notes)
         self._history = History(torch.zeros(len(self.problem.space), dtype=torch.bool))

@@ -9,14 +9,12 @@ import torch
 from circuit_tui.core.audit.finding import SearchRun, finite
 from circuit_tui.core.audit.other_problems import with_train
 from circuit_tui.core.audit.subject import Subject
-from circuit_tui.core.evaluate import Evaluator
+from circuit_tui.core.evaluate import SLICE_PROMPTS, Evaluator
 from circuit_tui.core.problem import Problem
 from circuit_tui.core.search.open_search import new_search
 
 QUICK_PROMPTS = 128
 """What a quick audit's searches see: a quarter of a built-in task's search prompts, and so of the time."""
-SLICE_PROMPTS = 256
-"""Prompts in one slice of an evaluation: whoever runs the audit can do other things in between."""
 
 
 def run_search(
@@ -35,8 +33,7 @@ def run_search(
         problem = with_train(problem, order[:QUICK_PROMPTS])
     train, test = subject.train, subject.test
     if problem is not subject.problem:
-        size = min(SLICE_PROMPTS, problem.batch_size or SLICE_PROMPTS)
-        train, test = (Evaluator(problem, split, size=size, ready=False) for split in ("train", "test"))
+        train, test = (Evaluator(problem, split, size=SLICE_PROMPTS, ready=False) for split in ("train", "test"))
         for evaluator in (train, test):
             yield from evaluator.prepare_slices()
     used = subject.search
