@@ -179,13 +179,14 @@ async def test_sorting_keeps_the_cursor_on_its_latent(explorer: Make) -> None:
 async def test_a_search_shows_progress_then_its_result_and_fills_the_circuit(
     explorer: Make, session: FakeSession
 ) -> None:
-    session.step_seconds, session.search_steps = 0.01, 400
+    session.step_seconds, session.search_steps, session.hold_at = 0.01, 400, 100
     app = explorer(target=0.9)
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
         await pilot.press("s")
-        await wait_for(pilot, lambda: "step" in screen_text(app) and "faithfulness  ━ soft" in screen_text(app))
-        assert re.search(r" optimise +\d+(\.\d)?/s +[\d.]+ m?i?n?s? left", screen_text(app).splitlines()[0])
+        await wait_for(pilot, lambda: "step 100/400" in screen_text(app) and "faithfulness  ━ soft" in screen_text(app))
+        # The rate is known after the second step, and on the screen with the tick after it.
+        await wait_for(pilot, lambda: re.search(r" optimise \d+(\.\d)?/s 15 s left", screen_text(app).splitlines()[0]))
         await pilot.press("p")
         await wait_for(pilot, lambda: app._main._shown.search.phase == "paused")
         assert "paused" in screen_text(app)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 from circuit_tui.tui.app import ExplorerApp
 
 
-async def wait_for(pilot: Any, condition: Callable[[], Any], seconds: float = 10.0) -> None:
-    """Let the app run until `condition` holds."""
-    for _ in range(int(seconds / 0.02)):
-        if condition():
-            await pilot.pause()
-            return
+async def wait_for(pilot: Any, condition: Callable[[], Any], seconds: float = 60.0) -> None:
+    """Let the app run until `condition` holds. The limit is for machines so slow that it is never met elsewhere."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"what was waited for did not happen; on the screen is\n{screen_text(pilot.app)}")
         await pilot.pause(0.02)
-    raise AssertionError("what was waited for did not happen")
+    await pilot.pause()
 
 
 async def loaded(pilot: Any) -> None:
