@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 CHART_RATE = 4.0  # chart frames per second
 SLOW_CHART_RATE = 2.0
 JOIN = 0.6  # seconds to wait for the engine when leaving
+FORCED = 10.0  # seconds after a signal: long enough for a busy machine to give the terminal back first
 
 log = logging.getLogger("circuit_tui")
 
@@ -131,7 +132,7 @@ class ExplorerApp(App[None]):
 
     def _leave_on_signal(self, number: int) -> None:
         # A terminal that is gone may block every write: then nothing but this ends the process.
-        timer = threading.Timer(2.0, os._exit, [128 + number])
+        timer = threading.Timer(FORCED, os._exit, [128 + number])
         timer.daemon = True
         timer.start()
         self.exit(return_code=128 + number)

@@ -12,11 +12,19 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fake_session import FakeSession, opener
+from serving import served
 
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.tui.app import ExplorerApp
 from circuit_tui.tui.explorer_options import ExplorerOptions
 from circuit_tui.tui.session_protocol import Opener
+
+
+@pytest.fixture(autouse=True)
+def keys_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`pilot.press` and `pilot.pause` return when the app has done what follows from them, however slow that is."""
+    for module in ("app", "pilot"):
+        monkeypatch.setattr(f"textual.{module}.wait_for_idle", served)
 
 
 @pytest.fixture

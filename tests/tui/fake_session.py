@@ -152,7 +152,9 @@ class FakeSearch:
 
     def save(self) -> None:
         self.session._note("save")
-        self.file.write_text(str(self.step))
+        # Whole or not at all, for tests that kill the process.
+        self.file.with_suffix(".new").write_text(str(self.step))
+        self.file.with_suffix(".new").replace(self.file)
 
     def nodes(self) -> frozenset[int]:
         order = sorted(range(len(self.session.table)), key=lambda i: -self.session.weight[i])
@@ -262,6 +264,8 @@ class FakeSession:
         self.slow: threading.Event | None = None
         self.audited: frozenset[int] | None = None
         self.audit_slices = 0
+        # If set, an audit goes on at this slice and does not get beyond it.
+        self.hold_audit_at: int | None = None
         self.auditing = False
         self.estimated = False
         self.memory: MemoryUse | None = None
@@ -392,7 +396,7 @@ class FakeSession:
         self._note("work")
         if self.estimated:
             assert self.slow is not None
-            assert self.slow.wait(10)
+            assert self.slow.wait(60)
             self.estimated = False
             return True
         todo = [i for i in sorted(self.kept) if i not in self.effects][:5]
@@ -402,6 +406,9 @@ class FakeSession:
             return True
         self.complete = 0.04
         if self.auditing and self.kept == self.audited:
+            if self.audit_slices == self.hold_audit_at:
+                time.sleep(0.005)
+                return True
             self.audit_slices += 1
             self.auditing = self.audit_slices < AUDIT_SLICES
             return self.auditing

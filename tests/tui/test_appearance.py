@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from fake_session import FakeSession
-from waiting import ready, wait_for
+from waiting import edit, ready, searched, settled, wait_for
 
 from circuit_tui.tui.app import ExplorerApp
+from circuit_tui.tui.screens.help import HelpScreen
 
 NARROW, WIDE = (80, 24), (160, 50)
 Make = Callable[..., ExplorerApp]
@@ -20,28 +21,11 @@ def session() -> FakeSession:
     return FakeSession(latents=12, search_steps=40)
 
 
-async def searched(pilot: Any) -> None:
+async def found(pilot: Any) -> None:
     """A circuit found, every number of it computed."""
     await ready(pilot)
-    await pilot.press("s")
-    app = pilot.app
-    await wait_for(pilot, lambda: app._main._shown.search.phase == "done")
+    await searched(pilot)
     await settled(pilot)
-
-
-async def settled(pilot: Any) -> None:
-    app = pilot.app
-
-    def quiet() -> bool:
-        state, shown = app.engine.state, app._main._shown
-        hidden = not app._main._visible("prompts")
-        views = hidden or shown.prompts is None or shown.prompts.version == shown.circuit.version
-        return app.engine._queue.empty() and not app.engine._work_left and state is shown and views
-
-    await pilot.pause(0.15)
-    await wait_for(pilot, quiet)
-    await pilot.pause(0.15)
-    await pilot.pause()  # with a delay it does not wait for what is still to be painted
 
 
 @pytest.mark.parametrize("size", [NARROW, WIDE], ids=["narrow", "wide"])
@@ -59,8 +43,8 @@ def test_a_circuit_with_one_node_switched_off(
     snap_compare: Any, explorer: Make, size: tuple[int, int], theme: str
 ) -> None:
     async def run(pilot: Any) -> None:
-        await searched(pilot)
-        await pilot.press("1", "j", "j", "space")
+        await found(pilot)
+        await edit(pilot, "1", "j", "j", "space")
         await settled(pilot)
 
     assert snap_compare(explorer(theme=theme), terminal_size=size, run_before=run)
@@ -69,11 +53,12 @@ def test_a_circuit_with_one_node_switched_off(
 @pytest.mark.parametrize("pane", ["2", "3", "4", "5", "6"], ids=["latent", "prompts", "search", "frontier", "audit"])
 def test_the_other_panes(snap_compare: Any, explorer: Make, pane: str) -> None:
     async def run(pilot: Any) -> None:
-        await searched(pilot)
+        await found(pilot)
         await pilot.press(pane)
         await settled(pilot)
         if pane == "3":
             await pilot.press("enter")
+            await wait_for(pilot, lambda: pilot.app._main._shown.prompt is not None)
             await settled(pilot)
 
     assert snap_compare(explorer(), terminal_size=NARROW, run_before=run)
@@ -82,8 +67,9 @@ def test_the_other_panes(snap_compare: Any, explorer: Make, pane: str) -> None:
 @pytest.mark.parametrize("theme", ["light", "ansi"])
 def test_the_frontier_beside_the_other_panes(snap_compare: Any, explorer: Make, theme: str) -> None:
     async def run(pilot: Any) -> None:
-        await searched(pilot)
-        await pilot.press("5", "h", "h", "h", "enter", "h", "h", "h")
+        await found(pilot)
+        await edit(pilot, "5", "h", "h", "h", "enter")
+        await pilot.press("h", "h", "h")
         await settled(pilot)
 
     assert snap_compare(explorer(theme=theme), terminal_size=WIDE, run_before=run)
@@ -94,7 +80,7 @@ def test_an_audit(snap_compare: Any, explorer: Make, size: tuple[int, int]) -> N
     """Finished: the verdicts, and beside them the share of searches that chose each node."""
 
     async def run(pilot: Any) -> None:
-        await searched(pilot)
+        await found(pilot)
         await pilot.press("A")
         await wait_for(pilot, lambda: pilot.app._main._shown.audit and pilot.app._main._shown.audit.shares)
         await settled(pilot)
@@ -106,8 +92,8 @@ def test_an_audit(snap_compare: Any, explorer: Make, size: tuple[int, int]) -> N
 
 def test_without_colour(snap_compare: Any, explorer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     async def run(pilot: Any) -> None:
-        await searched(pilot)
-        await pilot.press("1", "j", "space")
+        await found(pilot)
+        await edit(pilot, "1", "j", "space")
         await settled(pilot)
 
     monkeypatch.setenv("NO_COLOR", "1")
@@ -118,6 +104,6 @@ def test_help(snap_compare: Any, explorer: Make) -> None:
     async def run(pilot: Any) -> None:
         await ready(pilot)
         await pilot.press("question_mark")
-        await pilot.pause()
+        await wait_for(pilot, lambda: isinstance(pilot.app.screen, HelpScreen))
 
     assert snap_compare(explorer(), terminal_size=NARROW, run_before=run)

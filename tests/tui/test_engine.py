@@ -32,7 +32,7 @@ class Posted:
         return [message for message in self.messages if isinstance(message, Notice)]
 
 
-def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
+def until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "what was waited for did not happen"
@@ -52,7 +52,7 @@ def engine(session: FakeSession, posted: Posted) -> Iterator[Engine]:
     until(lambda: not engine._work_left)
     yield engine
     engine.stop()
-    assert engine.join(5)
+    assert engine.join(60)
 
 
 def idle(engine: Engine) -> Callable[[], bool]:
@@ -266,7 +266,7 @@ def test_stop_during_a_search_takes_one_step(session: FakeSession, posted: Poste
     engine.submit(commands.StartSearch("mask", 0.9, 0))
     until(lambda: "step" in session.calls)
     engine.stop()
-    assert engine.join(2)
+    assert engine.join(60)
     count = len(posted.messages)
     time.sleep(0.03)
     assert len(posted.messages) == count
@@ -285,7 +285,7 @@ def test_stop_while_loading_leaves_at_the_next_stage(session: FakeSession, poste
     engine.stop()
     assert not engine.join(0.05), "an import cannot be interrupted: the thread is a daemon"
     gate.set()
-    assert engine.join(5)
+    assert engine.join(60)
     assert engine.state.phase == "loading"
 
 
@@ -304,13 +304,13 @@ def test_what_cannot_be_opened_says_why(error: Exception, text: str, posted: Pos
     engine.submit(commands.ToggleNode(0))
     until(posted.notices)
     engine.stop()
-    assert engine.join(5)
+    assert engine.join(60)
 
 
 def test_the_trace_of_a_long_search_stays_bounded(engine: Engine, session: FakeSession) -> None:
     session.search_steps = 3000
     engine.submit(commands.StartSearch("mask", 0.9, 0))
-    until(lambda: engine.state.search.phase == "done", 30)
+    until(lambda: engine.state.search.phase == "done")
     trace = engine.state.search.trace
     assert 200 < len(trace) <= 513
     assert trace[0].step == 1

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fake_session import FakeSession, opener
 from textual.widgets import Input, Select
-from waiting import ready, screen_text, wait_for
+from waiting import edit, ready, screen_text, searched, settled, shown_size, shows, wait_for
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.snapshot import LoadProgress, MemoryUse, PromptsView
@@ -21,6 +21,7 @@ from circuit_tui.tui.screens.ask_text import AskText
 from circuit_tui.tui.screens.compare import CompareScreen, ComparisonView
 from circuit_tui.tui.screens.confirm_quit import ConfirmQuit
 from circuit_tui.tui.screens.help import HelpScreen
+from circuit_tui.tui.screens.live import SETTLE
 from circuit_tui.tui.widgets.circuit_pane import FilterInput
 from circuit_tui.tui.widgets.circuit_table import CircuitTable
 from circuit_tui.tui.widgets.latent_pane import LatentPane
@@ -33,20 +34,6 @@ NARROW, WIDE = (80, 24), (160, 50)
 
 def table_of(app: ExplorerApp) -> CircuitTable:
     return app._main.query_one(CircuitTable)
-
-
-def size(app: ExplorerApp) -> int:
-    circuit = app.engine.state.circuit
-    return -1 if circuit is None else circuit.size
-
-
-def shown_size(app: ExplorerApp) -> Any:
-    return lambda n: app._main._shown.circuit is not None and app._main._shown.circuit.size == n
-
-
-async def search(pilot: Any) -> None:
-    await pilot.press("s")
-    await wait_for(pilot, lambda: pilot.app._main._shown.search.phase == "done")
 
 
 async def test_before_any_search_all_candidates_are_listed(explorer: Make, session: FakeSession) -> None:
@@ -76,18 +63,19 @@ async def test_space_switches_a_latent_at_all_its_positions_and_u_takes_it_back(
         row = table_of(app).current
         assert isinstance(row, LatentRow)
         await pilot.press("space")
-        await wait_for(pilot, lambda: shown_size(app)(len(row.nodes)))
+        await wait_for(pilot, lambda: shown_size(app) == len(row.nodes))
         text = screen_text(app)
         assert "L0 7 on" in text
         assert "●" in text
         assert "▲ +" in text
         await pilot.press("u")
-        await wait_for(pilot, lambda: shown_size(app)(0))
+        await wait_for(pilot, lambda: shown_size(app) == 0)
         await pilot.press("U")
-        await wait_for(pilot, lambda: shown_size(app)(len(row.nodes)))
-        await pilot.press("u", "ctrl+r")
-        await wait_for(pilot, lambda: app.engine._queue.empty())
-        assert size(app) == len(row.nodes)
+        await wait_for(pilot, lambda: shown_size(app) == len(row.nodes))
+        await pilot.press("u")
+        await wait_for(pilot, lambda: shown_size(app) == 0)
+        await pilot.press("ctrl+r")
+        await wait_for(pilot, lambda: shown_size(app) == len(row.nodes))
 
 
 async def test_enter_opens_a_latent_and_space_then_switches_one_position(explorer: Make) -> None:
@@ -98,7 +86,7 @@ async def test_enter_opens_a_latent_and_space_then_switches_one_position(explore
         row = table_of(app).current
         assert isinstance(row, NodeRow)
         await pilot.press("space")
-        await wait_for(pilot, lambda: shown_size(app)(1))
+        await wait_for(pilot, lambda: shown_size(app) == 1)
         assert app.engine.state.circuit.kept[row.node] == 1  # type: ignore[union-attr]
         assert "◐" in screen_text(app)
         await pilot.press("h")
@@ -130,11 +118,11 @@ async def test_x_i_and_o_edit_many_nodes(explorer: Make, session: FakeSession) -
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
         await pilot.press("x")
-        await wait_for(pilot, lambda: shown_size(app)(session.table.site.count(0)))
+        await wait_for(pilot, lambda: shown_size(app) == session.table.site.count(0))
         await pilot.press("i")
-        await wait_for(pilot, lambda: shown_size(app)(n - session.table.site.count(0)))
+        await wait_for(pilot, lambda: shown_size(app) == n - session.table.site.count(0))
         await pilot.press("slash", *"verb", "enter", "o")
-        await wait_for(pilot, lambda: shown_size(app)(len(table_of(app).model.listed)))  # type: ignore[union-attr]
+        await wait_for(pilot, lambda: shown_size(app) == len(table_of(app).model.listed))  # type: ignore[union-attr]
         kept = app.engine.state.circuit.kept  # type: ignore[union-attr]
         for node in range(n):
             name = f"{session.table.label[node]} {session.table.positions[session.table.position[node]]}"
@@ -192,21 +180,15 @@ async def test_a_search_shows_progress_then_its_result_and_fills_the_circuit(
         assert "paused" in screen_text(app)
         await pilot.press("p", "S")
         await wait_for(pilot, lambda: app._main._shown.search.phase == "done")
-        await pilot.pause()
-        text = screen_text(app)
-        assert "stopped early" in text
-        assert "train" in text
-        assert "Train and test part" in text
+        await shows(pilot, "stopped early", "train", "Train and test part")
         await pilot.press("v")
-        assert "━ soft" in screen_text(app)
+        await shows(pilot, "━ soft")
         await pilot.press("1")
-        await pilot.pause()
-        found = size(app)
-        assert f"kept: {found} nodes" in screen_text(app)
-        await pilot.press("j", "x")
-        await wait_for(pilot, lambda: size(app) < found)
-        await pilot.pause()
-        assert f"kept: {size(app)} nodes" in screen_text(app)
+        found = shown_size(app)
+        await shows(pilot, f"kept: {found} nodes")
+        await edit(pilot, "j", "x")
+        assert shown_size(app) < found
+        await shows(pilot, f"kept: {shown_size(app)} nodes")
 
 
 async def test_the_form_says_what_it_cannot_read(explorer: Make, session: FakeSession) -> None:
@@ -216,13 +198,12 @@ async def test_the_form_says_what_it_cannot_read(explorer: Make, session: FakeSe
         form = app._main.query_one(SearchForm)
         form._settings["steps"].input.value = "many"
         await pilot.press("s")
-        await pilot.pause()
-        assert any("steps 'many'" in n.message for n in app._notifications)
+        await wait_for(pilot, lambda: any("steps 'many'" in n.message for n in app._notifications))
         assert not any(call.startswith("search") for call in session.calls)
         form._settings["steps"].input.value = "20"
         form._settings["eliminate"].input.value = "no"
         form._target.input.value = "0.8"
-        await search(pilot)
+        await searched(pilot)
         assert "search mask 0.8 0 {'steps': 20, 'eliminate': False}" in session.calls
 
 
@@ -231,9 +212,8 @@ async def test_another_method_brings_its_own_settings(explorer: Make, session: F
     async with app.run_test(size=WIDE) as pilot:
         await ready(pilot)
         app._main.query_one(SearchForm).query_one(Select).value = "published"
-        await pilot.pause()
-        assert "lambda" in screen_text(app)
-        await search(pilot)
+        await shows(pilot, "lambda")
+        await searched(pilot)
         assert "search published 0.95 0 {}" in session.calls
 
 
@@ -244,7 +224,7 @@ async def test_what_the_session_refuses_is_a_message(explorer: Make, session: Fa
         await pilot.press("s")
         await wait_for(pilot, lambda: any("reaches only 0.985" in n.message for n in app._notifications))
         await pilot.press("1", "space")
-        await wait_for(pilot, lambda: size(app) > 0)
+        await wait_for(pilot, lambda: shown_size(app) > 0)
 
 
 async def test_the_latent_pane_follows_the_cursor_when_it_rests(explorer: Make, session: FakeSession) -> None:
@@ -271,7 +251,7 @@ async def test_a_hidden_latent_pane_asks_for_nothing(explorer: Make, session: Fa
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
         await pilot.press("j", "j")
-        await pilot.pause(0.1)
+        await pilot.pause(2 * SETTLE)
         assert not any(call.startswith(("latent", "prompt")) for call in session.calls)
         await pilot.press("2")
         await wait_for(pilot, lambda: app._main._shown.latent is not None)
@@ -282,7 +262,7 @@ async def test_a_prompt_leads_to_its_nodes_and_a_node_to_the_circuit(explorer: M
     app = explorer()
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
-        await search(pilot)
+        await searched(pilot)
         await pilot.press("3")
         prompts = app._main.query_one(PromptList)
         await wait_for(pilot, lambda: prompts.view is not None)
@@ -292,12 +272,11 @@ async def test_a_prompt_leads_to_its_nodes_and_a_node_to_the_circuit(explorer: M
         nodes = app._main.query_one(ActiveNodes)
         await wait_for(pilot, lambda: nodes.view is not None)
         await pilot.press("tab", "j", "enter")
-        await pilot.pause()
+        await wait_for(pilot, lambda: app.focused is table_of(app))
         node = nodes.view.active[1][0]  # type: ignore[union-attr]
         row = table_of(app).current
         assert row is not None
         assert node in (row.nodes if isinstance(row, LatentRow) else (row.node,) if isinstance(row, NodeRow) else ())
-        assert app.focused is table_of(app)
 
 
 async def test_answers_of_many_words_leave_room_for_the_prompt(explorer: Make) -> None:
@@ -339,15 +318,13 @@ async def test_tab_walks_through_all_panes_on_a_small_screen(explorer: Make) -> 
         seen = []
         for _ in range(18):
             await pilot.press("tab")
-            await pilot.pause()
             if app._main._pane not in seen:
                 seen.append(app._main._pane)
         assert set(seen) == {"circuit", "latent", "prompts", "search", "frontier", "audit"}
         await pilot.press("1")
-        await pilot.pause()
+        await wait_for(pilot, lambda: app._main._pane == "circuit")
         await pilot.press("shift+tab")
-        await pilot.pause()
-        assert app._main._pane == "audit"
+        await wait_for(pilot, lambda: app._main._pane == "audit")
 
 
 async def test_snapshot_compare_and_back(explorer: Make) -> None:
@@ -356,27 +333,29 @@ async def test_snapshot_compare_and_back(explorer: Make) -> None:
         await ready(pilot)
         await pilot.press("c")
         await wait_for(pilot, lambda: any("no snapshot yet" in n.message for n in app._notifications))
-        await pilot.press("space", "n")
-        assert isinstance(app.screen, AskText)
+        await edit(pilot, "space")
+        await pilot.press("n")
+        await wait_for(pilot, lambda: isinstance(app.screen, AskText))
         await pilot.press(*"ab", "enter")
-        await wait_for(pilot, lambda: app.engine.state.circuit.snapshots == ("snapshot 1ab",))  # type: ignore[union-attr]
-        before = size(app)
-        await pilot.press("j", "space", "c")
-        assert isinstance(app.screen, CompareScreen)
+        await wait_for(pilot, lambda: app._main._shown.circuit.snapshots == ("snapshot 1ab",))  # type: ignore[union-attr]
+        before = shown_size(app)
+        await edit(pilot, "j", "space")
+        assert shown_size(app) != before
+        await pilot.press("c")
+        await wait_for(pilot, lambda: isinstance(app.screen, CompareScreen))
         await wait_for(pilot, lambda: any(view._comparison for view in app.screen.query(ComparisonView)))
-        assert "only current" in screen_text(app)
-        assert size(app) != before
+        await shows(pilot, "only current")
         await pilot.press("enter")
-        await wait_for(pilot, lambda: size(app) == before)
+        await wait_for(pilot, lambda: shown_size(app) == before)
 
 
 async def test_export_writes_shows_the_path_and_forgets_that_it_was_unsaved(explorer: Make, tmp_path: Path) -> None:
     app = explorer(out=tmp_path / "c.json")
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
-        await pilot.press("space")
-        await wait_for(pilot, lambda: size(app) > 0)
+        await edit(pilot, "space")
         await pilot.press("e")
+        await wait_for(pilot, lambda: isinstance(app.screen, AskText))
         assert app.screen.query_one(Input).value == str(tmp_path / "c.json")
         await pilot.press("enter")
         await wait_for(pilot, lambda: any(str(tmp_path / "c.json") in n.message for n in app._notifications))
@@ -389,7 +368,10 @@ async def test_an_export_that_fails_is_a_message_and_nothing_is_lost(explorer: M
     app = explorer(out=tmp_path / "missing" / "c.json")
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
-        await pilot.press("space", "e", "enter")
+        await edit(pilot, "space")
+        await pilot.press("e")
+        await wait_for(pilot, lambda: isinstance(app.screen, AskText))
+        await pilot.press("enter")
         await wait_for(pilot, lambda: any("there is no folder" in n.message for n in app._notifications))
         assert app._main.unsaved
 
@@ -398,15 +380,14 @@ async def test_quitting_asks_only_if_something_would_be_lost(explorer: Make) -> 
     app = explorer()
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
-        await pilot.press("space")
-        await wait_for(pilot, lambda: shown_size(app)(2) or size(app) > 0)
-        await pilot.pause()
+        await edit(pilot, "space")
         await pilot.press("q")
-        assert isinstance(app.screen, ConfirmQuit)
+        await wait_for(pilot, lambda: isinstance(app.screen, ConfirmQuit))
         await pilot.press("escape")
+        await wait_for(pilot, lambda: app.screen is app._main)
         assert app.is_running
         await pilot.press("ctrl+q")
-        assert isinstance(app.screen, ConfirmQuit)
+        await wait_for(pilot, lambda: isinstance(app.screen, ConfirmQuit))
         await pilot.press("q")
     assert app.return_code == 0
     assert not app.engine.alive
@@ -416,10 +397,11 @@ async def test_export_from_the_question_then_quits(explorer: Make, tmp_path: Pat
     app = explorer(out=tmp_path / "c.json")
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
-        await pilot.press("space")
-        await wait_for(pilot, lambda: app._main.unsaved is not None)
-        await pilot.press("q", "e")
-        await pilot.pause()
+        await edit(pilot, "space")
+        await pilot.press("q")
+        await wait_for(pilot, lambda: isinstance(app.screen, ConfirmQuit))
+        await pilot.press("e")
+        await wait_for(pilot, lambda: isinstance(app.screen, AskText))
         await pilot.press("enter")
         await wait_for(pilot, lambda: not app.is_running or app._exit)
     assert (tmp_path / "c.json").exists()
@@ -430,37 +412,30 @@ async def test_help_palette_and_themes(explorer: Make) -> None:
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
         await pilot.press("question_mark")
-        assert isinstance(app.screen, HelpScreen)
-        assert "Switch the node" in screen_text(app)
+        await wait_for(pilot, lambda: isinstance(app.screen, HelpScreen))
+        await shows(pilot, "Switch the node")
         await pilot.press("escape")
-        names = []
-        for _ in range(3):
+        for name in ("light", "ansi", "dark"):
             await pilot.press("t")
-            await pilot.pause()
-            names.append(app.theme)
-        assert names == ["light", "ansi", "dark"]
+            await wait_for(pilot, lambda name=name: app.theme == name)
         await pilot.press("ctrl+p")
         await pilot.press(*"invert")
         await wait_for(pilot, lambda: "Invert" in screen_text(app))
         await pilot.press("enter")
         await pilot.press("enter") if app.screen is not app._main else None
-        await wait_for(pilot, lambda: size(app) > 0)
+        await wait_for(pilot, lambda: shown_size(app) > 0)
 
 
 async def test_a_screen_too_small_says_so_until_it_is_larger(explorer: Make) -> None:
     app = explorer()
     async with app.run_test(size=(70, 20)) as pilot:
         await ready(pilot)
-        assert "needs 80×24" in screen_text(app)
+        await shows(pilot, "needs 80×24")
         await pilot.resize_terminal(80, 24)
-        await pilot.pause()
+        await shows(pilot, "faithfulness")
         assert "needs 80×24" not in screen_text(app)
-        assert "faithfulness" in screen_text(app)
         await pilot.resize_terminal(160, 50)
-        await pilot.pause()
-        text = screen_text(app)
-        for title in ("Circuit", "Latent", "Prompts", "Search"):
-            assert title in text
+        await shows(pilot, "Circuit", "Latent", "Prompts", "Search")
 
 
 async def test_what_is_being_loaded_is_on_the_screen(explorer: Make, session: FakeSession) -> None:
@@ -470,7 +445,7 @@ async def test_what_is_being_loaded_is_on_the_screen(explorer: Make, session: Fa
 
     def slow(request: Any, progress: Any) -> Any:
         progress(LoadProgress("reading 3 SAEs", 1, 4))
-        gate.wait(10)
+        gate.wait(60)
         return opener(session)(request, progress)
 
     app = explorer(opener=slow)
@@ -479,7 +454,8 @@ async def test_what_is_being_loaded_is_on_the_screen(explorer: Make, session: Fa
         await pilot.press("space", "s", "e", "slash", "a", "2", "1")
         gate.set()
         await ready(pilot)
-        assert size(app) == 0, "keys before the session is open do nothing"
+        await settled(pilot)
+        assert shown_size(app) == 0, "keys before the session is open do nothing"
 
 
 async def test_what_cannot_be_opened_stays_on_the_screen_and_quits_with_2(explorer: Make) -> None:
@@ -498,9 +474,8 @@ async def test_nothing_is_drawn_while_nothing_changes(explorer: Make, monkeypatc
     app = explorer()
     async with app.run_test(size=WIDE) as pilot:
         await ready(pilot)
-        await pilot.press("space")
-        await wait_for(pilot, lambda: size(app) > 0 and not app.engine._work_left)
-        await pilot.pause(0.6)
+        await edit(pilot, "space")
+        await settled(pilot)
         drawn: list[Any] = []
         display = app._display
         monkeypatch.setattr(app, "_display", lambda screen, what: (drawn.append(what), display(screen, what)))
@@ -516,8 +491,7 @@ async def test_no_color_uses_no_colour_and_still_tells_on_from_off(
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
         await pilot.press("space")
-        await wait_for(pilot, lambda: "●" in screen_text(app))
-        assert "▲ +" in screen_text(app)
+        await shows(pilot, "●", "▲ +")
         table = table_of(app)
         for y in range(5):
             for segment in table.render_line(y):
@@ -545,13 +519,12 @@ async def test_the_mouse_does_what_the_keys_do(explorer: Make, session: FakeSess
         assert isinstance(row, LatentRow)
         assert table_of(app).cursor == 4
         await pilot.click(CircuitTable, offset=(1, 4))
-        await wait_for(pilot, lambda: shown_size(app)(len(row.nodes)))
+        await wait_for(pilot, lambda: shown_size(app) == len(row.nodes))
         await pilot.click("#tabs", offset=(16, 0))
-        await pilot.pause()
-        assert app._main._pane == "latent"
+        await wait_for(pilot, lambda: app._main._pane == "latent")
         footer = screen_text(app).splitlines()[-1]
         await pilot.click("#footer", offset=(footer.index("undo"), 0))
-        await wait_for(pilot, lambda: shown_size(app)(0))
+        await wait_for(pilot, lambda: shown_size(app) == 0)
 
 
 async def test_the_mask_of_the_latent_on_the_screen_moves_during_a_search(
@@ -573,6 +546,5 @@ async def test_a_new_circuit_puts_the_cursor_on_a_latent(explorer: Make) -> None
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
         await pilot.press("G")
-        await search(pilot)
-        await pilot.pause()
+        await searched(pilot)
         assert isinstance(table_of(app).current, LatentRow)

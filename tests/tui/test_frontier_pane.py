@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from fake_session import FakeSession
-from waiting import ready, screen_text, wait_for
+from waiting import ready, screen_text, searched, shown_size, shows, wait_for
 
 from circuit_tui.core.snapshot import FrontierPoint
-from circuit_tui.tui.app import ExplorerApp
+from circuit_tui.tui.app import CHART_RATE, ExplorerApp
+from circuit_tui.tui.engine import FRONTIER_EVERY
 from circuit_tui.tui.ink import ink_for
 from circuit_tui.tui.themes import DARK
 from circuit_tui.tui.widgets.chart import GUTTER
@@ -37,12 +38,12 @@ def reaching(points: tuple[FrontierPoint, ...]) -> int:
     return next(point.size for point in points if point.train >= 0.95)
 
 
-async def searched(pilot: Any) -> tuple[FrontierPoint, ...]:
+async def walked(pilot: Any) -> tuple[FrontierPoint, ...]:
+    """A search that is done, and the pane of its frontier."""
     await ready(pilot)
-    await pilot.press("s")
-    await wait_for(pilot, lambda: pilot.app._main._shown.search.phase == "done")
+    await searched(pilot)
     await pilot.press("5")
-    await pilot.pause()
+    await wait_for(pilot, lambda: pilot.app.focused is pane_of(pilot.app))
     points: tuple[FrontierPoint, ...] = pilot.app.engine.state.search.frontier
     return points
 
@@ -52,8 +53,8 @@ async def test_before_a_search_it_says_how_to_get_one(explorer: Make) -> None:
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
         await pilot.press("5", "l", "enter", "G")
-        assert "starts a search" in screen_text(app)
-        assert isinstance(app.focused, FrontierPane)
+        await wait_for(pilot, lambda: isinstance(app.focused, FrontierPane))
+        await shows(pilot, "starts a search")
 
 
 async def test_it_grows_while_the_search_runs(explorer: Make, session: FakeSession) -> None:
@@ -62,24 +63,23 @@ async def test_it_grows_while_the_search_runs(explorer: Make, session: FakeSessi
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
         await pilot.press("s", "5")
-        await wait_for(pilot, lambda: "the mask so far" in screen_text(app))
-        assert "no hard circuit evaluated yet" in screen_text(app)
+        await shows(pilot, "the mask so far", "no hard circuit evaluated yet")
         session.hold_at = 54
-        await wait_for(pilot, lambda: "━ train" in screen_text(app))
+        await shows(pilot, "━ train", "held-out –")
         assert app.engine.state.search.live
-        assert "held-out –" in screen_text(app)
         early = app.engine.state.search.frontier
         session.hold_at = None
         await wait_for(pilot, lambda: app._main._shown.search.phase == "done")
         assert app.engine.state.search.frontier[0].size < early[0].size
-        text = screen_text(app)
-        assert "━ held-out" in text
-        assert "┈ target 0.95" in text
-        assert "the mask so far" not in text
+        await shows(pilot, "━ held-out", "┈ target 0.95")
+        assert "the mask so far" not in screen_text(app)
 
 
-async def test_it_is_asked_for_no_more_often_than_it_is_drawn(explorer: Make, session: FakeSession) -> None:
-    session.step_seconds, session.search_steps = 0.001, 300
+async def test_it_is_asked_for_no_more_often_than_it_is_drawn(
+    explorer: Make, session: FakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert FRONTIER_EVERY == 1 / CHART_RATE
+    monkeypatch.setattr("circuit_tui.tui.engine.FRONTIER_EVERY", 1e6)
     looks = 0
     frontier = session.frontier
 
@@ -91,16 +91,15 @@ async def test_it_is_asked_for_no_more_often_than_it_is_drawn(explorer: Make, se
     session.frontier = counted  # type: ignore[method-assign]
     app = explorer()
     async with app.run_test(size=NARROW) as pilot:
-        await searched(pilot)
-        steps = session.calls.count("step")
-        assert steps > 300
-        assert looks < steps / 4
+        await walked(pilot)
+        assert session.calls.count("step") > 50
+        assert looks == 2, "at the first step, and at the end"
 
 
 async def test_keys_move_along_the_points(explorer: Make) -> None:
     app = explorer()
     async with app.run_test(size=NARROW) as pilot:
-        points = await searched(pilot)
+        points = await walked(pilot)
         sizes = [point.size for point in points]
         assert cursor(app) == reaching(points)
         for key, step in (("left", -1), ("h", -1), ("down", -1), ("j", -1), ("pagedown", -10)):
@@ -125,22 +124,22 @@ async def test_enter_loads_the_circuit_and_u_takes_it_back(
 ) -> None:
     app = explorer()
     async with app.run_test(size=size) as pilot:
-        await searched(pilot)
+        await walked(pilot)
         found = session.kept
         await pilot.press("left", "left", "left", "enter")
         wanted = cursor(app)
-        await wait_for(pilot, lambda: app._main._shown.circuit.size == wanted)  # type: ignore[union-attr]
+        await wait_for(pilot, lambda: shown_size(app) == wanted)
         assert f"load_frontier {wanted}" in session.calls
-        assert f"frontier: {wanted} no" in screen_text(app)
+        await shows(pilot, f"frontier: {wanted} no")
         await pilot.press("u")
-        await wait_for(pilot, lambda: app._main._shown.circuit.size == len(found))  # type: ignore[union-attr]
+        await wait_for(pilot, lambda: shown_size(app) == len(found))
         assert session.kept == found
 
 
 async def test_a_double_click_loads_what_it_hits(explorer: Make, session: FakeSession) -> None:
     app = explorer()
     async with app.run_test(size=NARROW) as pilot:
-        points = await searched(pilot)
+        points = await walked(pilot)
         await pilot.click(FrontierPane, offset=(GUTTER, 6), times=2)
         await wait_for(pilot, lambda: f"load_frontier {points[0].size}" in session.calls)
         assert cursor(app) == points[0].size
@@ -157,16 +156,16 @@ async def test_it_can_be_loaded_while_the_search_is_held(explorer: Make, session
         await wait_for(pilot, lambda: app._main._shown.search.phase == "paused")
         await pilot.press("enter")
         wanted = cursor(app)
-        await wait_for(pilot, lambda: app._main._shown.circuit.size == wanted)  # type: ignore[union-attr]
+        await wait_for(pilot, lambda: shown_size(app) == wanted)
 
 
 async def test_a_new_search_forgets_where_the_cursor_was(explorer: Make) -> None:
     app = explorer()
     async with app.run_test(size=NARROW) as pilot:
-        points = await searched(pilot)
+        points = await walked(pilot)
         await pilot.press("g")
         assert cursor(app) == points[0].size
-        await searched(pilot)
+        await walked(pilot)
         assert cursor(app) == reaching(points)
 
 
@@ -174,18 +173,16 @@ async def test_on_a_large_screen_it_shares_its_place_with_the_prompts(explorer: 
     app = explorer()
     async with app.run_test(size=WIDE) as pilot:
         await ready(pilot)
-        assert "Prompts · 5 Frontier" in screen_text(app)
+        await shows(pilot, "Prompts · 5 Frontier")
         assert not pane_of(app).is_on_screen
         await pilot.press("5")
-        await pilot.pause()
-        assert "Frontier · 3 Prompts" in screen_text(app)
+        await shows(pilot, "Frontier · 3 Prompts")
         assert pane_of(app).is_on_screen
         await pilot.press("1")
-        await pilot.pause()
+        await wait_for(pilot, lambda: app._main._pane == "circuit")
         assert pane_of(app).is_on_screen
         await pilot.press("3")
-        await pilot.pause()
-        assert not pane_of(app).is_on_screen
+        await wait_for(pilot, lambda: not pane_of(app).is_on_screen)
 
 
 POINTS = tuple(FrontierPoint(size, 0.1 * power, None) for power, size in enumerate((1, 10, 100, 1000), 1))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from fake_session import FakeSession, opener
 from textual.pilot import Pilot
-from waiting import ready, screen_text
+from waiting import ready, shows
 from waiting import wait_for as until
 
 from circuit_tui.core.jobs import keeper
@@ -56,7 +56,7 @@ def kept(session: FakeSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def die(app: ExplorerApp) -> None:
     """What is left of the job is what is on the disk; its lock goes with the process."""
     app.engine.stop()
-    app.engine.join(5)
+    assert app.engine.join(60)
     assert app.jobs is not None
     app.jobs._engine.job.release()
 
@@ -90,7 +90,7 @@ async def test_a_session_that_was_cut_off_is_offered_and_comes_back(kept: Kept, 
         assert app.engine.state.phase == "loading", "nothing is opened before the answer"
         await pilot.press("enter")
         await ready(pilot)
-        await until(pilot, lambda: "restore" in again.calls)
+        await until(pilot, lambda: app.engine.state.circuit.snapshots == ("mine",))  # type: ignore[union-attr]
         assert (again.kept, again.past, again.future) == (session.kept, session.past, session.future)
         assert again.names == session.names
         assert len(all_jobs()) == 1, "the job is taken over"
@@ -131,8 +131,7 @@ async def test_an_engine_that_dies_says_so_and_what_was_done_is_offered(
         monkeypatch.setattr(session, "toggle_node", end)
         app.engine.submit(commands.ToggleNode(3))
         await until(pilot, lambda: app.engine.state.phase == "failed")
-        await until(pilot, lambda: "The engine stopped" in screen_text(app))
-        assert "a library ended the thread" in screen_text(app)
+        await shows(pilot, "The engine stopped", "a library ended the thread")
         await pilot.press("q")
     assert app.return_code == 2
     assert app.jobs is not None
@@ -142,8 +141,7 @@ async def test_an_engine_that_dies_says_so_and_what_was_done_is_offered(
         await until(pilot, lambda: isinstance(again.screen, OfferScreen))
         await pilot.press("enter")
         await ready(pilot)
-        assert again.engine.state.circuit is not None
-        assert again.engine.state.circuit.snapshots == ("mine",)
+        await until(pilot, lambda: again.engine.state.circuit.snapshots == ("mine",))  # type: ignore[union-attr]
 
 
 async def test_a_session_that_cannot_be_stored_is_a_message_and_the_engine_goes_on(
@@ -255,7 +253,7 @@ async def test_the_list_of_jobs_stops_discards_and_watches(
         await pilot.press("J")
         await until(pilot, lambda: isinstance(app.screen, JobsScreen))
         await pilot.press("S")
-        assert stopped == [away.name]
+        await until(pilot, lambda: stopped == [away.name])
         await pilot.press("d")
         assert away.folder.exists(), "what runs is not discarded"
         await pilot.press("enter")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from fake_session import FakeSession, opener
-from waiting import ready, screen_text, wait_for
+from waiting import ready, screen_text, shows
 
 from circuit_tui.core.snapshot import LoadProgress
 from circuit_tui.tui.app import ExplorerApp
@@ -36,7 +36,7 @@ async def test_a_download_is_shown_with_bytes_and_can_be_cancelled(
 
     def slow(request: Any, report: Callable[[LoadProgress], None]) -> Any:
         report(HALF)
-        gate.wait(20)
+        gate.wait(60)
         try:
             report(HALF)
         except BaseException as stopped:
@@ -46,7 +46,7 @@ async def test_a_download_is_shown_with_bytes_and_can_be_cancelled(
 
     app = explorer(opener=slow)
     async with app.run_test(size=size) as pilot:
-        await wait_for(pilot, lambda: "120 MB of 302 MB · 12 s left" in screen_text(app))
+        await shows(pilot, "120 MB of 302 MB · 12 s left")
         text = screen_text(app)
         assert "step 3 of 7" in text
         assert "downloading google/gemma-2-2b" in text
@@ -57,7 +57,7 @@ async def test_a_download_is_shown_with_bytes_and_can_be_cancelled(
         await pilot.press("q")
     gate.set()
     # What leaves a download early is no error that a loader could take for its own.
-    app.engine.join(5)
+    assert app.engine.join(60)
     assert len(left) == 1
     assert not isinstance(left[0], Exception)
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from fake_session import FakeSession
 from textual.pilot import Pilot
-from waiting import ready, wait_for
+from waiting import edit, ready, wait_for
 
 from circuit_tui.tui.app import ExplorerApp
-from circuit_tui.tui.screens.compare import ComparisonView
+from circuit_tui.tui.screens.ask_text import AskText
+from circuit_tui.tui.screens.compare import CompareScreen, ComparisonView
 from circuit_tui.tui.widgets.prompt_list import ActiveNodes, PromptList
 
 Make = Callable[..., ExplorerApp]
@@ -25,8 +26,7 @@ def named(session: FakeSession) -> None:
 
 async def everything_on(pilot: Pilot[None]) -> None:
     await ready(pilot)
-    await pilot.press("i")
-    await pilot.pause()
+    await edit(pilot, "i")
 
 
 async def test_on_a_prompt(explorer: Make, session: FakeSession) -> None:
@@ -48,7 +48,13 @@ async def test_in_a_comparison(explorer: Make, session: FakeSession) -> None:
     app = explorer()
     async with app.run_test(size=(120, 50)) as pilot:
         await everything_on(pilot)
-        await pilot.press("n", "enter", "i", "c")
+        await pilot.press("n")
+        await wait_for(pilot, lambda: isinstance(app.screen, AskText))
+        await pilot.press("enter")
+        await wait_for(pilot, lambda: app._main._shown.circuit.snapshots)  # type: ignore[union-attr]
+        await edit(pilot, "i")
+        await pilot.press("c")
+        await wait_for(pilot, lambda: isinstance(app.screen, CompareScreen))
         view = app.screen.query_one(ComparisonView)
         await wait_for(pilot, lambda: view._comparison is not None)
         assert "L10mid " in " ".join(line.text for line in view.build(110))

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from circuit_tui.tui.app import ExplorerApp
+from circuit_tui.tui.circuit_rows import LatentRow, NodeRow
+from circuit_tui.tui.widgets.circuit_table import CircuitTable
 
 
 async def wait_for(pilot: Any, condition: Callable[[], Any], seconds: float = 60.0) -> None:
@@ -19,6 +21,11 @@ async def wait_for(pilot: Any, condition: Callable[[], Any], seconds: float = 60
     await pilot.pause()
 
 
+async def shows(pilot: Any, *texts: str) -> None:
+    """Wait until all of `texts` are on the screen."""
+    await wait_for(pilot, lambda: all(text in screen_text(pilot.app) for text in texts))
+
+
 async def loaded(pilot: Any) -> None:
     """Wait until the explorer's screen has taken the place of the first frame."""
     await wait_for(pilot, lambda: pilot.app.loaded)
@@ -28,6 +35,49 @@ async def ready(pilot: Any) -> None:
     """Wait until the session is open and shown."""
     await loaded(pilot)
     await wait_for(pilot, lambda: pilot.app.engine.state.phase == "ready" and pilot.app._main._shown.phase == "ready")
+
+
+def shown_size(app: ExplorerApp) -> int:
+    """How many nodes the circuit on the screen has; -1 before there is one."""
+    circuit = app._main._shown.circuit
+    return -1 if circuit is None else circuit.size
+
+
+async def searched(pilot: Any) -> None:
+    """Start a search, and wait until what it found is on the screen."""
+    main = pilot.app._main
+    before = main._shown.search.result
+    await pilot.press("s")
+    await wait_for(pilot, lambda: main._shown.search.result is not None and main._shown.search.result is not before)
+
+
+async def edit(pilot: Any, *keys: str) -> None:
+    """Press keys of which the last changes the circuit, and wait until the new one is on the screen."""
+    before = pilot.app._main._shown.circuit.version
+    await pilot.press(*keys)
+    await wait_for(pilot, lambda: pilot.app._main._shown.circuit.version > before)
+
+
+async def settled(pilot: Any) -> None:
+    """Wait until everything is computed that the panes on the screen show, and they show it."""
+    app = pilot.app
+
+    def complete() -> bool:
+        state, main = app.engine.state, app._main
+        shown, row = main._shown, main.query_one(CircuitTable).current
+        if not app.engine._queue.empty() or app.engine._work_left or state is not shown or shown.circuit is None:
+            return False
+        latent = isinstance(row, LatentRow | NodeRow) and main._visible("latent")
+        if latent and (shown.latent is None or (shown.latent.site, shown.latent.latent) != (row.site, row.latent)):
+            return False
+        if not main._visible("prompts"):
+            return True
+        version = shown.circuit.version
+        chosen = main._prompt is None or (shown.prompt is not None and shown.prompt.row.index == main._prompt)
+        of_prompt = main._prompt is None or shown.prompt_version == version
+        return shown.prompts is not None and shown.prompts.version == version and chosen and of_prompt
+
+    await wait_for(pilot, complete)
 
 
 def screen_text(app: ExplorerApp) -> str:
