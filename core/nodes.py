@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from circuit_tui.core.sae import Columns, SiteSae
+from circuit_tui.core.sae import EncoderColumns, SiteSae
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Band:
     groups: slice
     slots: slice
     latents: Tensor
-    columns: Columns | None
+    columns: EncoderColumns | None
     decoder: Tensor
 
 

@@ -27,7 +27,7 @@ ARCHITECTURES = ("standard", "jumprelu", "gated", "topk", "abstopk", "matching_p
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class EncoderColumns:
     """Encoder columns of chosen latents, in any number of groups.
 
     Attributes:
@@ -144,7 +144,7 @@ class SiteSae:
         decoded = self.decode(activations)
         return decoded if self.frame is None else self.frame.leave(decoded, x.float())
 
-    def columns(self, latents: Tensor) -> Columns:
+    def columns(self, latents: Tensor) -> EncoderColumns:
         """Encoder columns of `latents` `[group, latent]` int64, for what has entered the frame; elementwise kinds."""
         assert self._parts is not None
         flat = latents.reshape(-1)
@@ -157,7 +157,7 @@ class SiteSae:
         weight = rows.reshape(*latents.shape, self.d_in).transpose(1, 2)
         bias = per_latent("bias")
         assert bias is not None
-        return Columns(weight, bias, per_latent("threshold"), per_latent("scale"), per_latent("magnitude_bias"))
+        return EncoderColumns(weight, bias, per_latent("threshold"), per_latent("scale"), per_latent("magnitude_bias"))
 
     def _affine_decoder(self) -> Tensor:
         w_dec: Tensor = self.sae.W_dec.detach()

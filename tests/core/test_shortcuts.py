@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from circuit_tui.core import nodes
 from circuit_tui.core.load_model import load_model
 from circuit_tui.core.model import LanguageModel
-from circuit_tui.core.sae import Columns
+from circuit_tui.core.sae import EncoderColumns
 from circuit_tui.core.splice import run
 
 LAST = f"blocks.{LAYERS - 1}.hook_resid_post"
@@ -127,13 +127,13 @@ def test_before_a_last_site_behind_the_last_block_only_the_answers_are_worked_on
     problem = open_problem(build_with(shape, tmp_path, sites), TASKS["roles"], errors="keep")
     seen = tokens_seen(problem.model)
     slots: list[int] = []
-    encode = Columns.encode
+    encode = EncoderColumns.encode
 
-    def counted(columns: Columns, x: Tensor) -> Tensor:
+    def counted(columns: EncoderColumns, x: Tensor) -> Tensor:
         slots.append(columns.weight.shape[0] * columns.weight.shape[2])
         return encode(columns, x)
 
-    monkeypatch.setattr(Columns, "encode", counted)
+    monkeypatch.setattr(EncoderColumns, "encode", counted)
     (batch,) = problem.batches("train")
     mask = random_mask(problem)
     found = []
