@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from fake_session import FakeSession, opener
-from waiting import ready, screen_text, shows
+from waiting import loaded, ready, screen_text, shows, wait_for
 
 from circuit_tui.core.snapshot import LoadProgress
 from circuit_tui.tui.app import ExplorerApp
@@ -73,6 +73,28 @@ async def test_after_a_download_the_session_opens(session: FakeSession, explorer
     app = explorer(opener=loaded)
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
+
+
+@pytest.mark.parametrize("key", ["s", "u", "e", "A", "n", "slash"])
+async def test_a_key_pressed_while_loading_says_that_it_waits(
+    session: FakeSession, explorer: Callable[..., ExplorerApp], key: str
+) -> None:
+    gate = threading.Event()
+    plain = opener(session)
+
+    def slow(request: Any, report: Callable[[LoadProgress], None]) -> Any:
+        gate.wait(60)
+        return plain(request, report)
+
+    app = explorer(opener=slow)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await loaded(pilot)
+        await pilot.press(key)
+        await wait_for(pilot, lambda: any("Still opening" in note.message for note in app._notifications))
+        assert app.screen is app._main, "nothing is asked"
+        gate.set()
+        await ready(pilot)
+        assert app.engine.state.search.phase == "none"
 
 
 def test_without_a_terminal_a_line_now_and_then(

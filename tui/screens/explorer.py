@@ -29,8 +29,14 @@ class ExplorerScreen(LiveScreen):
     BINDINGS: ClassVar[list[BindingType]] = [action.binding() for action in ACTIONS]
 
     def _submit(self, command: commands.Command) -> None:
-        if self._shown.phase == "ready":
+        if self._ready():
             self.app.engine.submit(command)
+
+    def _ready(self) -> bool:
+        """Whether something is open; while it is being opened, a key that needs it says so."""
+        if self._shown.phase == "loading":
+            self.post_message(Notice("Still opening: this key works when that is done.", "warning"))
+        return self._shown.phase == "ready"
 
     def action_switch(self) -> None:
         row = self.query_one(CircuitTable).current
@@ -73,7 +79,7 @@ class ExplorerScreen(LiveScreen):
             table.relist(show_all=not table.model.show_all)
 
     def action_filter(self) -> None:
-        if self._shown.phase == "ready":
+        if self._ready():
             self._show_pane("circuit")
             self.call_after_refresh(self.query_one(CircuitPane).open_filter)
 
@@ -92,7 +98,7 @@ class ExplorerScreen(LiveScreen):
             table.relist(reverse=not table.model.reverse)
 
     def action_start(self) -> None:
-        if self._shown.phase != "ready":
+        if not self._ready():
             return
         try:
             order = self.query_one(SearchPane).form.order()
@@ -114,7 +120,7 @@ class ExplorerScreen(LiveScreen):
             self.app.jobs.leave_running()
 
     def action_jobs(self) -> None:
-        if self.app.jobs and self._shown.phase == "ready":
+        if self.app.jobs and self._ready():
             self.app.jobs.show_all()
 
     def action_report(self) -> None:
@@ -131,6 +137,8 @@ class ExplorerScreen(LiveScreen):
         self._submit(commands.LoadFrontier(event.size))
 
     def action_audit(self) -> None:
+        if not self._ready():
+            return
         audit = self._shown.audit
         running = audit is not None and audit.progress is not None
         self._submit(commands.StopAudit() if running else commands.StartAudit(self.app.audit_text))
@@ -138,7 +146,7 @@ class ExplorerScreen(LiveScreen):
             self.action_pane("audit")
 
     def action_audit_text(self) -> None:
-        if self._shown.circuit is None:
+        if not self._ready():
             return
 
         def audit(answer: str | None) -> None:
@@ -155,7 +163,7 @@ class ExplorerScreen(LiveScreen):
 
     def action_snapshot(self) -> None:
         circuit = self._shown.circuit
-        if circuit is None:
+        if not self._ready() or circuit is None:
             return
         name = f"snapshot {len(circuit.snapshots) + 1}"
 
@@ -167,7 +175,7 @@ class ExplorerScreen(LiveScreen):
 
     def action_compare(self) -> None:
         circuit, table = self._shown.circuit, self._shown.table
-        if circuit is None or table is None:
+        if not self._ready() or circuit is None or table is None:
             return
         if not circuit.snapshots:
             self.post_message(Notice("There is no snapshot yet; n makes one of the current circuit.", "warning"))
@@ -189,7 +197,7 @@ class ExplorerScreen(LiveScreen):
     def ask_export(self, *, then_quit: bool) -> None:
         """Ask for a path and export to it."""
         info = self._shown.info
-        if info is None:
+        if not self._ready() or info is None:
             return
         name = str(self._out or f"{_file_name(info.task)}.circuit.json")
 
