@@ -37,7 +37,7 @@ def run_search(
         for evaluator in (train, test):
             yield from evaluator.prepare_slices()
     used = subject.search
-    search = new_search(problem, train, test, used.method, used.target, seed, used.settings)
+    search = new_search(problem, train, test, used.method, used.target, seed, used.settings, circuit_only=True)
     share = 0.0  # a search corrects its estimate as it goes; what is told of it only grows
     for step in search if kept is None else kept.steps(search, kind, seed, draw):
         share = max(share, min(step.step / max(step.steps, 1), 1.0))

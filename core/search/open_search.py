@@ -43,8 +43,12 @@ def new_search(
     target: float,
     seed: int,
     settings: Mapping[str, Value],
+    *,
+    circuit_only: bool = False,
 ) -> Search:
     """The same, whether there is anything to find or not: a control searches where there should be nothing.
+
+    `circuit_only` is that of `SearchInput`.
 
     Raises:
         UserError: unknown method or setting, or a target or seed out of range.
@@ -57,7 +61,7 @@ def new_search(
     resolved = chosen.resolve(settings)
     module, class_name = chosen.implementation.split(":")
     implementation: type[Search] = getattr(import_module(f"circuit_tui.core.search.{module}"), class_name)
-    return implementation(SearchInput(problem, train, test, target, seed, resolved))
+    return implementation(SearchInput(problem, train, test, target, seed, resolved, circuit_only))
 
 
 def check_worth_searching(problem: Problem, train: Evaluator) -> None:

@@ -181,9 +181,9 @@ def test_quick_searches_see_fewer_prompts(problem: Problem, monkeypatch: pytest.
     monkeypatch.setattr(searches, "QUICK_PROMPTS", 5)
     real = searches.new_search
 
-    def spy(problem: Problem, *given: Any) -> Any:
+    def spy(problem: Problem, *given: Any, **named: Any) -> Any:
         seen.append(len(problem.splits["train"]))
-        return real(problem, *given)
+        return real(problem, *given, **named)
 
     monkeypatch.setattr(searches, "new_search", spy)
     found(stability.seeds(audited(problem, random_circuit(problem, 0.3, 0), "ig", seeds=2, quick=True)))

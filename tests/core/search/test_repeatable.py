@@ -13,6 +13,7 @@ from torch import Tensor
 
 from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.metrics import PromptMetrics
+from circuit_tui.core.search.open_search import new_search
 from circuit_tui.core.search.registry import METHODS
 from circuit_tui.core.slices import Slices
 from circuit_tui.core.snapshot import FrontierPoint, Metrics, SearchResult
@@ -78,3 +79,16 @@ def test_a_search_leaves_what_it_was_given_alone(searched: Callable[[str], Searc
         assert given_settings == settings
     assert given.train.evaluate(kept) == before
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("method", METHOD_NAMES)
+def test_the_circuit_alone_is_that_of_the_whole_result(searched: Callable[[str], Searched], method: str) -> None:
+    on = searched("gpt2-each")
+    whole, _ = finish(on.search(method, 0.8, seed=3))
+    alone, _ = finish(new_search(on.problem, on.train, on.test, method, 0.8, 3, QUICK[method], circuit_only=True))
+    assert alone.nodes == whole.nodes
+    assert (alone.train, alone.test) == tuple(
+        replace(metrics, completeness=None) for metrics in (whole.train, whole.test)
+    )
+    assert whole.frontier
+    assert not alone.frontier
