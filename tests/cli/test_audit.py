@@ -159,7 +159,7 @@ def test_the_same_command_goes_on_after_a_kill(cli: Any, found: Path, tmp_path: 
     assert cli("audit", found, *few, "--out", whole).code == 0
     script = Path(__file__).with_name("killed_audit.py")
     command = [sys.executable, str(script), "other seeds", "audit", str(found), *map(str, few), "--out", str(cut)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not cut.exists()
     again = cli("audit", found, *few, "--out", cut)

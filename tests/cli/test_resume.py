@@ -22,7 +22,7 @@ from circuit_tui.core.jobs.spec import SearchOrder
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.tui.cli import main
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SCRIPT = Path(__file__).with_name("killed_find.py")
 QUICK = {
     "mask": ("--set", "steps=40", "--set", "batch=8", "--set", "refine=10", "--target", "0.8"),
@@ -67,7 +67,7 @@ def whole(few: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
 def killed(step: int, *args: object) -> str:
     """Runs a command that kills itself at `step`; returns what it wrote on stderr."""
     command = [sys.executable, str(SCRIPT), str(step), *map(str, args)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == -signal.SIGKILL, done.stderr
     return done.stderr
 
@@ -154,7 +154,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
     assert (tmp_path / "c.json").is_file()
 
 
-def wait(condition: Callable[[], Any], seconds: float = 90.0) -> None:
+def wait(condition: Callable[[], Any], seconds: float = 300.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -165,7 +165,7 @@ def test_a_detached_search_leaves_its_circuit_in_its_job(cli: Any, prompts: Path
     begun = cli("find", "--prompts", prompts, *QUICK["mask"], "--detach", "--json").data
     job = Job(Path(begun["folder"]))
     try:
-        assert job.state == "running", "it is never nobody's"
+        assert job.state in ("running", "done"), "it is never nobody's"
         wait(lambda: job.state != "running")
         assert job.state == "done", job.log.read_text()
     finally:

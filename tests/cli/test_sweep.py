@@ -164,15 +164,19 @@ def test_ctrl_c_leaves_a_sane_file_and_shows_bars_before(root: Path, tmp_path: P
     os.close(theirs)
     seen = b""
 
-    def read(seconds: float) -> None:
+    def read(seconds: float) -> bool:
+        """Whether there was something to read."""
         nonlocal seen
-        if select.select([ours], [], [], seconds)[0]:
-            try:
-                seen += os.read(ours, 65536)
-            except OSError:
-                time.sleep(0.05)
+        if not select.select([ours], [], [], seconds)[0]:
+            return False
+        try:
+            seen += os.read(ours, 65536)
+        except OSError:  # the other end is closed
+            time.sleep(0.05)
+            return False
+        return True
 
-    until = time.monotonic() + 60
+    until = time.monotonic() + 150
     while b"0/4" not in seen or b"seed 1" not in seen:
         assert time.monotonic() < until, seen
         read(0.2)
@@ -180,7 +184,8 @@ def test_ctrl_c_leaves_a_sane_file_and_shows_bars_before(root: Path, tmp_path: P
     while running.poll() is None:
         assert time.monotonic() < until, seen
         read(0.2)
-    read(0.5)
+    while read(0.5):
+        pass
     os.close(ours)
     assert running.returncode == 130
     assert b"interrupted: 0 of 4 runs are over; the same command goes on with the rest" in seen

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from naive import Naive
 from tiny.able import able_task
 from tiny.compared import check_everything
 from tiny.gradients import check_gradient
@@ -25,6 +26,7 @@ from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.latent_view import latent_view
 from circuit_tui.core.live_circuit import LiveCircuit
 from circuit_tui.core.passage import output_direction
+from circuit_tui.core.problem import Problem
 from circuit_tui.core.request import ErrorsKind, PositionsKind
 from circuit_tui.core.search.open_search import open_search
 from circuit_tui.core.session import open_session
@@ -131,6 +133,21 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], World]:
     return built
 
 
+Case = Callable[[str, PositionsKind, str, ErrorsKind], tuple[Problem, Naive]]
+
+
+@pytest.fixture(scope="module")
+def case(build: Callable[[str], World]) -> Case:
+    """A problem and the oracle for it; nothing changes either."""
+
+    @cache
+    def opened(name: str, kind: PositionsKind, task: str, errors: ErrorsKind) -> tuple[Problem, Naive]:
+        problem = open_problem(build(name), TASKS[task], kind, errors=errors, batch_size=3)
+        return problem, open_naive(build(name), problem)
+
+    return opened
+
+
 CASES: tuple[tuple[PositionsKind, str, ErrorsKind], ...] = (
     ("each", "roles", "drop"),
     ("each", "index", "keep"),
@@ -141,20 +158,19 @@ CASES: tuple[tuple[PositionsKind, str, ErrorsKind], ...] = (
 @pytest.mark.parametrize(("kind", "task", "errors"), CASES)
 @pytest.mark.parametrize("name", WORLDS)
 def test_a_circuit_measures_what_plain_hooks_measure(
-    build: Callable[[str], World], name: str, kind: PositionsKind, task: str, errors: ErrorsKind
+    build: Callable[[str], World], case: Case, name: str, kind: PositionsKind, task: str, errors: ErrorsKind
 ) -> None:
-    world = build(name)
-    problem = open_problem(world, TASKS[task], kind, errors=errors, batch_size=3)
-    check_everything(world, Evaluator(problem, "test"), seed=0)
+    problem, naive = case(name, kind, task, errors)
+    check_everything(build(name), Evaluator(problem, "test"), 0, naive)
 
 
 @pytest.mark.parametrize(("kind", "task", "errors"), CASES[1:])
 @pytest.mark.parametrize("name", WORLDS)
 def test_the_mask_s_gradient_is_that_of_plain_hooks(
-    build: Callable[[str], World], name: str, kind: PositionsKind, task: str, errors: ErrorsKind
+    case: Case, name: str, kind: PositionsKind, task: str, errors: ErrorsKind
 ) -> None:
-    problem = open_problem(build(name), TASKS[task], kind, errors=errors, batch_size=3)
-    expected = check_gradient(problem, open_naive(build(name), problem))
+    problem, naive = case(name, kind, task, errors)
+    expected = check_gradient(problem, naive)
     for site in range(len(problem.sites)):
         assert bool(expected[slice(*problem.space.first[site : site + 2])].any()), site
 

@@ -66,7 +66,7 @@ def engine(asked: OpenRequest, posted: Posted) -> Iterator[Engine]:
     until(lambda: engine.state.phase == "ready" and not engine._work_left)
     yield engine
     engine.stop()
-    assert engine.join(30)
+    assert engine.join(60)
 
 
 def version(engine: Engine) -> int:
@@ -91,7 +91,7 @@ def test_opening_goes_on_and_ends_with_one_line_where_nothing_fits(
         until(lambda engine=engine: engine.state.phase in ("ready", "failed"))
         assert engine.state.phase == phase
         engine.stop()
-        assert engine.join(30)
+        assert engine.join(60)
     assert posted.heard("running the model goes on with")
     assert str(engine.state.error).startswith("out of memory")
     assert "try --dtype" in str(engine.state.error)

@@ -39,7 +39,7 @@ def full() -> RuntimeError:
 
 @pytest.fixture
 def problem(world: Callable[[str], World]) -> Problem:
-    return able_problem(world("gpt2"), "each")
+    return able_problem(world("gpt2"))
 
 
 @pytest.mark.parametrize(

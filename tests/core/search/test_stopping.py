@@ -65,7 +65,7 @@ def test_after_any_step(searched: Callable[[str], Searched], method: str) -> Non
     whole = list(problem.search(method, 0.8))
     stages = {event.stage for event in whole}
     assert len(stages) > 1
-    cuts = {1, 2, len(whole) - 1, *range(0, len(whole), max(1, len(whole) // 6))} - {0}
+    cuts = {1, 2, len(whole) - 1, *range(0, len(whole), max(1, len(whole) // 3))} - {0}
     for cut in sorted(cuts):
         search = problem.search(method, 0.8)
         before = list(islice(search, cut))

@@ -37,7 +37,8 @@ def check_everything(world: World, evaluator: Evaluator, seed: int, naive: Naive
     naive = naive or open_naive(world, problem)
     compare(evaluator.baselines.plain, naive, split, lambda prompt, said: naive.unspliced(split, prompt, said))
     compare(evaluator.baselines.spliced, naive, split, lambda prompt, said: naive.spliced(split, prompt, said))
-    compare(evaluator.baselines.empty, naive, split, lambda prompt, said: naive.kept(split, prompt, set(), said))
+    nothing = cache(lambda prompt, said: naive.kept(split, prompt, set(), said))
+    compare(evaluator.baselines.empty, naive, split, nothing)
     for share in (0.1, 0.6):
         kept = random_circuit(problem, share, seed)
         nodes = named(problem, kept)
