@@ -2,6 +2,9 @@
 
 Only time and memory can be measured with them. JumpReLU thresholds are set so that about `L0` latents fire on a token.
 The prompts come from one template with a few words to choose from at each place, as in real tasks.
+
+What the prompts differ in is spread evenly over all latents that are random directions: a circuit then has thousands of
+nodes, and the smallest says nothing. Where a whole search is measured, a few latents of each SAE carry it (`_carry`).
 """
 
 from __future__ import annotations
@@ -33,6 +36,8 @@ SCALE = 0.25
 have half of all latents firing on some prompts, four times as many candidates."""
 PASS = 16
 """Prompts in a pass while a problem opens: all latents of all of them are in memory at once."""
+CARRIED = 0.8
+"""Share of what the prompts differ in at a site that a few latents carry, where there is to be a circuit to find."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +115,12 @@ def template_tokens(n_prompts: int, length: int, vocabulary: int) -> Tensor:
 
 
 @torch.no_grad()
-def random_sites(model: LanguageModel, shape: Shape, tokens: Tensor) -> list[Site]:
+def random_sites(model: LanguageModel, shape: Shape, tokens: Tensor, carried: float = 0.0) -> list[Site]:
     """SAEs whose latents are random directions, float32.
 
     The threshold lets `L0` latents fire on a token. Random directions reconstruct badly, so the problems keep the
     errors, and the decoder has `SCALE` of the scale that fits: the stream then stays near the plain model's.
+    `carried` is the share of what the prompts differ in that a few latents carry.
     """
     sites = []
     resid = model.embed(tokens)
@@ -137,8 +143,28 @@ def random_sites(model: LanguageModel, shape: Shape, tokens: Tensor) -> list[Sit
         fit = sae.encode(x[:256]) @ directions
         centred = x[:256] - x.mean(0)
         sae.W_dec.copy_(directions * SCALE * float((fit * centred).sum() / (fit * fit).sum()))
+        if carried:
+            _carry(sae, resid[:, 1:].float(), carried)
         sites.append(Site(hook, layer + 1, SiteSae(sae, "", hook, hook, hook, "")))
     return sites
+
+
+def _carry(sae: JumpReLUSAE, resid: Tensor, share: float) -> None:
+    """Gives the first latents what `resid` `[prompt, position, d_model]` differs in from prompt to prompt.
+
+    As few principal directions as hold `share` of its variance at single positions become two latents each, one for
+    either sign. The others write nothing along them, and fire as before.
+    """
+    differences = (resid - resid.mean(0)).reshape(-1, resid.shape[-1])
+    _, sizes, directions = torch.linalg.svd(differences, full_matrices=False)
+    count = int((sizes.square().cumsum(0) / sizes.square().sum() < share).sum()) + 1
+    axes = directions[:count]
+    sae.W_dec.sub_(sae.W_dec @ axes.t() @ axes)
+    both = torch.cat([axes, -axes])
+    sae.W_enc[:, : 2 * count] = both.t()
+    sae.W_dec[: 2 * count] = both
+    sae.b_enc[: 2 * count] = -(sae.b_dec @ both.t())
+    sae.threshold[: 2 * count] = 0
 
 
 def random_problem(

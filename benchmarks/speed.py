@@ -10,7 +10,8 @@ In one process, on the same random weights, prompts and sites, and in turn:
             column: one entry of the leave-one-out column, the circuit without one node, on all test prompts
     search  a whole run: the default search to the end, all of its stages; the recipe's 408 steps and one evaluation, of
             one lambda of a sweep. Of the recipe `--recipe-steps` are run and the time is scaled to all: nothing in a
-            step depends on the mask. Only here is ours run once.
+            step depends on the mask. Only here is ours run once. A few latents of each SAE carry what the prompts
+            differ in (`shapes.py`): random ones have no circuit to find.
 
 against
 
@@ -37,7 +38,7 @@ import transformers
 from device_peak import CLOCKS, Peak, peak_of, synchronise
 from in_turn import Measured, Runs, machine, measure, peak_memory, varieties
 from published import STEPS, Recipe
-from shapes import PASS, SHAPES, random_model, random_problem, random_sites, template_tokens
+from shapes import CARRIED, PASS, SHAPES, random_model, random_problem, random_sites, template_tokens
 
 from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.live_circuit import LiveCircuit
@@ -132,29 +133,38 @@ def _circuit(problem: Problem, nodes: int, some: int) -> tuple[LiveCircuit, torc
 
 
 def whole_search(problem: Problem, steps: int, recipe_steps: int, clock: str) -> dict[str, Any]:
-    """Seconds of ours, and of the recipe scaled up from `recipe_steps`; what ours found."""
+    """Seconds of ours, and of its stages; of the recipe and of bare steps, scaled up from some; what ours found."""
     device, read = problem.model.device, CLOCKS[clock]
     train, test = (Evaluator(problem, split) for split in ("train", "test"))
     search = new_search(problem, train, test, "mask", TARGET, 0, {"steps": steps})
-    start = read()
-    for _ in search:
-        pass
-    synchronise(device)
+    stages, start = dict[str, float](), read()
+    before = start
+    for told in search:
+        synchronise(device)
+        now = read()
+        stages[told.stage] = stages.get(told.stage, 0.0) + now - before
+        before = now
     ours = read() - start
     assert search.result is not None
     recipe, n = Recipe(problem), len(problem.splits["train"])
-    generator = torch.Generator().manual_seed(0)
-    seconds = []
+    bare, generator = bare_pass(problem, "train", True), torch.Generator().manual_seed(0)
+    seconds, without = [], []
     for step in range(recipe_steps + 1):
         chosen = torch.randperm(n, generator=generator)[:16].to(device)
         start = read()
         recipe.step(chosen, step / recipe_steps)
         synchronise(device)
-        seconds.append(read() - start)
-    published = sum(seconds[1:]) / recipe_steps * STEPS  # the first warms up
+        between = read()
+        bare()
+        synchronise(device)
+        seconds.append(between - start)
+        without.append(read() - between)
+    # The first warm up.
+    published, bare_steps = (sum(each[1:]) / recipe_steps * n for each, n in ((seconds, STEPS), (without, steps)))
     return {
-        "ours": ours, "published": published, "recipe_steps_run": recipe_steps, "recipe_steps": STEPS,
-        "steps": steps, "nodes": len(search.result.nodes), "faithfulness": search.result.train.faithfulness,
+        "ours": ours, "stages": stages, "published": published, "recipe_steps_run": recipe_steps,
+        "recipe_steps": STEPS, "bare": bare_steps, "steps": steps, "nodes": len(search.result.nodes),
+        "faithfulness": search.result.train.faithfulness, "candidates": len(problem.space),
     }  # fmt: skip
 
 
@@ -176,9 +186,23 @@ def table(found: dict[str, Measured], tokens: int) -> list[str]:
     return lines
 
 
+def search_table(found: dict[str, Any]) -> list[str]:
+    """The lines of a whole search, and of what it took for."""
+    ours, bare, theirs, run = (found[name] for name in ("ours", "bare", "published", "recipe_steps_run"))
+    stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in found["stages"].items())
+    what = f"search: {found['nodes']} of {found['candidates']} nodes, f {found['faithfulness']:.3f}"
+    return [
+        f"| {what} | {ours * 1e3:.0f} | {stages} | | | | {theirs / ours:.1f} | {ours / bare:.2f} |",
+        f"| published | {theirs * 1e3:.0f} | {run} of {found['recipe_steps']} steps, scaled up | | | | | |",
+        f"| bare, {found['steps']} steps | {bare * 1e3:.0f} | {run} of them, scaled up | | | | | |",
+    ]
+
+
 def run_shape(name: str, args: argparse.Namespace, device: torch.device, peak: Peak) -> dict[str, Any]:
     """All that is asked for of one shape; prints its table."""
-    problem = opened(name, args, device)
+    asked = args.what.split(",")
+    carried = CARRIED if asked == ["search"] else 0.0
+    problem = opened(name, args, device, carried)
     widths = sorted({site.sae.d_sae for site in problem.sites})
     train, test = (problem.sets[split].clean.tokens for split in ("train", "test"))
     report: dict[str, Any] = {
@@ -188,7 +212,6 @@ def run_shape(name: str, args: argparse.Namespace, device: torch.device, peak: P
     made = f"{len(problem.sites)} sites of {widths[0]:,} latents, {len(problem.space):,} candidates"
     prompts = f"{len(train)} train and {len(test)} test prompts of {train.shape[1]} tokens"
     print(f"\n**{name}**, {args.dtype}, {made}; {prompts}\n\n{HEAD}", flush=True)
-    asked = args.what.split(",")
     if "step" in asked:
         found = measure(step_runs(problem), args.rounds, device, peak, args.clock)
         report["step"] = {one: value.as_json() for one, value in found.items()}
@@ -200,24 +223,24 @@ def run_shape(name: str, args: argparse.Namespace, device: torch.device, peak: P
         print("\n".join(table(found, test.numel())), flush=True)
     report["peak_bytes"] = peak_memory(device)
     if "search" in asked:
+        if not carried and name != DEMO:
+            del problem
+            problem = opened(name, args, device, CARRIED)
         report["search"] = found_search = whole_search(problem, args.steps, args.recipe_steps, args.clock)
-        ours, theirs = found_search["ours"], found_search["published"]
-        size, run = found_search["nodes"], f"{args.recipe_steps} of {STEPS} steps, scaled up"
-        print(f"| search ({size} nodes) | {ours * 1e3:.0f} | one run | | | | {theirs / ours:.1f} | |")
-        print(f"| published | {theirs * 1e3:.0f} | {run} | | | | | |", flush=True)
+        print("\n".join(search_table(found_search)), flush=True)
     print(f"\n{machine(device)} at the end.", flush=True)
     return report
 
 
-def opened(name: str, args: argparse.Namespace, device: torch.device) -> Problem:
-    """A problem of the shape, or the demo's."""
+def opened(name: str, args: argparse.Namespace, device: torch.device, carried: float = 0.0) -> Problem:
+    """A problem of the shape, or the demo's; `carried` as in `random_sites`."""
     if name == DEMO:
         request = OpenRequest(task=args.task, device=args.device, dtype=args.dtype)
         return open_problem(request, lambda stage: None).problem
     shape = SHAPES[name]
     model = random_model(shape, device, pick_dtype(args.dtype))
-    tokens = template_tokens(PASS, args.length, int(model.bridge.cfg.d_vocab)).to(device)
-    sites = random_sites(model, shape, tokens)
+    tokens = template_tokens(4 * PASS if carried else PASS, args.length, int(model.bridge.cfg.d_vocab)).to(device)
+    sites = random_sites(model, shape, tokens, carried)
     problem = random_problem(shape, args.prompts, args.length, args.test, model, sites)
     return replace(problem, batch_size=None)  # that was for the opening; from here on all prompts go in one pass
 
