@@ -164,7 +164,7 @@ class SiteSae:
         probe = torch.zeros(4, self.d_sae, device=w_dec.device)
         generator = torch.Generator().manual_seed(0)
         for row in probe:
-            row[torch.randint(self.d_sae, (16,), generator=generator)] = 1.0
+            row[torch.randint(self.d_sae, (16,), generator=generator).to(row.device)] = 1.0
         with torch.no_grad():
             expected = self.sae.decode(probe)
             if torch.allclose(probe @ w_dec + self.b_dec, expected, rtol=1e-3, atol=1e-4):

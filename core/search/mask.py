@@ -93,7 +93,7 @@ class MaskSearch(Search):
                 if few is masked or step % ALL_EVERY == 1:
                     few = MaskedModel(problem, near.nonzero()[:, 0])
                 now = few
-            error = now.logit_difference(mask[now.active.to(mask.device)], batch) - plain[batch.prompts]
+            error = now.logit_difference(mask[now.chosen], batch) - plain[batch.prompts]
             now.forget(batch)
             loss = (error.mean().abs() + PER_PROMPT_WEIGHT * error.abs().mean()) / gap
             for group in optimiser.param_groups:

@@ -20,13 +20,14 @@ class MaskedModel:
     Fewer active nodes make a step cheaper, exactly: what is not active is already at its reference.
 
     Attributes:
-        active: numbers of the active nodes, `[active]` int64, ascending.
+        active: numbers of the active nodes, `[active]` int64 on the CPU, ascending; `chosen` the same on the device.
     """
 
     def __init__(self, problem: Problem, active: Tensor) -> None:
         self.problem = problem
         self.active = active
         space, device = problem.space, problem.model.device
+        self.chosen = active.to(device)
         self._packs, self._slots = [], []
         # A slot finds its mask value by its place among the active nodes; padding reads a zero put at the end.
         place = torch.full((len(space) + 1,), len(active), dtype=torch.long)

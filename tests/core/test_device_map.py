@@ -24,9 +24,10 @@ from circuit_tui.core.snapshot import MemoryUse
 from circuit_tui.tui.cli import main
 
 
-def test_on_two_devices(root: Path) -> None:
-    """The cases of `two_devices.py`, in a process of their own."""
-    cases = root / "tests" / "core" / "two_devices.py"
+@pytest.mark.parametrize("file", ["two_devices.py", "one_other_device.py"])
+def test_on_other_devices(root: Path, file: str) -> None:
+    """The cases of that file, in a process of their own."""
+    cases = root / "tests" / "core" / file
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(cases)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)
     assert done.returncode == 0, done.stdout

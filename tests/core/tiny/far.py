@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as tree
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
@@ -81,16 +82,38 @@ class _Both(TorchDispatchMode):
         return _run(func, args, kwargs or {})
 
 
+class _FromNumbers(TorchFunctionMode):
+    """Tensors made of Python's numbers come about on the CPU, and are copied."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = dict(kwargs or {})
+        if func is not torch.tensor or torch.device(given.get("device") or "cpu").type != far_device().type:
+            return func(*args, **given)
+        return func(*args, **{**given, "device": "cpu"}).to(given["device"])
+
+
 @contextmanager
 def two_devices() -> Iterator[torch.device]:
     """Within this block tensors can be made on the second device, which it gives."""
-    with _Both():
+    with _Both(), _FromNumbers():
         yield far_device()
+
+
+_SENT: list[int] = []
+
+
+@contextmanager
+def sent_there() -> Iterator[list[int]]:
+    """Within this block: how many numbers each copy from the CPU to the second device had."""
+    _SENT.clear()
+    yield _SENT
 
 
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if func is aten._fused_sdp_choice.default:
         return 0
+    if func is aten._to_sparse.default and isinstance(args[0], Far):
+        return args[0].clone()  # a wrapper is dense
     tensors = [part for part in tree.tree_leaves((args, kwargs)) if isinstance(part, Tensor)]
     here = [part for part in tensors if not isinstance(part, Far)]
     there = len(here) < len(tensors)
@@ -100,9 +123,11 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     device = kwargs.get("device")
     if device is not None:
         there = device.type == far_device().type
-        kwargs = {**kwargs, "device": torch.device("cpu")}
+        kwargs = {**kwargs, "device": torch.device("cpu")} if there or device.type == "cpu" else kwargs
     elif func is aten.copy_.default:
         there = isinstance(args[0], Far)
+    if there and func in COPIES:
+        _SENT.extend(part.numel() for part in here)
     near_args, near_kwargs = tree.tree_map_only(Far, lambda part: part.near, (args, kwargs))
     out = func(*near_args, **near_kwargs)
     if not there:

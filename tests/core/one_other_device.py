@@ -1,0 +1,142 @@
+"""All of a model and its SAEs on a device that is not the CPU: the same numbers, and nothing is mixed up.
+
+Torch counts devices when it first computes a gradient, so `test_device_map.py` runs this file in a process of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from published import Recipe
+from sae_lens import SAE
+from shapes import SHAPES, random_model, random_problem, random_sites, template_tokens
+from speed import edit_runs, step_runs
+from tiny.able import able_task
+from tiny.audited import audited
+from tiny.far import Far, sent_there, two_devices
+from tiny.searched import QUICK, Searched, among, finish
+from tiny.sessions import kept_of, request, settle, write_prompts
+from tiny.world import CPU, World
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import PreTrainedModel
+
+from circuit_tui.core import opening
+from circuit_tui.core.audit.run import Audit
+from circuit_tui.core.session import Session, open_session
+
+FAR = "far:0"
+FEW_STEPS = {method: {"steps": 2} for method in QUICK if "steps" in QUICK[method]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def elsewhere() -> Iterator[torch.device]:
+    """The device that ``--device far:0`` names."""
+    boot, load, pick = TransformerBridge.boot_transformers, SAE.load_from_disk, opening.pick_device
+
+    def boot_there(source: str, device: Any = None, **given: Any) -> Any:
+        return boot(source, device=CPU, **given).to(device)
+
+    def load_there(path: Any, device: str = "cpu", **given: Any) -> Any:
+        return load(path, device="cpu", **given).to(device)
+
+    with two_devices() as far, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(TransformerBridge, "boot_transformers", boot_there)
+        patched.setattr(SAE, "load_from_disk", load_there)
+        # It makes a tensor of a list inside of torch, where no wrapper of a tensor can come about.
+        patched.setattr(PreTrainedModel, "warn_if_padding_and_no_attention_mask", lambda *given: None)
+        patched.setattr(opening, "pick_device", lambda name: far if name == FAR else pick(name))
+        yield far
+
+
+Opened = Callable[..., tuple[Session, Session]]
+
+
+@pytest.fixture(scope="module")
+def both(world: Callable[[str], World], tmp_path_factory: pytest.TempPathFactory) -> Opened:
+    """A function from a shape and changes to sessions on the CPU and on the other device."""
+
+    def opened(shape: str, **changes: Any) -> tuple[Session, Session]:
+        tiny = world(shape)
+        path = write_prompts(able_task(tiny, (6,) * 8, (6,) * 5), tmp_path_factory.mktemp("task") / "able.jsonl")
+        near, there = (
+            open_session(request(tiny, path, **{"errors": "keep", "device": device, **changes}))
+            for device in ("cpu", FAR)
+        )
+        return near, there
+
+    return opened
+
+
+@pytest.fixture(scope="module")
+def few(both: Opened) -> tuple[Searched, Searched]:
+    """A problem with few candidates, on both devices."""
+    near, there = (session.problem for session in both("llama"))
+    some = range(0, len(near.space), len(near.space) // 20)
+    return Searched.of(among(near, some)), Searched.of(among(there, some))
+
+
+def test_toggles_are_the_same(both: Opened, elsewhere: torch.device) -> None:
+    near, there = both("gemma2", positions="shared", ablation="resample", errors="mean")
+    assert there.problem.model.devices == (elsewhere,)
+    assert {site.sae.place for site in there.problem.sites} == {elsewhere}
+    assert there.table == near.table
+    for session in (near, there):
+        session.only(range(0, len(session.table), 8))
+        settle(session)
+        session.toggle_node(1)
+        session.toggle_site(1)
+        session.undo()
+        settle(session)
+    assert kept_of(near).equal(kept_of(there))
+    for name in ("faithfulness", "faithfulness_spliced", "completeness", "kl", "cross_entropy"):
+        assert getattr(there.view().test, name) == pytest.approx(getattr(near.view().test, name), abs=1e-5), name
+    assert there.view().effect == pytest.approx(near.view().effect, abs=1e-5)
+    latent = near.table.latent[-1]
+    ours, theirs = near.latent_view(1, latent), there.latent_view(1, latent)
+    assert ours.neighbours[0][1] == pytest.approx(theirs.neighbours[0][1], abs=1e-5)
+    assert [fired[:2] for fired in there.prompt_view(0).active] == [fired[:2] for fired in near.prompt_view(0).active]
+
+
+@pytest.mark.parametrize("method", QUICK)
+def test_searches_find_the_same(few: tuple[Searched, Searched], method: str) -> None:
+    near, there = (finish(each.search(method, 0.5, **FEW_STEPS.get(method, {})))[0] for each in few)
+    assert near.nodes
+    assert there.nodes == near.nodes
+    assert there.test.faithfulness == pytest.approx(near.test.faithfulness, abs=1e-5)
+    assert len(there.frontier) == len(near.frontier)
+
+
+def test_a_step_sends_the_device_nothing_but_its_prompts(few: tuple[Searched, Searched]) -> None:
+    """What it needs of nodes is there from the first: a copy waits for all that was asked of the device before."""
+    search = few[1].search("mask", 0.5, steps=4, batch=6)
+    next(search)
+    next(search)  # the first with fewer nodes
+    with sent_there() as numbers:
+        next(search)
+    assert numbers == [6]
+
+
+def test_audits_find_the_same(few: tuple[Searched, Searched]) -> None:
+    little = {"bootstraps": 20, "subsets": 1, "draws": 1, "random_circuits": 1, "pairs": 1}
+    found = []
+    for each in few:
+        kept = torch.arange(len(each.problem.space)) % 3 > 0
+        audit = Audit(audited(each.problem, kept, "atp", 0.5, **little, seeds=1, resamplings=1, shuffles=1))
+        for _ in audit:
+            pass
+        found.append([(finding.key, finding.verdict) for finding in audit.result.findings])
+    near, there = found
+    assert there == near
+
+
+def test_benchmarks_run(elsewhere: torch.device) -> None:
+    shape, tokens = SHAPES["gpt2-tiny"], template_tokens(16, 7, 512).to(elsewhere)
+    model = random_model(shape, elsewhere, torch.float32)
+    problem = random_problem(shape, 4, 7, 4, model, random_sites(model, shape, tokens, 0.8))
+    assert isinstance(Recipe(problem).thetas[0].detach(), Far)
+    for runs in (step_runs(problem), edit_runs(problem, 40, 1)):
+        for run in runs.values():
+            run()
