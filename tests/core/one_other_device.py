@@ -74,7 +74,7 @@ def both(world: Callable[[str], World], tmp_path_factory: pytest.TempPathFactory
 def few(both: Opened) -> tuple[Searched, Searched]:
     """A problem with few candidates, on both devices."""
     near, there = (session.problem for session in both("llama"))
-    some = range(0, len(near.space), len(near.space) // 20)
+    some = range(0, len(near.space), len(near.space) // 12)
     return Searched.of(among(near, some)), Searched.of(among(there, some))
 
 
@@ -120,11 +120,11 @@ def test_a_step_sends_the_device_nothing_but_its_prompts(few: tuple[Searched, Se
 
 
 def test_audits_find_the_same(few: tuple[Searched, Searched]) -> None:
-    little = {"bootstraps": 20, "subsets": 1, "draws": 1, "random_circuits": 1, "pairs": 1}
+    little = {"bootstraps": 20, "subsets": 1, "draws": 1, "random_circuits": 1, "pairs": 1}  # searches are above
     found = []
     for each in few:
         kept = torch.arange(len(each.problem.space)) % 3 > 0
-        audit = Audit(audited(each.problem, kept, "atp", 0.5, **little, seeds=1, resamplings=1, shuffles=1))
+        audit = Audit(audited(each.problem, kept, "atp", 0.5, **little, seeds=0, resamplings=0, shuffles=0))
         for _ in audit:
             pass
         found.append([(finding.key, finding.verdict) for finding in audit.result.findings])
