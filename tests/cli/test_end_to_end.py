@@ -95,7 +95,7 @@ def test_other_weights_and_prompts_are_caught(cli: Any, found: Path) -> None:
 
 
 def test_a_circuit_opens_the_search_anew(cli: Any, found: Path, tmp_path: Path) -> None:
-    done = cli("find", "--circuit", found, "--method", "ig", "--target", 0.5, "--json")
+    done = cli("find", "--circuit", found, "--method", "ig", "--set", "steps=1", "--target", 0.5, "--json")
     assert done.code == 0
     assert done.data["task"] == json.loads(found.read_text())["task"]
 

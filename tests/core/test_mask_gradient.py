@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 
 import pytest
 import torch
@@ -12,15 +13,21 @@ from tiny.opened import open_naive, open_problem
 from tiny.tasks import TASKS
 from tiny.world import World
 
-from circuit_tui.core.request import ErrorsKind, PositionsKind
+from circuit_tui.core.request import ERRORS, ErrorsKind, PositionsKind
 from circuit_tui.core.splice import run
 
+SHAPES = ("gpt2", "llama", "gemma2")
+POSITIONS: tuple[tuple[PositionsKind, str], ...] = (
+    ("each", "index"), ("each", "roles"), ("end", "mixed"), ("shared", "mixed"),
+)  # fmt: skip
+# A third of all combinations: any two of the three choices meet in every way.
+CASES = [
+    (SHAPES[(p + e) % len(SHAPES)], *positions, errors)
+    for (p, positions), (e, errors) in product(enumerate(POSITIONS), enumerate(ERRORS))
+]
 
-@pytest.mark.parametrize("errors", ["drop", "mean", "keep"])
-@pytest.mark.parametrize(
-    ("kind", "task"), [("each", "index"), ("each", "roles"), ("end", "mixed"), ("shared", "mixed")]
-)
-@pytest.mark.parametrize("shape", ["gpt2", "llama", "gemma2"])
+
+@pytest.mark.parametrize(("shape", "kind", "task", "errors"), CASES)
 def test_gradient_is_that_of_plain_hooks(
     world: Callable[[str], World], shape: str, kind: PositionsKind, task: str, errors: ErrorsKind
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 import torch
@@ -33,11 +34,15 @@ WORLDS = {
 KINDS = (("each", "roles", "mean", "drop"), ("end", "mixed", "zero", "keep"), ("shared", "mixed", "resample", "mean"))
 
 
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], World]:
+    return cache(lambda shape: build_with(shape, tmp_path_factory.mktemp("world"), WORLDS[shape]))
+
+
 @pytest.fixture(scope="module", params=[(shape, kind) for shape in WORLDS for kind in KINDS], ids=str)
-def problem(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Problem:
+def problem(request: pytest.FixtureRequest, build: Callable[[str], World]) -> Problem:
     shape, (kind, task, ablation, errors) = request.param
-    world = build_with(shape, tmp_path_factory.mktemp("world"), WORLDS[shape])
-    return open_problem(world, TASKS[task], kind, ablation, errors)
+    return open_problem(build(shape), TASKS[task], kind, ablation, errors)
 
 
 def sparse(problem: Problem, seed: int) -> Tensor:
