@@ -73,7 +73,7 @@ class Session:
 
     async def audit(self) -> None:
         """Audits the circuit up to the first line that needs a search, and stops there."""
-        before = sum(line.searches(AuditSettings()) == 0 for line in LINES)
+        before = sum(not line.searches(AuditSettings()) for line in LINES)
         await self.pilot.press("A")
         await self.until(lambda: (audit := self.app._main._shown.audit) and len(audit.findings) >= before)
         await self.press("A")

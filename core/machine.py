@@ -47,7 +47,7 @@ def this_machine() -> Machine:
     return Machine(
         python=platform.python_version(),
         system=platform.platform(),
-        cores=_cores(),
+        cores=cores(),
         packages={name: _version(name) for name in PACKAGES},
         devices=_devices(),
         demo_folder=str(demo.model_dir().parent),
@@ -85,7 +85,7 @@ def device_name(devices: Iterable[torch.device]) -> str:
     return " and ".join(f"{count} x {name}" if count > 1 else name for name, count in kinds.items())
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores this process may use, which in a container are fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

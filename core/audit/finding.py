@@ -40,11 +40,25 @@ DECIDING = frozenset({"task", "held-out", "overfit", "answers", "errors", "compl
 
 
 @dataclass(frozen=True, slots=True)
+class AuditSearch:
+    """One search that an audit makes; `draw` is the seed of what is done to the prompts or labels."""
+
+    kind: str
+    seed: int
+    draw: int
+
+    @property
+    def id(self) -> str:
+        """Tells it from the other searches of the same audit; fit for a folder's name."""
+        return f"{self.kind}-{self.seed}-{self.draw}"
+
+
+@dataclass(frozen=True, slots=True)
 class SearchRun:
     """One search made for the audit, and the circuit it found.
 
-    `draw` is the seed of what was done to the prompts or labels; `train` and `test` are its faithfulness, None where
-    there is none.
+    `kind`, `seed` and `draw` are those of its `AuditSearch`; `train` and `test` are its faithfulness, None where there
+    is none.
     """
 
     kind: str
@@ -88,7 +102,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class AuditProgress:
-    """How far an audit is: the line under way, `done` of `total` lines, the `share` 0..1 of the whole, and seconds."""
+    """How far an audit is: the line under way, `done` of `total` lines, the `share` 0..1 of the whole, and seconds.
+
+    `searches` is how many of all its searches are over, where they are made in processes of their own.
+    """
 
     title: str
     done: int
@@ -96,6 +113,7 @@ class AuditProgress:
     share: float
     seconds: float
     seconds_left: float | None
+    searches: tuple[int, int] | None = None
 
 
 # A measure in slices: it yields after each piece of work, now and then with the share of it that is done, 0..1.

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from circuit_tui.core.audit.finding import Finding, SearchRun
+from circuit_tui.core.audit.finding import AuditSearch, Finding, SearchRun
 from circuit_tui.core.jobs.unfinished import Unfinished, kept_steps
 from circuit_tui.core.search.search import Search
 from circuit_tui.core.snapshot import SearchProgress
 
 DONE, ON_TEXT = "measured.jsonl", "splice-text"
 _FINDING, _RUN = TypeAdapter(Finding), TypeAdapter(SearchRun)
+
+
+class KeptSearches:
+    """What is kept of the searches of an audit, by its own process or by one that makes some of them for it."""
+
+    def __init__(self, work: Unfinished) -> None:
+        self._work = work
+
+    def steps(self, search: Search, made_for: AuditSearch) -> Iterator[SearchProgress]:
+        """The steps of `search`, from where it was cut off."""
+        return kept_steps(search, self._work, made_for.id)
+
+    def add_run(self, run: SearchRun) -> None:
+        """Keeps a finished search."""
+        _append(self._work, {"run": asdict(run)})
 
 
 class KeptAudit:
@@ -28,6 +45,7 @@ class KeptAudit:
     Attributes:
         findings: the finished lines by key.
         seconds: how long they took.
+        searches: keeps the searches.
     """
 
     def __init__(self, what: Mapping[str, Any], text: str = "") -> None:
@@ -35,24 +53,22 @@ class KeptAudit:
         self._work = Unfinished("audit", what)
         self.findings: dict[str, Finding] = {}
         self.seconds = 0.0
-        self._runs: dict[tuple[str, int, int], SearchRun] = {}
+        self.searches = KeptSearches(self._work)
+        self._runs: dict[AuditSearch, SearchRun] = {}
         self._take_up()
 
-    def run(self, kind: str, seed: int, draw: int) -> SearchRun | None:
-        """That search, if it is finished."""
-        return self._runs.get((kind, seed, draw))
+    @property
+    def folder(self) -> Path | None:
+        """Where all of it is kept, for processes that help with it; None where nothing is."""
+        return self._work.folder
 
-    def steps(self, search: Search, kind: str, seed: int, draw: int) -> Iterator[SearchProgress]:
-        """The steps of that search, from where it was cut off."""
-        return kept_steps(search, self._work, f"{kind}-{seed}-{draw}")
+    def run(self, search: AuditSearch) -> SearchRun | None:
+        """What came of `search`, if that was finished when the audit was begun again."""
+        return self._runs.get(search)
 
     def add_finding(self, finding: Finding, seconds: float) -> None:
         """Keeps a finished line, `seconds` after the audit was begun."""
-        self._write({"finding": asdict(finding), "seconds": seconds, "text": self._text})
-
-    def add_run(self, run: SearchRun) -> None:
-        """Keeps a finished search."""
-        self._write({"run": asdict(run)})
+        _append(self._work, {"finding": asdict(finding), "seconds": seconds, "text": self._text})
 
     def leave(self) -> None:
         """Leaves what there is for whoever goes on."""
@@ -79,18 +95,22 @@ class KeptAudit:
     def _take(self, entry: Mapping[str, Any]) -> None:
         if "run" in entry:
             run = _RUN.validate_python(entry["run"])
-            self._runs[run.kind, run.seed, run.draw] = run
+            self._runs[AuditSearch(run.kind, run.seed, run.draw)] = run
         else:
             finding = _FINDING.validate_python(entry["finding"])
             self.seconds = float(entry["seconds"])
             if finding.key != ON_TEXT or entry["text"] == self._text:
                 self.findings[finding.key] = finding
 
-    def _write(self, entry: Mapping[str, Any]) -> None:
-        if self._work.folder is None:
-            return
-        try:
-            with (self._work.folder / DONE).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-        except OSError as error:
-            self._work.give_up(error)
+
+def _append(work: Unfinished, entry: Mapping[str, Any]) -> None:
+    """Adds a line in one go: several processes may do so."""
+    if work.folder is None:
+        return
+    line = (json.dumps(entry, ensure_ascii=False) + "\n").encode()
+    try:
+        with (work.folder / DONE).open("ab", buffering=0) as file:
+            if file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        work.give_up(error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from circuit_tui.core.audit import (
@@ -17,7 +17,7 @@ from circuit_tui.core.audit import (
     splice_cost,
     stability,
 )
-from circuit_tui.core.audit.finding import Measuring
+from circuit_tui.core.audit.finding import AuditSearch, Measuring
 from circuit_tui.core.audit.subject import AuditSettings, Subject
 
 SEARCH_SECONDS = 12.0
@@ -26,12 +26,12 @@ SEARCH_SECONDS = 12.0
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line: its key, how it is measured, how long that takes, and how many searches it needs."""
+    """One line: its key, how it is measured, how long that takes, and the searches it rests on."""
 
     key: str
     measure: Callable[[Subject], Measuring]
     weight: float = 0.1
-    searches: Callable[[AuditSettings], int] = lambda settings: 0
+    searches: Callable[[AuditSettings], tuple[AuditSearch, ...]] = lambda settings: ()
 
 
 LINES: tuple[Line, ...] = (
@@ -50,7 +50,15 @@ LINES: tuple[Line, ...] = (
     Line("ablation", ablations.sensitivity, 4.0),
     Line("subsets", completeness.subsets, 6.0),
     Line("minimality", minimality.minimality, 15.0),
-    Line("shuffled", shuffled.shuffled, 0.0, lambda settings: settings.shuffles),
-    Line("seeds", stability.seeds, 0.0, lambda settings: settings.seeds),
-    Line("resamplings", stability.resamplings, 0.0, lambda settings: settings.resamplings),
+    Line("shuffled", shuffled.shuffled, 0.0, shuffled.shuffled_searches),
+    Line("seeds", stability.seeds, 0.0, stability.seed_searches),
+    Line("resamplings", stability.resamplings, 0.0, stability.resampled_searches),
 )
+
+
+def searches_left(lines: Sequence[Line], subject: Subject) -> tuple[AuditSearch, ...]:
+    """The searches that `lines` rest on, but those that an audit which was cut off had finished."""
+    kept = subject.measured
+    known = frozenset[str]() if kept is None else kept.findings.keys()
+    asked = (search for line in lines if line.key not in known for search in line.searches(subject.settings))
+    return tuple(search for search in asked if kept is None or kept.run(search) is None)

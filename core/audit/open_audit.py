@@ -3,28 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circuit_tui.core import demo
+from circuit_tui.core.audit.beside import Place, elsewhere, fitting_jobs
+from circuit_tui.core.audit.elsewhere import Elsewhere
 from circuit_tui.core.audit.kept_audit import KeptAudit
+from circuit_tui.core.audit.lines import LINES, searches_left
 from circuit_tui.core.audit.run import Audit
 from circuit_tui.core.audit.splice_cost import read_text, text_sha256
 from circuit_tui.core.audit.subject import AuditSettings, SearchUsed, Subject
-from circuit_tui.core.circuit_schema import BUNDLED
+from circuit_tui.core.circuit_schema import BUNDLED, CircuitFile
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluate import Evaluator
+from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.search.registry import Value, method
 
 if TYPE_CHECKING:
     from circuit_tui.core.session import Session
 
 
-def open_audit(session: Session, settings: AuditSettings) -> Audit:
+@dataclass(frozen=True, slots=True)
+class Others:
+    """How other processes open what a session has open, and how many of them may make searches for its audit.
+
+    Attributes:
+        request: what to open.
+        file: the circuit file that names it.
+        jobs: at most so many at once; None for as many as the machine allows (`fitting_jobs`).
+        log: takes what libraries print there.
+    """
+
+    request: OpenRequest
+    file: CircuitFile
+    jobs: int | None
+    log: Path | None
+
+
+def open_audit(session: Session, settings: AuditSettings, others: Others | None = None) -> Audit:
     """An audit of the session's current circuit, not yet begun; searches are made as the one that found it.
 
-    It keeps what it measures, and goes on with what was measured before the same audit was cut off.
+    It keeps what it measures, and goes on with what was measured before the same audit was cut off. With `others`
+    searches are made in processes of their own, if there are two at least and room for them.
 
     Raises:
         UserError: the circuit is empty, the text cannot be read, or the method that found the circuit is unknown here.
@@ -41,7 +63,20 @@ def open_audit(session: Session, settings: AuditSettings) -> Audit:
         "settings": asdict(settings) | {"text": None},
     }
     text = "" if settings.text is None else text_sha256(settings.text)
-    return Audit(replace(subject, measured=KeptAudit(what, text)))
+    subject = replace(subject, measured=KeptAudit(what, text))
+    return Audit(subject if others is None else replace(subject, elsewhere=_elsewhere(session, subject, others)))
+
+
+def _elsewhere(session: Session, subject: Subject, others: Others) -> Elsewhere | None:
+    """Workers for the searches that are left, None if this process should make them."""
+    jobs = min(others.jobs or fitting_jobs(session.problem), len(searches_left(LINES, subject)))
+    if jobs < 2:
+        return None
+    # With as many prompts in a pass as here: sums of other batches may differ in their last digits.
+    request = replace(others.request, batch=session.problem.batch_size)
+    folder = None if subject.measured is None else subject.measured.folder
+    place = Place(request, others.file, session.subject(), subject.search, subject.settings.quick, folder)
+    return elsewhere(place, jobs, others.log)
 
 
 def search_used(name: str, target: float, settings: Mapping[str, Value]) -> SearchUsed:

@@ -11,10 +11,24 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from circuit_tui.core.audit.finding import AuditSearch
 from circuit_tui.core.batch import SplitTensors
 from circuit_tui.core.problem import Problem
 from circuit_tui.core.task import Split
 from circuit_tui.core.tokens import PromptSet, Side
+
+
+def problem_for(problem: Problem, search: AuditSearch) -> Problem:
+    """What `search` looks at: `problem` itself, resampled search prompts, or shuffled labels.
+
+    A resampling draws as many prompts as there are, with replacement.
+    """
+    if search.kind == "shuffled":
+        return with_shuffled_labels(problem, search.draw)
+    if search.kind == "resamplings":
+        n = len(problem.splits["train"])
+        return with_train(problem, torch.randint(n, (n,), generator=torch.Generator().manual_seed(search.draw)))
+    return problem
 
 
 def with_train(problem: Problem, prompts: Tensor) -> Problem:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from operator import mul
 
+from circuit_tui.core.audit.elsewhere import Elsewhere
 from circuit_tui.core.audit.finding import TITLES, AuditProgress, Finding, Outcome, outcome
-from circuit_tui.core.audit.lines import LINES, SEARCH_SECONDS, Line
+from circuit_tui.core.audit.lines import LINES, SEARCH_SECONDS, Line, searches_left
 from circuit_tui.core.audit.subject import Subject
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.search.open_search import check_worth_searching
@@ -40,6 +42,7 @@ class Audit:
         self._known = {} if subject.measured is None else dict(subject.measured.findings)
         self._started = time.monotonic() - (subject.measured.seconds if subject.measured else 0.0)
         self._weights = [_weight(subject, line) for line in lines]
+        self._left = searches_left(lines, subject)
         self._run = self._measure()
 
     def __iter__(self) -> Iterator[AuditProgress]:
@@ -71,13 +74,25 @@ class Audit:
         return AuditResult(self.subject, self.findings, finished, time.monotonic() - self._started)
 
     def _measure(self) -> Generator[AuditProgress, None, None]:
+        elsewhere = self.subject.elsewhere
+        if elsewhere is None:
+            yield from self._lines()
+            return
+        try:
+            if self._refusal() is None:
+                elsewhere.begin(self._left)
+            yield from self._lines()
+        finally:
+            elsewhere.close()
+
+    def _lines(self) -> Generator[AuditProgress, None, None]:
         for index, line in enumerate(self.lines):
             if line.key in self._known:
                 self.findings += (self._known[line.key],)
                 continue
             yield self._progress(index, 0.0)
             measuring, share = line.measure(self.subject), 0.0
-            refused = self._refusal(line)
+            refused = self._refusal() if line.searches(self.subject.settings) else None
             if refused is not None:
                 self._add(Finding(line.key, "not measured", refused))
                 continue
@@ -87,6 +102,8 @@ class Audit:
                 except StopIteration as end:
                     self._add(end.value)
                     break
+                if self.subject.elsewhere is not None:
+                    self.subject.elsewhere.attend()
                 share = share if told is None else told
                 yield self._progress(index, share)
         yield self._progress(len(self.lines), 0.0)
@@ -96,10 +113,8 @@ class Audit:
         if self.subject.measured is not None:
             self.subject.measured.add_finding(finding, time.monotonic() - self._started)
 
-    def _refusal(self, line: Line) -> str | None:
-        """Why the searches that `line` rests on would be no searches."""
-        if not line.searches(self.subject.settings):
-            return None
+    def _refusal(self) -> str | None:
+        """Why searches would be none."""
         try:
             check_worth_searching(self.subject.problem, self.subject.train)
         except UserError as error:
@@ -108,13 +123,25 @@ class Audit:
 
     def _progress(self, index: int, share: float) -> AuditProgress:
         seconds = time.monotonic() - self._started
-        done = sum(self._weights[:index]) + (share * self._weights[index] if index < len(self.lines) else 0.0)
-        whole = done / sum(self._weights)
+        shares = [1.0] * index + ([share] if index < len(self.lines) else [])
+        shares += [0.0] * (len(self.lines) - len(shares))
+        elsewhere = self.subject.elsewhere
+        if elsewhere is not None:
+            made = [self._made(line, elsewhere) for line in self.lines]
+            shares = list(map(max, shares, made))
+        whole = sum(map(mul, shares, self._weights)) / sum(self._weights)
         title = TITLES[self.lines[index].key] if index < len(self.lines) else ""
         left = seconds / whole - seconds if whole > 0.01 else None
-        return AuditProgress(title, index, len(self.lines), whole, seconds, left)
+        searches = None if elsewhere is None else elsewhere.counts
+        return AuditProgress(title, index, len(self.lines), whole, seconds, left, searches)
+
+    def _made(self, line: Line, elsewhere: Elsewhere) -> float:
+        """How much of the searches of `line` is done."""
+        searches = line.searches(self.subject.settings)
+        shares = [elsewhere.share(search) if search in self._left else 1.0 for search in searches]
+        return sum(shares) / len(shares) if shares else 0.0
 
 
 def _weight(subject: Subject, line: Line) -> float:
     quick = 0.3 if subject.settings.quick else 1.0
-    return line.weight + SEARCH_SECONDS * quick * line.searches(subject.settings)
+    return line.weight + SEARCH_SECONDS * quick * len(line.searches(subject.settings))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import dataclass
 
 import torch
 
-from circuit_tui.core.audit.finding import SearchRun, finite
-from circuit_tui.core.audit.other_problems import with_train
-from circuit_tui.core.audit.subject import Subject
+from circuit_tui.core.audit.finding import AuditSearch, SearchRun, finite
+from circuit_tui.core.audit.kept_audit import KeptSearches
+from circuit_tui.core.audit.other_problems import problem_for, with_train
+from circuit_tui.core.audit.subject import SearchUsed, Subject
 from circuit_tui.core.evaluate import SLICE_PROMPTS, Evaluator
 from circuit_tui.core.problem import Problem
 from circuit_tui.core.search.open_search import new_search
@@ -17,43 +19,64 @@ QUICK_PROMPTS = 128
 """What a quick audit's searches see: a quarter of a built-in task's search prompts, and so of the time."""
 
 
-def run_search(
-    subject: Subject, problem: Problem, kind: str, seed: int, draw: int
-) -> Generator[float | None, None, SearchRun]:
-    """The subject's search on `problem` with `seed`; `draw` is the seed of what was done to the problem.
+def run_search(subject: Subject, search: AuditSearch) -> Generator[float | None, None, SearchRun]:
+    """Makes one search of an audit. Yields the share that is done.
 
-    Yields the share that is done. A search that an audit cut off had finished is not made again.
+    One that an audit which was cut off had finished is not made again; one that another process makes is waited for.
+
+    Raises:
+        UserError: that process could not make it.
     """
-    kept = subject.measured
-    if kept is not None and (known := kept.run(kind, seed, draw)) is not None:
+    known = None if subject.measured is None else subject.measured.run(search)
+    if known is not None:
         yield 1.0
         return known
-    if subject.settings.quick:
-        order = torch.randperm(len(problem.splits["train"]), generator=torch.Generator().manual_seed(draw))
-        problem = with_train(problem, order[:QUICK_PROMPTS])
-    train, test = subject.train, subject.test
-    if problem is not subject.problem:
-        train, test = (Evaluator(problem, split, size=SLICE_PROMPTS, ready=False) for split in ("train", "test"))
-        for evaluator in (train, test):
-            yield from evaluator.prepare_slices()
-    used = subject.search
-    search = new_search(problem, train, test, used.method, used.target, seed, used.settings, circuit_only=True)
-    share = 0.0  # a search corrects its estimate as it goes; what is told of it only grows
-    for step in search if kept is None else kept.steps(search, kind, seed, draw):
-        share = max(share, min(step.step / max(step.steps, 1), 1.0))
-        yield share
-    result = search.result
-    assert result is not None  # a search that was not interrupted ends in one
-    run = SearchRun(
-        kind,
-        seed,
-        draw,
-        len(result.nodes),
-        finite(result.train.faithfulness),
-        finite(result.test.faithfulness),
-        result.reached,
-        tuple(sorted(result.nodes)),
-    )
-    if kept is not None:
-        kept.add_run(run)
-    return run
+    if subject.elsewhere is not None:
+        return (yield from subject.elsewhere.run(search))
+    searcher = Searcher(subject.problem, subject.train, subject.test, subject.search, subject.settings.quick)
+    return (yield from searcher.run(search, None if subject.measured is None else subject.measured.searches))
+
+
+@dataclass(frozen=True, slots=True)
+class Searcher:
+    """Makes the searches of an audit of `problem`: as the one that was `used`, on few prompts if `quick`."""
+
+    problem: Problem
+    train: Evaluator
+    test: Evaluator
+    used: SearchUsed
+    quick: bool
+
+    def run(self, search: AuditSearch, kept: KeptSearches | None) -> Generator[float | None, None, SearchRun]:
+        """Makes `search`; goes on with what is `kept` of it, and keeps what comes of it. Yields the share done."""
+        problem, train, test = problem_for(self.problem, search), self.train, self.test
+        if self.quick:
+            order = torch.randperm(len(problem.splits["train"]), generator=torch.Generator().manual_seed(search.draw))
+            problem = with_train(problem, order[:QUICK_PROMPTS])
+        if problem is not self.problem:
+            train, test = (Evaluator(problem, split, size=SLICE_PROMPTS, ready=False) for split in ("train", "test"))
+            for evaluator in (train, test):
+                yield from evaluator.prepare_slices()
+        used = self.used
+        found = new_search(
+            problem, train, test, used.method, used.target, search.seed, used.settings, circuit_only=True
+        )
+        share = 0.0  # a search corrects its estimate as it goes; what is told of it only grows
+        for step in found if kept is None else kept.steps(found, search):
+            share = max(share, min(step.step / max(step.steps, 1), 1.0))
+            yield share
+        result = found.result
+        assert result is not None  # a search that was not interrupted ends in one
+        run = SearchRun(
+            search.kind,
+            search.seed,
+            search.draw,
+            len(result.nodes),
+            finite(result.train.faithfulness),
+            finite(result.test.faithfulness),
+            result.reached,
+            tuple(sorted(result.nodes)),
+        )
+        if kept is not None:
+            kept.add_run(run)
+        return run

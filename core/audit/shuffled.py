@@ -8,10 +8,9 @@ kind finds in anything.
 
 from __future__ import annotations
 
-from circuit_tui.core.audit.finding import Finding, Measuring, Verdict, within
-from circuit_tui.core.audit.other_problems import with_shuffled_labels
+from circuit_tui.core.audit.finding import AuditSearch, Finding, Measuring, Verdict, within
 from circuit_tui.core.audit.searches import run_search
-from circuit_tui.core.audit.subject import Subject
+from circuit_tui.core.audit.subject import AuditSettings, Subject
 from circuit_tui.core.search.frontier import score
 
 TIMES = 2
@@ -22,13 +21,12 @@ HALF = 0.5
 
 def shuffled(subject: Subject) -> Measuring:
     """The search on shuffled labels, `shuffles` times; the one that gets furthest counts."""
-    count = subject.settings.shuffles
-    if not count:
+    searches = shuffled_searches(subject.settings)
+    if not searches:
         return Finding("shuffled", "not measured", "No search on shuffled labels was asked for.")
-    runs, seed = [], subject.settings.seed
-    for index in range(count):
-        problem, draw = with_shuffled_labels(subject.problem, seed + 1 + index), seed + 1 + index
-        steps = run_search(subject, problem, "shuffled", seed, draw)
+    runs, count = [], len(searches)
+    for index, search in enumerate(searches):
+        steps = run_search(subject, search)
         runs.append((yield from within(steps, index / count, (index + 1) / count)))
     furthest = max(runs, key=lambda run: (run.reached, -run.size if run.reached else _score(run.train)))
     verdict: Verdict = "good" if _score(furthest.train) <= HALF * subject.search.target else "doubtful"
@@ -45,6 +43,12 @@ def shuffled(subject: Subject) -> Measuring:
         },
         runs=tuple(runs),
     )  # fmt: skip
+
+
+def shuffled_searches(settings: AuditSettings) -> tuple[AuditSearch, ...]:
+    """The searches on shuffled labels, with the circuit's own seed."""
+    first = settings.seed + 1
+    return tuple(AuditSearch("shuffled", settings.seed, draw) for draw in range(first, first + settings.shuffles))
 
 
 def _score(faithfulness: float | None) -> float:

@@ -9,16 +9,12 @@ larger circuits is no stability.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from itertools import combinations
 
-import torch
-
-from circuit_tui.core.audit.finding import Finding, Measuring, SearchRun, Verdict, within
-from circuit_tui.core.audit.other_problems import with_train
+from circuit_tui.core.audit.finding import AuditSearch, Finding, Measuring, SearchRun, Verdict, within
 from circuit_tui.core.audit.searches import run_search
-from circuit_tui.core.audit.subject import Subject
-from circuit_tui.core.problem import Problem
+from circuit_tui.core.audit.subject import AuditSettings, Subject
 
 OVERLAP = 2 / 3, 1 / 3
 """Mean Jaccard overlap of two runs: four of five nodes the same; half of them."""
@@ -26,20 +22,28 @@ OVERLAP = 2 / 3, 1 / 3
 
 def seeds(subject: Subject) -> Measuring:
     """The search with the seeds after the circuit's own."""
-    first = subject.settings.seed + 1
-    chosen = [(first + index, first + index) for index in range(subject.settings.seeds)]
-    return (yield from _stability(subject, "seeds", chosen, lambda draw: subject.problem))
+    return (yield from _stability(subject, "seeds", seed_searches(subject.settings)))
 
 
 def resamplings(subject: Subject) -> Measuring:
     """The search with the circuit's own seed on resampled prompts."""
-    n, own = len(subject.problem.splits["train"]), subject.settings.seed
+    return (yield from _stability(subject, "resamplings", resampled_searches(subject.settings)))
 
-    def resampled(draw: int) -> Problem:
-        return with_train(subject.problem, torch.randint(n, (n,), generator=torch.Generator().manual_seed(draw)))
 
-    chosen = [(own, own + 1 + index) for index in range(subject.settings.resamplings)]
-    return (yield from _stability(subject, "resamplings", chosen, resampled))
+def seed_searches(settings: AuditSettings) -> tuple[AuditSearch, ...]:
+    """The searches of the line `seeds`; one would not be compared with anything."""
+    count = settings.seeds if settings.seeds > 1 else 0
+    return tuple(AuditSearch("seeds", seed, seed) for seed in _after(settings.seed, count))
+
+
+def resampled_searches(settings: AuditSettings) -> tuple[AuditSearch, ...]:
+    """The searches of the line `resamplings`."""
+    count = settings.resamplings if settings.resamplings > 1 else 0
+    return tuple(AuditSearch("resamplings", settings.seed, draw) for draw in _after(settings.seed, count))
+
+
+def _after(seed: int, count: int) -> range:
+    return range(seed + 1, seed + 1 + count)
 
 
 def jaccard(first: Collection[int], second: Collection[int]) -> float:
@@ -54,15 +58,13 @@ def shares(runs: Sequence[SearchRun]) -> dict[int, float]:
     return {node: chosen[node] / len(runs) for node in sorted(chosen)}
 
 
-def _stability(
-    subject: Subject, key: str, chosen: Sequence[tuple[int, int]], made: Callable[[int], Problem]
-) -> Measuring:
-    if len(chosen) < 2:
+def _stability(subject: Subject, key: str, searches: Sequence[AuditSearch]) -> Measuring:
+    if not searches:
         return Finding(key, "not measured", "Two searches at least are needed, and were not asked for.")
     runs: list[SearchRun] = []
-    for index, (seed, draw) in enumerate(chosen):
-        steps = run_search(subject, made(draw), key, seed, draw)
-        runs.append((yield from within(steps, index / len(chosen), (index + 1) / len(chosen))))
+    for index, search in enumerate(searches):
+        share = index / len(searches), (index + 1) / len(searches)
+        runs.append((yield from within(run_search(subject, search), *share)))
     pairs = [jaccard(one.nodes, other.nodes) for one, other in combinations(runs, 2)]
     own = [jaccard(subject.kept.nonzero()[:, 0].tolist(), run.nodes) for run in runs]
     mean, always = sum(pairs) / len(pairs), sum(share == 1 for share in shares(runs).values())

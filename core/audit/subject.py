@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from circuit_tui.core.audit.elsewhere import Elsewhere
 from circuit_tui.core.audit.kept_audit import KeptAudit
 from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.problem import Problem
@@ -57,7 +58,8 @@ class Subject:
     """The circuit `kept` `[node]` bool of `problem`; `unseen` is None where the task has no such prompts.
 
     `aimed` is the faithfulness that the circuit was found to reach, None where it was made by hand; `search` is how
-    searches are made then. `measured` is where what is measured is kept, None where nothing is.
+    searches are made then. `measured` is where what is measured is kept, None where nothing is; `elsewhere` are other
+    processes that make the searches, None where this one does.
     """
 
     problem: Problem
@@ -69,6 +71,7 @@ class Subject:
     aimed: float | None
     settings: AuditSettings
     measured: KeptAudit | None = None
+    elsewhere: Elsewhere | None = None
 
     @property
     def size(self) -> int:

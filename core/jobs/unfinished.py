@@ -54,6 +54,13 @@ class Unfinished:
         except OSError as error:
             self.give_up(error)
 
+    @classmethod
+    def of(cls, folder: Path | None) -> Self:
+        """The work in `folder`, of a process that this one helps and that holds its lock; None to keep nothing."""
+        work = cls.__new__(cls)
+        work.folder, work._lock, work._left = folder, None, False
+        return work
+
     def __enter__(self) -> Self:
         return self
 
@@ -102,18 +109,14 @@ def kept_steps(
 ) -> Generator[SearchProgress, None, None]:
     """The steps of `search`, which goes on with what `work` has of it under `name`, and keeps what it needs there.
 
-    Left early, it has kept all up to there; at its end nothing of it is left.
+    Left early, it has kept all up to there; at its end nothing of it is left. Nothing is kept while a process that has
+    lost its parent is still at its last step of the same.
     """
-    if work.folder is None:
+    lock = _begun(search, work, name)
+    if lock is None or work.folder is None:
         yield from search
         return
-    folder = work.folder / name
-    try:
-        folder.mkdir(exist_ok=True)
-        search.keep(folder)
-    except OSError as error:
-        work.give_up(error)
-    saved, ended = clock(), False
+    folder, saved, ended = work.folder / name, clock(), False
     try:
         for step in search:
             yield step
@@ -126,6 +129,25 @@ def kept_steps(
             shutil.rmtree(folder, ignore_errors=True)
         elif work.folder is not None:
             _save(search, work)
+        lock.release()
+
+
+def _begun(search: Search, work: Unfinished, name: str) -> FolderLock | None:
+    """Has `search` keep what it needs under `name`; the lock of that, or None where nothing can be kept."""
+    if work.folder is None:
+        return None
+    folder = work.folder / name
+    lock = FolderLock(folder)
+    try:
+        folder.mkdir(exist_ok=True)
+        if not lock.claim():
+            return None
+        search.keep(folder)
+    except OSError as error:
+        lock.release()
+        work.give_up(error)
+        return None
+    return lock
 
 
 def _save(search: Search, work: Unfinished) -> None:

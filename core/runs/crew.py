@@ -1,27 +1,28 @@
-"""Workers that do runs, and what they report: the same for processes of this machine and for a Ray cluster."""
+"""Workers that do what they are given, and what they report: processes of this machine, or actors of a Ray cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
-from circuit_tui.core.runs.order import RunOrder
-from circuit_tui.core.runs.record import RunRecord
-
+Order = TypeVar("Order")
+Result = TypeVar("Result")
+OrderIn = TypeVar("OrderIn", contravariant=True)
+ResultOut = TypeVar("ResultOut", covariant=True)
 Tell = Callable[[int, int], None]
 """Takes how many steps of how many, an estimate, a run has made."""
 
 
-class Work(Protocol):
+class Work(Protocol[OrderIn, ResultOut]):
     """What a worker does: runs an order. It may keep what it has loaded for the next."""
 
-    def __call__(self, order: RunOrder, tell: Tell) -> RunRecord:
-        """Runs `order` and records it. What it raises is the run's error."""
+    def __call__(self, order: OrderIn, tell: Tell) -> ResultOut:
+        """Runs `order`; what comes of it can be pickled, as the order can. What it raises is the run's error."""
 
 
-MakeWork = Callable[[], Work]
-"""Called once in each worker. Importable by name, for it is called in another process."""
+MakeWork = Callable[[], Work[Order, Result]]
+"""Called once in each worker. It can be pickled, for it is called in another process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,11 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """A worker has finished its run; `record` is that as JSON."""
+class Done(Generic[Result]):
+    """A worker has finished its run."""
 
     worker: int
-    record: str
+    result: Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +59,19 @@ class Lost:
     reason: str
 
 
-Event = Step | Done | Failed | Lost
+Event = Step | Done[Result] | Failed | Lost
 
 
-class Crew(Protocol):
+class Crew(Protocol[OrderIn, Result]):
     """Workers by number."""
 
     def hire(self) -> int:
         """Starts another worker and returns its number."""
 
-    def give(self, worker: int, order: RunOrder) -> None:
+    def give(self, worker: int, order: OrderIn) -> None:
         """Gives an idle worker something to do. If it has died, that is told by the next `events`."""
 
-    def events(self, seconds: float) -> list[Event]:
+    def events(self, seconds: float) -> list[Event[Result]]:
         """What has happened; waits up to so long for something to happen."""
 
     def dismiss(self, worker: int) -> None:
@@ -80,25 +81,18 @@ class Crew(Protocol):
         """Ends all workers at once, with what they are doing."""
 
 
-def make_worker() -> Work:
-    """The work of a sweep. Imports torch, so call it in the worker."""
-    from circuit_tui.core.runs.worker import Worker
-
-    return Worker()
-
-
-def attempt(work: Work, order: RunOrder, tell: Tell) -> tuple[str, str, str]:
-    """Does a run: (record as JSON, "", ""), or ("", one line, traceback) whatever goes wrong."""
+def attempt(work: Work[Order, Result], order: Order, tell: Tell) -> tuple[Result | None, str, str]:
+    """Does a run: (result, "", ""), or (None, one line, traceback) whatever goes wrong."""
     import traceback
 
     from circuit_tui.core.errors import UserError
 
     try:
-        return work(order, tell).model_dump_json(by_alias=True), "", ""
+        return work(order, tell), "", ""
     except UserError as error:
-        return "", _one_line(str(error)), ""
+        return None, _one_line(str(error)), ""
     except Exception as error:  # noqa: BLE001 one run must not end the others
-        return "", _one_line(f"{type(error).__name__}: {error}"), traceback.format_exc()
+        return None, _one_line(f"{type(error).__name__}: {error}"), traceback.format_exc()
 
 
 def _one_line(text: str) -> str:

@@ -13,9 +13,10 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from typing import Any, Generic
 
-from circuit_tui.core.runs.crew import Done, Event, Failed, Lost, MakeWork, Step, attempt
-from circuit_tui.core.runs.order import RunOrder
+from circuit_tui.core.machine import cores
+from circuit_tui.core.runs.crew import Done, Event, Failed, Lost, MakeWork, Order, Result, Step, attempt
 
 TELL_EVERY = 0.5
 """Seconds between two reports of one worker's steps."""
@@ -26,7 +27,7 @@ GRACE = 5.0
 def threads_for(jobs: int) -> int:
     """How many threads each of so many workers should use: ``OMP_NUM_THREADS`` if set, else its share of the cores."""
     given = os.environ.get("OMP_NUM_THREADS", "")
-    return int(given) if given.isdecimal() and int(given) > 0 else max(1, len(os.sched_getaffinity(0)) // jobs)
+    return int(given) if given.isdecimal() and int(given) > 0 else max(1, cores() // jobs)
 
 
 @dataclass(slots=True)
@@ -35,7 +36,7 @@ class _Member:
     line: Connection
 
 
-class ProcessCrew:
+class ProcessCrew(Generic[Order, Result]):
     """Starts each worker as a fresh interpreter: a forked one would share what torch has started.
 
     Args:
@@ -44,7 +45,7 @@ class ProcessCrew:
         log: where what libraries print in the workers goes; nowhere if None.
     """
 
-    def __init__(self, make: MakeWork, threads: int, log: Path | None = None) -> None:
+    def __init__(self, make: MakeWork[Order, Result], threads: int, log: Path | None = None) -> None:
         self._make, self._threads, self._log = make, threads, log
         self._context = multiprocessing.get_context("spawn")
         self._members: dict[int, _Member] = {}
@@ -67,15 +68,15 @@ class ProcessCrew:
         """The process of a worker."""
         return self._members[worker].process.pid or 0
 
-    def give(self, worker: int, order: RunOrder) -> None:
+    def give(self, worker: int, order: Order) -> None:
         """See `Crew.give`."""
         with contextlib.suppress(OSError):
             self._members[worker].line.send(order)
 
-    def events(self, seconds: float) -> list[Event]:
+    def events(self, seconds: float) -> list[Event[Result]]:
         """See `Crew.events`."""
         by_line = {member.line: worker for worker, member in self._members.items()}
-        found: list[Event] = []
+        found: list[Event[Result]] = []
         for line in wait(list(by_line), seconds):
             assert isinstance(line, Connection)
             worker = by_line[line]
@@ -130,18 +131,18 @@ def _end(process: SpawnProcess) -> None:
         process.join()
 
 
-def _event(worker: int, message: tuple[object, ...]) -> Event:
+def _event(worker: int, message: tuple[Any, ...]) -> Event[Any]:
     match message:
         case ("step", int(step), int(steps)):
             return Step(worker, step, steps)
-        case (str(record), "", ""):
-            return Done(worker, record)
-        case (_, str(error), str(traceback)):
+        case ("ended", result, "", ""):
+            return Done(worker, result)
+        case ("ended", None, str(error), str(traceback)):
             return Failed(worker, error, traceback)
     raise ValueError(message)
 
 
-def _serve(line: Connection, make: MakeWork, threads: int, log: Path | None, parent: int) -> None:
+def _serve(line: Connection, make: MakeWork[Order, Result], threads: int, log: Path | None, parent: int) -> None:
     """The worker's process: runs orders until the line is closed, and no longer than its parent lives."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all processes: it is for the parent alone
     os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -161,4 +162,4 @@ def _serve(line: Connection, make: MakeWork, threads: int, log: Path | None, par
     with contextlib.suppress(EOFError, OSError):
         work = make()
         while True:
-            line.send(attempt(work, line.recv(), tell))
+            line.send(("ended", *attempt(work, line.recv(), tell)))

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.runs.crew import Done, Event, Failed, Lost, MakeWork, attempt
-from circuit_tui.core.runs.order import RunOrder
+from circuit_tui.core.runs.crew import Done, Event, Failed, Lost, MakeWork, Order, Result, attempt
 from circuit_tui.core.runs.process_crew import threads_for
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ LOCAL = "local"
 KNOCK_SECONDS = 10.0
 
 
-class RayCrew:
+class RayCrew(Generic[Order, Result]):
     """Connects to a cluster, or starts one on this machine.
 
     Every machine of the cluster needs this program, and the folders and prompts by the same paths.
@@ -37,7 +36,7 @@ class RayCrew:
         UserError: Ray is not installed, the cluster cannot be reached, or it has no GPU for a run on CUDA.
     """
 
-    def __init__(self, address: str, make: MakeWork, device: str | None, jobs: int | None) -> None:
+    def __init__(self, address: str, make: MakeWork[Order, Result], device: str | None, jobs: int | None) -> None:
         self._ray = ray = _ray()
         _connect(ray, address, jobs or 1)
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -65,11 +64,11 @@ class RayCrew:
         """The process of a worker, on whatever machine it is."""
         return int(self._ray.get(self._actors[worker].pid.remote()))
 
-    def give(self, worker: int, order: RunOrder) -> None:
+    def give(self, worker: int, order: Order) -> None:
         """See `Crew.give`."""
         self._running[self._actors[worker].run.remote(order)] = worker
 
-    def events(self, seconds: float) -> list[Event]:
+    def events(self, seconds: float) -> list[Event[Result]]:
         """See `Crew.events`."""
         ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=seconds)
         return [self._event(reference, self._running.pop(reference)) for reference in ready]
@@ -84,20 +83,20 @@ class RayCrew:
             self._ray.kill(actor)
         self._ray.shutdown()
 
-    def _event(self, reference: Any, worker: int) -> Event:
+    def _event(self, reference: Any, worker: int) -> Event[Result]:
         try:
-            record, error, traceback = self._ray.get(reference)
+            result, error, traceback = self._ray.get(reference)
         except self._ray.exceptions.RayError as lost:
             del self._actors[worker]
             lines = [line.strip() for line in str(lost).splitlines() if line.strip()]
             return Lost(worker, f"its Ray worker was lost ({type(lost).__name__}: {lines[0] if lines else ''})")
-        return Failed(worker, error, traceback) if error else Done(worker, record)
+        return Failed(worker, error, traceback) if error else Done(worker, result)
 
 
 class _Actor:
     """The worker on the cluster."""
 
-    def __init__(self, make: MakeWork, threads: int, folder: str) -> None:
+    def __init__(self, make: MakeWork[Any, Any], threads: int, folder: str) -> None:
         with contextlib.suppress(OSError):  # not on this machine: then no relative path of an order means anything here
             os.chdir(folder)
         os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -107,7 +106,7 @@ class _Actor:
         """The process that it is."""
         return os.getpid()
 
-    def run(self, order: RunOrder) -> tuple[str, str, str]:
+    def run(self, order: Any) -> tuple[Any, str, str]:
         """See `attempt`."""
         return attempt(self._work, order, lambda step, steps: None)
 

@@ -9,23 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from circuit_tui.core.runs.crew import Crew, Done, Event, Failed, Lost, Step
+from circuit_tui.core.runs.allotment import Allotment, Busy, Ended
+from circuit_tui.core.runs.crew import Crew, Work
 from circuit_tui.core.runs.order import RunOrder
 from circuit_tui.core.runs.record import RunRecord
 from circuit_tui.core.runs.results_file import ResultsFile, SubjectError
 
-MAX_LOSSES = 2
-"""A run that has taken so many workers with it (memory, say) has failed."""
 WAIT = 0.5
-
-
-@dataclass(slots=True)
-class Busy:
-    """What a worker is at: its order and how many steps of how many it has made."""
-
-    order: RunOrder
-    step: int = 0
-    steps: int = 0
 
 
 @dataclass(slots=True)
@@ -36,11 +26,18 @@ class SweepState:
     found: int
     done: int = 0
     failed: list[tuple[RunOrder, str]] = field(default_factory=list)
-    busy: dict[int, Busy] = field(default_factory=dict)
+    busy: dict[int, Busy[RunOrder]] = field(default_factory=dict)
     last: tuple[RunOrder, RunRecord | str] | None = None
 
 
 Watch = Callable[[SweepState], None]
+
+
+def make_worker() -> Work[RunOrder, RunRecord]:
+    """The work of a sweep. Imports torch, so call it in the worker."""
+    from circuit_tui.core.runs.worker import Worker
+
+    return Worker()
 
 
 class Sweep:
@@ -49,65 +46,40 @@ class Sweep:
     `watch` sees every change; `last` is then the run that just ended, with its record or its error.
     """
 
-    def __init__(self, orders: Sequence[RunOrder], results: ResultsFile, crew: Crew, jobs: int, watch: Watch) -> None:
-        self._results, self._crew, self._jobs, self._watch = results, crew, jobs, watch
+    def __init__(
+        self,
+        orders: Sequence[RunOrder],
+        results: ResultsFile,
+        crew: Crew[RunOrder, RunRecord],
+        jobs: int,
+        watch: Watch,
+    ) -> None:
+        self._results, self._crew, self._watch = results, crew, watch
         finished = results.done()
-        self._pending = [order for order in orders if order.id not in finished]
-        self._idle: dict[int, RunOrder | None] = {}
-        self._losses: dict[str, int] = {}
-        self.state = SweepState(len(orders), len(orders) - len(self._pending))
+        left = [order for order in orders if order.id not in finished]
+        self._given = Allotment(left, crew, jobs, _next)
+        self.state = SweepState(len(orders), len(orders) - len(left), busy=self._given.busy)
 
     def run(self) -> SweepState:
         """Works until nothing is left to do."""
         self._watch(self.state)
-        while self._pending or self.state.busy:
-            if self._give_out():
+        while not self._given.over:
+            if self._given.give_out():
                 self.state.last = None
                 self._watch(self.state)
             for event in self._crew.events(WAIT):
                 self.state.last = None
-                self._take(event)
+                ended = self._given.take(event)
+                if ended is not None:
+                    self._write(ended)
                 self._watch(self.state)
         return self.state
 
-    def _give_out(self) -> bool:
-        """Gives the idle something to do, and tells whether there was anything; hires and dismisses as needed."""
-        gave = False
-        while self._pending and (self._idle or len(self.state.busy) < self._jobs):
-            worker, before = self._idle.popitem() if self._idle else (self._crew.hire(), None)
-            order = _next(self._pending, before, [busy.order for busy in self.state.busy.values()])
-            self._pending.remove(order)
-            self.state.busy[worker] = Busy(order)
-            self._crew.give(worker, order)
-            gave = True
-        while self._idle:  # on a shared machine others may be waiting for the place
-            self._crew.dismiss(self._idle.popitem()[0])
-        return gave
-
-    def _take(self, event: Event) -> None:
-        if isinstance(event, Step):
-            busy = self.state.busy[event.worker]
-            busy.step, busy.steps = event.step, event.steps
+    def _write(self, ended: Ended[RunOrder, RunRecord]) -> None:
+        order, record = ended.order, ended.result
+        if record is None:
+            self._fail(order, ended.error, ended.traceback)
             return
-        if event.worker not in self.state.busy:  # lost, but it had nothing to do
-            self._idle.pop(event.worker, None)
-            return
-        order = self.state.busy.pop(event.worker).order
-        match event:
-            case Done(worker, text):
-                self._idle[worker] = order
-                self._save(order, RunRecord.model_validate_json(text))
-            case Failed(worker, error, traceback):
-                self._idle[worker] = order
-                self._fail(order, error, traceback)
-            case Lost(_, reason):
-                self._losses[order.id] = self._losses.get(order.id, 0) + 1
-                if self._losses[order.id] < MAX_LOSSES:
-                    self._pending.insert(0, order)
-                else:
-                    self._fail(order, f"{reason}, {MAX_LOSSES} times")
-
-    def _save(self, order: RunOrder, record: RunRecord) -> None:
         try:
             self._results.save(order, record)
         except SubjectError as error:

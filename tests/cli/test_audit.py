@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from circuit_tui.tui.commands import progress
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 LITTLE = ("--random", 20, "--pairs", 2, "--shuffles", 0, "--resamplings", 0)
+ALONE = ("--jobs", 1)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def audited(found: Path) -> Path:
     path = found.with_name("audited.json")
-    assert main(["audit", str(found), "--seeds", "2", *map(str, LITTLE), "--out", str(path)]) == 0
+    assert main(["audit", str(found), "--seeds", "2", *map(str, (*LITTLE, *ALONE)), "--out", str(path)]) == 0
     return path
 
 
@@ -124,8 +126,10 @@ def test_an_interrupt_keeps_what_is_done(cli: Any, found: Path, monkeypatch: pyt
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(progress.AuditBar, "show", show)
-    done = cli("audit", found, "--out", out, "--json")
+    done = cli("audit", found, "--jobs", 2, "--out", out, "--json")
     assert done.code == 130
+    assert "searches are made in 2 processes beside this one" in done.err
+    assert not multiprocessing.active_children()
     assert "interrupted" in done.err
     assert [finding["key"] for finding in done.data["findings"]][-1] == "answers"
     assert done.data["outcome"] == "not finished"
@@ -146,6 +150,7 @@ def test_bad_input_is_one_line(cli: Any, found: Path, tmp_path: Path) -> None:
         ((found, "--text", tmp_path / "gone.txt"), "--text"),
         ((found, "--out", tmp_path / "gone" / "c.json"), "there is no folder"),
         ((found, "--seeds", "-1"), "Invalid value for '--seeds'"),
+        ((found, "--jobs", "0"), "Invalid value for '--jobs'"),
     ):
         done = cli("audit", *args)
         assert done.code == 2
@@ -153,18 +158,20 @@ def test_bad_input_is_one_line(cli: Any, found: Path, tmp_path: Path) -> None:
 
 
 def test_the_same_command_goes_on_after_a_kill(cli: Any, found: Path, tmp_path: Path) -> None:
-    """Killed in the first of its searches: what was measured is not measured again, and the file is as without it."""
+    """Killed while two processes make its searches: what was measured is not measured again, the file is the same."""
     few = ("--seeds", 2, *LITTLE)
     whole, cut = tmp_path / "whole.json", tmp_path / "cut.json"
-    assert cli("audit", found, *few, "--out", whole).code == 0
+    assert cli("audit", found, *few, *ALONE, "--out", whole).code == 0
     script = Path(__file__).with_name("killed_audit.py")
-    command = [sys.executable, str(script), "other seeds", "audit", str(found), *map(str, few), "--out", str(cut)]
+    given = ("audit", found, *few, "--jobs", 2, "--out", cut)
+    command = [sys.executable, str(script), "minimality", *map(str, given)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == -signal.SIGKILL, done.stderr
+    assert "searches are made in 2 processes" in done.stderr
     assert not cut.exists()
-    again = cli("audit", found, *few, "--out", cut)
+    again = cli("audit", found, *few, *ALONE, "--out", cut)
     assert again.code == 0
-    assert "goes on with an audit that was cut off: 16 lines are measured" in again.err
+    assert "goes on with an audit that was cut off: 14 lines are measured" in again.err
     one, other = (json.loads(path.read_text())["audit"] for path in (whole, cut))
     assert_close(one | {"created": "", "seconds": 0}, other | {"created": "", "seconds": 0})
 

@@ -18,7 +18,7 @@ from command_line import Cli
 from fake_work import FakeWork
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.runs import crew
+from circuit_tui.core.runs import sweep
 from circuit_tui.core.runs.results_file import read_records, read_rows
 from circuit_tui.tui.commands import number_list
 from circuit_tui.tui.commands import sweep_options as lists
@@ -27,7 +27,7 @@ from circuit_tui.tui.commands import sweep_options as lists
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers that need no model."""
-    monkeypatch.setattr(crew, "make_worker", FakeWork)
+    monkeypatch.setattr(sweep, "make_worker", FakeWork)
 
 
 @pytest.mark.usefixtures("fake")
@@ -143,11 +143,11 @@ def test_lists_of_seeds_sites_and_words() -> None:
 SCRIPT = """
 import sys
 from fake_work import FakeWork
-from circuit_tui.core.runs import crew
+from circuit_tui.core.runs import sweep
 from circuit_tui.core.runs.grid import RunSpec
 from circuit_tui.tui.cli import main
 if __name__ == "__main__":
-    crew.make_worker = FakeWork
+    sweep.make_worker = FakeWork
     of = RunSpec.of.__func__
     waiting = {"folder": sys.argv[1], "behave": "wait"}
     RunSpec.of = classmethod(lambda cls, *args: of(cls, *args).model_copy(update={"settings": waiting}))

@@ -14,8 +14,8 @@ import typer
 from circuit_tui.core.audit.finding import reasons
 from circuit_tui.core.errors import UserError
 from circuit_tui.tui.commands import options, output, progress
-from circuit_tui.tui.commands.boundary import DONE, INTERRUPTED, NO
-from circuit_tui.tui.commands.open_file import open_file
+from circuit_tui.tui.commands.boundary import DONE, INTERRUPTED, NO, log_path
+from circuit_tui.tui.commands.open_file import open_file, request_for
 from circuit_tui.tui.commands.opening import Batch, Device, DeviceMap, Opening
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from circuit_tui.core.audit.schema import AuditPart
     from circuit_tui.core.circuit_file import CircuitFile
 
+_JOBS = "Searches at once, each in a process. [as cores and memory allow; on a GPU 1]"
 STYLES = {"good": "green", "doubtful": "yellow", "bad": "bold red", "not measured": "dim"}
 
 
@@ -37,6 +38,7 @@ def audit(
     random: Annotated[int, typer.Option(min=0, metavar="N", help="Random circuits of its size.")] = 100,
     pairs: Annotated[int, typer.Option(min=0, metavar="N", help="Pairs of nodes tried, at most.")] = 100,
     seed: Annotated[int | None, typer.Option(min=0, metavar="N", help="Of every draw. [that of the file]")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, metavar="N", help=_JOBS)] = None,
     model: Annotated[str | None, typer.Option(help="Where the model is now, if not where the file says.")] = None,
     sae_dir: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Where the SAEs are now; repeat.")] = None,
     prompts: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Where the prompts are now.")] = None,
@@ -62,10 +64,11 @@ def audit(
         raise UserError(f"{file}: its circuit has no nodes: there is nothing to audit")
     options.check_out(out or file)
     options.check_text(text)
+    folder = file.expanduser().parent
     with output.quiet(debug=debug):
-        session = open_file(claimed, request, file.expanduser().parent)
+        session = open_file(claimed, request, folder)
         session.open_circuit(file)
-        from circuit_tui.core.audit.open_audit import open_audit, text_of
+        from circuit_tui.core.audit.open_audit import Others, open_audit, text_of
         from circuit_tui.core.audit.report import audit_part
         from circuit_tui.core.audit.subject import AuditSettings
 
@@ -79,7 +82,10 @@ def audit(
             quick=quick,
             text=text_of(session, text),
         )
-        auditing = open_audit(session, settings)
+        others = Others(request_for(claimed, request, folder), claimed, jobs, log_path())
+        auditing = open_audit(session, settings, others)
+        if auditing.subject.elsewhere is not None:
+            progress.say(f"searches are made in {auditing.subject.elsewhere.jobs} processes beside this one")
         if auditing.taken_up:
             progress.say(f"goes on with an audit that was cut off: {auditing.taken_up} lines are measured")
         try:

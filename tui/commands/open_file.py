@@ -14,15 +14,13 @@ if TYPE_CHECKING:
     from circuit_tui.core.session import Session
 
 
-def open_file(file: CircuitFile, base: OpenRequest, folder: Path) -> Session:
-    """A session of what `file`, which lies in `folder`, names; places in `base` go first. Nothing is kept in it yet.
+def request_for(file: CircuitFile, base: OpenRequest, folder: Path) -> OpenRequest:
+    """What opens what `file`, which lies in `folder`, names; places in `base` go first.
 
     Raises:
-        UserError: something cannot be found or does not fit together.
+        UserError: the bundled model has no SAE where the file says it has.
     """
-    progress.say("loading …")
-    from circuit_tui.core.opening import open_problem, request_of
-    from circuit_tui.core.session import Session
+    from circuit_tui.core.opening import request_of
 
     request = request_of(file, base, folder)
     if base.model is not None:
@@ -31,4 +29,17 @@ def open_file(file: CircuitFile, base: OpenRequest, folder: Path) -> Session:
         request = replace(request, sae_dirs=base.sae_dirs)
     if base.prompts is not None:
         request = replace(request, prompts=base.prompts, task=None)
-    return Session(open_problem(request, progress.loading, file))
+    return request
+
+
+def open_file(file: CircuitFile, base: OpenRequest, folder: Path) -> Session:
+    """A session of what `file`, which lies in `folder`, names; places in `base` go first. Nothing is kept in it yet.
+
+    Raises:
+        UserError: something cannot be found or does not fit together.
+    """
+    progress.say("loading …")
+    from circuit_tui.core.opening import open_problem
+    from circuit_tui.core.session import Session
+
+    return Session(open_problem(request_for(file, base, folder), progress.loading, file))

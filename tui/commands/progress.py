@@ -135,9 +135,19 @@ class AuditBar(Bar):
 
     def show(self, step: AuditProgress) -> None:
         """Takes one slice of the audit."""
-        left = "" if step.seconds_left is None else f" · {duration(step.seconds_left)} left"
         if step.done < step.total:
-            self.update(step.title, lambda: f"{step.done + 1}/{step.total}{left}", step.share, 1.0)
+            self.update(step.title, lambda: describe_audit(step), step.share, 1.0)
+
+
+def describe_audit(step: AuditProgress) -> str:
+    """``16/18 · 3 of 11 searches · 40 s left``."""
+    parts = [f"{step.done + 1}/{step.total}"]
+    if step.searches is not None:
+        over, every = step.searches
+        parts.append(f"{over} of {every} searches")
+    if step.seconds_left is not None:
+        parts.append(f"{duration(step.seconds_left)} left")
+    return " · ".join(parts)
 
 
 def describe(step: SearchProgress) -> str:

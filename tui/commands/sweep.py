@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from circuit_tui.core.request import OpenRequest
     from circuit_tui.core.runs.crew import Crew
     from circuit_tui.core.runs.order import RunOrder
+    from circuit_tui.core.runs.record import RunRecord
     from circuit_tui.core.runs.sweep import SweepState
 
 Row = dict[str, Any]
@@ -134,8 +135,8 @@ def _run(orders: list[RunOrder], out: Path, device: str | None, jobs: int | None
             crew.close()
 
 
-def _crew(device: str | None, jobs: int | None, ray: str | None) -> tuple[Crew, int]:
-    from circuit_tui.core.runs.crew import make_worker
+def _crew(device: str | None, jobs: int | None, ray: str | None) -> tuple[Crew[RunOrder, RunRecord], int]:
+    from circuit_tui.core.runs.sweep import make_worker
 
     if ray is not None:
         from circuit_tui.core.runs.ray_crew import RayCrew

@@ -1,0 +1,74 @@
+"""Which processes make an audit's searches beside its own: how many, with how many threads, and what they open."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from circuit_tui.core.audit.elsewhere import Elsewhere
+from circuit_tui.core.audit.finding import AuditSearch, SearchRun
+from circuit_tui.core.audit.subject import SearchUsed
+from circuit_tui.core.circuit_schema import CircuitFile
+from circuit_tui.core.machine import cores
+from circuit_tui.core.memory_plan import SHARE, free_memory
+from circuit_tui.core.problem import Problem
+from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.runs.crew import Work
+from circuit_tui.core.runs.process_crew import ProcessCrew, threads_for
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the audit has open: by `request` and its circuit's `file`, which is `opened` (`Session.subject`).
+
+    `used` is how searches are made, on few prompts if `quick`; `folder` is where the audit keeps them, if it does.
+    """
+
+    request: OpenRequest
+    file: CircuitFile
+    opened: Mapping[str, Any]
+    used: SearchUsed
+    quick: bool
+    folder: Path | None
+
+
+def make_worker(place: Place) -> Work[AuditSearch, SearchRun]:
+    """The work of a process that makes searches at `place`: call it there."""
+    from circuit_tui.core.audit.search_worker import SearchWorker
+
+    return SearchWorker(place)
+
+
+def elsewhere(place: Place, jobs: int, log: Path | None) -> Elsewhere:
+    """Up to `jobs` workers for the searches of an audit; `log` takes what libraries print there."""
+    return Elsewhere(ProcessCrew(partial(make_worker, place), threads_each(jobs), log), jobs)
+
+
+def threads_each(jobs: int) -> int:
+    """The threads of each worker: as many as a search in this process has, so that sums come out the same.
+
+    Or its share of the cores, where that is less.
+    """
+    return min(torch.get_num_threads(), threads_for(jobs))
+
+
+def fitting_jobs(problem: Problem) -> int:
+    """How many searches of `problem` are made at once, unless the user says.
+
+    On a CPU as many as there are cores for the threads of each and memory for as much as this process has taken. On a
+    GPU one: more would share it.
+    """
+    if any(device.type != "cpu" for device in problem.model.devices):
+        return 1
+    free = free_memory(problem.model.device)
+    # Bytes on macOS, KiB elsewhere.
+    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    fitting = cores() // torch.get_num_threads()
+    return max(1, fitting if free is None else min(fitting, int(SHARE * free // taken)))
