@@ -126,6 +126,8 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         kwargs = {**kwargs, "device": torch.device("cpu")} if there or device.type == "cpu" else kwargs
     elif func is aten.copy_.default:
         there = isinstance(args[0], Far)
+    if there and kwargs.get("generator") is not None:
+        raise RuntimeError(f"{func}: expected a generator of the second device, but found one of the CPU")
     if there and func in COPIES:
         _SENT.extend(part.numel() for part in here)
     near_args, near_kwargs = tree.tree_map_only(Far, lambda part: part.near, (args, kwargs))
