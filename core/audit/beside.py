@@ -23,6 +23,10 @@ from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.runs.crew import Work
 from circuit_tui.core.runs.process_crew import ProcessCrew, threads_for
 
+WORTHWHILE_CORES = 3
+"""Every process opens model and SAEs for itself, and one alone uses a second core for part of a search. On two that
+other programs kept busy, the audit of sva-rc took 358 s with two processes and 328 s with one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -62,10 +66,10 @@ def threads_each(jobs: int) -> int:
 def fitting_jobs(problem: Problem) -> int:
     """How many searches of `problem` are made at once, unless the user says.
 
-    On a CPU as many as there are cores for the threads of each and memory for as much as this process has taken. On a
-    GPU one: more would share it.
+    On a CPU as many as there are cores for the threads of each, and memory for as much as this process has taken; one
+    with fewer than `WORTHWHILE_CORES`. On a GPU one: more would share it.
     """
-    if any(device.type != "cpu" for device in problem.model.devices):
+    if any(device.type != "cpu" for device in problem.model.devices) or cores() < WORTHWHILE_CORES:
         return 1
     free = free_memory(problem.model.device)
     # Bytes on macOS, KiB elsewhere.
