@@ -20,7 +20,7 @@ from circuit_tui.core.tasks import builtin
 from circuit_tui.tui.cli import main
 from circuit_tui.tui.commands import progress
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 LITTLE = ("--random", 20, "--pairs", 2, "--shuffles", 0, "--resamplings", 0)
 ALONE = ("--jobs", 1)
 

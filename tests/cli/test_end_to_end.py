@@ -14,7 +14,7 @@ import pytest
 from circuit_tui.core.circuit_file import read_circuit
 from circuit_tui.tui.cli import main
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

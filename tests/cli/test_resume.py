@@ -22,7 +22,7 @@ from circuit_tui.core.jobs.spec import SearchOrder
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.tui.cli import main
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).with_name("killed_find.py")
 QUICK = {
     "mask": ("--set", "steps=40", "--set", "batch=8", "--set", "refine=10", "--target", "0.8"),
