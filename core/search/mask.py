@@ -28,6 +28,9 @@ from circuit_tui.core.search.shuffle import ShuffledBatches
 from circuit_tui.core.slices import Slices
 from circuit_tui.core.snapshot import SearchStage
 
+# Prompts in a step where no number is set. Of few prompts the mean of a small batch is mostly noise, and what is fitted
+# to noise does not hold on other prompts; of many, more in a step cost more time than they are worth.
+BATCH, BATCH_OF_FEW, FEW_PROMPTS = 32, 64, 384
 # The first thetas: evenly spread between these by the gradient of the mean logit difference at M_s (attribution
 # patching) over some prompts. If all began alike, all would reach the threshold in the same step.
 LOWEST_START, HIGHEST_START, START_PROMPTS = 0.1, 1.1, 128
@@ -77,7 +80,7 @@ class MaskSearch(Search):
         n_steps, problem, baselines = int(self.setting("steps")), self.problem, self.train.baselines
         masked = few = MaskedModel(problem, torch.arange(len(problem.space)))
         near = torch.ones(len(problem.space), dtype=torch.bool)
-        batches = ShuffledBatches(problem, int(self.setting("batch")), self.generator)
+        batches = ShuffledBatches(problem, self._batch, self.generator)
         theta.copy_(self._start(masked)).requires_grad_()
         optimiser = torch.optim.Adam([theta], lr=self.setting("lr"), betas=(0.9, 0.99))
         plain = baselines.plain.logit_diff.to(theta.device)
@@ -111,6 +114,10 @@ class MaskSearch(Search):
             yield self.progress("optimise", kept, share, loss=float(loss.detach()), soft=penalty.smooth)
         theta.requires_grad_(False)
 
+    @property
+    def _batch(self) -> int:
+        return int(self.setting("batch")) or (BATCH_OF_FEW if len(self.train) < FEW_PROMPTS else BATCH)
+
     def _start(self, masked: MaskedModel) -> Tensor:
         gradient = recalled(lambda: self._gradient_of_everything(masked), "gradient of everything")
         share = gradient.abs().argsort().argsort() / max(1, len(gradient) - 1)
@@ -121,7 +128,7 @@ class MaskSearch(Search):
         everything = torch.ones(len(self.problem.space), device=self.problem.model.device, requires_grad=True)
         n = len(self.train)
         prompts = torch.linspace(0, n - 1, min(n, START_PROMPTS), device=everything.device).long()
-        for batch in self.problem.batches("train", prompts, int(self.setting("batch"))):
+        for batch in self.problem.batches("train", prompts, self._batch):
             masked.logit_difference(everything, batch).sum().backward()
             masked.forget(batch)
         assert everything.grad is not None

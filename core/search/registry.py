@@ -78,7 +78,7 @@ METHODS: dict[str, Method] = {
             "mask:MaskSearch",
             (
                 Setting("steps", 300, "optimisation steps before the exact elimination"),
-                Setting("batch", 32, "prompts in a step", 1),
+                Setting("batch", 0, "prompts in a step; 0 is 32, or 64 where there are fewer than 384"),
                 Setting("lr", 0.05, "Adam learning rate of the mask logits"),
                 Setting("refine", 100, "exact evaluations spent on add-and-drop after the elimination"),
             ),

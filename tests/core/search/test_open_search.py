@@ -52,7 +52,7 @@ def open_it(searched: Searched, **changes: Any) -> object:
         ({"settings": {"steps": -1}}, r"--set steps=-1: must be a finite number, not below 0"),
         ({"settings": {"lr": "nan"}}, r"--set lr=nan: must be a finite number"),
         ({"settings": {"lr": "-0.1"}}, r"--set lr=-0.1: must be a finite number, not below 0"),
-        ({"settings": {"batch": 0}}, r"--set batch=0: must be a finite number, not below 1"),
+        ({"name": "published", "settings": {"batch": 0}}, r"--set batch=0: must be a finite number, not below 1"),
         ({"name": "ig", "settings": {"steps": 0}}, r"--set steps=0: must be a finite number, not below 1"),
         (
             {"name": "published", "settings": {"per_position": "perhaps"}},

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.metrics import PromptMetrics
+from circuit_tui.core.search import mask
 from circuit_tui.core.search.open_search import new_search
 from circuit_tui.core.search.registry import METHODS
 from circuit_tui.core.slices import Slices
@@ -92,3 +93,14 @@ def test_the_circuit_alone_is_that_of_the_whole_result(searched: Callable[[str],
     )
     assert whole.frontier
     assert not alone.frontier
+
+
+@pytest.mark.parametrize(("few", "size"), [(13, 8), (12, 4)])
+def test_a_step_takes_more_prompts_where_there_are_few(
+    searched: Callable[[str], Searched], monkeypatch: pytest.MonkeyPatch, few: int, size: int
+) -> None:
+    for name, value in {"BATCH": 4, "BATCH_OF_FEW": 8, "FEW_PROMPTS": few}.items():
+        monkeypatch.setattr(mask, name, value)
+    of_twelve = searched("gpt2-each")
+    by_itself, named = (finish(of_twelve.search(batch=batch))[1] for batch in (0, size))
+    assert [step.loss for step in by_itself] == [step.loss for step in named]
