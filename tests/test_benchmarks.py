@@ -13,7 +13,7 @@ import torch
 from device_peak import Peak, count, peak_of
 from in_turn import extra_memory, measure
 from published import Recipe
-from shapes import SHAPES, random_model, random_problem, template_tokens
+from shapes import SHAPES, random_model, random_problem, random_sites, template_tokens
 
 from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.problem import Problem
@@ -63,6 +63,29 @@ def test_recipe_and_engine_have_the_same_gradient(problem: Problem) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5 * float(theirs.abs().max()))
 
 
+@torch.no_grad()
+def test_few_latents_carry_what_prompts_differ_in_and_the_others_fire_as_before() -> None:
+    shape, tokens = SHAPES["gpt2-tiny"], template_tokens(32, 7, 512)
+    model, sites = random_model(shape, CPU, torch.float32), []
+    for share in (0.0, 0.8):
+        torch.manual_seed(1)
+        sites.append(random_sites(model, shape, tokens, share))
+    for plain, carrying in zip(*sites, strict=True):
+        sae, x = carrying.sae.sae, model.blocks(model.embed(tokens), 0, carrying.after)[:, 1:]
+        count = int((sae.threshold == 0).sum())
+        assert 0 < count < shape.d_sae // 20
+        own, others = sae.W_dec[:count], sae.W_dec[count:]
+        differences = x - x.mean(0)
+        shares = (differences @ own[: count // 2].t()).square().sum((0, 1)) / differences.square().sum()
+        assert float(shares.sum()) >= 0.8 > float(shares[:-1].sum())
+        assert float((others @ own.t()).abs().max()) < 1e-5
+        torch.testing.assert_close(own[count // 2 :], -own[: count // 2])
+        latents = carrying.sae.encode(x)
+        axes = own[: count // 2]
+        torch.testing.assert_close(latents[..., :count] @ own, (x - sae.b_dec) @ axes.t() @ axes, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(latents[..., count:], plain.sae.encode(x)[..., count:])
+
+
 def test_every_table_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "speed.json"
     assert speed.main(["--quick", "--json", str(path)]) == 0
@@ -82,6 +105,8 @@ def test_every_table_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         assert shape["step"]["step"]["gflop"] > shape["step"]["bare"]["gflop"]
         assert shape["search"]["recipe_steps"] == 408
         assert shape["search"]["nodes"] > 0
+        assert {"optimise", "eliminate", "frontier"} <= set(shape["search"]["stages"])
+        assert 0 < sum(shape["search"]["stages"].values()) <= shape["search"]["ours"]
 
 
 def test_options_are_measured_where_the_shape_has_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
