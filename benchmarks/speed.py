@@ -48,6 +48,7 @@ from circuit_tui.core.opening import open_problem
 from circuit_tui.core.problem import Problem
 from circuit_tui.core.request import DTYPES, OpenRequest
 from circuit_tui.core.search.hard_mask import hard_mask
+from circuit_tui.core.search.mask import BATCH, BATCH_OF_FEW, FEW_PROMPTS
 from circuit_tui.core.search.objective import MaskedModel
 from circuit_tui.core.search.open_search import new_search
 
@@ -76,9 +77,12 @@ def our_step(problem: Problem) -> Callable[[], None]:
     return step
 
 
-def bare_pass(problem: Problem, split: Any, backward: bool) -> Callable[[], None]:
-    """Forward, and backward if asked for, of what follows the first site, by the same model with the same shortcuts."""
-    batch = problem.batch(split, torch.arange(len(problem.splits[split]), device=problem.model.device))
+def bare_pass(problem: Problem, split: Any, backward: bool, most: int | None = None) -> Callable[[], None]:
+    """Forward, and backward if asked for, of what follows the first site, by the same model with the same shortcuts.
+
+    On all prompts, or on the first `most`.
+    """
+    batch = problem.batch(split, torch.arange(len(problem.splits[split]), device=problem.model.device)[:most])
     resid = batch.prefix.clone().requires_grad_(backward)
 
     def run() -> None:
@@ -147,7 +151,8 @@ def whole_search(problem: Problem, steps: int, recipe_steps: int, clock: str) ->
     ours = read() - start
     assert search.result is not None
     recipe, n = Recipe(problem), len(problem.splits["train"])
-    bare, generator = bare_pass(problem, "train", True), torch.Generator().manual_seed(0)
+    in_a_step = BATCH_OF_FEW if n < FEW_PROMPTS else BATCH
+    bare, generator = bare_pass(problem, "train", True, in_a_step), torch.Generator().manual_seed(0)
     seconds, without = [], []
     for step in range(recipe_steps + 1):
         chosen = torch.randperm(n, generator=generator)[:16].to(device)
