@@ -9,7 +9,11 @@ from textual.binding import Binding
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing to do. `keys` as Textual names them, `shown` as the user reads them; `hint` is for the footer."""
+    """One thing to do. `keys` as Textual names them, `shown` as the user reads them; `hint` is for the footer.
+
+    `ahead`: what is typed next is meant for the field that this opens. Keys can arrive in one packet, over a slow line,
+    say, and Textual hands each to whatever has the focus by then: the letters of a word would all be commands.
+    """
 
     keys: str
     shown: str
@@ -17,10 +21,12 @@ class Action:
     title: str
     group: str
     hint: str = ""
+    ahead: bool = False
 
-    def binding(self) -> Binding:
-        """The key binding of it on the explorer's screen."""
-        return Binding(self.keys, self.name, self.title, show=False)
+    def bindings(self) -> list[Binding]:
+        """The key bindings of it on the explorer's screen."""
+        own = Binding(self.keys, self.name, self.title, show=False)
+        return [own, Binding(self.keys, f"ahead({self.name!r})", show=False, priority=True)] if self.ahead else [own]
 
 
 ACTIONS: tuple[Action, ...] = (
@@ -31,7 +37,15 @@ ACTIONS: tuple[Action, ...] = (
     Action("u", "u", "undo", "Undo", "Circuit", "undo"),
     Action("ctrl+r,U", "ctrl+r U", "redo", "Redo", "Circuit"),
     Action("a", "a", "show_all", "List all candidates, or only the kept", "List", "all/kept"),
-    Action("slash", "/", "filter", "Filter the list by typing (site, latent, label, position)", "List", "filter"),
+    Action(
+        "slash",
+        "/",
+        "filter",
+        "Filter the list by typing (site, latent, label, position)",
+        "List",
+        "filter",
+        ahead=True,
+    ),
     Action("full_stop,greater_than_sign", ".", "sort(1)", "Sort by the next column", "List", "sort"),
     Action("comma,less_than_sign", ",", "sort(-1)", "Sort by the previous column", "List"),
     Action("r", "r", "reverse", "Reverse the order", "List"),

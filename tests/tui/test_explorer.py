@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from fake_session import FakeSession, opener
+from textual import events
 from textual.widgets import Input, Select
 from waiting import edit, ready, screen_text, searched, settled, shown_size, shows, wait_for
 
@@ -145,6 +146,41 @@ async def test_typing_filters_and_escape_clears(explorer: Make, session: FakeSes
         assert "animals" in app._main.query_one(FilterInput).value
         await pilot.press("escape")
         assert len(model.listed) == len(session.table)
+
+
+def type_at_once(app: ExplorerApp, keys: str) -> None:
+    """Sends `keys` as they come in one packet: none is served before the last has arrived."""
+    for character in keys:
+        app.post_message(events.Key({"/": "slash", "\r": "enter"}.get(character, character), character))
+
+
+@pytest.mark.parametrize("pane", ["1", "3", "4"])
+async def test_a_filter_typed_at_once_is_typed_into_the_filter(explorer: Make, session: FakeSession, pane: str) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        await pilot.press(pane)
+        type_at_once(app, "/animals")
+        await wait_for(pilot, lambda: app._main.query_one(FilterInput).value == "animals")
+        model = table_of(app).model
+        assert model is not None
+        await wait_for(pilot, lambda: {session.table.label[i] for i in model.listed} == {"animals"})
+        assert app.screen is app._main
+        type_at_once(app, "\r/x")
+        await wait_for(pilot, lambda: app._main.query_one(FilterInput).value in ("x", "animalsx", "animals/x"))
+        assert shown_size(app) == 0, "no letter was a command"
+
+
+@pytest.mark.parametrize("keys", ["niuxoe", "eionx"])
+async def test_what_is_typed_after_a_key_that_asks_is_no_command(explorer: Make, keys: str) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        type_at_once(app, keys)
+        await wait_for(pilot, lambda: isinstance(app.screen, AskText))
+        await pilot.pause()
+        assert len(app.screen_stack) == 3, "one question, over the explorer and the first frame"
+        assert shown_size(app) == 0
 
 
 async def test_sorting_keeps_the_cursor_on_its_latent(explorer: Make) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from textual.binding import BindingType
-from textual.widgets import Button, Input
+from textual.widgets import Button, Input, OptionList
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.tui import engine_commands as commands
@@ -26,7 +26,15 @@ from circuit_tui.tui.widgets.search_pane import SearchPane
 class ExplorerScreen(LiveScreen):
     """Turns keys into commands for the engine."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [action.binding() for action in ACTIONS]
+    BINDINGS: ClassVar[list[BindingType]] = [binding for action in ACTIONS for binding in action.bindings()]
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool:
+        """Nothing goes ahead of a field that is being typed in."""
+        return action != "ahead" or not isinstance(self.focused, Input | OptionList)
+
+    def action_ahead(self, name: str) -> None:
+        """Do what `name` does before the next key is looked at."""
+        getattr(self, f"action_{name}")()
 
     def _submit(self, command: commands.Command) -> None:
         if self._ready():
@@ -81,7 +89,7 @@ class ExplorerScreen(LiveScreen):
     def action_filter(self) -> None:
         if self._ready():
             self._show_pane("circuit")
-            self.call_after_refresh(self.query_one(CircuitPane).open_filter)
+            self.query_one(CircuitPane).open_filter()
 
     def action_clear_filter(self) -> None:
         if isinstance(self.focused, FilterInput) or self._pane == "circuit":

@@ -32,7 +32,7 @@ class FrameScreen(Screen[None]):
     """Composes what is around the panes, and tells a large screen from a small one."""
 
     app: ExplorerApp
-    BINDINGS: ClassVar[list[BindingType]] = [BY_NAME["leave"].binding()]
+    BINDINGS: ClassVar[list[BindingType]] = [*BY_NAME["leave"].bindings()]
 
     def __init__(self) -> None:
         super().__init__()

@@ -81,7 +81,7 @@ class CircuitPane(Vertical):
         """Show the filter line and put the cursor in it."""
         field = self.query_one(FilterInput)
         field.display = True
-        field.focus()
+        self.screen.set_focus(field)  # at once: the next key may be waiting
 
     def close_filter(self, *, clear: bool) -> None:
         """Go back to the table; `clear` forgets what was typed."""
