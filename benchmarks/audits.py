@@ -47,7 +47,7 @@ def made(name: str, path: Path, *, quick: bool) -> None:
         subprocess.run([COMMAND, "find", "--task", name, "--out", path], stdout=subprocess.DEVNULL, check=False)
     file = read_circuit(path)
     if file.audit is None or not file.audit.finished:
-        command = [COMMAND, "audit", path, *(["--quick"] if quick else [])]
+        command = [COMMAND, "audit", path, "--jobs", "1", *(["--quick"] if quick else [])]
         done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
         if done.returncode not in (0, 1):
             raise SystemExit(done.returncode)
