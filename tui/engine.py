@@ -119,12 +119,13 @@ class Engine(EngineThread):
             self._step(session)
         elif work:
             try:
-                self._work_left = session.work()
+                left = session.work()
+                view = session.view()
             except BaseException:
                 self._work_left = False  # or it would fail again at once, for ever
                 raise
-            view = session.view()
-            self._publish(wake=not self._work_left or view.estimated != estimated, circuit=view)
+            self._publish(wake=not left or view.estimated != estimated, circuit=view)
+            self._work_left = left
 
     def _step(self, session: SessionLike) -> None:
         search = self._search

@@ -74,11 +74,18 @@ def version(engine: Engine) -> int:
     return engine.state.circuit.version
 
 
+def finished(engine: Engine) -> bool:
+    """Whether all that an edit brings with it has been published."""
+    circuit = engine.state.circuit
+    assert circuit is not None
+    return not engine._work_left and not circuit.estimated and circuit.effects_done == circuit.size
+
+
 def done(engine: Engine, command: commands.Command) -> None:
     """Asks for an edit, and waits for it and all that follows."""
     before = version(engine)
     engine.submit(command)
-    until(lambda: version(engine) > before and not engine._work_left)
+    until(lambda: version(engine) > before and finished(engine))
 
 
 def test_opening_goes_on_and_ends_with_one_line_where_nothing_fits(

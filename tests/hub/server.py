@@ -172,9 +172,9 @@ class Handler(BaseHTTPRequestHandler):
         if cuts:
             body = body[: cuts.pop(0)]
             self.close_connection = True
+        self.server.sent[path] += len(body)  # before the client has it: what it does next may be to look
         self.wfile.write(body)
         self.wfile.flush()
-        self.server.sent[path] += len(body)
 
 
 def git_hash(content: bytes) -> str:
