@@ -48,7 +48,7 @@ from circuit_tui.core.opening import open_problem
 from circuit_tui.core.problem import Problem
 from circuit_tui.core.request import DTYPES, OpenRequest
 from circuit_tui.core.search.hard_mask import hard_mask
-from circuit_tui.core.search.mask import BATCH, BATCH_OF_FEW, FEW_PROMPTS
+from circuit_tui.core.search.mask import prompts_in_a_step
 from circuit_tui.core.search.objective import MaskedModel
 from circuit_tui.core.search.open_search import new_search
 
@@ -151,8 +151,7 @@ def whole_search(problem: Problem, steps: int, recipe_steps: int, clock: str) ->
     ours = read() - start
     assert search.result is not None
     recipe, n = Recipe(problem), len(problem.splits["train"])
-    in_a_step = BATCH_OF_FEW if n < FEW_PROMPTS else BATCH
-    bare, generator = bare_pass(problem, "train", True, in_a_step), torch.Generator().manual_seed(0)
+    bare, generator = bare_pass(problem, "train", True, prompts_in_a_step(n)), torch.Generator().manual_seed(0)
     seconds, without = [], []
     for step in range(recipe_steps + 1):
         chosen = torch.randperm(n, generator=generator)[:16].to(device)

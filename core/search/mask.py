@@ -46,6 +46,11 @@ ALL_EVERY, NEAR = 25, 0.95
 AIM_ABOVE = 0.02
 
 
+def prompts_in_a_step(n_train: int) -> int:
+    """How many of `n_train` search prompts a step takes where no number is set."""
+    return BATCH_OF_FEW if n_train < FEW_PROMPTS else BATCH
+
+
 class MaskSearch(Search):
     """Finds the smallest circuit it can that reaches the target."""
 
@@ -116,7 +121,7 @@ class MaskSearch(Search):
 
     @property
     def _batch(self) -> int:
-        return int(self.setting("batch")) or (BATCH_OF_FEW if len(self.train) < FEW_PROMPTS else BATCH)
+        return int(self.setting("batch")) or prompts_in_a_step(len(self.train))
 
     def _start(self, masked: MaskedModel) -> Tensor:
         gradient = recalled(lambda: self._gradient_of_everything(masked), "gradient of everything")

@@ -18,7 +18,7 @@ from tiny.able import able_task
 from tiny.audited import audited
 from tiny.far import Far, sent_there, two_devices
 from tiny.searched import QUICK, Searched, among, finish
-from tiny.sessions import kept_of, request, settle, write_prompts
+from tiny.sessions import assert_toggles_alike, request, write_prompts
 from tiny.world import CPU, World
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedModel
@@ -83,21 +83,7 @@ def test_toggles_are_the_same(both: Opened, elsewhere: torch.device) -> None:
     assert there.problem.model.devices == (elsewhere,)
     assert {site.sae.place for site in there.problem.sites} == {elsewhere}
     assert there.table == near.table
-    for session in (near, there):
-        session.only(range(0, len(session.table), 8))
-        settle(session)
-        session.toggle_node(1)
-        session.toggle_site(1)
-        session.undo()
-        settle(session)
-    assert kept_of(near).equal(kept_of(there))
-    for name in ("faithfulness", "faithfulness_spliced", "completeness", "kl", "cross_entropy"):
-        assert getattr(there.view().test, name) == pytest.approx(getattr(near.view().test, name), abs=1e-5), name
-    assert there.view().effect == pytest.approx(near.view().effect, abs=1e-5)
-    latent = near.table.latent[-1]
-    ours, theirs = near.latent_view(1, latent), there.latent_view(1, latent)
-    assert ours.neighbours[0][1] == pytest.approx(theirs.neighbours[0][1], abs=1e-5)
-    assert [fired[:2] for fired in there.prompt_view(0).active] == [fired[:2] for fired in near.prompt_view(0).active]
+    assert_toggles_alike(near, there)
 
 
 @pytest.mark.parametrize("method", QUICK)

@@ -24,7 +24,6 @@ from circuit_tui.core.snapshot import MemoryUse
 from circuit_tui.tui.cli import main
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("file", ["two_devices.py", "one_other_device.py"])
 def test_on_other_devices(root: Path, file: str) -> None:
     """The cases of that file, in a process of their own."""

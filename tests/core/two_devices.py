@@ -16,7 +16,7 @@ from tiny.able import able_task
 from tiny.far import two_devices
 from tiny.gradients import gradient, random_mask
 from tiny.searched import QUICK
-from tiny.sessions import kept_of, request, settle, spread_out, write_prompts
+from tiny.sessions import assert_toggles_alike, request, spread_out, write_prompts
 from tiny.world import CPU, Spliced, build_with
 from transformer_lens.model_bridge import TransformerBridge
 
@@ -60,22 +60,7 @@ def test_toggles_are_the_same(
     assert on_two in {site.sae.place for site in sites}
     assert far.table == near.table
     assert far.info.device == "cpu and far:0"
-    for session in (near, far):
-        session.only(range(0, len(session.table), 8))
-        settle(session)
-        session.toggle_node(1)
-        session.toggle_site(1)
-        session.undo()
-        settle(session)
-    assert kept_of(near).equal(kept_of(far))
-    for name in ("faithfulness", "faithfulness_spliced", "completeness", "kl", "cross_entropy"):
-        assert getattr(far.view().test, name) == pytest.approx(getattr(near.view().test, name), abs=1e-5), name
-    assert far.view().effect == pytest.approx(near.view().effect, abs=1e-5)
-    latent = near.table.latent[-1]
-    ours, theirs = far.latent_view(1, latent), near.latent_view(1, latent)
-    assert ours.promotes[0][1] == pytest.approx(theirs.promotes[0][1], abs=1e-4)
-    assert ours.neighbours[0][1] == pytest.approx(theirs.neighbours[0][1], abs=1e-5)
-    assert [fired[:2] for fired in far.prompt_view(0).active] == [fired[:2] for fired in near.prompt_view(0).active]
+    assert_toggles_alike(near, far)
 
 
 @pytest.mark.parametrize("method", ["mask", "ig"])

@@ -6,10 +6,9 @@ by whom.
 
 from __future__ import annotations
 
-import os
-import signal
-import time
 from pathlib import Path
+
+from misbehaving import die_or_wait, note
 
 from circuit_tui.core.audit.finding import AuditSearch, SearchRun
 from circuit_tui.core.errors import UserError
@@ -29,8 +28,7 @@ class FakeSearches:
         self.folder = folder
 
     def __call__(self, order: AuditSearch, tell: Tell) -> SearchRun:
-        with (self.folder / "begun").open("a") as log:
-            log.write(f"{order.id} {os.getpid()}\n")
+        note(self.folder, order.id)
         told = self.folder / order.id
         behave = told.read_text() if told.exists() else "plain"
         tell(1, 4)
@@ -38,16 +36,5 @@ class FakeSearches:
             raise UserError("the disk is gone")
         if behave == "crash":
             raise ZeroDivisionError("boom")
-        if behave == "die":
-            os.kill(os.getpid(), signal.SIGKILL)
-        while behave == "wait" and not (self.folder / "go").exists():
-            time.sleep(0.02)
-            tell(2, 4)
+        die_or_wait(behave, self.folder, tell, 4)
         return run_of(order)
-
-
-def begun(folder: Path) -> list[tuple[str, int]]:
-    """The (search, process) of every search that was begun."""
-    path = folder / "begun"
-    rows = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
-    return [(name, int(pid)) for name, pid in rows]

@@ -6,9 +6,9 @@ Each begin is written to the file ``begun`` of the folder in the settings: what 
 from __future__ import annotations
 
 import os
-import signal
-import time
 from pathlib import Path
+
+from misbehaving import begun, die_or_wait, note
 
 from circuit_tui.core.circuit_schema import AblationPart, MetricsPart, Versions
 from circuit_tui.core.errors import UserError
@@ -78,24 +78,17 @@ class FakeWork:
         settings = order.spec.settings
         folder, behave = Path(str(settings.get("folder", os.devnull))), settings.get("behave", "plain")
         if folder.is_dir():
-            with (folder / "begun").open("a") as log:
-                log.write(f"{order.spec.seed} {os.getpid()}\n")
+            note(folder, order.spec.seed)
         print("chatter of a library")
         tell(1, 3)
         if behave == "fail" or order.task == "ioi":
             raise UserError("there is\nnothing to find")
         if behave == "crash":
             raise RuntimeError("boom")
-        if behave == "die":
-            os.kill(os.getpid(), signal.SIGKILL)
-        while behave == "wait" and not (folder / "go").exists():
-            time.sleep(0.02)
-            tell(2, 3)
+        die_or_wait(behave, folder, tell, 3)
         return record_of(order)
 
 
-def begun(folder: Path) -> list[tuple[int, int]]:
+def begun_seeds(folder: Path) -> list[tuple[int, int]]:
     """The (seed, process) of every run that was begun."""
-    path = folder / "begun"
-    rows = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
-    return [(int(seed), int(pid)) for seed, pid in rows]
+    return [(int(seed), process) for seed, process in begun(folder)]

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 import torch
-from fake_searches import FakeSearches, begun, run_of
+from fake_searches import FakeSearches, run_of
+from misbehaving import begun
 from tiny.able import able_task
 from tiny.audited import audited, with_unseen
 from tiny.opened import random_circuit
@@ -166,7 +167,6 @@ def others(session: Session, world: Callable[[str], World]) -> Others:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_the_findings_are_those_of_one_process(
     session: Session, others: Others, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

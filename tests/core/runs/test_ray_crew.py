@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_work import FakeWork, begun, order
+from fake_work import FakeWork, begun_seeds, order
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.runs.results_file import ResultsFile, read_records
@@ -34,10 +34,10 @@ def test_every_run_is_there_once_though_a_worker_was_killed(
         if not victim and state.done + len(state.failed) >= 2:
             assert [busy.order.spec.seed for busy in state.busy.values()].count(0) == 1
             end = time.monotonic() + 120
-            while 0 not in dict(begun(tmp_path)):  # its worker may start last
+            while 0 not in dict(begun_seeds(tmp_path)):  # its worker may start last
                 assert time.monotonic() < end
                 time.sleep(0.02)
-            victim = dict(begun(tmp_path))[0]
+            victim = dict(begun_seeds(tmp_path))[0]
             os.kill(victim, signal.SIGKILL)
             (tmp_path / "go").touch()
 
@@ -50,7 +50,7 @@ def test_every_run_is_there_once_though_a_worker_was_killed(
     assert victim
     assert [error for _, error in state.failed] == ["there is nothing to find"]
     assert sorted(record.spec.seed for record in read_records(tmp_path / "r.sqlite")) == [0, 2, 3, 4, 5, 6, 7]
-    runs = begun(tmp_path)
+    runs = begun_seeds(tmp_path)
     assert sorted(seed for seed, _ in runs) == [0, 0, 1, 2, 3, 4, 5, 6, 7]
     first, second = (pid for seed, pid in runs if seed == 0)
     assert first == victim != second

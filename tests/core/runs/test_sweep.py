@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from fake_work import FakeWork, begun, order, record_of
+from fake_work import FakeWork, begun_seeds, order, record_of
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.runs.order import RunOrder
@@ -49,8 +49,8 @@ def test_several_processes_do_every_run_once(tmp_path: Path, capfd: pytest.Captu
     state = run(orders, tmp_path / "r.sqlite", watch=lambda state: seen.append(state.last) if state.last else None)
     assert (state.total, state.found, state.done, state.failed) == (12, 0, 12, [])
     assert sorted(order.spec.seed for order, _ in seen) == list(range(12))
-    assert sorted(seed for seed, _ in begun(tmp_path)) == seeds(tmp_path / "r.sqlite") == list(range(12))
-    workers = {pid for _, pid in begun(tmp_path)}
+    assert sorted(seed for seed, _ in begun_seeds(tmp_path)) == seeds(tmp_path / "r.sqlite") == list(range(12))
+    workers = {pid for _, pid in begun_seeds(tmp_path)}
     assert os.getpid() not in workers
     assert len(workers) == 2
     assert {record.machine.threads for record in read_records(tmp_path / "r.sqlite")} == {3}
@@ -66,7 +66,7 @@ def test_a_worker_killed_in_the_middle_loses_no_run(tmp_path: Path) -> None:
         nonlocal victim
         waiting = [busy for busy in state.busy.values() if busy.order.spec.seed == 0 and busy.step]
         if waiting and not victim:
-            victim = dict(begun(tmp_path))[0]
+            victim = dict(begun_seeds(tmp_path))[0]
             os.kill(victim, signal.SIGKILL)
             (tmp_path / "go").touch()
 
@@ -74,9 +74,9 @@ def test_a_worker_killed_in_the_middle_loses_no_run(tmp_path: Path) -> None:
     assert victim
     assert (state.done, state.failed) == (8, [])
     assert seeds(tmp_path / "r.sqlite") == list(range(8))
-    first, second = (pid for seed, pid in begun(tmp_path) if seed == 0)
+    first, second = (pid for seed, pid in begun_seeds(tmp_path) if seed == 0)
     assert first == victim != second
-    assert sorted(seed for seed, _ in begun(tmp_path)) == [0, 0, 1, 2, 3, 4, 5, 6, 7]
+    assert sorted(seed for seed, _ in begun_seeds(tmp_path)) == [0, 0, 1, 2, 3, 4, 5, 6, 7]
 
 
 def test_a_run_that_kills_its_workers_fails_and_the_others_go_on(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_failures_are_written_down_and_tried_again_but_nothing_that_is_done(tmp_
     assert "in __call__" in traces[1]
     again = run([*orders, order(tmp_path, 4)], path, jobs=1)
     assert (again.found, again.done, len(again.failed)) == (2, 1, 2)
-    counts = [seed for seed, _ in begun(tmp_path)]
+    counts = [seed for seed, _ in begun_seeds(tmp_path)]
     assert {seed: counts.count(seed) for seed in range(5)} == {0: 2, 1: 2, 2: 1, 3: 1, 4: 1}
     assert len(read_rows(path)) == 5
 
@@ -145,7 +145,7 @@ def test_killed_and_started_again_it_goes_on_where_it_was(tmp_path: Path, root: 
     killed = subprocess.Popen([sys.executable, str(tmp_path / "script.py"), str(tmp_path)], env=env)
     try:
         end = time.monotonic() + 120
-        while not any(seed == 3 for seed, _ in begun(tmp_path)):
+        while not any(seed == 3 for seed, _ in begun_seeds(tmp_path)):
             assert time.monotonic() < end
             time.sleep(0.02)
         with pytest.raises(UserError, match="another process is writing to it"):
@@ -154,7 +154,7 @@ def test_killed_and_started_again_it_goes_on_where_it_was(tmp_path: Path, root: 
         killed.kill()
         killed.wait()
     assert seeds(tmp_path / "r.sqlite") == [0, 1, 2]
-    worker = dict(begun(tmp_path))[3]
+    worker = dict(begun_seeds(tmp_path))[3]
     end = time.monotonic() + 60
     while alive(worker):
         assert time.monotonic() < end, "a worker without a parent goes on"
@@ -163,7 +163,7 @@ def test_killed_and_started_again_it_goes_on_where_it_was(tmp_path: Path, root: 
     state = run([order(tmp_path, seed, "wait" if seed == 3 else "plain") for seed in range(6)], tmp_path / "r.sqlite")
     assert (state.found, state.done) == (3, 3)
     assert seeds(tmp_path / "r.sqlite") == list(range(6))
-    counts = [seed for seed, _ in begun(tmp_path)]
+    counts = [seed for seed, _ in begun_seeds(tmp_path)]
     assert [counts.count(seed) for seed in range(6)] == [1, 1, 1, 2, 1, 1]
     assert not (tmp_path / "r.sqlite.lock").exists()
 
@@ -171,7 +171,7 @@ def test_killed_and_started_again_it_goes_on_where_it_was(tmp_path: Path, root: 
 def test_a_worker_stays_with_what_it_has_open(tmp_path: Path) -> None:
     orders = [order(tmp_path, 10 * task + seed, task=f"t{task}") for seed in range(3) for task in range(2)]
     run(orders, tmp_path / "r.sqlite", jobs=1)
-    assert [seed for seed, _ in begun(tmp_path)] == [0, 1, 2, 10, 11, 12]
+    assert [seed for seed, _ in begun_seeds(tmp_path)] == [0, 1, 2, 10, 11, 12]
 
 
 @pytest.mark.parametrize(("given", "jobs", "threads"), [("3", 2, 3), ("", 1000, 1), ("many", 1000, 1), ("0", 1000, 1)])

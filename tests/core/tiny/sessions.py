@@ -69,6 +69,26 @@ def settle(session: Session) -> None:
         pass
 
 
+def assert_toggles_alike(near: Session, far: Session) -> None:
+    """The same edits of both sessions lead to the same circuit, numbers and views."""
+    for session in (near, far):
+        session.only(range(0, len(session.table), 8))
+        settle(session)
+        session.toggle_node(1)
+        session.toggle_site(1)
+        session.undo()
+        settle(session)
+    assert kept_of(near).equal(kept_of(far))
+    for name in ("faithfulness", "faithfulness_spliced", "completeness", "kl", "cross_entropy"):
+        assert getattr(far.view().test, name) == pytest.approx(getattr(near.view().test, name), abs=1e-5), name
+    assert far.view().effect == pytest.approx(near.view().effect, abs=1e-5)
+    latent = near.table.latent[-1]
+    ours, theirs = far.latent_view(1, latent), near.latent_view(1, latent)
+    assert ours.promotes[0][1] == pytest.approx(theirs.promotes[0][1], abs=1e-4)
+    assert ours.neighbours[0][1] == pytest.approx(theirs.neighbours[0][1], abs=1e-5)
+    assert [fired[:2] for fired in far.prompt_view(0).active] == [fired[:2] for fired in near.prompt_view(0).active]
+
+
 def assert_close(got: Metrics, expected: Metrics, without: Sequence[str] = (), tolerance: float = 1e-5) -> None:
     """Every metric but those named in `without`."""
     for part in fields(Metrics):
