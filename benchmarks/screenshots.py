@@ -66,7 +66,7 @@ class Session:
 
     async def search(self) -> None:
         """Waits for the demo to open and searches it to the end."""
-        await self.until(lambda: self.app._main._shown.phase == "ready")
+        await self.until(lambda: self.app.loaded and self.app._main._shown.phase == "ready")
         await self.pilot.press("s")
         await self.until(lambda: self.app._main._shown.search.phase == "done")
         await self.settled()
