@@ -1,11 +1,11 @@
 """The audit of the default circuit of each task of the demo, as two tables in Markdown.
 
-    python benchmarks/audits.py [--tasks a,b] [--folder DIR] [--quick] [--table]
+    python benchmarks/audits.py [--tasks a,b] [--folder DIR] [--full] [--table]
 
 Each task is searched with `circuit-tui find` and audited with `circuit-tui audit`, both with their defaults, one after
 the other. The files stay in `--folder`: what is there is not done again, so the run can be ended and gone on with.
-`--table` prints the tables of what is there and computes nothing. With `--quick` the audit's own searches see 128 of
-the search prompts.
+`--table` prints the tables of what is there and computes nothing. With `--full` the audit's own searches are made like
+the one that found the circuit.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ NUMBERS = (
 )
 
 
-def made(name: str, path: Path, *, quick: bool) -> None:
+def made(name: str, path: Path, *, full: bool) -> None:
     """The file of a task's default circuit with its audit at `path`; what is there already is kept."""
     if not path.is_file():
         subprocess.run([COMMAND, "find", "--task", name, "--out", path], stdout=subprocess.DEVNULL, check=False)
     file = read_circuit(path)
     if file.audit is None or not file.audit.finished:
-        command = [COMMAND, "audit", path, "--jobs", "1", *(["--quick"] if quick else [])]
+        command = [COMMAND, "audit", path, "--jobs", "1", *(["--full"] if full else [])]
         done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
         if done.returncode not in (0, 1):
             raise SystemExit(done.returncode)
@@ -113,14 +113,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", default=",".join(tasks.names()))
     parser.add_argument("--folder", type=Path, default=Path(".demo-cache/audits"))
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--full", action="store_true")
     parser.add_argument("--table", action="store_true")
     args = parser.parse_args()
     names = args.tasks.split(",")
     args.folder.mkdir(parents=True, exist_ok=True)
     if not args.table:
         for name in names:
-            made(name, args.folder / f"{name}.json", quick=args.quick)
+            made(name, args.folder / f"{name}.json", full=args.full)
     found = audits(args.folder, names)
     print("\n".join([*verdicts(found), "", *numbers(found)]))
     return 0

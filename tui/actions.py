@@ -57,6 +57,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("J", "J", "jobs", "Searches in the background, and what was cut off", "Search"),
     Action("v", "v", "report", "Search pane: charts or result", "Search"),
     Action("A", "A", "audit", "Audit the circuit, or stop the audit", "Audit", "audit"),
+    Action("F", "F", "audit_full", "Audit in full, with searches like the circuit's own", "Audit", "in full"),
     Action("T", "T", "audit_text", "Audit with a text of your own, to price the SAEs on", "Audit", "text"),
     Action("n", "n", "snapshot", "Name a snapshot of the circuit", "File", "snapshot"),
     Action("c", "c", "compare", "Compare with a snapshot, or go back to one", "File", "compare"),
@@ -93,7 +94,7 @@ HINTS: dict[str, tuple[str, ...]] = {
     "latent": ("switch", "undo", "start", "export"),
     "prompts": ("undo", "start", "export"),
     "search": ("start", "pause", "stop", "report", "export"),
-    "audit": ("audit", "audit_text", "undo", "start", "export"),
+    "audit": ("audit", "audit_full", "audit_text", "undo", "start", "export"),
     "frontier": ("undo", "start", "pause", "stop", "snapshot", "export"),
 }
 ALWAYS = ("help", "leave")

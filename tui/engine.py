@@ -174,8 +174,8 @@ class Engine(EngineThread):
                 self._start(session, command)
             case commands.PauseSearch() | commands.StopSearch():
                 self._hold(session, command)
-            case commands.StartAudit(text):
-                session.start_audit(text)
+            case commands.StartAudit(text, full):
+                session.start_audit(text, full=full)
                 self._work_left = True
                 self._publish(wake=True, circuit=session.view())
             case commands.StopAudit():

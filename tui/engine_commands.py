@@ -97,9 +97,10 @@ class StopSearch:
 
 @dataclass(frozen=True, slots=True)
 class StartAudit:
-    """Audit the current circuit, in the background; the splice is priced on `text`."""
+    """Audit the current circuit, in the background; the splice is priced on `text`, searches are in haste or `full`."""
 
     text: Path | None = None
+    full: bool = False
 
 
 @dataclass(frozen=True, slots=True)

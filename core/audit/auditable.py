@@ -42,16 +42,17 @@ class Auditable:
         """The current circuit, `[node]` bool."""
         raise NotImplementedError
 
-    def start_audit(self, text: Path | None = None) -> None:
+    def start_audit(self, text: Path | None = None, *, full: bool = False) -> None:
         """Begins an audit of the current circuit, or takes one up that was cut off; `audit_slice` goes on with it.
 
-        The splice is priced on `text`, without one on the demo's where its model is open.
+        The splice is priced on `text`, without one on the demo's where its model is open. The searches of a `full` one
+        are made as the one that found the circuit.
 
         Raises:
             UserError: the circuit is empty, the text cannot be read, or the method that found it is unknown here.
         """
         session = cast("Session", self)
-        settings = AuditSettings(seed=self._found.seed, text=text_of(session, text))
+        settings = AuditSettings(seed=self._found.seed, quick=not full, text=text_of(session, text))
         if self._audit is not None:
             self._audit.leave()
         self._progress = None
@@ -87,7 +88,8 @@ class Auditable:
         audit, known = self._current(), self._known()
         if audit is not None:
             result = audit.result
-            return AuditView(result.findings, result.outcome, self._progress, shares(stability_runs(result.findings)))
+            chosen, quick = shares(stability_runs(result.findings)), audit.subject.settings.quick
+            return AuditView(result.findings, result.outcome, self._progress, chosen, quick)
         return None if known is None else self._view_of(known)
 
     def audit_part(self) -> AuditPart | None:
@@ -124,4 +126,4 @@ class Auditable:
         findings = tuple(
             Finding(line.key, line.verdict, line.says, line.numbers) for line in part.findings if line.key in TITLES
         )
-        return AuditView(findings, part.outcome, None, found)
+        return AuditView(findings, part.outcome, None, found, part.settings.quick)

@@ -19,7 +19,7 @@ from circuit_tui.core.circuit_schema import BUNDLED, CircuitFile
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.request import OpenRequest
-from circuit_tui.core.search.registry import Value, method
+from circuit_tui.core.search.registry import DEFAULT_METHOD, DEFAULT_TARGET, Value, method
 
 if TYPE_CHECKING:
     from circuit_tui.core.session import Session
@@ -43,7 +43,9 @@ class Others:
 
 
 def open_audit(session: Session, settings: AuditSettings, others: Others | None = None) -> Audit:
-    """An audit of the session's current circuit, not yet begun; searches are made as the one that found it.
+    """An audit of the session's current circuit, not yet begun.
+
+    Searches are made as the one that found it, or in haste if the audit is quick.
 
     It keeps what it measures, and goes on with what was measured before the same audit was cut off. With `others`
     searches are made in processes of their own, if there are two at least and room for them.
@@ -51,9 +53,13 @@ def open_audit(session: Session, settings: AuditSettings, others: Others | None 
     Raises:
         UserError: the circuit is empty, the text cannot be read, or the method that found the circuit is unknown here.
     """
-    found, used = session.found, SearchUsed()
-    if found.target is not None:
+    found = session.found
+    if found.target is None:
+        used = search_used(DEFAULT_METHOD, DEFAULT_TARGET, {})
+    else:
         used = search_used(found.method, found.target, found.settings)
+    if settings.quick:
+        used = replace(used, settings=method(used.method).quickened(used.settings))
     subject = subject_of(session, used, found.target, settings)
     what = {
         "opened": session.subject(),

@@ -27,7 +27,7 @@ class AuditSettings:
         pairs: pairs of nodes tried for minimality, at most.
         seeds, resamplings, shuffles: searches with another seed, on resampled prompts, on shuffled labels; with 0 the
             line is not measured.
-        quick: searches see `QUICK_PROMPTS` of the search prompts.
+        quick: searches are made in haste: they see `QUICK_PROMPTS` of the search prompts, with `Method.quick` settings.
         text: whose cross-entropy the splice is priced on; None for none.
     """
 

@@ -13,10 +13,11 @@ class AuditView:
     """What is known of the current circuit. `progress` is None where no audit is under way.
 
     `shares` has the share of the searches with other seeds and on resampled prompts that chose a node, for every node
-    that any of them chose; empty while there was none.
+    that any of them chose; empty while there was none. `quick` says that these searches were made in haste.
     """
 
     findings: tuple[Finding, ...]
     outcome: Outcome
     progress: AuditProgress | None
     shares: Mapping[int, float]
+    quick: bool

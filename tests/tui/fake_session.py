@@ -264,6 +264,7 @@ class FakeSession:
         self.slow: threading.Event | None = None
         self.audited: frozenset[int] | None = None
         self.audit_slices = 0
+        self.audit_full = False
         # If set, an audit goes on at this slice and does not get beyond it.
         self.hold_audit_at: int | None = None
         self.auditing = False
@@ -414,11 +415,11 @@ class FakeSession:
             return self.auditing
         return False
 
-    def start_audit(self, text: Path | None = None) -> None:
-        self._note("start_audit" if text is None else f"start_audit {text}")
+    def start_audit(self, text: Path | None = None, *, full: bool = False) -> None:
+        self._note(" ".join(["start_audit", *(["full"] if full else []), *([] if text is None else [str(text)])]))
         if not self.kept:
             raise UserError("audit: the circuit is empty; find one first")
-        self.audited, self.audit_slices, self.auditing = self.kept, 0, True
+        self.audited, self.audit_slices, self.auditing, self.audit_full = self.kept, 0, True, full
 
     def stop_audit(self) -> None:
         self._note("stop_audit")
@@ -442,7 +443,7 @@ class FakeSession:
             title = TITLES[list(TITLES)[min(done, len(TITLES) - 1)]]
             progress = AuditProgress(title, done, len(TITLES), self.audit_slices / AUDIT_SLICES, 10.0, 90.0)
         shares = {node: round(0.5 + 0.5 * wave(node), 1) for node in self.kept} if finished else {}
-        return AuditView(findings, outcome(findings, finished=finished), progress, shares)
+        return AuditView(findings, outcome(findings, finished=finished), progress, shares, not self.audit_full)
 
     def latent_view(self, site: int, latent: int) -> LatentView:
         self._note(f"latent {site} {latent}")

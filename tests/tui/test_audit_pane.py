@@ -96,6 +96,28 @@ async def test_it_can_be_stopped_and_started_anew(explorer: Make, session: FakeS
         assert session.calls.count("start_audit") == 2
 
 
+async def test_it_can_be_made_in_full_and_goes_on_so_when_it_was_stopped(explorer: Make, session: FakeSession) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        await found(pilot)
+        await pilot.press("A")
+        await wait_for(pilot, lambda: app._main._shown.audit and app._main._shown.audit.outcome != "not finished")
+        await shows(pilot, "F  makes its searches in full")
+        session.hold_audit_at = 5
+        await pilot.press("F")
+        await wait_for(pilot, lambda: session.audit_slices == 5 and app._main._shown.audit)
+        await pilot.press("A")
+        await wait_for(pilot, lambda: app._main._shown.audit.progress is None)  # type: ignore[union-attr]
+        await shows(pilot, "not finished", "A  goes on with it")
+        session.hold_audit_at = None
+        await pilot.press("A")
+        await wait_for(pilot, lambda: app._main._shown.audit.outcome != "not finished")  # type: ignore[union-attr]
+        assert [call for call in session.calls if "audit" in call] == [
+            "start_audit", "start_audit full", "stop_audit", "start_audit full"
+        ]  # fmt: skip
+        assert not app._main._shown.audit.quick  # type: ignore[union-attr]
+
+
 async def test_a_text_can_be_named_on_the_command_line_and_in_the_pane(
     explorer: Make, session: FakeSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,7 +34,7 @@ def audit(
     resamplings: Annotated[int, typer.Option(min=0, metavar="N", help="Searches on resampled prompts.")] = 5,
     shuffles: Annotated[int, typer.Option(min=0, metavar="N", help="Searches on shuffled labels.")] = 1,
     no_searches: Annotated[bool, typer.Option("--no-searches", help="Only what needs no search.")] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="Searches see 128 of the search prompts.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Searches as the circuit's own, on all search prompts.")] = False,
     random: Annotated[int, typer.Option(min=0, metavar="N", help="Random circuits of its size.")] = 100,
     pairs: Annotated[int, typer.Option(min=0, metavar="N", help="Pairs of nodes tried, at most.")] = 100,
     seed: Annotated[int | None, typer.Option(min=0, metavar="N", help="Of every draw. [that of the file]")] = None,
@@ -79,7 +79,7 @@ def audit(
             seeds=0 if no_searches else seeds,
             resamplings=0 if no_searches else resamplings,
             shuffles=0 if no_searches else shuffles,
-            quick=quick,
+            quick=not full,
             text=text_of(session, text),
         )
         others = Others(request_for(claimed, request, folder), claimed, jobs, log_path())

@@ -149,9 +149,18 @@ class ExplorerScreen(LiveScreen):
             return
         audit = self._shown.audit
         running = audit is not None and audit.progress is not None
-        self._submit(commands.StopAudit() if running else commands.StartAudit(self.app.audit_text))
-        if not running:
-            self.action_pane("audit")
+        if running:
+            self._submit(commands.StopAudit())
+        else:
+            self._audit(full=audit is not None and audit.outcome == "not finished" and not audit.quick)
+
+    def action_audit_full(self) -> None:
+        if self._ready():
+            self._audit(full=True)
+
+    def _audit(self, *, full: bool) -> None:
+        self._submit(commands.StartAudit(self.app.audit_text, full))
+        self.action_pane("audit")
 
     def action_audit_text(self) -> None:
         if not self._ready():
@@ -163,8 +172,7 @@ class ExplorerScreen(LiveScreen):
                 self.post_message(Notice(f"{text}: no such file", "error"))
             elif answer:
                 self.app.audit_text = text
-                self._submit(commands.StartAudit(self.app.audit_text))
-                self.action_pane("audit")
+                self._audit(full=False)
 
         before = str(self.app.audit_text or "")
         self.app.push_screen(AskText("A text file to price the SAEs on", before, "enter audits   esc cancels"), audit)

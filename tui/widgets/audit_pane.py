@@ -15,8 +15,13 @@ from circuit_tui.tui.widgets.lines_view import LinesView
 ABOUT = (
     "The audit: is this circuit to be believed? Held-out prompts, errors that cancel, completeness, other ablations, "
     "the whole distribution, random circuits, the same search on nonsense, and whether other seeds and prompts give "
-    "the same circuit. What is cheap comes first; the searches take minutes. It goes on in the background, and is put "
-    "away when the circuit changes."
+    "the same circuit. What is cheap comes first, then the searches: in haste, on a part of the search prompts, or in "
+    "full. It goes on in the background, and is put away when the circuit changes."
+)
+STARTS = (
+    ("A", "starts one"),
+    ("F", "starts one in full, with searches like the circuit's own; it takes minutes"),
+    ("T", "starts one that prices the SAEs on a text of yours"),
 )
 MARKS = {"good": "●", "doubtful": "◐", "bad": "○", "not measured": "–"}
 VERDICT_WIDTH = 13
@@ -45,16 +50,13 @@ class AuditPane(LinesView):
                 Strip.blank(1),
                 *text,
                 Strip.blank(1),
-                Line().add(" A", ink.key).add("  starts one", ink.muted).strip(),
-                Line()
-                .add(" T", ink.key)
-                .add("  starts one that prices the SAEs on a text of yours", ink.muted)
-                .strip(),
+                *(_offer(key, does, ink) for key, does in STARTS),
             ]
         lines = [
             *self._outcome(audit, width),
             *([_progress(audit.progress, ink)] if audit.progress else []),
-            *([Line().add(" A", ink.key).add("  goes on with it", ink.muted).strip()] if _left(audit) else []),
+            *([_offer("A", "goes on with it", ink)] if _left(audit) else []),
+            *([_offer("F", "makes its searches in full", ink)] if audit.quick and _over(audit) else []),
             Strip.blank(1),
         ]
         for finding in audit.findings:
@@ -76,6 +78,15 @@ class AuditPane(LinesView):
 def _left(audit: AuditView) -> bool:
     """Whether it was stopped before its end."""
     return audit.progress is None and audit.outcome == "not finished"
+
+
+def _over(audit: AuditView) -> bool:
+    """Whether it came to its end."""
+    return audit.progress is None and audit.outcome != "not finished"
+
+
+def _offer(key: str, does: str, ink: Ink) -> Strip:
+    return Line().add(f" {key}", ink.key).add(f"  {does}", ink.muted).strip()
 
 
 def _progress(step: AuditProgress, ink: Ink) -> Strip:

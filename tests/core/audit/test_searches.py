@@ -191,6 +191,28 @@ def test_quick_searches_see_fewer_prompts(problem: Problem, monkeypatch: pytest.
     assert seen == [5, 5, 8, 8]
 
 
+@pytest.mark.parametrize("quick", [False, True])
+def test_quick_searches_end_with_their_circuit(problem: Problem, quick: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from circuit_tui.core.audit import searches
+
+    made = []
+    real = searches.new_search
+
+    def spy(*given: Any, **named: Any) -> Any:
+        made.append(real(*given, **named))
+        return made[-1]
+
+    monkeypatch.setattr(searches, "new_search", spy)
+    finding = found(
+        stability.seeds(audited(problem, random_circuit(problem, 0.3, 0), "mask", 0.8, seeds=2, quick=quick))
+    )
+    assert [search.stopped for search in made] == [quick, quick]
+    assert [run.reached for run in finding.runs] == [True, True]
+    smallest = [min(point.size for point in search.frontier()) for search in made]
+    assert ([run.size for run in finding.runs] == smallest) is quick
+    assert ("2 quick searches find" in finding.says) is quick
+
+
 def test_jaccard_in_closed_form() -> None:
     assert stability.jaccard({1, 2, 3}, {2, 3, 4}) == pytest.approx(0.5)
     assert stability.jaccard([], []) == 1

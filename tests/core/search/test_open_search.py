@@ -71,6 +71,15 @@ def test_settings_take_the_type_of_their_default() -> None:
     assert [type(resolved[name]) for name in ("lambda", "steps", "batch")] == [float, int, int]
 
 
+def test_what_the_user_set_stays_in_haste() -> None:
+    mask = METHODS["mask"]
+    assert mask.quickened({}) == mask.resolve({}) | dict(mask.quick)
+    assert mask.quickened({"steps": 7, "refine": 3}) == mask.resolve({"steps": 7, "refine": 3}) | {
+        "batch": mask.quick["batch"]
+    }
+    assert METHODS["ig"].quickened({"errors": True}) == METHODS["ig"].resolve({"errors": True})
+
+
 def test_every_setting_ends_up_in_the_result(searched: Callable[[str], Searched]) -> None:
     result, _ = finish(searched("gpt2").search("published", 0.7, seed=4, steps=2, batch=3))
     assert dict(result.settings) == METHODS["published"].resolve({"steps": 2, "batch": 3})

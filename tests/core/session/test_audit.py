@@ -14,6 +14,7 @@ from circuit_tui.core.audit.finding import TITLES
 from circuit_tui.core.circuit_file import read_circuit
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.problem import Problem
+from circuit_tui.core.search.registry import METHODS
 from circuit_tui.core.session import Session
 
 
@@ -46,6 +47,20 @@ def test_it_is_background_work_that_comes_last(able: Problem) -> None:
     assert view is not None
     assert view.findings == ()
     assert view.progress is not None
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_its_searches_are_made_in_haste_unless_it_is_full_and_the_file_says_how(able: Problem, full: bool) -> None:
+    session = make_session(among(able, list(range(0, len(able.space), 6))))
+    session.only([0, 2, 3])
+    session.start_audit(full=full)
+    while not ((view := session.audit_view()) and view.findings):
+        session.work()
+    part = session.audit_part()
+    assert part is not None
+    assert view.quick is part.settings.quick is not full
+    mask = METHODS["mask"]
+    assert dict(part.search.settings) == (mask.resolve({}) if full else mask.quickened({}))
 
 
 def test_another_circuit_puts_it_away_and_undo_does_not_bring_a_half_one_back(audited: Session) -> None:
