@@ -138,12 +138,12 @@ class Comparison(Part):
 
     @classmethod
     def of(cls, records: Iterable[RunRecord], refused: Iterable[Refusal] = (), *, complete: bool) -> Comparison:
-        """What follows from `records`; those of equal subjects are compared. Stopped runs are left out."""
+        """What follows from `records`. Those of one `Subject.identity` are compared; stopped ones are left out."""
         by_subject: dict[Subject, list[RunRecord]] = {}
         for record in records:
             if not record.stopped:
-                by_subject.setdefault(record.subject, []).append(record)
-        tasks = tuple(_task(subject, runs) for subject, runs in by_subject.items())
+                by_subject.setdefault(record.subject.identity, []).append(record)
+        tasks = tuple(_task(runs[0].subject, runs) for runs in by_subject.values())
         return cls(created=now(), complete=complete, levels=LEVELS, tasks=tasks, refused=tuple(refused))
 
     def data(self) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class SubjectSite(Part):
 
 
 class Subject(Part):
-    """What was searched. Runs with equal subjects can be compared: same model, SAEs, prompts, nodes and ablation.
+    """What was searched: model, SAEs, prompts, nodes and ablation.
 
     `candidates` counts the candidate nodes; `positions` names the positions that nodes refer to by number.
     """
@@ -64,6 +64,15 @@ class Subject(Part):
     candidates: Count
     n_train: Count
     n_test: Count
+
+    @property
+    def identity(self) -> Self:
+        """What runs must share to be compared: by what name weights were opened does not count if their hash is known.
+
+        So runs of one model on two machines are runs of the same, in whatever folders it lies there.
+        """
+        sites = tuple(site.model_copy(update={"sae": ""}) if site.weights_sha256 else site for site in self.sites)
+        return self.model_copy(update={"model": "" if self.model_sha256 else self.model, "sites": sites})
 
 
 class RunMachine(Part):

@@ -130,4 +130,4 @@ class Comparing:
 
 def _key(subject: Subject, spec: RunSpec) -> tuple[Subject, str]:
     """What tells one run from another."""
-    return subject, spec.model_dump_json()
+    return subject.identity, spec.model_dump_json()

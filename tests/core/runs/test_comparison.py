@@ -18,7 +18,7 @@ from circuit_tui.core.runs.comparison import (
     write_comparison,
 )
 from circuit_tui.core.runs.frontier import area, frontier
-from circuit_tui.core.runs.record import RunPoint
+from circuit_tui.core.runs.record import RunPoint, Subject, SubjectSite
 
 # Two penalties and two seeds of one method, one run of another.
 RECORDS = [
@@ -89,6 +89,31 @@ def test_other_subjects_are_other_tasks_and_stopped_runs_count_for_nothing() -> 
         ("able", 100), ("other", 100), ("able", 7)
     ]  # fmt: skip
     assert [seed.seed for seed in found.tasks[0].methods[0].seeds] == [0, 1]
+
+
+def moved(hashed: str) -> Subject:
+    """The subject of the records, in other folders."""
+    site = SubjectSite(hook="blocks.0.hook_resid_post", sae="/elsewhere/sae", weights_sha256=hashed)
+    return subject().model_copy(update={"model": "/elsewhere/tiny", "model_sha256": hashed, "sites": (site,)})
+
+
+def test_the_same_weights_in_other_folders_are_the_same_subject() -> None:
+    here = subject().model_copy(update={"model_sha256": "b" * 64})
+    here = here.model_copy(update={"sites": (here.sites[0].model_copy(update={"weights_sha256": "b" * 64}),)})
+    rows = ((5, 0.9, 0.9),)
+
+    def tasks_with(other: Subject) -> list[int]:
+        runs = [record("ig", 0, rows, about=here), record("atp", 0, rows, about=other)]
+        return [len(task.methods) for task in Comparison.of(runs, complete=True).tasks]
+
+    assert tasks_with(moved("b" * 64)) == [2]
+    assert tasks_with(moved("c" * 64)) == [1, 1]
+    assert tasks_with(moved("")) == [1, 1]
+
+
+def test_nothing_but_names_tells_subjects_without_hashes_apart() -> None:
+    runs = [record("ig", 0, ((5, 0.9, 0.9),), about=about) for about in (subject(), moved(""))]
+    assert len(Comparison.of(runs, complete=True).tasks) == 2
 
 
 def test_the_file_is_read_as_it_was_written(tmp_path: Path) -> None:
