@@ -92,6 +92,26 @@ def test_forged_numbers_and_verdicts_are_caught(cli: Any, audited: Path) -> None
     assert "not measured again without --searches: other seeds" in done.out
 
 
+def test_a_quick_audit_replaces_none_in_full_unasked(cli: Any, audited: Path, tmp_path: Path) -> None:
+    def measured_as(*, quick: bool) -> Path:
+        data = json.loads(audited.read_text())
+        assert data["audit"]["settings"]["quick"]
+        data["audit"]["settings"]["quick"] = quick
+        path = audited.with_name("again.json")
+        path.write_text(json.dumps(data))
+        return path
+
+    few = ("--no-searches", *LITTLE, *ALONE)
+    path = measured_as(quick=False)
+    before = path.read_text()
+    done = cli("audit", path, *few)
+    assert done.code == 2
+    assert f"{path}: has an audit in full" in done.error
+    assert path.read_text() == before
+    assert cli("audit", path, *few, "--out", tmp_path / "beside.json").code == 0
+    assert cli("audit", measured_as(quick=True), *few).code == 0
+
+
 def test_a_circuit_of_chance_is_not_to_be_believed(cli: Any, found: Path) -> None:
     """The circuit with every latent's number moved by one: as many nodes at each site, and none of them meant."""
     data = json.loads(found.read_text())

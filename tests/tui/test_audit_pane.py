@@ -112,8 +112,10 @@ async def test_it_can_be_made_in_full_and_goes_on_so_when_it_was_stopped(explore
         session.hold_audit_at = None
         await pilot.press("A")
         await wait_for(pilot, lambda: app._main._shown.audit.outcome != "not finished")  # type: ignore[union-attr]
+        await pilot.press("A")
+        await wait_for(pilot, lambda: len([call for call in session.calls if "audit" in call]) == 5)
         assert [call for call in session.calls if "audit" in call] == [
-            "start_audit", "start_audit full", "stop_audit", "start_audit full"
+            "start_audit", "start_audit full", "stop_audit", "start_audit full", "start_audit full"
         ]  # fmt: skip
         assert not app._main._shown.audit.quick  # type: ignore[union-attr]
 

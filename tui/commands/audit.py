@@ -62,6 +62,9 @@ def audit(
     claimed = read_circuit(file)
     if not claimed.nodes():
         raise UserError(f"{file}: its circuit has no nodes: there is nothing to audit")
+    had = claimed.audit
+    if out is None and not full and had is not None and had.finished and had.runs and not had.settings.quick:
+        raise UserError(f"{file}: has an audit in full; --full makes it again, --out FILE writes a quick one elsewhere")
     options.check_out(out or file)
     options.check_text(text)
     folder = file.expanduser().parent

@@ -152,7 +152,7 @@ class ExplorerScreen(LiveScreen):
         if running:
             self._submit(commands.StopAudit())
         else:
-            self._audit(full=audit is not None and audit.outcome == "not finished" and not audit.quick)
+            self._audit(full=audit is not None and not audit.quick)  # what took minutes is not replaced by less
 
     def action_audit_full(self) -> None:
         if self._ready():
