@@ -103,6 +103,10 @@ def test_a_quick_audit_replaces_none_in_full_unasked(cli: Any, audited: Path, tm
 
     few = ("--no-searches", *LITTLE, *ALONE)
     path = measured_as(quick=False)
+    searched = cli("audit", path, "--seeds", "2", *LITTLE, *ALONE, "--out", tmp_path / "searched.json")
+    assert "its searches were made in haste" in searched.err
+    assert "haste" not in cli("audit", path, *few, "--full").err
+    path = measured_as(quick=False)
     before = path.read_text()
     done = cli("audit", path, *few)
     assert done.code == 2

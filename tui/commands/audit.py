@@ -107,6 +107,8 @@ def audit(
     if interrupted:
         progress.say("interrupted: this is what the audit had measured when it was stopped")
         return INTERRUPTED
+    if settings.quick and part.runs:
+        progress.say("its searches were made in haste, and err on the careful side; --full makes them like its own")
     return NO if part.outcome == "do not believe" else DONE
 
 
