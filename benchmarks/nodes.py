@@ -2,13 +2,14 @@
 
     circuit-tui compare --task ioi --methods mask,published --targets 0.95 --lambdas 0.1,0.2,0.4 --out ioi.json
     python benchmarks/nodes.py ioi.json …
-    python benchmarks/nodes.py --methods ioi.json …
+    python benchmarks/nodes.py --methods [--medians] ioi.json …
 
 With `--methods`, all methods of the comparisons: the nodes that each needs on held-out prompts for every level, and its
-area. Without it, for each seed: `mask` in its run at the target, and the smallest circuit of `published` whose held-out
-faithfulness is at least as close to 1 as that of `mask`, or at least the target, whichever asks for less. Its λ is thus
-picked on the held-out prompts, to its advantage. Where no λ gets there, the run that comes closest stands in the table,
-marked with an asterisk. The table shows the first seed; the ratio is the median over seeds, with its range.
+area; medians over seeds, without `--medians` with their ranges. Without it, for each seed: `mask` in its run at the
+target, and the smallest circuit of `published` whose held-out faithfulness is at least as close to 1 as that of `mask`,
+or at least the target, whichever asks for less. Its λ is thus picked on the held-out prompts, to its advantage. Where
+no λ gets there, the run that comes closest stands in the table, marked with an asterisk. The table shows the first
+seed; the ratio is the median over seeds, with its range.
 """
 
 from __future__ import annotations
@@ -57,10 +58,11 @@ def row(task: TaskPart, target: float) -> float | None:
     return median
 
 
-def print_methods(tasks: list[TaskPart]) -> None:
+def print_methods(tasks: list[TaskPart], *, ranges: bool) -> None:
     """Prints two tables, a row for each task and a column for each method: nodes for each level, then area and seconds.
 
-    A dash stands where a method never gets to a level or was not run. Several seeds have their range beside them.
+    A dash stands where a method never gets to a level or was not run. With `ranges` several seeds have theirs beside
+    them.
     """
     labels = list(dict.fromkeys(method.label for task in tasks for method in task.methods))
     heading = "| task | " + " | ".join(f"`{label}`" for label in labels) + " |\n|---|" + "---|" * len(labels)
@@ -68,26 +70,26 @@ def print_methods(tasks: list[TaskPart]) -> None:
     for cell in (nodes_cell, cost_cell):
         print(heading)
         for task, methods in zip(tasks, found, strict=True):
-            cells = [cell(methods[label]) if label in methods else "–" for label in labels]
+            cells = [cell(methods[label], ranges) if label in methods else "–" for label in labels]
             print(f"| {task.subject.task} | {' | '.join(cells)} |")
         print()
 
 
-def nodes_cell(method: MethodPart) -> str:
+def nodes_cell(method: MethodPart, ranges: bool) -> str:
     """The nodes that a method needs for each level, lowest level first."""
-    return " / ".join(with_range(needed.median, needed.low, needed.high, "g") for needed in method.needed)
+    return " / ".join(with_range(needed.median, needed.low, needed.high, "g", ranges) for needed in method.needed)
 
 
-def cost_cell(method: MethodPart) -> str:
+def cost_cell(method: MethodPart, ranges: bool) -> str:
     """The area of a method and its seconds."""
     area, seconds = method.area, method.seconds
-    return f"{with_range(area.median, area.low, area.high, '.3f')}, {seconds.median:.0f} s"
+    return f"{with_range(area.median, area.low, area.high, '.3f', ranges)}, {seconds.median:.0f} s"
 
 
-def with_range(median: float | None, low: float | None, high: float | None, form: str) -> str:
-    """A median, with the range over seeds where there is one."""
+def with_range(median: float | None, low: float | None, high: float | None, form: str, ranges: bool) -> str:
+    """A median, with the range over seeds where there is one and it is asked for."""
     shown = "–" if median is None else format(median, form)
-    if low == high:
+    if low == high or not ranges:
         return shown
     return f"{shown} ({'–' if low is None else format(low, form)} to {'–' if high is None else format(high, form)})"
 
@@ -98,10 +100,11 @@ def main() -> int:
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--target", type=float, default=0.95)
     parser.add_argument("--methods", action="store_true")
+    parser.add_argument("--medians", action="store_true")
     args = parser.parse_args()
     tasks = [task for path in args.files for task in read_comparison(path).tasks]
     if args.methods:
-        print_methods(tasks)
+        print_methods(tasks, ranges=not args.medians)
         return 0
     print("| task | candidates | mask: nodes → held-out f | published at its best λ | ratio | mask, s |")
     print("|---|---|---|---|---|---|")
