@@ -96,7 +96,9 @@ async def test_it_can_be_stopped_and_started_anew(explorer: Make, session: FakeS
         assert session.calls.count("start_audit") == 2
 
 
-async def test_it_can_be_made_in_full_and_goes_on_so_when_it_was_stopped(explorer: Make, session: FakeSession) -> None:
+async def test_it_can_be_made_in_full_and_goes_on_so_when_it_was_stopped(
+    explorer: Make, session: FakeSession, tmp_path: Path
+) -> None:
     app = explorer()
     async with app.run_test(size=NARROW) as pilot:
         await found(pilot)
@@ -118,6 +120,12 @@ async def test_it_can_be_made_in_full_and_goes_on_so_when_it_was_stopped(explore
             "start_audit", "start_audit full", "stop_audit", "start_audit full", "start_audit full"
         ]  # fmt: skip
         assert not app._main._shown.audit.quick  # type: ignore[union-attr]
+        (tmp_path / "mine.txt").write_text("words")
+        await pilot.press("T")
+        await wait_for(pilot, lambda: isinstance(app.screen, AskText))
+        app.screen.query_one(Input).value = str(tmp_path / "mine.txt")
+        await pilot.press("enter")
+        await wait_for(pilot, lambda: f"start_audit full {tmp_path / 'mine.txt'}" in session.calls)
 
 
 async def test_a_text_can_be_named_on_the_command_line_and_in_the_pane(

@@ -152,13 +152,15 @@ class ExplorerScreen(LiveScreen):
         if running:
             self._submit(commands.StopAudit())
         else:
-            self._audit(full=audit is not None and not audit.quick)  # what took minutes is not replaced by less
+            self._audit()
 
     def action_audit_full(self) -> None:
         if self._ready():
             self._audit(full=True)
 
-    def _audit(self, *, full: bool) -> None:
+    def _audit(self, *, full: bool = False) -> None:
+        audit = self._shown.audit
+        full = full or (audit is not None and not audit.quick)  # what took minutes is not replaced by less
         self._submit(commands.StartAudit(self.app.audit_text, full))
         self.action_pane("audit")
 
@@ -172,7 +174,7 @@ class ExplorerScreen(LiveScreen):
                 self.post_message(Notice(f"{text}: no such file", "error"))
             elif answer:
                 self.app.audit_text = text
-                self._audit(full=False)
+                self._audit()
 
         before = str(self.app.audit_text or "")
         self.app.push_screen(AskText("A text file to price the SAEs on", before, "enter audits   esc cancels"), audit)
