@@ -23,7 +23,7 @@ from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.live_circuit import LiveCircuit
 from circuit_tui.core.request import OpenRequest
 from circuit_tui.core.search.frontier import score
-from circuit_tui.core.search.objective import MaskedModel
+from circuit_tui.core.search.objective import MaskedModel, faithfulness_gradient
 from circuit_tui.core.search.search import Search
 from circuit_tui.core.session import open_session
 
@@ -33,6 +33,8 @@ REMEMBERED = 20
 GRADIENT_EVERY = 40
 BY_GRADIENT = 0.7
 """How often a node is drawn by its gradient; else any is as likely as any other."""
+LEAVING, COMING = 0.02, 0.01
+"""How much faithfulness by the gradient makes a node e times less likely to leave, and likelier to come."""
 
 
 @dataclass
@@ -51,11 +53,7 @@ class Annealing:
 
     def gradient(self, kept: Tensor) -> Tensor:
         """Gradient `[node]` of the sample's faithfulness with respect to the mask, at the circuit `kept`."""
-        mask = kept.float().requires_grad_()
-        for batch in self.sample.batches:
-            self.masked.logit_difference(mask, batch).sum().backward()
-        assert mask.grad is not None
-        return mask.grad / (len(self.sample) * self.sample.baselines.gap)
+        return faithfulness_gradient(self.masked, self.sample, kept)
 
     def run(self, kept: Tensor, evaluations: int) -> float:
         """Anneals from `kept` `[node]` bool; returns the best score on all search prompts."""
@@ -78,8 +76,8 @@ class Annealing:
         """`kept` with one to three of its nodes exchanged for as many others."""
         count = min(1 + int(2.2 * self.chance() ** 2), int(kept.sum()) - 1)
         trial = kept.clone()
-        trial[self.drawn(kept, -gradient.abs() / 0.02, count)] = False
-        trial[self.drawn(~kept, gradient / 0.01, count)] = True
+        trial[self.drawn(kept, -gradient.abs() / LEAVING, count)] = False
+        trial[self.drawn(~kept, gradient / COMING, count)] = True
         return trial
 
     def drawn(self, among: Tensor, promise: Tensor, count: int) -> Tensor:

@@ -19,7 +19,7 @@ from circuit_tui.core.circuit_schema import BUNDLED, CircuitFile
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.request import OpenRequest
-from circuit_tui.core.search.registry import DEFAULT_METHOD, DEFAULT_TARGET, Value, method
+from circuit_tui.core.search.registry import Value, method
 
 if TYPE_CHECKING:
     from circuit_tui.core.session import Session
@@ -54,12 +54,9 @@ def open_audit(session: Session, settings: AuditSettings, others: Others | None 
         UserError: the circuit is empty, the text cannot be read, or the method that found the circuit is unknown here.
     """
     found = session.found
-    if found.target is None:
-        used = search_used(DEFAULT_METHOD, DEFAULT_TARGET, {})
-    else:
-        used = search_used(found.method, found.target, found.settings)
-    if settings.quick:
-        used = replace(used, settings=method(used.method).quickened(used.settings))
+    used = SearchUsed() if found.target is None else SearchUsed(found.method, found.target, found.settings)
+    known = method(used.method)
+    used = replace(used, settings=(known.quickened if settings.quick else known.resolve)(used.settings))
     subject = subject_of(session, used, found.target, settings)
     what = {
         "opened": session.subject(),

@@ -16,7 +16,7 @@ from circuit_tui.core.problem import Problem
 from circuit_tui.core.search.open_search import new_search
 
 QUICK_PROMPTS = 128
-"""What a quick audit's searches see: a quarter of a built-in task's search prompts, and so of the time."""
+"""What a quick audit's searches see: a quarter of a built-in task's search prompts."""
 
 
 def in_haste(subject: Subject) -> str:
@@ -44,7 +44,7 @@ def run_search(subject: Subject, search: AuditSearch) -> Generator[float | None,
 
 @dataclass(frozen=True, slots=True)
 class Searcher:
-    """Makes the searches of an audit of `problem`: as the one that was `used`, on few prompts if `quick`."""
+    """Makes the searches of an audit of `problem`: as the one `used`; on few prompts, up to its circuit, if `quick`."""
 
     problem: Problem
     train: Evaluator

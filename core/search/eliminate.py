@@ -18,7 +18,7 @@ from torch import Tensor
 from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.journal import recalled
 from circuit_tui.core.live_circuit import LiveCircuit
-from circuit_tui.core.search.objective import MaskedModel
+from circuit_tui.core.search.objective import MaskedModel, faithfulness_gradient
 from circuit_tui.core.search.search import Search
 from circuit_tui.core.slices import Slices
 
@@ -126,15 +126,8 @@ class Elimination:
         return recalled(lambda: self._compute_gradient(masked), question, self._probe.evaluator.identity, self.kept)
 
     def _compute_gradient(self, masked: MaskedModel | None) -> Tensor:
-        evaluator, problem = self._probe.evaluator, self.search.problem
-        masked = masked or MaskedModel(problem, self.kept.nonzero()[:, 0])
-        mask = self.kept[masked.active].to(problem.model.device, torch.float32).requires_grad_()
-        for batch in evaluator.batches:
-            masked.logit_difference(mask, batch).sum().backward()
-        assert mask.grad is not None
-        found = torch.zeros(len(problem.space))
-        found[masked.active] = mask.grad.cpu() / (len(evaluator) * evaluator.baselines.gap)
-        return found
+        masked = masked or MaskedModel(self.search.problem, self.kept.nonzero()[:, 0])
+        return faithfulness_gradient(masked, self._probe.evaluator, self.kept)
 
     def grow(self) -> Slices[None]:
         """Adds what promises to bring faithfulness towards 1, until the target is reached or nothing helps any more."""

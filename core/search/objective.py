@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.batch import Batch
+from circuit_tui.core.evaluate import Evaluator
 from circuit_tui.core.nodes import pack
 from circuit_tui.core.problem import Problem
 from circuit_tui.core.search.shuffle import MiniBatch
@@ -66,6 +67,20 @@ class MaskedModel:
             ]
             self._bound[id(batch)] = (batch, bound)
         return self._bound[id(batch)][1]
+
+
+def faithfulness_gradient(masked: MaskedModel, evaluator: Evaluator, kept: Tensor) -> Tensor:
+    """Gradient `[node]` on the CPU of the faithfulness on `evaluator`'s prompts with respect to the mask.
+
+    At the circuit `kept` `[node]` bool, whose nodes are all active; 0 for nodes that are not.
+    """
+    mask = kept[masked.active].to(masked.chosen.device, torch.float32).requires_grad_()
+    for batch in evaluator.batches:
+        masked.logit_difference(mask, batch).sum().backward()
+    assert mask.grad is not None
+    found = torch.zeros(len(kept))
+    found[masked.active] = mask.grad.cpu() / (len(evaluator) * evaluator.baselines.gap)
+    return found
 
 
 def _parts(batch: Batch | MiniBatch) -> tuple[Batch, ...]:

@@ -97,7 +97,7 @@ METHODS: dict[str, Method] = {
                 Setting("refine", 100, "exact evaluations spent on add-and-drop after the elimination"),
             ),
             grid="target",
-            quick={"steps": 150, "batch": 32},
+            quick={"steps": 150, "batch": 32},  # of few prompts the default takes 64, for circuits that are kept
         ),
         Method(
             "published",
