@@ -31,8 +31,8 @@ imports: $(VENV)/.dev ## who may import whom
 pytest: $(VENV)/.dev ## the tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadscope -q
 
-schema: $(VENV)/.runtime ## write core/circuit.schema.json anew from the models
-	$(BIN)/python -m circuit_tui.core.circuit_schema
+schema: $(VENV)/.runtime ## write core/circuits/circuit.schema.json anew from the models
+	$(BIN)/python -m circuit_tui.core.circuits.schema
 
 screenshots: $(VENV)/.runtime ## take the pictures in docs/screens anew
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/screenshots.py

@@ -16,10 +16,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from circuit_tui.core import tasks
 from circuit_tui.core.audit.finding import TITLES
-from circuit_tui.core.audit.schema import AuditPart
-from circuit_tui.core.circuit_file import CircuitFile, read_circuit
+from circuit_tui.core.circuits.audit_schema import AuditPart
+from circuit_tui.core.circuits.circuit_file import CircuitFile, read_circuit
+from circuit_tui.core.tasks import builtin as tasks
 
 COMMAND = Path(sys.executable).with_name("circuit-tui")
 NOT_GOOD = ("doubtful", "bad", "not measured")

@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from circuit_tui.core import tasks
-from circuit_tui.core.evaluate import Evaluator
-from circuit_tui.core.live_circuit import LiveCircuit
-from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.evaluation.live_circuit import LiveCircuit
+from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.search.frontier import score
 from circuit_tui.core.search.objective import MaskedModel, faithfulness_gradient
 from circuit_tui.core.search.search import Search
-from circuit_tui.core.session import open_session
+from circuit_tui.core.session.session import open_session
+from circuit_tui.core.tasks import builtin as tasks
 
 SAMPLE = 96
 HOTTEST, COLDEST = 0.02, 1e-5

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from circuit_tui.core.problem import Problem
 from circuit_tui.core.search.objective import MaskedModel
+from circuit_tui.core.splice.problem import Problem
 
 
 def kept_bytes(problem: Problem, prompts: torch.Tensor) -> int:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from circuit_tui.core.problem import Problem
-from circuit_tui.core.task import Split
+from circuit_tui.core.splice.problem import Problem
+from circuit_tui.core.tasks.task import Split
 
 BASE_TEMPERATURE = 200.0
 RATE, LAST_EXPONENT, PENALTY = 0.05, 1.3, 0.05

@@ -30,9 +30,9 @@ from kept_bytes import kept_bytes
 from shapes import Shape, random_problem
 from speed import our_step
 
-from circuit_tui.core.evaluate import Evaluator
-from circuit_tui.core.live_circuit import LiveCircuit
-from circuit_tui.core.problem import Problem
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.evaluation.live_circuit import LiveCircuit
+from circuit_tui.core.splice.problem import Problem
 
 CONFIG = {"n_layer": 8, "n_embd": 256, "n_head": 4, "vocab_size": 1024}
 QUANTITIES = ("step", "evaluate", "without", "kept")

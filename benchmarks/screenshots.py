@@ -21,7 +21,7 @@ from screen_svg import svg
 
 from circuit_tui.core.audit.lines import LINES
 from circuit_tui.core.audit.subject import AuditSettings
-from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.tui.app import ExplorerApp
 from circuit_tui.tui.circuit_rows import LatentRow
 from circuit_tui.tui.explorer_options import ExplorerOptions

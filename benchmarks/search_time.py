@@ -19,7 +19,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from circuit_tui.core import tasks
+from circuit_tui.core.tasks import builtin as tasks
 
 PROGRAM = str(Path(sys.executable).with_name("circuit-tui"))
 LOADING = ("loading", "[")

@@ -21,14 +21,14 @@ from tokenizers.models import WordLevel
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from circuit_tui.core.alignment import align
-from circuit_tui.core.answers import Answers
-from circuit_tui.core.model import LanguageModel
-from circuit_tui.core.problem import Problem, build_problem
-from circuit_tui.core.sae import SiteSae
-from circuit_tui.core.site import Site
-from circuit_tui.core.task import Pair, Task
-from circuit_tui.core.tokens import PromptSet, Side
+from circuit_tui.core.models.language_model import LanguageModel
+from circuit_tui.core.saes.sae import SiteSae
+from circuit_tui.core.saes.site import Site
+from circuit_tui.core.splice.problem import Problem, build_problem
+from circuit_tui.core.tasks.answers import Answers
+from circuit_tui.core.tasks.positions import align
+from circuit_tui.core.tasks.task import Pair, Task
+from circuit_tui.core.tasks.tokens import PromptSet, Side
 
 L0 = 50
 SCALE = 0.25

@@ -11,10 +11,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from circuit_tui.core import tasks
-from circuit_tui.core.evaluate import Evaluator
-from circuit_tui.core.request import OpenRequest
-from circuit_tui.core.session import Session, open_session
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.session.session import Session, open_session
+from circuit_tui.core.tasks import builtin as tasks
 
 HEAD = (
     "task",

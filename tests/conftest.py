@@ -75,7 +75,7 @@ def limit(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """A function that makes every pass of more than so many prompts run out of memory, as a full card would."""
     import torch
 
-    from circuit_tui.core.model import LanguageModel
+    from circuit_tui.core.models.language_model import LanguageModel
 
     real = LanguageModel.blocks
 

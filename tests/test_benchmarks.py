@@ -15,9 +15,9 @@ from in_turn import extra_memory, measure
 from published import Recipe
 from shapes import SHAPES, random_model, random_problem, random_sites, template_tokens
 
-from circuit_tui.core.evaluate import Evaluator
-from circuit_tui.core.problem import Problem
+from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.search.objective import MaskedModel
+from circuit_tui.core.splice.problem import Problem
 
 CPU = torch.device("cpu")
 KINDS = {"step": ("step", "published", "bare"), "edits": ("toggle", "column", "published", "bare")}

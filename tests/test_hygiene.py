@@ -82,7 +82,7 @@ def _lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     ("file", "line"),
     [
         ("core/errors.py", "import rich.text"),
-        ("core/tasks/__init__.py", "def late():\n    import textual"),
+        ("core/tasks/builtin/__init__.py", "def late():\n    import textual"),
         ("core/errors.py", "from circuit_tui.tui import cli"),
         ("tui/cli.py", "import torch"),
     ],

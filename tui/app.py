@@ -19,23 +19,23 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from circuit_tui.core.out_of_memory import told
-from circuit_tui.tui.ink import ink_for
-from circuit_tui.tui.messages import Exported, Notice, TellingHandler
+from circuit_tui.core.runtime.out_of_memory import told
+from circuit_tui.tui.drawing.styles import ink_for
+from circuit_tui.tui.drawing.themes import THEMES, checked_theme
+from circuit_tui.tui.engine.messages import Exported, Notice, TellingHandler
 from circuit_tui.tui.palette import ActionCommands
 from circuit_tui.tui.screens.frame import FrameScreen
 from circuit_tui.tui.terminal import private_terminal, require_terminal
-from circuit_tui.tui.themes import THEMES, checked_theme
 
 if TYPE_CHECKING:
-    from circuit_tui.core.request import OpenRequest
-    from circuit_tui.tui.engine import Engine
+    from circuit_tui.core.opening.request import OpenRequest
+    from circuit_tui.tui.engine.engine import Engine
+    from circuit_tui.tui.engine.session_protocol import Opener
     from circuit_tui.tui.explorer_options import ExplorerOptions
     from circuit_tui.tui.job_control import JobControl
     from circuit_tui.tui.screens.compare import CompareScreen
     from circuit_tui.tui.screens.confirm_quit import Answer
     from circuit_tui.tui.screens.explorer import ExplorerScreen
-    from circuit_tui.tui.session_protocol import Opener
 
 CHART_RATE = 4.0  # chart frames per second
 SLOW_CHART_RATE = 2.0
@@ -95,10 +95,10 @@ class ExplorerApp(App[None]):
 
     def load(self) -> None:
         """Put the explorer's screen in the place of the first frame. It opens the session when it is on the screen."""
-        from circuit_tui.tui.engine import Engine
+        from circuit_tui.tui.engine.engine import Engine
+        from circuit_tui.tui.engine.session_protocol import open_real_session
         from circuit_tui.tui.job_control import JobControl
         from circuit_tui.tui.screens.explorer import ExplorerScreen
-        from circuit_tui.tui.session_protocol import open_real_session
 
         request, opener, log_hint = self._session
         self.jobs = JobControl.of(self, request) if self._kept else None

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from circuit_tui.core.snapshot import CircuitView, NodeTable
+from circuit_tui.core.views import CircuitView, NodeTable
 
 Column = Literal["latent", "position", "label", "clean", "corrupt", "max", "freq", "effect", "share"]
 COLUMNS: tuple[Column, ...] = ("latent", "position", "label", "clean", "corrupt", "max", "freq", "effect", "share")

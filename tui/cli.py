@@ -24,7 +24,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _run(args: list[str]) -> int:
     if not args:
-        from circuit_tui.core.request import OpenRequest
+        from circuit_tui.core.opening.request import OpenRequest
         from circuit_tui.tui.commands.start import open_explorer
 
         return open_explorer(OpenRequest())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from circuit_tui.core.jobs.folder import Job
+from circuit_tui.core.jobs.job import Job
 
 _MAIN = "from circuit_tui.tui.cli import main; raise SystemExit(main())"
 

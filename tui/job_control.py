@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 from textual.message import Message
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.jobs.folder import Job, all_jobs, new_job
-from circuit_tui.core.request import OpenRequest
-from circuit_tui.tui import engine_commands as commands
+from circuit_tui.core.jobs.job import Job, all_jobs, new_job
+from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.tui.detached import start_detached
-from circuit_tui.tui.kept_engine import KeptEngine, start_of
-from circuit_tui.tui.messages import Notice
+from circuit_tui.tui.engine import commands as commands
+from circuit_tui.tui.engine.job_engine import KeptEngine, start_of
+from circuit_tui.tui.engine.messages import Notice
+from circuit_tui.tui.engine.search_trace import SearchTrace
+from circuit_tui.tui.engine.session_protocol import Opener
 from circuit_tui.tui.screens.jobs import JobsScreen, OfferScreen
-from circuit_tui.tui.search_trace import SearchTrace
-from circuit_tui.tui.session_protocol import Opener
 
 if TYPE_CHECKING:
     from textual.timer import Timer

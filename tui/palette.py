@@ -8,7 +8,7 @@ from functools import partial
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
 from circuit_tui.tui.actions import ACTIONS
-from circuit_tui.tui.themes import THEMES
+from circuit_tui.tui.drawing.themes import THEMES
 
 
 class ActionCommands(Provider):

@@ -17,18 +17,18 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.message import Message
 from textual.widgets import Button, Input, Label, Select, Static
 
-from circuit_tui.core.catalogue import ReleaseFacts, catalogue, releases_for, weigh
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.hub.sizes import size_text
-from circuit_tui.core.known_models import KNOWN_MODELS, known_model
-from circuit_tui.core.prompts_file import load_prompts
-from circuit_tui.core.request import OpenRequest
-from circuit_tui.core.sae_registry import width_text
-from circuit_tui.core.site_flags import SiteFlags
-from circuit_tui.core.tasks import DEFAULT_TASK
-from circuit_tui.core.tasks import names as task_names
+from circuit_tui.core.models.known_models import KNOWN_MODELS, known_model
+from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.saes.catalogue import ReleaseFacts, catalogue, releases_for, weigh
+from circuit_tui.core.saes.registry import width_text
+from circuit_tui.core.saes.sae_filter import SiteFlags
+from circuit_tui.core.tasks.builtin import DEFAULT_TASK
+from circuit_tui.core.tasks.builtin import names as task_names
+from circuit_tui.core.tasks.prompts_file import load_prompts
+from circuit_tui.tui.drawing.themes import THEMES, checked_theme
 from circuit_tui.tui.screens.choose_file import ChooseFile
-from circuit_tui.tui.themes import THEMES, checked_theme
 from circuit_tui.tui.widgets.form_fields import PathSuggester, choice_field, form_line, text_field
 
 DEMO, OTHER = "the bundled demo", "another: name or folder"

@@ -12,16 +12,16 @@ from typing import Any
 
 import torch
 
-from circuit_tui.core.audit.elsewhere import Elsewhere
 from circuit_tui.core.audit.finding import AuditSearch, SearchRun
+from circuit_tui.core.audit.parallel_searches import Elsewhere
 from circuit_tui.core.audit.subject import SearchUsed
-from circuit_tui.core.circuit_schema import CircuitFile
-from circuit_tui.core.machine import cores
-from circuit_tui.core.memory_plan import SHARE, free_memory
-from circuit_tui.core.problem import Problem
-from circuit_tui.core.request import OpenRequest
-from circuit_tui.core.runs.crew import Work
-from circuit_tui.core.runs.process_crew import ProcessCrew, threads_for
+from circuit_tui.core.circuits.schema import CircuitFile
+from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.runtime.device_memory import SHARE, free_memory
+from circuit_tui.core.runtime.machine import cores
+from circuit_tui.core.splice.problem import Problem
+from circuit_tui.core.workers.pool import Work
+from circuit_tui.core.workers.process_pool import ProcessCrew, threads_for
 
 WORTHWHILE_CORES = 3
 """Every process opens model and SAEs for itself, and one alone uses a second core for part of a search. On two that

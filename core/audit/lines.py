@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from circuit_tui.core.audit import (
+from circuit_tui.core.audit.finding import AuditSearch, Measuring
+from circuit_tui.core.audit.measures import (
     ablations,
     completeness,
     distribution,
@@ -17,7 +18,6 @@ from circuit_tui.core.audit import (
     splice_cost,
     stability,
 )
-from circuit_tui.core.audit.finding import AuditSearch, Measuring
 from circuit_tui.core.audit.subject import AuditSettings, Subject
 
 SEARCH_SECONDS = 12.0

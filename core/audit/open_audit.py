@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circuit_tui.core import demo
+from circuit_tui.core.audit.audit_log import KeptAudit
 from circuit_tui.core.audit.beside import Place, elsewhere, fitting_jobs
-from circuit_tui.core.audit.elsewhere import Elsewhere
-from circuit_tui.core.audit.kept_audit import KeptAudit
 from circuit_tui.core.audit.lines import LINES, searches_left
+from circuit_tui.core.audit.measures.splice_cost import read_text, text_sha256
+from circuit_tui.core.audit.parallel_searches import Elsewhere
 from circuit_tui.core.audit.run import Audit
-from circuit_tui.core.audit.splice_cost import read_text, text_sha256
 from circuit_tui.core.audit.subject import AuditSettings, SearchUsed, Subject
-from circuit_tui.core.circuit_schema import BUNDLED, CircuitFile
+from circuit_tui.core.circuits.schema import BUNDLED, CircuitFile
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.evaluate import Evaluator
-from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.search.registry import Value, method
 
 if TYPE_CHECKING:
-    from circuit_tui.core.session import Session
+    from circuit_tui.core.session.session import Session
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ from circuit_tui.core.audit.lines import LINES
 from circuit_tui.core.audit.open_audit import search_used, subject_of
 from circuit_tui.core.audit.report import audit_part, settings_of
 from circuit_tui.core.audit.run import Audit
-from circuit_tui.core.audit.schema import AuditPart, FindingPart
-from circuit_tui.core.circuit_schema import CircuitFile
-from circuit_tui.core.recheck import Row, close_rows, same_row
+from circuit_tui.core.circuits.audit_schema import AuditPart, FindingPart
+from circuit_tui.core.circuits.recheck import Row, close_rows, same_row
+from circuit_tui.core.circuits.schema import CircuitFile
 
 if TYPE_CHECKING:
-    from circuit_tui.core.session import Session
+    from circuit_tui.core.session.session import Session
 
 
 def recheck(

@@ -9,8 +9,11 @@ from pathlib import Path
 
 from circuit_tui.core import demo
 from circuit_tui.core.audit.finding import Finding, SearchRun
+from circuit_tui.core.audit.measures.splice_cost import text_sha256
+from circuit_tui.core.audit.measures.stability import jaccard, shares
 from circuit_tui.core.audit.run import AuditResult
-from circuit_tui.core.audit.schema import (
+from circuit_tui.core.audit.subject import AuditSettings
+from circuit_tui.core.circuits.audit_schema import (
     AuditPart,
     AuditRunPart,
     AuditSearchPart,
@@ -19,11 +22,8 @@ from circuit_tui.core.audit.schema import (
     FindingPart,
     NodeSharePart,
 )
-from circuit_tui.core.audit.splice_cost import text_sha256
-from circuit_tui.core.audit.stability import jaccard, shares
-from circuit_tui.core.audit.subject import AuditSettings
-from circuit_tui.core.circuit_file import now
-from circuit_tui.core.circuit_schema import BUNDLED
+from circuit_tui.core.circuits.circuit_file import now
+from circuit_tui.core.circuits.schema import BUNDLED
 
 
 def audit_part(result: AuditResult) -> AuditPart:

@@ -7,9 +7,9 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from operator import mul
 
-from circuit_tui.core.audit.elsewhere import Elsewhere
 from circuit_tui.core.audit.finding import TITLES, AuditProgress, Finding, Outcome, outcome
 from circuit_tui.core.audit.lines import LINES, SEARCH_SECONDS, Line, searches_left
+from circuit_tui.core.audit.parallel_searches import Elsewhere
 from circuit_tui.core.audit.subject import Subject
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.search.open_search import check_worth_searching

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from circuit_tui.core.audit.audit_log import KeptSearches
 from circuit_tui.core.audit.beside import Place
 from circuit_tui.core.audit.finding import AuditSearch, SearchRun
-from circuit_tui.core.audit.kept_audit import KeptSearches
 from circuit_tui.core.audit.searches import Searcher
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.jobs.unfinished import Unfinished
-from circuit_tui.core.opening import open_problem
-from circuit_tui.core.runs.crew import Tell
-from circuit_tui.core.session import Session
+from circuit_tui.core.jobs.resumable_work import Unfinished
+from circuit_tui.core.opening.open_problem import open_problem
+from circuit_tui.core.session.session import Session
+from circuit_tui.core.workers.pool import Tell
 
 PARTS = 1000
 """How finely a worker tells what share of a search is done."""

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import torch
 
+from circuit_tui.core.audit.altered_problem import problem_for, with_train
+from circuit_tui.core.audit.audit_log import KeptSearches
 from circuit_tui.core.audit.finding import AuditSearch, SearchRun, finite
-from circuit_tui.core.audit.kept_audit import KeptSearches
-from circuit_tui.core.audit.other_problems import problem_for, with_train
 from circuit_tui.core.audit.subject import SearchUsed, Subject
-from circuit_tui.core.evaluate import SLICE_PROMPTS, Evaluator
-from circuit_tui.core.problem import Problem
+from circuit_tui.core.evaluation.evaluator import SLICE_PROMPTS, Evaluator
 from circuit_tui.core.search.open_search import new_search
+from circuit_tui.core.splice.problem import Problem
 
 QUICK_PROMPTS = 128
 """What a quick audit's searches see: a quarter of a built-in task's search prompts."""

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from circuit_tui.core.audit.elsewhere import Elsewhere
-from circuit_tui.core.audit.kept_audit import KeptAudit
-from circuit_tui.core.evaluate import Evaluator
-from circuit_tui.core.problem import Problem
+from circuit_tui.core.audit.audit_log import KeptAudit
+from circuit_tui.core.audit.parallel_searches import Elsewhere
+from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.search.registry import DEFAULT_METHOD, DEFAULT_TARGET, Value
+from circuit_tui.core.splice.problem import Problem
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from circuit_tui.core import tasks
 from circuit_tui.core.demo import sentences, sessions
-from circuit_tui.core.tasks import lexicon
+from circuit_tui.core.tasks import builtin as tasks
+from circuit_tui.core.tasks.builtin import lexicon
 
 BOS, PAD, UNK = "<bos>", "<pad>", "<unk>"
 BOS_ID, PAD_ID = 0, 1

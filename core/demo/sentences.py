@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from circuit_tui.core.tasks import lexicon
+from circuit_tui.core.tasks.builtin import lexicon
 
 Sentence = list[str]
 

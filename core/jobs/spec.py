@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.search.registry import Value
-from circuit_tui.core.snapshot import SearchProgress
+from circuit_tui.core.views import SearchProgress
 
 Kind = Literal["find", "explore", "detached"]
 

@@ -13,13 +13,13 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
-from circuit_tui.core.circuit_file import now
-from circuit_tui.core.circuit_schema import Count, Part
+from circuit_tui.core.atomic_file import read_text, write_text
+from circuit_tui.core.circuits.circuit_file import now
+from circuit_tui.core.circuits.schema import Count, Part
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.runs.frontier import area, chosen_at, frontier, held_out, nodes_needed
 from circuit_tui.core.runs.plan import label
 from circuit_tui.core.runs.record import RunPoint, RunRecord, Subject
-from circuit_tui.core.text_file import read_text, write_text
 
 SCHEMA: Final = "circuit-tui/comparison/1"
 LEVELS = (0.8, 0.9, 0.95, 0.99)

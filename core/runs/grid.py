@@ -8,16 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from circuit_tui.core import demo, tasks
+from circuit_tui.core import demo
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.prompts_file import load_prompts
-from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runs.order import RunOrder
 from circuit_tui.core.runs.plan import Variant
 from circuit_tui.core.runs.record import RunSpec
-from circuit_tui.core.sae_hook import Hook, matching_hooks
+from circuit_tui.core.saes.hook_names import Hook, matching_hooks
 from circuit_tui.core.search.registry import Value, method
-from circuit_tui.core.task import Task
+from circuit_tui.core.tasks import builtin as tasks
+from circuit_tui.core.tasks.prompts_file import load_prompts
+from circuit_tui.core.tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from circuit_tui.core.circuit_schema import BUNDLED
-from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.circuits.schema import BUNDLED
+from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runs.record import RunSpec
 
 _OF_A_TASK = ("task", "prompts_sha256", "positions", "ablation", "errors")

@@ -12,10 +12,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from circuit_tui.core.atomic_file import check_target
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.runs.comparison import Comparison, MethodPart, TaskPart
 from circuit_tui.core.search.registry import method
-from circuit_tui.core.text_file import check_target
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

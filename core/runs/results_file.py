@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
-from circuit_tui.core.circuit_file import now
+from circuit_tui.core.circuits.circuit_file import now
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.runs.order import RunOrder
 from circuit_tui.core.runs.record import RunRecord, RunSpec, Subject

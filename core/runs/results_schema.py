@@ -8,7 +8,7 @@ from typing import Any
 
 from circuit_tui.core.runs.order import RunOrder
 from circuit_tui.core.runs.record import RunRecord
-from circuit_tui.core.snapshot import Metrics
+from circuit_tui.core.views import Metrics
 
 APPLICATION = 0x43545549
 """``PRAGMA application_id``: the letters CTUI."""

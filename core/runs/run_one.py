@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import torch
 
-from circuit_tui.core.circuit_export import ABLATION_SOURCES, metrics_part, package_versions
-from circuit_tui.core.circuit_file import AblationPart, now
-from circuit_tui.core.jobs.unfinished import Unfinished, kept_steps
+from circuit_tui.core.circuits.circuit_file import AblationPart, now
+from circuit_tui.core.circuits.provenance import ABLATION_SOURCES, metrics_part, package_versions
+from circuit_tui.core.jobs.resumable_work import Unfinished, kept_steps
 from circuit_tui.core.runs.record import RunMachine, RunPoint, RunRecord, RunSpec, Subject, SubjectSite
 from circuit_tui.core.search.search import Search
-from circuit_tui.core.session import Session
-from circuit_tui.core.snapshot import SearchProgress
+from circuit_tui.core.session.session import Session
+from circuit_tui.core.views import SearchProgress
 
 Watch = Callable[[Search, SearchProgress], None]
 

@@ -11,7 +11,7 @@ from circuit_tui.core.runs.plan import label
 from circuit_tui.core.runs.record import RunRecord, RunSpec
 from circuit_tui.core.runs.run_one import Watch, run_one
 from circuit_tui.core.search.registry import method
-from circuit_tui.core.session import Session
+from circuit_tui.core.session.session import Session
 
 
 class Series:

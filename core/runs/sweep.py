@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from circuit_tui.core.runs.allotment import Allotment, Busy, Ended
-from circuit_tui.core.runs.crew import Crew, Work
 from circuit_tui.core.runs.order import RunOrder
 from circuit_tui.core.runs.record import RunRecord
 from circuit_tui.core.runs.results_file import ResultsFile, SubjectError
+from circuit_tui.core.workers.pool import Crew, Work
+from circuit_tui.core.workers.scheduler import Allotment, Busy, Ended
 
 WAIT = 0.5
 

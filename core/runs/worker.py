@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from circuit_tui.core.errors import OutOfMemory, UserError
-from circuit_tui.core.opening import Parts, load_parts, open_problem
-from circuit_tui.core.runs.crew import Tell
+from circuit_tui.core.opening.open_problem import Parts, load_parts, open_problem
 from circuit_tui.core.runs.order import RunOrder
 from circuit_tui.core.runs.record import RunRecord
 from circuit_tui.core.runs.run_one import run_one
-from circuit_tui.core.session import Session
-from circuit_tui.core.snapshot import LoadProgress
+from circuit_tui.core.session.session import Session
+from circuit_tui.core.views import LoadProgress
+from circuit_tui.core.workers.pool import Tell
 
 
 class Worker:

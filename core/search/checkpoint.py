@@ -1,6 +1,6 @@
 """What of a search is kept so that it can go on in another process: a journal, and the state of its loops of steps.
 
-The journal (`core/journal.py`) answers every exact evaluation of the first run. An optimisation is no evaluation: its
+The journal (`core/evaluation/journal.py`) answers every exact evaluation of the first run. An optimisation is no evaluation: its
 parameters, optimiser and random draws are stored every few seconds instead, and the loop goes on at the step after.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from circuit_tui.core.journal import Journal
+from circuit_tui.core.evaluation.journal import Journal
 
 JOURNAL = "journal.jsonl"
 

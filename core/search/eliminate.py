@@ -7,7 +7,7 @@ do.
 A probe, a sample of the search prompts, ranks what to try where that is many; whether a change is made is decided on
 all of them.
 
-The stages are computations in slices (`core/slices.py`): they yield after each batch of prompts.
+The stages are computations in slices (`core/runtime/incremental.py`): they yield after each batch of prompts.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from circuit_tui.core.evaluate import Evaluator
-from circuit_tui.core.journal import recalled
-from circuit_tui.core.live_circuit import LiveCircuit
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.evaluation.journal import recalled
+from circuit_tui.core.evaluation.live_circuit import LiveCircuit
+from circuit_tui.core.runtime.incremental import Slices
 from circuit_tui.core.search.objective import MaskedModel, faithfulness_gradient
 from circuit_tui.core.search.search import Search
-from circuit_tui.core.slices import Slices
 
 GROW_ROUNDS = 30
 PROBE_PROMPTS = 128

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from circuit_tui.core.batch import Batch
-from circuit_tui.core.evaluate import Evaluator
-from circuit_tui.core.nodes import pack
-from circuit_tui.core.problem import Problem
-from circuit_tui.core.search.shuffle import MiniBatch
-from circuit_tui.core.splice import Kept, PackedNodes, Splice, run
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.search.minibatches import MiniBatch
+from circuit_tui.core.splice.batch import Batch
+from circuit_tui.core.splice.nodes import pack
+from circuit_tui.core.splice.problem import Problem
+from circuit_tui.core.splice.splice import Kept, PackedNodes, Splice, run
 
 
 class MaskedModel:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from importlib import import_module
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.evaluate import Evaluator
-from circuit_tui.core.problem import Problem
+from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.search.registry import Value, method
 from circuit_tui.core.search.search import Search, SearchInput
+from circuit_tui.core.splice.problem import Problem
 
 MIN_ACCURACY = 0.6
 MIN_GAP = 0.1
@@ -60,7 +60,7 @@ def new_search(
         raise UserError(f"--seed {seed}: must lie between 0 and 2^63 - 1")
     resolved = chosen.resolve(settings)
     module, class_name = chosen.implementation.split(":")
-    implementation: type[Search] = getattr(import_module(f"circuit_tui.core.search.{module}"), class_name)
+    implementation: type[Search] = getattr(import_module(f"circuit_tui.core.search.methods.{module}"), class_name)
     return implementation(SearchInput(problem, train, test, target, seed, resolved, circuit_only))
 
 

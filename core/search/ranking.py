@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.search.search import Search, Steps
-from circuit_tui.core.snapshot import SearchProgress
+from circuit_tui.core.views import SearchProgress
 
 GRID_FACTOR = 1.15
 FINE_SHARE = 0.01

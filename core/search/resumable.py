@@ -1,6 +1,6 @@
 """What makes a search one that can go on in another process, and that ends when it diverges.
 
-Its journal (`core/journal.py`) answers every exact evaluation of the first run. An optimisation is no evaluation: its
+Its journal (`core/evaluation/journal.py`) answers every exact evaluation of the first run. An optimisation is no evaluation: its
 parameters, optimiser and random draws are stored every few seconds instead, and its loop goes on at the step after.
 """
 

@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from circuit_tui.core.evaluate import Evaluator
-from circuit_tui.core.live_circuit import LiveCircuit
-from circuit_tui.core.out_of_memory import free_cached, halved, is_out_of_memory, told
-from circuit_tui.core.problem import Problem
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.evaluation.live_circuit import LiveCircuit
+from circuit_tui.core.runtime.incremental import Slices
+from circuit_tui.core.runtime.out_of_memory import free_cached, halved, is_out_of_memory, told
 from circuit_tui.core.search.frontier import Found, score, thinned, undominated
 from circuit_tui.core.search.registry import Value
 from circuit_tui.core.search.resumable import Resumable
-from circuit_tui.core.slices import Slices
-from circuit_tui.core.snapshot import FrontierPoint, Metrics, SearchProgress, SearchResult, SearchStage
+from circuit_tui.core.splice.problem import Problem
+from circuit_tui.core.views import FrontierPoint, Metrics, SearchProgress, SearchResult, SearchStage
 
 Steps = Generator[SearchProgress, None, None]
 # Train and test faithfulness further apart than this deserve a word: about three standard errors of 128 prompts.

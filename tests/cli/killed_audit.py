@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-from circuit_tui.core.jobs import unfinished
+from circuit_tui.core.jobs import resumable_work as unfinished
 from circuit_tui.tui.cli import main
 from circuit_tui.tui.commands import progress
 

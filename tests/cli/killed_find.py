@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-from circuit_tui.core.jobs import keeper
+from circuit_tui.core.jobs import autosave as keeper
 from circuit_tui.tui.cli import main
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from circuit_example import example
 
-from circuit_tui.core.circuit_file import read_circuit
-from circuit_tui.core.tasks import builtin
+from circuit_tui.core.circuits.circuit_file import read_circuit
+from circuit_tui.core.tasks.builtin import builtin
 from circuit_tui.tui.cli import main
 from circuit_tui.tui.commands import progress
 

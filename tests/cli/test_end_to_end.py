@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from circuit_tui.core.circuit_file import read_circuit
+from circuit_tui.core.circuits.circuit_file import read_circuit
 from circuit_tui.tui.cli import main
 
 pytestmark = pytest.mark.slow
@@ -104,7 +104,7 @@ def test_prompts_of_ones_own_are_found_beside_the_file(
     cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The path in the file is relative; the check runs from elsewhere."""
-    from circuit_tui.core.tasks import builtin
+    from circuit_tui.core.tasks.builtin import builtin
 
     here = tmp_path / "here"
     here.mkdir()

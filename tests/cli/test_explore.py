@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.tui.explorer_options import ExplorerOptions
 
 

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from circuit_example import example
 
-from circuit_tui.core.circuit_file import CircuitFile, read_circuit
+from circuit_tui.core.circuits.circuit_file import CircuitFile, read_circuit
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.out_of_memory import told
-from circuit_tui.core.request import OpenRequest
-from circuit_tui.core.site_flags import SiteFlags
-from circuit_tui.core.snapshot import LoadProgress, Metrics, SearchProgress, SearchResult
+from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.runtime.out_of_memory import told
+from circuit_tui.core.saes.sae_filter import SiteFlags
+from circuit_tui.core.views import LoadProgress, Metrics, SearchProgress, SearchResult
 
 METRICS = Metrics(0.96, 0.98, 3.5, 0.1, 1.0, 0.5, (-0.1, 0.1))
 RESULT = SearchResult(
@@ -101,9 +101,9 @@ def session(monkeypatch: pytest.MonkeyPatch) -> FakeSession:
         print("a library greets the world")
         return fake
 
-    monkeypatch.setattr("circuit_tui.core.session.open_session", opened)
+    monkeypatch.setattr("circuit_tui.core.session.session.open_session", opened)
     found = CircuitFile.model_validate_json(json.dumps(example()))
-    monkeypatch.setattr("circuit_tui.core.circuit_export.circuit_file", lambda _: found)
+    monkeypatch.setattr("circuit_tui.core.circuits.provenance.circuit_file", lambda _: found)
     return fake
 
 

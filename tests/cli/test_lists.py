@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from circuit_tui.core import tasks
+from circuit_tui.core.tasks import builtin as tasks
 
 
 def test_tasks_as_json(cli: Any) -> None:

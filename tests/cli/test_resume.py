@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from circuit_tui.core import tasks
-from circuit_tui.core.jobs.folder import Job, all_jobs, new_job
+from circuit_tui.core.jobs.job import Job, all_jobs, new_job
 from circuit_tui.core.jobs.spec import SearchOrder
-from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.tasks import builtin as tasks
 from circuit_tui.tui.cli import main
 
 pytestmark = pytest.mark.slow
@@ -132,7 +132,7 @@ def test_it_is_written_where_resume_says_and_the_newest_comes_first(cli: Any, pr
 def test_a_signal_saves_and_says_how_to_go_on(
     cli: Any, prompts: Path, tmp_path: Path, number: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from circuit_tui.core.jobs.keeper import Keeper
+    from circuit_tui.core.jobs.autosave import Keeper
 
     real, taken = Keeper.step, []
 
@@ -216,7 +216,7 @@ def test_a_folder_that_cannot_be_written_does_not_end_the_search(
     def full(*args: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("circuit_tui.core.jobs.folder.Job.add_progress", full)
+    monkeypatch.setattr("circuit_tui.core.jobs.job.Job.add_progress", full)
     done = cli("find", "--prompts", prompts, *QUICK["published"])
     assert done.code in (0, 1)
     assert done.err.count("No space left on device") == 1

@@ -18,7 +18,7 @@ from tiny.able import able_task
 from tiny.sessions import request, write_prompts
 from tiny.world import World, build_world
 
-from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.opening.request import OpenRequest
 
 # The tensors are tiny: a second thread only waits for the first.
 torch.set_num_threads(1)

@@ -21,7 +21,7 @@ from sae_lens.saes.sae import TrainingSAE
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from circuit_tui.core.task import Pair, Task
+from circuit_tui.core.tasks.task import Pair, Task
 
 Node = tuple[int, str, int]
 Said = tuple[int, int]

@@ -23,9 +23,9 @@ from tiny.world import CPU, World
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedModel
 
-from circuit_tui.core import opening
 from circuit_tui.core.audit.run import Audit
-from circuit_tui.core.session import Session, open_session
+from circuit_tui.core.opening import open_problem as opening
+from circuit_tui.core.session.session import Session, open_session
 
 FAR = "far:0"
 FEW_STEPS = {method: {"steps": 2} for method in QUICK if "steps" in QUICK[method]}

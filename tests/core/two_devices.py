@@ -20,8 +20,8 @@ from tiny.sessions import assert_toggles_alike, request, spread_out, write_promp
 from tiny.world import CPU, Spliced, build_with
 from transformer_lens.model_bridge import TransformerBridge
 
-from circuit_tui.core.request import OpenRequest
-from circuit_tui.core.session import open_session
+from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.session.session import open_session
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from misbehaving import die_or_wait, note
 
 from circuit_tui.core.audit.finding import AuditSearch, SearchRun
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.runs.crew import Tell
+from circuit_tui.core.workers.pool import Tell
 
 
 def run_of(search: AuditSearch) -> SearchRun:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from misbehaving import begun, die_or_wait, note
 
-from circuit_tui.core.circuit_schema import AblationPart, MetricsPart, Versions
+from circuit_tui.core.circuits.schema import AblationPart, MetricsPart, Versions
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.request import OpenRequest
-from circuit_tui.core.runs.crew import Tell
+from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runs.order import RunOrder
 from circuit_tui.core.runs.record import RunMachine, RunPoint, RunRecord, RunSpec, Subject, SubjectSite
+from circuit_tui.core.workers.pool import Tell
 
 
 def order(folder: Path, seed: int, behave: str = "plain", task: str = "tiny") -> RunOrder:

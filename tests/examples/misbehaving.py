@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from circuit_tui.core.runs.crew import Tell
+from circuit_tui.core.workers.pool import Tell
 
 
 def note(folder: Path, name: object) -> None:

@@ -160,7 +160,7 @@ def serve(hub: Hub, one: Release, names: list[str], folder: Path, layers: int = 
 
 
 def one_hook(one: Release, name: str) -> str:
-    from circuit_tui.core.sae_registry import saes_of
+    from circuit_tui.core.saes.registry import saes_of
 
     return next(sae.hook or "" for sae in saes_of(one.release) if sae.id == name)
 

@@ -16,8 +16,8 @@ from tiny.able import able_task
 from tiny.sessions import write_prompts
 from tiny.world import World
 
-from circuit_tui.core.sae_choice import choose_saes
-from circuit_tui.core.site_flags import ALL_SITES
+from circuit_tui.core.saes.choose_saes import choose_saes
+from circuit_tui.core.saes.sae_filter import ALL_SITES
 
 USER = Path(__file__).with_name("tiny_user.py")
 

@@ -13,12 +13,12 @@ from reach import reach
 from server import TOKEN, Hub, git_hash
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.hub import traffic
-from circuit_tui.core.hub.hub import Hub as Client
-from circuit_tui.core.hub.hub import cached_file, repo_folder
-from circuit_tui.core.hub.model_files import fetch_model
-from circuit_tui.core.hub.traffic import Traffic
-from circuit_tui.core.snapshot import LoadProgress
+from circuit_tui.core.hub import download_progress as traffic
+from circuit_tui.core.hub.download import Hub as Client
+from circuit_tui.core.hub.download import cached_file, repo_folder
+from circuit_tui.core.hub.download_progress import Traffic
+from circuit_tui.core.models.model_files import fetch_model
+from circuit_tui.core.views import LoadProgress
 
 REPO, BIG = "org/model", "model.safetensors"
 CONTENT = random.Random(0).randbytes(300_000)

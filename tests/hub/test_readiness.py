@@ -11,13 +11,13 @@ from reach import reach
 from releases import RELEASES, serve
 from server import Hub
 
-from circuit_tui.core.hub.model_files import fetch_model
-from circuit_tui.core.hub.readiness import ModelState, advice, hub_state
-from circuit_tui.core.known_models import KNOWN_MODELS
-from circuit_tui.core.released_saes import NO_REPORT, load_released
-from circuit_tui.core.sae_choice import choose_saes
-from circuit_tui.core.site_flags import ALL_SITES
-from circuit_tui.core.snapshot import LoadProgress
+from circuit_tui.core.models.known_models import KNOWN_MODELS
+from circuit_tui.core.models.model_files import fetch_model
+from circuit_tui.core.saes.choose_saes import choose_saes
+from circuit_tui.core.saes.readiness import ModelState, advice, hub_state
+from circuit_tui.core.saes.released_saes import NO_REPORT, load_released
+from circuit_tui.core.saes.sae_filter import ALL_SITES
+from circuit_tui.core.views import LoadProgress
 from circuit_tui.tui.cli import main
 
 

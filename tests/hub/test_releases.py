@@ -16,11 +16,11 @@ from tiny.sessions import write_prompts
 from tiny.world import CPU, World
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.known_models import KNOWN_MODELS
-from circuit_tui.core.released_saes import load_released
-from circuit_tui.core.sae_choice import choose_saes
-from circuit_tui.core.sae_registry import saes_of
-from circuit_tui.core.site_flags import ALL_SITES, SiteFlags
+from circuit_tui.core.models.known_models import KNOWN_MODELS
+from circuit_tui.core.saes.choose_saes import choose_saes
+from circuit_tui.core.saes.registry import saes_of
+from circuit_tui.core.saes.released_saes import load_released
+from circuit_tui.core.saes.sae_filter import ALL_SITES, SiteFlags
 from circuit_tui.tui.cli import main
 
 SHAPES = tuple(RELEASES)
@@ -203,6 +203,6 @@ def known_path(name: str) -> str:
 
 
 def source() -> Any:
-    from circuit_tui.core.released_saes import NO_REPORT
+    from circuit_tui.core.saes.released_saes import NO_REPORT
 
     return NO_REPORT

@@ -14,10 +14,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fake_session import FakeSession, opener
 from serving import served
 
-from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.tui.app import ExplorerApp
+from circuit_tui.tui.engine.session_protocol import Opener
 from circuit_tui.tui.explorer_options import ExplorerOptions
-from circuit_tui.tui.session_protocol import Opener
 
 
 @pytest.fixture(autouse=True)

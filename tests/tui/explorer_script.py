@@ -12,8 +12,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 from fake_session import METHODS, FakeSession, opener
 
-from circuit_tui.core.request import OpenRequest
-from circuit_tui.core.snapshot import LoadProgress
+from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.views import LoadProgress
 from circuit_tui.tui.app import run_explorer
 from circuit_tui.tui.explorer_options import ExplorerOptions
 

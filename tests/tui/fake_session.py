@@ -16,8 +16,8 @@ from typing import Any
 from circuit_tui.core.audit.finding import TITLES, AuditProgress, Finding, Verdict, outcome
 from circuit_tui.core.audit.view import AuditView
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.request import OpenRequest
-from circuit_tui.core.snapshot import (
+from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.views import (
     CircuitView,
     Comparison,
     FrontierPoint,

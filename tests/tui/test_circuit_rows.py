@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from fake_session import FakeSession, make_table
 
-from circuit_tui.core.snapshot import CircuitView
+from circuit_tui.core.views import CircuitView
 from circuit_tui.tui.circuit_rows import CircuitRows, LatentRow, NodeRow, SiteRow, row_key
 
 

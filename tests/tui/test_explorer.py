@@ -15,7 +15,7 @@ from textual.widgets import Input, Select
 from waiting import edit, ready, screen_text, searched, settled, shown_size, shows, wait_for
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.snapshot import LoadProgress, MemoryUse, PromptsView
+from circuit_tui.core.views import LoadProgress, MemoryUse, PromptsView
 from circuit_tui.tui.app import ExplorerApp
 from circuit_tui.tui.circuit_rows import LatentRow, NodeRow, SiteRow
 from circuit_tui.tui.screens.ask_text import AskText

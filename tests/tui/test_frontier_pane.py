@@ -9,12 +9,12 @@ import pytest
 from fake_session import FakeSession
 from waiting import ready, screen_text, searched, shown_size, shows, wait_for
 
-from circuit_tui.core.snapshot import FrontierPoint
+from circuit_tui.core.views import FrontierPoint
 from circuit_tui.tui.app import CHART_RATE, ExplorerApp
-from circuit_tui.tui.engine import FRONTIER_EVERY
-from circuit_tui.tui.ink import ink_for
-from circuit_tui.tui.themes import DARK
-from circuit_tui.tui.widgets.chart import GUTTER
+from circuit_tui.tui.drawing.chart import GUTTER
+from circuit_tui.tui.drawing.styles import ink_for
+from circuit_tui.tui.drawing.themes import DARK
+from circuit_tui.tui.engine.engine import FRONTIER_EVERY
 from circuit_tui.tui.widgets.frontier_chart import CURRENT, CURSOR, FrontierDrawing, Place, frontier_chart
 from circuit_tui.tui.widgets.frontier_pane import FrontierPane
 
@@ -79,7 +79,7 @@ async def test_it_is_asked_for_no_more_often_than_it_is_drawn(
     explorer: Make, session: FakeSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert FRONTIER_EVERY == 1 / CHART_RATE
-    monkeypatch.setattr("circuit_tui.tui.engine.FRONTIER_EVERY", 1e6)
+    monkeypatch.setattr("circuit_tui.tui.engine.engine.FRONTIER_EVERY", 1e6)
     looks = 0
     frontier = session.frontier
 

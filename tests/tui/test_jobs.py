@@ -15,15 +15,16 @@ from textual.pilot import Pilot
 from waiting import ready, shows
 from waiting import wait_for as until
 
-from circuit_tui.core.jobs import keeper
-from circuit_tui.core.jobs.folder import Job, all_jobs, jobs_dir, new_job
+from circuit_tui.core.jobs import autosave as keeper
+from circuit_tui.core.jobs.job import Job, all_jobs, jobs_dir, new_job
 from circuit_tui.core.jobs.spec import SearchOrder
-from circuit_tui.core.out_of_memory import told
-from circuit_tui.core.request import OpenRequest
-from circuit_tui.core.snapshot import SearchProgress
-from circuit_tui.tui import engine_commands as commands
-from circuit_tui.tui import job_control, kept_engine
+from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.runtime.out_of_memory import told
+from circuit_tui.core.views import SearchProgress
+from circuit_tui.tui import job_control
 from circuit_tui.tui.app import ExplorerApp
+from circuit_tui.tui.engine import commands as commands
+from circuit_tui.tui.engine import job_engine as kept_engine
 from circuit_tui.tui.explorer_options import ExplorerOptions
 from circuit_tui.tui.screens.confirm_quit import ConfirmQuit
 from circuit_tui.tui.screens.jobs import JobsScreen, OfferScreen

@@ -23,7 +23,7 @@ HEAVY = (
 def test_importing_the_explorer_imports_nothing_heavy() -> None:
     code = (
         "import sys, os\n"
-        "import circuit_tui.tui.app, circuit_tui.tui.engine, circuit_tui.tui.session_protocol\n"
+        "import circuit_tui.tui.app, circuit_tui.tui.engine.engine, circuit_tui.tui.engine.session_protocol\n"
         f"print([name for name in {HEAVY} if name in sys.modules])\n"
         "print(os.environ['TEXTUAL_FPS'])"
     )
@@ -45,7 +45,7 @@ def test_a_job_is_begun_without_reading_a_job(tmp_path: Path) -> None:
     """Its own job is written, in one go; reading one takes pydantic, a tenth of a second before the panes are there."""
     code = (
         "import sys\n"
-        "from circuit_tui.core.request import OpenRequest\n"
+        "from circuit_tui.core.opening.request import OpenRequest\n"
         "from circuit_tui.tui.job_control import JobControl\n"
         "engine = JobControl.of(None, OpenRequest(task='ioi')).make_engine(OpenRequest(task='ioi'), None, print, '')\n"
         "print('pydantic' in sys.modules)\n"

@@ -10,10 +10,10 @@ import pytest
 from fake_session import FakeSession, opener
 from waiting import loaded, ready, screen_text, shows, wait_for
 
-from circuit_tui.core.snapshot import LoadProgress
+from circuit_tui.core.views import LoadProgress
 from circuit_tui.tui.app import ExplorerApp
 from circuit_tui.tui.commands import progress
-from circuit_tui.tui.number_text import download
+from circuit_tui.tui.drawing.number_text import download
 
 HALF = LoadProgress(
     "downloading google/gemma-2-2b model-00001.safetensors (2 of 9)", 2, 7, 120_000_000, 302_000_000, 12.2

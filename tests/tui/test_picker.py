@@ -11,10 +11,10 @@ import pytest
 from textual.widgets import Input, Select, Static
 from waiting import wait_for
 
-from circuit_tui.core.catalogue import ReleaseFacts, catalogue, releases_for
-from circuit_tui.core.request import OpenRequest
-from circuit_tui.core.sae_registry import releases, saes_of, width_text
-from circuit_tui.core.site_flags import SiteFlags, parse_width
+from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.saes.catalogue import ReleaseFacts, catalogue, releases_for
+from circuit_tui.core.saes.registry import releases, saes_of, width_text
+from circuit_tui.core.saes.sae_filter import SiteFlags, parse_width
 from circuit_tui.tui.commands.explore import needs_picking
 from circuit_tui.tui.picker import CHAT, DEMO, OTHER, PickerApp
 from circuit_tui.tui.screens.choose_file import ChooseFile, FilesOf

@@ -20,8 +20,8 @@ from circuit_tui.tui.commands.opening import Batch, Device, DeviceMap, Opening
 
 if TYPE_CHECKING:
     from circuit_tui.core.audit.run import Audit
-    from circuit_tui.core.audit.schema import AuditPart
-    from circuit_tui.core.circuit_file import CircuitFile
+    from circuit_tui.core.circuits.audit_schema import AuditPart
+    from circuit_tui.core.circuits.circuit_file import CircuitFile
 
 _JOBS = "Searches at once, each in a process. [as cores and memory allow; on a GPU 1]"
 STYLES = {"good": "green", "doubtful": "yellow", "bad": "bold red", "not measured": "dim"}
@@ -57,7 +57,7 @@ def audit(
     request = Opening(
         model=model, sae_dir=sae_dir, prompts=prompts, device=device, device_map=device_map, batch=batch
     ).request()
-    from circuit_tui.core.circuit_file import read_circuit, write_circuit
+    from circuit_tui.core.circuits.circuit_file import read_circuit, write_circuit
 
     claimed = read_circuit(file)
     if not claimed.nodes():

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.out_of_memory import in_words, is_out_of_memory
+from circuit_tui.core.runtime.out_of_memory import in_words, is_out_of_memory
 
 DONE, NO, BAD_INPUT, OWN_MISTAKE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 70, 130, 141
 

@@ -15,10 +15,10 @@ from circuit_tui.tui.commands.open_file import open_file
 from circuit_tui.tui.commands.opening import Batch, Device, DeviceMap, Opening
 
 if TYPE_CHECKING:
-    from circuit_tui.core.audit.schema import AuditPart
-    from circuit_tui.core.circuit_file import CircuitFile
-    from circuit_tui.core.recheck import Row
-    from circuit_tui.core.session import Session
+    from circuit_tui.core.circuits.audit_schema import AuditPart
+    from circuit_tui.core.circuits.circuit_file import CircuitFile
+    from circuit_tui.core.circuits.recheck import Row
+    from circuit_tui.core.session.session import Session
 
 
 def check(
@@ -44,8 +44,8 @@ def check(
     request = Opening(
         model=model, sae_dir=sae_dir, prompts=prompts, device=device, device_map=device_map, batch=batch
     ).request()
-    from circuit_tui.core.circuit_file import read_circuit
-    from circuit_tui.core.recheck import compare
+    from circuit_tui.core.circuits.circuit_file import read_circuit
+    from circuit_tui.core.circuits.recheck import compare
 
     claimed, folder = read_circuit(file), file.expanduser().parent
     with output.quiet(debug=debug):
@@ -65,7 +65,7 @@ def check(
 
 def _recompute(session: Session, file: CircuitFile) -> CircuitFile:
     """The file's circuit, evaluated anew in a session of what the file names."""
-    from circuit_tui.core.circuit_export import circuit_file
+    from circuit_tui.core.circuits.provenance import circuit_file
 
     table = session.table
     number = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.tui.commands import progress
 from circuit_tui.tui.commands.runs_progress import RunsBar
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from circuit_tui.core.runs.plan import Grids, Variant
     from circuit_tui.core.runs.record import RunRecord, RunSpec, Subject
     from circuit_tui.core.search.search import Search
-    from circuit_tui.core.snapshot import SearchProgress
+    from circuit_tui.core.views import SearchProgress
 
 
 class Comparing:
@@ -100,7 +100,7 @@ class Comparing:
         from circuit_tui.core.runs.plan import plan
         from circuit_tui.core.runs.run_one import subject_of
         from circuit_tui.core.runs.series import Series
-        from circuit_tui.core.session import open_session
+        from circuit_tui.core.session.session import open_session
 
         session = open_session(request, progress.loading)
         for warning in session.info.warnings:

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from circuit_tui.core.known_models import known_model
-from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.models.known_models import known_model
+from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.search.registry import DEFAULT_METHOD, DEFAULT_TARGET
 from circuit_tui.tui.commands import options
 from circuit_tui.tui.commands.boundary import DONE, log_path

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from circuit_tui.core.jobs.folder import new_job
+from circuit_tui.core.jobs.job import new_job
 from circuit_tui.core.jobs.spec import SearchOrder
-from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.search.registry import DEFAULT_METHOD, DEFAULT_TARGET
 from circuit_tui.tui.commands import options, output, progress
 from circuit_tui.tui.commands.boundary import DONE

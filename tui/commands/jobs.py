@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.jobs.facts import job_facts
-from circuit_tui.core.jobs.folder import Job, all_jobs
+from circuit_tui.core.jobs.job import Job, all_jobs
+from circuit_tui.core.jobs.summary import job_facts
 from circuit_tui.tui.commands import options, output
 
 Stop = Annotated[str | None, typer.Option("--stop", metavar="NAME", help="End this one with what it has.")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from circuit_tui.core.hub.sizes import size_text
-from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.tui.commands import output
 from circuit_tui.tui.commands.boundary import DONE, NO
 
@@ -17,7 +17,7 @@ def tell_plan(request: OpenRequest, *, json: bool, debug: bool) -> int:
         UserError: its shapes cannot be had.
     """
     with output.quiet(debug=debug):
-        from circuit_tui.core.plan_request import plan_memory
+        from circuit_tui.core.opening.memory_plan import plan_memory
 
         plan = plan_memory(request)
     if json:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from circuit_tui.tui.commands import progress
 
 if TYPE_CHECKING:
-    from circuit_tui.core.circuit_file import CircuitFile
-    from circuit_tui.core.request import OpenRequest
-    from circuit_tui.core.session import Session
+    from circuit_tui.core.circuits.circuit_file import CircuitFile
+    from circuit_tui.core.opening.request import OpenRequest
+    from circuit_tui.core.session.session import Session
 
 
 def request_for(file: CircuitFile, base: OpenRequest, folder: Path) -> OpenRequest:
@@ -20,7 +20,7 @@ def request_for(file: CircuitFile, base: OpenRequest, folder: Path) -> OpenReque
     Raises:
         UserError: the bundled model has no SAE where the file says it has.
     """
-    from circuit_tui.core.opening import request_of
+    from circuit_tui.core.opening.open_problem import request_of
 
     request = request_of(file, base, folder)
     if base.model is not None:
@@ -39,7 +39,7 @@ def open_file(file: CircuitFile, base: OpenRequest, folder: Path) -> Session:
         UserError: something cannot be found or does not fit together.
     """
     progress.say("loading …")
-    from circuit_tui.core.opening import open_problem
-    from circuit_tui.core.session import Session
+    from circuit_tui.core.opening.open_problem import open_problem
+    from circuit_tui.core.session.session import Session
 
     return Session(open_problem(request_for(file, base, folder), progress.loading, file))

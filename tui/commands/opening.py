@@ -15,8 +15,8 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.request import ABLATIONS, DTYPES, ERRORS, PADDINGS, POSITIONS, OpenRequest
-from circuit_tui.core.site_flags import SiteFlags
+from circuit_tui.core.opening.request import ABLATIONS, DTYPES, ERRORS, PADDINGS, POSITIONS, OpenRequest
+from circuit_tui.core.saes.sae_filter import SiteFlags
 from circuit_tui.tui.commands.options import choice
 
 Model = Annotated[str | None, typer.Option(metavar="NAME|DIR", help="Hugging Face name or folder. [the bundled model]")]
@@ -96,11 +96,11 @@ class Opening:
         if self.task is not None and self.prompts is not None:
             raise UserError("--task and --prompts: give one of the two")
         if self.task is not None:
-            from circuit_tui.core.tasks import names
+            from circuit_tui.core.tasks.builtin import names
 
             choice("--task", self.task, names())
         if self.prompts is not None:
-            from circuit_tui.core.prompts_file import load_prompts
+            from circuit_tui.core.tasks.prompts_file import load_prompts
 
             load_prompts(self.prompts)
         for folder in self.sae_dir or ():
@@ -158,8 +158,8 @@ def opening_flags(*, without: Collection[str] = ()) -> Callable[[Callable[..., i
 
 def _check_circuit(circuit: Path, given: Mapping[str, object]) -> None:
     """Reads a circuit file, which says itself what to open; published masks leave that to the flags `given`."""
-    from circuit_tui.core.circuit_file import read_circuit
-    from circuit_tui.core.mask_file import is_mask_file, read_masks
+    from circuit_tui.core.circuits.circuit_file import read_circuit
+    from circuit_tui.core.circuits.mask_file import is_mask_file, read_masks
 
     if is_mask_file(circuit):
         read_masks(circuit)

@@ -1,4 +1,4 @@
-"""The flags that commands share, other than those that say what to open (`opening.py`), and how they are checked."""
+"""The flags that commands share, other than those that say what to open (`open_problem.py`), and how they are checked."""
 
 from __future__ import annotations
 
@@ -79,6 +79,6 @@ def check_out(path: Path) -> None:
     Raises:
         UserError: see `circuit_file.check_target`.
     """
-    from circuit_tui.core.circuit_file import check_target
+    from circuit_tui.core.circuits.circuit_file import check_target
 
     check_target(path)

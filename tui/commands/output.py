@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from circuit_tui.core.out_of_memory import told
+from circuit_tui.core.runtime.out_of_memory import told
 
 PIPE_WIDTH = 220
 """Columns of a table that is not on a terminal: wide enough that nothing wraps."""

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.tui.commands.audit import audit
 from circuit_tui.tui.commands.check import check
 from circuit_tui.tui.commands.compare import compare

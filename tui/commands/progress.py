@@ -9,12 +9,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from circuit_tui.core.snapshot import LoadProgress, SearchProgress
-from circuit_tui.tui.number_text import download, duration
+from circuit_tui.core.views import LoadProgress, SearchProgress
+from circuit_tui.tui.drawing.number_text import download, duration
 
 if TYPE_CHECKING:
     from circuit_tui.core.audit.finding import AuditProgress
-    from circuit_tui.core.session import Session
+    from circuit_tui.core.session.session import Session
 
 PLAIN_EVERY = 5.0
 """Seconds between two plain lines of the same stage."""

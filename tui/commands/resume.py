@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.jobs.folder import Job, all_jobs, unfinished
+from circuit_tui.core.jobs.job import Job, all_jobs, unfinished
 from circuit_tui.tui.commands import options, progress
 from circuit_tui.tui.commands.search_run import run_search
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from circuit_tui.tui.commands.progress import TerminalBar, say
-from circuit_tui.tui.number_text import duration
+from circuit_tui.tui.drawing.number_text import duration
 
 PLAIN_EVERY = 30.0
 """Seconds between two plain lines about the same run."""

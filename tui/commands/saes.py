@@ -11,7 +11,7 @@ from circuit_tui.tui.commands import options, output, progress
 from circuit_tui.tui.commands.boundary import DONE, NO
 
 if TYPE_CHECKING:
-    from circuit_tui.core.sae_registry import KnownSae
+    from circuit_tui.core.saes.registry import KnownSae
 
 
 def saes(
@@ -24,7 +24,7 @@ def saes(
     That is sae-lens's registry, read without a network: its releases, or with words to look for each SAE, with what
     its names tell (a dash: nothing) and the size of its download (~: from its width). Exits 1 when nothing matches.
     """
-    from circuit_tui.core.sae_registry import known_saes
+    from circuit_tui.core.saes.registry import known_saes
 
     words = " ".join(query or ())
     with output.quiet(debug=debug):
@@ -48,7 +48,7 @@ def saes(
 
 def _facts(sae: KnownSae) -> dict[str, Any]:
     """One SAE in plain values; `bytes` is the size of its weights where they are on the disk, else an estimate."""
-    from circuit_tui.core.hub.sae_files import bytes_on_disk
+    from circuit_tui.core.saes.sae_files import bytes_on_disk
 
     here = bytes_on_disk(sae)
     return {

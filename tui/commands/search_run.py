@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circuit_tui.core.errors import OutOfMemory, UserError
-from circuit_tui.core.jobs.folder import Job
-from circuit_tui.core.jobs.keeper import Keeper
+from circuit_tui.core.jobs.autosave import Keeper
+from circuit_tui.core.jobs.job import Job
 from circuit_tui.core.jobs.spec import SearchOrder
-from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.tui.commands import output, progress
 from circuit_tui.tui.commands.boundary import DONE, INTERRUPTED, NO, Terminated, note
 from circuit_tui.tui.commands.interrupt import on_interrupt
 
 if TYPE_CHECKING:
-    from circuit_tui.core.circuit_file import CircuitFile
+    from circuit_tui.core.circuits.circuit_file import CircuitFile
     from circuit_tui.core.search.search import Search
-    from circuit_tui.core.snapshot import SearchResult
+    from circuit_tui.core.views import SearchResult
 
 
 def run_search(
@@ -77,8 +77,8 @@ def _run_search(
 
 def _search(job: Job | None, request: OpenRequest, order: SearchOrder) -> tuple[CircuitFile, SearchResult]:
     progress.say("loading …")
-    from circuit_tui.core.circuit_export import circuit_file
-    from circuit_tui.core.session import open_session
+    from circuit_tui.core.circuits.provenance import circuit_file
+    from circuit_tui.core.session.session import open_session
 
     session = open_session(request, progress.loading)
     for warning in session.info.warnings:
@@ -97,7 +97,7 @@ def _search(job: Job | None, request: OpenRequest, order: SearchOrder) -> tuple[
 
 
 def _write(file: CircuitFile, paths: list[Path]) -> None:
-    from circuit_tui.core.circuit_import import write_export
+    from circuit_tui.core.opening.open_circuit import write_export
 
     for path in paths:
         progress.say(f"wrote {write_export(file, path)}")

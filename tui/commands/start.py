@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.tui.commands.boundary import log_path
 from circuit_tui.tui.explorer_options import ExplorerOptions
 

@@ -15,11 +15,11 @@ from circuit_tui.tui.commands.boundary import DONE, INTERRUPTED, NO, log_path
 from circuit_tui.tui.commands.opening import Opening, opening_flags
 
 if TYPE_CHECKING:
-    from circuit_tui.core.request import OpenRequest
-    from circuit_tui.core.runs.crew import Crew
+    from circuit_tui.core.opening.request import OpenRequest
     from circuit_tui.core.runs.order import RunOrder
     from circuit_tui.core.runs.record import RunRecord
     from circuit_tui.core.runs.sweep import SweepState
+    from circuit_tui.core.workers.pool import Crew
 
 Row = dict[str, Any]
 
@@ -78,9 +78,9 @@ def _orders(
     sites: Sequence[str] | None,
     settings: Sequence[str] | None,
 ) -> list[RunOrder]:
-    from circuit_tui.core.known_models import known_model
+    from circuit_tui.core.models.known_models import known_model
     from circuit_tui.core.runs.grid import Grid, orders_of
-    from circuit_tui.core.tasks import DEFAULT_TASK, names
+    from circuit_tui.core.tasks.builtin import DEFAULT_TASK, names
 
     if base.circuit is not None:
         base = _named_by(base.circuit, base)
@@ -109,8 +109,8 @@ def _orders(
 
 def _named_by(path: Path, base: OpenRequest) -> OpenRequest:
     """What the circuit file at `path` was made with."""
-    from circuit_tui.core.circuit_file import read_circuit
-    from circuit_tui.core.opening import request_of
+    from circuit_tui.core.circuits.circuit_file import read_circuit
+    from circuit_tui.core.opening.open_problem import request_of
 
     return request_of(read_circuit(path), base, path.parent)
 
@@ -139,11 +139,11 @@ def _crew(device: str | None, jobs: int | None, ray: str | None) -> tuple[Crew[R
     from circuit_tui.core.runs.sweep import make_worker
 
     if ray is not None:
-        from circuit_tui.core.runs.ray_crew import RayCrew
+        from circuit_tui.core.workers.ray_pool import RayCrew
 
         on_ray = RayCrew(ray, make_worker, device, jobs)
         return on_ray, on_ray.jobs
-    from circuit_tui.core.runs.process_crew import ProcessCrew, threads_for
+    from circuit_tui.core.workers.process_pool import ProcessCrew, threads_for
 
     jobs = jobs or 1
     return ProcessCrew(make_worker, threads_for(jobs), log_path()), jobs

@@ -7,7 +7,7 @@ from typing import Any
 
 from circuit_tui.core.runs.sweep import SweepState
 from circuit_tui.tui.commands import progress
-from circuit_tui.tui.number_text import duration
+from circuit_tui.tui.drawing.number_text import duration
 
 
 class SweepBar(progress.TerminalBar):

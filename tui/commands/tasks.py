@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from circuit_tui.core.task import Task
+from circuit_tui.core.tasks.task import Task
 from circuit_tui.tui.commands import options, output
 
 
 def tasks(json: options.Json = False, debug: options.Debug = False) -> int:
     """List the built-in tasks."""
-    from circuit_tui.core.tasks import builtin, names
+    from circuit_tui.core.tasks.builtin import builtin, names
 
     rows = [_facts(builtin(name)) for name in names()]
     if json:

@@ -11,9 +11,9 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.strip import Strip
 
-from circuit_tui.core.snapshot import Comparison, NodeTable
-from circuit_tui.tui.number_text import count, fixed, percent, signed
-from circuit_tui.tui.widgets.line import Line, beside, cut, printable, room_for
+from circuit_tui.core.views import Comparison, NodeTable
+from circuit_tui.tui.drawing.line import Line, beside, cut, printable, room_for
+from circuit_tui.tui.drawing.number_text import count, fixed, percent, signed
 from circuit_tui.tui.widgets.line_list import LineList
 from circuit_tui.tui.widgets.lines_view import LinesView
 

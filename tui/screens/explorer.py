@@ -9,10 +9,10 @@ from textual.binding import BindingType
 from textual.widgets import Button, Input, OptionList
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.tui import engine_commands as commands
 from circuit_tui.tui.actions import ACTIONS
 from circuit_tui.tui.circuit_rows import LatentRow, NodeRow, SiteRow
-from circuit_tui.tui.messages import Notice
+from circuit_tui.tui.engine import commands as commands
+from circuit_tui.tui.engine.messages import Notice
 from circuit_tui.tui.screens.ask_text import AskText
 from circuit_tui.tui.screens.compare import CompareScreen
 from circuit_tui.tui.screens.help import HelpScreen

@@ -11,7 +11,7 @@ from textual.screen import ModalScreen
 from textual.strip import Strip
 
 from circuit_tui.tui.actions import ACTIONS
-from circuit_tui.tui.widgets.line import Line, wrap
+from circuit_tui.tui.drawing.line import Line, wrap
 from circuit_tui.tui.widgets.lines_view import LinesView
 
 NAMES = 19  # cells for keys and names

@@ -13,11 +13,11 @@ from textual.strip import Strip
 from textual.widgets import Label
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.jobs.facts import JobFacts, job_facts
-from circuit_tui.core.jobs.folder import Job
-from circuit_tui.tui.messages import Notice
-from circuit_tui.tui.number_text import count, duration, fixed
-from circuit_tui.tui.widgets.line import Line, cut, printable
+from circuit_tui.core.jobs.job import Job
+from circuit_tui.core.jobs.summary import JobFacts, job_facts
+from circuit_tui.tui.drawing.line import Line, cut, printable
+from circuit_tui.tui.drawing.number_text import count, duration, fixed
+from circuit_tui.tui.engine.messages import Notice
 from circuit_tui.tui.widgets.line_list import LineList
 
 TITLES = {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from circuit_tui.tui import engine_commands as commands
 from circuit_tui.tui.circuit_rows import LatentRow, NodeRow
-from circuit_tui.tui.engine_state import EngineState
+from circuit_tui.tui.engine import commands as commands
+from circuit_tui.tui.engine.messages import NodeChosen, Notice, PromptChosen, StateChanged
+from circuit_tui.tui.engine.state import EngineState
 from circuit_tui.tui.explorer_options import ExplorerOptions
-from circuit_tui.tui.messages import NodeChosen, Notice, PromptChosen, StateChanged
 from circuit_tui.tui.screens.compare import CompareScreen
 from circuit_tui.tui.screens.panes import PaneScreen
 from circuit_tui.tui.widgets.audit_pane import AuditPane

@@ -7,9 +7,9 @@ from textual.strip import Strip
 
 from circuit_tui.core.audit.finding import AuditProgress, Finding, reasons
 from circuit_tui.core.audit.view import AuditView
-from circuit_tui.tui.ink import Ink
-from circuit_tui.tui.number_text import duration
-from circuit_tui.tui.widgets.line import Line, wrap
+from circuit_tui.tui.drawing.line import Line, wrap
+from circuit_tui.tui.drawing.number_text import duration
+from circuit_tui.tui.drawing.styles import Ink
 from circuit_tui.tui.widgets.lines_view import LinesView
 
 ABOUT = (

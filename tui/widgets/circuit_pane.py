@@ -9,9 +9,9 @@ from textual.containers import Vertical
 from textual.strip import Strip
 from textual.widgets import Input
 
-from circuit_tui.core.snapshot import CircuitView, NodeTable
+from circuit_tui.core.views import CircuitView, NodeTable
 from circuit_tui.tui.circuit_rows import COLUMNS
-from circuit_tui.tui.number_text import count
+from circuit_tui.tui.drawing.number_text import count
 from circuit_tui.tui.widgets.circuit_table import CircuitTable, heading
 from circuit_tui.tui.widgets.lines_view import Lines
 

@@ -11,11 +11,11 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.strip import Strip
 
-from circuit_tui.core.snapshot import CircuitView, NodeTable
+from circuit_tui.core.views import CircuitView, NodeTable
 from circuit_tui.tui.circuit_rows import CircuitRows, Column, LatentRow, NodeRow, Row, SiteRow, row_key
-from circuit_tui.tui.ink import Ink
-from circuit_tui.tui.number_text import compact, count, percent, signed
-from circuit_tui.tui.widgets.line import Line, printable
+from circuit_tui.tui.drawing.line import Line, printable
+from circuit_tui.tui.drawing.number_text import compact, count, percent, signed
+from circuit_tui.tui.drawing.styles import Ink
 from circuit_tui.tui.widgets.line_list import LineList
 
 HEADINGS: dict[Column, str] = {

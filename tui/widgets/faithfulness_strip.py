@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from rich.style import Style
 from textual.strip import Strip
 
-from circuit_tui.tui.engine_state import EngineState
-from circuit_tui.tui.number_text import count, duration, fixed, signed
-from circuit_tui.tui.widgets.line import Line, cut, printable
+from circuit_tui.tui.drawing.line import Line, cut, printable
+from circuit_tui.tui.drawing.number_text import count, duration, fixed, signed
+from circuit_tui.tui.engine.state import EngineState
 from circuit_tui.tui.widgets.lines_view import Lines
 
 if TYPE_CHECKING:
-    from circuit_tui.core.snapshot import SessionInfo
+    from circuit_tui.core.views import SessionInfo
 
 CARDS = (("faithfulness", 14), ("vs M_s", 8), ("completeness", 14), ("KL nats", 9), ("nodes", 16))
 ESTIMATED = "≈"  # before numbers that come from a sample of the prompts and are about to become exact

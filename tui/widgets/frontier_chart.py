@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from textual.strip import Strip
 
-from circuit_tui.core.snapshot import FrontierPoint
-from circuit_tui.tui.ink import Ink
-from circuit_tui.tui.number_text import count
-from circuit_tui.tui.widgets.chart import GUTTER, Axis, Curve, Mark, chart, column_of
-from circuit_tui.tui.widgets.line import Line
+from circuit_tui.core.views import FrontierPoint
+from circuit_tui.tui.drawing.chart import GUTTER, Axis, Curve, Mark, chart, column_of
+from circuit_tui.tui.drawing.line import Line
+from circuit_tui.tui.drawing.number_text import count
+from circuit_tui.tui.drawing.styles import Ink
 
 CURSOR, CURRENT = "●", "◆"
 AXIS_LINES = 1

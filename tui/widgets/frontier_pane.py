@@ -9,10 +9,11 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.strip import Strip
 
-from circuit_tui.core.snapshot import CircuitView, FrontierPoint
-from circuit_tui.tui.engine_state import SearchState
-from circuit_tui.tui.number_text import count, fixed
-from circuit_tui.tui.widgets.chart import GUTTER
+from circuit_tui.core.views import CircuitView, FrontierPoint
+from circuit_tui.tui.drawing.chart import GUTTER
+from circuit_tui.tui.drawing.line import Line, wrap
+from circuit_tui.tui.drawing.number_text import count, fixed
+from circuit_tui.tui.engine.state import SearchState
 from circuit_tui.tui.widgets.frontier_chart import (
     CURRENT,
     CURSOR,
@@ -22,7 +23,6 @@ from circuit_tui.tui.widgets.frontier_chart import (
     log_size,
     nearest,
 )
-from circuit_tui.tui.widgets.line import Line, wrap
 from circuit_tui.tui.widgets.lines_view import Lines
 
 LEGEND_LINES, READOUT_LINES = 1, 2

@@ -7,7 +7,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from circuit_tui.tui.actions import ALWAYS, BY_NAME, HINTS, Action
-from circuit_tui.tui.widgets.line import Line
+from circuit_tui.tui.drawing.line import Line
 from circuit_tui.tui.widgets.lines_view import ink_of
 
 EXTRA: dict[str, tuple[tuple[str, str], ...]] = {

@@ -6,9 +6,9 @@ from pathlib import PurePath
 
 from textual.strip import Strip
 
-from circuit_tui.core.snapshot import LatentView, NodeTable
+from circuit_tui.core.views import LatentView, NodeTable
+from circuit_tui.tui.drawing.line import Line, beside, cut, printable
 from circuit_tui.tui.widgets import latent_sections as sections
-from circuit_tui.tui.widgets.line import Line, beside, cut, printable
 from circuit_tui.tui.widgets.lines_view import LinesView
 
 BLANK = Strip.blank(1)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from textual.strip import Strip
 
-from circuit_tui.core.snapshot import LatentView, TokenActivation
-from circuit_tui.tui.ink import Ink
-from circuit_tui.tui.number_text import compact, count, fixed, signed
-from circuit_tui.tui.widgets.chart import Axis, Curve, bar, chart, columns_chart
-from circuit_tui.tui.widgets.line import Line, cut, printable, spaced
+from circuit_tui.core.views import LatentView, TokenActivation
+from circuit_tui.tui.drawing.chart import Axis, Curve, bar, chart, columns_chart
+from circuit_tui.tui.drawing.line import Line, cut, printable, spaced
+from circuit_tui.tui.drawing.number_text import compact, count, fixed, signed
+from circuit_tui.tui.drawing.styles import Ink
 
 HISTOGRAM_HEIGHT = 4
 PATH_HEIGHT = 4

@@ -12,7 +12,7 @@ from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from circuit_tui.tui.ink import Ink
+from circuit_tui.tui.drawing.styles import Ink
 from circuit_tui.tui.widgets.lines_view import ink_of
 
 

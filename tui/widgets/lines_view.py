@@ -11,8 +11,8 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
 
-from circuit_tui.tui.ink import Ink, ink_for
-from circuit_tui.tui.themes import DARK
+from circuit_tui.tui.drawing.styles import Ink, ink_for
+from circuit_tui.tui.drawing.themes import DARK
 
 
 def ink_of(widget: Widget) -> Ink:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from textual.strip import Strip
 
-from circuit_tui.tui.engine_state import EngineState
-from circuit_tui.tui.number_text import download
-from circuit_tui.tui.widgets.line import Line, cut, printable, wrap
+from circuit_tui.tui.drawing.line import Line, cut, printable, wrap
+from circuit_tui.tui.drawing.number_text import download
+from circuit_tui.tui.engine.state import EngineState
 from circuit_tui.tui.widgets.lines_view import Lines
 
 if TYPE_CHECKING:
-    from circuit_tui.core.snapshot import LoadProgress
+    from circuit_tui.core.views import LoadProgress
 
 BAR = 44
 

@@ -7,7 +7,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from circuit_tui.tui.widgets.line import Line, cut
+from circuit_tui.tui.drawing.line import Line, cut
 from circuit_tui.tui.widgets.lines_view import ink_of
 
 PANES = ("circuit", "latent", "prompts", "search", "frontier", "audit")

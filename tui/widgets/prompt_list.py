@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from textual.strip import Strip
 
-from circuit_tui.core.snapshot import NodeTable, PromptRow, PromptsView, PromptView
-from circuit_tui.tui.ink import Ink
-from circuit_tui.tui.messages import NodeChosen, PromptChosen
-from circuit_tui.tui.number_text import compact, signed
-from circuit_tui.tui.widgets.line import Line, cut, printable, room_for
+from circuit_tui.core.views import NodeTable, PromptRow, PromptsView, PromptView
+from circuit_tui.tui.drawing.line import Line, cut, printable, room_for
+from circuit_tui.tui.drawing.number_text import compact, signed
+from circuit_tui.tui.drawing.styles import Ink
+from circuit_tui.tui.engine.messages import NodeChosen, PromptChosen
 from circuit_tui.tui.widgets.line_list import LineList
 
 NUMBER = 7

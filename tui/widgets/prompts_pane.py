@@ -6,9 +6,9 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.strip import Strip
 
-from circuit_tui.core.snapshot import NodeTable, PromptsView, PromptView
-from circuit_tui.tui.number_text import signed
-from circuit_tui.tui.widgets.line import Line, cut, printable, spaced, wrap
+from circuit_tui.core.views import NodeTable, PromptsView, PromptView
+from circuit_tui.tui.drawing.line import Line, cut, printable, spaced, wrap
+from circuit_tui.tui.drawing.number_text import signed
 from circuit_tui.tui.widgets.lines_view import Lines
 from circuit_tui.tui.widgets.prompt_list import ActiveNodes, PromptList, prompt_heading
 

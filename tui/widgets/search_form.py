@@ -7,8 +7,8 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Button, Input, Label, Select
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.tui.engine_commands import StartSearch
-from circuit_tui.tui.session_protocol import MethodLike, SettingLike, SettingValue
+from circuit_tui.tui.engine.commands import StartSearch
+from circuit_tui.tui.engine.session_protocol import MethodLike, SettingLike, SettingValue
 
 
 class Field(Horizontal):

@@ -6,11 +6,11 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.strip import Strip
 
-from circuit_tui.core.snapshot import SiteInfo
-from circuit_tui.tui.engine_state import SearchState
-from circuit_tui.tui.number_text import count, duration
-from circuit_tui.tui.session_protocol import MethodLike
-from circuit_tui.tui.widgets.line import Line
+from circuit_tui.core.views import SiteInfo
+from circuit_tui.tui.drawing.line import Line
+from circuit_tui.tui.drawing.number_text import count, duration
+from circuit_tui.tui.engine.session_protocol import MethodLike
+from circuit_tui.tui.engine.state import SearchState
 from circuit_tui.tui.widgets.lines_view import Lines
 from circuit_tui.tui.widgets.search_form import SearchForm
 from circuit_tui.tui.widgets.search_report import SearchReport

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from textual.strip import Strip
 
-from circuit_tui.core.snapshot import Metrics, SearchProgress, SearchResult, SiteInfo
-from circuit_tui.tui.engine_state import SearchState
-from circuit_tui.tui.number_text import count, fixed, percent, signed
-from circuit_tui.tui.widgets.chart import Axis, Curve, axis_around, bar, chart
+from circuit_tui.core.views import Metrics, SearchProgress, SearchResult, SiteInfo
+from circuit_tui.tui.drawing.chart import Axis, Curve, axis_around, bar, chart
+from circuit_tui.tui.drawing.line import Line, beside, room_for, wrap
+from circuit_tui.tui.drawing.number_text import count, fixed, percent, signed
+from circuit_tui.tui.engine.state import SearchState
 from circuit_tui.tui.widgets.frontier_chart import AXIS_LINES, FrontierDrawing, frontier_chart
-from circuit_tui.tui.widgets.line import Line, beside, room_for, wrap
 from circuit_tui.tui.widgets.lines_view import LinesView
 
 WIDE = 100

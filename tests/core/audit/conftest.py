@@ -10,7 +10,7 @@ from tiny.audited import Plainly, with_unseen
 from tiny.opened import open_naive, open_problem
 from tiny.world import World
 
-from circuit_tui.core.problem import Problem
+from circuit_tui.core.splice.problem import Problem
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,10 @@ from tiny.audited import Plainly, audited, found, nodes_kept
 from tiny.opened import named, open_naive, open_problem, random_circuit
 from tiny.world import World
 
-from circuit_tui.core.audit import distribution, minimality, random_circuits, splice_cost
+from circuit_tui.core.audit.measures import distribution, minimality, random_circuits, splice_cost
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.evaluate import Evaluator
-from circuit_tui.core.problem import Problem
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.splice.problem import Problem
 
 
 def test_the_distribution_is_that_of_the_oracle(problem: Problem, plainly: Plainly) -> None:

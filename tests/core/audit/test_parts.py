@@ -12,11 +12,11 @@ from tiny.audited import Plainly, audited, found, nodes_kept, with_unseen
 from tiny.opened import named, open_naive, open_problem, random_circuit
 from tiny.world import World
 
-from circuit_tui.core.audit import ablations, completeness
-from circuit_tui.core.metrics import Baselines, PromptMetrics
-from circuit_tui.core.problem import Problem
-from circuit_tui.core.request import ABLATIONS, AblationKind, PositionsKind
-from circuit_tui.core.slices import finish
+from circuit_tui.core.audit.measures import ablations, completeness
+from circuit_tui.core.evaluation.metrics import Baselines, PromptMetrics
+from circuit_tui.core.opening.request import ABLATIONS, AblationKind, PositionsKind
+from circuit_tui.core.runtime.incremental import finish
+from circuit_tui.core.splice.problem import Problem
 
 
 def test_completeness_is_that_of_the_oracle(problem: Problem, plainly: Plainly) -> None:

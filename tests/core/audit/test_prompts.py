@@ -10,10 +10,10 @@ from tiny.audited import Plainly, audited, found
 from tiny.opened import named, random_circuit
 from torch import Tensor
 
-from circuit_tui.core.audit import held_out, per_prompt
-from circuit_tui.core.evaluate import Evaluator
-from circuit_tui.core.metrics import Baselines, PromptMetrics
-from circuit_tui.core.problem import Problem
+from circuit_tui.core.audit.measures import held_out, per_prompt
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.evaluation.metrics import Baselines, PromptMetrics
+from circuit_tui.core.splice.problem import Problem
 
 
 def _metrics(logit_diff: Tensor) -> PromptMetrics:

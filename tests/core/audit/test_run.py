@@ -13,14 +13,15 @@ from tiny.audited import audited
 from tiny.opened import random_circuit
 from tiny.searched import among
 
-from circuit_tui.core import circuit_schema, demo
+from circuit_tui.core import demo
 from circuit_tui.core.audit.finding import DECIDING, TITLES, Finding, Verdict, grade, outcome, reasons
 from circuit_tui.core.audit.lines import LINES
 from circuit_tui.core.audit.report import audit_part, settings_of
 from circuit_tui.core.audit.run import Audit
-from circuit_tui.core.circuit_schema import CircuitFile
+from circuit_tui.core.circuits import schema as circuit_schema
+from circuit_tui.core.circuits.schema import CircuitFile
 from circuit_tui.core.demo.text import text
-from circuit_tui.core.problem import Problem
+from circuit_tui.core.splice.problem import Problem
 
 FEW = {"bootstraps": 50, "subsets": 1, "draws": 1, "random_circuits": 3, "pairs": 2}
 

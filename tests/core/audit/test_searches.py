@@ -17,10 +17,10 @@ from tiny.opened import named, open_problem, random_circuit
 from tiny.searched import QUICK, Searched, among, finish
 from tiny.world import World
 
-from circuit_tui.core.audit import shuffled, stability
-from circuit_tui.core.audit.other_problems import with_shuffled_labels, with_train
-from circuit_tui.core.evaluate import Evaluator
-from circuit_tui.core.problem import Problem
+from circuit_tui.core.audit.altered_problem import with_shuffled_labels, with_train
+from circuit_tui.core.audit.measures import shuffled, stability
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.splice.problem import Problem
 
 
 def test_shuffled_labels_are_exchanged_on_half_of_each_split(problem: Problem) -> None:

@@ -7,10 +7,10 @@ from collections import Counter
 
 import pytest
 
-from circuit_tui.core import tasks
 from circuit_tui.core.demo import sentences, sessions
 from circuit_tui.core.demo.corpus import BOS_ID, DOCUMENT_LENGTH, PAD_ID, Corpus, vocabulary
-from circuit_tui.core.tasks import lexicon
+from circuit_tui.core.tasks import builtin as tasks
+from circuit_tui.core.tasks.builtin import lexicon
 
 
 def test_a_seed_gives_the_same_documents_and_another_seed_others() -> None:

@@ -11,9 +11,9 @@ import torch
 from sae_lens import SAE
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from circuit_tui.core import tasks
 from circuit_tui.core.demo import MODEL_NAME, SITES, model_dir, sae_dirs
 from circuit_tui.core.demo.corpus import BOS, BOS_ID, tokenizer, vocabulary
+from circuit_tui.core.tasks import builtin as tasks
 
 LIMIT_MB = 8
 

@@ -18,9 +18,9 @@ from sae_lens import SAE
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from circuit_tui.core import tasks
 from circuit_tui.core.demo import model_dir, sae_dirs
-from circuit_tui.core.task import Pair, Task
+from circuit_tui.core.tasks import builtin as tasks
+from circuit_tui.core.tasks.task import Pair, Task
 
 Edit = Callable[[int, Tensor], Tensor]
 """(site, latents of shape (prompts, positions without BOS, d_sae)) to the latents that are decoded."""

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from circuit_tui.core.jobs.spec import JobSpec, SearchOrder
-from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.opening.request import OpenRequest
 
 FOLDER = Path("/data/here")
 ORDERS = st.builds(SearchOrder, method=st.text(), target=st.floats(0, 1), seed=st.integers(0, 2**63 - 1))

@@ -16,7 +16,7 @@ from tiny.sessions import write_prompts
 from tiny.world import World
 
 import circuit_tui.core.search
-from circuit_tui.core.circuit_file import read_circuit
+from circuit_tui.core.circuits.circuit_file import read_circuit
 from circuit_tui.core.runs.comparison import read_comparison
 from circuit_tui.core.search.registry import METHODS, Method, Setting
 from circuit_tui.core.search.search import Search
@@ -202,7 +202,7 @@ def test_the_same_command_goes_on_where_it_was_killed(
 
     monkeypatch.setattr(Search, "__init__", counted)
     monkeypatch.setattr(Search, "progress", killed)
-    monkeypatch.setattr("circuit_tui.core.jobs.unfinished.SAVE_EVERY", 0.0)
+    monkeypatch.setattr("circuit_tui.core.jobs.resumable_work.SAVE_EVERY", 0.0)
     with pytest.raises(SystemExit):
         main([str(arg) for arg in (*args, "--out", out)])
     assert [(record.spec.method, record.spec.seed) for record in read_comparison(out).records] == [

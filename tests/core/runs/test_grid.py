@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runs.grid import Grid, orders_of
 from circuit_tui.core.runs.order import RunOrder
+from circuit_tui.core.saes.sae_filter import SiteFlags
 from circuit_tui.core.search.registry import METHODS
-from circuit_tui.core.site_flags import SiteFlags
 
 HOOKS = ("blocks.0.hook_resid_post", "blocks.1.hook_resid_post", "blocks.2.hook_resid_post")
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 def test_every_run_is_there_once_though_a_worker_was_killed(
     tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from circuit_tui.core.runs.ray_crew import RayCrew
+    from circuit_tui.core.workers.ray_pool import RayCrew
 
     # The workers import the work by name.
     monkeypatch.setenv("PYTHONPATH", str(root / "tests" / "examples"))
@@ -58,7 +58,7 @@ def test_every_run_is_there_once_though_a_worker_was_killed(
 
 
 def test_a_cluster_that_is_not_there_or_has_no_gpu_is_refused() -> None:
-    from circuit_tui.core.runs.ray_crew import RayCrew
+    from circuit_tui.core.workers.ray_pool import RayCrew
 
     with pytest.raises(UserError, match=r"--ray 127\.0\.0\.1:1: cannot be reached: Connection refused"):
         RayCrew("127.0.0.1:1", FakeWork, None, None)

@@ -6,12 +6,12 @@ import pytest
 from tiny.searched import QUICK
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.evaluate import Evaluator
+from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.runs.record import RunRecord, RunSpec
 from circuit_tui.core.runs.run_one import run_one, subject_of
 from circuit_tui.core.search.search import Search
-from circuit_tui.core.session import Session
-from circuit_tui.core.snapshot import SearchProgress
+from circuit_tui.core.session.session import Session
+from circuit_tui.core.views import SearchProgress
 
 
 def test_the_record_is_the_search(session: Session) -> None:

@@ -14,8 +14,8 @@ from circuit_tui.core.runs.record import RunRecord, RunSpec
 from circuit_tui.core.runs.run_one import run_one
 from circuit_tui.core.runs.series import Series
 from circuit_tui.core.search.search import Search
-from circuit_tui.core.session import Session
-from circuit_tui.core.snapshot import SearchProgress
+from circuit_tui.core.session.session import Session
+from circuit_tui.core.views import SearchProgress
 
 
 def nothing(search: Search, step: SearchProgress) -> None:

@@ -16,10 +16,10 @@ from fake_work import FakeWork, begun_seeds, order, record_of
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.runs.order import RunOrder
-from circuit_tui.core.runs.process_crew import ProcessCrew, threads_for
 from circuit_tui.core.runs.record import RunRecord
 from circuit_tui.core.runs.results_file import ResultsFile, read_records, read_rows
 from circuit_tui.core.runs.sweep import Sweep, SweepState, Watch
+from circuit_tui.core.workers.process_pool import ProcessCrew, threads_for
 
 
 def run(orders: Sequence[RunOrder], path: Path, jobs: int = 2, watch: Watch = lambda state: None) -> SweepState:
@@ -128,7 +128,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from fake_work import FakeWork, order
-from circuit_tui.core.runs.process_crew import ProcessCrew
+from circuit_tui.core.workers.process_pool import ProcessCrew
 from circuit_tui.core.runs.results_file import ResultsFile
 from circuit_tui.core.runs.sweep import Sweep
 if __name__ == "__main__":

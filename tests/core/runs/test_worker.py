@@ -14,14 +14,14 @@ from tiny.sessions import request, write_prompts
 from tiny.world import World
 
 from circuit_tui.core.errors import OutOfMemory, UserError
-from circuit_tui.core.opening import Parts
-from circuit_tui.core.request import OpenRequest
+from circuit_tui.core.opening.open_problem import Parts
+from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runs import worker as worker_module
 from circuit_tui.core.runs.grid import Grid, orders_of
 from circuit_tui.core.runs.run_one import run_one
 from circuit_tui.core.runs.worker import Worker
-from circuit_tui.core.session import open_session
-from circuit_tui.core.snapshot import LoadProgress
+from circuit_tui.core.session.session import open_session
+from circuit_tui.core.views import LoadProgress
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ import pytest
 from tiny.searched import Searched, finish
 from torch import Tensor
 
-from circuit_tui.core.evaluate import Evaluator
+from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.search import search as search_module
 from circuit_tui.core.search.registry import METHODS
 from circuit_tui.core.search.search import Search
-from circuit_tui.core.snapshot import SearchResult
+from circuit_tui.core.views import SearchResult
 
 
 def finish_recording(search: Search) -> tuple[SearchResult, list[Tensor]]:

@@ -15,9 +15,9 @@ from tiny.world import World
 
 import circuit_tui.core.search
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.problem import Problem
 from circuit_tui.core.search.open_search import check_worth_searching, open_search
 from circuit_tui.core.search.registry import METHODS, Method, Setting
+from circuit_tui.core.splice.problem import Problem
 
 
 def open_it(searched: Searched, **changes: Any) -> object:

@@ -16,15 +16,15 @@ from tiny.world import World
 from torch import Tensor
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.evaluate import Evaluator
-from circuit_tui.core.problem import Problem
-from circuit_tui.core.request import PositionsKind
-from circuit_tui.core.search.attribution_patching import AttributionPatchingSearch
-from circuit_tui.core.search.integrated_gradients import IntegratedGradientsSearch
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.opening.request import PositionsKind
+from circuit_tui.core.search.methods.attribution_patching import AttributionPatchingSearch
+from circuit_tui.core.search.methods.integrated_gradients import IntegratedGradientsSearch
 from circuit_tui.core.search.ranking import RankingSearch, size_grid
 from circuit_tui.core.search.registry import METHODS
 from circuit_tui.core.search.search import SearchInput
-from circuit_tui.core.task import Pair
+from circuit_tui.core.splice.problem import Problem
+from circuit_tui.core.tasks.task import Pair
 
 
 def scores_of(search: RankingSearch) -> Tensor:

@@ -11,13 +11,13 @@ from tiny.searched import QUICK, Searched, able_problem, finish
 from tiny.world import World
 from torch import Tensor
 
-from circuit_tui.core.evaluate import Evaluator
-from circuit_tui.core.metrics import PromptMetrics
-from circuit_tui.core.search import mask
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.evaluation.metrics import PromptMetrics
+from circuit_tui.core.runtime.incremental import Slices
+from circuit_tui.core.search.methods import mask
 from circuit_tui.core.search.open_search import new_search
 from circuit_tui.core.search.registry import METHODS
-from circuit_tui.core.slices import Slices
-from circuit_tui.core.snapshot import FrontierPoint, Metrics, SearchResult
+from circuit_tui.core.views import FrontierPoint, Metrics, SearchResult
 
 # A published run of thirty steps is short of its target: only its optimisation is looked at here.
 METHOD_NAMES = tuple(METHODS)

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from tiny.searched import Searched, finish
 
-from circuit_tui.core import evaluate
+from circuit_tui.core.evaluation import evaluator as evaluate
 from circuit_tui.core.search.checkpoint import JOURNAL
 from circuit_tui.core.search.registry import METHODS
 from circuit_tui.core.search.search import Search
-from circuit_tui.core.snapshot import FrontierPoint, Metrics, SearchProgress, SearchResult
+from circuit_tui.core.views import FrontierPoint, Metrics, SearchProgress, SearchResult
 
 SAVE_EVERY = 4
 

@@ -10,9 +10,9 @@ import torch
 from tiny.searched import Searched, able_problem, among, finish, with_few_latents
 from tiny.world import World
 
-from circuit_tui.core.live_circuit import LiveCircuit
+from circuit_tui.core.evaluation.live_circuit import LiveCircuit
+from circuit_tui.core.runtime.incremental import Slices
 from circuit_tui.core.search.eliminate import Elimination
-from circuit_tui.core.slices import Slices
 
 TARGETS = (0.5, 0.9)
 THOROUGH = {"steps": 100, "refine": 100}

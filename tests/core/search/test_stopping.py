@@ -12,13 +12,13 @@ import torch
 from tiny.searched import Searched
 from torch import Tensor
 
-from circuit_tui.core.evaluate import Evaluator
-from circuit_tui.core.search import mask
+from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.search.eliminate import Elimination
-from circuit_tui.core.search.mask import MaskSearch
+from circuit_tui.core.search.methods import mask
+from circuit_tui.core.search.methods.mask import MaskSearch
 from circuit_tui.core.search.registry import METHODS
 from circuit_tui.core.search.search import Search, Steps
-from circuit_tui.core.snapshot import Metrics, SearchProgress
+from circuit_tui.core.views import Metrics, SearchProgress
 
 
 def steps_to_end(search: Search) -> int:

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from circuit_tui.core.search.hard_mask import TargetPenalty
+from circuit_tui.core.search.methods.hard_mask import TargetPenalty
 
 
 def test_the_price_of_a_node_is_the_weight_over_the_size() -> None:

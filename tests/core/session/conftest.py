@@ -10,7 +10,7 @@ from tiny.searched import able_problem
 from tiny.sessions import make_session
 from tiny.world import World
 
-from circuit_tui.core.session import Session
+from circuit_tui.core.session.session import Session
 
 
 @pytest.fixture(scope="session")

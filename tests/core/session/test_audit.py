@@ -11,11 +11,11 @@ from tiny.sessions import make_session
 from tiny.world import World
 
 from circuit_tui.core.audit.finding import TITLES
-from circuit_tui.core.circuit_file import read_circuit
+from circuit_tui.core.circuits.circuit_file import read_circuit
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.problem import Problem
 from circuit_tui.core.search.registry import METHODS
-from circuit_tui.core.session import Session
+from circuit_tui.core.session.session import Session
+from circuit_tui.core.splice.problem import Problem
 
 
 @pytest.fixture(scope="module")

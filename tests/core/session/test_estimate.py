@@ -12,12 +12,12 @@ from tiny.searched import able_problem
 from tiny.sessions import assert_close, kept_of, settle
 from tiny.world import World
 
-from circuit_tui.core.circuit_file import TaskSource
-from circuit_tui.core.estimate import ESTIMATE_WITHIN, EXACT_WITHIN, Pace, sample_size
-from circuit_tui.core.evaluate import Evaluator
-from circuit_tui.core.opening import OpenedProblem
-from circuit_tui.core.problem import Problem
-from circuit_tui.core.session import Session
+from circuit_tui.core.circuits.circuit_file import TaskSource
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.evaluation.sampled_estimate import ESTIMATE_WITHIN, EXACT_WITHIN, Pace, sample_size
+from circuit_tui.core.opening.open_problem import OpenedProblem
+from circuit_tui.core.session.session import Session
+from circuit_tui.core.splice.problem import Problem
 
 N_TEST = 40
 

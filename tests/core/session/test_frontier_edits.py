@@ -9,10 +9,10 @@ import pytest
 from tiny.searched import QUICK
 from tiny.sessions import kept_of
 
-from circuit_tui.core.circuit_file import read_circuit
+from circuit_tui.core.circuits.circuit_file import read_circuit
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.evaluate import Evaluator
-from circuit_tui.core.session import Session
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.session.session import Session
 
 
 def test_a_point_becomes_the_circuit_and_can_be_taken_back(fresh: Callable[[str], Session]) -> None:

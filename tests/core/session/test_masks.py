@@ -14,11 +14,11 @@ from tiny.able import able_task
 from tiny.sessions import request, write_prompts
 from tiny.world import World
 
-from circuit_tui.core.circuit_file import read_circuit
+from circuit_tui.core.circuits.circuit_file import read_circuit
+from circuit_tui.core.circuits.mask_file import is_mask_file
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.mask_file import is_mask_file
-from circuit_tui.core.request import OpenRequest
-from circuit_tui.core.session import Session, open_session
+from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.session.session import Session, open_session
 from circuit_tui.tui.cli import main
 
 HOOKS = ("blocks.0.hook_resid_pre", "blocks.1.hook_resid_post")

@@ -13,8 +13,8 @@ from tiny.sessions import kept_of, make_session
 from tiny.world import World
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.problem import Problem
-from circuit_tui.core.session import Session
+from circuit_tui.core.session.session import Session
+from circuit_tui.core.splice.problem import Problem
 
 EDITS = ("toggle", "only", "invert", "undo", "redo", "snapshot", "restore")
 

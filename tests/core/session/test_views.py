@@ -12,8 +12,8 @@ from tiny.searched import QUICK
 from tiny.world import World
 from torch import Tensor
 
-from circuit_tui.core.session import Session
-from circuit_tui.core.snapshot import LatentView
+from circuit_tui.core.session.session import Session
+from circuit_tui.core.views import LatentView
 
 # llama's SAEs are of a kind that needs its full encode.
 NAMES = ("gpt2-each", "llama-shared", "gemma2-end")

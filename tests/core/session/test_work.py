@@ -12,8 +12,8 @@ from tiny.searched import QUICK
 from tiny.sessions import assert_close, kept_of, settle
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.evaluate import Evaluator
-from circuit_tui.core.session import Session
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.session.session import Session
 
 NAMES = ("gpt2-each", "llama-shared", "gemma2-end")
 

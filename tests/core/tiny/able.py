@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from circuit_tui.core.task import Pair, Task
+from circuit_tui.core.tasks.task import Pair, Task
 from tiny.models import WORDS
 from tiny.tasks import make_task
 from tiny.world import World

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from circuit_tui.core.audit.finding import Finding, Measuring
 from circuit_tui.core.audit.subject import AuditSettings, SearchUsed, Subject
-from circuit_tui.core.evaluate import Evaluator
-from circuit_tui.core.problem import Problem
-from circuit_tui.core.task import Task
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.splice.problem import Problem
+from circuit_tui.core.tasks.task import Task
 from tiny.searched import QUICK
 
 

@@ -8,8 +8,8 @@ from functools import cache, partial
 import torch
 from naive import Naive, Said
 
-from circuit_tui.core.evaluate import Evaluator
-from circuit_tui.core.metrics import PromptMetrics
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.evaluation.metrics import PromptMetrics
 from tiny.opened import named, open_naive, random_circuit
 from tiny.world import World
 

@@ -8,10 +8,10 @@ import torch
 from naive import Naive
 from torch import Tensor
 
-from circuit_tui.core.batch import Batch
-from circuit_tui.core.evaluate import pack_circuit
-from circuit_tui.core.problem import Problem
-from circuit_tui.core.splice import Kept, PackedNodes, run
+from circuit_tui.core.evaluation.evaluator import pack_circuit
+from circuit_tui.core.splice.batch import Batch
+from circuit_tui.core.splice.problem import Problem
+from circuit_tui.core.splice.splice import Kept, PackedNodes, run
 
 
 def splices(problem: Problem, batch: Batch, mask: Tensor) -> list[Kept]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from circuit_tui.core.problem import Problem
+from circuit_tui.core.splice.problem import Problem
 
 
 class Kept:

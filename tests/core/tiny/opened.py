@@ -8,11 +8,11 @@ import torch
 from naive import Naive, Node
 from torch import Tensor
 
-from circuit_tui.core.alignment import align
-from circuit_tui.core.problem import Problem, build_problem
-from circuit_tui.core.request import AblationKind, ErrorsKind, PositionsKind
-from circuit_tui.core.task import Task
-from circuit_tui.core.tokens import tokenize
+from circuit_tui.core.opening.request import AblationKind, ErrorsKind, PositionsKind
+from circuit_tui.core.splice.problem import Problem, build_problem
+from circuit_tui.core.tasks.positions import align
+from circuit_tui.core.tasks.task import Task
+from circuit_tui.core.tasks.tokens import tokenize
 from tiny.world import CPU, World
 
 

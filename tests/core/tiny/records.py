@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from circuit_tui.core.circuit_schema import AblationPart, MetricsPart, Versions
+from circuit_tui.core.circuits.schema import AblationPart, MetricsPart, Versions
 from circuit_tui.core.runs.record import RunMachine, RunPoint, RunRecord, RunSpec, Subject, SubjectSite
 
 METRICS = MetricsPart(

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from circuit_tui.core.evaluate import Evaluator
-from circuit_tui.core.load_saes import load_saes
-from circuit_tui.core.nodes import NodeSpace
-from circuit_tui.core.problem import Problem
-from circuit_tui.core.request import ErrorsKind, PositionsKind
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.opening.request import ErrorsKind, PositionsKind
+from circuit_tui.core.saes.load_saes import load_saes
 from circuit_tui.core.search.open_search import open_search
 from circuit_tui.core.search.search import Search
-from circuit_tui.core.snapshot import SearchProgress, SearchResult
+from circuit_tui.core.splice.nodes import NodeSpace
+from circuit_tui.core.splice.problem import Problem
+from circuit_tui.core.views import SearchProgress, SearchResult
 from tiny.able import able_task
 from tiny.opened import open_problem
 from tiny.saes import make_sae

@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from circuit_tui.core.circuit_file import TaskSource
-from circuit_tui.core.opening import OpenedProblem
-from circuit_tui.core.problem import Problem
-from circuit_tui.core.request import OpenRequest
-from circuit_tui.core.session import Session
-from circuit_tui.core.snapshot import Metrics
-from circuit_tui.core.task import Task
+from circuit_tui.core.circuits.circuit_file import TaskSource
+from circuit_tui.core.opening.open_problem import OpenedProblem
+from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.session.session import Session
+from circuit_tui.core.splice.problem import Problem
+from circuit_tui.core.tasks.task import Task
+from circuit_tui.core.views import Metrics
 from tiny.world import World
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from circuit_tui.core.task import Pair, Split, Task
+from circuit_tui.core.tasks.task import Pair, Split, Task
 from tiny.models import ADJECTIVES, NOUNS, VERBS
 
 # A role may hold several tokens of one prompt ("the big old cat"), and not every prompt has every role.

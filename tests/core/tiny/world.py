@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from naive import opened, tap
 
-from circuit_tui.core.load_model import load_model
-from circuit_tui.core.load_saes import check_fit, load_saes
-from circuit_tui.core.model import LanguageModel
-from circuit_tui.core.site import Site
+from circuit_tui.core.models.language_model import LanguageModel
+from circuit_tui.core.models.load_model import load_model
+from circuit_tui.core.saes.load_saes import check_fit, load_saes
+from circuit_tui.core.saes.site import Site
 from tiny.models import WIDTH, make_model
 from tiny.saes import make_sae
 

@@ -1,0 +1,55 @@
+"""The first control: how good are random circuits with as many nodes at each site?"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from circuit_tui.core.audit.finding import Finding, Measuring, Verdict, finite
+from circuit_tui.core.audit.subject import Subject
+from circuit_tui.core.search.frontier import score
+from circuit_tui.core.splice.problem import Problem
+
+CHANCE = 0.05
+"""The share of random circuits at least as good, counting the circuit itself, above which it is no find."""
+CLOSE = 0.5
+"""A best random circuit with more than this share of the circuit's score: most of it is had by chance."""
+
+
+def random_circuits(subject: Subject) -> Measuring:
+    """Scores 1 - |1 - f| of random circuits on held-out prompts against the circuit's own."""
+    count = subject.settings.random_circuits
+    if not count:
+        return Finding("random", "not measured", "No random circuits were asked for.")
+    own = score((yield from subject.test.faithfulness_slices(subject.kept)))
+    draw = torch.Generator().manual_seed(subject.settings.seed)
+    values = []
+    for index in range(count):
+        values.append((yield from subject.test.faithfulness_slices(random_like(subject.problem, subject.kept, draw))))
+        yield (index + 1) / count
+    scores = [score(value) for value in values]
+    chance = (1 + sum(value >= own for value in scores)) / (1 + count)
+    mean, best = sum(values) / count, max(scores)
+    verdict: Verdict = "bad" if not chance <= CHANCE else "doubtful" if best > CLOSE * own else "good"
+    return Finding(
+        "random", verdict,
+        f"{count} random circuits with as many nodes at each site have a faithfulness of {mean:.3f} on average, the "
+        f"best comes as close to 1 as {best:.3f}, the circuit {own:.3f}: {_SAYS[verdict]}.",
+        {"mean": finite(mean), "best_score": finite(best), "own_score": finite(own), "chance": chance, "draws": count},
+    )  # fmt: skip
+
+
+def random_like(problem: Problem, kept: Tensor, draw: torch.Generator) -> Tensor:
+    """A random circuit `[node]` bool with as many candidates at each site as `kept` has there."""
+    chosen = torch.zeros_like(kept)
+    for site, count in enumerate(problem.space.counts(kept)):
+        nodes = problem.space.of_site(site)
+        chosen[nodes.start + torch.randperm(len(nodes), generator=draw)[:count]] = True
+    return chosen
+
+
+_SAYS = {
+    "good": "it is no accident",
+    "doubtful": "much of it can be had by chance",
+    "bad": "a random choice does as well",
+}

@@ -1,0 +1,1 @@
+"""The circuit file: its schema, how it is read, written and compared."""

@@ -1,0 +1,167 @@
+"""Reads and writes circuit files: whole or not at all, and with one clear line when something is wrong."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from circuit_tui.core.atomic_file import check_target, read_text, write_text
+from circuit_tui.core.circuits.schema import (
+    BUNDLED,
+    SCHEMA,
+    SCHEMA_PATH,
+    AblationPart,
+    CircuitFile,
+    MethodPart,
+    MetricsPart,
+    MetricsParts,
+    ModelPart,
+    NodePart,
+    SaePart,
+    SitePart,
+    StatsPart,
+    TaskPart,
+    TaskSource,
+    Versions,
+)
+from circuit_tui.core.errors import UserError
+
+__all__ = [
+    "BUNDLED",
+    "SCHEMA",
+    "AblationPart",
+    "CircuitFile",
+    "MethodPart",
+    "MetricsPart",
+    "MetricsParts",
+    "ModelPart",
+    "NodePart",
+    "SaePart",
+    "SitePart",
+    "StatsPart",
+    "TaskPart",
+    "TaskSource",
+    "Versions",
+    "check_target",
+    "now",
+    "read_circuit",
+    "write_circuit",
+]
+
+
+def now() -> str:
+    """The present moment as the file's `created` writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def read_circuit(path: Path) -> CircuitFile:
+    """Reads a circuit file and checks its form and that its nodes lie within its own SAEs and positions.
+
+    `size` and the numbers are not checked here: that is what a recomputation is for.
+
+    Raises:
+        UserError: missing, empty, truncated, not JSON, another schema, a field missing or wrong (named by its JSON
+            path), or a latent or position out of range.
+    """
+    from pydantic import ValidationError  # with the models already imported this costs nothing
+
+    text = read_text(path, "circuit file")
+    data = _parse(path, text)
+    found = data.get("schema")
+    if found != SCHEMA:
+        named = "it names no schema" if found is None else f"its schema is {found!r}"
+        raise UserError(f"{path}: {named}, this version reads {SCHEMA!r}")
+    try:
+        file = CircuitFile.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise UserError(f"{path}: {_json_path(data, first['loc'])}: {_say(first)}") from error
+    for where, problem in _out_of_range(file):
+        raise UserError(f"{path}: {where}: {problem}")
+    return file
+
+
+def write_circuit(file: CircuitFile, path: Path) -> Path:
+    """Writes a circuit file atomically after checking it against the shipped JSON Schema; returns the absolute path.
+
+    The old file stays whole until the new one is complete on the disk; after a failure nothing else is left behind.
+
+    Raises:
+        UserError: the folder is missing or read-only, the disk is full, `path` is a folder or no ordinary file.
+    """
+    data = file.data()
+    for error in _validator().iter_errors(data):
+        raise UserError(f"{path}: not written, {error.json_path} does not fit the schema: {error.message}")
+    text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return write_text(text, path)
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string"):
+            raise UserError(f"{path}:{error.lineno}: the file ends too early; it was cut off") from error
+        raise UserError(f"{path}:{error.lineno}: not JSON: {error.msg} at column {error.colno}") from error
+    except (RecursionError, ValueError) as error:  # nested beyond reason, or a number of thousands of digits
+        raise UserError(f"{path}: not a circuit file: {error}") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: not a circuit file: the top level is not an object")
+    return data
+
+
+def _json_path(data: Any, loc: tuple[int | str, ...]) -> str:
+    """``$.sites[0].nodes[3].latent`` of a pydantic location, less the union members that pydantic appends to it."""
+    path = "$"
+    for depth, key in enumerate(loc):
+        if isinstance(data, list) and isinstance(key, int):
+            path += f"[{key}]"
+            data = data[key] if key < len(data) else None
+        elif isinstance(data, dict) and (
+            key in data or depth == len(loc) - 1
+        ):  # the last key may be one that is missing
+            path += f".{key}"
+            data = data.get(key)
+        else:
+            break
+    return path
+
+
+def _say(error: Any) -> str:
+    message = str(error["msg"])
+    if error["type"] == "missing":
+        return "is missing"
+    if error["type"] == "extra_forbidden":
+        return "is not a key of this schema"
+    return message.removeprefix("Value error, ").replace("Input should be", "should be")
+
+
+def _out_of_range(file: CircuitFile) -> Iterator[tuple[str, str]]:
+    """(JSON path, what is wrong) of everything that points outside the file's own SAEs and positions, or is doubled."""
+    positions = set(file.task.positions)
+    hooks: set[str] = set()
+    for i, site in enumerate(file.sites):
+        if site.hook in hooks:
+            yield f"$.sites[{i}].hook", f"{site.hook} is listed twice"
+        hooks.add(site.hook)
+        seen: set[tuple[str, int]] = set()
+        for j, node in enumerate(site.nodes):
+            where = f"$.sites[{i}].nodes[{j}]"
+            if node.latent >= site.sae.d_sae:
+                yield f"{where}.latent", f"{node.latent} is out of range, the SAE has {site.sae.d_sae} latents"
+            if node.position not in positions:
+                yield f"{where}.position", f"{node.position!r} is none of the task's positions"
+            if (node.position, node.latent) in seen:
+                yield where, f"latent {node.latent} at {node.position!r} is listed twice"
+            seen.add((node.position, node.latent))
+
+
+@functools.cache
+def _validator() -> Any:
+    import jsonschema  # slow to import and needed at export alone
+
+    return jsonschema.Draft202012Validator(json.loads(SCHEMA_PATH.read_text(encoding="utf-8")))

@@ -1,0 +1,220 @@
+"""The circuit file as data, schema ``circuit-tui/circuit/1``, and the JSON Schema made from it.
+
+The models are the one definition. ``python -m circuit_tui.core.circuits.schema`` writes `circuit.schema.json` beside
+this module anew; a test compares the two. Every number is finite. Unknown keys are refused: they are misspelt.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import Field, model_validator
+
+from circuit_tui.core.circuits.audit_schema import AuditPart
+from circuit_tui.core.circuits.part import Part as Part
+from circuit_tui.core.opening.request import AblationKind, ErrorsKind, PositionsKind
+
+SCHEMA: Final = "circuit-tui/circuit/1"
+SCHEMA_PATH = Path(__file__).with_name("circuit.schema.json")
+BUNDLED = "circuit-tui/demo"
+"""`model.name` of the model that ships with this program, and `sae.release` of its SAEs: no path of one machine."""
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Sha256OrNone = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Versions(Part):
+    """The packages that made the file."""
+
+    circuit_tui: str
+    torch: str
+    transformer_lens: str
+    sae_lens: str
+
+
+class MethodPart(Part):
+    """How the nodes were found. `name` is ``"manual"`` when no search ran; `target` and `reached` are then null.
+
+    `reached` is about the search prompts. `edited` tells that a person changed the nodes after the search. `warnings`
+    are the search's own, whole sentences.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    settings: dict[str, float | int | str | bool]
+    target: float | None
+    reached: bool | None
+    edited: bool
+    warnings: tuple[str, ...]
+
+
+class ModelPart(Part):
+    """The model: a Hub name, a folder, or `BUNDLED`. `revision` is empty for a folder; an empty hash means unknown."""
+
+    name: Annotated[str, Field(min_length=1)]
+    revision: str
+    dtype: str
+    weights_sha256: Sha256OrNone
+    processing: str
+
+
+class TaskSource(Part):
+    """Where the prompts come from: a built-in task by `name`, or a prompts file at `path`."""
+
+    kind: Literal["builtin", "file"]
+    name: str | None = None
+    path: str | None = None
+
+    @model_validator(mode="after")
+    def _has_its_place(self) -> Self:
+        key = "name" if self.kind == "builtin" else "path"
+        if not getattr(self, key):
+            raise ValueError(f"kind {self.kind!r} needs {key!r}")
+        return self
+
+
+class TaskPart(Part):
+    """The prompts and what a position is. `positions` names all positions in order; nodes refer to these names.
+
+    `chat`: each prompt is a user's message in the chat template of the model's tokenizer.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    source: TaskSource
+    prompts_sha256: Sha256
+    chat: bool = False
+    positions_kind: PositionsKind
+    positions: tuple[str, ...]
+    n_train: Count
+    n_test: Count
+
+
+class SaePart(Part):
+    """One SAE: sae-lens `release` and `id`, or the folder `path`. The hash is over its weights.
+
+    Of a released one `path` is where the Hub keeps it, repository and folder, and `revision` the commit of that.
+    """
+
+    release: str | None
+    id: str | None
+    path: str | None
+    revision: str = ""
+    weights_sha256: Sha256OrNone
+    d_sae: Annotated[int, Field(ge=1)]
+    architecture: str
+
+    @model_validator(mode="after")
+    def _can_be_found(self) -> Self:
+        if not self.path and not (self.release and self.id):
+            raise ValueError("needs 'release' and 'id', or 'path'")
+        return self
+
+
+class StatsPart(Part):
+    """Activations of one node over the train prompts (units of the SAE), and its exact `effect`.
+
+    `effect` is the drop of test faithfulness when this node alone is ablated; null where it was not computed.
+    """
+
+    mean_clean: float
+    mean_corrupt: float
+    max: float
+    frequency: Annotated[float, Field(ge=0, le=1)]
+    effect: float | None
+
+
+class NodePart(Part):
+    """One kept node of a site: a latent at a named position."""
+
+    position: str
+    latent: Count
+    label: str
+    stats: StatsPart
+
+
+class SitePart(Part):
+    """One hook with its SAE and its kept nodes; a site without kept nodes is listed too, it is spliced all the same."""
+
+    hook: Annotated[str, Field(min_length=1)]
+    sae: SaePart
+    nodes: tuple[NodePart, ...]
+
+
+class AblationPart(Part):
+    """What a node that is not kept becomes. `source` says over which prompts the replacement was computed."""
+
+    kind: AblationKind
+    errors: ErrorsKind
+    source: str
+
+
+class MetricsPart(Part):
+    """The numbers of one circuit on one split: see `snapshot.Metrics`."""
+
+    faithfulness: float
+    faithfulness_spliced: float
+    completeness: float | None
+    kl: float
+    accuracy: Annotated[float, Field(ge=0, le=1)]
+    logit_diff: float
+    cross_entropy: float
+    per_prompt_iqr: tuple[float, float]
+
+
+class MetricsParts(Part):
+    """`train` and `test` are the circuit on the two splits; plain, spliced and empty the references on test."""
+
+    train: MetricsPart
+    test: MetricsPart
+    plain: MetricsPart
+    spliced: MetricsPart
+    empty: MetricsPart
+
+
+class CircuitFile(Part):
+    """A circuit with all it takes to open it again and to recompute its numbers. `size` is the number of nodes.
+
+    `audit` is absent until the circuit has been audited.
+    """
+
+    schema_: Annotated[Literal["circuit-tui/circuit/1"], Field(alias="schema")] = SCHEMA
+    created: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", description="ISO 8601, UTC")]
+    versions: Versions
+    seed: int
+    method: MethodPart
+    model: ModelPart
+    task: TaskPart
+    sites: Annotated[tuple[SitePart, ...], Field(min_length=1)]
+    ablation: AblationPart
+    size: Count
+    metrics: MetricsParts
+    audit: AuditPart | None = None
+
+    def data(self) -> dict[str, Any]:
+        """The file's content as plain JSON values, keys in the order of the schema."""
+        data = self.model_dump(mode="json", by_alias=True)
+        if self.audit is None:
+            del data["audit"]
+        return data
+
+    def nodes(self) -> list[tuple[str, str, int]]:
+        """Every kept node as (hook, position name, latent), in file order."""
+        return [(site.hook, node.position, node.latent) for site in self.sites for node in site.nodes]
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of `CircuitFile`."""
+    made = CircuitFile.model_json_schema(by_alias=True, mode="serialization")
+    made["required"].remove("audit")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA, **made}
+
+
+def schema_text() -> str:
+    """What `circuit.schema.json` holds."""
+    return json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    SCHEMA_PATH.write_text(schema_text(), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""The numbers of a circuit: metrics, and the passes that compute them."""

@@ -1,0 +1,192 @@
+"""Evaluates hard circuits on a split: every number of a circuit comes from here.
+
+A circuit is a `[node]` bool tensor on the CPU. `Evaluator` answers one circuit afresh; `LiveCircuit`
+(`live_circuit.py`) follows one circuit through changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from circuit_tui.core.evaluation.journal import digest, recalled_slices
+from circuit_tui.core.evaluation.metrics import Baselines, PromptMetrics
+from circuit_tui.core.runtime.incremental import Slices, finish
+from circuit_tui.core.runtime.out_of_memory import fitting, halved
+from circuit_tui.core.runtime.parallel_batches import at_once, rounds, side_by_side
+from circuit_tui.core.splice.batch import Batch
+from circuit_tui.core.splice.nodes import Pack, pack
+from circuit_tui.core.splice.problem import Problem
+from circuit_tui.core.splice.splice import Full, Kept, PackedNodes, Removed, Splice, run, run_slices
+from circuit_tui.core.splice.spliced_tokens import SplicedTokens
+from circuit_tui.core.tasks.task import Split
+from circuit_tui.core.views import Metrics
+
+# A session and its audits evaluate in batches of at most this many prompts: a toggle need not wait long for its turn.
+SLICE_PROMPTS = 256
+
+
+def pack_circuit(problem: Problem, kept: Tensor) -> list[Pack]:
+    """One pack for each site of the nodes in `kept` `[node]` bool."""
+    return [pack_site(problem, kept, site) for site in range(len(problem.sites))]
+
+
+def pack_site(problem: Problem, kept: Tensor, site: int, tokens: SplicedTokens | None = None) -> Pack:
+    """The pack of one site's nodes in `kept` `[node]` bool; of those alone that have a token among `tokens`."""
+    chosen = problem.space.kept_of_site(kept, site)
+    n_groups, group_of = problem.n_positions, None
+    if tokens is not None:
+        n_groups, group_of = tokens.layout.n_groups, tokens.group_of
+    return pack(problem.space, chosen, problem.sites[site].sae, n_groups, group_of)
+
+
+def kept_splice(problem: Problem, tokens: SplicedTokens, site: int, nodes: Pack) -> Splice:
+    """The splice of a circuit's `nodes` at one site."""
+    return Kept(PackedNodes.bind(problem.sites[site], site, tokens, nodes), tokens.base[site])
+
+
+class Evaluator:
+    """Everything that can be asked of circuits on one split, or on some of its prompts.
+
+    Attributes:
+        prompts: indices of the prompts in the split, ascending; per-prompt metrics are in this order.
+        batches: they in batches of at most `size`, or of the problem's batch size; halved when memory runs out.
+        identity: tells it from evaluators on other prompts of the same problem.
+        baselines: M, M_s and the empty circuit on these prompts.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        split: Split,
+        prompts: Tensor | None = None,
+        size: int | None = None,
+        *,
+        ready: bool = True,
+    ) -> None:
+        self.problem, self.split = problem, split
+        every = torch.arange(len(problem.splits[split]), device=problem.model.device)
+        self.prompts = every if prompts is None else prompts.to(every.device).sort()[0]
+        self.batches = problem.batches(split, self.prompts, size)
+        self.identity = digest(split, self.prompts)
+        if ready:
+            finish(self.prepare_slices())
+
+    def prepare_slices(self) -> Slices[None]:
+        """Measures the baselines, batch by batch; the constructor does so unless it was told that it is not `ready`."""
+        plain = PromptMetrics.empty(len(self))
+        for batch in self.batches:
+            self.fill(plain, batch, self.problem.splits[self.split].plain_logits[batch.reads])
+        spliced = yield from self._measure(lambda batch: [self._full(batch, site) for site in self._sites], "spliced")
+        empty = torch.zeros(len(self.problem.space), dtype=torch.bool)
+        self.baselines = Baselines(plain, spliced, (yield from self.measure_slices(empty)))
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @property
+    def n_rounds(self) -> int:
+        """How often batches are run, some of them at once, to have run all."""
+        return len(rounds(self.batches, self.problem.lanes))
+
+    @property
+    def _sites(self) -> range:
+        return range(len(self.problem.sites))
+
+    def measure(self, kept: Tensor) -> PromptMetrics:
+        """Per-prompt metrics of the circuit `kept` `[node]` bool, everything else ablated."""
+        return finish(self.measure_slices(kept))
+
+    def measure_removed(self, kept: Tensor) -> PromptMetrics:
+        """Per-prompt metrics of M without the circuit: M_s with the nodes of `kept` ablated."""
+        return finish(self.measure_removed_slices(kept))
+
+    def evaluate(self, kept: Tensor, completeness: bool = True) -> Metrics:
+        """Average metrics of the circuit `kept` `[node]` bool."""
+        return finish(self.evaluate_slices(kept, completeness))
+
+    def evaluate_slices(self, kept: Tensor, completeness: bool = True) -> Slices[Metrics]:
+        """`evaluate`, site by site."""
+        measured = yield from self.measure_slices(kept)
+        metrics = self.baselines.summarise(measured)
+        return (yield from self.completeness_slices(metrics, kept)) if completeness else metrics
+
+    def completeness_slices(self, metrics: Metrics, kept: Tensor) -> Slices[Metrics]:
+        """`metrics` of the circuit `kept` with its completeness, site by site."""
+        removed = yield from self.measure_removed_slices(kept)
+        return self.baselines.with_completeness(metrics, removed)
+
+    def faithfulness(self, kept: Tensor) -> float:
+        """Faithfulness against M of the circuit `kept` `[node]` bool."""
+        return finish(self.faithfulness_slices(kept))
+
+    def faithfulness_slices(self, kept: Tensor) -> Slices[float]:
+        """`faithfulness`, batch by batch."""
+        slices = fitting(lambda: self._mean_slices(kept), self.halve)
+        question = ("logit difference", self.identity, kept)
+        mean = yield from recalled_slices(slices, self.n_rounds, *question)
+        return self.baselines.faithfulness(mean)
+
+    def halve(self, error: BaseException) -> None:
+        """Goes on with batches half as large after `error`. Raises what `out_of_memory.halved` does."""
+        size = halved(max(len(batch) for batch in self.batches), f"evaluating on {self.split} prompts", error)
+        self.batches = []  # the old ones must not stand in the way of the new ones
+        self.batches = self.problem.batches(self.split, self.prompts, size)
+
+    def _mean_slices(self, kept: Tensor) -> Slices[float]:
+        problem, packs, total = self.problem, pack_circuit(self.problem, kept), 0.0
+        for group in rounds(self.batches, problem.lanes):
+            with torch.no_grad():
+                passes = [
+                    partial(run, problem.model, problem.sites, batch, self.kept_splices(batch, packs))
+                    for batch in group
+                ]
+                for batch, logits in zip(group, at_once(passes), strict=True):
+                    total += float(batch.logit_difference(logits).double().sum())
+            yield
+        return total / len(self)
+
+    def kept_splices(self, batch: Batch, packs: Sequence[Pack]) -> list[Splice]:
+        """The circuit's splices on one batch."""
+        return [kept_splice(self.problem, batch, site, packs[site]) for site in self._sites]
+
+    def _full(self, batch: Batch, site: int) -> Full:
+        return Full(self.problem.sites[site], batch, batch.errors[site])
+
+    def measure_slices(self, kept: Tensor) -> Slices[PromptMetrics]:
+        """`measure`, site by site."""
+        packs = pack_circuit(self.problem, kept)
+        return self._measure(lambda batch: self.kept_splices(batch, packs), "kept", kept)
+
+    def measure_removed_slices(self, kept: Tensor) -> Slices[PromptMetrics]:
+        """`measure_removed`, site by site."""
+        packs, sites = pack_circuit(self.problem, kept), self.problem.sites
+
+        def splices(batch: Batch) -> list[Splice]:
+            return [
+                Removed(PackedNodes.bind(sites[site], site, batch, packs[site]), self._full(batch, site))
+                for site in self._sites
+            ]
+
+        return self._measure(splices, "removed", kept)
+
+    def _measure(self, splices: Callable[[Batch], Sequence[Splice]], *question: str | Tensor) -> Slices[PromptMetrics]:
+        n_slices = self.n_rounds * len(self._sites)
+        slices = fitting(lambda: self._measured(splices), self.halve)
+        return recalled_slices(slices, n_slices, self.identity, *question)
+
+    @torch.no_grad()
+    def _measured(self, splices: Callable[[Batch], Sequence[Splice]]) -> Slices[PromptMetrics]:
+        problem, measured = self.problem, PromptMetrics.empty(len(self))
+        passes = [run_slices(problem.model, problem.sites, batch, splices(batch)) for batch in self.batches]
+        for batch, logits in zip(self.batches, (yield from side_by_side(passes, problem.lanes)), strict=True):
+            self.fill(measured, batch, logits)
+        return measured
+
+    def fill(self, measured: PromptMetrics, batch: Batch, logits: Tensor) -> None:
+        """Measures the logits of one batch and stores them."""
+        plain = self.problem.splits[self.split].plain_logits[batch.reads]
+        measured.fill(torch.searchsorted(self.prompts, batch.prompts), logits, plain, batch.answers)

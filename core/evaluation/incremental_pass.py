@@ -1,0 +1,246 @@
+"""A circuit's pass kept whole, from which that of another circuit differs in few tokens: only those are run.
+
+The splice sends each token its reference and the kept nodes of its position. A token without any has the same output
+whatever arrives, so a change travels through tokens with kept nodes, through tokens that are not spliced, and, where
+several blocks lie between two sites, through all later tokens. All others are taken from the trace.
+
+Sites must be on the residual stream, and the model able to run some tokens alone (`LanguageModel.remembers`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from circuit_tui.core.evaluation.evaluator import kept_splice, pack_site
+from circuit_tui.core.models.kv_cache import KeysValues
+from circuit_tui.core.runtime.device_memory import free_memory
+from circuit_tui.core.runtime.incremental import Slices
+from circuit_tui.core.splice.batch import Batch
+from circuit_tui.core.splice.problem import Problem
+from circuit_tui.core.splice.splice import Splice
+
+# Traces are kept if two of every batch take at most this share of the memory that is free.
+SHARE = 0.25
+# Most trials leave the nodes of all sites but one as they are; so many splices are kept ready.
+MOST_SPLICES = 32
+
+
+@dataclass(slots=True)
+class Trace:
+    """One circuit's pass over one batch.
+
+    Attributes:
+        inputs, outputs: for each site the residual `[row, position, d_model]` that enters and that leaves it; the
+            first only in the columns `Tracer.known`.
+        changed, left: for each site the columns in which what enters and what leaves differs from the empty circuit's.
+        memory: keys and values of the blocks behind the first site.
+    """
+
+    inputs: list[Tensor] = field(default_factory=list)
+    outputs: list[Tensor] = field(default_factory=list)
+    changed: list[frozenset[int]] = field(default_factory=list)
+    left: list[frozenset[int]] = field(default_factory=list)
+    memory: KeysValues = field(default_factory=KeysValues)
+
+    def forget(self, site: int, other: Trace, after: int) -> None:
+        """Goes back to before `site`; the blocks from `after` on are those of `other` until they are run."""
+        del self.inputs[site:], self.outputs[site:], self.changed[site:], self.left[site:]
+        self.memory.layers |= {layer: kept for layer, kept in other.memory.layers.items() if layer >= after}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Where a residual differs from that of a trace: `values` `[prompt, column, d_model]` in the columns `columns`."""
+
+    columns: frozenset[int] = frozenset()
+    values: Tensor | None = None
+
+
+def traceable(problem: Problem, batches: Sequence[Batch]) -> bool:
+    """Whether circuits can be traced, and there is memory for it."""
+    model, sites = problem.model, problem.sites
+    if not model.remembers or model.padding == "left" or any(site.inside is not None for site in sites):
+        return False
+    tokens = sum(batch.prefix.shape[0] * batch.prefix.shape[1] for batch in batches)
+    blocks = (model.n_layers - sites[0].after) * model.bytes_a_key_and_value
+    streams = 2 * len(sites) * model.d_model * model.dtype.itemsize
+    free = free_memory(model.device)
+    return free is None or 2 * tokens * (blocks + streams) <= SHARE * free
+
+
+class Tracer:
+    """Runs circuits over one batch.
+
+    Args:
+        problem: the batch is of this problem.
+        batch: the prompts.
+    """
+
+    def __init__(self, problem: Problem, batch: Batch) -> None:
+        self.problem, self.batch = problem, batch
+        self._own = Trace()
+        self._splices: dict[tuple[int, frozenset[int]], tuple[Tensor, Splice]] = {}
+
+    @cached_property
+    def _empty(self) -> Trace:
+        """That of the empty circuit, over all tokens."""
+        model, sites, trace = self.problem.model, self.problem.sites, Trace()
+        resid = self.batch.prefix
+        nothing = torch.zeros(len(self.problem.space), dtype=torch.bool)
+        for index, site in enumerate(sites):
+            trace.inputs.append(resid)
+            trace.changed.append(frozenset())
+            trace.left.append(frozenset())
+            resid = self._spliced(nothing, index, resid, self.batch.columns.every)
+            trace.outputs.append(resid)
+            stop = sites[index + 1].depth if index + 1 < len(sites) else model.n_layers
+            resid = model.blocks(resid, site.after, stop, trace.memory)
+        return trace
+
+    def follow_slices(self, kept: Tensor, start: int) -> Slices[Tensor]:
+        """See `live_circuit.Follower`. What the trace comes to depends on `kept` alone, not on the one before."""
+        own, empty = self._own, self._empty
+        if self._blocks_before(start) == 1:  # in which columns its input is known is a matter of the circuit before
+            leaving = self._change(own.left[start - 1], own.outputs[start - 1])
+            own.forget(start, empty, self.problem.sites[start - 1].after)
+            entering = self._between(kept, start, empty, leaving, own)
+        else:
+            entering = self._change(own.changed[start], own.inputs[start]) if own.inputs else Change()
+            own.forget(start, empty, self.problem.sites[start].after)
+        nodes = [self._positions(kept, site) for site in range(len(self.problem.sites))]
+        return (yield from self._run(kept, empty, nodes, start, entering, own))
+
+    def instead_slices(self, kept: Tensor, other: Tensor) -> Slices[Tensor]:
+        """See `live_circuit.Follower`."""
+        nodes = [self._positions(kept != other, site) for site in range(len(self.problem.sites))]
+        start = next(site for site, positions in enumerate(nodes) if positions)
+        return (yield from self._run(kept, self._own, nodes, start, Change(), None))
+
+    def _run(
+        self, kept: Tensor, base: Trace, differs: Sequence[set[int]], start: int, entering: Change, into: Trace | None
+    ) -> Slices[Tensor]:
+        """Runs what differs from `base`: nodes at the positions `differs` of each site, and what follows from them.
+
+        `entering` is where what enters site `start` differs.
+        """
+        sites, columns, leaving = self.problem.sites, self.batch.columns, Change()
+        for index in range(start, len(sites)):
+            if index > start:
+                yield
+                entering = self._between(kept, index, base, leaving, into)
+            reached = columns.of(differs[index]) | (entering.columns & self._carrying(kept, index))
+            leaving = Change(reached)
+            if reached:
+                x = self._at(self._complete(base, index, reached - entering.columns), entering, reached)
+                leaving = Change(reached, self._spliced(kept, index, x, reached))
+            if into is not None:
+                into.changed.append(entering.columns)
+                into.left.append(reached)
+                into.inputs.append(self._whole(base.inputs[index], entering))
+                into.outputs.append(self._whole(base.outputs[index], leaving))
+        return self._logits(base, leaving, into)
+
+    def _between(self, kept: Tensor, index: int, base: Trace, leaving: Change, into: Trace | None) -> Change:
+        """Where what enters site `index` differs, given that of what leaves the site before it."""
+        model, before, site = self.problem.model, self.problem.sites[index - 1], self.problem.sites[index]
+        if not leaving.columns or before.after == site.depth:
+            return leaving
+        reached = self._reached(leaving.columns, self._carrying(kept, index), self._blocks_before(index))
+        resid = self._at(base.outputs[index - 1], leaving, reached)
+        with base.memory.at(self.batch.columns.index(reached), None if into is None else into.memory) as memory:
+            return Change(reached, model.blocks(resid, before.after, site.depth, memory))
+
+    def known(self, trace: Trace, index: int) -> frozenset[int]:
+        """Columns in which `trace` has what enters site `index`: those that the site's nodes wanted, not all."""
+        columns, left = self.batch.columns, trace.left[index - 1] if index else frozenset()
+        if self._blocks_before(index) != 1 or not left:
+            return columns.every
+        return trace.changed[index] | {column for column in columns.every if column < min(left)}
+
+    def _complete(self, base: Trace, index: int, wanted: frozenset[int]) -> Tensor:
+        """What enters site `index` in `base`, `[row, position, d_model]`, in the columns `wanted` at least."""
+        missing = wanted - self.known(base, index)
+        if not missing:
+            return base.inputs[index]
+        at, layer = self.batch.columns.index(missing), self.problem.sites[index - 1].after
+        with base.memory.at(at) as memory:
+            resid = self.problem.model.blocks(base.outputs[index - 1].index_select(1, at), layer, layer + 1, memory)
+        return base.inputs[index].index_copy(1, at, resid)
+
+    def _blocks_before(self, index: int) -> int:
+        """How many blocks lie between site `index` and the one before it; 0 before the first site."""
+        sites = self.problem.sites
+        return sites[index].depth - sites[index - 1].after if index else 0
+
+    def _change(self, columns: frozenset[int], whole: Tensor) -> Change:
+        return Change(columns, whole.index_select(1, self.batch.columns.index(columns))) if columns else Change()
+
+    def _logits(self, base: Trace, leaving: Change, into: Trace | None) -> Tensor:
+        model, columns, after = self.problem.model, self.batch.columns, self.problem.sites[-1].after
+        reached = columns.read
+        if leaving.columns and after < model.n_layers:
+            reached |= self._reached(leaving.columns, columns.read, model.n_layers - after)
+        at, resid = columns.index(reached), self._at(base.outputs[-1], leaving, reached)
+        places = torch.searchsorted(at, self.batch.read_places)
+        with base.memory.at(at, None if into is None else into.memory) as memory:
+            return model.finish(resid, after, places, self.batch.read_rows, memory)
+
+    def _at(self, base: Tensor, change: Change, columns: frozenset[int]) -> Tensor:
+        """Columns `columns` of what is `base` `[row, position, d_model]` but for `change`."""
+        if change.columns == columns and change.values is not None:
+            return change.values
+        at = self.batch.columns.index(columns)
+        found = base.index_select(1, at)
+        both = change.columns & columns
+        if both and change.values is not None:
+            index = self.batch.columns.index(both)
+            own = change.values
+            if both != change.columns:
+                own = own.index_select(1, torch.searchsorted(self.batch.columns.index(change.columns), index))
+            found.index_copy_(1, torch.searchsorted(at, index), own)
+        return found
+
+    def _whole(self, base: Tensor, change: Change) -> Tensor:
+        if not change.columns or change.values is None:
+            return base
+        return base.index_copy(1, self.batch.columns.index(change.columns), change.values)
+
+    def _reached(self, changed: frozenset[int], wanted: frozenset[int], blocks: int) -> frozenset[int]:
+        """Columns to run through some blocks if the residual differs in `changed` and is read in `wanted` behind them.
+
+        Through one block that is all. Through more every later token changes on the way.
+        """
+        later = wanted if blocks == 1 else self.batch.columns.every
+        first = min(changed)
+        return changed | {column for column in later if column > first}
+
+    def _carrying(self, kept: Tensor, index: int) -> frozenset[int]:
+        """Columns in which what leaves site `index` depends on what enters it."""
+        columns = self.batch.columns
+        if self.problem.sites[index].sae.frame is not None:
+            return columns.every
+        return columns.of(self._positions(kept, index)) | columns.unspliced
+
+    def _positions(self, kept: Tensor, index: int) -> set[int]:
+        space = self.problem.space
+        return set(space.position[space.kept_of_site(kept, index)].tolist())
+
+    def _spliced(self, kept: Tensor, index: int, x: Tensor, columns: frozenset[int]) -> Tensor:
+        """What leaves site `index` of `x` `[prompt, column, d_model]` in these columns."""
+        tokens = self.batch.columns.spliced(columns)
+        if not tokens.layout.n_groups:
+            return x
+        nodes = self.problem.space.kept_of_site(kept, index)
+        found = self._splices.get((index, columns))
+        if found is None or not torch.equal(found[0], nodes):
+            pack = pack_site(self.problem, kept, index, tokens)
+            found = nodes, kept_splice(self.problem, tokens, index, pack)
+            while len(self._splices) >= MOST_SPLICES:
+                del self._splices[next(iter(self._splices))]
+            self._splices[index, columns] = found
+        return found[1](x, x)

@@ -1,0 +1,100 @@
+"""What is measured of a run, prompt by prompt and on average.
+
+    logit difference  LD = log P(right) - log P(wrong), of single tokens logit(right) - logit(wrong)
+    faithfulness      (m(C) - m(0)) / (m(M) - m(0)),  m the mean LD over prompts, 0 the empty circuit
+    completeness      (m(M without C) - m(0)) / (m(M) - m(0))
+    KL                KL(M || C) of the next-token distributions, summed over the tokens of the right answer, nats
+    cross-entropy     -log P(right), nats
+    accuracy          share of prompts with LD > 0
+
+An answer of several tokens counts as a whole: P is the product over its tokens (`answers.py`), and the model is right
+where the whole right answer is likelier than the whole wrong one. Faithfulness and completeness are those of Marks et
+al. 2024, and both are ratios of means, not means of ratios (Miller et al. 2024 show that they differ);
+`per_prompt_iqr` shows what a mean hides: errors of single prompts that cancel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from circuit_tui.core.tasks.answers import Answers
+from circuit_tui.core.views import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class PromptMetrics:
+    """Per-prompt measurements, each `[prompt]` float32 on the CPU, in the order of the split."""
+
+    logit_diff: Tensor
+    kl: Tensor
+    cross_entropy: Tensor
+
+    @classmethod
+    def empty(cls, n: int) -> PromptMetrics:
+        """Room for `n` prompts."""
+        return cls(torch.zeros(n), torch.zeros(n), torch.zeros(n))
+
+    def fill(self, prompts: Tensor, logits: Tensor, plain: Tensor, answers: Answers) -> None:
+        """Measures `logits` `[read, vocab]` against M's `plain` and stores them at indices `prompts`."""
+        log_probs, plain_log_probs = logits.log_softmax(-1), plain.log_softmax(-1)
+        kl = (plain_log_probs.exp() * (plain_log_probs - log_probs)).sum(-1)
+        found = log_probs.gather(1, answers.right_tokens().unsqueeze(1))[:, 0]
+        where = prompts.cpu()
+        self.logit_diff[where] = answers.logit_difference(logits).cpu()
+        self.kl[where] = answers.over_right(kl).cpu()
+        self.cross_entropy[where] = -answers.over_right(found).cpu()
+
+    @property
+    def mean_logit_diff(self) -> float:
+        """The mean over prompts."""
+        return float(self.logit_diff.double().mean())
+
+
+@dataclass(frozen=True, slots=True)
+class Baselines:
+    """The three runs that ratios refer to, on one split: M, M_s and the empty circuit."""
+
+    plain: PromptMetrics
+    spliced: PromptMetrics
+    empty: PromptMetrics
+
+    @property
+    def gap(self) -> float:
+        """m(M) - m(empty): the logit difference that there is to explain."""
+        return self.plain.mean_logit_diff - self.empty.mean_logit_diff
+
+    def faithfulness(self, mean_logit_diff: float) -> float:
+        """Faithfulness against M of a run with this mean logit difference; its completeness if the circuit was cut."""
+        return _ratio(mean_logit_diff, self.empty, self.plain)
+
+    def faithfulness_spliced(self, mean_logit_diff: float) -> float:
+        """Faithfulness against M_s."""
+        return _ratio(mean_logit_diff, self.empty, self.spliced)
+
+    def summarise(self, measured: PromptMetrics) -> Metrics:
+        """The averages of one run, without completeness."""
+        mean = measured.mean_logit_diff
+        error = (measured.logit_diff - self.plain.logit_diff).double()
+        low, high = torch.quantile(error, torch.tensor([0.25, 0.75], dtype=torch.float64)).tolist()
+        return Metrics(
+            faithfulness=self.faithfulness(mean),
+            faithfulness_spliced=self.faithfulness_spliced(mean),
+            logit_diff=mean,
+            kl=float(measured.kl.double().mean()),
+            accuracy=float((measured.logit_diff > 0).double().mean()),
+            cross_entropy=float(measured.cross_entropy.double().mean()),
+            per_prompt_iqr=(low, high),
+        )
+
+    def with_completeness(self, metrics: Metrics, removed: PromptMetrics) -> Metrics:
+        """`metrics` with the completeness that the run `removed` (M without the circuit) gives."""
+        return replace(metrics, completeness=self.faithfulness(removed.mean_logit_diff))
+
+
+def _ratio(mean: float, empty: PromptMetrics, whole: PromptMetrics) -> float:
+    gap = whole.mean_logit_diff - empty.mean_logit_diff
+    # Without a gap there is no behaviour to explain; a search refuses to start then, and nan says so everywhere else.
+    return (mean - empty.mean_logit_diff) / gap if abs(gap) > 1e-6 else float("nan")

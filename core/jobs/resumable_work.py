@@ -1,0 +1,157 @@
+"""Runs of a comparison or a sweep, and audits, that were cut off: the same command again goes on with them.
+
+Nobody has to name such a piece of work: its folder is named by the SHA-256 of all that decides what comes of it. The
+folder goes when the work is over; one that nobody came back to goes after `KEPT_DAYS`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Generator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from circuit_tui.core.jobs.autosave import SAVE_EVERY
+from circuit_tui.core.jobs.job import state_dir
+from circuit_tui.core.jobs.lock import FolderLock
+
+if TYPE_CHECKING:
+    from circuit_tui.core.search.search import Search
+    from circuit_tui.core.views import SearchProgress
+
+KEPT_DAYS = 7
+told = logging.getLogger("circuit_tui.user")
+
+
+class Unfinished:
+    """A piece of work under way, `kind` and `what` (JSON values) decide what comes of it.
+
+    Nothing is kept, and `folder` is None, while another process does the same work, or where nothing can be written:
+    that costs a restart, not the work.
+
+    Attributes:
+        folder: what an earlier process left, and where this one keeps what it has.
+    """
+
+    def __init__(self, kind: str, what: Mapping[str, Any]) -> None:
+        text = json.dumps([version("circuit-tui"), what], sort_keys=True, ensure_ascii=False, default=str)
+        self.folder: Path | None = None
+        self._lock: FolderLock | None = None
+        self._left = False
+        try:
+            folder = unfinished_dir() / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+            folder.mkdir(exist_ok=True)
+            lock = FolderLock(folder)
+            if lock.claim():
+                self.folder, self._lock = folder, lock
+        except OSError as error:
+            self.give_up(error)
+
+    @classmethod
+    def of(cls, folder: Path | None) -> Self:
+        """The work in `folder`, of a process that this one helps and that holds its lock; None to keep nothing."""
+        work = cls.__new__(cls)
+        work.folder, work._lock, work._left = folder, None, False
+        return work
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # What fails would fail again from where it is, so it begins anew; only what was cut off goes on.
+        if not self._left and (kind is None or issubclass(kind, Exception)):
+            self.done()
+        self.leave()
+
+    def done(self) -> None:
+        """The work is over, and what came of it is safe elsewhere."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self.leave()
+
+    def leave(self) -> None:
+        """Leaves what there is for whoever goes on."""
+        self._left = True
+        self.folder = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def give_up(self, error: OSError) -> None:
+        """Keeps nothing from here on, and says so."""
+        told.warning("nothing is kept for a restart: %s", error)
+        self.leave()
+
+
+def unfinished_dir() -> Path:
+    """Where such work is kept; what is too old is gone. Raises OSError if no such folder can be made."""
+    folder = state_dir("unfinished")
+    oldest = time.time() - KEPT_DAYS * 24 * 3600
+    for old in folder.iterdir():
+        with contextlib.suppress(OSError):
+            touched = max(path.stat().st_mtime for path in (old, *old.rglob("*")))
+            if touched < oldest and not FolderLock(old).held_elsewhere:
+                shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def kept_steps(
+    search: Search, work: Unfinished, name: str = "search", clock: Callable[[], float] = time.monotonic
+) -> Generator[SearchProgress, None, None]:
+    """The steps of `search`, which goes on with what `work` has of it under `name`, and keeps what it needs there.
+
+    Left early, it has kept all up to there; at its end nothing of it is left. Nothing is kept while a process that has
+    lost its parent is still at its last step of the same.
+    """
+    lock = _begun(search, work, name)
+    if lock is None or work.folder is None:
+        yield from search
+        return
+    folder, saved, ended = work.folder / name, clock(), False
+    try:
+        for step in search:
+            yield step
+            if work.folder is not None and clock() - saved >= SAVE_EVERY:
+                _save(search, work)
+                saved = clock()
+        ended = True
+    finally:
+        if ended and search.result is not None and not search.result.stopped:
+            shutil.rmtree(folder, ignore_errors=True)
+        elif work.folder is not None:
+            _save(search, work)
+        lock.release()
+
+
+def _begun(search: Search, work: Unfinished, name: str) -> FolderLock | None:
+    """Has `search` keep what it needs under `name`; the lock of that, or None where nothing can be kept."""
+    if work.folder is None:
+        return None
+    folder = work.folder / name
+    lock = FolderLock(folder)
+    try:
+        folder.mkdir(exist_ok=True)
+        if not lock.claim():
+            return None
+        search.keep(folder)
+    except OSError as error:
+        lock.release()
+        work.give_up(error)
+        return None
+    return lock
+
+
+def _save(search: Search, work: Unfinished) -> None:
+    try:
+        search.save()
+    except OSError as error:
+        work.give_up(error)

@@ -1,0 +1,1 @@
+"""Language models: how they are loaded and how their blocks are run one by one."""

@@ -1,0 +1,1 @@
+"""What this program works around in other libraries, each with its upstream issue."""

@@ -1,0 +1,125 @@
+"""The memory plan of a request: shapes from configurations and prompts from the tokenizer, no weight is loaded."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import torch
+
+from circuit_tui.core import demo
+from circuit_tui.core.circuits.circuit_file import read_circuit
+from circuit_tui.core.circuits.mask_file import is_mask_file
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.evaluation.incremental_pass import SHARE
+from circuit_tui.core.models.load_model import first_line, model_folder, pick_device, pick_dtype
+from circuit_tui.core.opening.open_problem import chosen_saes, chosen_task, request_of
+from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.runtime.device_memory import (
+    MemoryPlan,
+    Shape,
+    SiteShape,
+    SplitShape,
+    cuda_devices,
+    free_memory,
+    plan,
+)
+from circuit_tui.core.saes.hook_names import Hook
+from circuit_tui.core.saes.registry import known_saes
+from circuit_tui.core.saes.site import located
+from circuit_tui.core.tasks.select_pairs import fit_task
+from circuit_tui.core.tasks.task import Split, Task
+from circuit_tui.core.tasks.tokens import PromptSet, tokenize
+from circuit_tui.core.views import LoadProgress
+
+_JOINT = re.compile(r"c_attn|query_key_value|qkv")
+
+
+def plan_memory(request: OpenRequest) -> MemoryPlan:
+    """The plan of what `request` asks for.
+
+    Raises:
+        UserError: the model's configuration or an SAE's shape cannot be had, or `request` makes no sense.
+    """
+    if request.circuit is not None and not is_mask_file(request.circuit):  # masks say nothing of what to open
+        request = request_of(read_circuit(request.circuit), request, request.circuit.parent)
+    request.check_devices()
+    device, dtype = pick_device(request.device), pick_dtype(request.dtype)
+    source = str(demo.model_dir()) if request.model is None else _description(request.model, request.revision)
+    shape, (task, origin) = shape_of(request, source), chosen_task(request)
+    sets = _tokenized(source, task, origin.kind == "builtin", request.chat)
+    splits = {}
+    for split, prompts in sets.items():
+        longest = max(side.tokens.shape[1] for side in (prompts.clean, prompts.corrupt))
+        rows, reads = len(prompts.clean.lengths), len(prompts.answers.rows)
+        splits[str(split)] = SplitShape(len(prompts), rows, longest, reads)
+    devices = cuda_devices() if request.device_map is not None else []
+    if not devices:
+        return plan(shape, splits, free_memory(device), dtype, str(device), request, SHARE)
+    free = sum(free_memory(each) or 0 for each in devices)
+    return plan(shape, splits, free, dtype, " and ".join(str(each) for each in devices), request, SHARE)
+
+
+def shape_of(request: OpenRequest, source: str) -> Shape:
+    """The shapes of the model `source`, a folder or Hub name, and of the SAEs that `request` asks for.
+
+    Raises:
+        UserError: a configuration cannot be had.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config: Any = AutoConfig.from_pretrained(source)
+        with torch.device("meta"):
+            empty = AutoModelForCausalLM.from_config(config)
+    except Exception as error:  # the loaders raise dozens of types; each means that the shape cannot be had
+        raise UserError(f"--model {source}: its configuration cannot be had: {first_line(error)}") from error
+    text = config.get_text_config()
+    # Where queries, keys and values share one matrix, the bridge holds a second copy, cut into three.
+    weights = sum(part.numel() * (2 if _JOINT.search(name) else 1) for name, part in empty.named_parameters())
+    n_heads, n_layers = int(text.num_attention_heads), int(text.num_hidden_layers)
+    d_head = getattr(text, "head_dim", None) or int(text.hidden_size) // n_heads
+    d_key_value = int(d_head) * int(getattr(text, "num_key_value_heads", None) or n_heads)
+    return Shape(weights, int(text.hidden_size), n_layers, n_heads, int(text.vocab_size), _sites(request), d_key_value)
+
+
+def _sites(request: OpenRequest) -> tuple[SiteShape, ...]:
+    names, folders = chosen_saes(request)
+    sites = []
+    for name in names:
+        found = next((sae for sae in known_saes(name.replace(":", " ")) if sae.name == name), None)
+        if found is None or found.width is None:
+            raise UserError(f"--sae {name}: its width is not known before it is loaded")
+        sites.append(_site(found.width, Hook(found.hook or "")))
+    for folder in folders:
+        try:
+            config = json.loads((folder.expanduser() / "cfg.json").read_text())
+            sites.append(_site(int(config["d_sae"]), Hook.of_config(config)))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"--sae-dir {folder}: cfg.json says no d_sae") from error
+    return tuple(sites)
+
+
+def _site(d_sae: int, hook: Hook) -> SiteShape:
+    """Where the site is as far as names tell: what is not known to be on the stream is inside a block."""
+    depth, inside = located(hook.name, hook.out) or (0, True)
+    return SiteShape(d_sae, depth, bool(inside))
+
+
+def _description(model: str, revision: str | None) -> str:
+    """The folder with configuration and tokenizer of a model, without its weights."""
+    stage = LoadProgress("reading the model's configuration", 0, 1)
+    return str(model_folder(model, revision, lambda _: None, stage, weights=False)[1])
+
+
+def _tokenized(source: str, task: Task, builtin: bool, chat: bool) -> dict[Split, PromptSet]:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(source)
+    except Exception as error:  # as above
+        raise UserError(f"--model {source}: its tokenizer cannot be had: {first_line(error)}") from error
+    if builtin:
+        task, _ = fit_task(task, tokenizer, chat)
+    return tokenize(task, tokenizer, torch.device("cpu"), chat)

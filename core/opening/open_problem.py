@@ -1,0 +1,300 @@
+"""From a request to a problem: loads SAEs, model and prompts, checks that they fit, and runs the opening passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from circuit_tui.core import demo
+from circuit_tui.core.circuits.circuit_file import BUNDLED, CircuitFile, TaskSource
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.models.compat.import_libraries import import_libraries
+from circuit_tui.core.models.known_models import known_model
+from circuit_tui.core.models.language_model import LanguageModel
+from circuit_tui.core.models.left_padding import pad_on
+from circuit_tui.core.models.load_model import load_model, model_folder, pick_device, pick_dtype
+from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.runtime.device_memory import Shape, SiteShape, budgets, bytes_a_prompt, largest_batch
+from circuit_tui.core.runtime.out_of_memory import explained, halved, is_out_of_memory
+from circuit_tui.core.saes.choose_saes import choose_saes
+from circuit_tui.core.saes.hook_names import Hook, matching_hooks
+from circuit_tui.core.saes.load_saes import check_fit, load_saes, processing_of
+from circuit_tui.core.saes.released_saes import SaeSource
+from circuit_tui.core.saes.site import Site
+from circuit_tui.core.splice.problem import Problem, build_problem
+from circuit_tui.core.tasks import builtin as tasks
+from circuit_tui.core.tasks.positions import align, pick_kind
+from circuit_tui.core.tasks.prompts_file import load_prompts
+from circuit_tui.core.tasks.select_pairs import fit_task
+from circuit_tui.core.tasks.task import Split, Task
+from circuit_tui.core.tasks.tokens import PromptSet, tokenize
+from circuit_tui.core.views import LoadProgress
+
+# The draw of resample ablation: fixed, so that a circuit file opens with the references it was made with.
+RESAMPLE_SEED = 0
+_STAGES = 7
+Parts = tuple[LanguageModel, list[Site]]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedProblem:
+    """A problem and where its parts came from, as a circuit file records it. `notes` are sentences to be shown."""
+
+    problem: Problem
+    model_name: str
+    source: TaskSource
+    chat: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def load_parts(request: OpenRequest, progress: Callable[[LoadProgress], None]) -> Parts:
+    """The model and the sites of `request`, whatever the task.
+
+    Raises:
+        UserError: anything that cannot be found or does not fit.
+    """
+    request.check_devices()
+    device, dtype = pick_device(request.device), pick_dtype(request.dtype)
+    spread = request.device_map is not None
+    progress(LoadProgress("loading libraries", 0, _STAGES))
+    import_libraries()
+    stage = LoadProgress("loading SAEs", 1, _STAGES)
+    progress(stage)
+    bundled = request.model is None
+    if request.model is not None:  # a name or token that is refused should be so before the long wait
+        model_folder(request.model, request.revision, progress, stage, weights=False)
+        progress(stage)
+    # Where the blocks of a model that is spread will be is not known yet: the SAEs wait on the CPU.
+    first = torch.device("cpu") if spread else device
+    with explained(f"loading SAEs on {first}"):
+        sites = _sites(request, first, SaeSource(progress, stage, dict(request.sae_revisions)))
+    stage = LoadProgress(f"loading model {demo.MODEL_NAME if bundled else request.model}", 2, _STAGES)
+    progress(stage)
+    name, folder = demo.MODEL_NAME, demo.model_dir()
+    if request.model is not None:
+        name, folder = model_folder(request.model, request.revision, progress, stage)
+        progress(stage)
+    room = budgets(sum(site.sae.bytes for site in sites)) if spread else None
+    with explained(f"loading model {name} on {f'{len(room)} devices' if room else device}"):
+        model = load_model(name, device, dtype, processing_of(sites), folder, room)
+        check_fit(model, sites)
+        for site in sites if spread else []:
+            site.sae.settle(model.places[site.layer], model.device)
+    return model, sites
+
+
+def open_problem(
+    request: OpenRequest,
+    progress: Callable[[LoadProgress], None],
+    circuit: CircuitFile | None = None,
+    parts: Parts | None = None,
+) -> OpenedProblem:
+    """Opens what `request` asks for. With `circuit`, its nodes become candidates whether they fire or not.
+
+    `parts` are what `load_parts` made of the same model and SAEs, if they are loaded already.
+
+    Raises:
+        UserError: anything that cannot be found, does not fit, or makes no sense together.
+    """
+    if request.batch is not None and request.batch < 1:
+        raise UserError(f"--batch {request.batch}: must be at least 1")
+    task, source = chosen_task(request)
+    model, sites = parts or load_parts(request, progress)
+    device = model.device
+    progress(LoadProgress(f"tokenizing task {task.name}", 3, _STAGES))
+    notes: tuple[str, ...] = ()
+    if source.kind == "builtin" and request.model is not None:  # the bundled one can ask all of every task
+        task, notes = fit_task(task, model.tokenizer, request.chat)
+    sets = tokenize(task, model.tokenizer, device, request.chat)
+    alignment = align(pick_kind(request.positions, sets), sets, task.name)
+    progress(LoadProgress("checking block replay", 4, _STAGES))
+    prompts = sets["test"].clean
+    with explained("checking block replay"):
+        model.verify(prompts.tokens[:2], prompts.last[:2])
+        pad_on(request.padding, model, prompts.tokens, prompts.lengths)
+    size = request.batch or _fitting_batch(model, sites, sets)
+    while True:
+        try:
+            problem = build_problem(
+                model, sites, task, sets, alignment, request.ablation, request.errors, size, RESAMPLE_SEED,
+                () if circuit is None else _nodes_of(circuit, sites, alignment.names),
+                lambda text: progress(LoadProgress(f"running the {text}", 5, _STAGES)),
+            )  # fmt: skip
+            break
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            failure = error.with_traceback(None)  # it holds on to every tensor of the pass
+        size = halved(size or max(len(prompts) for prompts in sets.values()), "running the model", failure)
+    progress(LoadProgress("evaluating", 6, _STAGES))
+    return OpenedProblem(problem, BUNDLED if request.model is None else model.name, source, request.chat, notes)
+
+
+def _fitting_batch(model: LanguageModel, sites: Sequence[Site], sets: Mapping[Split, PromptSet]) -> int | None:
+    """How many prompts fit into a pass beside what is already loaded, None if all do."""
+    config, of = model.bridge.cfg, tuple(SiteShape(site.sae.d_sae, site.depth) for site in sites)
+    shape = Shape(0, model.d_model, model.n_layers, int(config.n_heads), int(config.d_vocab), of, 0)
+    longest = max(side.tokens.shape[1] for prompts in sets.values() for side in (prompts.clean, prompts.corrupt))
+    a_prompt = bytes_a_prompt(shape, longest, model.dtype.itemsize) * sets["train"].answers.texts
+    shares = {place: model.places.count(place) / model.n_layers for place in model.places}
+    return largest_batch(a_prompt, max(len(prompts) for prompts in sets.values()), shares)
+
+
+def request_of(file: CircuitFile, base: OpenRequest, folder: Path) -> OpenRequest:
+    """What to open to get back the circuit of `file`; flags of `base` that the file also holds give way to it.
+
+    Folders and prompts that the file names relative to somewhere are looked for from the working directory, then from
+    `folder`, where the file lies.
+    """
+    bundled = file.model.name == BUNDLED
+    found = [
+        (site, _bundled_dir(site.hook) if site.sae.release == BUNDLED else _find(site.sae.path, folder))
+        for site in file.sites
+    ]
+    released = [site.sae for site in file.sites if site.sae.release not in (None, BUNDLED)]
+    folders = tuple(path for site, path in found if site.sae.release in (None, BUNDLED) and path is not None)
+    source = file.task.source
+    return replace(
+        base,
+        model=None if bundled else str(_find(file.model.name, folder)),
+        revision=file.model.revision or None,
+        saes=tuple(f"{sae.release}:{sae.id}" for sae in released),
+        sae_revisions=tuple((f"{sae.release}:{sae.id}", sae.revision) for sae in released if sae.revision),
+        sae_dirs=folders,
+        task=source.name if source.kind == "builtin" else None,
+        prompts=_find(source.path, folder) if source.kind == "file" else None,
+        chat=file.task.chat,
+        positions=file.task.positions_kind,
+        ablation=file.ablation.kind,
+        errors=file.ablation.errors,
+        dtype=file.model.dtype,
+        seed=file.seed,
+    )
+
+
+def check_same(opened: OpenedProblem, file: CircuitFile, path: Path) -> None:
+    """Refuses a circuit whose model, SAEs or prompts are not the ones that were opened.
+
+    Raises:
+        UserError: a hash, hook or position name differs; the line names the field.
+    """
+    problem = opened.problem
+    _same(path, "task.prompts_sha256", file.task.prompts_sha256, problem.task.sha256)
+    _same(path, "model.weights_sha256", file.model.weights_sha256, problem.model.weights_sha256)
+    _same(path, "model.processing", file.model.processing, problem.model.processing)
+    _same(path, "sites", [site.hook for site in file.sites], [site.hook for site in problem.sites])
+    for theirs, ours in zip(file.sites, problem.sites, strict=True):
+        _same(path, f"sites {ours.hook} sae.weights_sha256", theirs.sae.weights_sha256, ours.sae.weights_sha256)
+    _same(path, "task.chat", file.task.chat, opened.chat)
+    _same(path, "task.positions_kind", file.task.positions_kind, problem.alignment.kind)
+    _same(path, "task.positions", list(file.task.positions), list(problem.alignment.names))
+    _same(path, "ablation.kind", file.ablation.kind, problem.ablation)
+    _same(path, "ablation.errors", file.ablation.errors, problem.errors)
+
+
+def nodes_of(file: CircuitFile, problem: Problem) -> list[tuple[int, int, int]]:
+    """The (site, position, latent) of every node of `file`, in the numbering of `problem`.
+
+    Raises:
+        UserError: a hook, position or latent that this problem does not have.
+    """
+    return _nodes_of(file, problem.sites, problem.alignment.names)
+
+
+def candidates_of(file: CircuitFile, problem: Problem, path: Path) -> list[int]:
+    """The numbers of the candidates that are the nodes of `file`, which lies at `path`.
+
+    Raises:
+        UserError: see `nodes_of`; or a node that is no candidate here.
+    """
+    space = problem.space
+    places = zip(space.site.tolist(), space.position.tolist(), space.latent.tolist(), strict=True)
+    known = {node: index for index, node in enumerate(places)}
+    nodes = nodes_of(file, problem)
+    for site, position, latent in nodes:
+        if (site, position, latent) not in known:
+            name = f"{problem.sites[site].short} {latent}@{problem.alignment.names[position]}"
+            raise UserError(f"{path}: {name} never fires on this task; open the file with --circuit")
+    return [known[node] for node in nodes]
+
+
+def _nodes_of(
+    file: CircuitFile, sites: list[Site] | tuple[Site, ...], positions: tuple[str, ...]
+) -> list[tuple[int, int, int]]:
+    by_hook = {site.hook: index for index, site in enumerate(sites)}
+    by_name = {name: index for index, name in enumerate(positions)}
+    found = []
+    for hook, position, latent in file.nodes():
+        if hook not in by_hook:
+            raise UserError(f"circuit: no SAE is spliced in at {hook}; open it with the file's own SAEs")
+        if position not in by_name:
+            raise UserError(f"circuit: the task has no position {position!r}; it has {', '.join(positions)}")
+        d_sae = sites[by_hook[hook]].sae.d_sae
+        if not 0 <= latent < d_sae:
+            raise UserError(f"circuit: latent {latent} at {hook} is out of range: the SAE has {d_sae} latents")
+        found.append((by_hook[hook], by_name[position], latent))
+    return found
+
+
+def chosen_task(request: OpenRequest) -> tuple[Task, TaskSource]:
+    """The task that `request` asks for, and where it comes from. Raises UserError if it names none, or two."""
+    if request.task is not None and request.prompts is not None:
+        raise UserError("--task and --prompts: give one of the two")
+    if request.prompts is not None:
+        return load_prompts(request.prompts), TaskSource(kind="file", path=str(request.prompts))
+    if request.model is not None and request.task is None and known_model(request.model) is None:
+        raise UserError("--model: name a task for it with --task NAME or --prompts FILE.jsonl")
+    name = request.task or tasks.DEFAULT_TASK
+    return tasks.builtin(name), TaskSource(kind="builtin", name=name)
+
+
+def chosen_saes(request: OpenRequest) -> tuple[tuple[str, ...], tuple[Path, ...]]:
+    """The names and the folders of the SAEs that `request` asks for, or that its model has by default.
+
+    Raises:
+        UserError: there are none for its model, or no SAE fits the flags.
+    """
+    folders = request.sae_dirs
+    names = request.saes
+    if not folders or request.site_flags.given or any(":" not in name for name in names):
+        names = choose_saes(names, request.site_flags, request.model)
+    if not names and not folders:
+        if request.model is not None:
+            raise UserError(f"--model {request.model}: name its SAEs with --sae RELEASE:ID or --sae-dir DIR")
+        folders = demo.sae_dirs()
+    return tuple(names), tuple(folders)
+
+
+def _sites(request: OpenRequest, device: torch.device, source: SaeSource) -> list[Site]:
+    names, folders = chosen_saes(request)
+    sites = load_saes(names, folders, device, source)
+    for site in sites:
+        if Path(site.sae.path).resolve().is_relative_to(demo.model_dir().parent.resolve()):
+            site.sae.release = BUNDLED
+    if not request.sites:
+        return sites
+    chosen = matching_hooks(request.sites, [Hook(site.hook, site.sae.hook_out) for site in sites])
+    return [site for site in sites if site.hook in chosen]
+
+
+def _bundled_dir(hook: str) -> Path:
+    for folder in demo.sae_dirs():
+        if folder.name == hook:
+            return folder
+    raise UserError(f"circuit: the bundled model has no SAE at {hook}")
+
+
+def _find(name: str | None, folder: Path) -> Path | None:
+    if name is None:
+        return None
+    path = Path(name).expanduser()
+    beside = folder / path
+    return path if path.exists() or not beside.exists() else beside
+
+
+def _same(path: Path, field: str, theirs: object, ours: object) -> None:
+    if theirs != ours:
+        raise UserError(f"{path}: {field} is {theirs!r}, but what was opened has {ours!r}: not the same")

@@ -1,0 +1,73 @@
+"""Batches run side by side, each in a thread of its own.
+
+torch shares each product of a small model out among threads and waits for all of them, which costs more than it gains
+(`threads.py`). Whole batches have nothing to wait for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache, partial
+from typing import TypeVar
+
+import torch
+
+from circuit_tui.core.runtime.incremental import Slices
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+
+
+def rounds(items: Sequence[Item], lanes: int) -> list[Sequence[Item]]:
+    """`items` in groups of `lanes`, the last one perhaps smaller: what is in a group may run at once."""
+    return [items[start : start + lanes] for start in range(0, len(items), lanes)]
+
+
+def at_once(calls: Sequence[Callable[[], Value]]) -> list[Value]:
+    """What `calls` return, each run in a thread of its own, the first in the caller's.
+
+    They may write to nothing that they share. torch's gradient mode is the caller's in all of them. An error of one is
+    raised when all have ended: whoever begins again then is alone.
+    """
+    in_mode = partial(_in_mode, torch.is_grad_enabled())
+    others = [_threads(len(calls) - 1).submit(in_mode, call) for call in calls[1:]]
+    try:
+        first = calls[0]()
+    finally:
+        wait(others)
+    return [first, *(other.result() for other in others)]
+
+
+def side_by_side(parts: Sequence[Slices[Value]], lanes: int) -> Slices[list[Value]]:
+    """The values of computations in slices, `lanes` of them at a time: one slice of each in one slice of this."""
+    values: list[Value] = []
+    for running in rounds(parts, lanes):
+        ended: dict[int, Value] = {}
+        while len(ended) < len(running):
+            left = [number for number in range(len(running)) if number not in ended]
+            for number, end in zip(left, at_once([partial(_ended, running[number]) for number in left]), strict=True):
+                if end is not None:
+                    ended[number] = end.value
+            yield
+        values += [ended[number] for number in range(len(running))]
+    return values
+
+
+def _ended(part: Slices[Value]) -> StopIteration | None:
+    """Runs one slice; how it ended, if it did."""
+    try:
+        next(part)
+    except StopIteration as end:
+        return end
+    return None
+
+
+def _in_mode(gradient: bool, call: Callable[[], Value]) -> Value:
+    with torch.set_grad_enabled(gradient):
+        return call()
+
+
+@cache
+def _threads(n: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n, thread_name_prefix="batch")

@@ -1,0 +1,83 @@
+"""What can be picked: for a model its releases of SAEs, with layers, widths and kinds; and what a pick comes to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from circuit_tui.core.models.known_models import known_model
+from circuit_tui.core.models.model_files import model_on_disk
+from circuit_tui.core.saes.choose_saes import choose_saes, layer_text
+from circuit_tui.core.saes.registry import KnownSae, releases, saes_of
+from circuit_tui.core.saes.sae_files import bytes_on_disk
+from circuit_tui.core.saes.sae_filter import SiteFlags
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseFacts:
+    """One release as it is offered: the model it is for, the kind of site, its layers (``0-25``) and widths."""
+
+    name: str
+    model: str
+    site: str
+    layers: str
+    widths: tuple[int, ...]
+    saes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """What a choice comes to: the SAEs, how many are on the disk, and bytes to fetch for the rest (None: unknown)."""
+
+    names: tuple[str, ...]
+    on_disk: int
+    to_fetch: int | None
+    model_on_disk: bool
+
+
+def catalogue() -> tuple[ReleaseFacts, ...]:
+    """All releases that name their layers. Imports sae-lens, which takes seconds the first time."""
+    found = []
+    for release in releases():
+        saes = saes_of(release)
+        layers = sorted({sae.layer for sae in saes if sae.layer is not None})
+        if layers:
+            widths = sorted({sae.width for sae in saes if sae.width is not None})
+            found.append(
+                ReleaseFacts(release, saes[0].model, _site(saes), layer_text(layers), tuple(widths), len(saes))
+            )
+    return tuple(found)
+
+
+def releases_for(model: str, facts: Sequence[ReleaseFacts]) -> tuple[ReleaseFacts, ...]:
+    """The releases for a model by any of its names, its default one first, then those on the residual stream."""
+    known = known_model(model)
+    names = {_bare(model)} | ({_bare(known.hub), *known.names} if known else set())
+    own = [one for one in facts if _bare(one.model) in names]
+    default = known.release if known else ""
+    return tuple(sorted(own, key=lambda one: (one.name != default, not one.site.startswith("hook_resid"))))
+
+
+def weigh(model: str, release: str, flags: SiteFlags) -> Pick:
+    """The SAEs of one release that `flags` choose, and what they cost.
+
+    Raises:
+        UserError: flags that nothing answers to.
+    """
+    names = choose_saes((release,), flags, model)
+    by_name = {sae.name: sae for sae in saes_of(release)}
+    absent = [by_name[name] for name in names if bytes_on_disk(by_name[name]) is None]
+    sizes = [sae.estimated_bytes for sae in absent]
+    total = None if None in sizes else sum(size for size in sizes if size is not None)
+    known = known_model(model)
+    return Pick(names, len(names) - len(absent), total, model_on_disk(known.hub if known else model))
+
+
+def _site(saes: Sequence[KnownSae]) -> str:
+    hook = next((sae.hook for sae in saes if sae.hook), None)
+    return "site unknown" if hook is None else hook.split(".", 2)[2]
+
+
+def _bare(model: str) -> str:
+    return re.split(r"/|--", model)[-1].lower()

@@ -1,0 +1,121 @@
+"""Whether the models with default SAEs can be had here: the Hub, the token, the disk, and what is on it already."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from circuit_tui.core.hub.explain_error import transport_error
+from circuit_tui.core.hub.sizes import size_text
+from circuit_tui.core.models.known_models import KNOWN_MODELS, KnownModel
+from circuit_tui.core.models.model_files import model_on_disk
+from circuit_tui.core.saes.choose_saes import choose_saes
+from circuit_tui.core.saes.registry import KnownSae, saes_of
+from circuit_tui.core.saes.sae_files import bytes_on_disk
+from circuit_tui.core.saes.sae_filter import ALL_SITES
+
+TIMEOUT = 3.0
+LITTLE = 5 * 10**9
+"""Free bytes below which the smallest gated model no longer fits."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """One model by its short name: whether its files and its default SAEs are on the disk.
+
+    `sae_bytes_missing` is an estimate of the SAEs still to be fetched; None where their size is not known.
+    """
+
+    name: str
+    hub: str
+    gated: bool
+    model_on_disk: bool
+    saes: int
+    saes_on_disk: int
+    sae_bytes_missing: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class HubState:
+    """`reachable` is None when HF_HUB_OFFLINE is set and nobody asked; `free` counts bytes of the cache's disk."""
+
+    endpoint: str
+    cache: str
+    offline: bool
+    reachable: bool | None
+    token: bool
+    free: int
+    models: tuple[ModelState, ...]
+
+
+def hub_state() -> HubState:
+    """Looks at the cache, and asks the Hub for a sign of life. Imports sae-lens, which takes seconds."""
+    from huggingface_hub import constants, get_token
+
+    folder = Path(constants.HF_HUB_CACHE)
+    while not folder.exists():
+        folder = folder.parent
+    return HubState(
+        endpoint=constants.ENDPOINT,
+        cache=str(constants.HF_HUB_CACHE),
+        offline=bool(constants.HF_HUB_OFFLINE),
+        reachable=None if constants.HF_HUB_OFFLINE else _answers(constants.ENDPOINT),
+        token=bool(get_token()),
+        free=shutil.disk_usage(folder).free,
+        models=tuple(_model_state(known) for known in KNOWN_MODELS),
+    )
+
+
+def advice(state: HubState) -> list[str]:
+    """What stands in the way of the models that are not on the disk yet, and how to get past it, a line for each."""
+    missing = [model for model in state.models if not model.model_on_disk or model.saes_on_disk < model.saes]
+    if not missing:
+        return []
+    lines = []
+    if state.offline:
+        lines.append("HF_HUB_OFFLINE is set: only what is on the disk opens; unset it to fetch more")
+    elif not state.reachable:
+        lines.append(
+            f"{state.endpoint} does not answer: check the network, set HF_ENDPOINT to a mirror, or copy the cache of a "
+            f"machine that has one to {state.cache}"
+        )
+    gated = [model.name for model in missing if model.gated]
+    if gated and not state.token:
+        lines.append(
+            f"no token: those marked gated need one ({', '.join(_first_and_last(gated))}); accept their terms at "
+            f"{state.endpoint}/NAME and set HF_TOKEN (from {state.endpoint}/settings/tokens)"
+        )
+    if state.free < LITTLE:
+        lines.append(f"{size_text(state.free)} free for {state.cache}: make room or set HF_HOME to a larger disk")
+    return lines
+
+
+def _first_and_last(names: list[str]) -> list[str]:
+    return names if len(names) < 4 else [names[0], "…", names[-1]]
+
+
+def _model_state(known: KnownModel) -> ModelState:
+    by_name: dict[str, KnownSae] = {sae.name: sae for sae in saes_of(known.release)}
+    saes = [by_name[name] for name in choose_saes((), ALL_SITES, known.hub)]
+    absent = [sae for sae in saes if bytes_on_disk(sae) is None]
+    sizes = [sae.estimated_bytes for sae in absent]
+    return ModelState(
+        name=known.names[0],
+        hub=known.hub,
+        gated=known.gated,
+        model_on_disk=model_on_disk(known.hub),
+        saes=len(saes),
+        saes_on_disk=len(saes) - len(absent),
+        sae_bytes_missing=None if None in sizes else sum(size for size in sizes if size is not None),
+    )
+
+
+def _answers(endpoint: str) -> bool:
+    from huggingface_hub import get_session
+
+    try:
+        get_session().head(endpoint, timeout=TIMEOUT)
+    except (OSError, transport_error()):
+        return False
+    return True

@@ -1,0 +1,60 @@
+"""Attribution patching: what one gradient predicts that patching each node would do.
+
+Nanda (2023, "Attribution Patching"), over SAE latents as in Marks et al. (2024, eq. 2): the first-order Taylor
+expansion of the logit difference at the clean prompt, every SAE spliced in,
+
+    score = mean over prompts of dLD/dA * (A_clean - A_corrupt)
+
+for all sites in one forward and one backward pass, and one threshold on |score|. `errors` adds every SAE's error back
+while attributing. The circuit is then ablated and evaluated like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from circuit_tui.core.search.methods.attribution import Ends, NodeSums, batches_of_pairs
+from circuit_tui.core.search.ranking import RankingSearch
+from circuit_tui.core.splice.splice import Full, run
+
+
+class AttributionPatchingSearch(RankingSearch):
+    """Ranks nodes by |gradient x difference of activations|. Needs pairs of equal token length."""
+
+    name = "atp"
+
+    def score_nodes(self) -> Iterator[tuple[float, Tensor | None]]:
+        """See `RankingSearch.score_nodes`."""
+        problem = self.problem
+        batches, sums = batches_of_pairs(problem, self.name), NodeSums(problem)
+        for done, batch in enumerate(batches, 1):
+            ends = Ends.of(problem, batch, bool(self.settings["errors"]))
+            splices = [
+                _Watched(Full(site, batch, error)) for site, error in zip(problem.sites, ends.errors, strict=True)
+            ]
+            logits = run(problem.model, problem.sites, batch, splices)
+            seen = [splice.activations for splice in splices]
+            gradients = torch.autograd.grad(batch.logit_difference(logits).sum(), seen)
+            for index, (site, clean, gradient) in enumerate(zip(problem.sites, seen, gradients, strict=True)):
+                corrupt = site.sae.encode(ends.corrupt[index])
+                sums.add(index, batch, gradient * (clean.detach() - corrupt))
+            yield done / len(batches), None
+        yield 1.0, sums.means().abs()
+
+
+class _Watched:
+    """M_s at one site, its activations `[prompt, position, latent]` kept for the gradient."""
+
+    def __init__(self, full: Full) -> None:
+        self._full = full
+        self.activations = torch.zeros(0)
+
+    def __call__(self, x: Tensor, there: Tensor) -> Tensor:
+        """See `splice.Splice`."""
+        self.activations = self._full.site.sae.encode(x)
+        if not self.activations.requires_grad:  # at the first site nothing before asks for a gradient
+            self.activations.requires_grad_()
+        return self._full.place(self.activations, x, there)

@@ -1,0 +1,50 @@
+"""Mini-batches of the train prompts in a fresh random order each time round."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from circuit_tui.core.splice.batch import Batch
+from circuit_tui.core.splice.problem import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class MiniBatch:
+    """Some prompts, `prompts` `[prompt]`, in as many batches as they have length buckets; in the order of those."""
+
+    parts: tuple[Batch, ...]
+
+    @property
+    def prompts(self) -> Tensor:
+        """See above."""
+        return torch.cat([part.prompts for part in self.parts])
+
+
+class ShuffledBatches:
+    """Endless batches of `size` train prompts (all of them if there are fewer), each prompt once a round."""
+
+    def __init__(self, problem: Problem, size: int, generator: torch.Generator) -> None:
+        self._problem, self._generator = problem, generator
+        self._n = len(problem.splits["train"])
+        limit = problem.batch_size or self._n
+        self.size = max(1, min(size, self._n, limit))
+        self._left = torch.zeros(0, dtype=torch.long)
+
+    def next(self) -> MiniBatch:
+        """The next batch; a round's remainder smaller than a batch is left out."""
+        if len(self._left) < self.size:
+            self._left = torch.randperm(self._n, generator=self._generator)
+        prompts, self._left = self._left[: self.size], self._left[self.size :]
+        return MiniBatch(tuple(self._problem.batches("train", prompts.to(self._problem.model.device))))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is left of the round; the generator is not part of it."""
+        return {"left": self._left}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from `state_dict`."""
+        self._left = state["left"]

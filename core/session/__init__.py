@@ -1,0 +1,1 @@
+"""A session: the one stateful object, which the screen drives."""

@@ -1,0 +1,124 @@
+"""The numbers of the current circuit: test metrics at once, and in slices what can wait.
+
+At once means exactly, if by what earlier evaluations took that is a matter of `estimate.EXACT_WITHIN`; else as an
+estimate, which the first slices then replace by the exact numbers. What can wait is completeness, the train split, and
+the effect of every kept node. A new circuit makes all of it stale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.evaluation.live_circuit import LiveCircuit
+from circuit_tui.core.evaluation.sampled_estimate import Pace, Probe, sample_size
+from circuit_tui.core.runtime.incremental import Slices, finish
+from circuit_tui.core.views import Metrics
+
+
+class Background:
+    """The numbers of one circuit that changes.
+
+    Attributes:
+        kept: the circuit, `[node]` bool.
+        live: it on the test prompts; behind while `estimated`.
+        test: test metrics; its completeness is None until computed.
+        estimated: whether `test` is an estimate.
+        train: train metrics, None until computed.
+        effects: for each kept node computed so far its exact effect: the drop of test faithfulness without it.
+        done: whether nothing is left to compute.
+    """
+
+    test: Metrics
+    estimated: bool
+    train: Metrics | None
+    effects: dict[int, float]
+    done: bool
+
+    def __init__(self, test: Evaluator, train: Evaluator, kept: Tensor, clock: Callable[[], float]) -> None:
+        self._train, self._clock = train, clock
+        self._model, self._sites = test.problem.model, test.problem.sites
+        self._pace = Pace()
+        self._probe: Probe | None = None
+        self.kept = kept
+        begun = clock()
+        self.live = LiveCircuit(test, kept)
+        self._pace.record(self._blocks(0), clock() - begun)
+        self._begin()
+
+    def follow(self, kept: Tensor) -> None:
+        """Makes `kept` `[node]` bool the circuit, and gives its test metrics or an estimate of them."""
+        self.kept = kept
+        first = self.live.first_change(kept)
+        if first is None:  # back to the circuit that was left while its numbers were estimated
+            self._begin()
+            return
+        blocks = self._blocks(first)
+        if self._probe is None or sample_size(len(self.live.evaluator), self._pace.predict(blocks)) is None:
+            finish(self._exact(kept, blocks))
+            self._begin()
+            return
+        measured = self._probe.estimate(self.live.measured, kept)
+        self._begin(self._exact(kept, blocks))
+        self.test, self.estimated = self.live.evaluator.baselines.summarise(measured), True
+
+    def slice(self) -> None:
+        """Computes a little more: one batch of prompts, or its way from one site to the next."""
+        self.done = next(self._run, True) is True
+
+    def effect_column(self) -> tuple[float | None, ...]:
+        """`effects` for all nodes, None where there is none."""
+        column: list[float | None] = [None] * len(self.kept)
+        for node, value in self.effects.items():
+            column[node] = value
+        return tuple(column)
+
+    def complete(self) -> None:
+        """Computes all that is left."""
+        while not self.done:
+            self.slice()
+
+    def be_exact(self) -> None:
+        """Does not return before the test metrics are exact."""
+        while self.estimated:
+            self.slice()
+
+    def _begin(self, first: Slices[None] | None = None) -> None:
+        self.test = self.live.evaluator.baselines.summarise(self.live.measured)
+        self.estimated = False
+        self.train = None
+        self.effects = {}
+        self._run = self._compute(first)
+        self.done = False
+
+    def _blocks(self, site: int) -> int:
+        return self._model.n_layers - self._sites[site].depth
+
+    def _exact(self, kept: Tensor, blocks: int) -> Slices[None]:
+        """Brings `live` to `kept`, and takes the time."""
+        slices, seconds = self.live.change_slices(kept), 0.0
+        while True:
+            begun = self._clock()
+            more = next(slices, True) is None
+            seconds += self._clock() - begun
+            if not more:
+                break
+            yield
+        self._pace.record(blocks, seconds)
+        self.test, self.estimated = self.live.evaluator.baselines.summarise(self.live.measured), False
+
+    def _compute(self, first: Slices[None] | None) -> Slices[None]:
+        live, evaluator = self.live, self.live.evaluator
+        if first is not None:
+            yield from first
+        size = sample_size(len(evaluator), self._pace.predict(self._blocks(0)))
+        if self._probe is None and size is not None:
+            self._probe = Probe(evaluator, live.kept, size)
+            yield
+        self.test = yield from evaluator.completeness_slices(self.test, live.kept)
+        self.train = yield from self._train.evaluate_slices(live.kept)
+        for node in live.kept.nonzero()[:, 0].tolist():
+            difference = yield from live.without_slices(node)
+            self.effects[node] = self.test.faithfulness - evaluator.baselines.faithfulness(difference)

@@ -1,0 +1,99 @@
+"""One latent looked at closely: where it fires on the train prompts, what its decoder writes, and its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from circuit_tui.core.splice.hook_patch import output_direction
+from circuit_tui.core.splice.problem import Problem
+from circuit_tui.core.views import LatentView, TokenActivation
+
+HISTOGRAM_BINS = 24
+TOP_PROMPTS = 10
+TOP_TOKENS = 8
+NEIGHBOURS = 6
+
+
+@torch.no_grad()
+def latent_view(
+    problem: Problem,
+    site: int,
+    latent: int,
+    label: str,
+    mask_steps: Sequence[int] = (),
+    mask_path: Sequence[Tensor] = (),
+) -> LatentView:
+    """Everything shown of `latent` at `site`. `mask_path` holds the mask `[node]` at each of `mask_steps`."""
+    sae, counts = problem.sites[site].sae, problem.clean_counts[site]
+    activations = clean_activations(problem, site, latent)
+    positive = activations[activations > 0]
+    peak = float(positive.max()) if len(positive) else 0.0
+    histogram = torch.histc(positive, HISTOGRAM_BINS, 0.0, peak) if len(positive) else torch.zeros(HISTOGRAM_BINS)
+    corrupt = problem.corrupt_counts[site].means.mean()[:, latent].tolist()
+    clean = counts.means.mean()[:, latent].tolist()
+    direction = sae.w_dec[latent]
+    logits = problem.model.direction_logits(output_direction(problem.model, problem.sites[site], direction))
+    cosine = torch.nn.functional.cosine_similarity(sae.w_dec, direction.unsqueeze(0), dim=1)
+    cosine[latent] = -2.0
+    return LatentView(
+        site=site,
+        latent=latent,
+        label=label,
+        histogram=tuple(int(count) for count in histogram),
+        histogram_max=peak,
+        top_prompts=_top_prompts(problem, activations),
+        profile=tuple(zip(problem.alignment.names, clean, corrupt, strict=True)),
+        promotes=_top_tokens(problem, logits, 1),
+        suppresses=_top_tokens(problem, logits, -1),
+        neighbours=tuple(
+            (int(index), float(cosine[index])) for index in cosine.topk(min(NEIGHBOURS, sae.d_sae - 1))[1]
+        ),
+        mask_steps=tuple(mask_steps),
+        mask_path=_path(problem, site, latent, mask_path),
+    )
+
+
+def clean_activations(problem: Problem, site: int, latent: int) -> Tensor:
+    """Activation of one latent on the clean train prompts under M_s, `[row, position]`, 0 at BOS and padding."""
+    sae, x = problem.sites[site].sae, problem.spliced_reads[site].float()
+    if sae.elementwise:
+        columns = sae.columns(torch.tensor([[latent]]).to(x.device))
+        entered = x if sae.frame is None else sae.frame.enter(x)
+        flat = columns.encode(entered.reshape(1, -1, x.shape[-1])).reshape(x.shape[:2])
+    else:
+        flat = torch.cat([sae.encode(part)[..., latent] for part in x.split(64)])
+    return flat * (problem.alignment.ids["train", "clean"] >= 0)
+
+
+def _top_prompts(problem: Problem, activations: Tensor) -> tuple[TokenActivation, ...]:
+    side, tokenizer = problem.sets["train"].clean, problem.model.tokenizer
+    # Of each prompt the row on which the latent fires most.
+    peaks, row = activations.amax(1).reshape(len(problem.sets["train"]), -1).max(1)
+    shown = []
+    for prompt in peaks.topk(min(TOP_PROMPTS, len(peaks)))[1].tolist():
+        if peaks[prompt] <= 0:
+            break
+        at = prompt * problem.sets["train"].answers.texts + int(row[prompt])
+        span = slice(side.n_bos, int(side.lengths[at]))
+        tokens = tuple(tokenizer.decode([token]) for token in side.tokens[at, span].tolist())
+        shown.append(TokenActivation(tokens, tuple(activations[at, span].tolist()), float(peaks[prompt])))
+    return tuple(shown)
+
+
+def _top_tokens(problem: Problem, logits: Tensor, sign: int) -> tuple[tuple[str, float], ...]:
+    best = (logits * sign).topk(min(TOP_TOKENS, len(logits)))[1].tolist()
+    return tuple((problem.model.tokenizer.decode([token]), float(logits[token])) for token in best)
+
+
+def _path(problem: Problem, site: int, latent: int, masks: Sequence[Tensor]) -> dict[str, tuple[float, ...]]:
+    if not masks:
+        return {}
+    nodes = problem.space.of_site(site)
+    own = (problem.space.latent[nodes.start : nodes.stop] == latent).nonzero()[:, 0] + nodes.start
+    names = problem.alignment.names
+    return {
+        names[int(problem.space.position[node])]: tuple(float(mask[node]) for mask in masks) for node in own.tolist()
+    }

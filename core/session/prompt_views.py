@@ -1,0 +1,55 @@
+"""The test prompts one by one: how far the circuit is from the model on each, and which of its nodes fire there."""
+
+from __future__ import annotations
+
+import torch
+
+from circuit_tui.core.evaluation.live_circuit import LiveCircuit
+from circuit_tui.core.views import PromptRow, PromptsView, PromptView
+
+
+def prompts_view(live: LiveCircuit, version: int) -> PromptsView:
+    """All prompts of the split of `live`, worst first."""
+    rows = [_row(live, index) for index in range(len(live.measured.logit_diff))]
+    rows.sort(key=lambda row: -abs(row.circuit - row.plain))
+    return PromptsView(version, tuple(rows))
+
+
+@torch.no_grad()
+def prompt_view(live: LiveCircuit, index: int) -> PromptView:
+    """The prompt with number `index` and the kept nodes that fire on it under the current circuit, strongest first."""
+    evaluator = live.evaluator
+    problem = evaluator.problem
+    side = problem.sets[evaluator.split].clean
+    row = index * problem.sets[evaluator.split].answers.texts
+    ids = problem.alignment.ids[evaluator.split, "clean"][row]
+    tokens = [problem.model.tokenizer.decode([token]) for token in side.tokens[row, : side.lengths[row]].tolist()]
+    active = []
+    for site, sae in enumerate(site.sae for site in problem.sites):
+        read = live.site_read(site, index)
+        activations = sae.encode(read)
+        for node in problem.space.of_site(site):
+            if not live.kept[node]:
+                continue
+            here = (ids[: len(read)] == problem.space.position[node]).nonzero()[:, 0].tolist()
+            values = [(float(activations[at, problem.space.latent[node]]), at) for at in here]
+            value, at = max(values, default=(0.0, 0))
+            if value > 0:
+                active.append((node, tokens[at], value))
+    active.sort(key=lambda entry: -entry[2])
+    return PromptView(_row(live, index), tuple(tokens[side.n_bos :]), tuple(active))
+
+
+def _row(live: LiveCircuit, index: int) -> PromptRow:
+    evaluator = live.evaluator
+    pair = evaluator.problem.sets[evaluator.split].pairs[index]
+    baselines = evaluator.baselines
+    return PromptRow(
+        index=index,
+        text=pair.clean,
+        answer=pair.answer,
+        wrong=pair.wrong,
+        plain=float(baselines.plain.logit_diff[index]),
+        spliced=float(baselines.spliced.logit_diff[index]),
+        circuit=float(live.measured.logit_diff[index]),
+    )

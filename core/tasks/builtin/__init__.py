@@ -1,0 +1,42 @@
+"""The built-in tasks, by name. A new task is one file with a function that builds it, and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from functools import cache
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.tasks.builtin import code, greater_than, ioi, pronoun, sva
+from circuit_tui.core.tasks.task import Task
+
+DEFAULT_TASK = "sva-rc"
+_BUILDERS: dict[str, Callable[[], Task]] = {
+    "sva-simple": sva.simple,
+    "sva-rc": sva.rc,
+    "sva-pp": sva.pp,
+    "ioi": ioi.ioi,
+    "pronoun": pronoun.pronoun,
+    "greater-than": greater_than.greater_than,
+    "code-list": code.code_list,
+    "code-dict": code.code_dict,
+}
+
+
+def names() -> tuple[str, ...]:
+    """The names of the built-in tasks, in the order in which they are shown."""
+    return tuple(_BUILDERS)
+
+
+def builtin(name: str) -> Task:
+    """The built-in task of this name; the same pairs every time. A name that is not known is a UserError."""
+    if name not in _BUILDERS:
+        close = get_close_matches(name.lower(), _BUILDERS, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise UserError(f"unknown task {name!r}: {hint}known tasks: {', '.join(_BUILDERS)}")
+    return _build(name)
+
+
+@cache
+def _build(name: str) -> Task:
+    return _BUILDERS[name]()

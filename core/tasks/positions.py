@@ -1,0 +1,193 @@
+"""Which tokens share a node, and which share an ablation mean.
+
+Three kinds (`--positions`): ``each`` names a position by the role that the task gives the token, or by its index where
+there are no roles and every prompt has one length; ``end`` counts from the answer backwards; ``shared`` gives all
+tokens one. BOS and padding have no position: they are left as they are and enter no statistic.
+
+The tokens of an answer that stand behind a prompt are spliced like its own, or what the prompt says would get past the
+sites through them. Under ``each`` and ``end`` they have the positions ``answer1``, ``answer2``, …, under ``shared`` the
+one of all. Their ablation mean is that of their place in the answer, over the prompts with either answer behind them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.opening.request import PositionsKind
+from circuit_tui.core.tasks.task import Split
+from circuit_tui.core.tasks.tokens import PromptSet, Side
+
+NO_POSITION = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """The positions of a task under one kind.
+
+    Attributes:
+        kind: how positions are named.
+        names: position names in reading order; a position id indexes it.
+        ids: for each split, clean and corrupt position ids `[row, position]`, `NO_POSITION` at BOS and padding.
+        means: the same for the cells over which ablation means are taken. They equal `ids` except under ``shared``,
+            where a cell is (length, index), or a place in the answer: one mean for all positions would blur the
+            prompt's structure into the ablation.
+        n_means: how many such cells there are.
+    """
+
+    kind: PositionsKind
+    names: tuple[str, ...]
+    ids: dict[tuple[Split, str], Tensor]
+    means: dict[tuple[Split, str], Tensor]
+    n_means: int
+
+
+def pick_kind(wanted: PositionsKind | None, sets: dict[Split, PromptSet]) -> PositionsKind:
+    """`wanted`, or ``each`` where roles or one common length allow it, else ``shared``."""
+    if wanted is not None:
+        return wanted
+    return "each" if _has_roles(sets) or _one_length(sets) else "shared"
+
+
+def align(kind: PositionsKind, sets: dict[Split, PromptSet], task: str) -> Alignment:
+    """Names the position of every token of every split.
+
+    Raises:
+        UserError: ``each`` without roles on prompts of several lengths, or a role that no train prompt has.
+    """
+    sides = {(split, side): getattr(prompts, side) for split, prompts in sets.items() for side in ("clean", "corrupt")}
+    longest = _longest_answer(sides, task)
+    if kind == "each":
+        if _has_roles(sets):
+            names, ids = _by_role(sides, task)
+        else:
+            _require_one_length(sets, task)
+            width = int(sides["train", "clean"].prompt_lengths[0]) - sides["train", "clean"].n_bos
+            names = tuple(str(index) for index in range(width))
+            ids = {key: _index(side) for key, side in sides.items()}
+    elif kind == "end":
+        names, ids = _from_end(sides)
+    else:
+        means, n_means = _by_length_and_index(sides)
+        means = _with_answers(means, sides, range(n_means, n_means + longest))
+        ids = {key: torch.where(cells >= 0, 0, NO_POSITION) for key, cells in means.items()}
+        return Alignment(kind, ("all",), ids, means, n_means + longest)
+    answers = tuple(f"answer{place + 1}" for place in range(longest))
+    names += tuple(name for name in answers if name not in names)  # a task may have a role of that name
+    ids = _with_answers(ids, sides, [names.index(name) for name in answers])
+    return Alignment(kind, names, ids, ids, len(names))
+
+
+def _longest_answer(sides: dict[tuple[Split, str], Side], task: str) -> int:
+    """How many tokens of an answer stand behind a train prompt at most."""
+    longest = int(sides["train", "clean"].said.max())
+    if longest == 0 and any(bool(side.said.any()) for side in sides.values()):
+        raise UserError(f"task {task}: held-out prompts have answers of several tokens, and no train prompt has")
+    return longest
+
+
+def _with_answers(
+    ids: dict[tuple[Split, str], Tensor], sides: dict[tuple[Split, str], Side], places: Sequence[int]
+) -> dict[tuple[Split, str], Tensor]:
+    """`ids` with `places[k]` at the answer's token number k, the last of `places` where no train answer is as long."""
+    if not places:
+        return ids
+    known = torch.tensor(places, device=sides["train", "clean"].tokens.device)
+    found = {}
+    for key, side in sides.items():
+        place = torch.arange(side.tokens.shape[1], device=known.device) - side.prompt_lengths.unsqueeze(1)
+        inside = (place >= 0) & (place < side.said.unsqueeze(1))
+        found[key] = torch.where(inside, known[place.clamp(0, len(places) - 1)], ids[key])
+    return found
+
+
+def _has_roles(sets: dict[Split, PromptSet]) -> bool:
+    return all(all(side.roles) for prompts in sets.values() for side in (prompts.clean, prompts.corrupt))
+
+
+def _one_length(sets: dict[Split, PromptSet]) -> bool:
+    lengths = torch.cat([side.prompt_lengths for prompts in sets.values() for side in (prompts.clean, prompts.corrupt)])
+    return bool((lengths == lengths[0]).all())
+
+
+def _require_one_length(sets: dict[Split, PromptSet], task: str) -> None:
+    for prompts in sets.values():
+        clean, corrupt = prompts.clean.prompt_lengths, prompts.corrupt.prompt_lengths
+        unequal = (clean != corrupt).nonzero()
+        if len(unequal):
+            row = int(unequal[0])
+            raise UserError(
+                f"--positions each: task {task}: clean {prompts.pairs[row // prompts.answers.texts].clean!r} and its "
+                f"corrupt have {int(clean[row])} and {int(corrupt[row])} tokens; "
+                "use --positions end or shared, or name the positions in a 'roles' field"
+            )
+    if not _one_length(sets):
+        raise UserError(
+            f"--positions each: task {task}: its prompts have several token lengths and no 'roles'; "
+            "use --positions end or shared"
+        )
+
+
+def _index(side: Side) -> Tensor:
+    """Index of each of the prompt's tokens after BOS, `[row, position]`."""
+    index = torch.arange(side.tokens.shape[1], device=side.tokens.device).expand_as(side.tokens) - side.n_bos
+    inside = (index >= 0) & (index < (side.prompt_lengths - side.n_bos).unsqueeze(1))
+    return torch.where(inside, index, NO_POSITION)
+
+
+def _by_role(
+    sides: dict[tuple[Split, str], Side], task: str
+) -> tuple[tuple[str, ...], dict[tuple[Split, str], Tensor]]:
+    names: dict[str, int] = {}
+    for key in (("train", "clean"), ("train", "corrupt")):
+        for row in sides[key].roles:
+            for role in row:
+                names.setdefault(role, len(names))
+    ids = {}
+    for (split, name), side in sides.items():
+        table = torch.full(side.tokens.shape, NO_POSITION)
+        for prompt, row in enumerate(side.roles):
+            unknown = [role for role in row if role not in names]
+            if unknown:
+                raise UserError(f"task {task}: the role {unknown[0]!r} of a {split} prompt occurs in no train prompt")
+            table[prompt, side.n_bos : side.n_bos + len(row)] = torch.tensor([names[role] for role in row])
+        ids[split, name] = table.to(side.tokens.device)
+    return tuple(names), ids
+
+
+def _from_end(sides: dict[tuple[Split, str], Side]) -> tuple[tuple[str, ...], dict[tuple[Split, str], Tensor]]:
+    longest = max(
+        int((sides["train", name].prompt_lengths - sides["train", name].n_bos).max()) for name in ("clean", "corrupt")
+    )
+    names = tuple(str(index - longest) for index in range(longest))
+    ids = {}
+    for key, side in sides.items():
+        index = _index(side)
+        back = (side.prompt_lengths - side.n_bos).unsqueeze(1) - index
+        # A held-out prompt may be longer than any train prompt: its first tokens join the farthest position.
+        ids[key] = torch.where(index >= 0, (longest - back).clamp(min=0), NO_POSITION)
+    return names, ids
+
+
+def _by_length_and_index(sides: dict[tuple[Split, str], Side]) -> tuple[dict[tuple[Split, str], Tensor], int]:
+    corrupt = sides["train", "corrupt"]
+    lengths: Sequence[int] = sorted({int(length) for length in corrupt.prompt_lengths})
+    offsets, total = {}, 0
+    for length in lengths:
+        offsets[length] = total
+        total += length - corrupt.n_bos
+    means = {}
+    for key, side in sides.items():
+        index = _index(side)
+        table = torch.full_like(index, NO_POSITION)
+        for row, length in enumerate(side.prompt_lengths.tolist()):
+            # A length that no corrupt train prompt has borrows the cells of the nearest length.
+            nearest = min(lengths, key=lambda known: (abs(known - length), known))
+            cells = index[row].clamp(max=nearest - corrupt.n_bos - 1) + offsets[nearest]
+            table[row] = torch.where(index[row] >= 0, cells, NO_POSITION)
+        means[key] = table
+    return means, total

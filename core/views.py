@@ -1,0 +1,276 @@
+"""What the engine tells a reader: immutable, plain Python values, no tensor.
+
+These are the only objects of `core` that a screen or a printer needs. A session makes them; nothing changes them.
+Nodes are numbered: node `i` is row `i` of the `NodeTable`, fixed for as long as the session is open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class LoadProgress:
+    """One stage of opening a session. `done` of `total` stages are finished; `text` says what is under way.
+
+    During a download `bytes_done` of `bytes_total` bytes are on the disk and `seconds_left` remain at the recent rate.
+    """
+
+    text: str
+    done: int
+    total: int
+    bytes_done: int | None = None
+    bytes_total: int | None = None
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SiteInfo:
+    """One site: a hook with its SAE. `n_nodes` counts the candidate nodes here."""
+
+    hook: str
+    short: str
+    sae_name: str
+    architecture: str
+    d_sae: int
+    n_nodes: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTable:
+    """All candidate nodes in columns; row `i` is node `i`, sorted by site, then latent, then position.
+
+    `site` indexes `sites`, `position` indexes `positions`. Statistics are over the train prompts (units of the SAE's
+    activation): `mean_clean`, `mean_corrupt`, `max` over clean prompts, `frequency` the share of clean prompts on which
+    the latent fires at that position. `label` is empty where none is known.
+    """
+
+    sites: tuple[SiteInfo, ...]
+    positions: tuple[str, ...]
+    site: tuple[int, ...]
+    position: tuple[int, ...]
+    latent: tuple[int, ...]
+    label: tuple[str, ...]
+    mean_clean: tuple[float, ...]
+    mean_corrupt: tuple[float, ...]
+    max: tuple[float, ...]
+    frequency: tuple[float, ...]
+
+    def __len__(self) -> int:
+        return len(self.latent)
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """One circuit (or M, M_s, the empty circuit) on one split. Ratios of means, see `metrics.py`.
+
+    `faithfulness` is against M, `faithfulness_spliced` against M_s. `kl` (nats) is KL(M || circuit) at the answer
+    position, `accuracy` the share of prompts whose right answer beats the wrong one, `logit_diff` the mean of right
+    minus wrong, `cross_entropy` (nats) of the right answer, `per_prompt_iqr` the 25th and 75th percentile of the
+    per-prompt error LD_i(circuit) - LD_i(M). None where not (yet) computed.
+    """
+
+    faithfulness: float
+    faithfulness_spliced: float
+    logit_diff: float
+    kl: float
+    accuracy: float
+    cross_entropy: float
+    per_prompt_iqr: tuple[float, float]
+    completeness: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What faithfulness is measured against, on one split: logit differences of M, M_s and the empty circuit."""
+
+    n_prompts: int
+    plain: Metrics
+    spliced: Metrics
+    empty: Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """How much of a device's memory is in use, by whichever process, and how much it has. Bytes."""
+
+    used: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """Facts that hold while the session is open. `warnings` are whole sentences for the user."""
+
+    model: str
+    device: str
+    dtype: str
+    task: str
+    positions_kind: str
+    ablation: str
+    errors: str
+    methods: tuple[str, ...]
+    train: Reference
+    test: Reference
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitView:
+    """The current circuit. `kept[i]` is 1 if node `i` is in it; `version` grows with every change.
+
+    `effect[i]` is the exact drop of test faithfulness when node `i` alone is ablated, None while not computed for this
+    version or when the node is not kept; `effects_done` counts those filled in. `train` may lag behind `test` and is
+    None until computed. `last_change` says what the last edit was (``"L1 412@subject off"``) and `delta` what it did to
+    test faithfulness. `dirty` means edits since the last export or open. `estimated` means that `test` and `delta` are
+    estimates from a sample of the prompts (`sampled_estimate.py`), soon replaced by the exact numbers of the same version.
+    """
+
+    version: int
+    kept: bytes
+    size: int
+    size_by_site: tuple[int, ...]
+    test: Metrics
+    train: Metrics | None
+    effect: tuple[float | None, ...]
+    effects_done: int
+    last_change: str
+    delta: float | None
+    can_undo: bool
+    can_redo: bool
+    snapshots: tuple[str, ...]
+    dirty: bool
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The current circuit beside a named snapshot. Nodes are numbers of the table; metrics are on the test split."""
+
+    name: str
+    only_current: tuple[int, ...]
+    only_snapshot: tuple[int, ...]
+    both: int
+    current: Metrics
+    snapshot: Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class FrontierPoint:
+    """One hard circuit on the way: size and faithfulness (against M) on both splits. `test` None if not evaluated."""
+
+    size: int
+    train: float
+    test: float | None
+
+
+SearchStage = Literal["optimise", "eliminate", "frontier", "score", "done"]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchProgress:
+    """One step of a search. `step` of at most `steps` (an estimate); faithfulness is against M on the search prompts.
+
+    `soft` is the faithfulness of the mask as trained, `hard` that of the thresholded mask when last evaluated. `size`
+    counts kept nodes, `size_by_site` the same for each site. `seconds_left` is an estimate or None.
+    """
+
+    method: str
+    stage: SearchStage
+    step: int
+    steps: int
+    loss: float | None
+    soft: float | None
+    hard: float | None
+    size: int
+    size_by_site: tuple[int, ...]
+    seconds: float
+    seconds_left: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """What a search returns: a hard circuit, its numbers on both splits, and the frontier below it (ascending size).
+
+    `reached` tells whether the target was reached on the search prompts; `warnings` are whole sentences (train and test
+    apart, target missed on held-out prompts, …). `stopped` means the user stopped it early.
+    """
+
+    method: str
+    settings: dict[str, float | int | str | bool]
+    seed: int
+    target: float
+    nodes: frozenset[int]
+    train: Metrics
+    test: Metrics
+    frontier: tuple[FrontierPoint, ...]
+    reached: bool
+    stopped: bool
+    steps: int
+    seconds: float
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenActivation:
+    """One prompt with the activation of one latent at each token."""
+
+    tokens: tuple[str, ...]
+    activations: tuple[float, ...]
+    peak: float
+
+
+@dataclass(frozen=True, slots=True)
+class LatentView:
+    """Everything the screen shows of one latent at one site.
+
+    `histogram` counts nonzero activations on clean train prompts in equal bins between 0 and `histogram_max`.
+    `profile` is (position name, mean on clean, mean on corrupt) in order. `promotes` and `suppresses` are (token, logit
+    weight) of the decoder direction through the unembedding. `neighbours` are (latent, cosine) of the nearest decoder
+    directions. `mask_path` maps a position name to the kept-probability of that node during the last search, at the
+    steps `mask_steps`; empty before a search.
+    """
+
+    site: int
+    latent: int
+    label: str
+    histogram: tuple[int, ...]
+    histogram_max: float
+    top_prompts: tuple[TokenActivation, ...]
+    profile: tuple[tuple[str, float, float], ...]
+    promotes: tuple[tuple[str, float], ...]
+    suppresses: tuple[tuple[str, float], ...]
+    neighbours: tuple[tuple[int, float], ...]
+    mask_steps: tuple[int, ...] = ()
+    mask_path: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRow:
+    """One test prompt: its text, answers, and logit difference under M, M_s and the current circuit."""
+
+    index: int
+    text: str
+    answer: str
+    wrong: str
+    plain: float
+    spliced: float
+    circuit: float
+
+
+@dataclass(frozen=True, slots=True)
+class PromptsView:
+    """All test prompts, worst first (largest |circuit - plain|), for circuit `version`."""
+
+    version: int
+    rows: tuple[PromptRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptView:
+    """One test prompt in detail: kept nodes that fire on it, as (node, token text, activation), strongest first."""
+
+    row: PromptRow
+    tokens: tuple[str, ...]
+    active: tuple[tuple[int, str, float], ...]

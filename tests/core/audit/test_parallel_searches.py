@@ -1,0 +1,265 @@
+"""An audit's searches in processes of their own: the same findings, each search once, whatever dies."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from fake_searches import FakeSearches, run_of
+from misbehaving import begun
+from tiny.able import able_task
+from tiny.audited import audited, with_unseen
+from tiny.opened import random_circuit
+from tiny.searched import QUICK, among
+from tiny.sessions import request, write_prompts
+from tiny.world import World
+
+from circuit_tui.core.audit import beside, search_worker
+from circuit_tui.core.audit.beside import Place, fitting_jobs, threads_each
+from circuit_tui.core.audit.finding import AuditProgress, AuditSearch
+from circuit_tui.core.audit.lines import LINES
+from circuit_tui.core.audit.open_audit import Others, open_audit
+from circuit_tui.core.audit.parallel_searches import Elsewhere
+from circuit_tui.core.audit.run import Audit
+from circuit_tui.core.audit.subject import AuditSettings, SearchUsed, Subject
+from circuit_tui.core.circuits.provenance import Found, circuit_file
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.session.session import Session, open_session
+from circuit_tui.core.splice.problem import Problem
+from circuit_tui.core.workers.process_pool import ProcessCrew
+
+FEW: dict[str, Any] = {"bootstraps": 50, "subsets": 1, "draws": 1, "random_circuits": 3, "pairs": 2}
+SEARCHES = [AuditSearch("shuffled", 0, 1), *(AuditSearch("seeds", seed, seed) for seed in (1, 2, 3))]
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[Callable[[], Elsewhere]]:
+    """A function to two workers that do what files in the test's folder say."""
+    crews: list[ProcessCrew[Any, Any]] = []
+
+    def make() -> Elsewhere:
+        crews.append(ProcessCrew(partial(FakeSearches, tmp_path), 1))
+        return Elsewhere(crews[-1], 2)
+
+    yield make
+    for crew in crews:
+        crew.close()
+
+
+def _subject(problem: Problem, elsewhere: Elsewhere) -> Subject:
+    subject = audited(problem, random_circuit(problem, 0.5, 0), "ig", 0.3, seeds=3, resamplings=0, **FEW)
+    return replace(subject, elsewhere=elsewhere)
+
+
+def _value(steps: Any) -> Any:
+    """What a search comes to; the shares that it tells lie between 0 and 1."""
+    while True:
+        try:
+            share = next(steps)
+        except StopIteration as end:
+            return end.value
+        assert share is None or 0 <= share <= 1
+
+
+def test_a_worker_that_dies_gives_its_search_to_another(tmp_path: Path, made: Callable[[], Elsewhere]) -> None:
+    (tmp_path / SEARCHES[1].id).write_text("wait")
+    elsewhere = made()
+    elsewhere.begin(SEARCHES)
+    assert _value(elsewhere.run(SEARCHES[0])) == run_of(SEARCHES[0])
+    while not elsewhere.share(SEARCHES[1]):
+        elsewhere.attend(0.2)
+    victim = dict(begun(tmp_path))[SEARCHES[1].id]
+    os.kill(victim, signal.SIGKILL)
+    assert elsewhere.share(SEARCHES[1]) < 1
+    (tmp_path / "go").touch()
+    assert [_value(elsewhere.run(search)) for search in SEARCHES] == [run_of(search) for search in SEARCHES]
+    assert elsewhere.counts == (4, 4)
+    names = [name for name, _ in begun(tmp_path)]
+    assert sorted(names) == sorted([*(search.id for search in SEARCHES), SEARCHES[1].id])
+    assert dict(begun(tmp_path))[SEARCHES[1].id] != victim
+
+
+@pytest.mark.parametrize(
+    ("behave", "words"), [("die", "its worker process was killed by SIGKILL, 2 times"), ("fail", "the disk is gone")]
+)
+def test_what_cannot_be_made_is_one_line_when_all_else_is_over(
+    tmp_path: Path, made: Callable[[], Elsewhere], behave: str, words: str
+) -> None:
+    (tmp_path / SEARCHES[0].id).write_text(behave)
+    elsewhere = made()
+    elsewhere.begin(SEARCHES)
+    with pytest.raises(UserError, match=f"the search shuffled, seed 0, draw 1: {words}.*--jobs 1"):
+        _value(elsewhere.run(SEARCHES[0]))
+    assert {name for name, _ in begun(tmp_path)} == {search.id for search in SEARCHES}
+    assert [_value(elsewhere.run(search)) for search in SEARCHES[1:]] == [run_of(search) for search in SEARCHES[1:]]
+
+
+def test_a_mistake_of_the_program_comes_with_its_traceback(tmp_path: Path, made: Callable[[], Elsewhere]) -> None:
+    (tmp_path / SEARCHES[3].id).write_text("crash")
+    elsewhere = made()
+    elsewhere.begin(SEARCHES)
+    with pytest.raises(RuntimeError, match="seed 3, draw 3: ZeroDivisionError: boom") as raised:
+        _value(elsewhere.run(SEARCHES[3]))
+    assert "in __call__" in raised.value.__notes__[0]
+
+
+def test_one_share_tells_of_all_and_leaving_ends_all(
+    problem: Problem, tmp_path: Path, made: Callable[[], Elsewhere]
+) -> None:
+    """Searches go on while other lines are measured; the lines stay in their order."""
+    (tmp_path / SEARCHES[2].id).write_text("wait")
+    auditing, told = Audit(_subject(problem, made())), list[AuditProgress]()
+    for step in auditing:
+        told.append(step)
+        if step.searches == (3, 4) and step.title == "other seeds":
+            break
+    waiting = dict(begun(tmp_path))[SEARCHES[2].id]
+    auditing.leave()
+    with pytest.raises(ProcessLookupError):
+        os.kill(waiting, 0)
+    assert not multiprocessing.active_children()
+    assert [finding.key for finding in auditing.findings] == [line.key for line in LINES[:16]]
+    assert auditing.findings[-1].runs == (run_of(SEARCHES[0]),)
+    shares = [step.share for step in told]
+    assert shares == sorted(shares)
+    assert shares[-1] < 1
+
+
+def test_a_nonsense_task_starts_no_process(problem: Problem, made: Callable[[], Elsewhere], tmp_path: Path) -> None:
+    splits = {
+        name: replace(split, answers=split.answers.exchanged(torch.arange(len(split))))
+        for name, split in problem.splits.items()
+    }
+    auditing = Audit(_subject(replace(problem, splits=splits), made()))
+    assert {step.searches for step in auditing} == {None}
+    assert not begun(tmp_path)
+    assert "There is nothing to search for" in auditing.findings[-3].says
+
+
+@pytest.fixture(scope="module")
+def session(world: Callable[[str], World], tmp_path_factory: pytest.TempPathFactory) -> Session:
+    """A circuit of a tiny model, as if a quick search had found it."""
+    tiny = world("gpt2")
+    prompts = write_prompts(
+        with_unseen(able_task(tiny, (6,) * 8, (6,) * 10)), tmp_path_factory.mktemp("task") / "able.jsonl"
+    )
+    opened = open_session(request(tiny, prompts, errors="keep"))
+    opened.replace(random_circuit(opened.problem, 0.2, 0).nonzero()[:, 0].tolist(), "made")
+    opened._found = Found(method="mask", target=0.3, settings={"steps": 10, "batch": 8, "refine": 5}, nodes=opened.kept)
+    return opened
+
+
+@pytest.fixture
+def others(session: Session, world: Callable[[str], World]) -> Others:
+    file = circuit_file(session)
+    assert file.task.source.path is not None
+    asked = request(world("gpt2"), Path(file.task.source.path), errors="keep")
+    return Others(asked, file, 2, None)
+
+
+@pytest.mark.slow
+def test_the_findings_are_those_of_one_process(
+    session: Session, others: Others, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Value for value, and in the same order; a search that was cut off and one that was finished are gone on with."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    settings = AuditSettings(seeds=2, resamplings=2, **FEW)
+    alone = open_audit(session, settings)
+    assert alone.subject.elsewhere is None
+    steps = len(list(alone))
+    alone.done()
+
+    cut = open_audit(session, settings)
+    while len(cut.findings) < 16:  # the search for nonsense is finished
+        next(cut)
+    for _ in range(steps // 20):
+        next(cut)
+    cut.leave()
+    again = open_audit(session, settings, others)
+    assert again.taken_up == 16
+    assert again.subject.elsewhere is not None
+    assert again.subject.elsewhere.jobs == 2
+    counts = [step.searches for step in again]
+    assert counts[-1] == (4, 4)
+    assert again.result.findings == alone.result.findings
+    assert again.result.finished
+    again.leave()
+    # What a worker finishes is kept by itself, before the audit has looked at it.
+    kept = open_audit(session, settings)
+    assert kept.subject.measured is not None
+    assert all(kept.subject.measured.run(search) for line in LINES for search in line.searches(settings))
+    kept.done()
+    assert not list((tmp_path / "circuit-tui" / "unfinished").iterdir())
+
+
+def test_a_worker_that_opens_something_else_refuses(session: Session, others: Others) -> None:
+    place = Place(others.request, others.file, {**session.subject(), "n_train": 7}, SearchUsed(), False, None)
+    with pytest.raises(UserError, match="have changed since the audit was begun"):
+        beside.make_worker(place)(SEARCHES[1], lambda step, steps: None)
+
+
+def test_quick_searches_in_a_worker_see_as_few_prompts(
+    session: Session, others: Others, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from circuit_tui.core.audit import searches
+
+    monkeypatch.setattr(searches, "QUICK_PROMPTS", 5)
+    used, told = SearchUsed("ig", 0.3, QUICK["ig"]), list[tuple[int, int]]()
+    settings = AuditSettings(seeds=2, resamplings=2, quick=True, **FEW)
+    search = AuditSearch("resamplings", 0, 2)
+    place = Place(others.request, others.file, session.subject(), used, True, None)
+    run = beside.make_worker(place)(search, lambda step, steps: told.append((step, steps)))
+    small = among(session.problem, range(len(session.problem.space)))
+    subject = replace(audited(small, session.kept, "ig", 0.3), settings=settings)
+    assert _value(searches.run_search(subject, search)) == run
+    assert told == sorted(told)
+    assert told[-1] == (search_worker.PARTS, search_worker.PARTS)
+
+
+def test_a_single_search_needs_no_process(session: Session, others: Others) -> None:
+    settings = AuditSettings(seeds=0, resamplings=0, shuffles=1, **FEW)
+    opened = open_audit(session, settings, others)
+    assert opened.subject.elsewhere is None
+    opened.leave()
+
+
+@pytest.mark.parametrize(
+    ("devices", "cores", "threads", "free", "jobs"),
+    [
+        (("cpu",), 16, 1, None, 16),
+        (("cpu",), 16, 4, 1 << 60, 4),
+        (("cpu",), 3, 1, 1 << 60, 3),
+        (("cpu",), 2, 1, 1 << 60, 1),
+        (("cpu",), 4, 8, 1 << 60, 1),
+        (("cpu",), 64, 1, 1, 1),
+        (("cuda:0",), 64, 1, 1 << 60, 1),
+        (("cuda:0", "cuda:1"), 64, 1, 1 << 60, 1),
+    ],
+)
+def test_as_many_searches_as_the_machine_allows(
+    monkeypatch: pytest.MonkeyPatch, devices: tuple[str, ...], cores: int, threads: int, free: int | None, jobs: int
+) -> None:
+    monkeypatch.setattr(beside, "cores", lambda: cores)
+    monkeypatch.setattr(beside, "free_memory", lambda device: free)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    places = tuple(map(torch.device, devices))
+    model: Any = SimpleNamespace(model=SimpleNamespace(devices=places, device=places[0]))
+    assert fitting_jobs(model) == jobs
+
+
+@pytest.mark.parametrize(("given", "threads", "jobs", "each"), [("", 1, 1, 1), ("", 1000, 1000, 1), ("3", 1000, 1, 3)])
+def test_a_worker_has_no_more_threads_than_a_search_here(
+    monkeypatch: pytest.MonkeyPatch, given: str, threads: int, jobs: int, each: int
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert threads_each(jobs) == each

@@ -1,0 +1,137 @@
+"""Circuits run in the tokens that can change: what a pass over all tokens gives, and nothing left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny.opened import open_problem, random_circuit
+from tiny.tasks import TASKS
+from tiny.world import Spliced, World, build_with
+from torch import Tensor
+
+from circuit_tui.core.evaluation.full_pass import WholePass
+from circuit_tui.core.evaluation.incremental_pass import Tracer, traceable
+from circuit_tui.core.models.language_model import LanguageModel
+from circuit_tui.core.runtime.incremental import finish
+from circuit_tui.core.splice.problem import Problem
+
+STREAM = "blocks.{}.hook_resid_post"
+NORM = (("normalize_activations", "layer_norm"),)
+# Neighbours, several blocks between two sites, none behind the last, and an SAE whose output depends on what arrives.
+WORLDS = {
+    "gpt2": (Spliced(STREAM.format(0), "standard"), Spliced(STREAM.format(1), "jumprelu")),
+    "llama": (Spliced(STREAM.format(0), "gated"), Spliced(STREAM.format(2), "topk")),
+    "gemma2": (Spliced("blocks.0.hook_resid_pre", "jumprelu"), Spliced(STREAM.format(1), "standard")),
+    "gemma3": (Spliced(STREAM.format(0), "topk", config=NORM), Spliced(STREAM.format(1), "standard")),
+    "neox": (Spliced(STREAM.format(1), "jumprelu"),),
+    "qwen3": tuple(Spliced(STREAM.format(layer), "standard") for layer in range(3)),
+}
+KINDS = (("each", "roles", "mean", "drop"), ("end", "mixed", "zero", "keep"), ("shared", "mixed", "resample", "mean"))
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], World]:
+    return cache(lambda shape: build_with(shape, tmp_path_factory.mktemp("world"), WORLDS[shape]))
+
+
+@pytest.fixture(scope="module", params=[(shape, kind) for shape in WORLDS for kind in KINDS], ids=str)
+def problem(request: pytest.FixtureRequest, build: Callable[[str], World]) -> Problem:
+    shape, (kind, task, ablation, errors) = request.param
+    return open_problem(build(shape), TASKS[task], kind, ablation, errors)
+
+
+def sparse(problem: Problem, seed: int) -> Tensor:
+    """A random circuit at one or two positions."""
+    generator = torch.Generator().manual_seed(seed)
+    positions = torch.randperm(problem.n_positions, generator=generator)[: 1 + seed % 2]
+    return random_circuit(problem, 0.5, seed) & torch.isin(problem.space.position, positions)
+
+
+@settings(max_examples=10)
+@given(data=st.data())
+def test_following_and_asking_instead_give_what_whole_passes_give(problem: Problem, data: st.DataObject) -> None:
+    batch = problem.batch("test", torch.arange(len(problem.splits["test"])))
+    assert traceable(problem, [batch])
+    some, whole = Tracer(problem, batch), WholePass(problem, batch)
+    seeds = st.integers(0, 50)
+    start, kept = 0, sparse(problem, data.draw(seeds))
+    for _ in range(3):
+        with torch.no_grad():
+            got, expected = finish(some.follow_slices(kept, start)), finish(whole.follow_slices(kept, start))
+            torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+            for _ in range(2):
+                other = kept ^ sparse(problem, data.draw(seeds))
+                if torch.equal(other, kept):
+                    continue
+                got, expected = finish(some.instead_slices(other, kept)), finish(whole.instead_slices(other, kept))
+                torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+        changed = kept ^ sparse(problem, data.draw(seeds))
+        start = int(problem.space.site[changed != kept].min()) if not torch.equal(changed, kept) else 0
+        kept = changed
+
+
+def test_the_trace_of_a_circuit_does_not_depend_on_the_way_to_it(problem: Problem) -> None:
+    """To the last bit: a search that goes on after a crash must see the same numbers."""
+    batch = problem.batch("test", torch.arange(len(problem.splits["test"])))
+    first, second, third = sparse(problem, 1), sparse(problem, 2), sparse(problem, 3)
+    site = len(problem.sites) - 1
+    last = problem.space.site == site
+    with torch.no_grad():
+        walked, straight = Tracer(problem, batch), Tracer(problem, batch)
+        finish(walked.follow_slices(first, 0))
+        finish(walked.follow_slices(second, 0))
+        if not torch.equal(third, second):
+            finish(walked.instead_slices(third, second))
+        mixed = torch.where(last, third, second)
+        got = finish(walked.follow_slices(mixed, site))
+        assert torch.equal(got, finish(straight.follow_slices(mixed, 0)))
+        other = mixed ^ first
+        if first.any():
+            got = finish(walked.instead_slices(other, mixed))
+            assert torch.equal(got, finish(straight.instead_slices(other, mixed)))
+
+
+def test_few_tokens_are_run_for_a_change_at_the_last_position(
+    world: Callable[[str], World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = open_problem(world("gpt2"), TASKS["index"])
+    batch = problem.batch("test", torch.arange(len(problem.splits["test"])))
+    tracer = Tracer(problem, batch)
+    last = problem.space.position == problem.n_positions - 1
+    width, widths = batch.prefix.shape[1], list[int]()
+    blocks = LanguageModel.blocks
+
+    def counted(self: LanguageModel, resid: Tensor, start: int, stop: int, memory: object = None) -> Tensor:
+        widths.append(resid.shape[1])
+        return blocks(self, resid, start, stop, memory)  # type: ignore[arg-type]
+
+    kept = last.clone()
+    with torch.no_grad():
+        finish(tracer.follow_slices(kept, 0))
+        monkeypatch.setattr(LanguageModel, "blocks", counted)
+        without = kept.clone()
+        without[int(kept.nonzero()[0, 0])] = False
+        finish(tracer.instead_slices(without, kept))
+    assert widths
+    assert max(widths) <= 2 < width
+
+
+def test_sites_inside_blocks_and_models_that_cannot_are_not_traced(
+    world: Callable[[str], World], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = build_with("gpt2", tmp_path_factory.mktemp("inside"), [Spliced("blocks.1.hook_mlp_out", "standard")])
+    problem = open_problem(inside, TASKS["index"])
+    assert not traceable(problem, [problem.batch("test", torch.arange(2))])
+    problem = open_problem(world("gpt2"), TASKS["index"])
+    batches = [problem.batch("test", torch.arange(2))]
+    assert traceable(problem, batches)
+    monkeypatch.setattr("circuit_tui.core.evaluation.incremental_pass.free_memory", lambda device: 1000)
+    assert not traceable(problem, batches)
+    monkeypatch.undo()
+    monkeypatch.setattr(problem.model, "remembers", False)
+    assert not traceable(problem, batches)

@@ -1,0 +1,101 @@
+"""A circuit that follows toggles gives what a fresh evaluation gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny.opened import open_problem, random_circuit
+from tiny.tasks import TASKS
+from tiny.world import World
+
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.evaluation.live_circuit import LiveCircuit
+from circuit_tui.core.evaluation.metrics import PromptMetrics
+
+
+@pytest.fixture(scope="module", params=["gpt2-each", "llama-shared", "gemma2-end"])
+def evaluator(request: pytest.FixtureRequest, world: Callable[[str], World]) -> Evaluator:
+    shape, kind = request.param.split("-")
+    task = TASKS["roles" if kind == "each" else "mixed"]
+    return Evaluator(open_problem(world(shape), task, kind, errors="mean", batch_size=2), "test")
+
+
+def same(got: PromptMetrics, expected: PromptMetrics) -> None:
+    for name in ("logit_diff", "kl", "cross_entropy"):
+        torch.testing.assert_close(getattr(got, name), getattr(expected, name), rtol=1e-5, atol=1e-5)
+
+
+@settings(max_examples=12)
+@given(data=st.data())
+def test_any_sequence_of_changes_equals_a_fresh_evaluation(evaluator: Evaluator, data: st.DataObject) -> None:
+    space = evaluator.problem.space
+    kept = random_circuit(evaluator.problem, 0.5, data.draw(st.integers(0, 99)))
+    live = LiveCircuit(evaluator, kept)
+    node = st.integers(0, len(space) - 1)
+    change = st.one_of(
+        st.lists(node, min_size=1, max_size=3),
+        st.sampled_from([list(space.of_site(site)) for site in range(len(evaluator.problem.sites))]),
+        st.just(list(range(len(space)))),
+        st.just([]),
+    )
+    for nodes in data.draw(st.lists(change, min_size=1, max_size=4)):
+        kept = kept.clone()
+        kept[nodes] = ~kept[nodes]
+        live.change(kept)
+        assert torch.equal(live.kept, kept)
+        same(live.measured, evaluator.measure(kept))
+
+
+def test_without_one_node_equals_a_fresh_evaluation_without_it(evaluator: Evaluator) -> None:
+    space = evaluator.problem.space
+    kept = random_circuit(evaluator.problem, 0.4, 3)
+    live = LiveCircuit(evaluator, kept)
+    before = live.measured
+    moved = 0.0
+    for site in range(len(evaluator.problem.sites)):
+        nodes = [node for node in space.of_site(site) if kept[node]][:: max(1, len(space) // 30)]
+        assert nodes
+        for node in nodes:
+            fewer = kept.clone()
+            fewer[node] = False
+            expected = evaluator.measure(fewer).mean_logit_diff
+            assert live.logit_difference_without(node) == pytest.approx(expected, abs=1e-5)
+            moved = max(moved, abs(expected - before.mean_logit_diff))
+    assert moved > 1e-3
+    assert live.measured is before
+    assert torch.equal(live.kept, kept)
+    # The cached inputs of the sites are still those of the circuit.
+    live.change(torch.zeros_like(kept))
+    live.change(kept)
+    same(live.measured, before)
+
+
+def test_numbers_that_can_wait_pause_at_every_site_and_leave_gradients_on(evaluator: Evaluator) -> None:
+    kept = random_circuit(evaluator.problem, 0.4, 3)
+    live = LiveCircuit(evaluator, kept)
+    space, n_sites, n_batches = evaluator.problem.space, len(evaluator.problem.sites), len(evaluator.batches)
+    kinds: list[tuple[Generator[None, None, Any], int]] = [
+        (evaluator.evaluate_slices(kept), 2 * n_sites * n_batches),
+        *(
+            (live.without_slices(int(space.kept_of_site(kept, site)[0])), (n_sites - site) * n_batches)
+            for site in range(n_sites)
+        ),
+    ]
+    for slices, expected in kinds:
+        count = 0
+        for _ in slices:
+            assert torch.is_grad_enabled()
+            count += 1
+        assert count == expected
+
+
+def test_the_circuit_given_stays_the_callers(evaluator: Evaluator) -> None:
+    kept = random_circuit(evaluator.problem, 0.4, 3)
+    live = LiveCircuit(evaluator, kept)
+    kept[:] = False
+    assert bool(live.kept.any())

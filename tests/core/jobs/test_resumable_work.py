@@ -1,0 +1,140 @@
+"""Work that was cut off: found again by what it is, taken by one process at a time, gone when it is over or too old."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny.searched import QUICK, able_problem
+from tiny.sessions import make_session
+from tiny.world import World
+
+from circuit_tui.core.jobs import resumable_work as unfinished
+from circuit_tui.core.jobs.resumable_work import KEPT_DAYS, Unfinished, unfinished_dir
+from circuit_tui.core.runs.record import RunRecord, RunSpec
+from circuit_tui.core.runs.run_one import run_one
+from circuit_tui.core.search.search import Search
+from circuit_tui.core.session.session import Session
+from circuit_tui.core.views import SearchProgress
+
+
+@pytest.fixture(autouse=True)
+def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+class Killed(BaseException):
+    """What a kill is to the code: nothing runs after it that could tidy up."""
+
+
+def _work(what: int, error: type[BaseException] | None = None) -> str:
+    """Does a piece of work that leaves a file and ends in `error`; returns what was there before."""
+    with Unfinished("run", {"what": what}) as work:
+        assert work.folder is not None
+        half = work.folder / "half"
+        before = half.read_text() if half.exists() else ""
+        half.write_text("done")
+        if error is not None:
+            raise error
+    return before
+
+
+def test_what_is_over_leaves_nothing_and_what_was_cut_off_is_found_again() -> None:
+    assert _work(1) == ""
+    assert not list(unfinished_dir().iterdir())
+    with pytest.raises(Killed):
+        _work(1, Killed)
+    assert _work(2) == "", "other work"
+    assert _work(1) == "done"
+    with pytest.raises(Killed):
+        _work(1, Killed)
+    with pytest.raises(ValueError):  # noqa: PT011
+        _work(1, ValueError)
+    assert not list(unfinished_dir().iterdir()), "what fails begins anew"
+
+
+def test_two_do_not_share_a_folder() -> None:
+    with Unfinished("run", {}) as first:
+        with Unfinished("run", {}) as second:
+            assert second.folder is None
+        assert first.folder is not None
+        assert first.folder.is_dir(), "the second leaves it alone"
+
+
+def test_what_nobody_came_back_to_goes() -> None:
+    old = unfinished_dir() / "run-old"
+    old.mkdir()
+    (old / "journal.jsonl").write_text("")
+    assert old in unfinished_dir().iterdir()
+    long_ago = time.time() - (KEPT_DAYS + 1) * 24 * 3600
+    for path in (old / "journal.jsonl", old):
+        os.utime(path, (long_ago, long_ago))
+    assert old not in unfinished_dir().iterdir()
+
+
+def test_without_a_place_the_work_goes_on(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def full(name: str) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(unfinished, "state_dir", full)
+    with Unfinished("run", {}) as work:
+        assert work.folder is None
+    assert "nothing is kept for a restart" in caplog.text
+
+
+@pytest.fixture(scope="module")
+def session(world: Callable[[str], World]) -> Session:
+    return make_session(able_problem(world("gpt2"), "each"))
+
+
+def _comparable(record: RunRecord) -> RunRecord:
+    return record.model_copy(update={"seconds": 0.0, "created": ""})
+
+
+@pytest.mark.parametrize(
+    ("method", "at"), [("mask", 10), ("mask", 20), ("mask", 60), ("hard-concrete", 30), ("random", 5)]
+)
+def test_a_run_that_was_cut_off_goes_on_to_the_same_record(
+    session: Session, method: str, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = RunSpec.of(method, 0.8, 1, QUICK[method])
+    whole = run_one(session, spec)
+    monkeypatch.setattr(unfinished, "SAVE_EVERY", 0.0)
+    seen: list[SearchProgress] = []
+
+    def killed(search: Search, step: SearchProgress) -> None:
+        seen.append(step)
+        if len(seen) == at:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run_one(session, spec, killed)
+    assert len(seen) == at < whole.steps
+    (folder,) = unfinished_dir().iterdir()
+    stages = [step.stage for step in seen]
+    again: list[SearchProgress] = []
+    record = run_one(session, spec, lambda search, step: again.append(step))
+    assert _comparable(record) == _comparable(whole)
+    if stages[-1] == "optimise":
+        assert len(again) == whole.steps - at, "the steps of an optimisation are not made again"
+    assert not folder.exists()
+
+
+def test_a_run_that_was_stopped_is_no_result_and_goes_on(session: Session) -> None:
+    spec = RunSpec.of("mask", 0.8, 2, QUICK["mask"])
+    seen: list[SearchProgress] = []
+
+    def stop(search: Search, step: SearchProgress) -> None:
+        seen.append(step)
+        if len(seen) == 15:
+            search.stop()
+
+    assert run_one(session, spec, stop).stopped
+    (folder,) = unfinished_dir().iterdir()
+    again = run_one(session, spec)
+    assert not folder.exists()
+    assert not again.stopped
+    assert _comparable(again) == _comparable(run_one(session, spec))

@@ -1,0 +1,157 @@
+"""Prompts padded on the left give the numbers of the oracle, which pads none, whatever positions a model embeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny.able import able_task
+from tiny.compared import check_everything
+from tiny.gradients import check_gradient
+from tiny.models import make_model
+from tiny.opened import open_naive, open_problem, random_circuit
+from tiny.sessions import request, write_prompts
+from tiny.tasks import TASKS
+from tiny.world import CPU, Spliced, World, build_with
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.models.language_model import LanguageModel
+from circuit_tui.core.models.left_padding import pad_on, padded
+from circuit_tui.core.models.load_model import load_model
+from circuit_tui.core.opening.request import ErrorsKind, PositionsKind
+from circuit_tui.core.search.methods.attribution import Ends, batches_of_pairs
+from circuit_tui.core.session.session import open_session
+
+SHAPES = ("gpt2", "neox", "llama", "gemma2", "gemma3", "qwen3")
+
+
+@pytest.fixture
+def left(world: Callable[[str], World]) -> Iterator[Callable[[str], World]]:
+    """A world whose model pads on the left until the test is over."""
+    used: list[World] = []
+
+    def opened(shape: str) -> World:
+        used.append(world(shape))
+        used[-1].model.padding = "left"
+        return used[-1]
+
+    yield opened
+    for each in used:
+        each.model.padding = "right"
+
+
+@pytest.mark.parametrize(
+    ("kind", "task", "errors"),
+    [
+        ("shared", "mixed", "mean"),
+        ("each", "roles", "keep"),
+        ("end", "mixed-said", "drop"),
+        ("shared", "longer", "drop"),
+    ],
+)
+@pytest.mark.parametrize("shape", ["gpt2", "llama", "gemma2"])
+def test_a_circuit_measures_what_plain_hooks_measure(
+    left: Callable[[str], World], shape: str, kind: PositionsKind, task: str, errors: ErrorsKind
+) -> None:
+    problem = open_problem(left(shape), TASKS[task], kind, errors=errors, batch_size=3)
+    check_everything(left(shape), Evaluator(problem, "test"), seed=0)
+
+
+@pytest.mark.parametrize("task", ["mixed", "mixed-said"])
+def test_the_mask_s_gradient_is_that_of_plain_hooks(left: Callable[[str], World], task: str) -> None:
+    problem = open_problem(left("gpt2"), TASKS[task], "shared")
+    check_gradient(problem, open_naive(left("gpt2"), problem))
+
+
+def test_sites_within_a_block_see_each_prompt_s_own_tokens(tmp_path: Path) -> None:
+    world = build_with(
+        "gpt2", tmp_path, (Spliced("blocks.0.hook_z", "standard"), Spliced("blocks.1.hook_mlp_out", "topk-raw"))
+    )
+    world.model.padding = "left"
+    problem = open_problem(world, TASKS["mixed"], "shared", errors="keep")
+    check_everything(world, Evaluator(problem, "test"), seed=0)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_family_gives_the_logits_of_each_prompt_alone(shape: str, tmp_path: Path) -> None:
+    model = load_model(str(make_model(shape, tmp_path)), CPU, torch.float32)
+    model.padding = "left"
+    tokens, lengths = torch.arange(3, 19).reshape(2, 8), torch.tensor([4, 8])
+    view = padded(model, lengths)
+    resid = view.embed(tokens)
+    for start in range(model.n_layers + 1):
+        got = view.finish(view.blocks(resid, 0, start), start, lengths - 1)
+        for row, length in enumerate(lengths.tolist()):
+            alone = model.bridge(tokens[row : row + 1, :length], return_type="logits")[0, -1]
+            torch.testing.assert_close(got[row], alone, rtol=1e-4, atol=1e-4)
+    pad_on("left", model, tokens, lengths)
+
+
+def test_the_blocks_really_see_the_padding_on_the_left(left: Callable[[str], World]) -> None:
+    model, seen = left("gpt2").model, []
+    view = padded(model, torch.tensor([2, 4]))
+    tokens = torch.tensor([[3, 4, 0, 0], [5, 6, 7, 8]])
+    handle = model.bridge.blocks[1].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    try:
+        resid = view.embed(tokens)
+        out = view.blocks(resid, 1, 2)
+    finally:
+        handle.remove()
+    torch.testing.assert_close(seen[-1][0, 2:], resid[0, :2])
+    torch.testing.assert_close(seen[-1][1], resid[1])
+    assert padded(model, torch.tensor([2, 4])) is not model
+    model.padding = "right"
+    assert padded(model, torch.tensor([2, 4])) is model
+    torch.testing.assert_close(out[0, :2], model.blocks(resid, 1, 2)[0, :2], rtol=1e-4, atol=1e-5)
+
+
+def test_what_was_recorded_for_old_batches_is_let_go(left: Callable[[str], World]) -> None:
+    model = left("llama").model
+    for length in range(2, 20):
+        view = padded(model, torch.tensor([2, length]))
+        view.blocks(view.embed(torch.zeros(2, length, dtype=torch.long)), 0, 1)
+    assert sum(isinstance(key, tuple) for key in model._calls) <= 8
+
+
+def test_attributions_take_the_same_ends(world: Callable[[str], World]) -> None:
+    """With the errors added back the ends are run again: padded on the left they are the same."""
+    found = []
+    for side in ("right", "left"):
+        opened = world("gpt2")
+        opened.model.padding = side  # type: ignore[assignment]
+        problem = open_problem(opened, TASKS["roles"], "each")
+        (batch,) = batches_of_pairs(problem, "ig")
+        ends = Ends.of(problem, batch, keep_errors=True)
+        real = problem.alignment.ids["train", "clean"][batch.rows] >= 0
+        found.append([x[real] for part in (ends.clean, ends.corrupt, ends.errors) for x in part if x is not None])
+    opened.model.padding = "right"
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_a_session_has_the_same_numbers_either_way(world: Callable[[str], World], tmp_path: Path) -> None:
+    opened = world("llama")
+    task = able_task(opened, (5, 6, 7, 6, 7, 5, 8, 6), (5, 7, 6))
+    prompts = write_prompts(task, tmp_path / "able.jsonl")
+    views: list[Any] = []
+    for side in ("right", "left"):
+        session = open_session(request(opened, prompts, positions="shared", errors="keep", padding=side))
+        assert session.problem.model.padding == side
+        session.only(random_circuit(session.problem, 0.4, 1).nonzero()[:, 0].tolist())
+        while session.work():
+            pass
+        views.append(session.view())
+    for name in ("faithfulness", "completeness", "kl", "cross_entropy", "logit_diff"):
+        one, other = (getattr(view.test, name) for view in views)
+        assert one == pytest.approx(other, abs=1e-4)
+
+
+def test_a_model_that_minds_is_refused(left: Callable[[str], World], monkeypatch: pytest.MonkeyPatch) -> None:
+    model = left("gpt2").model
+    monkeypatch.setattr("circuit_tui.core.models.left_padding._LeftPadded._masks", LanguageModel._masks)
+    with pytest.raises(UserError, match=r"^--padding left: .* gives other logits .*; use --padding right$"):
+        pad_on("left", model, torch.arange(3, 19).reshape(2, 8), torch.tensor([3, 8]))

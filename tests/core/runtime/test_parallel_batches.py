@@ -1,0 +1,125 @@
+"""Batches run at once: the same numbers to the last bit, in the same order, and nothing left running."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny.opened import open_problem, random_circuit
+from tiny.tasks import TASKS
+from tiny.world import Spliced, World, build_with
+
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.evaluation.live_circuit import LiveCircuit
+from circuit_tui.core.evaluation.metrics import PromptMetrics
+from circuit_tui.core.runtime import threads
+from circuit_tui.core.runtime.parallel_batches import at_once, side_by_side
+from circuit_tui.core.runtime.threads import fit_threads
+from circuit_tui.core.splice.problem import Problem
+
+SITES = (Spliced("blocks.0.hook_resid_post", "standard"), Spliced("blocks.1.hook_resid_post", "jumprelu"))
+SHAPES = ("gpt2", "llama", "gemma2", "gemma3", "neox", "qwen3")
+
+
+def counting(value: int, slices: int) -> Generator[None, None, int]:
+    for _ in range(slices):
+        yield
+    return value
+
+
+@given(slices=st.lists(st.integers(0, 4), max_size=6), lanes=st.integers(1, 4))
+def test_values_come_in_order_and_a_round_takes_as_long_as_its_longest(slices: list[int], lanes: int) -> None:
+    values = list[int]()
+
+    def run() -> Generator[None, None, None]:
+        values.extend((yield from side_by_side([counting(number, n) for number, n in enumerate(slices)], lanes)))
+
+    taken = len(list(run()))
+    assert values == list(range(len(slices)))
+    assert taken == sum(max(slices[start : start + lanes]) + 1 for start in range(0, len(slices), lanes))
+
+
+def test_each_has_a_thread_of_its_own_and_the_gradient_mode_of_the_caller() -> None:
+    together = threading.Barrier(3, timeout=30)
+
+    def look() -> tuple[int, bool]:
+        together.wait()
+        return threading.get_ident(), torch.is_grad_enabled()
+
+    for gradient in (True, False):
+        with torch.set_grad_enabled(gradient):
+            seen = at_once([look] * 3)
+        assert len({ident for ident, _ in seen}) == 3
+        assert seen[0][0] == threading.get_ident()
+        assert {mode for _, mode in seen} == {gradient}
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_an_error_is_raised_when_nothing_runs_any_more(failing: int) -> None:
+    failed, ended = threading.Event(), list[int]()
+
+    def run(number: int) -> None:
+        if number == failing:
+            failed.set()
+            raise MemoryError
+        assert failed.wait(30)
+        ended.append(number)
+
+    with pytest.raises(MemoryError):
+        at_once([partial(run, number) for number in range(2)])
+    assert ended == [1 - failing]
+
+
+def asked(problem: Problem, lanes: int) -> list[PromptMetrics | float]:
+    """What an evaluator in batches of two prompts and a circuit followed on it answer."""
+    evaluator = Evaluator(replace(problem, lanes=lanes), "train", size=2)
+    first, second = random_circuit(problem, 0.5, 1), random_circuit(problem, 0.5, 2)
+    live = LiveCircuit(evaluator, first)
+    answers: list[PromptMetrics | float] = [live.logit_difference_instead(second), evaluator.faithfulness(first)]
+    live.change(second)
+    answers += [live.measured, live.logit_difference_without(int(second.nonzero()[-1, 0]))]
+    answers += [evaluator.measure(second), evaluator.measure_removed(second), evaluator.baselines.spliced]
+    return answers
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("task", ["roles", "mixed"])
+def test_two_at_once_answer_as_one_after_the_other(shape: str, task: str, tmp_path: Path) -> None:
+    world = build_with(shape, tmp_path, SITES)
+    problem = open_problem(world, TASKS[task], "shared" if task == "mixed" else "each")
+    assert len(Evaluator(problem, "train", size=2).batches) > 2
+    problem.model._calls.clear()  # what no pass has recorded yet must be recorded by one thread alone
+    for got, expected in zip(asked(problem, 3), asked(problem, 1), strict=True):
+        if isinstance(got, PromptMetrics) and isinstance(expected, PromptMetrics):
+            for name in ("logit_diff", "kl", "cross_entropy"):
+                assert torch.equal(getattr(got, name), getattr(expected, name)), name
+        else:
+            assert got == expected
+
+
+def test_cores_that_a_small_model_leaves_over_run_other_batches(
+    world: Callable[[str], World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = open_problem(world("gpt2"), TASKS["index"])
+    before = torch.get_num_threads()
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    try:
+        monkeypatch.setattr(threads, "_at_first", lambda: 2)
+        assert fit_threads(problem.model, problem.sites, 10) == 2
+        assert torch.get_num_threads() == 1
+        monkeypatch.setattr(threads, "_at_first", lambda: 64)
+        assert fit_threads(problem.model, problem.sites, 10) == threads.MOST_LANES
+        monkeypatch.setattr(problem.model, "padding", "left")
+        assert fit_threads(problem.model, problem.sites, 10) == 1
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+        monkeypatch.setattr(problem.model, "padding", "right")
+        assert fit_threads(problem.model, problem.sites, 10) == 1
+    finally:
+        torch.set_num_threads(before)

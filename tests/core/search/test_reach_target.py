@@ -1,0 +1,66 @@
+"""Into the band around 1 that the target leaves, from below and from beyond, by the prefixes of a ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+import torch
+from tiny.searched import Searched
+from torch import Tensor
+
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.search.eliminate import Elimination
+from circuit_tui.core.search.reach_target import reach
+
+TARGET = 0.98
+
+
+def prefix(order: Tensor, count: int) -> Tensor:
+    kept = torch.zeros(len(order), dtype=torch.bool)
+    kept[order[:count]] = True
+    return kept
+
+
+def overshooting(problem: Searched) -> tuple[Tensor, list[float]]:
+    """A ranking with a prefix beyond the band that no single node leaps over, and faithfulness of all its prefixes."""
+    evaluator, n = Evaluator(problem.problem, "train"), len(problem.problem.space)
+    for seed in range(50):
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+        values = [evaluator.faithfulness(prefix(order, count)) for count in range(n + 1)]
+        beyond = next((count for count, value in enumerate(values) if value > 2 - TARGET), None)
+        if beyond is None:
+            continue
+        leaps = [sorted(pair) for pair in pairwise(values[: beyond + 1])]
+        if not any(low < TARGET and high > 2 - TARGET for low, high in leaps):
+            return order, values
+    raise AssertionError("no ranking does")
+
+
+@pytest.mark.parametrize("start", ["nothing", "too many"])
+def test_where_faithfulness_comes_to_lie_beyond_1_the_prefix_in_between_is_found(
+    searched: Callable[[str], Searched], start: str
+) -> None:
+    problem = searched("gpt2-each")
+    order, values = overshooting(problem)
+    beyond = next(count for count, value in enumerate(values) if value > 2 - TARGET)
+    elimination = Elimination(problem.search(target=TARGET), prefix(order, 0 if start == "nothing" else beyond))
+    for _ in reach(elimination, order):
+        pass
+    count = len(elimination.nodes)
+    assert torch.equal(elimination.kept, prefix(order, count))
+    assert elimination.faithfulness == pytest.approx(values[count], abs=1e-5)
+    assert TARGET - 1e-5 <= values[count] <= 2 - TARGET + 1e-5
+    if start == "too many":
+        assert count < beyond
+
+
+def test_what_cannot_be_reached_leaves_the_circuit_as_it_was(searched: Callable[[str], Searched]) -> None:
+    problem = searched("gpt2-each")
+    order, _ = overshooting(problem)
+    elimination = Elimination(problem.search(target=TARGET), prefix(order, 3))
+    elimination.search.score = lambda faithfulness: 0.0  # type: ignore[method-assign]
+    for _ in reach(elimination, order):
+        pass
+    assert torch.equal(elimination.kept, prefix(order, 3))

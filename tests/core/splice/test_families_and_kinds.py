@@ -1,0 +1,138 @@
+"""Each family of models with each kind of SAE, at every kind of site at once: numbers and mask gradients.
+
+The way an SAE is trained (its input less `b_dec` or not, normalised, scaled) goes through all cells in turn, so do the
+treatments of errors; weight processing goes through all families.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from naive import opened
+from tiny.compared import check_everything
+from tiny.gradients import check_gradient
+from tiny.models import make_model
+from tiny.opened import open_naive, open_problem
+from tiny.processed import centre_writing_weights
+from tiny.saes import TRANSCODERS
+from tiny.tasks import make_task
+from tiny.world import CPU, Spliced, World, make_saes
+
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.models.language_model import LanguageModel
+from circuit_tui.core.models.load_model import load_model
+from circuit_tui.core.opening.request import ERRORS
+from circuit_tui.core.saes.load_saes import check_fit, load_saes, processing_of
+from circuit_tui.core.splice.problem import Problem
+
+FAMILIES = ("gpt2", "neox", "llama", "gemma2", "gemma3", "gemma3-sighted", "qwen3")
+KINDS = ("standard", "gated", "jumprelu", "topk", "batchtopk", "matryoshka")
+# How an SAE takes its input.
+WAYS: dict[str, dict[str, object]] = {
+    "raw": {"apply_b_dec_to_input": False},
+    "less b_dec": {"apply_b_dec_to_input": True},
+    "layer norm": {"normalize_activations": "layer_norm", "apply_b_dec_to_input": True},
+    "constant norm": {"normalize_activations": "constant_norm_rescale", "apply_b_dec_to_input": False},
+    "scaled": {"normalize_activations": "expected_average_only_in", "apply_b_dec_to_input": True},
+}
+POINTS = (
+    "blocks.0.hook_resid_post",
+    "blocks.1.attn.hook_z",
+    "blocks.1.hook_attn_out",
+    "blocks.1.hook_resid_mid",
+    "blocks.1.hook_mlp_out",
+    "blocks.2.hook_resid_pre",
+)
+READ, WRITE = "blocks.2.mlp.hook_in", "blocks.2.hook_mlp_out"
+SCALE = 1.3
+TASK = make_task((6, 5, 6, 7), (7, 5), turn=1)
+
+
+@dataclass(frozen=True)
+class Family:
+    """A model, opened once."""
+
+    folder: Path
+    model: LanguageModel
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Family]:
+    @cache
+    def built(shape: str) -> Family:
+        folder = make_model(shape, tmp_path_factory.mktemp(shape))
+        return Family(folder, load_model(str(folder), CPU, torch.float32))
+
+    return built
+
+
+def check(world: World, problem: Problem, hf: Any = None) -> None:
+    """Circuits, M_s and M without a circuit; then the gradient of every mask value, at every site."""
+    naive = open_naive(world, problem, hf)
+    check_everything(world, Evaluator(problem, "test"), 0, naive)
+    expected = check_gradient(problem, naive)
+    for site in range(len(problem.sites)):
+        assert bool(expected[slice(*problem.space.first[site : site + 2])].any()), site
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", FAMILIES)
+def test_spliced_passes_and_gradients_are_those_of_plain_hooks(
+    family: Callable[[str], Family], shape: str, kind: str, tmp_path: Path
+) -> None:
+    """Every way of taking the input is at one of the sites, in each cell at another."""
+    number = FAMILIES.index(shape) + KINDS.index(kind)
+    # Where attention and MLP run side by side there is nothing between them.
+    points = [point for point in POINTS if shape != "neox" or not point.endswith("mid")]
+    ways = [list(WAYS.values())[(index + number) % len(WAYS)] for index in range(len(points))]
+    saes = [Spliced(hook, kind, config=tuple(way.items())) for hook, way in zip(points, ways, strict=True)]
+    saes.append(Spliced(READ, TRANSCODERS[number % len(TRANSCODERS)], WRITE))
+    own = family(shape)
+    folders = make_saes(own.folder, tmp_path, saes)
+    for folder, way in zip(folders, ways, strict=False):
+        if way is WAYS["scaled"]:
+            settings = json.loads((folder / "cfg.json").read_text())
+            (folder / "cfg.json").write_text(json.dumps({**settings, "norm_scaling_factor": SCALE}))
+    sites = tuple(load_saes([], folders, CPU))
+    check_fit(own.model, sites)
+    world = World(own.folder, folders, own.model, sites)
+    check(world, open_problem(world, TASK, "shared", errors=ERRORS[number % len(ERRORS)]))
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        ("center_writing_weights",),
+        ("fold_ln",),
+        ("fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases"),
+    ],
+)
+@pytest.mark.parametrize("shape", FAMILIES)
+def test_on_processed_weights_too(
+    family: Callable[[str], Family], shape: str, steps: tuple[str, ...], tmp_path: Path
+) -> None:
+    """SAEs that ask for processing get it, and find the stream that its definition makes."""
+    folder, wanted = family(shape).folder, dict.fromkeys(steps, True)
+    metadata = (("model_from_pretrained_kwargs", wanted),)
+    points = ("blocks.0.hook_resid_post", "blocks.1.hook_attn_out", "blocks.1.hook_mlp_out", "blocks.1.hook_resid_post")
+    kinds = (KINDS[(FAMILIES.index(shape) + index) % len(KINDS)] for index in range(len(points)))
+    saes = [Spliced(hook, kind, metadata=metadata) for hook, kind in zip(points, kinds, strict=True)]
+    folders = make_saes(folder, tmp_path, saes)
+    sites = tuple(load_saes([], folders, CPU))
+    model = load_model(str(folder), CPU, torch.float32, processing_of(sites))
+    assert model.processing == "+".join(steps)
+    hf = copy.deepcopy(opened(folder, torch.float32)[0])
+    if "center_writing_weights" in steps and shape in ("gpt2", "neox"):
+        centre_writing_weights(hf)
+    world = World(folder, folders, model, sites)
+    problem = open_problem(world, TASK, "shared", errors="keep")
+    model.verify(problem.sets["test"].clean.tokens, problem.sets["test"].clean.last)
+    check(world, problem, hf)

@@ -1,0 +1,156 @@
+"""Answers of several tokens: every number against plain hooks, one run for each token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import cycle, product
+
+import pytest
+import torch
+from tiny.able import able_task
+from tiny.compared import check_everything
+from tiny.gradients import check_gradient
+from tiny.opened import open_naive, open_problem, random_circuit
+from tiny.searched import QUICK, Searched, finish
+from tiny.tasks import TASKS
+from tiny.world import World
+
+from circuit_tui.core.audit.altered_problem import with_shuffled_labels, with_train
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.evaluation.live_circuit import LiveCircuit
+from circuit_tui.core.evaluation.metrics import PromptMetrics
+from circuit_tui.core.opening.request import AblationKind, ErrorsKind, PositionsKind
+from circuit_tui.core.splice.problem import Problem
+
+POSITIONS: tuple[tuple[PositionsKind, str], ...] = (
+    ("each", "index-said"), ("each", "roles-said"), ("end", "mixed-said"), ("shared", "mixed-said"),
+)  # fmt: skip
+WAYS: tuple[tuple[AblationKind, ErrorsKind], ...] = (
+    ("mean", "drop"), ("clean-mean", "mean"), ("zero", "keep"),
+)  # fmt: skip
+
+SHAPES = ("gpt2", "llama", "gemma2")
+# A third of all combinations: any two of the three choices meet in every way.
+CASES = [
+    (SHAPES[(p + w) % len(SHAPES)], *positions, *way)
+    for (p, positions), (w, way) in product(*map(enumerate, (POSITIONS, WAYS)))
+]
+
+
+@pytest.mark.parametrize(("shape", "kind", "task", "ablation", "errors"), CASES)
+def test_a_circuit_measures_what_plain_hooks_measure(
+    world: Callable[[str], World],
+    shape: str,
+    kind: PositionsKind,
+    task: str,
+    ablation: AblationKind,
+    errors: ErrorsKind,
+) -> None:
+    problem = open_problem(world(shape), TASKS[task], kind, ablation, errors, batch_size=3)
+    check_everything(world(shape), Evaluator(problem, "test"), seed=0)
+
+
+@pytest.mark.parametrize("kind", ["end", "shared"])
+def test_both_answers_are_read_after_the_same_drawn_prompt(world: Callable[[str], World], kind: PositionsKind) -> None:
+    problem = open_problem(world("llama"), TASKS["equal-said"], kind, "resample", batch_size=3)
+    check_everything(world("llama"), Evaluator(problem, "test"), seed=0)
+    with pytest.raises(UserError, match="no corrupt train prompt has"):
+        open_problem(world("llama"), TASKS["mixed-said"], kind, "resample")
+
+
+@pytest.mark.parametrize(("kind", "task"), POSITIONS)
+def test_the_mask_s_gradient_is_that_of_plain_hooks(
+    world: Callable[[str], World], kind: PositionsKind, task: str
+) -> None:
+    problem = open_problem(world("llama"), TASKS[task], kind, batch_size=3)
+    expected = check_gradient(problem, open_naive(world("llama"), problem))
+    behind = [name.startswith("answer") for name in problem.alignment.names]
+    assert any(behind) == (kind != "shared")
+    for position in range(problem.n_positions):
+        assert bool(expected[problem.space.position == position].any())
+
+
+@pytest.mark.parametrize(("kind", "task"), POSITIONS[1:])
+def test_a_circuit_that_changes_is_that_of_a_fresh_evaluation(
+    world: Callable[[str], World], kind: PositionsKind, task: str
+) -> None:
+    evaluator = Evaluator(open_problem(world("gpt2"), TASKS[task], kind, batch_size=2), "test")
+    live = LiveCircuit(evaluator, random_circuit(evaluator.problem, 0.5, 0))
+    for seed in range(1, 4):
+        kept = random_circuit(evaluator.problem, 0.5, seed)
+        live.change(kept)
+        same(live.measured, evaluator.measure(kept))
+    node = int(kept.nonzero()[-1, 0])
+    fewer = kept.clone()
+    fewer[node] = False
+    expected = evaluator.measure(fewer).mean_logit_diff
+    assert live.logit_difference_without(node) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("method", QUICK)
+def test_every_method_searches(world: Callable[[str], World], method: str) -> None:
+    searched = Searched.of(able_problem(world("gpt2"), "each"))
+    assert searched.problem.sets["train"].answers.texts == 2
+    search = searched.search(method, 0.8)
+    result, _ = finish(search)
+    kept = searched.circuit(result.nodes)
+    fresh = Evaluator(searched.problem, "train")
+    assert result.train.faithfulness == pytest.approx(fresh.faithfulness(kept), abs=1e-4)
+    assert result.reached == search.reaches(fresh.faithfulness(kept))
+    assert result.nodes
+    if method in ("mask", "ig", "atp"):
+        assert len(result.nodes) < len(kept)
+
+
+def test_nonsense_is_meant_as_surely_as_the_task(world: Callable[[str], World]) -> None:
+    problem = open_problem(world("gpt2"), TASKS["mixed-said"], "shared")
+    nonsense = with_shuffled_labels(problem, 1)
+    own, other = (Evaluator(each, "test") for each in (problem, nonsense))
+    torch.testing.assert_close(other.baselines.plain.logit_diff, own.baselines.plain.logit_diff, rtol=1e-5, atol=1e-5)
+    turned = nonsense.splits["test"].answers.right != problem.splits["test"].answers.right
+    assert 0 < int(turned.sum()) < len(turned)
+    kept = random_circuit(problem, 0.5, 0)
+    expected = own.measure(kept).logit_diff * (1 - 2 * turned.float())
+    torch.testing.assert_close(other.measure(kept).logit_diff, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_prompts_drawn_anew_keep_their_answers(world: Callable[[str], World]) -> None:
+    problem = open_problem(world("gpt2"), TASKS["mixed-said"], "shared")
+    drawn = torch.tensor([3, 0, 3, 5])
+    resampled = with_train(problem, drawn)
+    kept = random_circuit(problem, 0.5, 0)
+    whole, part = (Evaluator(each, "train").measure(kept) for each in (problem, resampled))
+    for name in ("logit_diff", "kl", "cross_entropy"):
+        torch.testing.assert_close(getattr(part, name), getattr(whole, name)[drawn], rtol=1e-5, atol=1e-5)
+
+
+def test_single_tokens_among_answers_of_several_are_scored_alike(world: Callable[[str], World]) -> None:
+    """A pair of single tokens has the same numbers whether or not other pairs of its task need more."""
+    single = TASKS["mixed"]
+    longer = replace(single, pairs=(*single.pairs, *(p for p in TASKS["mixed-said"].pairs if p.split == "train")))
+    alone, among = (Evaluator(open_problem(world("gpt2"), task, "shared", "zero"), "test") for task in (single, longer))
+    assert among.problem.sets["test"].answers.texts == 2
+    for one, other in zip(baselines(alone), baselines(among), strict=True):
+        same(one, other)
+
+
+def able_problem(opened: World, kind: PositionsKind) -> Problem:
+    """The model's own answers, with the word that it goes on with behind the right one, or before both."""
+    task, words = able_task(opened, (6,) * 8, (6,) * 5), iter(cycle(("near", "by", "big")))
+    pairs = []
+    for index, pair in enumerate(task.pairs):
+        if index % 3:
+            pair = replace(pair, answer=f"{pair.answer} {next(words)}", wrong=f"{pair.wrong} {next(words)}")
+        pairs.append(pair)
+    return open_problem(opened, replace(task, pairs=tuple(pairs)), kind, errors="keep")
+
+
+def baselines(evaluator: Evaluator) -> tuple[PromptMetrics, ...]:
+    return evaluator.baselines.plain, evaluator.baselines.spliced, evaluator.baselines.empty
+
+
+def same(one: PromptMetrics, other: PromptMetrics) -> None:
+    for name in ("logit_diff", "kl", "cross_entropy"):
+        torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=1e-5, atol=1e-5)

@@ -1,0 +1,180 @@
+"""Prompts as a user's messages: the tokens that the tokenizer's own template makes, and where they are spliced."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny.able import able_task
+from tiny.models import make_tokenizer
+from tiny.opened import random_circuit
+from tiny.sessions import request, write_prompts
+from tiny.tasks import TASKS, make_task
+from tiny.world import CPU, World
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from circuit_tui.core.circuits.circuit_file import read_circuit
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.session.session import open_session
+from circuit_tui.core.splice.problem import build_problem
+from circuit_tui.core.splice.reference_passes import chunks
+from circuit_tui.core.tasks.positions import align
+from circuit_tui.core.tasks.task import Pair, Task
+from circuit_tui.core.tasks.tokens import tokenize
+
+# Words of the tiny vocabulary stand for a template's markers.
+TEMPLATE = (
+    "{{ bos_token }} near {% for m in messages %}{{ m['content'] | trim }}{% endfor %} then "
+    "{% if add_generation_prompt %}by {% endif %}"
+)
+
+
+def chatty(template: str | None = TEMPLATE, *, bos: bool = True) -> Any:
+    tokenizer = make_tokenizer(bos)
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def test_the_tokens_are_those_of_the_template() -> None:
+    task, tokenizer = make_task((5, 6, 7), (6, 6), roles=True), chatty()
+    for split, prompts in tokenize(task, tokenizer, CPU, chat=True).items():
+        for row, length, pair in zip(prompts.clean.tokens, prompts.clean.lengths, task.split(split), strict=True):
+            message = [{"role": "user", "content": pair.clean}]
+            theirs = tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=False)
+            assert row[: int(length)].tolist() == list(theirs)
+        assert prompts.clean.n_bos == 1
+        verb = tokenizer.convert_tokens_to_ids(task.split(split)[0].answer.strip())
+        assert int(prompts.answers.right[0]) == verb
+
+
+def test_what_the_template_adds_has_positions_of_its_own() -> None:
+    task = make_task((6, 6), (6,), roles=True)
+    prompts = tokenize(task, chatty(), CPU, chat=True)["train"]
+    roles = task.split("train")[0].roles
+    assert prompts.clean.roles[0] == ("before", *roles, "after", "after")
+    assert align("each", {"train": prompts, "test": prompts}, "tiny").names == ("before", *roles, "after")
+
+
+def test_a_template_without_bos_gets_none() -> None:
+    task = make_task((6, 6), (6,))
+    prompts = tokenize(task, chatty(TEMPLATE.removeprefix("{{ bos_token }} ")), CPU, chat=True)["train"]
+    assert prompts.clean.n_bos == 0
+    assert prompts.clean.tokens.shape[1] == 6 + 3
+    assert tokenize(task, chatty(bos=False), CPU)["train"].clean.n_bos == 0
+
+
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        (None, "no chat template"),
+        ("{{ messages[0]['content'] | upper }}", "changes the prompt"),
+        ("{{ raise_exception('roles must alternate') }}", "template fails: roles must alternate"),
+    ],
+)
+def test_templates_that_do_not_serve(template: str | None, says: str) -> None:
+    with pytest.raises(UserError) as error:
+        tokenize(make_task((6,), (6,)), chatty(template), CPU, chat=True)
+    assert says in str(error.value)
+    assert "--chat" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_chat_is_measured_recorded_and_opened_again(world: Callable[[str], World], tmp_path: Path) -> None:
+    opened = world("llama")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for path in opened.folder.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    chatty().save_pretrained(folder)
+    task = able_task(opened, (6,) * 9, (6,) * 5)
+    asked: OpenRequest = request(opened, write_prompts(task, tmp_path / "able.jsonl"))
+    session = open_session(OpenRequest(**{**fields(asked), "model": str(folder), "chat": True}))
+    hf, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    for index, pair in enumerate(task.split("test")):
+        message = [{"role": "user", "content": pair.clean}]
+        ids = tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=False)
+        with torch.no_grad():
+            logits = hf(torch.tensor([ids])).logits[0, -1]
+        right, wrong = (tokenizer.convert_tokens_to_ids(text.strip()) for text in (pair.answer, pair.wrong))
+        plain = session.test.baselines.plain.logit_diff[index]
+        assert float(plain) == pytest.approx(float(logits[right] - logits[wrong]), abs=1e-4)
+    session.only(random_circuit(session.problem, 0.2, 0).nonzero()[:, 0].tolist())
+    path = session.export(tmp_path / "c.json")
+    assert read_circuit(path).task.chat
+    again = open_session(OpenRequest(circuit=path))
+    while again.work():
+        pass
+    assert again.view().test == session.view().test
+    data = json.loads(path.read_text())
+    data["task"]["chat"] = False
+    path.write_text(json.dumps(data))
+    with pytest.raises(UserError):
+        session.open_circuit(path)
+
+
+def fields(asked: OpenRequest) -> dict[str, Any]:
+    return {name: getattr(asked, name) for name in OpenRequest.__dataclass_fields__}
+
+
+def test_the_side_on_which_a_tokenizer_pads_is_of_no_account() -> None:
+    task = make_task((5, 6, 7), (5, 7))
+    left, right = make_tokenizer(), make_tokenizer()
+    left.padding_side, right.padding_side = "left", "right"
+    for split, one in tokenize(task, left, CPU).items():
+        other = tokenize(task, right, CPU)[split]
+        assert torch.equal(one.clean.tokens, other.clean.tokens)
+        assert torch.equal(one.clean.last, other.clean.last)
+
+
+def test_prompts_of_mixed_lengths_are_run_in_buckets() -> None:
+    lengths = torch.tensor([30, 4, 9, 8, 5, 31, 70, 4])
+    found = chunks(lengths, None)
+    assert [lengths[part].tolist() for part in found] == [[4, 4, 5, 8], [9], [30, 31], [70]]
+    assert [lengths[part].tolist() for part in chunks(lengths, 3)] == [[4, 4, 5], [8, 9], [30, 31], [70]]
+    assert sorted(torch.cat(found).tolist()) == list(range(8))
+    assert chunks(torch.zeros(0, dtype=torch.long), None) == []
+
+
+def test_a_pair_of_very_different_lengths_is_measured_like_any_other(world: Callable[[str], World]) -> None:
+    from tiny.compared import check_everything
+    from tiny.opened import open_problem
+
+    from circuit_tui.core.evaluation.evaluator import Evaluator
+
+    short = [Pair("cat", "dog", " runs", " run", "train"), Pair("hen", "cow", " sees", " see", "test")]
+    task = Task("mixed", "", (*make_task((8, 8), (8, 7)).pairs, *short))
+    problem = open_problem(world("gpt2"), task, "shared")
+    assert len(problem.batches("test")) == 2
+    check_everything(world("gpt2"), Evaluator(problem, "test"), seed=0)
+
+
+def test_answers_of_several_tokens_stand_where_the_template_lets_the_model_begin(
+    world: Callable[[str], World], tmp_path: Path
+) -> None:
+    """Scored as a plain model scores the template's own tokens with the answer behind them."""
+    opened, task, tokenizer = world("llama"), TASKS["mixed-said"], chatty()
+    sets = tokenize(task, tokenizer, CPU, chat=True)
+    problem = build_problem(opened.model, opened.sites, task, sets, align("shared", sets, "tiny"), "mean", "drop", 2, 0)
+    plain = Evaluator(problem, "test").baselines.plain
+    hf = AutoModelForCausalLM.from_pretrained(opened.folder).eval()
+    for index, pair in enumerate(task.split("test")):
+        message = [{"role": "user", "content": pair.clean}]
+        prompt = list(tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=False))
+        scores = []
+        for answer in (pair.answer, pair.wrong):
+            ids = tokenizer.convert_tokens_to_ids(answer.split())
+            with torch.no_grad():
+                rows = hf(torch.tensor([prompt + ids])).logits[0].log_softmax(-1)
+            scores.append(float(rows[range(len(prompt) - 1, len(prompt) + len(ids) - 1), ids].sum()))
+        assert float(plain.logit_diff[index]) == pytest.approx(scores[0] - scores[1], abs=1e-4)
+        assert float(plain.cross_entropy[index]) == pytest.approx(-scores[0], abs=1e-4)
+    roles = tokenize(TASKS["roles-said"], tokenizer, CPU, chat=True)
+    names = align("each", roles, "tiny").names
+    assert names[-2:] == ("answer1", "answer2")
+    assert {"before", "after"} <= set(names)

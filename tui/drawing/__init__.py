@@ -1,0 +1,1 @@
+"""What every pane draws with: lines, charts, styles and numbers as text."""

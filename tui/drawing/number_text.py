@@ -1,0 +1,75 @@
+"""Numbers as the screens write them: fixed decimals in columns, thousands apart, durations short."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from circuit_tui.core.hub.sizes import size_text
+
+if TYPE_CHECKING:
+    from circuit_tui.core.views import LoadProgress
+
+
+def fixed(value: float | None, decimals: int = 3, missing: str = "–") -> str:
+    """A number with `decimals`, or a dash."""
+    if value is None or math.isnan(value):
+        return missing
+    text = f"{value:.{decimals}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def signed(value: float | None, decimals: int = 3, missing: str = "–") -> str:
+    """A number that always shows its sign; what rounds to nothing shows none."""
+    if value is None or math.isnan(value):
+        return missing
+    text = f"{value:+.{decimals}f}"
+    return f"{0:.{decimals}f}" if float(text) == 0 else text
+
+
+def compact(value: float) -> str:
+    """An activation in at most six columns."""
+    size = abs(value)
+    if size >= 10_000:
+        return f"{value:.0e}".replace("e+0", "e")
+    if size >= 100:
+        return f"{value:.0f}"
+    if size >= 10:
+        return f"{value:.1f}"
+    return fixed(value, 2)
+
+
+def percent(share: float) -> str:
+    """A share as whole percent; never 0% or 100% unless exactly so."""
+    if 0 < share < 0.005:
+        return "<1%"
+    if 0.995 < share < 1:
+        return ">99%"
+    return f"{share * 100:.0f}%"
+
+
+def count(number: int) -> str:
+    """A whole number with thousands apart."""
+    return f"{number:,}"
+
+
+def duration(seconds: float | None) -> str:
+    """A length of time in one or two units."""
+    if seconds is None or math.isnan(seconds):
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def download(load: LoadProgress) -> str:
+    """How far a download is: ``120 MB of 302 MB · 12 s left``; empty when nothing is being downloaded."""
+    if load.bytes_done is None or load.bytes_total is None:
+        return ""
+    left = f" · {duration(load.seconds_left)} left" if load.seconds_left is not None else ""
+    return f"{size_text(load.bytes_done)} of {size_text(load.bytes_total)}{left}"

@@ -1,0 +1,220 @@
+"""What the screen can ask of the engine: one frozen dataclass for each command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from circuit_tui.core.jobs.job import Job
+from circuit_tui.core.views import SearchProgress
+from circuit_tui.tui.engine.session_protocol import SessionLike, SettingValue
+
+
+@dataclass(frozen=True, slots=True)
+class ToggleNode:
+    """Switch one node on or off."""
+
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToggleLatent:
+    """Switch a latent at all its positions: off if any is on."""
+
+    site: int
+    latent: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToggleSite:
+    """Switch a whole site: off if any of it is on."""
+
+    site: int
+
+
+@dataclass(frozen=True, slots=True)
+class Invert:
+    """Keep what is off, drop what is on."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeepOnly:
+    """Keep these nodes and no others."""
+
+    nodes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """Take back the last edit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Redo:
+    """Make the last undone edit again."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaveSnapshot:
+    """Give the current circuit a name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreSnapshot:
+    """Make a named circuit the current one."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class CompareSnapshot:
+    """Lay the current circuit beside a named one."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartSearch:
+    """Search for a circuit. `settings` holds only what differs from the method's defaults."""
+
+    method: str
+    target: float
+    seed: int
+    settings: tuple[tuple[str, SettingValue], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PauseSearch:
+    """Hold the search after this step, or let it run on."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopSearch:
+    """End the search within one step and take what it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartAudit:
+    """Audit the current circuit, in the background; the splice is priced on `text`, searches are in haste or `full`."""
+
+    text: Path | None = None
+    full: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StopAudit:
+    """Leave the audit where it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFrontier:
+    """Make the circuit of that many nodes on the frontier the current one."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShowLatent:
+    """Compute the details of one latent."""
+
+    site: int
+    latent: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShowPrompts:
+    """Compute the row of every test prompt for the current circuit."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShowPrompt:
+    """Compute which kept nodes are active on one test prompt."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """Write the circuit file."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCircuit:
+    """Replace the current circuit by that of a file."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Show how far a search in another process is; `trace` is empty before its first report."""
+
+    job: Job
+    order: StartSearch
+    trace: tuple[SearchProgress, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """The search of another process has ended: take what it found."""
+
+    job: Job
+
+
+Edit = (
+    ToggleNode
+    | ToggleLatent
+    | ToggleSite
+    | Invert
+    | KeepOnly
+    | Undo
+    | Redo
+    | RestoreSnapshot
+    | LoadFrontier
+    | OpenCircuit
+)
+# These replace the circuit as a whole.
+REPLACING = (RestoreSnapshot, LoadFrontier, OpenCircuit)
+View = ShowLatent | ShowPrompts | ShowPrompt | CompareSnapshot
+Audits = StartAudit | StopAudit
+Command = Edit | View | SaveSnapshot | StartSearch | PauseSearch | StopSearch | Export | Follow | Collect | Audits
+
+
+def apply_edit(session: SessionLike, edit: Edit) -> None:
+    """Makes the edit in `session`. Raises UserError where the session does."""
+    match edit:
+        case ToggleNode(node):
+            session.toggle_node(node)
+        case ToggleLatent(site, latent):
+            session.toggle_latent(site, latent)
+        case ToggleSite(site):
+            session.toggle_site(site)
+        case Invert():
+            session.invert()
+        case KeepOnly(nodes):
+            session.only(nodes)
+        case Undo():
+            session.undo()
+        case Redo():
+            session.redo()
+        case RestoreSnapshot(name):
+            session.restore_snapshot(name)
+        case LoadFrontier(size):
+            session.load_frontier(size)
+        case OpenCircuit(path):
+            session.open_circuit(path)
+
+
+def latest_wins(commands: list[Command]) -> list[Command]:
+    """Order a backlog: edits first, in the order given; of each kind of view only the newest, after the edits."""
+    edits = [command for command in commands if not isinstance(command, View)]
+    views: dict[type, Command] = {}
+    for command in commands:
+        if isinstance(command, View):
+            views.pop(type(command), None)
+            views[type(command)] = command
+    return [*edits, *views.values()]

@@ -1,0 +1,72 @@
+"""What the engine publishes: one immutable snapshot of all that a screen shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from circuit_tui.core.audit.view import AuditView
+    from circuit_tui.core.views import (
+        CircuitView,
+        Comparison,
+        FrontierPoint,
+        LatentView,
+        LoadProgress,
+        MemoryUse,
+        NodeTable,
+        PromptsView,
+        PromptView,
+        SearchProgress,
+        SearchResult,
+        SessionInfo,
+    )
+    from circuit_tui.tui.engine.commands import StartSearch
+    from circuit_tui.tui.engine.session_protocol import MethodLike
+
+Phase = Literal["loading", "ready", "failed"]
+SearchPhase = Literal["none", "running", "paused", "stopping", "done", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchState:
+    """The search under way or last run.
+
+    `trace` is its progress, thinned to a bounded number of points, `rate` its steps a second; `frontier` what it has
+    found so far, ascending in size.
+    """
+
+    phase: SearchPhase = "none"
+    order: StartSearch | None = None
+    progress: SearchProgress | None = None
+    trace: tuple[SearchProgress, ...] = ()
+    rate: float | None = None
+    result: SearchResult | None = None
+    frontier: tuple[FrontierPoint, ...] = ()
+
+    @property
+    def live(self) -> bool:
+        """Whether there is a search that could be paused or stopped."""
+        return self.phase in ("running", "paused", "stopping")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """Everything at one moment. `epoch` grows when the circuit is replaced as a whole (search, file, snapshot)."""
+
+    phase: Phase = "loading"
+    load: LoadProgress | None = None
+    error: str = ""
+    table: NodeTable | None = None
+    info: SessionInfo | None = None
+    methods: tuple[MethodLike, ...] = ()
+    circuit: CircuitView | None = None
+    epoch: int = 0
+    search: SearchState = SearchState()
+    latent: LatentView | None = None
+    prompts: PromptsView | None = None
+    prompt: PromptView | None = None
+    prompt_version: int = -1
+    comparison: Comparison | None = None
+    memory: MemoryUse | None = None
+    audit: AuditView | None = None

@@ -1,0 +1,123 @@
+"""The engine's thread and what lies between it and the screen: commands come in by a queue, the state goes out.
+
+The state is an immutable snapshot in a slot that holds only the newest. Nothing else is shared.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from textual.message import Message
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.runtime.out_of_memory import in_words
+from circuit_tui.tui.engine.commands import Command
+from circuit_tui.tui.engine.messages import Notice, StateChanged
+from circuit_tui.tui.engine.state import EngineState
+
+log = logging.getLogger("circuit_tui")
+
+
+class EngineThread(ABC):
+    """Runs `_run` in a thread. `post` delivers messages to the screen and may be called from any thread."""
+
+    def __init__(self, post: Callable[[Message], Any], log_hint: str) -> None:
+        self._post, self._log_hint = post, log_hint
+        self._queue: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        # A daemon, because nothing can interrupt an import of torch: quitting must not wait for it.
+        self._thread = threading.Thread(target=self._whole, name="engine", daemon=True)
+        self._state = EngineState()
+
+    @abstractmethod
+    def _run(self) -> None:
+        """All that the thread does."""
+
+    @abstractmethod
+    def _patience(self) -> float | None:
+        """Seconds to wait for a command before going on with something else; None if there is nothing else."""
+
+    # Called from the screen's thread.
+
+    @property
+    def state(self) -> EngineState:
+        """The newest state."""
+        return self._state
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread is still running."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Open the session, in the engine's own thread."""
+        self._thread.start()
+
+    def submit(self, command: Command) -> None:
+        """Ask for something; returns at once."""
+        self._queue.put(command)
+
+    def stop(self) -> None:
+        """Ask the thread to end after the step it is in."""
+        self._stop.set()
+        self._queue.put(None)
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the thread to end; tells whether it did."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    # Everything below runs in the engine's thread.
+
+    def _whole(self) -> None:
+        """`_run`; what nobody has caught ends the thread, and the screen says so."""
+        try:
+            self._run()
+        except BaseException as error:
+            log.exception("the engine stopped")
+            self._publish(wake=True, phase="failed", error=f"{in_words(error)} (details: {self._log_hint})")
+
+    def _publish(self, *, wake: bool, **changes: Any) -> None:
+        self._state = replace(self._state, **changes)
+        if wake and not self._stop.is_set():
+            self._post(StateChanged())
+
+    def _notice(self, text: str, severity: str = "information") -> None:
+        if not self._stop.is_set():
+            self._post(Notice(text, severity))  # type: ignore[arg-type]
+
+    def _guard(self, action: Callable[[], None]) -> None:
+        """Run `action`; whatever it raises becomes a message, and the engine goes on."""
+        try:
+            action()
+        except UserError as error:
+            self._notice(str(error), "error")
+            self._publish(wake=True)
+        except Exception as error:
+            log.exception("the engine failed")
+            self._notice(f"{in_words(error)}\nDetails in {self._log_hint}", "error")
+            self._publish(wake=True)
+
+    def _waiting(self) -> list[Command]:
+        """All waiting commands. Blocks only while there is nothing else to do."""
+        patience = self._patience()
+        batch: list[Command] = []
+        try:
+            first = self._queue.get(block=patience != 0, timeout=patience)
+            while first is not None:
+                batch.append(first)
+                first = self._queue.get_nowait()
+        except queue.Empty:
+            pass
+        return batch
+
+    def _refuse_commands(self) -> None:
+        while self._queue.get() is not None:
+            self._notice("Nothing is open; the reason is on the screen.", "warning")
