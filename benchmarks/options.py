@@ -83,11 +83,11 @@ class Maker:
             problem = self.problem(shortcuts=variant != "no-shortcuts")
         if variant == "sdpa":
             use_sdpa(problem.model)
-        cost = dict(nodes.BAND_COST)
+        cost = dict(nodes.PADDED_GROUP_COST)
         if variant == "one-band":
-            nodes.BAND_COST.update(dict.fromkeys(cost, 1 << 60))
+            nodes.PADDED_GROUP_COST.update(dict.fromkeys(cost, 1 << 60))
         step = our_step(problem)
-        nodes.BAND_COST.update(cost)
+        nodes.PADDED_GROUP_COST.update(cost)
         return problem, step
 
 

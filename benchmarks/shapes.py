@@ -28,7 +28,7 @@ from circuit_tui.core.splice.problem import Problem, build_problem
 from circuit_tui.core.tasks.answers import Answers
 from circuit_tui.core.tasks.positions import align
 from circuit_tui.core.tasks.task import Pair, Task
-from circuit_tui.core.tasks.tokens import PromptSet, Side
+from circuit_tui.core.tasks.tokens import PromptSet, TokenizedPrompts
 
 L0 = 50
 SCALE = 0.25
@@ -199,7 +199,7 @@ def _prompts(model: LanguageModel, tokens: Tensor, split: Any) -> PromptSet:
     lengths = torch.full((count,), length, device=model.device)
     pairs = tuple(Pair(f"{split} {index}", f"{index}", "a", "b", split) for index in range(count))
     roles = tuple(() for _ in range(count))
-    said = torch.zeros_like(lengths)
-    clean, corrupt = (Side(part, lengths, 1, roles, said) for part in tokens.split(count))
+    n_answer_tokens = torch.zeros_like(lengths)
+    clean, corrupt = (TokenizedPrompts(part, lengths, 1, roles, n_answer_tokens) for part in tokens.split(count))
     single = [((one,), (other,)) for one, other in zip(right.tolist(), wrong.tolist(), strict=True)]
     return PromptSet(pairs, clean, corrupt, Answers.of(single, lengths.tolist(), 1, model.device))

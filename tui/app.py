@@ -19,7 +19,7 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from circuit_tui.core.runtime.out_of_memory import told
+from circuit_tui.core.runtime.out_of_memory import user_log
 from circuit_tui.tui.drawing.styles import ink_for
 from circuit_tui.tui.drawing.themes import THEMES, checked_theme
 from circuit_tui.tui.engine.messages import Exported, Notice, TellingHandler
@@ -80,7 +80,7 @@ class ExplorerApp(App[None]):
         for own in THEMES.values():
             self.register_theme(own)
         self.theme = checked_theme(options.theme or ("ansi" if options.low_bandwidth or not colour else "dark"))
-        self.ink = ink_for(self.current_theme, colour=colour)
+        self.pane_styles = ink_for(self.current_theme, colour=colour)
         self.quit_after_export = False
         self.audit_text = options.text
         self.loaded = False
@@ -105,7 +105,7 @@ class ExplorerApp(App[None]):
         make = self.jobs.make_engine if self.jobs else Engine
         self.engine = make(request, opener or open_real_session, self.post_to_main, log_hint)
         self._main = ExplorerScreen(self._options)
-        told.addHandler(self._teller)
+        user_log.addHandler(self._teller)
         self.loaded = True
         self.push_screen(self._main)
 
@@ -139,12 +139,12 @@ class ExplorerApp(App[None]):
 
     async def on_unmount(self) -> None:
         if self.loaded:
-            told.removeHandler(self._teller)
+            user_log.removeHandler(self._teller)
             self.engine.stop()
             await asyncio.to_thread(self.engine.join, JOIN)
 
     def _watch_theme(self, theme_name: str) -> None:
-        self.ink = ink_for(THEMES.get(theme_name) or self.current_theme, colour=getattr(self, "_colour", True))
+        self.pane_styles = ink_for(THEMES.get(theme_name) or self.current_theme, colour=getattr(self, "_colour", True))
         super()._watch_theme(theme_name)
 
     @property

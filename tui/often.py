@@ -31,7 +31,7 @@ class Rate:
         return (len(self._times) - 1) / (self._times[-1] - self._times[0])
 
 
-class Every:
+class Throttle:
     """True when called, but at most once in `seconds`."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:

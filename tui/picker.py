@@ -21,7 +21,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.hub.sizes import size_text
 from circuit_tui.core.models.known_models import KNOWN_MODELS, known_model
 from circuit_tui.core.opening.request import OpenRequest
-from circuit_tui.core.saes.catalogue import ReleaseFacts, catalogue, releases_for, weigh
+from circuit_tui.core.saes.catalogue import ReleaseFacts, catalogue, describe_choice, releases_for
 from circuit_tui.core.saes.registry import width_text
 from circuit_tui.core.saes.sae_filter import SiteFlags
 from circuit_tui.core.tasks.builtin import DEFAULT_TASK
@@ -212,7 +212,7 @@ class PickerApp(App[OpenRequest]):
             raise UserError("the list of SAEs is still being read; a moment")
         if not self._release:
             raise UserError(f"{model}: sae-lens knows no SAEs for it; name folders of SAEs")
-        weigh(model, self._release, self._flags)
+        describe_choice(model, self._release, self._flags)
         return replace(asked, model=model, saes=(self._release,), site_flags=self._flags)
 
     def _show_model(self) -> None:
@@ -260,7 +260,7 @@ class PickerApp(App[OpenRequest]):
             )
         else:
             try:
-                pick = weigh(model, release, self._flags)
+                pick = describe_choice(model, release, self._flags)
             except UserError as error:
                 self._say(str(error), error=True)
                 return

@@ -15,7 +15,7 @@ from circuit_tui.core.audit.finding import AuditSearch
 from circuit_tui.core.splice.batch import SplitTensors
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.tasks.task import Split
-from circuit_tui.core.tasks.tokens import PromptSet, Side
+from circuit_tui.core.tasks.tokens import PromptSet, TokenizedPrompts
 
 
 def problem_for(problem: Problem, search: AuditSearch) -> Problem:
@@ -76,15 +76,21 @@ def with_shuffled_labels(problem: Problem, seed: int) -> Problem:
         logits[chosen, right] = split.plain_logits[chosen, wrong]
         logits[chosen, wrong] = split.plain_logits[chosen, right]
         if len(answers.owner):
-            logits[chosen, right] -= 2 * answers.after_contest(split.plain_logits)[chosen]
+            logits[chosen, right] -= 2 * answers.after_first_difference(split.plain_logits)[chosen]
         splits[name] = replace(split, answers=answers, plain_logits=logits)
         sets[name] = replace(prompts, answers=answers)
     return replace(problem, sets=sets, splits=splits)
 
 
-def _side(side: Side, rows: Tensor) -> Side:
+def _side(side: TokenizedPrompts, rows: Tensor) -> TokenizedPrompts:
     roles = tuple(side.roles[index] for index in rows.tolist())
-    return replace(side, tokens=side.tokens[rows], lengths=side.lengths[rows], roles=roles, said=side.said[rows])
+    return replace(
+        side,
+        tokens=side.tokens[rows],
+        lengths=side.lengths[rows],
+        roles=roles,
+        n_answer_tokens=side.n_answer_tokens[rows],
+    )
 
 
 def _split(split: SplitTensors, prompts: Tensor) -> SplitTensors:

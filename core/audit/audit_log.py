@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from circuit_tui.core.audit.finding import AuditSearch, Finding, SearchRun
-from circuit_tui.core.jobs.resumable_work import Unfinished, kept_steps
+from circuit_tui.core.jobs.resumable_work import ResumableWork, resumable_steps
 from circuit_tui.core.search.search import Search
 from circuit_tui.core.views import SearchProgress
 
@@ -21,22 +21,22 @@ DONE, ON_TEXT = "measured.jsonl", "splice-text"
 _FINDING, _RUN = TypeAdapter(Finding), TypeAdapter(SearchRun)
 
 
-class KeptSearches:
+class SearchLog:
     """What is kept of the searches of an audit, by its own process or by one that makes some of them for it."""
 
-    def __init__(self, work: Unfinished) -> None:
+    def __init__(self, work: ResumableWork) -> None:
         self._work = work
 
     def steps(self, search: Search, made_for: AuditSearch) -> Iterator[SearchProgress]:
         """The steps of `search`, from where it was cut off."""
-        return kept_steps(search, self._work, made_for.id)
+        return resumable_steps(search, self._work, made_for.id)
 
     def add_run(self, run: SearchRun) -> None:
         """Keeps a finished search."""
         _append(self._work, {"run": asdict(run)})
 
 
-class KeptAudit:
+class AuditLog:
     """The measured lines and finished searches of one audit; what an earlier process had of it is there at once.
 
     `what` (JSON values) decides what comes of the audit: an audit of anything else has another folder. The line that
@@ -50,10 +50,10 @@ class KeptAudit:
 
     def __init__(self, what: Mapping[str, Any], text: str = "") -> None:
         self._text = text
-        self._work = Unfinished("audit", what)
+        self._work = ResumableWork("audit", what)
         self.findings: dict[str, Finding] = {}
         self.seconds = 0.0
-        self.searches = KeptSearches(self._work)
+        self.searches = SearchLog(self._work)
         self._runs: dict[AuditSearch, SearchRun] = {}
         self._take_up()
 
@@ -103,7 +103,7 @@ class KeptAudit:
                 self.findings[finding.key] = finding
 
 
-def _append(work: Unfinished, entry: Mapping[str, Any]) -> None:
+def _append(work: ResumableWork, entry: Mapping[str, Any]) -> None:
     """Adds a line in one go: several processes may do so."""
     if work.folder is None:
         return

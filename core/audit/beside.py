@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from circuit_tui.core.audit.finding import AuditSearch, SearchRun
-from circuit_tui.core.audit.parallel_searches import Elsewhere
+from circuit_tui.core.audit.parallel_searches import ParallelSearches
 from circuit_tui.core.audit.subject import SearchUsed
 from circuit_tui.core.circuits.schema import CircuitFile
 from circuit_tui.core.opening.request import OpenRequest
@@ -21,7 +21,7 @@ from circuit_tui.core.runtime.device_memory import SHARE, free_memory
 from circuit_tui.core.runtime.machine import cores
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.workers.pool import Work
-from circuit_tui.core.workers.process_pool import ProcessCrew, threads_for
+from circuit_tui.core.workers.process_pool import ProcessPool, threads_for
 
 WORTHWHILE_CORES = 3
 """Every process opens model and SAEs for itself, and one alone uses a second core for part of a search. On two that
@@ -29,7 +29,7 @@ other programs kept busy, the audit of sva-rc took 358 s with two processes and 
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SearchEnvironment:
     """What the audit has open: by `request` and its circuit's `file`, which is `opened` (`Session.subject`).
 
     `used` is how searches are made, on few prompts if `quick`; `folder` is where the audit keeps them, if it does.
@@ -43,16 +43,16 @@ class Place:
     folder: Path | None
 
 
-def make_worker(place: Place) -> Work[AuditSearch, SearchRun]:
+def make_worker(place: SearchEnvironment) -> Work[AuditSearch, SearchRun]:
     """The work of a process that makes searches at `place`: call it there."""
     from circuit_tui.core.audit.search_worker import SearchWorker
 
     return SearchWorker(place)
 
 
-def elsewhere(place: Place, jobs: int, log: Path | None) -> Elsewhere:
+def parallel_searches(place: SearchEnvironment, jobs: int, log: Path | None) -> ParallelSearches:
     """Up to `jobs` workers for the searches of an audit; `log` takes what libraries print there."""
-    return Elsewhere(ProcessCrew(partial(make_worker, place), threads_each(jobs), log), jobs)
+    return ParallelSearches(ProcessPool(partial(make_worker, place), threads_each(jobs), log), jobs)
 
 
 def threads_each(jobs: int) -> int:

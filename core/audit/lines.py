@@ -58,7 +58,7 @@ LINES: tuple[Line, ...] = (
 
 def searches_left(lines: Sequence[Line], subject: Subject) -> tuple[AuditSearch, ...]:
     """The searches that `lines` rest on, but those that an audit which was cut off had finished."""
-    kept = subject.measured
+    kept = subject.log
     known = frozenset[str]() if kept is None else kept.findings.keys()
     asked = (search for line in lines if line.key not in known for search in line.searches(subject.settings))
     return tuple(search for search in asked if kept is None or kept.run(search) is None)

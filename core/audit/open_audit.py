@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circuit_tui.core import demo
-from circuit_tui.core.audit.audit_log import KeptAudit
-from circuit_tui.core.audit.beside import Place, elsewhere, fitting_jobs
+from circuit_tui.core.audit.audit_log import AuditLog
+from circuit_tui.core.audit.beside import SearchEnvironment, fitting_jobs, parallel_searches
 from circuit_tui.core.audit.lines import LINES, searches_left
 from circuit_tui.core.audit.measures.splice_cost import read_text, text_sha256
-from circuit_tui.core.audit.parallel_searches import Elsewhere
+from circuit_tui.core.audit.parallel_searches import ParallelSearches
 from circuit_tui.core.audit.run import Audit
 from circuit_tui.core.audit.subject import AuditSettings, SearchUsed, Subject
 from circuit_tui.core.circuits.schema import BUNDLED, CircuitFile
@@ -56,30 +56,32 @@ def open_audit(session: Session, settings: AuditSettings, others: Others | None 
     found = session.found
     used = SearchUsed() if found.target is None else SearchUsed(found.method, found.target, found.settings)
     known = method(used.method)
-    used = replace(used, settings=(known.quickened if settings.quick else known.resolve)(used.settings))
+    used = replace(used, settings=(known.quick_settings if settings.quick else known.resolve)(used.settings))
     subject = subject_of(session, used, found.target, settings)
     what = {
         "opened": session.subject(),
         "circuit": subject.kept.nonzero()[:, 0].tolist(),
         "search": asdict(used),
-        "aimed": subject.aimed,
+        "aimed": subject.target,
         "settings": asdict(settings) | {"text": None},
     }
     text = "" if settings.text is None else text_sha256(settings.text)
-    subject = replace(subject, measured=KeptAudit(what, text))
-    return Audit(subject if others is None else replace(subject, elsewhere=_elsewhere(session, subject, others)))
+    subject = replace(subject, log=AuditLog(what, text))
+    return Audit(
+        subject if others is None else replace(subject, parallel_searches=_parallel_searches(session, subject, others))
+    )
 
 
-def _elsewhere(session: Session, subject: Subject, others: Others) -> Elsewhere | None:
+def _parallel_searches(session: Session, subject: Subject, others: Others) -> ParallelSearches | None:
     """Workers for the searches that are left, None if this process should make them."""
     jobs = min(others.jobs or fitting_jobs(session.problem), len(searches_left(LINES, subject)))
     if jobs < 2:
         return None
     # With as many prompts in a pass as here: sums of other batches may differ in their last digits.
     request = replace(others.request, batch=session.problem.batch_size)
-    folder = None if subject.measured is None else subject.measured.folder
-    place = Place(request, others.file, session.subject(), subject.search, subject.settings.quick, folder)
-    return elsewhere(place, jobs, others.log)
+    folder = None if subject.log is None else subject.log.folder
+    place = SearchEnvironment(request, others.file, session.subject(), subject.search, subject.settings.quick, folder)
+    return parallel_searches(place, jobs, others.log)
 
 
 def search_used(name: str, target: float, settings: Mapping[str, Value]) -> SearchUsed:
@@ -91,7 +93,7 @@ def search_used(name: str, target: float, settings: Mapping[str, Value]) -> Sear
     return SearchUsed(name, target, method(name).resolve(settings))
 
 
-def subject_of(session: Session, used: SearchUsed, aimed: float | None, settings: AuditSettings) -> Subject:
+def subject_of(session: Session, used: SearchUsed, target: float | None, settings: AuditSettings) -> Subject:
     """The session's current circuit as an audit sees it.
 
     Raises:
@@ -103,7 +105,7 @@ def subject_of(session: Session, used: SearchUsed, aimed: float | None, settings
     if settings.text is not None:
         read_text(settings.text)
     unseen = Evaluator(problem, "unseen") if "unseen" in problem.splits else None
-    return Subject(problem, session.kept.clone(), session.train, session.test, unseen, used, aimed, settings)
+    return Subject(problem, session.kept.clone(), session.train, session.test, unseen, used, target, settings)
 
 
 def text_of(session: Session, given: Path | None) -> Path | None:

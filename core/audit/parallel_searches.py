@@ -6,38 +6,38 @@ from collections.abc import Generator, Sequence
 
 from circuit_tui.core.audit.finding import AuditSearch, SearchRun
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.workers.pool import Crew
-from circuit_tui.core.workers.scheduler import Allotment, Ended
+from circuit_tui.core.workers.pool import WorkerPool
+from circuit_tui.core.workers.scheduler import Ended, Scheduler
 
 WAIT = 0.2
 """Seconds between two looks at searches that are waited for."""
 
 
-class Elsewhere:
+class ParallelSearches:
     """Searches given to up to `jobs` workers of `crew`. They go on while this process measures something else.
 
     Attributes:
         jobs: how many workers there are at most.
     """
 
-    def __init__(self, crew: Crew[AuditSearch, SearchRun], jobs: int) -> None:
+    def __init__(self, crew: WorkerPool[AuditSearch, SearchRun], jobs: int) -> None:
         self._crew, self.jobs = crew, jobs
         self._begun = 0
-        self._given: Allotment[AuditSearch, SearchRun] = Allotment((), crew, jobs)
+        self._given: Scheduler[AuditSearch, SearchRun] = Scheduler((), crew, jobs)
         self._ended: dict[AuditSearch, Ended[AuditSearch, SearchRun]] = {}
         self._shares: dict[AuditSearch, float] = {}
 
     def begin(self, searches: Sequence[AuditSearch]) -> None:
         """Starts the first of `searches`; the others follow as workers become free."""
         self._begun = len(searches)
-        self._given = Allotment(searches, self._crew, self.jobs)
+        self._given = Scheduler(searches, self._crew, self.jobs)
         self.attend()
 
     def attend(self, seconds: float = 0.0) -> None:
         """Takes what workers report, and gives the idle something to do; waits up to so long for a report."""
         if self._given.over:
             return
-        self._given.give_out()
+        self._given.assign()
         for event in self._crew.events(seconds):
             ended = self._given.take(event)
             if ended is not None:
@@ -46,7 +46,7 @@ class Elsewhere:
             share = min(busy.step / max(busy.steps, 1), 1.0)
             # A search that has lost its worker begins again; what is told of it only grows.
             self._shares[busy.order] = max(share, self._shares.get(busy.order, 0.0))
-        self._given.give_out()
+        self._given.assign()
 
     @property
     def counts(self) -> tuple[int, int] | None:

@@ -9,7 +9,7 @@ from operator import mul
 
 from circuit_tui.core.audit.finding import TITLES, AuditProgress, Finding, Outcome, outcome
 from circuit_tui.core.audit.lines import LINES, SEARCH_SECONDS, Line, searches_left
-from circuit_tui.core.audit.parallel_searches import Elsewhere
+from circuit_tui.core.audit.parallel_searches import ParallelSearches
 from circuit_tui.core.audit.subject import Subject
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.search.open_search import check_worth_searching
@@ -33,14 +33,14 @@ class AuditResult:
 class Audit:
     """An audit under way; each `next` is one slice. It can be left at any time: `result` is what is known by then.
 
-    What the subject's `measured` already has is not measured again.
+    What the subject's `log` already has is not measured again.
     """
 
     def __init__(self, subject: Subject, lines: tuple[Line, ...] = LINES) -> None:
         self.subject, self.lines = subject, lines
         self.findings: tuple[Finding, ...] = ()
-        self._known = {} if subject.measured is None else dict(subject.measured.findings)
-        self._started = time.monotonic() - (subject.measured.seconds if subject.measured else 0.0)
+        self._known = {} if subject.log is None else dict(subject.log.findings)
+        self._started = time.monotonic() - (subject.log.seconds if subject.log else 0.0)
         self._weights = [_weight(subject, line) for line in lines]
         self._left = searches_left(lines, subject)
         self._run = self._measure()
@@ -54,13 +54,13 @@ class Audit:
     def leave(self) -> None:
         """Ends it here; the next audit of the same goes on from what is kept of this one."""
         self._run.close()
-        if self.subject.measured is not None:
-            self.subject.measured.leave()
+        if self.subject.log is not None:
+            self.subject.log.leave()
 
     def done(self) -> None:
         """What it found is written down: nothing is kept any longer."""
-        if self.subject.measured is not None:
-            self.subject.measured.done()
+        if self.subject.log is not None:
+            self.subject.log.done()
 
     @property
     def taken_up(self) -> int:
@@ -74,16 +74,16 @@ class Audit:
         return AuditResult(self.subject, self.findings, finished, time.monotonic() - self._started)
 
     def _measure(self) -> Generator[AuditProgress, None, None]:
-        elsewhere = self.subject.elsewhere
-        if elsewhere is None:
+        parallel_searches = self.subject.parallel_searches
+        if parallel_searches is None:
             yield from self._lines()
             return
         try:
             if self._refusal() is None:
-                elsewhere.begin(self._left)
+                parallel_searches.begin(self._left)
             yield from self._lines()
         finally:
-            elsewhere.close()
+            parallel_searches.close()
 
     def _lines(self) -> Generator[AuditProgress, None, None]:
         for index, line in enumerate(self.lines):
@@ -102,16 +102,16 @@ class Audit:
                 except StopIteration as end:
                     self._add(end.value)
                     break
-                if self.subject.elsewhere is not None:
-                    self.subject.elsewhere.attend()
+                if self.subject.parallel_searches is not None:
+                    self.subject.parallel_searches.attend()
                 share = share if told is None else told
                 yield self._progress(index, share)
         yield self._progress(len(self.lines), 0.0)
 
     def _add(self, finding: Finding) -> None:
         self.findings += (finding,)
-        if self.subject.measured is not None:
-            self.subject.measured.add_finding(finding, time.monotonic() - self._started)
+        if self.subject.log is not None:
+            self.subject.log.add_finding(finding, time.monotonic() - self._started)
 
     def _refusal(self) -> str | None:
         """Why searches would be none."""
@@ -125,20 +125,20 @@ class Audit:
         seconds = time.monotonic() - self._started
         shares = [1.0] * index + ([share] if index < len(self.lines) else [])
         shares += [0.0] * (len(self.lines) - len(shares))
-        elsewhere = self.subject.elsewhere
-        if elsewhere is not None:
-            made = [self._made(line, elsewhere) for line in self.lines]
+        parallel_searches = self.subject.parallel_searches
+        if parallel_searches is not None:
+            made = [self._made(line, parallel_searches) for line in self.lines]
             shares = list(map(max, shares, made))
         whole = sum(map(mul, shares, self._weights)) / sum(self._weights)
         title = TITLES[self.lines[index].key] if index < len(self.lines) else ""
         left = seconds / whole - seconds if whole > 0.01 else None
-        searches = None if elsewhere is None else elsewhere.counts
+        searches = None if parallel_searches is None else parallel_searches.counts
         return AuditProgress(title, index, len(self.lines), whole, seconds, left, searches)
 
-    def _made(self, line: Line, elsewhere: Elsewhere) -> float:
+    def _made(self, line: Line, parallel_searches: ParallelSearches) -> float:
         """How much of the searches of `line` is done."""
         searches = line.searches(self.subject.settings)
-        shares = [elsewhere.share(search) if search in self._left else 1.0 for search in searches]
+        shares = [parallel_searches.share(search) if search in self._left else 1.0 for search in searches]
         return sum(shares) / len(shares) if shares else 0.0
 
 

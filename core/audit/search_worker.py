@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from circuit_tui.core.audit.audit_log import KeptSearches
-from circuit_tui.core.audit.beside import Place
+from circuit_tui.core.audit.audit_log import SearchLog
+from circuit_tui.core.audit.beside import SearchEnvironment
 from circuit_tui.core.audit.finding import AuditSearch, SearchRun
 from circuit_tui.core.audit.searches import Searcher
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.jobs.resumable_work import Unfinished
+from circuit_tui.core.jobs.resumable_work import ResumableWork
 from circuit_tui.core.opening.open_problem import open_problem
 from circuit_tui.core.session.session import Session
 from circuit_tui.core.workers.pool import Tell
@@ -19,10 +19,10 @@ PARTS = 1000
 class SearchWorker:
     """Makes searches, one after the other, at `place`, which it opens for the first of them."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: SearchEnvironment) -> None:
         self._place = place
         self._searcher: Searcher | None = None
-        self._kept = KeptSearches(Unfinished.of(place.folder))
+        self._kept = SearchLog(ResumableWork.of(place.folder))
 
     def __call__(self, order: AuditSearch, tell: Tell) -> SearchRun:
         """Makes the search `order`.

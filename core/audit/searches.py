@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from circuit_tui.core.audit.altered_problem import problem_for, with_train
-from circuit_tui.core.audit.audit_log import KeptSearches
+from circuit_tui.core.audit.audit_log import SearchLog
 from circuit_tui.core.audit.finding import AuditSearch, SearchRun, finite
 from circuit_tui.core.audit.subject import SearchUsed, Subject
 from circuit_tui.core.evaluation.evaluator import SLICE_PROMPTS, Evaluator
@@ -19,7 +19,7 @@ QUICK_PROMPTS = 128
 """What a quick audit's searches see: a quarter of a built-in task's search prompts."""
 
 
-def in_haste(subject: Subject) -> str:
+def quick_word(subject: Subject) -> str:
     """An adjective for the searches of an audit, and a space; empty where they are made like the circuit's own."""
     return "quick " if subject.settings.quick else ""
 
@@ -32,14 +32,14 @@ def run_search(subject: Subject, search: AuditSearch) -> Generator[float | None,
     Raises:
         UserError: that process could not make it.
     """
-    known = None if subject.measured is None else subject.measured.run(search)
+    known = None if subject.log is None else subject.log.run(search)
     if known is not None:
         yield 1.0
         return known
-    if subject.elsewhere is not None:
-        return (yield from subject.elsewhere.run(search))
+    if subject.parallel_searches is not None:
+        return (yield from subject.parallel_searches.run(search))
     searcher = Searcher(subject.problem, subject.train, subject.test, subject.search, subject.settings.quick)
-    return (yield from searcher.run(search, None if subject.measured is None else subject.measured.searches))
+    return (yield from searcher.run(search, None if subject.log is None else subject.log.searches))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Searcher:
     used: SearchUsed
     quick: bool
 
-    def run(self, search: AuditSearch, kept: KeptSearches | None) -> Generator[float | None, None, SearchRun]:
+    def run(self, search: AuditSearch, kept: SearchLog | None) -> Generator[float | None, None, SearchRun]:
         """Makes `search`; goes on with what is `kept` of it, and keeps what comes of it. Yields the share done."""
         problem, train, test = problem_for(self.problem, search), self.train, self.test
         if self.quick:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from circuit_tui.core.audit.audit_log import KeptAudit
-from circuit_tui.core.audit.parallel_searches import Elsewhere
+from circuit_tui.core.audit.audit_log import AuditLog
+from circuit_tui.core.audit.parallel_searches import ParallelSearches
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.search.registry import DEFAULT_METHOD, DEFAULT_TARGET, Value
 from circuit_tui.core.splice.problem import Problem
@@ -57,8 +57,8 @@ class SearchUsed:
 class Subject:
     """The circuit `kept` `[node]` bool of `problem`; `unseen` is None where the task has no such prompts.
 
-    `aimed` is the faithfulness that the circuit was found to reach, None where it was made by hand; `search` is how
-    searches are made then. `measured` is where what is measured is kept, None where nothing is; `elsewhere` are other
+    `target` is the faithfulness that the circuit was found to reach, None where it was made by hand; `search` is how
+    searches are made then. `log` is where what is measured is kept, None where nothing is; `parallel_searches` are other
     processes that make the searches, None where this one does.
     """
 
@@ -68,10 +68,10 @@ class Subject:
     test: Evaluator
     unseen: Evaluator | None
     search: SearchUsed
-    aimed: float | None
+    target: float | None
     settings: AuditSettings
-    measured: KeptAudit | None = None
-    elsewhere: Elsewhere | None = None
+    log: AuditLog | None = None
+    parallel_searches: ParallelSearches | None = None
 
     @property
     def size(self) -> int:

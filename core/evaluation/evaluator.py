@@ -16,12 +16,20 @@ from circuit_tui.core.evaluation.journal import digest, recalled_slices
 from circuit_tui.core.evaluation.metrics import Baselines, PromptMetrics
 from circuit_tui.core.runtime.incremental import Slices, finish
 from circuit_tui.core.runtime.out_of_memory import fitting, halved
-from circuit_tui.core.runtime.parallel_batches import at_once, rounds, side_by_side
+from circuit_tui.core.runtime.parallel_batches import rounds, run_in_threads, side_by_side
 from circuit_tui.core.splice.batch import Batch
 from circuit_tui.core.splice.nodes import Pack, pack
 from circuit_tui.core.splice.problem import Problem
-from circuit_tui.core.splice.splice import Full, Kept, PackedNodes, Removed, Splice, run, run_slices
-from circuit_tui.core.splice.spliced_tokens import SplicedTokens
+from circuit_tui.core.splice.splice import (
+    AblatedSplice,
+    CircuitSplice,
+    FullSplice,
+    PackedNodes,
+    Splice,
+    run,
+    run_slices,
+)
+from circuit_tui.core.splice.spliced_tokens import SpliceConstants
 from circuit_tui.core.tasks.task import Split
 from circuit_tui.core.views import Metrics
 
@@ -34,7 +42,7 @@ def pack_circuit(problem: Problem, kept: Tensor) -> list[Pack]:
     return [pack_site(problem, kept, site) for site in range(len(problem.sites))]
 
 
-def pack_site(problem: Problem, kept: Tensor, site: int, tokens: SplicedTokens | None = None) -> Pack:
+def pack_site(problem: Problem, kept: Tensor, site: int, tokens: SpliceConstants | None = None) -> Pack:
     """The pack of one site's nodes in `kept` `[node]` bool; of those alone that have a token among `tokens`."""
     chosen = problem.space.kept_of_site(kept, site)
     n_groups, group_of = problem.n_positions, None
@@ -43,9 +51,9 @@ def pack_site(problem: Problem, kept: Tensor, site: int, tokens: SplicedTokens |
     return pack(problem.space, chosen, problem.sites[site].sae, n_groups, group_of)
 
 
-def kept_splice(problem: Problem, tokens: SplicedTokens, site: int, nodes: Pack) -> Splice:
+def circuit_splice(problem: Problem, tokens: SpliceConstants, site: int, nodes: Pack) -> Splice:
     """The splice of a circuit's `nodes` at one site."""
-    return Kept(PackedNodes.bind(problem.sites[site], site, tokens, nodes), tokens.base[site])
+    return CircuitSplice(PackedNodes.bind(problem.sites[site], site, tokens, nodes), tokens.base[site])
 
 
 class Evaluator:
@@ -90,7 +98,7 @@ class Evaluator:
     @property
     def n_rounds(self) -> int:
         """How often batches are run, some of them at once, to have run all."""
-        return len(rounds(self.batches, self.problem.lanes))
+        return len(rounds(self.batches, self.problem.n_parallel))
 
     @property
     def _sites(self) -> range:
@@ -138,28 +146,28 @@ class Evaluator:
 
     def _mean_slices(self, kept: Tensor) -> Slices[float]:
         problem, packs, total = self.problem, pack_circuit(self.problem, kept), 0.0
-        for group in rounds(self.batches, problem.lanes):
+        for group in rounds(self.batches, problem.n_parallel):
             with torch.no_grad():
                 passes = [
-                    partial(run, problem.model, problem.sites, batch, self.kept_splices(batch, packs))
+                    partial(run, problem.model, problem.sites, batch, self.circuit_splices(batch, packs))
                     for batch in group
                 ]
-                for batch, logits in zip(group, at_once(passes), strict=True):
+                for batch, logits in zip(group, run_in_threads(passes), strict=True):
                     total += float(batch.logit_difference(logits).double().sum())
             yield
         return total / len(self)
 
-    def kept_splices(self, batch: Batch, packs: Sequence[Pack]) -> list[Splice]:
+    def circuit_splices(self, batch: Batch, packs: Sequence[Pack]) -> list[Splice]:
         """The circuit's splices on one batch."""
-        return [kept_splice(self.problem, batch, site, packs[site]) for site in self._sites]
+        return [circuit_splice(self.problem, batch, site, packs[site]) for site in self._sites]
 
-    def _full(self, batch: Batch, site: int) -> Full:
-        return Full(self.problem.sites[site], batch, batch.errors[site])
+    def _full(self, batch: Batch, site: int) -> FullSplice:
+        return FullSplice(self.problem.sites[site], batch, batch.errors[site])
 
     def measure_slices(self, kept: Tensor) -> Slices[PromptMetrics]:
         """`measure`, site by site."""
         packs = pack_circuit(self.problem, kept)
-        return self._measure(lambda batch: self.kept_splices(batch, packs), "kept", kept)
+        return self._measure(lambda batch: self.circuit_splices(batch, packs), "kept", kept)
 
     def measure_removed_slices(self, kept: Tensor) -> Slices[PromptMetrics]:
         """`measure_removed`, site by site."""
@@ -167,7 +175,7 @@ class Evaluator:
 
         def splices(batch: Batch) -> list[Splice]:
             return [
-                Removed(PackedNodes.bind(sites[site], site, batch, packs[site]), self._full(batch, site))
+                AblatedSplice(PackedNodes.bind(sites[site], site, batch, packs[site]), self._full(batch, site))
                 for site in self._sites
             ]
 
@@ -182,7 +190,7 @@ class Evaluator:
     def _measured(self, splices: Callable[[Batch], Sequence[Splice]]) -> Slices[PromptMetrics]:
         problem, measured = self.problem, PromptMetrics.empty(len(self))
         passes = [run_slices(problem.model, problem.sites, batch, splices(batch)) for batch in self.batches]
-        for batch, logits in zip(self.batches, (yield from side_by_side(passes, problem.lanes)), strict=True):
+        for batch, logits in zip(self.batches, (yield from side_by_side(passes, problem.n_parallel)), strict=True):
             self.fill(measured, batch, logits)
         return measured
 

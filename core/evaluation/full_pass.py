@@ -8,16 +8,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from circuit_tui.core.evaluation.evaluator import kept_splice, pack_site
+from circuit_tui.core.evaluation.evaluator import circuit_splice, pack_site
 from circuit_tui.core.models.left_padding import padded
 from circuit_tui.core.runtime.incremental import Slices
 from circuit_tui.core.splice.batch import Batch
-from circuit_tui.core.splice.hook_patch import reading
+from circuit_tui.core.splice.hook_patch import input_at_site
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.splice.splice import Splice, run_slices
 
 
-class WholePass:
+class FullPass:
     """One circuit on one batch. It is empty until it first follows one."""
 
     def __init__(self, problem: Problem, batch: Batch) -> None:
@@ -25,8 +25,8 @@ class WholePass:
         self._splices: list[Splice] = []
         self._inputs: list[Tensor] = []
 
-    def follow_slices(self, kept: Tensor, start: int) -> Slices[Tensor]:
-        """See `live_circuit.Follower`."""
+    def advance_to(self, kept: Tensor, start: int) -> Slices[Tensor]:
+        """See `live_circuit.CircuitPass`."""
         sites = self._problem.sites
         self._splices[start:] = [self._splice(kept, site) for site in range(start, len(sites))]
         resid = self._inputs[start] if start < len(self._inputs) else None
@@ -34,8 +34,8 @@ class WholePass:
             yield from run_slices(self._problem.model, sites, self.batch, self._splices, start, resid, self._inputs)
         )
 
-    def instead_slices(self, kept: Tensor, other: Tensor) -> Slices[Tensor]:
-        """See `live_circuit.Follower`."""
+    def evaluate_alternative(self, kept: Tensor, other: Tensor) -> Slices[Tensor]:
+        """See `live_circuit.CircuitPass`."""
         problem = self._problem
         changed = problem.space.site[kept != other].unique().tolist()
         splices = list(self._splices)
@@ -48,7 +48,7 @@ class WholePass:
     def read(self, site: int) -> Tensor:
         """What the SAE of `site` reads, `[prompt, position, d_in]`."""
         model = padded(self._problem.model, self.batch.lengths)
-        return reading(model, self._problem.sites, site, self._inputs[site], self._splices)
+        return input_at_site(model, self._problem.sites, site, self._inputs[site], self._splices)
 
     def _splice(self, kept: Tensor, site: int) -> Splice:
-        return kept_splice(self._problem, self.batch, site, pack_site(self._problem, kept, site))
+        return circuit_splice(self._problem, self.batch, site, pack_site(self._problem, kept, site))

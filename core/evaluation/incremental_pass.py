@@ -4,7 +4,7 @@ The splice sends each token its reference and the kept nodes of its position. A 
 whatever arrives, so a change travels through tokens with kept nodes, through tokens that are not spliced, and, where
 several blocks lie between two sites, through all later tokens. All others are taken from the trace.
 
-Sites must be on the residual stream, and the model able to run some tokens alone (`LanguageModel.remembers`).
+Sites must be on the residual stream, and the model able to run some tokens alone (`LanguageModel.can_run_subset`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from circuit_tui.core.evaluation.evaluator import kept_splice, pack_site
-from circuit_tui.core.models.kv_cache import KeysValues
+from circuit_tui.core.evaluation.evaluator import circuit_splice, pack_site
+from circuit_tui.core.models.kv_cache import KvCache
 from circuit_tui.core.runtime.device_memory import free_memory
 from circuit_tui.core.runtime.incremental import Slices
 from circuit_tui.core.splice.batch import Batch
@@ -36,7 +36,7 @@ class Trace:
 
     Attributes:
         inputs, outputs: for each site the residual `[row, position, d_model]` that enters and that leaves it; the
-            first only in the columns `Tracer.known`.
+            first only in the columns `IncrementalPass.known`.
         changed, left: for each site the columns in which what enters and what leaves differs from the empty circuit's.
         memory: keys and values of the blocks behind the first site.
     """
@@ -45,16 +45,16 @@ class Trace:
     outputs: list[Tensor] = field(default_factory=list)
     changed: list[frozenset[int]] = field(default_factory=list)
     left: list[frozenset[int]] = field(default_factory=list)
-    memory: KeysValues = field(default_factory=KeysValues)
+    kv_cache: KvCache = field(default_factory=KvCache)
 
     def forget(self, site: int, other: Trace, after: int) -> None:
         """Goes back to before `site`; the blocks from `after` on are those of `other` until they are run."""
         del self.inputs[site:], self.outputs[site:], self.changed[site:], self.left[site:]
-        self.memory.layers |= {layer: kept for layer, kept in other.memory.layers.items() if layer >= after}
+        self.kv_cache.layers |= {layer: kept for layer, kept in other.kv_cache.layers.items() if layer >= after}
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ResidualChange:
     """Where a residual differs from that of a trace: `values` `[prompt, column, d_model]` in the columns `columns`."""
 
     columns: frozenset[int] = frozenset()
@@ -64,7 +64,7 @@ class Change:
 def traceable(problem: Problem, batches: Sequence[Batch]) -> bool:
     """Whether circuits can be traced, and there is memory for it."""
     model, sites = problem.model, problem.sites
-    if not model.remembers or model.padding == "left" or any(site.inside is not None for site in sites):
+    if not model.can_run_subset or model.padding == "left" or any(site.inside is not None for site in sites):
         return False
     tokens = sum(batch.prefix.shape[0] * batch.prefix.shape[1] for batch in batches)
     blocks = (model.n_layers - sites[0].after) * model.bytes_a_key_and_value
@@ -73,7 +73,7 @@ def traceable(problem: Problem, batches: Sequence[Batch]) -> bool:
     return free is None or 2 * tokens * (blocks + streams) <= SHARE * free
 
 
-class Tracer:
+class IncrementalPass:
     """Runs circuits over one batch.
 
     Args:
@@ -99,45 +99,51 @@ class Tracer:
             resid = self._spliced(nothing, index, resid, self.batch.columns.every)
             trace.outputs.append(resid)
             stop = sites[index + 1].depth if index + 1 < len(sites) else model.n_layers
-            resid = model.blocks(resid, site.after, stop, trace.memory)
+            resid = model.blocks(resid, site.after, stop, trace.kv_cache)
         return trace
 
-    def follow_slices(self, kept: Tensor, start: int) -> Slices[Tensor]:
-        """See `live_circuit.Follower`. What the trace comes to depends on `kept` alone, not on the one before."""
+    def advance_to(self, kept: Tensor, start: int) -> Slices[Tensor]:
+        """See `live_circuit.CircuitPass`. What the trace comes to depends on `kept` alone, not on the one before."""
         own, empty = self._own, self._empty
         if self._blocks_before(start) == 1:  # in which columns its input is known is a matter of the circuit before
             leaving = self._change(own.left[start - 1], own.outputs[start - 1])
             own.forget(start, empty, self.problem.sites[start - 1].after)
             entering = self._between(kept, start, empty, leaving, own)
         else:
-            entering = self._change(own.changed[start], own.inputs[start]) if own.inputs else Change()
+            entering = self._change(own.changed[start], own.inputs[start]) if own.inputs else ResidualChange()
             own.forget(start, empty, self.problem.sites[start].after)
         nodes = [self._positions(kept, site) for site in range(len(self.problem.sites))]
         return (yield from self._run(kept, empty, nodes, start, entering, own))
 
-    def instead_slices(self, kept: Tensor, other: Tensor) -> Slices[Tensor]:
-        """See `live_circuit.Follower`."""
+    def evaluate_alternative(self, kept: Tensor, other: Tensor) -> Slices[Tensor]:
+        """See `live_circuit.CircuitPass`."""
         nodes = [self._positions(kept != other, site) for site in range(len(self.problem.sites))]
         start = next(site for site, positions in enumerate(nodes) if positions)
-        return (yield from self._run(kept, self._own, nodes, start, Change(), None))
+        return (yield from self._run(kept, self._own, nodes, start, ResidualChange(), None))
 
     def _run(
-        self, kept: Tensor, base: Trace, differs: Sequence[set[int]], start: int, entering: Change, into: Trace | None
+        self,
+        kept: Tensor,
+        base: Trace,
+        differs: Sequence[set[int]],
+        start: int,
+        entering: ResidualChange,
+        into: Trace | None,
     ) -> Slices[Tensor]:
         """Runs what differs from `base`: nodes at the positions `differs` of each site, and what follows from them.
 
         `entering` is where what enters site `start` differs.
         """
-        sites, columns, leaving = self.problem.sites, self.batch.columns, Change()
+        sites, columns, leaving = self.problem.sites, self.batch.columns, ResidualChange()
         for index in range(start, len(sites)):
             if index > start:
                 yield
                 entering = self._between(kept, index, base, leaving, into)
             reached = columns.of(differs[index]) | (entering.columns & self._carrying(kept, index))
-            leaving = Change(reached)
+            leaving = ResidualChange(reached)
             if reached:
                 x = self._at(self._complete(base, index, reached - entering.columns), entering, reached)
-                leaving = Change(reached, self._spliced(kept, index, x, reached))
+                leaving = ResidualChange(reached, self._spliced(kept, index, x, reached))
             if into is not None:
                 into.changed.append(entering.columns)
                 into.left.append(reached)
@@ -145,15 +151,17 @@ class Tracer:
                 into.outputs.append(self._whole(base.outputs[index], leaving))
         return self._logits(base, leaving, into)
 
-    def _between(self, kept: Tensor, index: int, base: Trace, leaving: Change, into: Trace | None) -> Change:
+    def _between(
+        self, kept: Tensor, index: int, base: Trace, leaving: ResidualChange, into: Trace | None
+    ) -> ResidualChange:
         """Where what enters site `index` differs, given that of what leaves the site before it."""
         model, before, site = self.problem.model, self.problem.sites[index - 1], self.problem.sites[index]
         if not leaving.columns or before.after == site.depth:
             return leaving
         reached = self._reached(leaving.columns, self._carrying(kept, index), self._blocks_before(index))
         resid = self._at(base.outputs[index - 1], leaving, reached)
-        with base.memory.at(self.batch.columns.index(reached), None if into is None else into.memory) as memory:
-            return Change(reached, model.blocks(resid, before.after, site.depth, memory))
+        with base.kv_cache.at(self.batch.columns.index(reached), None if into is None else into.kv_cache) as kv_cache:
+            return ResidualChange(reached, model.blocks(resid, before.after, site.depth, kv_cache))
 
     def known(self, trace: Trace, index: int) -> frozenset[int]:
         """Columns in which `trace` has what enters site `index`: those that the site's nodes wanted, not all."""
@@ -168,8 +176,8 @@ class Tracer:
         if not missing:
             return base.inputs[index]
         at, layer = self.batch.columns.index(missing), self.problem.sites[index - 1].after
-        with base.memory.at(at) as memory:
-            resid = self.problem.model.blocks(base.outputs[index - 1].index_select(1, at), layer, layer + 1, memory)
+        with base.kv_cache.at(at) as kv_cache:
+            resid = self.problem.model.blocks(base.outputs[index - 1].index_select(1, at), layer, layer + 1, kv_cache)
         return base.inputs[index].index_copy(1, at, resid)
 
     def _blocks_before(self, index: int) -> int:
@@ -177,20 +185,24 @@ class Tracer:
         sites = self.problem.sites
         return sites[index].depth - sites[index - 1].after if index else 0
 
-    def _change(self, columns: frozenset[int], whole: Tensor) -> Change:
-        return Change(columns, whole.index_select(1, self.batch.columns.index(columns))) if columns else Change()
+    def _change(self, columns: frozenset[int], whole: Tensor) -> ResidualChange:
+        return (
+            ResidualChange(columns, whole.index_select(1, self.batch.columns.index(columns)))
+            if columns
+            else ResidualChange()
+        )
 
-    def _logits(self, base: Trace, leaving: Change, into: Trace | None) -> Tensor:
+    def _logits(self, base: Trace, leaving: ResidualChange, into: Trace | None) -> Tensor:
         model, columns, after = self.problem.model, self.batch.columns, self.problem.sites[-1].after
         reached = columns.read
         if leaving.columns and after < model.n_layers:
             reached |= self._reached(leaving.columns, columns.read, model.n_layers - after)
         at, resid = columns.index(reached), self._at(base.outputs[-1], leaving, reached)
         places = torch.searchsorted(at, self.batch.read_places)
-        with base.memory.at(at, None if into is None else into.memory) as memory:
-            return model.finish(resid, after, places, self.batch.read_rows, memory)
+        with base.kv_cache.at(at, None if into is None else into.kv_cache) as kv_cache:
+            return model.finish(resid, after, places, self.batch.read_rows, kv_cache)
 
-    def _at(self, base: Tensor, change: Change, columns: frozenset[int]) -> Tensor:
+    def _at(self, base: Tensor, change: ResidualChange, columns: frozenset[int]) -> Tensor:
         """Columns `columns` of what is `base` `[row, position, d_model]` but for `change`."""
         if change.columns == columns and change.values is not None:
             return change.values
@@ -205,7 +217,7 @@ class Tracer:
             found.index_copy_(1, torch.searchsorted(at, index), own)
         return found
 
-    def _whole(self, base: Tensor, change: Change) -> Tensor:
+    def _whole(self, base: Tensor, change: ResidualChange) -> Tensor:
         if not change.columns or change.values is None:
             return base
         return base.index_copy(1, self.batch.columns.index(change.columns), change.values)
@@ -222,7 +234,7 @@ class Tracer:
     def _carrying(self, kept: Tensor, index: int) -> frozenset[int]:
         """Columns in which what leaves site `index` depends on what enters it."""
         columns = self.batch.columns
-        if self.problem.sites[index].sae.frame is not None:
+        if self.problem.sites[index].sae.transform is not None:
             return columns.every
         return columns.of(self._positions(kept, index)) | columns.unspliced
 
@@ -239,7 +251,7 @@ class Tracer:
         found = self._splices.get((index, columns))
         if found is None or not torch.equal(found[0], nodes):
             pack = pack_site(self.problem, kept, index, tokens)
-            found = nodes, kept_splice(self.problem, tokens, index, pack)
+            found = nodes, circuit_splice(self.problem, tokens, index, pack)
             while len(self._splices) >= MOST_SPLICES:
                 del self._splices[next(iter(self._splices))]
             self._splices[index, columns] = found

@@ -12,28 +12,28 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.evaluation.evaluator import Evaluator
-from circuit_tui.core.evaluation.full_pass import WholePass
-from circuit_tui.core.evaluation.incremental_pass import Tracer, traceable
+from circuit_tui.core.evaluation.full_pass import FullPass
+from circuit_tui.core.evaluation.incremental_pass import IncrementalPass, traceable
 from circuit_tui.core.evaluation.journal import recalled_slices
 from circuit_tui.core.evaluation.metrics import PromptMetrics
 from circuit_tui.core.runtime.incremental import Slices, finish
 from circuit_tui.core.runtime.out_of_memory import fitting
-from circuit_tui.core.runtime.parallel_batches import at_once, rounds, side_by_side
+from circuit_tui.core.runtime.parallel_batches import rounds, run_in_threads, side_by_side
 from circuit_tui.core.splice.batch import Batch
 
 
-class Follower(Protocol):
+class CircuitPass(Protocol):
     """Keeps a circuit's pass over one batch."""
 
     batch: Batch
 
-    def follow_slices(self, kept: Tensor, start: int) -> Slices[Tensor]:
+    def advance_to(self, kept: Tensor, start: int) -> Slices[Tensor]:
         """Logits `[read, vocab]` of the circuit `kept` `[node]` bool, site by site, which is then the one kept.
 
         It differs from the one before at site `start` at the earliest.
         """
 
-    def instead_slices(self, kept: Tensor, other: Tensor) -> Slices[Tensor]:
+    def evaluate_alternative(self, kept: Tensor, other: Tensor) -> Slices[Tensor]:
         """Logits `[read, vocab]` of the circuit `kept` `[node]` bool, which is not `other`, the one kept."""
 
 
@@ -76,7 +76,7 @@ class LiveCircuit:
 
     def logit_difference_instead(self, kept: Tensor) -> float:
         """Mean logit difference of the circuit `kept` `[node]` bool; the current circuit stays."""
-        return finish(self.instead_slices(kept))
+        return finish(self.evaluate_alternative(kept))
 
     def faithfulness_instead(self, kept: Tensor) -> float:
         """Faithfulness against M of the circuit `kept` `[node]` bool; the current circuit stays."""
@@ -86,9 +86,9 @@ class LiveCircuit:
         """`logit_difference_without`, site by site."""
         kept = self.kept.clone()
         kept[node] = False
-        return (yield from self.instead_slices(kept))
+        return (yield from self.evaluate_alternative(kept))
 
-    def instead_slices(self, kept: Tensor) -> Slices[float]:
+    def evaluate_alternative(self, kept: Tensor) -> Slices[float]:
         """`logit_difference_instead`, site by site."""
         changed = self._changed_sites(kept)
         if not changed:
@@ -96,14 +96,14 @@ class LiveCircuit:
             return self.measured.mean_logit_diff
         question = ("instead", self.evaluator.identity, self.kept, kept)
         n_slices = self.evaluator.n_rounds * (len(self.evaluator.problem.sites) - changed[0])
-        slices = fitting(lambda: self._instead(kept), self.evaluator.halve)
+        slices = fitting(lambda: self._alternative(kept), self.evaluator.halve)
         return (yield from recalled_slices(slices, n_slices, *question))
 
     @torch.no_grad()
-    def _instead(self, kept: Tensor) -> Slices[float]:
+    def _alternative(self, kept: Tensor) -> Slices[float]:
         self._bring_up_to_date()
-        trials, total = [follower.instead_slices(kept, self.kept) for follower in self._followers], 0.0
-        every_logits = yield from side_by_side(trials, self.evaluator.problem.lanes)
+        trials, total = [follower.evaluate_alternative(kept, self.kept) for follower in self._followers], 0.0
+        every_logits = yield from side_by_side(trials, self.evaluator.problem.n_parallel)
         for batch, logits in zip(self._batches, every_logits, strict=True):
             total += float(batch.logit_difference(logits).double().sum())
         return total / len(self.evaluator)
@@ -115,8 +115,8 @@ class LiveCircuit:
         Where answers are several tokens, of the prompt with the right one behind it.
         """
         problem, split = self.evaluator.problem, self.evaluator.split
-        one = WholePass(problem, problem.batch(split, torch.tensor([prompt], device=problem.model.device)))
-        finish(one.follow_slices(self.kept, 0))
+        one = FullPass(problem, problem.batch(split, torch.tensor([prompt], device=problem.model.device)))
+        finish(one.advance_to(self.kept, 0))
         return one.read(site)[0, : int(one.batch.lengths[0])]
 
     def first_change(self, kept: Tensor) -> int | None:
@@ -143,8 +143,8 @@ class LiveCircuit:
         self._batches = self.evaluator.batches
         self._stale.update(range(len(self.evaluator.problem.sites)))
         problem = self.evaluator.problem
-        kind = Tracer if traceable(problem, self._batches) else WholePass
-        self._followers: list[Follower] = [kind(problem, batch) for batch in self._batches]
+        kind = IncrementalPass if traceable(problem, self._batches) else FullPass
+        self._followers: list[CircuitPass] = [kind(problem, batch) for batch in self._batches]
 
     @torch.no_grad()
     def _refresh(self) -> Slices[PromptMetrics]:
@@ -154,9 +154,9 @@ class LiveCircuit:
             self._follow_batches()
         first = min(self._stale)
         measured = PromptMetrics.empty(len(evaluator))
-        for group in rounds(self._followers, evaluator.problem.lanes):
-            passes = [partial(finish, follower.follow_slices(self.kept, first)) for follower in group]
-            for follower, logits in zip(group, at_once(passes), strict=True):
+        for group in rounds(self._followers, evaluator.problem.n_parallel):
+            passes = [partial(finish, follower.advance_to(self.kept, first)) for follower in group]
+            for follower, logits in zip(group, run_in_threads(passes), strict=True):
                 evaluator.fill(measured, follower.batch, logits)
             yield
         self._stale.clear()

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.hub.download_progress import Traffic
-from circuit_tui.core.hub.explain_error import explain, no_room, transport_error
+from circuit_tui.core.hub.download_progress import DownloadProgress
+from circuit_tui.core.hub.explain_error import explain_error, no_room, transport_error
 from circuit_tui.core.hub.sizes import size_text
 from circuit_tui.core.views import LoadProgress
 
@@ -101,7 +101,7 @@ class Hub:
         if missing:
             total = sum(file.size for file in missing)
             self._check_room(missing)
-            traffic = Traffic(self._report, self._stage, total)
+            traffic = DownloadProgress(self._report, self._stage, total)
             for number, file in enumerate(missing, 1):
                 count = f" ({number} of {len(missing)})" if len(missing) > 1 else ""
                 self._fetch_one(file, f"downloading {file.repo} {file.path}{count}", traffic)
@@ -130,8 +130,8 @@ class Hub:
             if here is None:
                 if repo_folder(repo).is_dir() and not isinstance(error, errors.HfHubHTTPError):
                     # The Hub cannot be asked; an optional file of a repository that was fetched is rightly absent.
-                    raise errors.LocalEntryNotFoundError(str(explain(error, self.flag, repo))) from error
-                raise explain(error, self.flag, repo) from error
+                    raise errors.LocalEntryNotFoundError(str(explain_error(error, self.flag, repo))) from error
+                raise explain_error(error, self.flag, repo) from error
             return _cached(repo, path, revision, here)
 
     def _check_room(self, files: Sequence[HubFile]) -> None:
@@ -143,7 +143,7 @@ class Hub:
         if needed > free:
             raise no_room(self.flag, needed, free)
 
-    def _fetch_one(self, file: HubFile, text: str, traffic: Traffic) -> None:
+    def _fetch_one(self, file: HubFile, text: str, traffic: DownloadProgress) -> None:
         from huggingface_hub.utils import WeakFileLock
 
         part, blob = _part(file), file.folder / "blobs" / file.etag
@@ -161,9 +161,9 @@ class Hub:
                     os.replace(part, blob)
                 _link(blob, _snapshot_path(file))
         except (OSError, transport_error()) as error:
-            raise explain(error, self.flag, file.repo) from error
+            raise explain_error(error, self.flag, file.repo) from error
 
-    def _stream(self, file: HubFile, part: Path, text: str, traffic: Traffic) -> None:
+    def _stream(self, file: HubFile, part: Path, text: str, traffic: DownloadProgress) -> None:
         """Appends to `part` until it is whole, over any number of connections."""
         breaks = 0
         part.touch()
@@ -187,7 +187,7 @@ class Hub:
                 )
             traffic.wait(f"connection lost, trying again: {text}", 0.25 * 2**breaks)
 
-    def _receive(self, file: HubFile, part: Path, traffic: Traffic) -> None:
+    def _receive(self, file: HubFile, part: Path, traffic: DownloadProgress) -> None:
         from huggingface_hub import constants, get_session, hf_hub_url
         from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 

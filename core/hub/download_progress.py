@@ -14,7 +14,7 @@ WINDOW = 10.0
 """Seconds over which the rate is taken."""
 
 
-class Traffic:
+class DownloadProgress:
     """Counts the bytes of one download of `total` bytes, of which `done` are there, and reports them.
 
     `report` gets a `LoadProgress` at most every `REPORT_EVERY` seconds; what it raises ends the download.

@@ -10,7 +10,7 @@ from circuit_tui.core.hub.sizes import size_text
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
-def explain(error: Exception, flag: str, repo: str) -> UserError:
+def explain_error(error: Exception, flag: str, repo: str) -> UserError:
     """The `UserError` for what the Hub's client raised while `flag` (such as ``--model gpt2``) was fetched from `repo`.
 
     A `UserError` is passed through. Nothing is looked up: the line is made of the error, the endpoint and the cache.

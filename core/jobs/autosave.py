@@ -42,7 +42,7 @@ class KeptSession(Protocol):
         """What is open."""
 
 
-class Keeper:
+class Autosave:
     """Keeps one job. All of it runs in the thread that owns the session."""
 
     def __init__(self, job: Job, warn: Callable[[str], object]) -> None:

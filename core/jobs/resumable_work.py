@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from circuit_tui.core.views import SearchProgress
 
 KEPT_DAYS = 7
-told = logging.getLogger("circuit_tui.user")
+user_log = logging.getLogger("circuit_tui.user")
 
 
-class Unfinished:
+class ResumableWork:
     """A piece of work under way, `kind` and `what` (JSON values) decide what comes of it.
 
     Nothing is kept, and `folder` is None, while another process does the same work, or where nothing can be written:
@@ -46,7 +46,7 @@ class Unfinished:
         self._lock: FolderLock | None = None
         self._left = False
         try:
-            folder = unfinished_dir() / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+            folder = resumable_dir() / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
             folder.mkdir(exist_ok=True)
             lock = FolderLock(folder)
             if lock.claim():
@@ -88,11 +88,11 @@ class Unfinished:
 
     def give_up(self, error: OSError) -> None:
         """Keeps nothing from here on, and says so."""
-        told.warning("nothing is kept for a restart: %s", error)
+        user_log.warning("nothing is kept for a restart: %s", error)
         self.leave()
 
 
-def unfinished_dir() -> Path:
+def resumable_dir() -> Path:
     """Where such work is kept; what is too old is gone. Raises OSError if no such folder can be made."""
     folder = state_dir("unfinished")
     oldest = time.time() - KEPT_DAYS * 24 * 3600
@@ -104,8 +104,8 @@ def unfinished_dir() -> Path:
     return folder
 
 
-def kept_steps(
-    search: Search, work: Unfinished, name: str = "search", clock: Callable[[], float] = time.monotonic
+def resumable_steps(
+    search: Search, work: ResumableWork, name: str = "search", clock: Callable[[], float] = time.monotonic
 ) -> Generator[SearchProgress, None, None]:
     """The steps of `search`, which goes on with what `work` has of it under `name`, and keeps what it needs there.
 
@@ -132,7 +132,7 @@ def kept_steps(
         lock.release()
 
 
-def _begun(search: Search, work: Unfinished, name: str) -> FolderLock | None:
+def _begun(search: Search, work: ResumableWork, name: str) -> FolderLock | None:
     """Has `search` keep what it needs under `name`; the lock of that, or None where nothing can be kept."""
     if work.folder is None:
         return None
@@ -150,7 +150,7 @@ def _begun(search: Search, work: Unfinished, name: str) -> FolderLock | None:
     return lock
 
 
-def _save(search: Search, work: Unfinished) -> None:
+def _save(search: Search, work: ResumableWork) -> None:
     try:
         search.save()
     except OSError as error:

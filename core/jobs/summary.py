@@ -8,7 +8,7 @@ from circuit_tui.core.jobs.job import Job, JobState
 
 
 @dataclass(frozen=True, slots=True)
-class JobFacts:
+class JobSummary:
     """One job at one moment. `method` is empty while nothing is searched; `touched` is seconds since 1970."""
 
     name: str
@@ -28,7 +28,7 @@ class JobFacts:
     folder: str
 
 
-def job_facts(job: Job) -> JobFacts:
+def job_summary(job: Job) -> JobSummary:
     """The facts of `job`. Raises OSError or ValueError if its folder is damaged or gone."""
     spec, steps = job.spec, job.progress()
     last = steps[-1] if steps else None
@@ -36,7 +36,7 @@ def job_facts(job: Job) -> JobFacts:
     task = subject.get("task") or request.task or request.prompts or request.circuit or "the demo's task"
     model = subject.get("model") or request.model or "the demo"
     method = spec.order.method if spec.order else ""
-    return JobFacts(
+    return JobSummary(
         name=job.name,
         state=job.state,
         kind=spec.kind,

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from circuit_tui.core.models.kv_cache import KeysValues, SomeTokens, of_tokens
+from circuit_tui.core.models.kv_cache import KvCache, SomeTokens, of_tokens
 
 # What Hugging Face's blocks call the cache of keys and values.
 CACHES = ("past_key_values", "layer_past")
 
-Memory = KeysValues | SomeTokens | None
+OptionalKvCache = KvCache | SomeTokens | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +31,15 @@ class BlockCall:
         """The parameter for keys and values, None if the block has none."""
         return next((name for name in CACHES if name in self.named), None)
 
-    def run(self, block: torch.nn.Module, resid: Tensor, memory: Memory) -> Any:
-        """Calls `block` with them and the residual `resid`; `memory` as in `LanguageModel.blocks`."""
-        if memory is None:
+    def run(self, block: torch.nn.Module, resid: Tensor, kv_cache: OptionalKvCache) -> Any:
+        """Calls `block` with them and the residual `resid`; `kv_cache` as in `LanguageModel.blocks`."""
+        if kv_cache is None:
             return block(resid, *self.args, **self.kwargs)
         assert self.cache is not None
         named = self.named
-        if isinstance(memory, SomeTokens):
-            named = {name: of_tokens(value, memory.tokens, memory.length) for name, value in named.items()}
-        return block(resid, **{**named, self.cache: memory})
+        if isinstance(kv_cache, SomeTokens):
+            named = {name: of_tokens(value, kv_cache.tokens, kv_cache.length) for name, value in named.items()}
+        return block(resid, **{**named, self.cache: kv_cache})
 
 
 def recorder(calls: list[BlockCall | None], layer: int, place: torch.device) -> Callable[..., None]:

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 
-class KeysValues:
+class KvCache:
     """Records keys and values `[prompt, head, position, d_head]` of each block in a pass over all tokens."""
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class KeysValues:
         self.layers[layer] = keys, values
         return keys, values
 
-    def at(self, tokens: Tensor, into: KeysValues | None = None) -> SomeTokens:
+    def at(self, tokens: Tensor, into: KvCache | None = None) -> SomeTokens:
         """For a pass over the token columns `tokens` `[token]` alone; what then holds is recorded in `into`."""
         return SomeTokens(self, tokens, into)
 
@@ -34,7 +34,7 @@ class SomeTokens:
         tokens: `[token]` the columns, ascending.
     """
 
-    def __init__(self, recorded: KeysValues, tokens: Tensor, into: KeysValues | None) -> None:
+    def __init__(self, recorded: KvCache, tokens: Tensor, into: KvCache | None) -> None:
         self._recorded, self.tokens, self._into = recorded, tokens, into
         self._replaced: list[tuple[Tensor, Tensor]] = []
 

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.models.block_arguments import BlockCall, Memory, recorder
+from circuit_tui.core.models.block_arguments import BlockCall, OptionalKvCache, recorder
 from circuit_tui.core.models.fast_paths import AnswerOnly, drop_patterns, fuse_gelu, skip_unwatched
-from circuit_tui.core.models.kv_cache import KeysValues, SomeTokens
+from circuit_tui.core.models.kv_cache import KvCache, SomeTokens
 from circuit_tui.core.opening.request import PaddingKind
 
 
@@ -56,12 +56,12 @@ class LanguageModel:
         self.bridge.requires_grad_(False)
         drop_patterns(self.bridge)
         self._a_weight: Tensor = next(iter(self.bridge.parameters()))
-        self.places = [next(iter(block.parameters())).device for block in bridge.blocks]
+        self.block_devices = [next(iter(block.parameters())).device for block in bridge.blocks]
         self.padding: PaddingKind = "right"
         # By the length alone; where rows are padded on the left, by that and the lengths of all rows.
         self._calls: dict[int | tuple[int, ...], list[BlockCall]] = {}
         self._last_mlp: AnswerOnly | None = None
-        self.remembers = False
+        self.can_run_subset = False
         cap = getattr(bridge.cfg, "output_logits_soft_cap", None)
         self._soft_cap = float(cap) if cap is not None and cap > 0 else None
 
@@ -95,7 +95,7 @@ class LanguageModel:
     @property
     def devices(self) -> tuple[torch.device, ...]:
         """Every device that has a part of the model, `device` first."""
-        return tuple(dict.fromkeys([self.device, *self.places]))
+        return tuple(dict.fromkeys([self.device, *self.block_devices]))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -128,13 +128,13 @@ class LanguageModel:
             handle.remove()
         raise RuntimeError("the forward pass never reached block 0")
 
-    def blocks(self, resid: Tensor, start: int, stop: int, memory: Memory = None) -> Tensor:
+    def blocks(self, resid: Tensor, start: int, stop: int, kv_cache: OptionalKvCache = None) -> Tensor:
         """Runs blocks `start` up to, not including, `stop` on the residual stream `[row, position, d_model]`.
 
-        `memory` records keys and values; or it names the token columns of `resid` and has those of all others. Only
-        where `remembers` is true.
+        `kv_cache` records keys and values; or it names the token columns of `resid` and has those of all others. Only
+        where `can_run_subset` is true.
         """
-        return self._run_blocks(resid, start, stop, memory).to(self.device)
+        return self._run_blocks(resid, start, stop, kv_cache).to(self.device)
 
     def to_blocks(self, x: Tensor) -> Tensor:
         """`x` `[row, position, …]` laid out as within a block."""
@@ -144,11 +144,11 @@ class LanguageModel:
         """What is within a block, `[row, position, …]`, laid out as everywhere else."""
         return x
 
-    def _run_blocks(self, resid: Tensor, start: int, stop: int, memory: Memory) -> Tensor:
+    def _run_blocks(self, resid: Tensor, start: int, stop: int, kv_cache: OptionalKvCache) -> Tensor:
         """`blocks` within that layout, and where the last of them leaves it."""
-        calls = self._recorded(memory.length if isinstance(memory, SomeTokens) else resid.shape[1])
+        calls = self._recorded(kv_cache.length if isinstance(kv_cache, SomeTokens) else resid.shape[1])
         for layer in range(start, stop):
-            out = calls[layer].run(self.bridge.blocks[layer], resid.to(self.places[layer]), memory)
+            out = calls[layer].run(self.bridge.blocks[layer], resid.to(self.block_devices[layer]), kv_cache)
             resid = out[0] if isinstance(out, tuple) else out
         return resid
 
@@ -158,18 +158,18 @@ class LanguageModel:
         start: int,
         at: Tensor,
         rows: Tensor | None = None,
-        memory: Memory = None,
+        kv_cache: OptionalKvCache = None,
     ) -> Tensor:
         """`logits` of a residual `[row, position, d_model]` that enters block `start`.
 
-        `memory` as in `blocks`; `at` is an index into the columns of `resid`.
+        `kv_cache` as in `blocks`; `at` is an index into the columns of `resid`.
         """
         if self._last_mlp is None or start == self.n_layers:
-            return self.logits(self._run_blocks(resid, start, self.n_layers, memory), at, rows)
-        resid = self._run_blocks(resid, start, self.n_layers - 1, memory)
+            return self.logits(self._run_blocks(resid, start, self.n_layers, kv_cache), at, rows)
+        resid = self._run_blocks(resid, start, self.n_layers - 1, kv_cache)
         rows = torch.arange(resid.shape[0], device=resid.device) if rows is None else rows
         with self._last_mlp.reading(rows, at):
-            resid = self._run_blocks(resid, self.n_layers - 1, self.n_layers, memory)
+            resid = self._run_blocks(resid, self.n_layers - 1, self.n_layers, kv_cache)
         return self.logits(resid, at, rows)
 
     def logits(self, resid: Tensor, at: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -203,7 +203,7 @@ class LanguageModel:
 
     def _place(self, module: torch.nn.Module) -> torch.device:
         weight = next(iter(module.parameters()), None)
-        return self.places[-1] if weight is None else weight.device
+        return self.block_devices[-1] if weight is None else weight.device
 
     @torch.no_grad()
     def verify(self, tokens: Tensor, answer: Tensor) -> float:
@@ -233,7 +233,7 @@ class LanguageModel:
                 f"--model {self.name}: replaying its blocks gives other logits than the plain forward pass "
                 f"(off by {difference:.2g}): this architecture is not supported"
             )
-        self.remembers = self._runs_some_tokens(tokens, answer, plain, allowed)
+        self.can_run_subset = self._runs_some_tokens(tokens, answer, plain, allowed)
         return difference
 
     def rounding(self, logits: Tensor) -> float:
@@ -248,16 +248,16 @@ class LanguageModel:
         calls = self._recorded(tokens.shape[1])
         if any(call.cache is None or call.named.get("attention_mask") is None for call in calls):
             return False
-        recorded, resid = KeysValues(), self.embed(tokens)
+        recorded, resid = KvCache(), self.embed(tokens)
         other = resid.clone()
         some = torch.cat([answer, answer.min().reshape(1) // 2]).unique()
         other[:, some] = other[:, some].flip(-1)
-        moved = self.finish(other, 0, answer, memory=recorded)
+        moved = self.finish(other, 0, answer, kv_cache=recorded)
         if len(recorded.layers) < self.n_layers:
             return False
         # Later tokens attend to those that moved: all columns from the first of them on, but not those before.
         back = torch.arange(int(some[0]), tokens.shape[1], device=self.device)
-        logits = self.finish(resid[:, back], 0, answer - back[0], memory=recorded.at(back))
+        logits = self.finish(resid[:, back], 0, answer - back[0], kv_cache=recorded.at(back))
         far = float((moved - plain).abs().max()) > 10 * allowed
         return far and float((logits - plain).abs().max()) <= allowed
 
@@ -274,7 +274,7 @@ class LanguageModel:
         """What the blocks receive in a plain pass over so many rows of `length` tokens."""
         calls: list[BlockCall | None] = [None] * self.n_layers
         handles = [
-            block.register_forward_pre_hook(recorder(calls, layer, self.places[layer]), with_kwargs=True)
+            block.register_forward_pre_hook(recorder(calls, layer, self.block_devices[layer]), with_kwargs=True)
             for layer, block in enumerate(self.bridge.blocks)
         ]
         try:

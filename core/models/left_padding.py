@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.models.block_arguments import BlockCall, Memory
+from circuit_tui.core.models.block_arguments import BlockCall, OptionalKvCache
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.opening.request import PaddingKind
 
@@ -38,16 +38,16 @@ class _LeftPadded(LanguageModel):
         """See `LanguageModel.embed`."""
         return self.from_blocks(super().embed(self.to_blocks(tokens)))
 
-    def blocks(self, resid: Tensor, start: int, stop: int, memory: Memory = None) -> Tensor:
+    def blocks(self, resid: Tensor, start: int, stop: int, kv_cache: OptionalKvCache = None) -> Tensor:
         """See `LanguageModel.blocks`; nothing is remembered."""
-        assert memory is None
+        assert kv_cache is None
         return self.from_blocks(super().blocks(self.to_blocks(resid), start, stop))
 
     def finish(
-        self, resid: Tensor, start: int, at: Tensor, rows: Tensor | None = None, memory: Memory = None
+        self, resid: Tensor, start: int, at: Tensor, rows: Tensor | None = None, kv_cache: OptionalKvCache = None
     ) -> Tensor:
         """See `LanguageModel.finish`; nothing is remembered."""
-        assert memory is None
+        assert kv_cache is None
         rows = torch.arange(len(resid), device=resid.device) if rows is None else rows
         return super().finish(self.to_blocks(resid), start, at + self._moved(resid.shape[1])[rows], rows)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.hub.download import Hub, cached_file, is_commit, listed_file
-from circuit_tui.core.hub.explain_error import explain, transport_error
+from circuit_tui.core.hub.explain_error import explain_error, transport_error
 from circuit_tui.core.views import LoadProgress
 
 # Files of the top folder that a model is loaded from, beside its weights.
@@ -49,7 +49,7 @@ def fetch_model(
         if kept is None and described is not None and not weights:
             kept = described.parent
         if kept is None or isinstance(error, errors.RepositoryNotFoundError | errors.RevisionNotFoundError):
-            raise explain(error, flag, name) from error
+            raise explain_error(error, flag, name) from error
         return kept
     chosen = _needed(info.siblings or ())
     if not any(pattern.fullmatch(entry.rfilename) for entry in chosen for pattern in _WEIGHTS):

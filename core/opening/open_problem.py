@@ -18,7 +18,7 @@ from circuit_tui.core.models.left_padding import pad_on
 from circuit_tui.core.models.load_model import load_model, model_folder, pick_device, pick_dtype
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runtime.device_memory import Shape, SiteShape, budgets, bytes_a_prompt, largest_batch
-from circuit_tui.core.runtime.out_of_memory import explained, halved, is_out_of_memory
+from circuit_tui.core.runtime.out_of_memory import explain_oom, halved, is_out_of_memory
 from circuit_tui.core.saes.choose_saes import choose_saes
 from circuit_tui.core.saes.hook_names import Hook, matching_hooks
 from circuit_tui.core.saes.load_saes import check_fit, load_saes, processing_of
@@ -69,7 +69,7 @@ def load_parts(request: OpenRequest, progress: Callable[[LoadProgress], None]) -
         progress(stage)
     # Where the blocks of a model that is spread will be is not known yet: the SAEs wait on the CPU.
     first = torch.device("cpu") if spread else device
-    with explained(f"loading SAEs on {first}"):
+    with explain_oom(f"loading SAEs on {first}"):
         sites = _sites(request, first, SaeSource(progress, stage, dict(request.sae_revisions)))
     stage = LoadProgress(f"loading model {demo.MODEL_NAME if bundled else request.model}", 2, _STAGES)
     progress(stage)
@@ -78,11 +78,11 @@ def load_parts(request: OpenRequest, progress: Callable[[LoadProgress], None]) -
         name, folder = model_folder(request.model, request.revision, progress, stage)
         progress(stage)
     room = budgets(sum(site.sae.bytes for site in sites)) if spread else None
-    with explained(f"loading model {name} on {f'{len(room)} devices' if room else device}"):
+    with explain_oom(f"loading model {name} on {f'{len(room)} devices' if room else device}"):
         model = load_model(name, device, dtype, processing_of(sites), folder, room)
         check_fit(model, sites)
         for site in sites if spread else []:
-            site.sae.settle(model.places[site.layer], model.device)
+            site.sae.to_devices(model.block_devices[site.layer], model.device)
     return model, sites
 
 
@@ -112,7 +112,7 @@ def open_problem(
     alignment = align(pick_kind(request.positions, sets), sets, task.name)
     progress(LoadProgress("checking block replay", 4, _STAGES))
     prompts = sets["test"].clean
-    with explained("checking block replay"):
+    with explain_oom("checking block replay"):
         model.verify(prompts.tokens[:2], prompts.last[:2])
         pad_on(request.padding, model, prompts.tokens, prompts.lengths)
     size = request.batch or _fitting_batch(model, sites, sets)
@@ -138,8 +138,8 @@ def _fitting_batch(model: LanguageModel, sites: Sequence[Site], sets: Mapping[Sp
     config, of = model.bridge.cfg, tuple(SiteShape(site.sae.d_sae, site.depth) for site in sites)
     shape = Shape(0, model.d_model, model.n_layers, int(config.n_heads), int(config.d_vocab), of, 0)
     longest = max(side.tokens.shape[1] for prompts in sets.values() for side in (prompts.clean, prompts.corrupt))
-    a_prompt = bytes_a_prompt(shape, longest, model.dtype.itemsize) * sets["train"].answers.texts
-    shares = {place: model.places.count(place) / model.n_layers for place in model.places}
+    a_prompt = bytes_a_prompt(shape, longest, model.dtype.itemsize) * sets["train"].answers.rows_per_prompt
+    shares = {place: model.block_devices.count(place) / model.n_layers for place in model.block_devices}
     return largest_batch(a_prompt, max(len(prompts) for prompts in sets.values()), shares)
 
 

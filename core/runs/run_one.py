@@ -10,7 +10,7 @@ import torch
 
 from circuit_tui.core.circuits.circuit_file import AblationPart, now
 from circuit_tui.core.circuits.provenance import ABLATION_SOURCES, metrics_part, package_versions
-from circuit_tui.core.jobs.resumable_work import Unfinished, kept_steps
+from circuit_tui.core.jobs.resumable_work import ResumableWork, resumable_steps
 from circuit_tui.core.runs.record import RunMachine, RunPoint, RunRecord, RunSpec, Subject, SubjectSite
 from circuit_tui.core.search.search import Search
 from circuit_tui.core.session.session import Session
@@ -28,8 +28,8 @@ def run_one(session: Session, spec: RunSpec, watch: Watch = lambda search, step:
         UserError: the search is not worth beginning, or a metric has no value.
     """
     search = session.search(spec.method, spec.target, spec.seed, spec.settings)
-    with Unfinished("run", {"subject": session.subject(), "spec": spec.model_dump(mode="json")}) as work:
-        with contextlib.closing(kept_steps(search, work)) as steps:
+    with ResumableWork("run", {"subject": session.subject(), "spec": spec.model_dump(mode="json")}) as work:
+        with contextlib.closing(resumable_steps(search, work)) as steps:
             for step in steps:
                 watch(search, step)
         result = search.result

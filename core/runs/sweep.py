@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from circuit_tui.core.runs.order import RunOrder
 from circuit_tui.core.runs.record import RunRecord
 from circuit_tui.core.runs.results_file import ResultsFile, SubjectError
-from circuit_tui.core.workers.pool import Crew, Work
-from circuit_tui.core.workers.scheduler import Allotment, Busy, Ended
+from circuit_tui.core.workers.pool import Work, WorkerPool
+from circuit_tui.core.workers.scheduler import Busy, Ended, Scheduler
 
 WAIT = 0.5
 
@@ -50,21 +50,21 @@ class Sweep:
         self,
         orders: Sequence[RunOrder],
         results: ResultsFile,
-        crew: Crew[RunOrder, RunRecord],
+        crew: WorkerPool[RunOrder, RunRecord],
         jobs: int,
         watch: Watch,
     ) -> None:
         self._results, self._crew, self._watch = results, crew, watch
         finished = results.done()
         left = [order for order in orders if order.id not in finished]
-        self._given = Allotment(left, crew, jobs, _next)
+        self._given = Scheduler(left, crew, jobs, _next)
         self.state = SweepState(len(orders), len(orders) - len(left), busy=self._given.busy)
 
     def run(self) -> SweepState:
         """Works until nothing is left to do."""
         self._watch(self.state)
         while not self._given.over:
-            if self._given.give_out():
+            if self._given.assign():
                 self.state.last = None
                 self._watch(self.state)
             for event in self._crew.events(WAIT):

@@ -16,7 +16,7 @@ from circuit_tui.core.errors import OutOfMemory
 from circuit_tui.core.runtime.incremental import Slices
 
 Value = TypeVar("Value")
-told = logging.getLogger("circuit_tui.user")
+user_log = logging.getLogger("circuit_tui.user")
 # What torch says on devices whose errors have no type of their own.
 _SAYINGS = ("out of memory", "can't allocate memory")
 WHAT_HELPS = "try --dtype bfloat16, fewer or narrower SAEs, fewer prompts, or --device cpu"
@@ -29,7 +29,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(saying in str(error) for saying in _SAYINGS)
 
 
-def in_words(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An error that nobody saw coming: its kind and what it says; of one about memory, what would help."""
     said = f"{type(error).__name__}: {error}"
     return f"out of memory: {said.splitlines()[0]}; {WHAT_HELPS}" if is_out_of_memory(error) else said
@@ -46,7 +46,7 @@ def halved(size: int, what: str, error: BaseException) -> int:
         raise OutOfMemory(line) from error
     free_cached()
     count = "1 prompt" if size < 4 else f"{size // 2} prompts"
-    told.warning("Out of memory: %s goes on with %s at a time.", what, count)
+    user_log.warning("Out of memory: %s goes on with %s at a time.", what, count)
     return size // 2
 
 
@@ -64,7 +64,7 @@ def fitting(compute: Callable[[], Slices[Value]], halve: Callable[[BaseException
 
 
 @contextlib.contextmanager
-def explained(what: str) -> Iterator[None]:
+def explain_oom(what: str) -> Iterator[None]:
     """Turns an error about memory in this block into one that says what did not fit.
 
     Raises:

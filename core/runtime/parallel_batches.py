@@ -19,12 +19,12 @@ Item = TypeVar("Item")
 Value = TypeVar("Value")
 
 
-def rounds(items: Sequence[Item], lanes: int) -> list[Sequence[Item]]:
-    """`items` in groups of `lanes`, the last one perhaps smaller: what is in a group may run at once."""
-    return [items[start : start + lanes] for start in range(0, len(items), lanes)]
+def rounds(items: Sequence[Item], n_parallel: int) -> list[Sequence[Item]]:
+    """`items` in groups of `n_parallel`, the last one perhaps smaller: what is in a group may run at once."""
+    return [items[start : start + n_parallel] for start in range(0, len(items), n_parallel)]
 
 
-def at_once(calls: Sequence[Callable[[], Value]]) -> list[Value]:
+def run_in_threads(calls: Sequence[Callable[[], Value]]) -> list[Value]:
     """What `calls` return, each run in a thread of its own, the first in the caller's.
 
     They may write to nothing that they share. torch's gradient mode is the caller's in all of them. An error of one is
@@ -39,14 +39,16 @@ def at_once(calls: Sequence[Callable[[], Value]]) -> list[Value]:
     return [first, *(other.result() for other in others)]
 
 
-def side_by_side(parts: Sequence[Slices[Value]], lanes: int) -> Slices[list[Value]]:
-    """The values of computations in slices, `lanes` of them at a time: one slice of each in one slice of this."""
+def side_by_side(parts: Sequence[Slices[Value]], n_parallel: int) -> Slices[list[Value]]:
+    """The values of computations in slices, `n_parallel` of them at a time: one slice of each in one slice of this."""
     values: list[Value] = []
-    for running in rounds(parts, lanes):
+    for running in rounds(parts, n_parallel):
         ended: dict[int, Value] = {}
         while len(ended) < len(running):
             left = [number for number in range(len(running)) if number not in ended]
-            for number, end in zip(left, at_once([partial(_ended, running[number]) for number in left]), strict=True):
+            for number, end in zip(
+                left, run_in_threads([partial(_ended, running[number]) for number in left]), strict=True
+            ):
                 if end is not None:
                     ended[number] = end.value
             yield

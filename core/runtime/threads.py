@@ -20,7 +20,7 @@ STEP_PROMPTS = 32
 WORTH_A_THREAD = 1e8
 """Floating-point operations."""
 # What Python does for a pass of a small model, one thread at a time, is about a fifth of it.
-MOST_LANES = 4
+MOST_PARALLEL = 4
 
 
 def fit_threads(model: LanguageModel, sites: Sequence[Site], longest: int) -> int:
@@ -36,7 +36,7 @@ def fit_threads(model: LanguageModel, sites: Sequence[Site], longest: int) -> in
     torch.set_num_threads(max(1, min(_at_first(), int(work // WORTH_A_THREAD))))
     # A change inside a block is made by hooks, which every thread would see; a padded model is a view of each batch.
     alone = model.padding == "left" or len(model.devices) > 1 or any(site.inside is not None for site in sites)
-    return 1 if alone else min(MOST_LANES, _at_first() // torch.get_num_threads())
+    return 1 if alone else min(MOST_PARALLEL, _at_first() // torch.get_num_threads())
 
 
 @cache

@@ -59,7 +59,7 @@ def releases_for(model: str, facts: Sequence[ReleaseFacts]) -> tuple[ReleaseFact
     return tuple(sorted(own, key=lambda one: (one.name != default, not one.site.startswith("hook_resid"))))
 
 
-def weigh(model: str, release: str, flags: SiteFlags) -> Pick:
+def describe_choice(model: str, release: str, flags: SiteFlags) -> Pick:
     """The SAEs of one release that `flags` choose, and what they cost.
 
     Raises:

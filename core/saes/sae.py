@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.saes.sae_transform import NORMALISATIONS, take_frame
+from circuit_tui.core.saes.sae_transform import NORMALISATIONS, take_transform
 
 # Not: a temporal SAE, which encodes a token by those before it.
 TRANSCODERS = ("transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder")
@@ -63,7 +63,7 @@ class SiteSae:
         frame: what it does before encoding and after decoding, None if nothing.
         w_dec: `[latent, d_out]`; b_dec: `[d_out]`. decode(A) = A w_dec + b_dec, checked when opened.
         elementwise: whether a latent can be encoded from its own column.
-        place: the device of encoder and decoder. What goes in and comes out is elsewhere after `settle`.
+        place: the device of encoder and decoder. What goes in and comes out is elsewhere after `to_devices`.
 
     Raises:
         UserError: a kind of SAE that cannot be spliced, one whose normalisation is not known or not folded in, or one
@@ -104,7 +104,7 @@ class SiteSae:
             )
         # The heads' outputs come side by side already.
         self.sae.turn_off_forward_pass_hook_z_reshaping()
-        self.frame = take_frame(self.sae)
+        self.transform = take_transform(self.sae)
         self.b_dec: Tensor = self.sae.b_dec.detach()
         self.w_dec = self._affine_decoder()
         self.place = self.w_dec.device
@@ -116,7 +116,7 @@ class SiteSae:
         """What its weights take."""
         return sum(weight.numel() * weight.element_size() for weight in self.sae.parameters())
 
-    def settle(self, place: torch.device, home: torch.device) -> None:
+    def to_devices(self, place: torch.device, home: torch.device) -> None:
         """Moves encoder and decoder to the device `place`. Activations are on `home`, as are a few latents' columns."""
         own = self.w_dec.data_ptr() == self.sae.W_dec.data_ptr()
         self.b_dec = self.b_dec.to(home)
@@ -128,7 +128,7 @@ class SiteSae:
     def encode(self, x: Tensor) -> Tensor:
         """All activations `[..., latent]` of what arrives, `[..., d_in]`, differentiable in `x`."""
         x = x.float()
-        result: Tensor = self.sae.encode((x if self.frame is None else self.frame.enter(x)).to(self.place))
+        result: Tensor = self.sae.encode((x if self.transform is None else self.transform.pre_encode(x)).to(self.place))
         return result.to(x.device)
 
     def decode(self, activations: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ class SiteSae:
     def rebuild(self, activations: Tensor, x: Tensor) -> Tensor:
         """What leaves, `[..., d_out]`, with these activations `[..., latent]` when `x` `[..., d_in]` has arrived."""
         decoded = self.decode(activations)
-        return decoded if self.frame is None else self.frame.leave(decoded, x.float())
+        return decoded if self.transform is None else self.transform.post_decode(decoded, x.float())
 
     def columns(self, latents: Tensor) -> EncoderColumns:
         """Encoder columns of `latents` `[group, latent]` int64, for what has entered the frame; elementwise kinds."""

@@ -53,7 +53,7 @@ def fetch_saes(hub: Hub, saes: Sequence[KnownSae], revisions: Sequence[str]) -> 
     """
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    from circuit_tui.core.hub.explain_error import explain
+    from circuit_tui.core.hub.explain_error import explain_error
 
     commits, files = [], []
     for sae, revision in zip(saes, revisions, strict=True):
@@ -62,7 +62,7 @@ def fetch_saes(hub: Hub, saes: Sequence[KnownSae], revisions: Sequence[str]) -> 
         except LocalEntryNotFoundError as error:
             raise UserError(str(error)) from error  # already explained
         except EntryNotFoundError as error:
-            raise explain(error, f"--sae {sae.name}", sae.repo) from error
+            raise explain_error(error, f"--sae {sae.name}", sae.repo) from error
         files += found
         commits.append(found[0].commit if found else "")
     hub.fetch(files)

@@ -22,49 +22,49 @@ NORMALISATIONS = ("none", "layer_norm", "constant_norm_rescale")
 _EPSILON = 1e-5
 
 
-class Frame(Protocol):
+class SaeTransform(Protocol):
     """One way in and out."""
 
-    def enter(self, x: Tensor) -> Tensor:
+    def pre_encode(self, x: Tensor) -> Tensor:
         """Z of x."""
 
     def scale(self, decoded: Tensor, x: Tensor) -> Tensor:
         """The part of y that is linear in the decoded latents."""
 
-    def leave(self, decoded: Tensor, x: Tensor) -> Tensor:
+    def post_decode(self, decoded: Tensor, x: Tensor) -> Tensor:
         """Y of the decoded latents and x."""
 
 
 class LayerNorm:
     """``layer_norm``."""
 
-    def enter(self, x: Tensor) -> Tensor:
-        """See `Frame`."""
+    def pre_encode(self, x: Tensor) -> Tensor:
+        """See `SaeTransform`."""
         centred = x - x.mean(-1, keepdim=True)
         return centred / (centred.std(-1, keepdim=True) + _EPSILON)
 
     def scale(self, decoded: Tensor, x: Tensor) -> Tensor:
-        """See `Frame`."""
+        """See `SaeTransform`."""
         return decoded * x.std(-1, keepdim=True)
 
-    def leave(self, decoded: Tensor, x: Tensor) -> Tensor:
-        """See `Frame`."""
+    def post_decode(self, decoded: Tensor, x: Tensor) -> Tensor:
+        """See `SaeTransform`."""
         return self.scale(decoded, x) + x.mean(-1, keepdim=True)
 
 
 class ConstantNorm:
     """``constant_norm_rescale``."""
 
-    def enter(self, x: Tensor) -> Tensor:
-        """See `Frame`."""
+    def pre_encode(self, x: Tensor) -> Tensor:
+        """See `SaeTransform`."""
         return x / self._size(x)
 
     def scale(self, decoded: Tensor, x: Tensor) -> Tensor:
-        """See `Frame`."""
+        """See `SaeTransform`."""
         return decoded * self._size(x)
 
-    def leave(self, decoded: Tensor, x: Tensor) -> Tensor:
-        """See `Frame`."""
+    def post_decode(self, decoded: Tensor, x: Tensor) -> Tensor:
+        """See `SaeTransform`."""
         return self.scale(decoded, x)
 
     @staticmethod
@@ -79,21 +79,21 @@ class Skip:
     def __init__(self, weight: Tensor) -> None:
         self._weight = weight
 
-    def enter(self, x: Tensor) -> Tensor:
-        """See `Frame`."""
+    def pre_encode(self, x: Tensor) -> Tensor:
+        """See `SaeTransform`."""
         return x
 
     def scale(self, decoded: Tensor, x: Tensor) -> Tensor:
-        """See `Frame`."""
+        """See `SaeTransform`."""
         return decoded
 
-    def leave(self, decoded: Tensor, x: Tensor) -> Tensor:
-        """See `Frame`."""
+    def post_decode(self, decoded: Tensor, x: Tensor) -> Tensor:
+        """See `SaeTransform`."""
         self._weight = self._weight.to(x.device)
         return decoded + torch.matmul(x, self._weight.t())
 
 
-def take_frame(sae: Any) -> Frame | None:
+def take_transform(sae: Any) -> SaeTransform | None:
     """The frame of a sae-lens SAE; what it normalised itself it then no longer does. None if it has no frame."""
     kind = str(sae.cfg.normalize_activations)
     if getattr(sae, "W_skip", None) is not None:

@@ -115,7 +115,7 @@ def located(hook: str, out: str) -> tuple[int, Inside | None] | None:
     return None
 
 
-def stops(sites: Sequence[Site]) -> tuple[range, ...]:
+def site_groups(sites: Sequence[Site]) -> tuple[range, ...]:
     """The indices of `sites`, ordered by place, stop by stop: one site on the stream, or all those inside one block."""
     found: list[range] = []
     last: int | None = None  # the block that the site before is inside
@@ -129,6 +129,6 @@ def stops(sites: Sequence[Site]) -> tuple[range, ...]:
     return tuple(found)
 
 
-def stop_of(sites: Sequence[Site], index: int) -> range:
+def site_group_of(sites: Sequence[Site], index: int) -> range:
     """The stop that site number `index` belongs to."""
-    return next(stop for stop in stops(sites) if index in stop)
+    return next(stop for stop in site_groups(sites) if index in stop)

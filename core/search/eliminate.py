@@ -204,7 +204,7 @@ class Elimination:
 
     def _change_if_enough(self, nodes: list[int]) -> Slices[bool]:
         trial = self.with_nodes(nodes, False)
-        value = yield from self._live.instead_slices(trial)
+        value = yield from self._live.evaluate_alternative(trial)
         enough = self.search.reaches_score(self._score_of(value))
         if enough:
             yield from self.change(trial)

@@ -12,7 +12,7 @@ from circuit_tui.core.search.minibatches import MiniBatch
 from circuit_tui.core.splice.batch import Batch
 from circuit_tui.core.splice.nodes import pack
 from circuit_tui.core.splice.problem import Problem
-from circuit_tui.core.splice.splice import Kept, PackedNodes, Splice, run
+from circuit_tui.core.splice.splice import CircuitSplice, PackedNodes, Splice, run
 
 
 class MaskedModel:
@@ -45,7 +45,8 @@ class MaskedModel:
         """Logits `[read, vocab]` under `mask` `[active]`, differentiable in it."""
         padded = torch.cat([mask, mask.new_zeros(1)])
         splices: list[Splice] = [
-            Kept(nodes, batch.base[index], padded[self._slots[index]]) for index, nodes in enumerate(self._nodes(batch))
+            CircuitSplice(nodes, batch.base[index], padded[self._slots[index]])
+            for index, nodes in enumerate(self._nodes(batch))
         ]
         return run(self.problem.model, self.problem.sites, batch, splices)
 

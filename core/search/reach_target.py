@@ -9,7 +9,7 @@ from circuit_tui.core.runtime.incremental import Slices
 from circuit_tui.core.search.eliminate import Elimination
 
 
-def reach(elimination: Elimination, order: Tensor) -> Slices[None]:
+def reach_target(elimination: Elimination, order: Tensor) -> Slices[None]:
     """Adds the nodes of `order` `[node]`, twice as many each time, until the target is reached.
 
     Too many can be as wrong as too few: where faithfulness comes to lie beyond 1, it looks for the number in between

@@ -54,7 +54,7 @@ class Method:
             values[name] = _convert(self.name, known[name], value)
         return values
 
-    def quickened(self, given: Mapping[str, Value]) -> dict[str, Value]:
+    def quick_settings(self, given: Mapping[str, Value]) -> dict[str, Value]:
         """All settings, with those of `quick` in place of what is given at its default or not at all.
 
         Raises:

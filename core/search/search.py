@@ -14,7 +14,7 @@ from torch import Tensor
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 from circuit_tui.core.runtime.incremental import Slices
-from circuit_tui.core.runtime.out_of_memory import free_cached, halved, is_out_of_memory, told
+from circuit_tui.core.runtime.out_of_memory import free_cached, halved, is_out_of_memory, user_log
 from circuit_tui.core.search.frontier import Found, score, thinned, undominated
 from circuit_tui.core.search.registry import Value
 from circuit_tui.core.search.resumable import Resumable
@@ -99,7 +99,7 @@ class Search(Resumable):
         else:
             size, recompute = most, True
             free_cached()
-            told.warning("Out of memory: %s goes on without keeping activations for its gradients: slower.", what)
+            user_log.warning("Out of memory: %s goes on without keeping activations for its gradients: slower.", what)
         self._loop = None  # in the middle of a step: it goes on from where it was last saved
         self.save()
         checkpoint, started, stopped = self._checkpoint, self._started, self.stopped

@@ -14,7 +14,7 @@ ADDITIONS = 6
 DROPS = 12
 
 
-def refine(elimination: Elimination, evaluations: int) -> Slices[None]:
+def swap_nodes(elimination: Elimination, evaluations: int) -> Slices[None]:
     """Spends about `evaluations` evaluations at most, most of them on the probe."""
     search = elimination.search
     spent, tried = 0, set[int]()

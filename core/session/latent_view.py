@@ -61,7 +61,7 @@ def clean_activations(problem: Problem, site: int, latent: int) -> Tensor:
     sae, x = problem.sites[site].sae, problem.spliced_reads[site].float()
     if sae.elementwise:
         columns = sae.columns(torch.tensor([[latent]]).to(x.device))
-        entered = x if sae.frame is None else sae.frame.enter(x)
+        entered = x if sae.transform is None else sae.transform.pre_encode(x)
         flat = columns.encode(entered.reshape(1, -1, x.shape[-1])).reshape(x.shape[:2])
     else:
         flat = torch.cat([sae.encode(part)[..., latent] for part in x.split(64)])
@@ -76,7 +76,7 @@ def _top_prompts(problem: Problem, activations: Tensor) -> tuple[TokenActivation
     for prompt in peaks.topk(min(TOP_PROMPTS, len(peaks)))[1].tolist():
         if peaks[prompt] <= 0:
             break
-        at = prompt * problem.sets["train"].answers.texts + int(row[prompt])
+        at = prompt * problem.sets["train"].answers.rows_per_prompt + int(row[prompt])
         span = slice(side.n_bos, int(side.lengths[at]))
         tokens = tuple(tokenizer.decode([token]) for token in side.tokens[at, span].tolist())
         shown.append(TokenActivation(tokens, tuple(activations[at, span].tolist()), float(peaks[prompt])))

@@ -21,7 +21,7 @@ def prompt_view(live: LiveCircuit, index: int) -> PromptView:
     evaluator = live.evaluator
     problem = evaluator.problem
     side = problem.sets[evaluator.split].clean
-    row = index * problem.sets[evaluator.split].answers.texts
+    row = index * problem.sets[evaluator.split].answers.rows_per_prompt
     ids = problem.alignment.ids[evaluator.split, "clean"][row]
     tokens = [problem.model.tokenizer.decode([token]) for token in side.tokens[row, : side.lengths[row]].tolist()]
     active = []

@@ -35,7 +35,7 @@ class ReferenceRows:
     base: Tensor
 
 
-class CellMeans:
+class GroupMeans:
     """Running mean of vectors for each cell, exact and in float64.
 
     Args:
@@ -91,7 +91,7 @@ def resample_rows(cells: Tensor, source: Tensor, answers: Answers, seed: int, ta
     Raises:
         UserError: no source prompt has the same cells as some prompt.
     """
-    generator, texts = torch.Generator().manual_seed(seed), answers.texts
+    generator, texts = torch.Generator().manual_seed(seed), answers.rows_per_prompt
     by_cells: dict[tuple[tuple[int, ...], ...], list[int]] = defaultdict(list)
     for index, part in enumerate(source.split(texts)):
         by_cells[_cells_of(part)].append(index)

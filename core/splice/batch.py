@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.splice.ablation import ReferenceRows
-from circuit_tui.core.splice.columns import Columns
-from circuit_tui.core.splice.spliced_tokens import Constants, SplicedTokens
+from circuit_tui.core.splice.columns import TokenColumns
+from circuit_tui.core.splice.spliced_tokens import SpliceConstants, TokenConstants
 from circuit_tui.core.tasks.answers import Answers
 
 
@@ -49,7 +49,7 @@ class SplitTensors:
         return self.lengths.reshape(len(self), -1).amax(1)
 
 
-class Batch(SplicedTokens):
+class Batch(SpliceConstants):
     """The prompts `prompts` `[prompt]` of a split, ready to run.
 
     Attributes:
@@ -65,7 +65,7 @@ class Batch(SplicedTokens):
         prompts: Tensor,
         tables: Sequence[ReferenceRows],
         n_groups: int,
-        framed: Sequence[bool],
+        transformed: Sequence[bool],
         recompute: bool = False,
     ) -> None:
         self.prompts, self.recompute = prompts, recompute
@@ -78,17 +78,17 @@ class Batch(SplicedTokens):
         errors = tuple(None if error is None else error[self.rows, :width] for error in split.errors)
         ids, rows = split.ids[self.rows, :width], split.rows[self.rows, :width]
         self.read_ids = ids[self.read_rows, self.read_places]
-        self._constants = Constants(ids, rows, split.rows_by_group, errors, tables, n_groups, framed)
-        super().__init__(self._constants)
+        self._token_constants = TokenConstants(ids, rows, split.rows_by_group, errors, tables, n_groups, transformed)
+        super().__init__(self._token_constants)
 
     def __len__(self) -> int:
         return len(self.prompts)
 
     @cached_property
-    def columns(self) -> Columns:
+    def columns(self) -> TokenColumns:
         """Where in this batch the tokens of each position are, and those that are read."""
         real = torch.arange(self.prefix.shape[1], device=self.lengths.device) < self.lengths.unsqueeze(1)
-        return Columns(self._constants, real, self.read_places)
+        return TokenColumns(self._token_constants, real, self.read_places)
 
     def logit_difference(self, logits: Tensor) -> Tensor:
         """Gives log P(right) - log P(wrong), `[prompt]`, of logits `[read, vocab]` (see `answers.py`)."""

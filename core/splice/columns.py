@@ -7,13 +7,13 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from circuit_tui.core.splice.spliced_tokens import Constants, SplicedTokens
+from circuit_tui.core.splice.spliced_tokens import SpliceConstants, TokenConstants
 
 # So many different sets of columns are kept ready for the splice, and so few where each token has constants of its own.
 MOST_PARTS, FEW_PARTS = 64, 4
 
 
-class Columns:
+class TokenColumns:
     """The columns of one batch. Sets of them are frozensets of token indices.
 
     Args:
@@ -25,8 +25,8 @@ class Columns:
         every: all columns; `unspliced`: those where a real token is not spliced; `read`: those with an answer.
     """
 
-    def __init__(self, constants: Constants, real: Tensor, read: Tensor) -> None:
-        self._constants, self._device = constants, real.device
+    def __init__(self, constants: TokenConstants, real: Tensor, read: Tensor) -> None:
+        self._token_constants, self._device = constants, real.device
         ids, width = constants.ids, real.shape[1]
         present = torch.zeros(constants.n_ids + 1, width, dtype=torch.bool, device=real.device)
         kinds = torch.where(ids >= 0, ids, constants.n_ids)[real]
@@ -36,7 +36,7 @@ class Columns:
         self.every, self.unspliced = frozenset(range(width)), unspliced
         self.read = frozenset(read.unique().tolist())
         self._indices: dict[frozenset[int], Tensor] = {}
-        self._parts: dict[frozenset[int], SplicedTokens] = {}
+        self._parts: dict[frozenset[int], SpliceConstants] = {}
         by_token = constants.rows_by_group is None or any(error is not None for error in constants.errors)
         self._most = FEW_PARTS if by_token else MOST_PARTS
 
@@ -50,10 +50,10 @@ class Columns:
             self._indices[columns] = torch.tensor(sorted(columns), dtype=torch.long, device=self._device)
         return self._indices[columns]
 
-    def spliced(self, columns: frozenset[int]) -> SplicedTokens:
+    def spliced(self, columns: frozenset[int]) -> SpliceConstants:
         """Their tokens, ready for the splice."""
         if columns not in self._parts:
             while len(self._parts) >= self._most:
                 del self._parts[next(iter(self._parts))]
-            self._parts[columns] = SplicedTokens(self._constants, self.index(columns))
+            self._parts[columns] = SpliceConstants(self._token_constants, self.index(columns))
         return self._parts[columns]

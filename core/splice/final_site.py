@@ -14,23 +14,23 @@ from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.saes.site import Site
 
 
-def closes(model: LanguageModel, site: Site) -> bool:
-    """Whether `site` is on the stream that leaves the last block, and `Closed` can stand for it."""
+def is_final(model: LanguageModel, site: Site) -> bool:
+    """Whether `site` is on the stream that leaves the last block, and `FinalSiteView` can stand for it."""
     return site.inside is None and site.depth == model.n_layers and model.padding == "right"
 
 
-class Closed(LanguageModel):
-    """A view of `model` that has `change` at the end of its last block; it shares everything else.
+class FinalSiteView(LanguageModel):
+    """A view of `model` that has `patch` at the end of its last block; it shares everything else.
 
-    `change` is given the stream `[row, position, d_model]` twice, as what the SAE reads and as what it replaces: the
+    `patch` is given the stream `[row, position, d_model]` twice, as what the SAE reads and as what it replaces: the
     true stream only where the answers are read, and nothing else of what it returns is looked at.
     """
 
-    def __init__(self, model: LanguageModel, change: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def __init__(self, model: LanguageModel, patch: Callable[[Tensor, Tensor], Tensor]) -> None:
         self.__dict__.update(model.__dict__)
-        self._change = change
+        self._patch = patch
 
     def logits(self, resid: Tensor, at: Tensor, rows: Tensor | None = None) -> Tensor:
         """See `LanguageModel.logits`."""
         resid = resid.to(self.device)
-        return super().logits(self._change(resid, resid), at, rows)
+        return super().logits(self._patch(resid, resid), at, rows)

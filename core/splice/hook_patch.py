@@ -14,22 +14,22 @@ from torch import Tensor
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.models.language_model import LanguageModel
-from circuit_tui.core.saes.site import Inside, Site, stop_of
+from circuit_tui.core.saes.site import Inside, Site, site_group_of
 
-Change = Callable[[Tensor, Tensor], Tensor]
+HookPatch = Callable[[Tensor, Tensor], Tensor]
 """From what the SAE reads `[prompt, position, d_in]` and what is there `[prompt, position, d_out]` to what will be."""
 
 
-def past(model: LanguageModel, stop: Sequence[Site], resid: Tensor, changes: Sequence[Change]) -> Tensor:
+def run_patched(model: LanguageModel, stop: Sequence[Site], resid: Tensor, patches: Sequence[HookPatch]) -> Tensor:
     """The residual `[prompt, position, d_model]` that leaves the sites of a stop, of `resid` that enters them."""
     if stop[0].inside is None:
-        (change,) = changes
-        return change(resid, resid)
-    return _run_block(model, [site.inside for site in stop if site.inside], stop[0].depth, resid, changes)
+        (patch,) = patches
+        return patch(resid, resid)
+    return _run_block(model, [site.inside for site in stop if site.inside], stop[0].depth, resid, patches)
 
 
-def arriving(
-    model: LanguageModel, stop: Sequence[Site], resid: Tensor, before: Sequence[Change] = ()
+def sae_input(
+    model: LanguageModel, stop: Sequence[Site], resid: Tensor, before: Sequence[HookPatch] = ()
 ) -> tuple[Tensor, Tensor]:
     """What the SAE of one site of a stop reads and what it would replace, when the residual `resid` enters the stop.
 
@@ -44,16 +44,16 @@ def arriving(
         seen.append((x, out))
         return out
 
-    past(model, stop[: len(before) + 1], resid, [*before, look])
+    run_patched(model, stop[: len(before) + 1], resid, [*before, look])
     return seen[0]
 
 
-def reading(
-    model: LanguageModel, sites: Sequence[Site], index: int, resid: Tensor, changes: Sequence[Change]
+def input_at_site(
+    model: LanguageModel, sites: Sequence[Site], index: int, resid: Tensor, patches: Sequence[HookPatch]
 ) -> Tensor:
-    """What the SAE of site number `index` reads when `resid` enters its stop; `changes` are those of all `sites`."""
-    stop = stop_of(sites, index)
-    return arriving(model, sites[stop.start : stop.stop], resid, changes[stop.start : index])[0]
+    """What the SAE of site number `index` reads when `resid` enters its stop; `patches` are those of all `sites`."""
+    stop = site_group_of(sites, index)
+    return sae_input(model, sites[stop.start : stop.stop], resid, patches[stop.start : index])[0]
 
 
 def check_summed(model: LanguageModel, site: Site) -> None:
@@ -74,7 +74,7 @@ def check_summed(model: LanguageModel, site: Site) -> None:
     try:
         with torch.no_grad():
             resid = model.embed(torch.zeros(1, 2, dtype=torch.long))
-            x, _ = arriving(model, [site], model.blocks(resid, 0, site.depth))
+            x, _ = sae_input(model, [site], model.blocks(resid, 0, site.depth))
     finally:
         handle.remove()
     if not torch.allclose(x, seen[-1].to(x.device), rtol=1e-2, atol=1e-3):
@@ -90,12 +90,12 @@ def output_direction(model: LanguageModel, site: Site, direction: Tensor) -> Ten
 
 
 def _run_block(
-    model: LanguageModel, points: Sequence[Inside], layer: int, resid: Tensor, changes: Sequence[Change]
+    model: LanguageModel, points: Sequence[Inside], layer: int, resid: Tensor, patches: Sequence[HookPatch]
 ) -> Tensor:
     missed = {point.write for point in points}
     handles = []
-    for point, change in zip(points, changes, strict=True):
-        handles += _attach(model, point, resid, change, missed)
+    for point, patch in zip(points, patches, strict=True):
+        handles += _attach(model, point, resid, patch, missed)
     try:
         after = model.blocks(resid, layer, layer + 1)
     finally:
@@ -106,8 +106,8 @@ def _run_block(
     return after
 
 
-def _attach(model: LanguageModel, point: Inside, resid: Tensor, change: Change, missed: set[str]) -> list[Any]:
-    """The hooks that make one `change`; torch calls those of one module in the order in which they were attached."""
+def _attach(model: LanguageModel, point: Inside, resid: Tensor, patch: HookPatch, missed: set[str]) -> list[Any]:
+    """The hooks that make one `patch`; torch calls those of one module in the order in which they were attached."""
     read: list[Tensor] = []
 
     def writing(_: Any, __: Any, out: Tensor) -> Tensor:
@@ -115,9 +115,9 @@ def _attach(model: LanguageModel, point: Inside, resid: Tensor, change: Change, 
         there = model.from_blocks(_flat(out, resid))
         if point.summed:
             stream = resid + there
-            return _as(model.to_blocks(change(stream, stream) - resid), out)
+            return _as(model.to_blocks(patch(stream, stream) - resid), out)
         x = there if point.read == point.write else model.from_blocks(_flat(read[0], resid))
-        return _as(model.to_blocks(change(x, there)), out)
+        return _as(model.to_blocks(patch(x, there)), out)
 
     handles: list[Any] = [_point(model, point.write).register_forward_hook(writing)]
     if point.read != point.write:

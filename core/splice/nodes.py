@@ -58,7 +58,7 @@ class NodeSpace:
 
 
 @dataclass(frozen=True, slots=True)
-class Band:
+class PaddedGroup:
     """Neighbouring groups of a pack with about as many nodes each, padded to the largest of them.
 
     Attributes:
@@ -87,21 +87,21 @@ class Pack:
     """
 
     nodes: Tensor
-    bands: tuple[Band, ...]
+    padded_groups: tuple[PaddedGroup, ...]
     order: Tensor | None = None
 
     @property
     def empty(self) -> bool:
         """Whether it holds no node."""
-        return not self.bands
+        return not self.padded_groups
 
 
 # One more band costs about twenty launches forward and backward, as much as padding of so many weights. On a CPU that
 # is 0.2 ms at 150 GFLOP/s and 16 tokens a group; on CUDA 0.1 ms at 3 TB/s.
-BAND_COST = {"cpu": 1 << 19, "cuda": 1 << 25}
+PADDED_GROUP_COST = {"cpu": 1 << 19, "cuda": 1 << 25}
 
 
-def bands(counts: Sequence[int], cost: int) -> list[int]:
+def padded_groups(counts: Sequence[int], cost: int) -> list[int]:
     """Where to cut groups with `counts` nodes, descending, into bands; 0 is the first.
 
     Between two cuts all groups are padded to the first. A cut is made where it saves more slots of padding than `cost`.
@@ -126,15 +126,15 @@ def pack(space: NodeSpace, nodes: Tensor, sae: SiteSae, n_groups: int, group_of:
     counts = torch.bincount(group, minlength=n_groups)
     largest_first = counts.argsort(descending=True, stable=True)
     sizes = counts[largest_first].tolist()
-    cost = BAND_COST["cpu" if device.type == "cpu" else "cuda"] // (sae.d_in + sae.d_out)
-    cuts = bands(sizes, cost)
+    cost = PADDED_GROUP_COST["cpu" if device.type == "cpu" else "cuda"] // (sae.d_in + sae.d_out)
+    cuts = padded_groups(sizes, cost)
     order = largest_first if len(cuts) > 1 else torch.arange(n_groups)
     place = order.argsort()[group]
     by_place = place.argsort(stable=True)
     nodes, place = nodes[by_place], place[by_place]
     counts = counts[order]
     slot = torch.arange(len(nodes)) - (counts.cumsum(0) - counts)[place]
-    made, numbers = list[Band](), list[Tensor]()
+    made, numbers = list[PaddedGroup](), list[Tensor]()
     start = 0
     for first, stop in zip(cuts, [*cuts[1:], n_groups], strict=True):
         width = sizes[first]
@@ -148,7 +148,7 @@ def pack(space: NodeSpace, nodes: Tensor, sae: SiteSae, n_groups: int, group_of:
         latents = latents.to(device)
         decoder = sae.directions(latents) * (number < len(space)).unsqueeze(-1).to(device)
         columns = sae.columns(latents) if sae.elementwise else None
-        made.append(Band(slice(first, stop), slice(start, start + number.numel()), latents, columns, decoder))
+        made.append(PaddedGroup(slice(first, stop), slice(start, start + number.numel()), latents, columns, decoder))
         numbers.append(number.reshape(-1))
         start += number.numel()
     return Pack(torch.cat(numbers).to(device), tuple(made), order.to(device) if len(cuts) > 1 else None)

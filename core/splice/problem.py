@@ -15,11 +15,11 @@ from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.opening.request import AblationKind, ErrorsKind
 from circuit_tui.core.runtime.threads import fit_threads
 from circuit_tui.core.saes.site import Site
-from circuit_tui.core.splice.ablation import CellMeans, ReferenceRows, resample_rows
+from circuit_tui.core.splice.ablation import GroupMeans, ReferenceRows, resample_rows
 from circuit_tui.core.splice.batch import Batch, SplitTensors
 from circuit_tui.core.splice.nodes import NodeSpace
 from circuit_tui.core.splice.reference_passes import (
-    LatentCounts,
+    LatentStats,
     PlainPass,
     Seen,
     chunks,
@@ -41,7 +41,7 @@ class Problem:
     clean and the corrupt train prompts, `[row, position, d_model]`; `spliced_reads` and `spliced_corrupt_reads` what
     its SAE reads then, `[row, position, d_in]`, the same tensors where that is the residual. `batch_size` is the
     largest number of prompts in one forward pass, None for no limit; with `recompute` a backward pass computes
-    activations again instead of finding them kept. Up to `lanes` batches are run at once (`parallel_batches.py`).
+    activations again instead of finding them kept. Up to `n_parallel` batches are run at once (`parallel_batches.py`).
     """
 
     model: LanguageModel
@@ -54,15 +54,15 @@ class Problem:
     tables: tuple[ReferenceRows, ...]
     space: NodeSpace
     splits: dict[Split, SplitTensors]
-    clean_counts: tuple[LatentCounts, ...]
-    corrupt_counts: tuple[LatentCounts, ...]
+    clean_counts: tuple[LatentStats, ...]
+    corrupt_counts: tuple[LatentStats, ...]
     spliced_inputs: tuple[Tensor, ...]
     spliced_corrupt_inputs: tuple[Tensor, ...]
     spliced_reads: tuple[Tensor, ...]
     spliced_corrupt_reads: tuple[Tensor, ...]
     batch_size: int | None
     recompute: bool = False
-    lanes: int = 1
+    n_parallel: int = 1
 
     @property
     def n_positions(self) -> int:
@@ -71,8 +71,8 @@ class Problem:
 
     def batch(self, split: Split, prompts: Tensor) -> Batch:
         """The prompts with indices `prompts` of `split`, ready to run."""
-        framed = [site.sae.frame is not None for site in self.sites]
-        return Batch(self.splits[split], prompts, self.tables, self.n_positions, framed, self.recompute)
+        transformed = [site.sae.transform is not None for site in self.sites]
+        return Batch(self.splits[split], prompts, self.tables, self.n_positions, transformed, self.recompute)
 
     def batches(self, split: Split, prompts: Tensor | None = None, size: int | None = None) -> list[Batch]:
         """The prompts with indices `prompts` of a split (all if None) in batches of at most `size`, alike in length.
@@ -83,7 +83,7 @@ class Problem:
         chosen = torch.arange(len(lengths), device=lengths.device) if prompts is None else prompts
         limit = min((part for part in (size, self.batch_size) if part is not None), default=None)
         batches = [self.batch(split, chosen[part]) for part in chunks(lengths[chosen], limit)]
-        if self.lanes > 1:
+        if self.n_parallel > 1:
             for batch in batches:
                 self.model.prepare(batch.prefix.shape[1])
         return batches
@@ -135,11 +135,11 @@ def build_problem(
         split: builder.split_tensors(split, plain[split, "clean"], ablation, visited.error_means, seed, task.name)
         for split in sets
     }
-    lanes = fit_threads(model, sites, max(prompts.clean.tokens.shape[1] for prompts in sets.values()))
+    n_parallel = fit_threads(model, sites, max(prompts.clean.tokens.shape[1] for prompts in sets.values()))
     return Problem(
         model, tuple(sites), task, sets, alignment, ablation, errors, tables, space, splits,
         tuple(clean.counts), tuple(corrupt.counts), tuple(clean.inputs), tuple(corrupt.inputs),
-        tuple(clean.reads), tuple(corrupt.reads), batch_size, lanes=lanes,
+        tuple(clean.reads), tuple(corrupt.reads), batch_size, n_parallel=n_parallel,
     )  # fmt: skip
 
 
@@ -167,8 +167,8 @@ def reference_rows_of(
 class _Visited:
     """One side of the train prompts under M_s, one entry for each site."""
 
-    counts: list[LatentCounts]
-    cell_means: list[CellMeans]
+    counts: list[LatentStats]
+    cell_means: list[GroupMeans]
     error_means: list[Tensor]
     inputs: list[Tensor]
     reads: list[Tensor]
@@ -187,7 +187,7 @@ class _Builder:
     ) -> None:
         self.model, self.sites, self.sets, self.alignment = model, sites, sets, alignment
         self.errors = errors
-        self.size = None if batch_size is None else batch_size * sets["train"].answers.texts
+        self.size = None if batch_size is None else batch_size * sets["train"].answers.rows_per_prompt
 
     def plain(self, split: Split, side: str) -> PlainPass:
         prompts = self.sets[split]
@@ -203,8 +203,8 @@ class _Builder:
         own = plain["train", side]
         inputs = [torch.zeros_like(own.prefix) for _ in self.sites]
         visited = _Visited(
-            counts=[LatentCounts(ids, len(self.alignment.names), site.sae.d_sae) for site in self.sites],
-            cell_means=[CellMeans(self.alignment.n_means, site.sae.d_sae, ids.device) for site in self.sites],
+            counts=[LatentStats(ids, len(self.alignment.names), site.sae.d_sae) for site in self.sites],
+            cell_means=[GroupMeans(self.alignment.n_means, site.sae.d_sae, ids.device) for site in self.sites],
             error_means=[],
             inputs=inputs,
             reads=[
@@ -236,7 +236,7 @@ class _Builder:
         return visited
 
     def reference_rows(
-        self, ablation: AblationKind, site: Site, means: CellMeans, corrupt: list[tuple[Tensor, Tensor]]
+        self, ablation: AblationKind, site: Site, means: GroupMeans, corrupt: list[tuple[Tensor, Tensor]]
     ) -> ReferenceRows:
         if ablation == "zero":
             values = torch.zeros(1, site.sae.d_sae, device=self.model.device)

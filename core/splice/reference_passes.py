@@ -15,11 +15,11 @@ from torch import Tensor
 
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.models.left_padding import padded
-from circuit_tui.core.saes.site import Site, stops
-from circuit_tui.core.splice.ablation import CellMeans
-from circuit_tui.core.splice.hook_patch import Change, arriving, past
+from circuit_tui.core.saes.site import Site, site_groups
+from circuit_tui.core.splice.ablation import GroupMeans
+from circuit_tui.core.splice.hook_patch import HookPatch, run_patched, sae_input
 from circuit_tui.core.tasks.answers import Answers
-from circuit_tui.core.tasks.tokens import Side
+from circuit_tui.core.tasks.tokens import TokenizedPrompts
 
 BUCKET = 2
 """How many times as long as the shortest prompt of a batch its longest may be."""
@@ -59,7 +59,13 @@ def chunks(lengths: Tensor, size: int | None) -> list[Tensor]:
 
 @torch.no_grad()
 def plain_pass(
-    model: LanguageModel, sites: Sequence[Site], side: Side, answers: Answers | None, *, errors: bool, size: int | None
+    model: LanguageModel,
+    sites: Sequence[Site],
+    side: TokenizedPrompts,
+    answers: Answers | None,
+    *,
+    errors: bool,
+    size: int | None,
 ) -> PlainPass:
     """Runs M over `side`, at most `size` rows at a time.
 
@@ -78,7 +84,7 @@ def plain_pass(
             continue
         for index, site in enumerate(sites):
             if errors:
-                x, there = arriving(here, [site], resid)
+                x, there = sae_input(here, [site], resid)
                 error[index][rows, :width] = there.float() - site.sae.rebuild(site.sae.encode(x), x)
             resid = here.blocks(resid, site.depth, _next_depth(model, sites, index))
         if answers is not None:
@@ -105,7 +111,7 @@ class Seen(NamedTuple):
 def spliced_pass(
     model: LanguageModel,
     sites: Sequence[Site],
-    side: Side,
+    side: TokenizedPrompts,
     prefix: Tensor,
     ids: Tensor,
     visit: Visit,
@@ -123,19 +129,19 @@ def spliced_pass(
     models = [padded(model, side.lengths[rows]) for rows in parts]
     widths = [int(side.lengths[rows].max()) for rows in parts]
     resids = [prefix[rows, :width] for rows, width in zip(parts, widths, strict=True)]
-    for stop in stops(sites):
+    for stop in site_groups(sites):
         here = sites[stop.start : stop.stop]
         # For each chunk what takes the place of what is at the sites of this stop, as far as they have been visited.
-        changes: list[list[Change]] = [[] for _ in parts]
+        patches: list[list[HookPatch]] = [[] for _ in parts]
         for index, site in zip(stop, here, strict=True):
             seen = []
-            for own, rows, resid, before in zip(models, parts, resids, changes, strict=True):
-                x, there = arriving(own, here, resid, before)
+            for own, rows, resid, before in zip(models, parts, resids, patches, strict=True):
+                x, there = sae_input(own, here, resid, before)
                 activations = site.sae.encode(x)
                 visit(index, rows, resid, x, activations)
                 seen.append(Seen(rows, there, site.sae.rebuild(activations, x)))
             error_of = errors(index, seen)
-            for part, width, before in zip(seen, widths, changes, strict=True):
+            for part, width, before in zip(seen, widths, patches, strict=True):
                 error = error_of(part.rows, width)
                 out = part.rebuilt if error is None else part.rebuilt + error
                 inside = (ids[part.rows, :width] >= 0).unsqueeze(-1)
@@ -143,11 +149,11 @@ def spliced_pass(
         if stop.stop == len(sites):
             return
         for at, (own, resid) in enumerate(zip(models, resids, strict=True)):
-            left = past(own, here, resid, changes[at])
+            left = run_patched(own, here, resid, patches[at])
             resids[at] = own.blocks(left, here[0].after, sites[stop.stop].depth)
 
 
-def _constant(value: Tensor) -> Change:
+def _constant(value: Tensor) -> HookPatch:
     return lambda _, __: value
 
 
@@ -155,7 +161,7 @@ def _next_depth(model: LanguageModel, sites: Sequence[Site], index: int) -> int:
     return sites[index + 1].depth if index + 1 < len(sites) else model.n_layers
 
 
-class LatentCounts:
+class LatentStats:
     """What the latents of one site do on one side of the train prompts, for each position.
 
     Args:
@@ -163,14 +169,14 @@ class LatentCounts:
         n_positions, d_sae: sizes of the tables.
 
     Attributes:
-        means: `CellMeans` over positions.
+        means: `GroupMeans` over positions.
         peak: `[position, latent]` largest activation.
         rows_fired: `[position, latent]` number of rows on which the latent fires at that position.
     """
 
     def __init__(self, ids: Tensor, n_positions: int, d_sae: int) -> None:
         self._ids = ids
-        self.means = CellMeans(n_positions, d_sae, ids.device)
+        self.means = GroupMeans(n_positions, d_sae, ids.device)
         self.peak = torch.zeros(n_positions, d_sae, device=ids.device)
         self.rows_fired = torch.zeros(n_positions, d_sae, device=ids.device)
 
@@ -192,7 +198,7 @@ class LatentCounts:
 
 def mean_errors(cells: Tensor, n_cells: int, seen: Sequence[Seen]) -> Tensor:
     """Mean SAE error `[cell, d_out]` of chunks; `cells` `[row, position]`."""
-    means = CellMeans(n_cells, seen[0].there.shape[-1], cells.device)
+    means = GroupMeans(n_cells, seen[0].there.shape[-1], cells.device)
     for rows, there, rebuilt in seen:
         means.add(cells[rows, : there.shape[1]], there.float() - rebuilt)
     return means.mean()

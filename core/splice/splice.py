@@ -26,13 +26,13 @@ from torch.utils.checkpoint import checkpoint
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.models.left_padding import padded
 from circuit_tui.core.runtime.incremental import Slices, finish
-from circuit_tui.core.saes.site import Site, stops
+from circuit_tui.core.saes.site import Site, site_groups
 from circuit_tui.core.splice.batch import Batch
-from circuit_tui.core.splice.final_site import Closed, closes
-from circuit_tui.core.splice.hook_patch import past
+from circuit_tui.core.splice.final_site import FinalSiteView, is_final
+from circuit_tui.core.splice.hook_patch import run_patched
 from circuit_tui.core.splice.nodes import Pack
 from circuit_tui.core.splice.position_groups import Layout
-from circuit_tui.core.splice.spliced_tokens import SplicedTokens
+from circuit_tui.core.splice.spliced_tokens import SpliceConstants
 
 
 class Splice(Protocol):
@@ -51,7 +51,7 @@ class PackedNodes:
 
     site: Site
     index: int
-    batch: SplicedTokens
+    batch: SpliceConstants
     pack: Pack
     layout: Layout
     references: tuple[Tensor, ...]
@@ -67,16 +67,16 @@ class PackedNodes:
         return x if self.pack.order is None else x.index_select(0, self.pack.order)
 
     @classmethod
-    def bind(cls, site: Site, index: int, batch: SplicedTokens, pack: Pack) -> PackedNodes:
+    def bind(cls, site: Site, index: int, batch: SpliceConstants, pack: Pack) -> PackedNodes:
         """Looks up the references of `pack`, a pack of the site number `index`."""
         layout = batch.layout if pack.order is None else batch.layout.reordered(pack.order)
         return cls(site, index, batch, pack, layout, batch.references(index, pack))
 
     def contribution(self, grouped: Tensor, mask: Tensor | None, base: Tensor | None) -> Tensor:
         """`base + (mask * (A - r)) @ W_dec` `[group, token, d_out]` of `grouped` x; mask `[slot]`."""
-        frame = self.site.sae.frame
+        transform = self.site.sae.transform
         if self.site.sae.elementwise:
-            x = grouped if frame is None else frame.enter(grouped)
+            x = grouped if transform is None else transform.pre_encode(grouped)
         else:
             x = self.site.sae.encode(grouped)
         stretches, parts = self._stretches(len(grouped)), list[Tensor]()
@@ -87,43 +87,43 @@ class PackedNodes:
                 shape = (*here.shape[:2], self.site.sae.d_out)
                 parts.append(grouped.new_zeros(shape) if base is None else base[groups].expand(shape))
                 continue
-            band, reference = self.pack.bands[number], self.references[number]
-            if band.columns is not None:
-                activations = band.columns.encode(here)
+            padded_group, reference = self.pack.padded_groups[number], self.references[number]
+            if padded_group.columns is not None:
+                activations = padded_group.columns.encode(here)
             else:
-                activations = here.gather(2, band.latents.unsqueeze(1).expand(-1, here.shape[1], -1))
+                activations = here.gather(2, padded_group.latents.unsqueeze(1).expand(-1, here.shape[1], -1))
             delta = activations - reference
             if mask is not None:
-                delta = delta * mask[band.slots].reshape(len(here), 1, -1)
+                delta = delta * mask[padded_group.slots].reshape(len(here), 1, -1)
             if base is None:
-                parts.append(torch.bmm(delta, band.decoder))
+                parts.append(torch.bmm(delta, padded_group.decoder))
             else:
-                parts.append(torch.baddbmm(base[groups], delta, band.decoder))
+                parts.append(torch.baddbmm(base[groups], delta, padded_group.decoder))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _stretches(self, n_groups: int) -> list[tuple[slice, int | None]]:
         """All groups in their order, each band with its number, what is between bands with None."""
         found, done = list[tuple[slice, int | None]](), 0
-        for number, band in enumerate(self.pack.bands):
-            if band.groups.start > done:
-                found.append((slice(done, band.groups.start), None))
-            found.append((band.groups, number))
-            done = band.groups.stop
+        for number, padded_group in enumerate(self.pack.padded_groups):
+            if padded_group.groups.start > done:
+                found.append((slice(done, padded_group.groups.start), None))
+            found.append((padded_group.groups, number))
+            done = padded_group.groups.stop
         return found if done == n_groups else [*found, (slice(done, n_groups), None)]
 
     def reaching(self, positions: Tensor) -> PackedNodes:
         """Without the bands that hold none of the position ids `positions`: if nothing else is read they are idle."""
-        if len(self.pack.bands) < 2:
+        if len(self.pack.padded_groups) < 2:
             return self
         order = torch.arange(self.layout.n_groups) if self.pack.order is None else self.pack.order.cpu()
         wanted = torch.isin(order, positions.cpu())
-        kept = [bool(wanted[band.groups].any()) for band in self.pack.bands]
-        pack = replace(self.pack, bands=tuple(compress(self.pack.bands, kept)))
+        kept = [bool(wanted[padded_group.groups].any()) for padded_group in self.pack.padded_groups]
+        pack = replace(self.pack, padded_groups=tuple(compress(self.pack.padded_groups, kept)))
         return replace(self, pack=pack, references=tuple(compress(self.references, kept)))
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class CircuitSplice:
     """The circuit's splice: packed nodes at `mask` `[slot]` (1 if None), all others at their reference."""
 
     nodes: PackedNodes
@@ -132,21 +132,21 @@ class Kept:
 
     def __call__(self, x: Tensor, there: Tensor) -> Tensor:
         """See the module's docstring."""
-        layout, frame, base = self.nodes.layout, self.nodes.site.sae.frame, self.nodes.ordered(self.base)
-        if self.nodes.pack.empty and frame is None:
+        layout, transform, base = self.nodes.layout, self.nodes.site.sae.transform, self.nodes.ordered(self.base)
+        if self.nodes.pack.empty and transform is None:
             grouped = base.expand(layout.n_groups, layout.width, -1)
         else:
             arrived = layout.group(x.float())
             grouped = base if self.nodes.pack.empty else self.nodes.contribution(arrived, self.mask, base)
-            if frame is not None:
-                grouped = frame.leave(grouped, arrived)
+            if transform is not None:
+                grouped = transform.post_decode(grouped, arrived)
                 error = self.nodes.late_error
                 grouped = grouped if error is None else grouped + error
         return layout.ungroup(grouped.to(there.dtype), there)
 
 
 @dataclass(frozen=True, slots=True)
-class Full:
+class FullSplice:
     """M_s: every latent kept."""
 
     site: Site
@@ -155,9 +155,9 @@ class Full:
 
     def __call__(self, x: Tensor, there: Tensor) -> Tensor:
         """See the module's docstring."""
-        return self.place(self.site.sae.encode(x), x, there)
+        return self.rebuild_at(self.site.sae.encode(x), x, there)
 
-    def place(self, activations: Tensor, x: Tensor, there: Tensor) -> Tensor:
+    def rebuild_at(self, activations: Tensor, x: Tensor, there: Tensor) -> Tensor:
         """`there` with its spliced tokens rebuilt from `activations` `[prompt, position, latent]`, plus the error."""
         out = self.site.sae.rebuild(activations, x)
         out = out if self.error is None else out + self.error
@@ -166,21 +166,21 @@ class Full:
 
 
 @dataclass(frozen=True, slots=True)
-class Removed:
+class AblatedSplice:
     """M_s with the packed nodes at their reference."""
 
     nodes: PackedNodes
-    full: Full
+    full: FullSplice
 
     def __call__(self, x: Tensor, there: Tensor) -> Tensor:
         """See the module's docstring."""
         everything = self.full(x, there)
         if self.nodes.pack.empty:
             return everything
-        layout, frame = self.nodes.layout, self.nodes.site.sae.frame
+        layout, transform = self.nodes.layout, self.nodes.site.sae.transform
         arrived = layout.group(x.float())
         part = self.nodes.contribution(arrived, None, None)
-        part = part if frame is None else frame.scale(part, arrived)
+        part = part if transform is None else transform.scale(part, arrived)
         without = layout.group(everything.float()) - part
         return layout.ungroup(without.to(there.dtype), there)
 
@@ -216,7 +216,7 @@ def run_slices(
     model = padded(model, batch.lengths)
     resid = batch.prefix if resid is None else resid
     step = _recomputed if batch.recompute and torch.is_grad_enabled() else _kept
-    for stop in stops(sites):
+    for stop in site_groups(sites):
         if stop.stop <= start:
             continue
         for index in range(max(start, stop.start), stop.stop):
@@ -225,10 +225,10 @@ def run_slices(
             if inputs is not None:
                 inputs[index:] = [resid]
         here, after = slice(stop.start, stop.stop), sites[stop.start].after
-        resid = step(past, model, sites[here], resid, splices[here])
+        resid = step(run_patched, model, sites[here], resid, splices[here])
         rest = sites[stop.stop :]
         # The residual that enters a site is wanted whole if it is asked for.
-        closed = not rest or (inputs is None and len(rest) == 1 and closes(model, rest[0]))
+        closed = not rest or (inputs is None and len(rest) == 1 and is_final(model, rest[0]))
         if step is _recomputed:
             for layer in range(after, model.n_layers - 1 if closed else rest[0].depth):
                 resid = step(model.blocks, resid, layer, layer + 1)
@@ -240,8 +240,8 @@ def run_slices(
     if rest:
         yield
         last = splices[-1]
-        last = replace(last, nodes=last.nodes.reaching(batch.read_ids)) if isinstance(last, Kept) else last
-        model = Closed(model, last)
+        last = replace(last, nodes=last.nodes.reaching(batch.read_ids)) if isinstance(last, CircuitSplice) else last
+        model = FinalSiteView(model, last)
     return step(model.finish, resid, after, batch.read_places, batch.read_rows)
 
 

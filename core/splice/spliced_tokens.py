@@ -13,7 +13,7 @@ from circuit_tui.core.splice.nodes import Pack
 from circuit_tui.core.splice.position_groups import Layout
 
 
-class Constants(NamedTuple):
+class TokenConstants(NamedTuple):
     """What is known of each token of a batch before anything runs.
 
     Attributes:
@@ -32,10 +32,10 @@ class Constants(NamedTuple):
     errors: tuple[Tensor | None, ...]
     tables: Sequence[ReferenceRows]
     n_ids: int
-    framed: Sequence[bool]
+    transformed: Sequence[bool]
 
 
-class SplicedTokens:
+class SpliceConstants:
     """The tokens of some prompts in all columns, or in the columns `columns` `[column]`.
 
     Attributes:
@@ -48,8 +48,8 @@ class SplicedTokens:
             are position ids.
     """
 
-    def __init__(self, constants: Constants, columns: Tensor | None = None) -> None:
-        ids, rows, by_group, errors, tables, n_groups, framed = constants
+    def __init__(self, constants: TokenConstants, columns: Tensor | None = None) -> None:
+        ids, rows, by_group, errors, tables, n_groups, transformed = constants
         self.group_of: Tensor | None = None
         if columns is not None:
             ids, rows = ids[:, columns], rows[:, columns]
@@ -67,17 +67,19 @@ class SplicedTokens:
         else:
             self._rows = rows.reshape(-1)[self.layout.take].clamp(min=0).reshape(n_groups, -1)
         grouped = [None if error is None else self.layout.group(error) for error in errors]
-        self.late_errors = [error if late else None for error, late in zip(grouped, framed, strict=True)]
+        self.late_errors = [error if late else None for error, late in zip(grouped, transformed, strict=True)]
         self.base = [
             self._base(site, None if late else error)
-            for site, (error, late) in enumerate(zip(grouped, framed, strict=True))
+            for site, (error, late) in enumerate(zip(grouped, transformed, strict=True))
         ]
 
     def references(self, site: int, pack: Pack) -> tuple[Tensor, ...]:
         """Reference activations of the slots of each band of `pack`, `[group, 1 or token, slot]`."""
         rows = (self._rows if pack.order is None else self._rows[pack.order]).unsqueeze(2)
         values = self._tables[site].values
-        return tuple(values[rows[band.groups], band.latents.unsqueeze(1)] for band in pack.bands)
+        return tuple(
+            values[rows[padded_group.groups], padded_group.latents.unsqueeze(1)] for padded_group in pack.padded_groups
+        )
 
     def _base(self, site: int, error: Tensor | None) -> Tensor:
         base = self._tables[site].base[self._rows]

@@ -26,7 +26,7 @@ Tokens = tuple[tuple[int, ...], tuple[int, ...]]
 class Answers:
     """The answers of some prompts.
 
-    Each prompt has `texts` rows of tokens. One if all answers of the task are single tokens; else two: the prompt with
+    Each prompt has `rows_per_prompt` rows of tokens. One if all answers of the task are single tokens; else two: the prompt with
     all but the last token of the right answer behind it, and with those of the wrong one. A *read* is a place in a row
     where the next token's distribution is needed: first the contest of every prompt, then all `more` of them.
 
@@ -39,7 +39,7 @@ class Answers:
         sign: `[more]` float32, 1 where the token is one of the right answer, -1 of the wrong, 0 of both.
     """
 
-    texts: int
+    rows_per_prompt: int
     at: Tensor
     right: Tensor
     wrong: Tensor
@@ -53,24 +53,24 @@ class Answers:
         return len(self.right)
 
     @classmethod
-    def of(cls, pairs: Sequence[Tokens], lengths: Sequence[int], texts: int, device: torch.device) -> Answers:
+    def of(cls, pairs: Sequence[Tokens], lengths: Sequence[int], rows_per_prompt: int, device: torch.device) -> Answers:
         """The answers `pairs` to prompts of `lengths` tokens. Of no pair may one begin the other."""
-        contest, more = [], []
+        first_difference, more = [], []
         for prompt, ((right, wrong), length) in enumerate(zip(pairs, lengths, strict=True)):
             differ = next(k for k, (one, other) in enumerate(zip(right, wrong, strict=False)) if one != other)
-            contest.append((length - 1 + differ, right[differ], wrong[differ]))
+            first_difference.append((length - 1 + differ, right[differ], wrong[differ]))
             more += [(prompt, 0, length - 1 + k, right[k], 0) for k in range(differ)]
             for text, answer, sign in ((0, right, 1), (1, wrong, -1)):
                 more += [(prompt, text, length - 1 + k, answer[k], sign) for k in range(differ + 1, len(answer))]
-        at, ours, theirs = torch.tensor(contest, device=device).unbind(1)
+        at, ours, theirs = torch.tensor(first_difference, device=device).unbind(1)
         owners, rows, places, tokens, signs = torch.tensor(more, device=device).reshape(-1, 5).long().unbind(1)
-        return cls(texts, at, ours, theirs, owners, rows, places, tokens, signs.float())
+        return cls(rows_per_prompt, at, ours, theirs, owners, rows, places, tokens, signs.float())
 
     @property
     def rows(self) -> Tensor:
         """The row of each read, `[read]`."""
-        first = torch.arange(len(self), device=self.at.device) * self.texts
-        return torch.cat([first, self.owner * self.texts + self.text])
+        first = torch.arange(len(self), device=self.at.device) * self.rows_per_prompt
+        return torch.cat([first, self.owner * self.rows_per_prompt + self.text])
 
     @property
     def places(self) -> Tensor:
@@ -79,7 +79,7 @@ class Answers:
 
     def rows_of(self, prompts: Tensor) -> Tensor:
         """The rows of the prompts `prompts` `[prompt]`, in their order, `[row]`."""
-        every = prompts.unsqueeze(1) * self.texts + torch.arange(self.texts, device=prompts.device)
+        every = prompts.unsqueeze(1) * self.rows_per_prompt + torch.arange(self.rows_per_prompt, device=prompts.device)
         return every.flatten()
 
     def select(self, prompts: Tensor) -> tuple[Answers, Tensor]:
@@ -87,7 +87,7 @@ class Answers:
         new, which = (prompts.unsqueeze(1) == self.owner).nonzero(as_tuple=True)
         return (
             Answers(
-                self.texts, self.at[prompts], self.right[prompts], self.wrong[prompts],
+                self.rows_per_prompt, self.at[prompts], self.right[prompts], self.wrong[prompts],
                 new, self.text[which], self.place[which], self.token[which], self.sign[which],
             ),
             torch.cat([prompts, which + len(self)]),
@@ -104,9 +104,9 @@ class Answers:
         """Gives log P(right) - log P(wrong), `[prompt]`, of logits `[read, vocab]`; see the module's docstring."""
         rows = torch.arange(len(self), device=logits.device)
         found = logits[rows, self.right] - logits[rows, self.wrong]
-        return found if not len(self.owner) else found + self.after_contest(logits)
+        return found if not len(self.owner) else found + self.after_first_difference(logits)
 
-    def after_contest(self, logits: Tensor) -> Tensor:
+    def after_first_difference(self, logits: Tensor) -> Tensor:
         """What the tokens behind the contest add to the logit difference, `[prompt]`."""
         later = logits[len(self) :]
         scores = later.gather(1, self.token.unsqueeze(1))[:, 0] - later.logsumexp(-1)
@@ -124,6 +124,6 @@ class Answers:
         return torch.cat([self.right, self.token])
 
 
-def texts_of(pairs: Iterable[Tokens]) -> int:
+def rows_per_prompt_of(pairs: Iterable[Tokens]) -> int:
     """How many rows of tokens each prompt needs for its answers `pairs`."""
     return 2 if any(len(answer) > 1 for pair in pairs for answer in pair) else 1

@@ -20,7 +20,7 @@ from torch import Tensor
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.request import PositionsKind
 from circuit_tui.core.tasks.task import Split
-from circuit_tui.core.tasks.tokens import PromptSet, Side
+from circuit_tui.core.tasks.tokens import PromptSet, TokenizedPrompts
 
 NO_POSITION = -1
 
@@ -82,16 +82,16 @@ def align(kind: PositionsKind, sets: dict[Split, PromptSet], task: str) -> Align
     return Alignment(kind, names, ids, ids, len(names))
 
 
-def _longest_answer(sides: dict[tuple[Split, str], Side], task: str) -> int:
+def _longest_answer(sides: dict[tuple[Split, str], TokenizedPrompts], task: str) -> int:
     """How many tokens of an answer stand behind a train prompt at most."""
-    longest = int(sides["train", "clean"].said.max())
-    if longest == 0 and any(bool(side.said.any()) for side in sides.values()):
+    longest = int(sides["train", "clean"].n_answer_tokens.max())
+    if longest == 0 and any(bool(side.n_answer_tokens.any()) for side in sides.values()):
         raise UserError(f"task {task}: held-out prompts have answers of several tokens, and no train prompt has")
     return longest
 
 
 def _with_answers(
-    ids: dict[tuple[Split, str], Tensor], sides: dict[tuple[Split, str], Side], places: Sequence[int]
+    ids: dict[tuple[Split, str], Tensor], sides: dict[tuple[Split, str], TokenizedPrompts], places: Sequence[int]
 ) -> dict[tuple[Split, str], Tensor]:
     """`ids` with `places[k]` at the answer's token number k, the last of `places` where no train answer is as long."""
     if not places:
@@ -100,7 +100,7 @@ def _with_answers(
     found = {}
     for key, side in sides.items():
         place = torch.arange(side.tokens.shape[1], device=known.device) - side.prompt_lengths.unsqueeze(1)
-        inside = (place >= 0) & (place < side.said.unsqueeze(1))
+        inside = (place >= 0) & (place < side.n_answer_tokens.unsqueeze(1))
         found[key] = torch.where(inside, known[place.clamp(0, len(places) - 1)], ids[key])
     return found
 
@@ -121,7 +121,7 @@ def _require_one_length(sets: dict[Split, PromptSet], task: str) -> None:
         if len(unequal):
             row = int(unequal[0])
             raise UserError(
-                f"--positions each: task {task}: clean {prompts.pairs[row // prompts.answers.texts].clean!r} and its "
+                f"--positions each: task {task}: clean {prompts.pairs[row // prompts.answers.rows_per_prompt].clean!r} and its "
                 f"corrupt have {int(clean[row])} and {int(corrupt[row])} tokens; "
                 "use --positions end or shared, or name the positions in a 'roles' field"
             )
@@ -132,7 +132,7 @@ def _require_one_length(sets: dict[Split, PromptSet], task: str) -> None:
         )
 
 
-def _index(side: Side) -> Tensor:
+def _index(side: TokenizedPrompts) -> Tensor:
     """Index of each of the prompt's tokens after BOS, `[row, position]`."""
     index = torch.arange(side.tokens.shape[1], device=side.tokens.device).expand_as(side.tokens) - side.n_bos
     inside = (index >= 0) & (index < (side.prompt_lengths - side.n_bos).unsqueeze(1))
@@ -140,7 +140,7 @@ def _index(side: Side) -> Tensor:
 
 
 def _by_role(
-    sides: dict[tuple[Split, str], Side], task: str
+    sides: dict[tuple[Split, str], TokenizedPrompts], task: str
 ) -> tuple[tuple[str, ...], dict[tuple[Split, str], Tensor]]:
     names: dict[str, int] = {}
     for key in (("train", "clean"), ("train", "corrupt")):
@@ -159,7 +159,9 @@ def _by_role(
     return tuple(names), ids
 
 
-def _from_end(sides: dict[tuple[Split, str], Side]) -> tuple[tuple[str, ...], dict[tuple[Split, str], Tensor]]:
+def _from_end(
+    sides: dict[tuple[Split, str], TokenizedPrompts],
+) -> tuple[tuple[str, ...], dict[tuple[Split, str], Tensor]]:
     longest = max(
         int((sides["train", name].prompt_lengths - sides["train", name].n_bos).max()) for name in ("clean", "corrupt")
     )
@@ -173,7 +175,9 @@ def _from_end(sides: dict[tuple[Split, str], Side]) -> tuple[tuple[str, ...], di
     return names, ids
 
 
-def _by_length_and_index(sides: dict[tuple[Split, str], Side]) -> tuple[dict[tuple[Split, str], Tensor], int]:
+def _by_length_and_index(
+    sides: dict[tuple[Split, str], TokenizedPrompts],
+) -> tuple[dict[tuple[Split, str], Tensor], int]:
     corrupt = sides["train", "corrupt"]
     lengths: Sequence[int] = sorted({int(length) for length in corrupt.prompt_lengths})
     offsets, total = {}, 0

@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.tasks.answers import Answers, Tokens, texts_of
+from circuit_tui.core.tasks.answers import Answers, Tokens, rows_per_prompt_of
 from circuit_tui.core.tasks.chat import AFTER, BEFORE, Rendered, plain, render
 from circuit_tui.core.tasks.continuation import continuation
 from circuit_tui.core.tasks.task import SPLITS, Pair, Split, Task
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class TokenizedPrompts:
     """The clean or the corrupt prompts of a split, one row for each or two (see `answers.py`).
 
     Attributes:
@@ -39,7 +39,7 @@ class Side:
     lengths: Tensor
     n_bos: int
     roles: tuple[tuple[str, ...], ...]
-    said: Tensor
+    n_answer_tokens: Tensor
 
     @property
     def last(self) -> Tensor:
@@ -49,7 +49,7 @@ class Side:
     @property
     def prompt_lengths(self) -> Tensor:
         """Real tokens of the prompt alone, including BOS, `[row]`."""
-        return self.lengths - self.said
+        return self.lengths - self.n_answer_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ class PromptSet:
     """One split, tokenised. The corrupt prompts are followed by the answers to the clean ones."""
 
     pairs: tuple[Pair, ...]
-    clean: Side
-    corrupt: Side
+    clean: TokenizedPrompts
+    corrupt: TokenizedPrompts
     answers: Answers
 
     def __len__(self) -> int:
@@ -78,7 +78,7 @@ def tokenize(task: Task, tokenizer: Any, device: torch.device, chat: bool = Fals
     answers = {
         split: [answer_tokens(pair, tokenizer, task.name, chat) for pair in task.split(split)] for split in SPLITS
     }
-    texts = texts_of(pair for pairs in answers.values() for pair in pairs)
+    texts = rows_per_prompt_of(pair for pairs in answers.values() for pair in pairs)
     return {
         split: _prompt_set(task, split, pairs, texts, tokenizer, device, chat)
         for split, pairs in answers.items()
@@ -92,12 +92,12 @@ def _prompt_set(
     def shown(prompt: str) -> Rendered:
         return render(prompt, tokenizer, task.name) if chat else plain(prompt)
 
-    def side(prompts: Sequence[str]) -> Side:
+    def side(prompts: Sequence[str]) -> TokenizedPrompts:
         rows = [(shown(prompt), pair.roles) for prompt, pair in zip(prompts, pairs, strict=True)]
-        return _side(task.name, rows, said, tokenizer, device)
+        return _side(task.name, rows, n_answer_tokens, tokenizer, device)
 
     pairs = task.split(split)
-    said = [tuple(answer[:-1] for answer in pair) if texts > 1 else ((),) for pair in answers]
+    n_answer_tokens = [tuple(answer[:-1] for answer in pair) if texts > 1 else ((),) for pair in answers]
     clean, corrupt = side([pair.clean for pair in pairs]), side([pair.corrupt for pair in pairs])
     lengths = clean.prompt_lengths[::texts].tolist()
     return PromptSet(pairs, clean, corrupt, Answers.of(answers, lengths, texts, device))
@@ -165,17 +165,19 @@ def _unknown(tokenizer: Any) -> int | None:
 def _side(
     task: str,
     prompts: Sequence[tuple[Rendered, tuple[str, ...]]],
-    said: Sequence[tuple[tuple[int, ...], ...]],
+    n_answer_tokens: Sequence[tuple[tuple[int, ...], ...]],
     tokenizer: Any,
     device: torch.device,
-) -> Side:
-    """`said` are the tokens behind each prompt, once for each of its rows."""
+) -> TokenizedPrompts:
+    """`n_answer_tokens` are the tokens behind each prompt, once for each of its rows."""
     rows, roles, n_bos = [], [], 0
     # All at once: a call takes far longer than what it does for one prompt.
     named = any(words for _, words in prompts)
     every = tokenizer([shown.text for shown, _ in prompts], add_special_tokens=False, return_offsets_mapping=named)
     places: Sequence[Sequence[tuple[int, int]]] = every["offset_mapping"] if named else [()] * len(prompts)
-    for (shown, words), texts, own_ids, own_places in zip(prompts, said, every["input_ids"], places, strict=True):
+    for (shown, words), texts, own_ids, own_places in zip(
+        prompts, n_answer_tokens, every["input_ids"], places, strict=True
+    ):
         ids, offsets = list(own_ids), list(own_places)
         if not ids:
             raise UserError(f"task {task}: the prompt {shown.text!r} has no tokens")
@@ -196,8 +198,8 @@ def _side(
     for index, row in enumerate(rows):
         tokens[index, : len(row)] = torch.tensor(row)
     lengths = torch.tensor([len(row) for row in rows])
-    behind = torch.tensor([len(text) for texts in said for text in texts])
-    return Side(tokens.to(device), lengths.to(device), n_bos, tuple(roles), behind.to(device))
+    behind = torch.tensor([len(text) for texts in n_answer_tokens for text in texts])
+    return TokenizedPrompts(tokens.to(device), lengths.to(device), n_bos, tuple(roles), behind.to(device))
 
 
 def _bos(tokenizer: Any, shown: Rendered, ids: Sequence[int]) -> list[int]:

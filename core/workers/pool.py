@@ -62,19 +62,19 @@ class Lost:
 Event = Step | Done[Result] | Failed | Lost
 
 
-class Crew(Protocol[OrderIn, Result]):
+class WorkerPool(Protocol[OrderIn, Result]):
     """Workers by number."""
 
-    def hire(self) -> int:
+    def start(self) -> int:
         """Starts another worker and returns its number."""
 
-    def give(self, worker: int, order: OrderIn) -> None:
+    def submit(self, worker: int, order: OrderIn) -> None:
         """Gives an idle worker something to do. If it has died, that is told by the next `events`."""
 
     def events(self, seconds: float) -> list[Event[Result]]:
         """What has happened; waits up to so long for something to happen."""
 
-    def dismiss(self, worker: int) -> None:
+    def stop(self, worker: int) -> None:
         """Lets an idle worker go, and what it occupies with it."""
 
     def close(self) -> None:

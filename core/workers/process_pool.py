@@ -36,7 +36,7 @@ class _Member:
     line: Connection
 
 
-class ProcessCrew(Generic[Order, Result]):
+class ProcessPool(Generic[Order, Result]):
     """Starts each worker as a fresh interpreter: a forked one would share what torch has started.
 
     Args:
@@ -52,8 +52,8 @@ class ProcessCrew(Generic[Order, Result]):
         self._leaving: list[SpawnProcess] = []
         self._hired = 0
 
-    def hire(self) -> int:
-        """See `Crew.hire`."""
+    def start(self) -> int:
+        """See `WorkerPool.start`."""
         ours, theirs = self._context.Pipe()
         arguments = (theirs, self._make, self._threads, self._log, os.getpid())
         process = self._context.Process(target=_serve, args=arguments, daemon=True)
@@ -68,13 +68,13 @@ class ProcessCrew(Generic[Order, Result]):
         """The process of a worker."""
         return self._members[worker].process.pid or 0
 
-    def give(self, worker: int, order: Order) -> None:
-        """See `Crew.give`."""
+    def submit(self, worker: int, order: Order) -> None:
+        """See `WorkerPool.submit`."""
         with contextlib.suppress(OSError):
             self._members[worker].line.send(order)
 
     def events(self, seconds: float) -> list[Event[Result]]:
-        """See `Crew.events`."""
+        """See `WorkerPool.events`."""
         by_line = {member.line: worker for worker, member in self._members.items()}
         found: list[Event[Result]] = []
         for line in wait(list(by_line), seconds):
@@ -86,14 +86,14 @@ class ProcessCrew(Generic[Order, Result]):
                 found.append(self._lost(worker))
         return found
 
-    def dismiss(self, worker: int) -> None:
-        """See `Crew.dismiss`."""
+    def stop(self, worker: int) -> None:
+        """See `WorkerPool.stop`."""
         member = self._members.pop(worker)
         member.line.close()
         self._leaving.append(member.process)
 
     def close(self) -> None:
-        """See `Crew.close`."""
+        """See `WorkerPool.close`."""
         for member in self._members.values():
             member.line.close()
         every = [member.process for member in self._members.values()] + self._leaving
@@ -149,12 +149,12 @@ def _serve(line: Connection, make: MakeWork[Order, Result], threads: int, log: P
     descriptor = os.open(log or os.devnull, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-    told = 0.0
+    user_log = 0.0
 
     def tell(step: int, steps: int) -> None:
-        nonlocal told
-        if time.monotonic() - told >= TELL_EVERY:
-            told = time.monotonic()
+        nonlocal user_log
+        if time.monotonic() - user_log >= TELL_EVERY:
+            user_log = time.monotonic()
             if os.getppid() != parent:
                 os._exit(1)
             line.send(("step", step, steps))

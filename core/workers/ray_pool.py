@@ -18,7 +18,7 @@ LOCAL = "local"
 KNOCK_SECONDS = 10.0
 
 
-class RayCrew(Generic[Order, Result]):
+class RayPool(Generic[Order, Result]):
     """Connects to a cluster, or starts one on this machine.
 
     Every machine of the cluster needs this program, and the folders and prompts by the same paths.
@@ -54,8 +54,8 @@ class RayCrew(Generic[Order, Result]):
         self._running: dict[Any, int] = {}
         self._hired = 0
 
-    def hire(self) -> int:
-        """See `Crew.hire`."""
+    def start(self) -> int:
+        """See `WorkerPool.start`."""
         self._hired += 1
         self._actors[self._hired] = self._actor.remote(self._make, self._threads, os.getcwd())
         return self._hired
@@ -64,21 +64,21 @@ class RayCrew(Generic[Order, Result]):
         """The process of a worker, on whatever machine it is."""
         return int(self._ray.get(self._actors[worker].pid.remote()))
 
-    def give(self, worker: int, order: Order) -> None:
-        """See `Crew.give`."""
+    def submit(self, worker: int, order: Order) -> None:
+        """See `WorkerPool.submit`."""
         self._running[self._actors[worker].run.remote(order)] = worker
 
     def events(self, seconds: float) -> list[Event[Result]]:
-        """See `Crew.events`."""
+        """See `WorkerPool.events`."""
         ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=seconds)
         return [self._event(reference, self._running.pop(reference)) for reference in ready]
 
-    def dismiss(self, worker: int) -> None:
-        """See `Crew.dismiss`."""
+    def stop(self, worker: int) -> None:
+        """See `WorkerPool.stop`."""
         self._ray.kill(self._actors.pop(worker))
 
     def close(self) -> None:
-        """See `Crew.close`."""
+        """See `WorkerPool.close`."""
         for actor in self._actors.values():
             self._ray.kill(actor)
         self._ray.shutdown()

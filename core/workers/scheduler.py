@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from circuit_tui.core.workers.pool import Crew, Done, Event, Failed, Lost, Result, Step
+from circuit_tui.core.workers.pool import Done, Event, Failed, Lost, Result, Step, WorkerPool
 
 MAX_LOSSES = 2
 """A run that has taken so many workers with it (memory, say) has failed."""
@@ -44,7 +44,7 @@ class Ended(Generic[NamedOrder, Result]):
     traceback: str = ""
 
 
-class Allotment(Generic[NamedOrder, Result]):
+class Scheduler(Generic[NamedOrder, Result]):
     """Orders and the workers, up to `jobs` of `crew` at once, that they are given to.
 
     Attributes:
@@ -55,7 +55,7 @@ class Allotment(Generic[NamedOrder, Result]):
     def __init__(
         self,
         orders: Sequence[NamedOrder],
-        crew: Crew[NamedOrder, Result],
+        crew: WorkerPool[NamedOrder, Result],
         jobs: int,
         choose: Choose[NamedOrder] = lambda pending, before, others: pending[0],
     ) -> None:
@@ -70,18 +70,18 @@ class Allotment(Generic[NamedOrder, Result]):
         """Whether nothing is left to do."""
         return not (self.pending or self.busy)
 
-    def give_out(self) -> bool:
+    def assign(self) -> bool:
         """Gives the idle something to do, and tells whether there was anything; hires and dismisses as needed."""
         gave = False
         while self.pending and (self._idle or len(self.busy) < self._jobs):
-            worker, before = self._idle.popitem() if self._idle else (self._crew.hire(), None)
+            worker, before = self._idle.popitem() if self._idle else (self._crew.start(), None)
             order = self._choose(self.pending, before, [busy.order for busy in self.busy.values()])
             self.pending.remove(order)
             self.busy[worker] = Busy(order)
-            self._crew.give(worker, order)
+            self._crew.submit(worker, order)
             gave = True
         while self._idle:  # on a shared machine others may be waiting for the place
-            self._crew.dismiss(self._idle.popitem()[0])
+            self._crew.stop(self._idle.popitem()[0])
         return gave
 
     def take(self, event: Event[Result]) -> Ended[NamedOrder, Result] | None:

@@ -14,7 +14,7 @@ from circuit_tui.tui.cli import main
 def run() -> int:
     step, *command = sys.argv[1:]
     keeper.SAVE_EVERY = keeper.REPORT_EVERY = 0.0
-    real, taken = keeper.Keeper.step, []
+    real, taken = keeper.Autosave.step, []
 
     def counted(self, report):
         real(self, report)
@@ -23,7 +23,7 @@ def run() -> int:
             print(f"killed in {report.stage}", file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    keeper.Keeper.step = counted
+    keeper.Autosave.step = counted
     return main(command)
 
 

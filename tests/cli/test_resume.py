@@ -132,24 +132,24 @@ def test_it_is_written_where_resume_says_and_the_newest_comes_first(cli: Any, pr
 def test_a_signal_saves_and_says_how_to_go_on(
     cli: Any, prompts: Path, tmp_path: Path, number: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from circuit_tui.core.jobs.autosave import Keeper
+    from circuit_tui.core.jobs.autosave import Autosave
 
-    real, taken = Keeper.step, []
+    real, taken = Autosave.step, []
 
-    def signalled(self: Keeper, report: Any) -> None:
+    def signalled(self: Autosave, report: Any) -> None:
         real(self, report)
         taken.append(report)
         if len(taken) == 20:
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(Keeper, "step", signalled)
+    monkeypatch.setattr(Autosave, "step", signalled)
     done = cli("find", "--prompts", prompts, *QUICK["mask"], "--out", tmp_path / "c.json")
     assert done.code == code
     assert f"ended by {number.name}; `circuit-tui resume` goes on (log: " in done.error
     assert Path(done.error.rpartition("log: ")[2].rstrip(")")).is_file()
     (job,) = all_jobs()
     assert (job.search_folder / "loop-0.pt").is_file()
-    monkeypatch.setattr(Keeper, "step", real)
+    monkeypatch.setattr(Autosave, "step", real)
     assert cli("resume").code == 0
     assert (tmp_path / "c.json").is_file()
 

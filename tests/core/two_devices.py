@@ -54,9 +54,9 @@ def test_toggles_are_the_same(
     asked = able_request(shape, **changes)
     near, far = open_session(asked), open_session(spread_out(asked))
     model, sites = far.problem.model, far.problem.sites
-    assert model.places == [CPU, on_two, on_two]
-    assert model.remembers == near.problem.model.remembers
-    assert [site.sae.place for site in sites] == [model.places[site.layer] for site in sites]
+    assert model.block_devices == [CPU, on_two, on_two]
+    assert model.can_run_subset == near.problem.model.can_run_subset
+    assert [site.sae.place for site in sites] == [model.block_devices[site.layer] for site in sites]
     assert on_two in {site.sae.place for site in sites}
     assert far.table == near.table
     assert far.info.device == "cpu and far:0"

@@ -16,7 +16,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.hub import download_progress as traffic
 from circuit_tui.core.hub.download import Hub as Client
 from circuit_tui.core.hub.download import cached_file, repo_folder
-from circuit_tui.core.hub.download_progress import Traffic
+from circuit_tui.core.hub.download_progress import DownloadProgress
 from circuit_tui.core.models.model_files import fetch_model
 from circuit_tui.core.views import LoadProgress
 
@@ -29,7 +29,7 @@ STAGE = LoadProgress("loading", 2, 7)
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No waiting between two attempts."""
-    monkeypatch.setattr(Traffic, "wait", lambda self, text, seconds: self.begin(text, 0))
+    monkeypatch.setattr(DownloadProgress, "wait", lambda self, text, seconds: self.begin(text, 0))
 
 
 def fetch(name: str = REPO, revision: str = "main", report: Callable[[LoadProgress], None] = lambda _: None) -> Path:
@@ -81,7 +81,7 @@ def test_progress_counts_every_byte_of_all_files(hub: Hub, monkeypatch: pytest.M
 def test_the_time_left_is_that_of_the_recent_rate() -> None:
     seen: list[LoadProgress] = []
     now = [0.0]
-    counter = Traffic(seen.append, STAGE, 1_000_000, clock=lambda: now[0])
+    counter = DownloadProgress(seen.append, STAGE, 1_000_000, clock=lambda: now[0])
     counter.begin("a file", 200_000)
     assert seen[-1].seconds_left is None, "nothing is known yet"
     for _ in range(20):  # slowly at first
@@ -219,7 +219,7 @@ def test_a_disk_that_fills_up_on_the_way(hub: Hub, monkeypatch: pytest.MonkeyPat
     def full(*_: object) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(Traffic, "add", full)
+    monkeypatch.setattr(DownloadProgress, "add", full)
     assert "is full; free some room or set HF_HOME" in refusal()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from circuit_tui.tui.often import WINDOW, Every, Rate
+from circuit_tui.tui.often import WINDOW, Rate, Throttle
 
 
 class Clock:
@@ -42,7 +42,7 @@ def test_steps_slower_than_the_window_have_a_rate_too() -> None:
 
 def test_at_most_once_in_so_many_seconds() -> None:
     clock = Clock()
-    due = Every(1.0, clock)
+    due = Throttle(1.0, clock)
     seen = []
     for _ in range(8):
         seen.append(due())

@@ -87,8 +87,8 @@ def audit(
         )
         others = Others(request_for(claimed, request, folder), claimed, jobs, log_path())
         auditing = open_audit(session, settings, others)
-        if auditing.subject.elsewhere is not None:
-            progress.say(f"searches are made in {auditing.subject.elsewhere.jobs} processes beside this one")
+        if auditing.subject.parallel_searches is not None:
+            progress.say(f"searches are made in {auditing.subject.parallel_searches.jobs} processes beside this one")
         if auditing.taken_up:
             progress.say(f"goes on with an audit that was cut off: {auditing.taken_up} lines are measured")
         try:
@@ -127,12 +127,12 @@ def print_audit(file: CircuitFile, part: AuditPart, because: Sequence[str]) -> N
 
 def _run(auditing: Audit) -> bool:
     """Runs an audit to its end, or to where Ctrl-C ends it; tells whether it did."""
-    told = 0
+    user_log = 0
     with progress.AuditBar() as bar, _noted_interrupt() as interrupted:
         for step in auditing:
-            for finding in auditing.findings[told:]:
+            for finding in auditing.findings[user_log:]:
                 bar.say(f"{finding.verdict:12} {finding.title}")
-            told = len(auditing.findings)
+            user_log = len(auditing.findings)
             bar.show(step)
             if interrupted:
                 break

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.runtime.out_of_memory import in_words, is_out_of_memory
+from circuit_tui.core.runtime.out_of_memory import describe_error, is_out_of_memory
 
 DONE, NO, BAD_INPUT, OWN_MISTAKE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 70, 130, 141
 
@@ -51,7 +51,9 @@ def guarded(run: Callable[[], int], *, debug: bool) -> int:
         if is_out_of_memory(error):
             note(f"out of memory: {error}")
             return _tell(
-                f"{in_words(error)}, or a smaller --batch (log: {log_path()})", BAD_INPUT, error if debug else None
+                f"{describe_error(error)}, or a smaller --batch (log: {log_path()})",
+                BAD_INPUT,
+                error if debug else None,
             )
         if not isinstance(error, OSError) or error.filename is None:
             return _tell(_own_mistake(error), OWN_MISTAKE, error if debug else None)

@@ -10,7 +10,7 @@ import typer
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.jobs.job import Job, all_jobs
-from circuit_tui.core.jobs.summary import job_facts
+from circuit_tui.core.jobs.summary import job_summary
 from circuit_tui.tui.commands import options, output
 
 Stop = Annotated[str | None, typer.Option("--stop", metavar="NAME", help="End this one with what it has.")]
@@ -28,7 +28,7 @@ def jobs(stop: Stop = None, remove: Remove = None, json: options.Json = False, d
             raise UserError(f"--remove {remove}: it is running; --stop it first")
         job.remove()
         return 0
-    rows = [job_facts(job) for job in all_jobs()]
+    rows = [job_summary(job) for job in all_jobs()]
     if json:
         output.print_json({"jobs": [asdict(row) for row in rows]})
     elif not rows:

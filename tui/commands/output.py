@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from circuit_tui.core.runtime.out_of_memory import told
+from circuit_tui.core.runtime.out_of_memory import user_log
 
 PIPE_WIDTH = 220
 """Columns of a table that is not on a terminal: wide enough that nothing wraps."""
@@ -77,14 +77,14 @@ def quiet(*, debug: bool) -> Iterator[None]:
         if not sys.stderr.isatty():
             os.environ.setdefault("TQDM_DISABLE", "1")
     teller = _Teller()
-    told.addHandler(teller)
+    user_log.addHandler(teller)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
             if not debug:
                 warnings.simplefilter("ignore")
             yield
     finally:
-        told.removeHandler(teller)
+        user_log.removeHandler(teller)
 
 
 class _Teller(logging.Handler):

@@ -57,10 +57,10 @@ def say(text: str) -> None:
 
 def finish(session: Session) -> None:
     """Computes all that a session has left for later, with a line now and then."""
-    told = time.monotonic()
+    user_log = time.monotonic()
     while session.work():
-        if time.monotonic() - told >= PLAIN_EVERY:
-            told, view = time.monotonic(), session.view()
+        if time.monotonic() - user_log >= PLAIN_EVERY:
+            user_log, view = time.monotonic(), session.view()
             say(f"effects of single nodes: {view.effects_done} of {view.size}")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circuit_tui.core.errors import OutOfMemory, UserError
-from circuit_tui.core.jobs.autosave import Keeper
+from circuit_tui.core.jobs.autosave import Autosave
 from circuit_tui.core.jobs.job import Job
 from circuit_tui.core.jobs.spec import SearchOrder
 from circuit_tui.core.opening.request import OpenRequest
@@ -83,7 +83,7 @@ def _search(job: Job | None, request: OpenRequest, order: SearchOrder) -> tuple[
     session = open_session(request, progress.loading)
     for warning in session.info.warnings:
         progress.say(f"warning: {warning}")
-    keeper = None if job is None else Keeper(job, lambda text: progress.say(f"warning: {text}"))
+    keeper = None if job is None else Autosave(job, lambda text: progress.say(f"warning: {text}"))
     running = session.search(order.method, order.target, order.seed, order.settings)
     if keeper is not None:
         keeper.opened(session)
@@ -115,7 +115,7 @@ def _close(job: Job, *, detached: bool) -> None:
             job.remove()
 
 
-def _run(running: Search, keeper: Keeper | None) -> SearchResult:
+def _run(running: Search, keeper: Autosave | None) -> SearchResult:
     """Runs a search to its end, or to where Ctrl-C stops it."""
     ending: list[int] = []
     try:

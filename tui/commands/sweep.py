@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from circuit_tui.core.runs.order import RunOrder
     from circuit_tui.core.runs.record import RunRecord
     from circuit_tui.core.runs.sweep import SweepState
-    from circuit_tui.core.workers.pool import Crew
+    from circuit_tui.core.workers.pool import WorkerPool
 
 Row = dict[str, Any]
 
@@ -135,18 +135,18 @@ def _run(orders: list[RunOrder], out: Path, device: str | None, jobs: int | None
             crew.close()
 
 
-def _crew(device: str | None, jobs: int | None, ray: str | None) -> tuple[Crew[RunOrder, RunRecord], int]:
+def _crew(device: str | None, jobs: int | None, ray: str | None) -> tuple[WorkerPool[RunOrder, RunRecord], int]:
     from circuit_tui.core.runs.sweep import make_worker
 
     if ray is not None:
-        from circuit_tui.core.workers.ray_pool import RayCrew
+        from circuit_tui.core.workers.ray_pool import RayPool
 
-        on_ray = RayCrew(ray, make_worker, device, jobs)
+        on_ray = RayPool(ray, make_worker, device, jobs)
         return on_ray, on_ray.jobs
-    from circuit_tui.core.workers.process_pool import ProcessCrew, threads_for
+    from circuit_tui.core.workers.process_pool import ProcessPool, threads_for
 
     jobs = jobs or 1
-    return ProcessCrew(make_worker, threads_for(jobs), log_path()), jobs
+    return ProcessPool(make_worker, threads_for(jobs), log_path()), jobs
 
 
 def summary(rows: Iterable[Row]) -> list[Row]:

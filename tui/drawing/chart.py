@@ -10,7 +10,7 @@ from rich.style import Style
 from textual.strip import Strip
 
 from circuit_tui.tui.drawing.line import Line
-from circuit_tui.tui.drawing.styles import Ink
+from circuit_tui.tui.drawing.styles import PaneStyles
 
 BRAILLE = 0x2800
 DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
@@ -60,7 +60,7 @@ def chart(
     axis: Axis,
     width: int,
     height: int,
-    ink: Ink,
+    pane_styles: PaneStyles,
     span: tuple[float, float] | None = None,
     marks: Sequence[Mark] = (),
 ) -> list[Strip]:
@@ -81,15 +81,15 @@ def chart(
         column = column_of(mark.x, wide, columns)
         for y in range(height) if mark.post else ():
             if not cells[y][column]:
-                over[y].setdefault(column, ("┊", ink.rule))
+                over[y].setdefault(column, ("┊", pane_styles.rule))
         over[height - 1 - _row(mark.y, axis, height * 4) // 4][column] = (mark.text, mark.style)
     target_row = None if axis.target is None else height - 1 - _row(axis.target, axis, height * 4) // 4
     lines = []
     for y in range(height):
         label = axis.text.format(axis.high) if y == 0 else axis.text.format(axis.low) if y == height - 1 else ""
-        line = Line().right(label if height > 1 else "", GUTTER - 1, ink.muted)
-        line.add("┤" if label else "│", ink.rule)
-        line.join(_row_strip(cells[y], styles[y], over[y], ink.rule, dotted=y == target_row))
+        line = Line().right(label if height > 1 else "", GUTTER - 1, pane_styles.muted)
+        line.add("┤" if label else "│", pane_styles.rule)
+        line.join(_row_strip(cells[y], styles[y], over[y], pane_styles.rule, dotted=y == target_row))
         lines.append(line.strip())
     return lines
 

@@ -15,7 +15,7 @@ HEAT_LEVELS = 6
 
 
 @dataclass(frozen=True)
-class Ink:
+class PaneStyles:
     """Named styles. `heat` shades from nothing to strongest; `faint_cursor` is for a list without the focus."""
 
     plain: Style
@@ -50,11 +50,11 @@ def _colour(name: str) -> Style:
     return Style.from_color(Color.parse(name).rich_color)
 
 
-def _without_colour() -> Ink:
+def _without_colour() -> PaneStyles:
     plain, dim, bold = Style(), Style(dim=True), Style(bold=True)
     line, both = Style(underline=True), Style(bold=True, underline=True)
     heat = (plain, plain, line, line, both, both, Style(bold=True, reverse=True))
-    return Ink(
+    return PaneStyles(
         plain=plain,
         muted=dim,
         strong=bold,
@@ -72,7 +72,7 @@ def _without_colour() -> Ink:
     )
 
 
-def ink_for(theme: Theme, *, colour: bool = True) -> Ink:
+def ink_for(theme: Theme, *, colour: bool = True) -> PaneStyles:
     """The styles of `theme`; without colour, only weight, underline and reverse carry meaning."""
     if not colour:
         return _without_colour()
@@ -100,7 +100,7 @@ def ink_for(theme: Theme, *, colour: bool = True) -> Ink:
         faint = Style(bgcolor=Color.parse(extra["cursor-blurred"]).rich_color)
     strong = Style(bold=True)
     primary = _colour(theme.primary)
-    return Ink(
+    return PaneStyles(
         plain=Style(),
         muted=_colour(extra["muted"]),
         strong=strong,

@@ -15,7 +15,7 @@ from textual.message import Message
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.request import OpenRequest
-from circuit_tui.core.runtime.out_of_memory import in_words
+from circuit_tui.core.runtime.out_of_memory import describe_error
 from circuit_tui.core.views import LoadProgress
 from circuit_tui.tui.engine import commands as commands
 from circuit_tui.tui.engine.commands import Command, latest_wins
@@ -24,7 +24,7 @@ from circuit_tui.tui.engine.search_trace import SearchTrace
 from circuit_tui.tui.engine.session_protocol import Opener, SearchLike, SessionLike
 from circuit_tui.tui.engine.state import SearchPhase, SearchState
 from circuit_tui.tui.engine.thread import EngineThread
-from circuit_tui.tui.often import Every
+from circuit_tui.tui.often import Throttle
 
 log = logging.getLogger("circuit_tui")
 
@@ -47,7 +47,7 @@ class Engine(EngineThread):
         self._session: SessionLike | None = None
         self._search: SearchLike | None = None
         self._trace = SearchTrace()
-        self._frontier_due, self._memory_due = Every(FRONTIER_EVERY), Every(MEMORY_EVERY)
+        self._frontier_due, self._memory_due = Throttle(FRONTIER_EVERY), Throttle(MEMORY_EVERY)
         self._turns = 0
         self._work_left = False
         self._quiet_until = 0.0
@@ -84,7 +84,7 @@ class Engine(EngineThread):
             self._publish(wake=True, phase="failed", error=str(error))
         except Exception as error:
             log.exception("opening failed")
-            self._publish(wake=True, phase="failed", error=f"{in_words(error)} (details: {self._log_hint})")
+            self._publish(wake=True, phase="failed", error=f"{describe_error(error)} (details: {self._log_hint})")
         else:
             self._session, self._work_left = session, True
             self._publish(

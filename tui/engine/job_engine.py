@@ -10,7 +10,7 @@ from typing import Any
 from textual.message import Message
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.jobs.autosave import SAVE_EVERY, Keeper
+from circuit_tui.core.jobs.autosave import SAVE_EVERY, Autosave
 from circuit_tui.core.jobs.job import Job, new_job
 from circuit_tui.core.jobs.spec import SearchOrder
 from circuit_tui.core.opening.request import OpenRequest
@@ -37,7 +37,7 @@ class KeptEngine(Engine):
 
     def _use(self, job: Job) -> None:
         self.job = job
-        self._keeper = Keeper(job, lambda text: self._notice(text, "warning"))
+        self._keeper = Autosave(job, lambda text: self._notice(text, "warning"))
 
     def take_up(self, job: Job) -> None:
         """Before `start`: goes on with `job`, which was cut off and is now this process's, in the place of its own."""

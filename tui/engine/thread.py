@@ -16,7 +16,7 @@ from typing import Any
 from textual.message import Message
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.runtime.out_of_memory import in_words
+from circuit_tui.core.runtime.out_of_memory import describe_error
 from circuit_tui.tui.engine.commands import Command
 from circuit_tui.tui.engine.messages import Notice, StateChanged
 from circuit_tui.tui.engine.state import EngineState
@@ -82,7 +82,7 @@ class EngineThread(ABC):
             self._run()
         except BaseException as error:
             log.exception("the engine stopped")
-            self._publish(wake=True, phase="failed", error=f"{in_words(error)} (details: {self._log_hint})")
+            self._publish(wake=True, phase="failed", error=f"{describe_error(error)} (details: {self._log_hint})")
 
     def _publish(self, *, wake: bool, **changes: Any) -> None:
         self._state = replace(self._state, **changes)
@@ -102,7 +102,7 @@ class EngineThread(ABC):
             self._publish(wake=True)
         except Exception as error:
             log.exception("the engine failed")
-            self._notice(f"{in_words(error)}\nDetails in {self._log_hint}", "error")
+            self._notice(f"{describe_error(error)}\nDetails in {self._log_hint}", "error")
             self._publish(wake=True)
 
     def _waiting(self) -> list[Command]:

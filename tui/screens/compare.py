@@ -61,22 +61,27 @@ class ComparisonView(LinesView):
             self.rebuild()
 
     def build(self, width: int) -> list[Strip]:
-        ink, comparison = self.ink, self._comparison
+        pane_styles, comparison = self.pane_styles, self._comparison
         if comparison is None:
-            return [Line().add(" …", ink.muted).strip()]
-        head = Line().left("", 18).right("current", 9, ink.muted)
-        lines = [head.right(cut(comparison.name, 11), 12, ink.muted).right("change", 9, ink.muted).strip()]
+            return [Line().add(" …", pane_styles.muted).strip()]
+        head = Line().left("", 18).right("current", 9, pane_styles.muted)
+        lines = [
+            head.right(cut(comparison.name, 11), 12, pane_styles.muted).right("change", 9, pane_styles.muted).strip()
+        ]
         sizes = (comparison.both + len(comparison.only_current), comparison.both + len(comparison.only_snapshot))
-        row = Line().left(" nodes", 18).right(count(sizes[0]), 9, ink.strong).right(count(sizes[1]), 12)
-        lines.append(row.right(f"{sizes[0] - sizes[1]:+,}", 9, ink.muted).strip())
+        row = Line().left(" nodes", 18).right(count(sizes[0]), 9, pane_styles.strong).right(count(sizes[1]), 12)
+        lines.append(row.right(f"{sizes[0] - sizes[1]:+,}", 9, pane_styles.muted).strip())
         for name, field, decimals in NUMBERS:
             now, then = getattr(comparison.current, field), getattr(comparison.snapshot, field)
             row = (
-                Line().left(f" {name}", 18).right(fixed(now, decimals), 9, ink.strong).right(fixed(then, decimals), 12)
+                Line()
+                .left(f" {name}", 18)
+                .right(fixed(now, decimals), 9, pane_styles.strong)
+                .right(fixed(then, decimals), 12)
             )
             difference = None if now is None or then is None else now - then
-            lines.append(row.right(signed(difference, decimals), 9, ink.muted).strip())
-        row = Line().left(" accuracy", 18).right(percent(comparison.current.accuracy), 9, ink.strong)
+            lines.append(row.right(signed(difference, decimals), 9, pane_styles.muted).strip())
+        row = Line().left(" accuracy", 18).right(percent(comparison.current.accuracy), 9, pane_styles.strong)
         lines += [row.right(percent(comparison.snapshot.accuracy), 12).strip(), Strip.blank(1)]
         half = (width - 3) // 2
         ours = self._node_list("only current", comparison.only_current, half)
@@ -84,19 +89,19 @@ class ComparisonView(LinesView):
         return [*lines, *beside([(ours, half), (theirs, half)], 2)]
 
     def _node_list(self, title: str, nodes: tuple[int, ...], width: int) -> list[Strip]:
-        table, ink = self._table, self.ink
+        table, pane_styles = self._table, self.pane_styles
         sites = room_for((site.short for site in table.sites), 4)
-        lines = [Line().add(f" {title}", ink.title).add(f"  {count(len(nodes))}", ink.muted).strip()]
+        lines = [Line().add(f" {title}", pane_styles.title).add(f"  {count(len(nodes))}", pane_styles.muted).strip()]
         for node in nodes:
             line = (
                 Line()
                 .add(" ")
-                .left(table.sites[table.site[node]].short, sites, ink.muted)
+                .left(table.sites[table.site[node]].short, sites, pane_styles.muted)
                 .right(str(table.latent[node]), 6)
             )
             line.add(f" @{table.positions[table.position[node]]}")
             label = cut(printable(table.label[node]), max(0, width - line.width - 2))
-            lines.append(line.add(f"  {label}", ink.muted).strip())
+            lines.append(line.add(f"  {label}", pane_styles.muted).strip())
         return lines
 
 

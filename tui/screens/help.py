@@ -48,23 +48,23 @@ class HelpText(LinesView):
     """The page."""
 
     def build(self, width: int) -> list[Strip]:
-        ink = self.ink
+        pane_styles = self.pane_styles
         lines: list[Strip] = []
         groups = list(dict.fromkeys(action.group for action in ACTIONS))
         for group in ("Moving", *groups):
-            lines.append(Line().add(f" {group}", ink.title).strip())
+            lines.append(Line().add(f" {group}", pane_styles.title).strip())
             rows = MOVING if group == "Moving" else [(a.shown, a.title) for a in ACTIONS if a.group == group]
             for key, text in rows:
                 lines += self._entry(key, text, width)
             lines.append(Strip.blank(1))
-        lines.append(Line().add(" What the numbers are", ink.title).strip())
+        lines.append(Line().add(" What the numbers are", pane_styles.title).strip())
         for name, text in NOTES:
             lines += self._entry(name, text, width)
         return lines
 
     def _entry(self, name: str, text: str, width: int) -> list[Strip]:
         first, *rest = wrap(text, width - NAMES - 3)
-        head = Line().add("  ").left(name, NAMES, self.ink.key).add(first).strip()
+        head = Line().add("  ").left(name, NAMES, self.pane_styles.key).add(first).strip()
         return [head, *(Line().to(NAMES + 2).add(more).strip() for more in rest)]
 
 

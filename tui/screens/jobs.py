@@ -14,7 +14,7 @@ from textual.widgets import Label
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.jobs.job import Job
-from circuit_tui.core.jobs.summary import JobFacts, job_facts
+from circuit_tui.core.jobs.summary import JobSummary, job_summary
 from circuit_tui.tui.drawing.line import Line, cut, printable
 from circuit_tui.tui.drawing.number_text import count, duration, fixed
 from circuit_tui.tui.engine.messages import Notice
@@ -27,14 +27,14 @@ TITLES = {
 }
 
 
-def title_of(facts: JobFacts) -> str:
+def title_of(facts: JobSummary) -> str:
     """What happened."""
     if facts.state == "unfinished":
         return "A search was cut off" if facts.method else "A session was cut off"
     return TITLES[facts.state]
 
 
-def far(facts: JobFacts) -> str:
+def far(facts: JobSummary) -> str:
     """``step 120/240, 41 nodes, faithfulness 0.953``; empty before the first step."""
     if facts.step is None:
         return ""
@@ -57,7 +57,7 @@ class OfferScreen(ModalScreen[str | None]):
 
     def __init__(self, job: Job) -> None:
         super().__init__(classes="dialog")
-        self._facts = job_facts(job)
+        self._facts = job_summary(job)
 
     def compose(self) -> ComposeResult:
         facts = self._facts
@@ -81,7 +81,7 @@ class JobList(LineList):
     def __init__(self, jobs: list[Job]) -> None:
         super().__init__(id="job-list")
         self.jobs = jobs
-        self._facts = [job_facts(job) for job in jobs]
+        self._facts = [job_summary(job) for job in jobs]
 
     def on_mount(self) -> None:
         self.set_length(len(self.jobs), 0)
@@ -89,12 +89,14 @@ class JobList(LineList):
 
     def look(self) -> None:
         """Look again at how far they are."""
-        self._facts = [job_facts(job) for job in self.jobs]
+        self._facts = [job_summary(job) for job in self.jobs]
         self.refresh()
 
     def line(self, index: int, width: int) -> Strip:
-        facts, ink = self._facts[index], self.ink
-        tone = {"running": ink.key, "done": ink.good, "failed": ink.bad}.get(facts.state, ink.warn)
+        facts, pane_styles = self._facts[index], self.pane_styles
+        tone = {"running": pane_styles.key, "done": pane_styles.good, "failed": pane_styles.bad}.get(
+            facts.state, pane_styles.warn
+        )
         line = Line().add(" ").left(facts.state, 11, tone)
         text = f"{facts.what}  {facts.error or far(facts)}"
         return line.add(cut(printable(text), max(0, width - line.width - 1))).strip()

@@ -9,7 +9,7 @@ from circuit_tui.core.audit.finding import AuditProgress, Finding, reasons
 from circuit_tui.core.audit.view import AuditView
 from circuit_tui.tui.drawing.line import Line, wrap
 from circuit_tui.tui.drawing.number_text import duration
-from circuit_tui.tui.drawing.styles import Ink
+from circuit_tui.tui.drawing.styles import PaneStyles
 from circuit_tui.tui.widgets.lines_view import LinesView
 
 ABOUT = (
@@ -43,36 +43,38 @@ class AuditPane(LinesView):
         self.rebuild()
 
     def build(self, width: int) -> list[Strip]:
-        audit, ink = self._audit, self.ink
+        audit, pane_styles = self._audit, self.pane_styles
         if audit is None:
-            text = [Line().add(" " + line, ink.muted).strip() for line in wrap(ABOUT, width - 2)]
+            text = [Line().add(" " + line, pane_styles.muted).strip() for line in wrap(ABOUT, width - 2)]
             return [
                 Strip.blank(1),
                 *text,
                 Strip.blank(1),
-                *(_offer(key, does, ink) for key, does in STARTS),
+                *(_offer(key, does, pane_styles) for key, does in STARTS),
             ]
         lines = [
             *self._outcome(audit, width),
-            *([_progress(audit.progress, ink)] if audit.progress else []),
-            *([_offer("A", "goes on with it", ink)] if _left(audit) else []),
-            *([_offer("F", "makes its searches in full", ink)] if audit.quick and _over(audit) else []),
+            *([_progress(audit.progress, pane_styles)] if audit.progress else []),
+            *([_offer("A", "goes on with it", pane_styles)] if _left(audit) else []),
+            *([_offer("F", "makes its searches in full", pane_styles)] if audit.quick and _over(audit) else []),
             Strip.blank(1),
         ]
         for finding in audit.findings:
-            lines += _finding(finding, width, ink)
+            lines += _finding(finding, width, pane_styles)
         return lines
 
     def _outcome(self, audit: AuditView, width: int) -> list[Strip]:
-        ink = self.ink
-        style = {"believable": ink.good, "do not believe": ink.bad, "not finished": ink.muted}.get(
-            audit.outcome, ink.warn
-        )
+        pane_styles = self.pane_styles
+        style = {
+            "believable": pane_styles.good,
+            "do not believe": pane_styles.bad,
+            "not finished": pane_styles.muted,
+        }.get(audit.outcome, pane_styles.warn)
         because = reasons(audit.findings)
         intro = "against it so far:" if audit.outcome == "not finished" else "because of"
         why = wrap(f"{intro} {', '.join(because)}", width - INDENT - 1) if because else []
-        first = Line().add(" ").add(audit.outcome, ink.strong + style).strip()
-        return [first, *(Line().add(" " * INDENT + line, ink.plain).strip() for line in why)]
+        first = Line().add(" ").add(audit.outcome, pane_styles.strong + style).strip()
+        return [first, *(Line().add(" " * INDENT + line, pane_styles.plain).strip() for line in why)]
 
 
 def _left(audit: AuditView) -> bool:
@@ -85,26 +87,35 @@ def _over(audit: AuditView) -> bool:
     return audit.progress is None and audit.outcome != "not finished"
 
 
-def _offer(key: str, does: str, ink: Ink) -> Strip:
-    return Line().add(f" {key}", ink.key).add(f"  {does}", ink.muted).strip()
+def _offer(key: str, does: str, pane_styles: PaneStyles) -> Strip:
+    return Line().add(f" {key}", pane_styles.key).add(f"  {does}", pane_styles.muted).strip()
 
 
-def _progress(step: AuditProgress, ink: Ink) -> Strip:
-    line = Line().add(f" {min(step.done + 1, step.total)}/{step.total} ", ink.key).add(step.title, ink.plain)
+def _progress(step: AuditProgress, pane_styles: PaneStyles) -> Strip:
+    line = (
+        Line()
+        .add(f" {min(step.done + 1, step.total)}/{step.total} ", pane_styles.key)
+        .add(step.title, pane_styles.plain)
+    )
     left = f"  {duration(step.seconds_left)} left" if step.seconds_left is not None else ""
-    return line.add(f"  {step.share:.0%}{left}", ink.muted).strip()
+    return line.add(f"  {step.share:.0%}{left}", pane_styles.muted).strip()
 
 
-def _finding(finding: Finding, width: int, ink: Ink) -> list[Strip]:
-    style = verdict_style(finding.verdict, ink)
+def _finding(finding: Finding, width: int, pane_styles: PaneStyles) -> list[Strip]:
+    style = verdict_style(finding.verdict, pane_styles)
     head = Line().add(f" {MARKS[finding.verdict]} ", style).left(finding.verdict, VERDICT_WIDTH, style)
-    head.add(finding.title, ink.strong if finding.verdict != "not measured" else ink.muted)
+    head.add(finding.title, pane_styles.strong if finding.verdict != "not measured" else pane_styles.muted)
     return [
         head.strip(),
-        *(Line().add(" " * INDENT + line, ink.muted).strip() for line in wrap(finding.says, width - INDENT - 1)),
+        *(
+            Line().add(" " * INDENT + line, pane_styles.muted).strip()
+            for line in wrap(finding.says, width - INDENT - 1)
+        ),
     ]
 
 
-def verdict_style(verdict: str, ink: Ink) -> Style:
+def verdict_style(verdict: str, pane_styles: PaneStyles) -> Style:
     """The style of a verdict."""
-    return {"good": ink.good, "doubtful": ink.warn, "bad": ink.bad}.get(verdict, ink.muted)
+    return {"good": pane_styles.good, "doubtful": pane_styles.warn, "bad": pane_styles.bad}.get(
+        verdict, pane_styles.muted
+    )

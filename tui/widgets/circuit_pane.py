@@ -27,7 +27,7 @@ class CircuitHeading(Lines):
         model = self._table.model
         sort, reverse = (model.sort, model.reverse) if model else ("latent", False)
         columns = model.columns if model else COLUMNS[:-1]
-        return [heading(width, columns, sort, reverse, self.ink)]
+        return [heading(width, columns, sort, reverse, self.pane_styles)]
 
 
 class FilterInput(Input):

@@ -15,7 +15,7 @@ from circuit_tui.core.views import CircuitView, NodeTable
 from circuit_tui.tui.circuit_rows import CircuitRows, Column, LatentRow, NodeRow, Row, SiteRow, row_key
 from circuit_tui.tui.drawing.line import Line, printable
 from circuit_tui.tui.drawing.number_text import compact, count, percent, signed
-from circuit_tui.tui.drawing.styles import Ink
+from circuit_tui.tui.drawing.styles import PaneStyles
 from circuit_tui.tui.widgets.line_list import LineList
 
 HEADINGS: dict[Column, str] = {
@@ -41,13 +41,13 @@ def column_widths(width: int, columns: Collection[Column]) -> dict[Column, int]:
     return {"latent": LATENT_WIDTH, "position": position, "label": max(0, rest), **numbers}
 
 
-def heading(width: int, columns: Collection[Column], sort: Column, reverse: bool, ink: Ink) -> Strip:
+def heading(width: int, columns: Collection[Column], sort: Column, reverse: bool, pane_styles: PaneStyles) -> Strip:
     """The line above the table, the sorted column marked with the direction."""
     line = Line()
     for column, cells in column_widths(width, columns).items():
         falling = reverse == (column in ("latent", "position", "label"))
         text = HEADINGS[column] + ((" ▼" if falling else " ▲") if column == sort else "")
-        style = ink.key if column == sort else ink.head
+        style = pane_styles.key if column == sort else pane_styles.head
         if column in NUMBER_WIDTH:
             line.right(text, cells, style)
         else:
@@ -201,7 +201,7 @@ class CircuitTable(LineList):
             self.call_after_refresh(self.run_action, "screen.switch")
 
     def empty_lines(self, width: int) -> list[Strip]:
-        ink = self.ink
+        pane_styles = self.pane_styles
         model = self.model
         if model is None:
             return []
@@ -209,14 +209,21 @@ class CircuitTable(LineList):
             text = f"Nothing matches “{model.filter}”. "
             return [
                 Strip.blank(1),
-                Line().add("   " + text, ink.muted).add("esc", ink.key).add(" clears", ink.muted).strip(),
+                Line()
+                .add("   " + text, pane_styles.muted)
+                .add("esc", pane_styles.key)
+                .add(" clears", pane_styles.muted)
+                .strip(),
             ]
         return [
             Strip.blank(1),
-            Line().add("   The circuit is empty.", ink.strong).strip(),
+            Line().add("   The circuit is empty.", pane_styles.strong).strip(),
             Strip.blank(1),
-            Line().add("   s", ink.key).add("  start a search for one", ink.muted).strip(),
-            Line().add("   a", ink.key).add("  show all candidates and switch them on one by one", ink.muted).strip(),
+            Line().add("   s", pane_styles.key).add("  start a search for one", pane_styles.muted).strip(),
+            Line()
+            .add("   a", pane_styles.key)
+            .add("  show all candidates and switch them on one by one", pane_styles.muted)
+            .strip(),
         ]
 
     def line(self, index: int, width: int) -> Strip:
@@ -231,37 +238,43 @@ class CircuitTable(LineList):
                 return self._values(Line().add("     ").add(*self._mark(row.node)), row, (row.node,), width)
 
     def _site_line(self, row: SiteRow, width: int) -> Strip:
-        model, ink = self.model, self.ink
+        model, pane_styles = self.model, self.pane_styles
         assert model is not None
         site = model.table.sites[row.site]
         kept = model.site_size(row.site)
-        line = Line().add(" ▸ " if row.site in model.folded else " ▾ ", ink.muted).add(site.short, ink.title)
-        line.add(f"  {site.hook}", ink.muted).add("  ")
-        line.add(count(kept), ink.strong if kept else ink.muted).add(f" of {count(site.n_nodes)} kept", ink.muted)
+        line = (
+            Line()
+            .add(" ▸ " if row.site in model.folded else " ▾ ", pane_styles.muted)
+            .add(site.short, pane_styles.title)
+        )
+        line.add(f"  {site.hook}", pane_styles.muted).add("  ")
+        line.add(count(kept), pane_styles.strong if kept else pane_styles.muted).add(
+            f" of {count(site.n_nodes)} kept", pane_styles.muted
+        )
         if row.listed != site.n_nodes and row.listed != kept:
-            line.add(f", {count(row.listed)} listed", ink.muted)
-        return line.add(" ").add("─" * (width - line.width - 1), ink.rule).strip()
+            line.add(f", {count(row.listed)} listed", pane_styles.muted)
+        return line.add(" ").add("─" * (width - line.width - 1), pane_styles.rule).strip()
 
     def _mark(self, node: int) -> tuple[str, Style]:
         assert self.model is not None
-        return ("● ", self.ink.good) if self.model.kept((node,)) else ("○ ", self.ink.muted)
+        return ("● ", self.pane_styles.good) if self.model.kept((node,)) else ("○ ", self.pane_styles.muted)
 
     def _latent_line(self, row: LatentRow, width: int) -> Strip:
-        model, ink = self.model, self.ink
+        model, pane_styles = self.model, self.pane_styles
         assert model is not None
         kept = model.kept(row.nodes)
         mark = "○" if not kept else "●" if kept == len(row.nodes) else "◐"
-        line = Line().add(" ").add(mark, ink.good if kept else ink.muted)
-        line.add(" ▾" if row.expanded else " ▸" if len(row.nodes) > 1 else "  ", ink.muted)
-        line.right(str(row.latent), 6, ink.strong if kept else ink.plain)
+        line = Line().add(" ").add(mark, pane_styles.good if kept else pane_styles.muted)
+        line.add(" ▾" if row.expanded else " ▸" if len(row.nodes) > 1 else "  ", pane_styles.muted)
+        line.right(str(row.latent), 6, pane_styles.strong if kept else pane_styles.plain)
         return self._values(line, row, row.nodes, width)
 
     def _values(self, line: Line, row: LatentRow | NodeRow, nodes: tuple[int, ...], width: int) -> Strip:
-        model, ink = self.model, self.ink
+        model, pane_styles = self.model, self.pane_styles
         assert model is not None
         table = model.table
         widths = column_widths(width, model.columns)
-        tone = ink.plain if model.kept(nodes) else ink.muted
+        tone = pane_styles.plain if model.kept(nodes) else pane_styles.muted
         line.to(LATENT_WIDTH)
         line.left(self._positions(nodes, widths["position"] - 1), widths["position"], tone)
         if widths["label"]:
@@ -274,7 +287,13 @@ class CircuitTable(LineList):
         line.right(percent(model.value(nodes, "freq") or 0.0), NUMBER_WIDTH["freq"], tone)
         effect = model.value(nodes, "effect")
         waiting = "…" if effect is None and model.kept(nodes) else ""
-        style = ink.muted if effect is None or abs(effect) < 0.0005 else ink.good if effect > 0 else ink.bad
+        style = (
+            pane_styles.muted
+            if effect is None or abs(effect) < 0.0005
+            else pane_styles.good
+            if effect > 0
+            else pane_styles.bad
+        )
         line.right(signed(effect, 3, waiting), NUMBER_WIDTH["effect"], style)
         share = model.value(nodes, "share")
         return (line if share is None else line.right(percent(share), NUMBER_WIDTH["share"], tone)).strip()

@@ -35,19 +35,19 @@ class FaithfulnessStrip(Lines):
         return [self._facts(width), self._names(width), self._numbers(width)]
 
     def _facts(self, width: int) -> Strip:
-        state, ink = self._state, self.ink
-        line = Line().add(" circuit-tui ", ink.title)
+        state, pane_styles = self._state, self.pane_styles
+        line = Line().add(" circuit-tui ", pane_styles.title)
         info, table = state.info, state.table
         if info is None or table is None:
-            return line.add("opening …" if state.phase == "loading" else "", ink.muted).strip()
+            return line.add("opening …" if state.phase == "loading" else "", pane_styles.muted).strip()
         status, style = self._search_status()
         room = width - len(status) - 2
         sites = " ".join(site.short for site in table.sites)
         for index, fact in enumerate((info.model, info.task, f"{sites} ({info.positions_kind})", self._device(info))):
             if line.width + 3 >= room:
                 break
-            line.add(" · " if index else " ", ink.muted)
-            line.add(cut(printable(fact), room - line.width), ink.strong if index < 2 else ink.plain)
+            line.add(" · " if index else " ", pane_styles.muted)
+            line.add(cut(printable(fact), room - line.width), pane_styles.strong if index < 2 else pane_styles.plain)
         return line.to(width - len(status) - 1).add(status, style).strip()
 
     def _device(self, info: SessionInfo) -> str:
@@ -56,33 +56,33 @@ class FaithfulnessStrip(Lines):
         return f"{info.device}{used} {info.dtype}"
 
     def _search_status(self) -> tuple[str, Style]:
-        search, ink = self._state.search, self.ink
+        search, pane_styles = self._state.search, self.pane_styles
         progress = search.progress
         if not search.live:
-            return "", ink.muted
+            return "", pane_styles.muted
         if search.phase == "paused":
-            return "search paused (p)", ink.warn
+            return "search paused (p)", pane_styles.warn
         if progress is None:
-            return "search starting", ink.key
+            return "search starting", pane_styles.key
         rate = "" if search.rate is None else f" {search.rate:.{0 if search.rate >= 10 else 1}f}/s"
         left = "" if progress.seconds_left is None else f" {duration(progress.seconds_left)} left"
-        return f"{progress.stage}{rate}{left}", ink.key
+        return f"{progress.stage}{rate}{left}", pane_styles.key
 
     def _names(self, width: int) -> Strip:
-        circuit, ink = self._state.circuit, self.ink
+        circuit, pane_styles = self._state.circuit, self.pane_styles
         line = Line().add(" ")
         for name, cells in CARDS:
-            line.left(name, cells, ink.muted)
+            line.left(name, cells, pane_styles.muted)
         change = printable(circuit.last_change) if circuit and circuit.last_change else "last change"
-        return line.add(cut(change, max(0, width - line.width - 1)), ink.muted).strip()
+        return line.add(cut(change, max(0, width - line.width - 1)), pane_styles.muted).strip()
 
     def _numbers(self, width: int) -> Strip:
-        circuit, table, ink = self._state.circuit, self._state.table, self.ink
+        circuit, table, pane_styles = self._state.circuit, self._state.table, self.pane_styles
         line = Line().add(" ")
         if circuit is None or table is None:
             for _, cells in CARDS:
-                line.left("–", cells, ink.muted)
-            return line.add("–", ink.muted).strip()
+                line.left("–", cells, pane_styles.muted)
+            return line.add("–", pane_styles.muted).strip()
         test = circuit.test
         waiting = "…" if circuit.size else "–"
         about = ESTIMATED if circuit.estimated else ""
@@ -93,18 +93,24 @@ class FaithfulnessStrip(Lines):
             about + fixed(test.kl),
         )
         for index, (text, (_, cells)) in enumerate(zip(values, CARDS, strict=False)):
-            line.left(text, cells, ink.title if index == 0 else ink.strong if text[0] not in "…–" else ink.muted)
+            line.left(
+                text,
+                cells,
+                pane_styles.title if index == 0 else pane_styles.strong if text[0] not in "…–" else pane_styles.muted,
+            )
         start = line.width
-        line.add(count(circuit.size), ink.strong).add(f" / {count(len(table))}", ink.muted)
+        line.add(count(circuit.size), pane_styles.strong).add(f" / {count(len(table))}", pane_styles.muted)
         line.to(max(start + CARDS[-1][1], line.width + 1))
         return self._last_change(line).strip()
 
     def _last_change(self, line: Line) -> Line:
-        circuit, ink = self._state.circuit, self.ink
+        circuit, pane_styles = self._state.circuit, self.pane_styles
         if circuit is None or not circuit.last_change:
-            return line.add("none yet", ink.muted)
+            return line.add("none yet", pane_styles.muted)
         if circuit.delta is None:
             return line
         arrow = "•" if abs(circuit.delta) < 0.0005 else "▲" if circuit.delta > 0 else "▼"
         about = ESTIMATED if circuit.estimated else ""
-        return line.add(f"{arrow} {about}{signed(circuit.delta)}", ink.strong + ink.change(circuit.delta))
+        return line.add(
+            f"{arrow} {about}{signed(circuit.delta)}", pane_styles.strong + pane_styles.change(circuit.delta)
+        )

@@ -12,7 +12,7 @@ from circuit_tui.core.views import FrontierPoint
 from circuit_tui.tui.drawing.chart import GUTTER, Axis, Curve, Mark, chart, column_of
 from circuit_tui.tui.drawing.line import Line
 from circuit_tui.tui.drawing.number_text import count
-from circuit_tui.tui.drawing.styles import Ink
+from circuit_tui.tui.drawing.styles import PaneStyles
 
 CURSOR, CURRENT = "●", "◆"
 AXIS_LINES = 1
@@ -57,26 +57,26 @@ def nearest(points: Sequence[FrontierPoint], size: int) -> int:
     return min(range(len(points)), key=lambda index: abs(log_size(points[index].size) - log_size(size)))
 
 
-def frontier_chart(drawing: FrontierDrawing, width: int, height: int, ink: Ink) -> list[Strip]:
+def frontier_chart(drawing: FrontierDrawing, width: int, height: int, pane_styles: PaneStyles) -> list[Strip]:
     """The chart in `height` lines of `width` cells, the last of them the axis of sizes."""
     points, span = drawing.points, drawing.span
-    trail = Curve([(log_size(p.size), p.faithfulness) for p in drawing.trail], ink.curves[2], joined=False)
-    train = Curve([(log_size(point.size), point.train) for point in points], ink.curves[0])
-    test = Curve([(log_size(p.size), p.test) for p in points if p.test is not None], ink.curves[1])
+    trail = Curve([(log_size(p.size), p.faithfulness) for p in drawing.trail], pane_styles.curves[2], joined=False)
+    train = Curve([(log_size(point.size), point.train) for point in points], pane_styles.curves[0])
+    test = Curve([(log_size(p.size), p.test) for p in points if p.test is not None], pane_styles.curves[1])
     ys = [y for curve in (train, test) for _, y in curve.points]
     axis = Axis(max(-1.0, min(0.0, *ys, 0.0)), max(1.05, *ys, 0.0), "{:.1f}", drawing.target)
     marks = []
     if drawing.cursor is not None:
         place = drawing.cursor
-        marks.append(Mark(log_size(place.size), place.faithfulness, CURSOR, ink.title, post=True))
+        marks.append(Mark(log_size(place.size), place.faithfulness, CURSOR, pane_styles.title, post=True))
     if drawing.current is not None and drawing.current.size > 0:
         place = drawing.current
-        marks.append(Mark(log_size(place.size), place.faithfulness, CURRENT, ink.warn))
-    lines = chart([trail, train, test], axis, width, height - AXIS_LINES, ink, span, marks)
-    return [*lines, _sizes(drawing, width, ink)]
+        marks.append(Mark(log_size(place.size), place.faithfulness, CURRENT, pane_styles.warn))
+    lines = chart([trail, train, test], axis, width, height - AXIS_LINES, pane_styles, span, marks)
+    return [*lines, _sizes(drawing, width, pane_styles)]
 
 
-def _sizes(drawing: FrontierDrawing, width: int, ink: Ink) -> Strip:
+def _sizes(drawing: FrontierDrawing, width: int, pane_styles: PaneStyles) -> Strip:
     """Sizes below the chart: the ends of the frontier, then round numbers where there is room."""
     span, columns = drawing.span, max(1, width - GUTTER - 1)
     low, high = span
@@ -92,4 +92,10 @@ def _sizes(drawing: FrontierDrawing, width: int, ink: Ink) -> Strip:
         around = cells[max(0, start - 1) : start + len(text) + 1]
         if start >= 0 and all(cell == " " for cell in around):
             cells[start : start + len(text)] = text
-    return Line().right("nodes", GUTTER - 1, ink.muted).add("└", ink.rule).add("".join(cells), ink.muted).strip()
+    return (
+        Line()
+        .right("nodes", GUTTER - 1, pane_styles.muted)
+        .add("└", pane_styles.rule)
+        .add("".join(cells), pane_styles.muted)
+        .strip()
+    )

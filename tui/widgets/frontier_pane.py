@@ -127,38 +127,40 @@ class FrontierPane(Lines, can_focus=True):
         if not drawing.points and not drawing.trail:
             return self._about(width)
         height = max(3, self.content_region.height - LEGEND_LINES - READOUT_LINES)
-        return [self._legend(drawing), *frontier_chart(drawing, width, height, self.ink), *self._readout(width)]
+        return [self._legend(drawing), *frontier_chart(drawing, width, height, self.pane_styles), *self._readout(width)]
 
     def _about(self, width: int) -> list[Strip]:
-        ink = self.ink
-        text = [Line().add(" " + line, ink.muted).strip() for line in wrap(ABOUT, width - 2)]
-        key = Line().add(" s", ink.key).add("  starts a search", ink.muted).strip()
+        pane_styles = self.pane_styles
+        text = [Line().add(" " + line, pane_styles.muted).strip() for line in wrap(ABOUT, width - 2)]
+        key = Line().add(" s", pane_styles.key).add("  starts a search", pane_styles.muted).strip()
         return [Strip.blank(1), *text, Strip.blank(1), key]
 
     def _legend(self, drawing: FrontierDrawing) -> Strip:
-        ink = self.ink
-        line = Line().add(" faithfulness", ink.title)
+        pane_styles = self.pane_styles
+        line = Line().add(" faithfulness", pane_styles.title)
         if drawing.points:
-            line.add("  ━ train", ink.curves[0])
+            line.add("  ━ train", pane_styles.curves[0])
         if any(point.test is not None for point in drawing.points):
-            line.add("  ━ held-out", ink.curves[1])
+            line.add("  ━ held-out", pane_styles.curves[1])
         if drawing.trail:
-            line.add("  ⠒ the mask so far", ink.curves[2])
-        return line.add(f"  ┈ target {drawing.target:g}" if drawing.target else "", ink.muted).strip()
+            line.add("  ⠒ the mask so far", pane_styles.curves[2])
+        return line.add(f"  ┈ target {drawing.target:g}" if drawing.target else "", pane_styles.muted).strip()
 
     def _readout(self, width: int) -> list[Strip]:
-        ink, point, circuit = self.ink, self.point, self._circuit
+        pane_styles, point, circuit = self.pane_styles, self.point, self._circuit
         lines = []
         if point is None:
-            lines.append(Line().add(f" {CURSOR} ", ink.muted).add("no hard circuit evaluated yet", ink.muted))
+            lines.append(
+                Line().add(f" {CURSOR} ", pane_styles.muted).add("no hard circuit evaluated yet", pane_styles.muted)
+            )
         else:
-            line = Line().add(f" {CURSOR} ", ink.title).add(_nodes(point.size), ink.strong)
+            line = Line().add(f" {CURSOR} ", pane_styles.title).add(_nodes(point.size), pane_styles.strong)
             line.add(f"  train {fixed(point.train)}  held-out {fixed(point.test)}")
-            lines.append(line.add("  enter", ink.key).add(" loads it", ink.muted))
+            lines.append(line.add("  enter", pane_styles.key).add(" loads it", pane_styles.muted))
         if circuit is not None:
-            line = Line().add(f" {CURRENT} ", ink.warn).add(_nodes(circuit.size), ink.strong)
+            line = Line().add(f" {CURRENT} ", pane_styles.warn).add(_nodes(circuit.size), pane_styles.strong)
             line.add(f"  held-out {fixed(circuit.test.faithfulness)}")
-            lines.append(line.add("  the current circuit", ink.muted))
+            lines.append(line.add("  the current circuit", pane_styles.muted))
         return [line.strip(width) for line in lines]
 
 

@@ -35,18 +35,18 @@ class KeyFooter(Widget):
             self.refresh()
 
     def render_line(self, y: int) -> Strip:
-        ink, width = ink_of(self), self.size.width
+        pane_styles, width = ink_of(self), self.size.width
         tail = [BY_NAME[name] for name in ALWAYS]
         room = width - sum(_width(action.shown, _word(action)) for action in tail)
         line = Line().add(" ")
         self._spans = []
         for key, word in EXTRA[self._pane]:
             if line.width + _width(key, word) <= room:
-                line.add(f"{key} ", ink.key).add(f"{word}  ", ink.muted)
+                line.add(f"{key} ", pane_styles.key).add(f"{word}  ", pane_styles.muted)
         for action in [BY_NAME[name] for name in HINTS[self._pane]] + tail:
             if action in tail or line.width + _width(action.shown, _word(action)) <= room:
                 start = line.width
-                line.add(f"{action.shown} ", ink.key).add(f"{_word(action)}  ", ink.muted)
+                line.add(f"{action.shown} ", pane_styles.key).add(f"{_word(action)}  ", pane_styles.muted)
                 self._spans.append((start, line.width, action.name))
         return line.strip(width, self.rich_style)
 

@@ -41,41 +41,47 @@ class LatentPane(LinesView):
             self.rebuild()
 
     def build(self, width: int) -> list[Strip]:
-        view, table, ink = self._view, self._table, self.ink
+        view, table, pane_styles = self._view, self._table, self.pane_styles
         if self._wanted is None or table is None:
-            text = Line().add(" Put the cursor on a latent in the circuit pane (", ink.muted)
-            return [BLANK, text.add("1", ink.key).add(")", ink.muted).strip()]
+            text = Line().add(" Put the cursor on a latent in the circuit pane (", pane_styles.muted)
+            return [BLANK, text.add("1", pane_styles.key).add(")", pane_styles.muted).strip()]
         if view is None:
-            return [BLANK, Line().add(" …", ink.muted).strip()]
+            return [BLANK, Line().add(" …", pane_styles.muted).strip()]
         # Until the wanted one comes, the one before it stays: its own heading says which it is.
         site, latent = view.site, view.latent
-        head = Line().add(" ").add(f"{table.sites[site].short} {latent}", ink.strong)
+        head = Line().add(" ").add(f"{table.sites[site].short} {latent}", pane_styles.strong)
         label = printable(view.label) or "no label"
-        head.add(cut(f"  {label}", width // 2), ink.plain if view.label else ink.muted)
-        head.add(cut(f"  {_short(table.sites[site].sae_name)}", max(0, width - head.width - 1)), ink.muted)
+        head.add(cut(f"  {label}", width // 2), pane_styles.plain if view.label else pane_styles.muted)
+        head.add(cut(f"  {_short(table.sites[site].sae_name)}", max(0, width - head.width - 1)), pane_styles.muted)
         lines = [head.strip(), BLANK]
         for block in filter(None, self._blocks(view, width - 2)):
             lines += [Line().add(" ").join(strip).strip() for strip in block] + [BLANK]
         return lines[:-1]
 
     def _blocks(self, view: LatentView, width: int) -> list[list[Strip]]:
-        ink, gap = self.ink, 3
+        pane_styles, gap = self.pane_styles, 3
         left = min(34, (width - gap) * 2 // 5)
         right = width - left - gap
         third = (width - 2 * gap) // 3
         return [
-            beside([(sections.histogram(view, left, ink), left), (sections.profile(view, right, ink), right)], gap),
-            sections.prompts(view, width, ink),
-            sections.mask_path(view, width, ink),
             beside(
                 [
-                    (sections.tokens("promotes", view.promotes, third, ink), third),
-                    (sections.tokens("suppresses", view.suppresses, third, ink), third),
-                    (sections.neighbours(view, third, ink), third),
+                    (sections.histogram(view, left, pane_styles), left),
+                    (sections.profile(view, right, pane_styles), right),
                 ],
                 gap,
             ),
-            sections.more_prompts(view, width, ink),
+            sections.prompts(view, width, pane_styles),
+            sections.mask_path(view, width, pane_styles),
+            beside(
+                [
+                    (sections.tokens("promotes", view.promotes, third, pane_styles), third),
+                    (sections.tokens("suppresses", view.suppresses, third, pane_styles), third),
+                    (sections.neighbours(view, third, pane_styles), third),
+                ],
+                gap,
+            ),
+            sections.more_prompts(view, width, pane_styles),
         ]
 
 

@@ -8,114 +8,117 @@ from circuit_tui.core.views import LatentView, TokenActivation
 from circuit_tui.tui.drawing.chart import Axis, Curve, bar, chart, columns_chart
 from circuit_tui.tui.drawing.line import Line, cut, printable, spaced
 from circuit_tui.tui.drawing.number_text import compact, count, fixed, signed
-from circuit_tui.tui.drawing.styles import Ink
+from circuit_tui.tui.drawing.styles import PaneStyles
 
 HISTOGRAM_HEIGHT = 4
 PATH_HEIGHT = 4
 FIRST_PROMPTS = 5
 
 
-def section(title: str, note: str, width: int, ink: Ink) -> Strip:
+def section(title: str, note: str, width: int, pane_styles: PaneStyles) -> Strip:
     """The heading of a block: its name, then in grey what is shown."""
-    line = Line().add(title, ink.title)
+    line = Line().add(title, pane_styles.title)
     if note:
-        line.add(cut(f"  {note}", max(0, width - line.width)), ink.muted)
+        line.add(cut(f"  {note}", max(0, width - line.width)), pane_styles.muted)
     return line.strip()
 
 
-def histogram(view: LatentView, width: int, ink: Ink) -> list[Strip]:
+def histogram(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Strip]:
     """How often which activation occurs on the clean train prompts, zeros left out."""
     total = sum(view.histogram)
-    lines = [section("activations", f"{count(total)} nonzero", width, ink)]
-    columns = columns_chart(view.histogram, width, HISTOGRAM_HEIGHT, ink.curves[0])
+    lines = [section("activations", f"{count(total)} nonzero", width, pane_styles)]
+    columns = columns_chart(view.histogram, width, HISTOGRAM_HEIGHT, pane_styles.curves[0])
     if not columns:
-        return [*lines, Line().add("never fires on these prompts", ink.muted).strip()]
+        return [*lines, Line().add("never fires on these prompts", pane_styles.muted).strip()]
     drawn = columns[0].cell_length
     top = compact(view.histogram_max)
-    axis = Line().add("0", ink.muted).to(max(2, drawn - len(top))).add(top, ink.muted)
+    axis = Line().add("0", pane_styles.muted).to(max(2, drawn - len(top))).add(top, pane_styles.muted)
     return [*lines, *columns, axis.strip()]
 
 
-def profile(view: LatentView, width: int, ink: Ink) -> list[Strip]:
+def profile(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Strip]:
     """Mean activation at each position, on clean and on corrupt prompts."""
     name_width = min(12, max((len(name) for name, _, _ in view.profile), default=4))
-    head = Line().add("by position", ink.title).to(width - 15)
-    lines = [head.right("clean", 7, ink.muted).right("corrupt", 8, ink.muted).strip()]
+    head = Line().add("by position", pane_styles.title).to(width - 15)
+    lines = [head.right("clean", 7, pane_styles.muted).right("corrupt", 8, pane_styles.muted).strip()]
     top = max((max(clean, corrupt) for _, clean, corrupt in view.profile), default=0.0) or 1.0
     room = width - name_width - 17
     for name, clean, corrupt in view.profile:
-        line = Line().left(name, name_width + 1, ink.plain)
-        line.left(bar(clean / top, room), room, ink.curves[0])
-        line.to(width - 15).right(compact(clean), 7).right(compact(corrupt), 8, ink.muted)
+        line = Line().left(name, name_width + 1, pane_styles.plain)
+        line.left(bar(clean / top, room), room, pane_styles.curves[0])
+        line.to(width - 15).right(compact(clean), 7).right(compact(corrupt), 8, pane_styles.muted)
         lines.append(line.strip())
     return lines
 
 
-def prompts(view: LatentView, width: int, ink: Ink) -> list[Strip]:
+def prompts(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Strip]:
     """The prompts on which it fires most, each token shaded by its activation."""
-    lines = [section("top prompts", "shaded by activation", width, ink)]
+    lines = [section("top prompts", "shaded by activation", width, pane_styles)]
     top = max((prompt.peak for prompt in view.top_prompts), default=0.0)
     if top <= 0:
-        return [*lines, Line().add("it fires on none of the prompts", ink.muted).strip()]
-    return lines + [_shaded(prompt, top, width, ink) for prompt in view.top_prompts[:FIRST_PROMPTS]]
+        return [*lines, Line().add("it fires on none of the prompts", pane_styles.muted).strip()]
+    return lines + [_shaded(prompt, top, width, pane_styles) for prompt in view.top_prompts[:FIRST_PROMPTS]]
 
 
-def more_prompts(view: LatentView, width: int, ink: Ink) -> list[Strip]:
+def more_prompts(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Strip]:
     """The prompts after the first few, at the end of the pane."""
     rest = view.top_prompts[FIRST_PROMPTS:]
     top = max((prompt.peak for prompt in view.top_prompts), default=0.0)
     if not rest or top <= 0:
         return []
-    return [section("more prompts", "", width, ink), *(_shaded(prompt, top, width, ink) for prompt in rest)]
+    return [
+        section("more prompts", "", width, pane_styles),
+        *(_shaded(prompt, top, width, pane_styles) for prompt in rest),
+    ]
 
 
-def _shaded(prompt: TokenActivation, top: float, width: int, ink: Ink) -> Strip:
-    line = Line().right(compact(prompt.peak), 6, ink.strong).add("  ")
+def _shaded(prompt: TokenActivation, top: float, width: int, pane_styles: PaneStyles) -> Strip:
+    line = Line().right(compact(prompt.peak), 6, pane_styles.strong).add("  ")
     tokens = spaced(prompt.tokens)
     start = 0
     if line.width + sum(map(len, tokens)) > width:
         # Too long: begin a few tokens before the strongest one.
         start = max(0, max(range(len(tokens)), key=lambda i: prompt.activations[i]) - 4)
-        line.add("…", ink.muted) if start else None
+        line.add("…", pane_styles.muted) if start else None
     for token, activation in zip(tokens[start:], prompt.activations[start:], strict=True):
         if line.width + len(token) > width - 1:
-            line.add("…", ink.muted)
+            line.add("…", pane_styles.muted)
             break
         # The space before a word is not part of what is shaded: neighbours would run together.
         bare = token.lstrip(" ")
-        line.add(token[: len(token) - len(bare)]).add(bare, ink.shade(activation / top))
+        line.add(token[: len(token) - len(bare)]).add(bare, pane_styles.shade(activation / top))
     return line.strip()
 
 
-def tokens(title: str, rows: tuple[tuple[str, float], ...], width: int, ink: Ink) -> list[Strip]:
+def tokens(title: str, rows: tuple[tuple[str, float], ...], width: int, pane_styles: PaneStyles) -> list[Strip]:
     """Tokens whose logit the decoder direction moves most."""
-    lines = [section(title, "logit", width, ink)]
+    lines = [section(title, "logit", width, pane_styles)]
     for token, weight in rows:
         line = Line().left(printable(token).replace(" ", "␣"), width - 8)
-        lines.append(line.right(signed(weight, 2), 7, ink.good if weight > 0 else ink.bad).strip())
-    return lines if rows else [*lines, Line().add("none", ink.muted).strip()]
+        lines.append(line.right(signed(weight, 2), 7, pane_styles.good if weight > 0 else pane_styles.bad).strip())
+    return lines if rows else [*lines, Line().add("none", pane_styles.muted).strip()]
 
 
-def neighbours(view: LatentView, width: int, ink: Ink) -> list[Strip]:
+def neighbours(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Strip]:
     """The latents of this site whose decoder direction is nearest."""
-    lines = [section("nearest", "cosine", width, ink)]
+    lines = [section("nearest", "cosine", width, pane_styles)]
     for latent, cosine in view.neighbours:
-        lines.append(Line().left(f"{latent}", width - 8).right(fixed(cosine, 2), 7, ink.muted).strip())
-    return lines if view.neighbours else [*lines, Line().add("none", ink.muted).strip()]
+        lines.append(Line().left(f"{latent}", width - 8).right(fixed(cosine, 2), 7, pane_styles.muted).strip())
+    return lines if view.neighbours else [*lines, Line().add("none", pane_styles.muted).strip()]
 
 
-def mask_path(view: LatentView, width: int, ink: Ink) -> list[Strip]:
+def mask_path(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Strip]:
     """How the search moved the mask of each position."""
-    lines = [section("mask during the search", "share kept, by step", width, ink)]
+    lines = [section("mask during the search", "share kept, by step", width, pane_styles)]
     if not view.mask_steps or not view.mask_path:
-        return [*lines, Line().add("no search yet", ink.muted).strip()]
+        return [*lines, Line().add("no search yet", pane_styles.muted).strip()]
     # Of many positions those that moved furthest from each other tell most: the last values, highest first.
     paths = sorted(view.mask_path.items(), key=lambda item: -item[1][-1])[:3]
     curves = []
     legend = Line().add(" " * 7)
-    for (name, path), style in zip(paths, ink.curves, strict=False):
+    for (name, path), style in zip(paths, pane_styles.curves, strict=False):
         curves.append(Curve(tuple(zip(map(float, view.mask_steps), path, strict=False)), style))
         legend.add(f"━ {name} {fixed(path[-1], 2)}   ", style)
     if len(view.mask_path) > len(paths):
-        legend.add(f"and {len(view.mask_path) - len(paths)} lower", ink.muted)
-    return [*lines, legend.strip(), *chart(curves, Axis(0.0, 1.0, "{:.0f}"), width, PATH_HEIGHT, ink)]
+        legend.add(f"and {len(view.mask_path) - len(paths)} lower", pane_styles.muted)
+    return [*lines, legend.strip(), *chart(curves, Axis(0.0, 1.0, "{:.0f}"), width, PATH_HEIGHT, pane_styles)]

@@ -12,7 +12,7 @@ from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from circuit_tui.tui.drawing.styles import Ink
+from circuit_tui.tui.drawing.styles import PaneStyles
 from circuit_tui.tui.widgets.lines_view import ink_of
 
 
@@ -35,7 +35,7 @@ class LineList(ScrollView, can_focus=True):
         self._drawn: dict[int, Strip] = {}
 
     @property
-    def ink(self) -> Ink:
+    def pane_styles(self) -> PaneStyles:
         """The styles to draw with."""
         return ink_of(self)
 
@@ -135,7 +135,9 @@ class LineList(ScrollView, can_focus=True):
             return Strip.blank(width, base)
         strip = self.line(index, width).adjust_cell_length(width)
         if index == self.cursor:
-            return under(strip, self.ink.cursor if self.has_focus else self.ink.faint_cursor).apply_style(base)
+            return under(
+                strip, self.pane_styles.cursor if self.has_focus else self.pane_styles.faint_cursor
+            ).apply_style(base)
         return strip.apply_style(base)
 
 

@@ -11,14 +11,14 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
 
-from circuit_tui.tui.drawing.styles import Ink, ink_for
+from circuit_tui.tui.drawing.styles import PaneStyles, ink_for
 from circuit_tui.tui.drawing.themes import DARK
 
 
-def ink_of(widget: Widget) -> Ink:
+def ink_of(widget: Widget) -> PaneStyles:
     """The styles of the app that `widget` is in; those of the dark theme outside of ours (in a bare test app)."""
-    ink = getattr(widget.app, "ink", None)
-    return ink if isinstance(ink, Ink) else ink_for(DARK)
+    pane_styles = getattr(widget.app, "ink", None)
+    return pane_styles if isinstance(pane_styles, PaneStyles) else ink_for(DARK)
 
 
 class Lines(Widget):
@@ -29,7 +29,7 @@ class Lines(Widget):
         self._lines: list[Strip] = []
 
     @property
-    def ink(self) -> Ink:
+    def pane_styles(self) -> PaneStyles:
         """The styles to draw with."""
         return ink_of(self)
 
@@ -83,7 +83,7 @@ class LinesView(ScrollView, can_focus=True):
         self._lines: list[Strip] = []
 
     @property
-    def ink(self) -> Ink:
+    def pane_styles(self) -> PaneStyles:
         """The styles to draw with."""
         return ink_of(self)
 

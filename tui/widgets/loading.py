@@ -35,7 +35,7 @@ class Loading(Lines):
         return [Strip.blank(1)] * ((height - len(lines)) // 2) + lines
 
     def _under_way(self, width: int) -> list[Strip]:
-        ink, load = self.ink, self._state.load
+        pane_styles, load = self.pane_styles, self._state.load
         indent = max(2, (width - BAR) // 2)
         done, total, text = (load.done, load.total, load.text) if load else (0, 1, "starting")
         share = done / max(1, total)
@@ -44,25 +44,28 @@ class Loading(Lines):
         full = round(BAR * min(1.0, share))
         count = f"step {done + 1} of {total}" if load else ""
         return [
-            Line().to(indent).add("Opening the session", ink.title).strip(),
+            Line().to(indent).add("Opening the session", pane_styles.title).strip(),
             Strip.blank(1),
-            Line().to(indent).add("━" * full, ink.key).add("━" * (BAR - full), ink.rule).strip(),
-            Line().to(indent).add(cut(count, BAR), ink.muted).strip(),
-            *(Line().to(indent).add(part, ink.muted).strip() for part in wrap(printable(text), width - indent - 2)),
-            Line().to(indent).add(download(load) if load else "", ink.strong).strip(),
+            Line().to(indent).add("━" * full, pane_styles.key).add("━" * (BAR - full), pane_styles.rule).strip(),
+            Line().to(indent).add(cut(count, BAR), pane_styles.muted).strip(),
+            *(
+                Line().to(indent).add(part, pane_styles.muted).strip()
+                for part in wrap(printable(text), width - indent - 2)
+            ),
+            Line().to(indent).add(download(load) if load else "", pane_styles.strong).strip(),
             Strip.blank(1),
-            Line().to(indent).add("q", ink.key).add(_quits(load), ink.muted).strip(),
+            Line().to(indent).add("q", pane_styles.key).add(_quits(load), pane_styles.muted).strip(),
         ]
 
     def _failed(self, width: int) -> list[Strip]:
-        ink = self.ink
+        pane_styles = self.pane_styles
         indent = 4 if width < 100 else (width - 92) // 2
         what = "This could not be opened" if self._state.table is None else "The engine stopped; quit and start again"
-        lines = [Line().to(indent).add(what, ink.strong + ink.bad).strip(), Strip.blank(1)]
+        lines = [Line().to(indent).add(what, pane_styles.strong + pane_styles.bad).strip(), Strip.blank(1)]
         lines += [
             Line().to(indent).add(text).strip() for text in wrap(printable(self._state.error), width - 2 * indent)
         ]
-        lines += [Strip.blank(1), Line().to(indent).add("q", ink.key).add(" quits", ink.muted).strip()]
+        lines += [Strip.blank(1), Line().to(indent).add("q", pane_styles.key).add(" quits", pane_styles.muted).strip()]
         return lines
 
 

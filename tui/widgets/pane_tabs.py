@@ -43,14 +43,14 @@ class PaneTabs(Widget):
         return spans
 
     def render_line(self, y: int) -> Strip:
-        ink, width = ink_of(self), self.size.width
+        pane_styles, width = ink_of(self), self.size.width
         line = Line().add(" ")
         for index, pane in enumerate(PANES):
             chosen = pane == self._current
-            line.add(f"{index + 1} ", ink.key if not chosen else ink.title)
-            line.add(pane.capitalize(), ink.title if chosen else ink.muted).add("  ")
+            line.add(f"{index + 1} ", pane_styles.key if not chosen else pane_styles.title)
+            line.add(pane.capitalize(), pane_styles.title if chosen else pane_styles.muted).add("  ")
         note = cut(self._note, width - line.width - 1)
-        line.to(width - len(note) - 1).add(note, ink.muted)
+        line.to(width - len(note) - 1).add(note, pane_styles.muted)
         return line.strip(width, self.rich_style)
 
     def on_click(self, event: events.Click) -> None:

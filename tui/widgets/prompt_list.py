@@ -7,23 +7,23 @@ from textual.strip import Strip
 from circuit_tui.core.views import NodeTable, PromptRow, PromptsView, PromptView
 from circuit_tui.tui.drawing.line import Line, cut, printable, room_for
 from circuit_tui.tui.drawing.number_text import compact, signed
-from circuit_tui.tui.drawing.styles import Ink
+from circuit_tui.tui.drawing.styles import PaneStyles
 from circuit_tui.tui.engine.messages import NodeChosen, PromptChosen
 from circuit_tui.tui.widgets.line_list import LineList
 
 NUMBER = 7
 
 
-def prompt_heading(width: int, ink: Ink) -> Strip:
+def prompt_heading(width: int, pane_styles: PaneStyles) -> Strip:
     """The line above the prompts."""
     line = (
         Line()
-        .right("#", 4, ink.head)
+        .right("#", 4, pane_styles.head)
         .add("  ")
-        .left("prompt (right / wrong answer)", width - 6 - 4 * NUMBER - 1, ink.head)
+        .left("prompt (right / wrong answer)", width - 6 - 4 * NUMBER - 1, pane_styles.head)
     )
     for name in ("M", "M_s", "circ.", "off"):
-        line.right(name, NUMBER, ink.head)
+        line.right(name, NUMBER, pane_styles.head)
     return line.strip()
 
 
@@ -63,18 +63,22 @@ class PromptList(LineList):
 
     def line(self, index: int, width: int) -> Strip:
         assert self.view is not None
-        row, ink = self.view.rows[index], self.ink
+        row, pane_styles = self.view.rows[index], self.pane_styles
         off = row.circuit - row.plain
-        line = Line().right(str(row.index), 4, ink.muted).add("  ")
+        line = Line().right(str(row.index), 4, pane_styles.muted).add("  ")
         room = width - 6 - 4 * NUMBER - 1
         # Answers of many words must leave some room to the prompt.
         right, wrong = (cut(printable(text).strip(), room // 3) for text in (row.answer, row.wrong))
         answers = f" {right}/{wrong}"
-        line.left(printable(row.text), room - len(answers) - 1).add(answers, ink.muted).to(6 + room)
-        line.right(signed(row.plain, 2), NUMBER).right(signed(row.spliced, 2), NUMBER, ink.muted)
+        line.left(printable(row.text), room - len(answers) - 1).add(answers, pane_styles.muted).to(6 + room)
+        line.right(signed(row.plain, 2), NUMBER).right(signed(row.spliced, 2), NUMBER, pane_styles.muted)
         # A wrong answer is the one thing to find at a glance; everything else is a matter of degree.
-        line.right(signed(row.circuit, 2), NUMBER, ink.bad if row.circuit <= 0 else ink.strong)
-        return line.right(signed(off, 2), NUMBER, ink.muted).add(" ✗" if row.circuit <= 0 else "", ink.bad).strip()
+        line.right(signed(row.circuit, 2), NUMBER, pane_styles.bad if row.circuit <= 0 else pane_styles.strong)
+        return (
+            line.right(signed(off, 2), NUMBER, pane_styles.muted)
+            .add(" ✗" if row.circuit <= 0 else "", pane_styles.bad)
+            .strip()
+        )
 
 
 class ActiveNodes(LineList):
@@ -100,21 +104,26 @@ class ActiveNodes(LineList):
             self.post_message(NodeChosen(self.view.active[self.cursor][0]))
 
     def empty_lines(self, width: int) -> list[Strip]:
-        ink = self.ink
+        pane_styles = self.pane_styles
         if self.view is None:
             return [
-                Line().add("  enter", ink.key).add(" on a prompt shows which nodes are active on it", ink.muted).strip()
+                Line()
+                .add("  enter", pane_styles.key)
+                .add(" on a prompt shows which nodes are active on it", pane_styles.muted)
+                .strip()
             ]
-        return [Line().add("  No kept node fires on this prompt.", ink.muted).strip()]
+        return [Line().add("  No kept node fires on this prompt.", pane_styles.muted).strip()]
 
     def line(self, index: int, width: int) -> Strip:
         assert self.view is not None
         assert self.table is not None
         node, token, activation = self.view.active[index]
-        table, ink = self.table, self.ink
+        table, pane_styles = self.table, self.pane_styles
         sites = room_for((site.short for site in table.sites), 4)
-        line = Line().add("  ").left(table.sites[table.site[node]].short, sites, ink.title)
-        line.right(str(table.latent[node]), 6, ink.strong).add("  ").left(table.positions[table.position[node]], 13)
-        line.left(printable(token).replace(" ", "␣"), 14, ink.curves[1])
-        line.left(printable(table.label[node]), max(0, width - line.width - 10), ink.muted)
+        line = Line().add("  ").left(table.sites[table.site[node]].short, sites, pane_styles.title)
+        line.right(str(table.latent[node]), 6, pane_styles.strong).add("  ").left(
+            table.positions[table.position[node]], 13
+        )
+        line.left(printable(token).replace(" ", "␣"), 14, pane_styles.curves[1])
+        line.left(printable(table.label[node]), max(0, width - line.width - 10), pane_styles.muted)
         return line.right(compact(activation), 9).strip()

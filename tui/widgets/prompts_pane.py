@@ -17,7 +17,7 @@ class PromptHeading(Lines):
     """The names of the columns."""
 
     def build(self, width: int) -> list[Strip]:
-        return [prompt_heading(width, self.ink)]
+        return [prompt_heading(width, self.pane_styles)]
 
 
 class ChosenPrompt(Lines):
@@ -34,16 +34,16 @@ class ChosenPrompt(Lines):
             self.rebuild()
 
     def build(self, width: int) -> list[Strip]:
-        ink, view = self.ink, self._view
+        pane_styles, view = self.pane_styles, self._view
         if view is None:
-            return [Line().add(" active nodes", ink.title).strip()]
+            return [Line().add(" active nodes", pane_styles.title).strip()]
         row = view.row
-        head = Line().add(f" prompt {row.index}", ink.title)
-        head.add(f"  {printable(row.answer).strip()}", ink.good).add(" over ", ink.muted).add(
-            printable(row.wrong).strip(), ink.bad
+        head = Line().add(f" prompt {row.index}", pane_styles.title)
+        head.add(f"  {printable(row.answer).strip()}", pane_styles.good).add(" over ", pane_styles.muted).add(
+            printable(row.wrong).strip(), pane_styles.bad
         )
-        head.add(f"  M {signed(row.plain, 2)}  M_s {signed(row.spliced, 2)}  circuit ", ink.muted)
-        head.add(signed(row.circuit, 2), ink.strong)
+        head.add(f"  M {signed(row.plain, 2)}  M_s {signed(row.spliced, 2)}  circuit ", pane_styles.muted)
+        head.add(signed(row.circuit, 2), pane_styles.strong)
         text = "".join(spaced(view.tokens))
         lines = wrap(text, width - 2)[:2]
         if len(wrap(text, width - 2)) > 2:

@@ -38,9 +38,14 @@ class SearchProgressLine(Lines):
         self.rebuild()
 
     def build(self, width: int) -> list[Strip]:
-        ink, search, progress = self.ink, self._search, self._search.progress
+        pane_styles, search, progress = self.pane_styles, self._search, self._search.progress
         sign, word = STATUS[search.phase]
-        tone = {"running": ink.key, "done": ink.good, "failed": ink.bad, "none": ink.muted}.get(search.phase, ink.warn)
+        tone = {
+            "running": pane_styles.key,
+            "done": pane_styles.good,
+            "failed": pane_styles.bad,
+            "none": pane_styles.muted,
+        }.get(search.phase, pane_styles.warn)
         stage = progress.stage if progress and search.phase == "running" else word
         line = Line().add(f" {sign} ", tone).left(stage, 11, tone)
         if progress is None:
@@ -52,8 +57,8 @@ class SearchProgressLine(Lines):
         cells = max(6, min(40, width - line.width - len(times) - len(steps) - 6))
         share = 1.0 if search.phase == "done" else progress.step / max(1, progress.steps)
         full = round(cells * min(1.0, share))
-        line.add("━" * full, tone).add("━" * (cells - full), ink.rule)
-        return [line.add(f"  {steps}").add(f"  {times}", ink.muted).strip()]
+        line.add("━" * full, tone).add("━" * (cells - full), pane_styles.rule)
+        return [line.add(f"  {steps}").add(f"  {times}", pane_styles.muted).strip()]
 
 
 class SearchPane(Vertical):

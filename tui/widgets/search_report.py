@@ -56,17 +56,17 @@ class SearchReport(LinesView):
         return self._all_charts(search, width)
 
     def _invitation(self, width: int) -> list[Strip]:
-        ink = self.ink
+        pane_styles = self.pane_styles
         text = (
             "A search finds the smallest set of latents that keeps the behaviour: as much of the model's logit "
             "difference as the target says, everything else ablated."
         )
         if self._search.phase == "failed":
             text = "The search failed; see the message. Another may be started."
-        key = Line().add(" s", ink.key).add("  starts it with the form on the left", ink.muted).strip()
+        key = Line().add(" s", pane_styles.key).add("  starts it with the form on the left", pane_styles.muted).strip()
         return [
             Strip.blank(1),
-            *(Line().add(" " + line, ink.muted).strip() for line in wrap(text, width - 2)),
+            *(Line().add(" " + line, pane_styles.muted).strip() for line in wrap(text, width - 2)),
             Strip.blank(1),
             key,
         ]
@@ -94,64 +94,77 @@ class SearchReport(LinesView):
     def _faithfulness(
         self, trace: tuple[SearchProgress, ...], target: float | None, width: int, height: int
     ) -> list[Strip]:
-        ink = self.ink
+        pane_styles = self.pane_styles
         soft = [(float(p.step), p.soft) for p in trace if p.soft is not None]
         hard = [(float(p.step), p.hard) for p in trace if p.hard is not None]
-        title = Line().add(" faithfulness", ink.title)
-        for name, points, style in (("soft", soft, ink.curves[0]), ("hard", hard, ink.curves[1])):
+        title = Line().add(" faithfulness", pane_styles.title)
+        for name, points, style in (("soft", soft, pane_styles.curves[0]), ("hard", hard, pane_styles.curves[1])):
             if points:
                 # A search goes on below its target, for the frontier: at the end what counts is what it found.
                 found = self._search.result if name == "hard" else None
                 title.add(f"  ━ {name} {fixed(found.train.faithfulness if found else points[-1][1])}", style)
-        curves = [Curve(soft, ink.curves[0]), Curve(hard, ink.curves[1])]
+        curves = [Curve(soft, pane_styles.curves[0]), Curve(hard, pane_styles.curves[1])]
         lowest = min((y for curve in curves for _, y in curve.points), default=0.0)
         axis = Axis(min(0.0, max(-1.0, lowest)), 1.05, "{:.1f}", target)
-        return [title.strip(), *chart(curves, axis, width, height, ink, _span(trace))]
+        return [title.strip(), *chart(curves, axis, width, height, pane_styles, _span(trace))]
 
     def _loss(self, trace: tuple[SearchProgress, ...], width: int, height: int) -> list[Strip]:
         points = [(float(p.step), p.loss) for p in trace if p.loss is not None]
-        title = Line().add(" loss", self.ink.title)
+        title = Line().add(" loss", self.pane_styles.title)
         if points:
-            title.add(f"  {points[-1][1]:.4g}", self.ink.strong)
-        curve = Curve(points, self.ink.curves[2])
-        return [title.strip(), *chart([curve], axis_around([curve], "{:.2g}"), width, height, self.ink, _span(trace))]
+            title.add(f"  {points[-1][1]:.4g}", self.pane_styles.strong)
+        curve = Curve(points, self.pane_styles.curves[2])
+        return [
+            title.strip(),
+            *chart([curve], axis_around([curve], "{:.2g}"), width, height, self.pane_styles, _span(trace)),
+        ]
 
     def _sizes(self, trace: tuple[SearchProgress, ...], width: int, height: int) -> list[Strip]:
         points = [(float(p.step), float(p.size)) for p in trace]
-        title = Line().add(" size", self.ink.title)
+        title = Line().add(" size", self.pane_styles.title)
         if points:
-            title.add(f"  {count(trace[-1].size)} nodes", self.ink.strong)
-        curve = Curve(points, self.ink.curves[0])
+            title.add(f"  {count(trace[-1].size)} nodes", self.pane_styles.strong)
+        curve = Curve(points, self.pane_styles.curves[0])
         return [
             title.strip(),
-            *chart([curve], axis_around([curve], "{:.0f}", 0.0), width, height, self.ink, _span(trace)),
+            *chart([curve], axis_around([curve], "{:.0f}", 0.0), width, height, self.pane_styles, _span(trace)),
         ]
 
     def _bars(self, progress: SearchProgress | None, width: int) -> list[Strip]:
-        ink = self.ink
+        pane_styles = self.pane_styles
         if progress is None or not progress.size_by_site:
             return []
         top, sites = max(*progress.size_by_site, 1), room_for((site.short for site in self._sites), 6)
         lines = []
         for site, size in zip(self._sites, progress.size_by_site, strict=False):
-            line = Line().add(" ").left(site.short, sites, ink.title).right(count(size), 7, ink.strong).add(" ")
-            lines.append(line.add(bar(size / top, max(4, width - line.width - 1)), ink.curves[0]).strip())
+            line = (
+                Line()
+                .add(" ")
+                .left(site.short, sites, pane_styles.title)
+                .right(count(size), 7, pane_styles.strong)
+                .add(" ")
+            )
+            lines.append(line.add(bar(size / top, max(4, width - line.width - 1)), pane_styles.curves[0]).strip())
         return lines
 
     # Result
 
     def _result(self, result: SearchResult, width: int) -> list[Strip]:
-        ink = self.ink
+        pane_styles = self.pane_styles
         verdict = "stopped early" if result.stopped else "reached" if result.reached else "not reached"
-        style = ink.good if result.reached and not result.stopped else ink.warn
-        head = Line().add(f" {result.method} ", ink.title).add(f"{count(len(result.nodes))} nodes", ink.strong)
-        head.add(f"  target {result.target:g} ", ink.muted).add(verdict, style)
-        head.add(f"  seed {result.seed}", ink.muted)
+        style = pane_styles.good if result.reached and not result.stopped else pane_styles.warn
+        head = (
+            Line()
+            .add(f" {result.method} ", pane_styles.title)
+            .add(f"{count(len(result.nodes))} nodes", pane_styles.strong)
+        )
+        head.add(f"  target {result.target:g} ", pane_styles.muted).add(verdict, style)
+        head.add(f"  seed {result.seed}", pane_styles.muted)
         lines = [head.strip()]
         for warning in result.warnings:
             first, *rest = wrap(warning, width - 4) or [""]
-            lines.append(Line().add(" ! ", ink.warn).add(first, ink.warn).strip())
-            lines += [Line().add("   ").add(text, ink.warn).strip() for text in rest]
+            lines.append(Line().add(" ! ", pane_styles.warn).add(first, pane_styles.warn).strip())
+            lines += [Line().add("   ").add(text, pane_styles.warn).strip() for text in rest]
         lines.append(Strip.blank(1))
         numbers = self._splits(result)
         if width >= WIDE:
@@ -162,26 +175,40 @@ class SearchReport(LinesView):
         return [*lines, *self._frontier(result, width, max(4, min(10, room)))]
 
     def _splits(self, result: SearchResult) -> list[Strip]:
-        ink = self.ink
-        head = Line().left("", 21).right("train", 8, ink.muted).right("test", 8, ink.muted).right("gap", 8, ink.muted)
+        pane_styles = self.pane_styles
+        head = (
+            Line()
+            .left("", 21)
+            .right("train", 8, pane_styles.muted)
+            .right("test", 8, pane_styles.muted)
+            .right("gap", 8, pane_styles.muted)
+        )
         lines = [head.strip()]
         for name, field, decimals in NUMBERS:
             train, test = _metric(result.train, field), _metric(result.test, field)
             line = (
-                Line().left(f" {name}", 21).right(fixed(train, decimals), 8).right(fixed(test, decimals), 8, ink.strong)
+                Line()
+                .left(f" {name}", 21)
+                .right(fixed(train, decimals), 8)
+                .right(fixed(test, decimals), 8, pane_styles.strong)
             )
-            lines.append(line.right(signed(_gap(train, test), decimals), 8, ink.muted).strip())
+            lines.append(line.right(signed(_gap(train, test), decimals), 8, pane_styles.muted).strip())
         line = Line().left(" accuracy", 21).right(percent(result.train.accuracy), 8)
-        lines.append(line.right(percent(result.test.accuracy), 8, ink.strong).strip())
+        lines.append(line.right(percent(result.test.accuracy), 8, pane_styles.strong).strip())
         return lines
 
     def _frontier(self, result: SearchResult, width: int, height: int) -> list[Strip]:
-        ink, points = self.ink, result.frontier
+        pane_styles, points = self.pane_styles, result.frontier
         if len(points) < 2:
             return []
-        title = Line().add(" frontier", ink.title).add("  ━ train", ink.curves[0]).add("  ━ test", ink.curves[1])
+        title = (
+            Line()
+            .add(" frontier", pane_styles.title)
+            .add("  ━ train", pane_styles.curves[0])
+            .add("  ━ test", pane_styles.curves[1])
+        )
         drawing = FrontierDrawing(points, result.target)
-        return [title.strip(), *frontier_chart(drawing, width, height + AXIS_LINES, ink)]
+        return [title.strip(), *frontier_chart(drawing, width, height + AXIS_LINES, pane_styles)]
 
 
 def _metric(metrics: Metrics, field: str) -> float:

@@ -23,7 +23,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.metrics import Baselines, PromptMetrics
 from circuit_tui.core.opening.request import ABLATIONS, AblationKind
-from circuit_tui.core.splice.ablation import CellMeans, ReferenceRows
+from circuit_tui.core.splice.ablation import GroupMeans, ReferenceRows
 from circuit_tui.core.splice.problem import Problem, reference_rows_of
 from circuit_tui.core.splice.reference_passes import chunks
 
@@ -132,7 +132,7 @@ def references(problem: Problem, kind: AblationKind) -> Generator[float | None, 
     cells, device, tables = problem.alignment.means["train", side], problem.model.device, []
     for site, read in zip(problem.sites, reads, strict=True):
         d_sae = site.sae.d_sae
-        means = CellMeans(problem.alignment.n_means, d_sae, device)
+        means = GroupMeans(problem.alignment.n_means, d_sae, device)
         every = torch.zeros(*cells.shape if kind == "resample" else (0, 0), d_sae, device=device)
         for rows in chunks(lengths, SLICE_ROWS) if kind != "zero" else []:
             with torch.no_grad():

@@ -14,7 +14,7 @@ from circuit_tui.core.audit.finding import Finding, Measuring, finite, grade, wo
 from circuit_tui.core.audit.subject import Subject
 from circuit_tui.core.evaluation.evaluator import Evaluator, pack_circuit
 from circuit_tui.core.splice.batch import Batch
-from circuit_tui.core.splice.splice import Full, Splice, run
+from circuit_tui.core.splice.splice import FullSplice, Splice, run
 
 KL = 0.1, 1.0
 """Nats from the model's prediction to the circuit's: a tenth is hard to see; with one, the two are different."""
@@ -33,9 +33,10 @@ def distribution(subject: Subject) -> Measuring:
     measured = yield from evaluator.measure_slices(subject.kept)
     circuit, plain = baselines.summarise(measured), baselines.summarise(baselines.plain)
     spliced, empty = baselines.summarise(baselines.spliced), baselines.summarise(baselines.empty)
-    top = yield from top_agreement(evaluator, lambda batch: evaluator.kept_splices(batch, packs))
+    top = yield from top_agreement(evaluator, lambda batch: evaluator.circuit_splices(batch, packs))
     top_spliced = yield from top_agreement(
-        evaluator, lambda batch: [Full(site, batch, batch.errors[i]) for i, site in enumerate(subject.problem.sites)]
+        evaluator,
+        lambda batch: [FullSplice(site, batch, batch.errors[i]) for i, site in enumerate(subject.problem.sites)],
     )
     left = circuit.kl / empty.kl if empty.kl > 0 else float("nan")
     verdict = worst(

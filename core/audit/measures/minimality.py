@@ -25,8 +25,8 @@ def minimality(subject: Subject) -> Measuring:
     train = subject.train
     live = LiveCircuit(train, subject.kept)
     own = train.baselines.faithfulness(live.measured.mean_logit_diff)
-    reached = subject.aimed is not None and score(own) >= subject.aimed
-    least = subject.aimed if reached and subject.aimed is not None else score(own)
+    reached = subject.target is not None and score(own) >= subject.target
+    least = subject.target if reached and subject.target is not None else score(own)
     effect = {}
     for index, node in enumerate(nodes):
         effect[node] = own - train.baselines.faithfulness((yield from live.without_slices(node)))

@@ -9,7 +9,7 @@ kind finds in anything.
 from __future__ import annotations
 
 from circuit_tui.core.audit.finding import AuditSearch, Finding, Measuring, Verdict, within
-from circuit_tui.core.audit.searches import in_haste, run_search
+from circuit_tui.core.audit.searches import quick_word, run_search
 from circuit_tui.core.audit.subject import AuditSettings, Subject
 from circuit_tui.core.search.frontier import score
 
@@ -35,7 +35,7 @@ def shuffled(subject: Subject) -> Measuring:
     found = "one that reaches the target" if furthest.reached else f"none; the best, at {_score(furthest.train):.3f},"
     return Finding(
         "shuffled", verdict,
-        f"For shuffled labels the {in_haste(subject)}search finds {found} with {furthest.size} nodes, where the "
+        f"For shuffled labels the {quick_word(subject)}search finds {found} with {furthest.size} nodes, where the "
         f"circuit has {subject.size}; on held-out nonsense it comes to {_text(furthest.test)}: {_SAYS[verdict]}.",
         {
             "reached": sum(run.reached for run in runs), "searches": count, "size": furthest.size,

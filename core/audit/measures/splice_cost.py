@@ -24,8 +24,8 @@ from circuit_tui.core.audit.finding import Finding, Measuring, finite, grade
 from circuit_tui.core.audit.subject import Subject
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.saes.sae import SiteSae
-from circuit_tui.core.saes.site import stops
-from circuit_tui.core.splice.hook_patch import Change, arriving, past
+from circuit_tui.core.saes.site import site_groups
+from circuit_tui.core.splice.hook_patch import HookPatch, run_patched, sae_input
 from circuit_tui.core.splice.problem import Problem
 
 COST = 0.1, math.log(2)
@@ -149,7 +149,7 @@ def _cross_entropy(problem: Problem, tokens: Tensor, *, spliced: bool) -> Genera
     with torch.no_grad():
         plain = model.blocks(model.embed(tokens), 0, sites[0].depth)
         resid = plain
-        for stop in stops(sites):
+        for stop in site_groups(sites):
             here = sites[stop.start : stop.stop]
             until = sites[stop.stop].depth if stop.stop < len(sites) else model.n_layers
             if not spliced:
@@ -159,18 +159,18 @@ def _cross_entropy(problem: Problem, tokens: Tensor, *, spliced: bool) -> Genera
             for site in here:
                 error = None
                 if problem.errors == "keep":
-                    x, there = arriving(model, [site], plain)
+                    x, there = sae_input(model, [site], plain)
                     error = there.float() - site.sae.rebuild(site.sae.encode(x), x)
                 changes.append(_spliced(site.sae, first, error))
             if problem.errors == "keep":
                 plain = model.blocks(plain, here[0].depth, until)
-            resid = model.blocks(past(model, here, resid, changes), here[0].after, until)
+            resid = model.blocks(run_patched(model, here, resid, changes), here[0].after, until)
         loss = _next_token_loss(problem, resid, tokens)
     yield None
     return loss
 
 
-def _spliced(sae: SiteSae, first: int, error: Tensor | None) -> Change:
+def _spliced(sae: SiteSae, first: int, error: Tensor | None) -> HookPatch:
     """M_s at one site: the SAE in place of what is there from token `first` on, its error added back if given."""
 
     def change(x: Tensor, there: Tensor) -> Tensor:

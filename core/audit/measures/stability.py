@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from itertools import combinations
 
 from circuit_tui.core.audit.finding import AuditSearch, Finding, Measuring, SearchRun, Verdict, within
-from circuit_tui.core.audit.searches import in_haste, run_search
+from circuit_tui.core.audit.searches import quick_word, run_search
 from circuit_tui.core.audit.subject import AuditSettings, Subject
 
 OVERLAP = 2 / 3, 1 / 3
@@ -73,7 +73,7 @@ def _stability(subject: Subject, key: str, searches: Sequence[AuditSearch]) -> M
     sizes = [run.size for run in runs]
     return Finding(
         key, verdict,
-        f"{len(runs)} {in_haste(subject)}searches find {min(sizes)} to {max(sizes)} nodes, two of them overlap by "
+        f"{len(runs)} {quick_word(subject)}searches find {min(sizes)} to {max(sizes)} nodes, two of them overlap by "
         f"{mean:.2f} (Jaccard, least {min(pairs):.2f}), with the circuit by {sum(own) / len(own):.2f}, and {always} "
         f"nodes are always there: {_SAYS[verdict]}.",
         {

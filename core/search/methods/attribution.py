@@ -14,9 +14,9 @@ from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.models.left_padding import padded
 from circuit_tui.core.saes.site import Site
 from circuit_tui.core.splice.batch import Batch
-from circuit_tui.core.splice.hook_patch import arriving
+from circuit_tui.core.splice.hook_patch import sae_input
 from circuit_tui.core.splice.problem import Problem
-from circuit_tui.core.splice.splice import Full
+from circuit_tui.core.splice.splice import FullSplice
 
 PROMPTS_AT_ONCE = 32
 
@@ -77,7 +77,7 @@ class Ends:
 
 def _arriving(model: LanguageModel, sites: Sequence[Site], resids: tuple[Tensor, ...]) -> list[tuple[Tensor, Tensor]]:
     """What is read and what is there at each site under M, of the residuals entering each."""
-    return [arriving(model, [site], resid) for site, resid in zip(sites, resids, strict=True)]
+    return [sae_input(model, [site], resid) for site, resid in zip(sites, resids, strict=True)]
 
 
 @torch.no_grad()
@@ -92,12 +92,12 @@ def _plain_inputs(model: LanguageModel, sites: Sequence[Site], resid: Tensor) ->
 class Given:
     """M_s at one site with activations `[prompt, position, latent]` that were given, not encoded."""
 
-    def __init__(self, activations: Tensor, full: Full) -> None:
+    def __init__(self, activations: Tensor, full: FullSplice) -> None:
         self._activations, self._full = activations, full
 
     def __call__(self, x: Tensor, there: Tensor) -> Tensor:
         """See `splice.Splice`."""
-        return self._full.place(self._activations, x, there)
+        return self._full.rebuild_at(self._activations, x, there)
 
 
 class NodeSums:

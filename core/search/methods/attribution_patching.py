@@ -18,7 +18,7 @@ from torch import Tensor
 
 from circuit_tui.core.search.methods.attribution import Ends, NodeSums, batches_of_pairs
 from circuit_tui.core.search.ranking import RankingSearch
-from circuit_tui.core.splice.splice import Full, run
+from circuit_tui.core.splice.splice import FullSplice, run
 
 
 class AttributionPatchingSearch(RankingSearch):
@@ -33,7 +33,7 @@ class AttributionPatchingSearch(RankingSearch):
         for done, batch in enumerate(batches, 1):
             ends = Ends.of(problem, batch, bool(self.settings["errors"]))
             splices = [
-                _Watched(Full(site, batch, error)) for site, error in zip(problem.sites, ends.errors, strict=True)
+                _Watched(FullSplice(site, batch, error)) for site, error in zip(problem.sites, ends.errors, strict=True)
             ]
             logits = run(problem.model, problem.sites, batch, splices)
             seen = [splice.activations for splice in splices]
@@ -48,7 +48,7 @@ class AttributionPatchingSearch(RankingSearch):
 class _Watched:
     """M_s at one site, its activations `[prompt, position, latent]` kept for the gradient."""
 
-    def __init__(self, full: Full) -> None:
+    def __init__(self, full: FullSplice) -> None:
         self._full = full
         self.activations = torch.zeros(0)
 
@@ -57,4 +57,4 @@ class _Watched:
         self.activations = self._full.site.sae.encode(x)
         if not self.activations.requires_grad:  # at the first site nothing before asks for a gradient
             self.activations.requires_grad_()
-        return self._full.place(self.activations, x, there)
+        return self._full.rebuild_at(self.activations, x, there)

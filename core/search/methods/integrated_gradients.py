@@ -20,7 +20,7 @@ from torch import Tensor
 from circuit_tui.core.search.methods.attribution import Ends, Given, NodeSums, batches_of_pairs
 from circuit_tui.core.search.ranking import RankingSearch
 from circuit_tui.core.splice.batch import Batch
-from circuit_tui.core.splice.splice import Full, Splice, run
+from circuit_tui.core.splice.splice import FullSplice, Splice, run
 
 
 class IntegratedGradientsSearch(RankingSearch):
@@ -45,7 +45,7 @@ class IntegratedGradientsSearch(RankingSearch):
         """The scores of one batch at one site, `[prompt, position, latent]`."""
         problem, sae = self.problem, self.problem.sites[site].sae
         clean, corrupt = (sae.encode(read[site]) for read in (ends.clean, ends.corrupt))
-        full = [Full(other, batch, ends.errors[index]) for index, other in enumerate(problem.sites)]
+        full = [FullSplice(other, batch, ends.errors[index]) for index, other in enumerate(problem.sites)]
         splices: list[Splice] = [*full]
         steps = int(self.setting("steps"))
         total = torch.zeros_like(clean)

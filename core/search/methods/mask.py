@@ -23,9 +23,9 @@ from circuit_tui.core.search.eliminate import Elimination
 from circuit_tui.core.search.methods.hard_mask import SURROGATE_WIDTH, TargetPenalty, hard_mask
 from circuit_tui.core.search.minibatches import ShuffledBatches
 from circuit_tui.core.search.objective import MaskedModel
-from circuit_tui.core.search.reach_target import best_to_minimal, reach
+from circuit_tui.core.search.reach_target import best_to_minimal, reach_target
 from circuit_tui.core.search.search import Search, Steps
-from circuit_tui.core.search.swap_nodes import refine
+from circuit_tui.core.search.swap_nodes import swap_nodes
 from circuit_tui.core.views import SearchStage
 
 # Prompts in a step where no number is set. Of few prompts the mean of a small batch is mostly noise, and what is fitted
@@ -64,10 +64,10 @@ class MaskSearch(Search):
         self.offer(elimination.kept, elimination.faithfulness)
         stages: tuple[tuple[Slices[None], SearchStage, float, float], ...] = (
             (elimination.grow(), "eliminate", 0.4, 0.44),
-            (reach(elimination, theta.argsort(descending=True)), "eliminate", 0.44, 0.45),
+            (reach_target(elimination, theta.argsort(descending=True)), "eliminate", 0.44, 0.45),
             (elimination.in_bulk(), "eliminate", 0.45, 0.5),
             (elimination.by_probe(), "eliminate", 0.5, 0.6),
-            (refine(elimination, int(self.setting("refine"))), "eliminate", 0.6, 0.7),
+            (swap_nodes(elimination, int(self.setting("refine"))), "eliminate", 0.6, 0.7),
             (elimination.to_minimal(), "eliminate", 0.7, 0.8),
             (elimination.below_target(), "frontier", 0.8, 0.96),
             (best_to_minimal(elimination), "eliminate", 0.96, 0.97),

@@ -11,7 +11,7 @@ from tiny.audited import audited
 from tiny.opened import random_circuit
 from tiny.searched import among
 
-from circuit_tui.core.audit.audit_log import KeptAudit
+from circuit_tui.core.audit.audit_log import AuditLog
 from circuit_tui.core.audit.lines import LINES
 from circuit_tui.core.audit.measures.splice_cost import text_sha256
 from circuit_tui.core.audit.run import Audit
@@ -59,7 +59,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def _kept(subject: Subject) -> Subject:
-    return replace(subject, measured=KeptAudit({"of": "this test"}))
+    return replace(subject, measured=AuditLog({"of": "this test"}))
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9])
@@ -107,7 +107,7 @@ def test_another_text_asks_for_its_own_line_alone(subject: Subject, state: Path,
         path = tmp_path / "words.txt"
         path.write_text(words)
         settings = replace(subject.settings, text=path, seeds=0, resamplings=0, shuffles=0)
-        kept = KeptAudit({"of": "this test"}, text_sha256(path))
+        kept = AuditLog({"of": "this test"}, text_sha256(path))
         auditing = Audit(replace(subject, settings=settings, measured=kept))
         before = auditing.taken_up
         for _ in auditing:
@@ -131,4 +131,4 @@ def test_of_something_else_nothing_is_taken_up(subject: Subject, state: Path) ->
     while len(auditing.findings) < 3:
         next(auditing)
     auditing.leave()
-    assert Audit(replace(subject, measured=KeptAudit({"of": "another"}))).taken_up == 0
+    assert Audit(replace(subject, measured=AuditLog({"of": "another"}))).taken_up == 0

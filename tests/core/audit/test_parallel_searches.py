@@ -24,40 +24,40 @@ from tiny.sessions import request, write_prompts
 from tiny.world import World
 
 from circuit_tui.core.audit import beside, search_worker
-from circuit_tui.core.audit.beside import Place, fitting_jobs, threads_each
+from circuit_tui.core.audit.beside import SearchEnvironment, fitting_jobs, threads_each
 from circuit_tui.core.audit.finding import AuditProgress, AuditSearch
 from circuit_tui.core.audit.lines import LINES
 from circuit_tui.core.audit.open_audit import Others, open_audit
-from circuit_tui.core.audit.parallel_searches import Elsewhere
+from circuit_tui.core.audit.parallel_searches import ParallelSearches
 from circuit_tui.core.audit.run import Audit
 from circuit_tui.core.audit.subject import AuditSettings, SearchUsed, Subject
 from circuit_tui.core.circuits.provenance import Found, circuit_file
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.session.session import Session, open_session
 from circuit_tui.core.splice.problem import Problem
-from circuit_tui.core.workers.process_pool import ProcessCrew
+from circuit_tui.core.workers.process_pool import ProcessPool
 
 FEW: dict[str, Any] = {"bootstraps": 50, "subsets": 1, "draws": 1, "random_circuits": 3, "pairs": 2}
 SEARCHES = [AuditSearch("shuffled", 0, 1), *(AuditSearch("seeds", seed, seed) for seed in (1, 2, 3))]
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Iterator[Callable[[], Elsewhere]]:
+def made(tmp_path: Path) -> Iterator[Callable[[], ParallelSearches]]:
     """A function to two workers that do what files in the test's folder say."""
-    crews: list[ProcessCrew[Any, Any]] = []
+    crews: list[ProcessPool[Any, Any]] = []
 
-    def make() -> Elsewhere:
-        crews.append(ProcessCrew(partial(FakeSearches, tmp_path), 1))
-        return Elsewhere(crews[-1], 2)
+    def make() -> ParallelSearches:
+        crews.append(ProcessPool(partial(FakeSearches, tmp_path), 1))
+        return ParallelSearches(crews[-1], 2)
 
     yield make
     for crew in crews:
         crew.close()
 
 
-def _subject(problem: Problem, elsewhere: Elsewhere) -> Subject:
+def _subject(problem: Problem, parallel_searches: ParallelSearches) -> Subject:
     subject = audited(problem, random_circuit(problem, 0.5, 0), "ig", 0.3, seeds=3, resamplings=0, **FEW)
-    return replace(subject, elsewhere=elsewhere)
+    return replace(subject, parallel_searches=parallel_searches)
 
 
 def _value(steps: Any) -> Any:
@@ -70,19 +70,19 @@ def _value(steps: Any) -> Any:
         assert share is None or 0 <= share <= 1
 
 
-def test_a_worker_that_dies_gives_its_search_to_another(tmp_path: Path, made: Callable[[], Elsewhere]) -> None:
+def test_a_worker_that_dies_gives_its_search_to_another(tmp_path: Path, made: Callable[[], ParallelSearches]) -> None:
     (tmp_path / SEARCHES[1].id).write_text("wait")
-    elsewhere = made()
-    elsewhere.begin(SEARCHES)
-    assert _value(elsewhere.run(SEARCHES[0])) == run_of(SEARCHES[0])
-    while not elsewhere.share(SEARCHES[1]):
-        elsewhere.attend(0.2)
+    parallel_searches = made()
+    parallel_searches.begin(SEARCHES)
+    assert _value(parallel_searches.run(SEARCHES[0])) == run_of(SEARCHES[0])
+    while not parallel_searches.share(SEARCHES[1]):
+        parallel_searches.attend(0.2)
     victim = dict(begun(tmp_path))[SEARCHES[1].id]
     os.kill(victim, signal.SIGKILL)
-    assert elsewhere.share(SEARCHES[1]) < 1
+    assert parallel_searches.share(SEARCHES[1]) < 1
     (tmp_path / "go").touch()
-    assert [_value(elsewhere.run(search)) for search in SEARCHES] == [run_of(search) for search in SEARCHES]
-    assert elsewhere.counts == (4, 4)
+    assert [_value(parallel_searches.run(search)) for search in SEARCHES] == [run_of(search) for search in SEARCHES]
+    assert parallel_searches.counts == (4, 4)
     names = [name for name, _ in begun(tmp_path)]
     assert sorted(names) == sorted([*(search.id for search in SEARCHES), SEARCHES[1].id])
     assert dict(begun(tmp_path))[SEARCHES[1].id] != victim
@@ -92,28 +92,32 @@ def test_a_worker_that_dies_gives_its_search_to_another(tmp_path: Path, made: Ca
     ("behave", "words"), [("die", "its worker process was killed by SIGKILL, 2 times"), ("fail", "the disk is gone")]
 )
 def test_what_cannot_be_made_is_one_line_when_all_else_is_over(
-    tmp_path: Path, made: Callable[[], Elsewhere], behave: str, words: str
+    tmp_path: Path, made: Callable[[], ParallelSearches], behave: str, words: str
 ) -> None:
     (tmp_path / SEARCHES[0].id).write_text(behave)
-    elsewhere = made()
-    elsewhere.begin(SEARCHES)
+    parallel_searches = made()
+    parallel_searches.begin(SEARCHES)
     with pytest.raises(UserError, match=f"the search shuffled, seed 0, draw 1: {words}.*--jobs 1"):
-        _value(elsewhere.run(SEARCHES[0]))
+        _value(parallel_searches.run(SEARCHES[0]))
     assert {name for name, _ in begun(tmp_path)} == {search.id for search in SEARCHES}
-    assert [_value(elsewhere.run(search)) for search in SEARCHES[1:]] == [run_of(search) for search in SEARCHES[1:]]
+    assert [_value(parallel_searches.run(search)) for search in SEARCHES[1:]] == [
+        run_of(search) for search in SEARCHES[1:]
+    ]
 
 
-def test_a_mistake_of_the_program_comes_with_its_traceback(tmp_path: Path, made: Callable[[], Elsewhere]) -> None:
+def test_a_mistake_of_the_program_comes_with_its_traceback(
+    tmp_path: Path, made: Callable[[], ParallelSearches]
+) -> None:
     (tmp_path / SEARCHES[3].id).write_text("crash")
-    elsewhere = made()
-    elsewhere.begin(SEARCHES)
+    parallel_searches = made()
+    parallel_searches.begin(SEARCHES)
     with pytest.raises(RuntimeError, match="seed 3, draw 3: ZeroDivisionError: boom") as raised:
-        _value(elsewhere.run(SEARCHES[3]))
+        _value(parallel_searches.run(SEARCHES[3]))
     assert "in __call__" in raised.value.__notes__[0]
 
 
 def test_one_share_tells_of_all_and_leaving_ends_all(
-    problem: Problem, tmp_path: Path, made: Callable[[], Elsewhere]
+    problem: Problem, tmp_path: Path, made: Callable[[], ParallelSearches]
 ) -> None:
     """Searches go on while other lines are measured; the lines stay in their order."""
     (tmp_path / SEARCHES[2].id).write_text("wait")
@@ -134,7 +138,9 @@ def test_one_share_tells_of_all_and_leaving_ends_all(
     assert shares[-1] < 1
 
 
-def test_a_nonsense_task_starts_no_process(problem: Problem, made: Callable[[], Elsewhere], tmp_path: Path) -> None:
+def test_a_nonsense_task_starts_no_process(
+    problem: Problem, made: Callable[[], ParallelSearches], tmp_path: Path
+) -> None:
     splits = {
         name: replace(split, answers=split.answers.exchanged(torch.arange(len(split))))
         for name, split in problem.splits.items()
@@ -174,7 +180,7 @@ def test_the_findings_are_those_of_one_process(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     settings = AuditSettings(seeds=2, resamplings=2, **FEW)
     alone = open_audit(session, settings)
-    assert alone.subject.elsewhere is None
+    assert alone.subject.parallel_searches is None
     steps = len(list(alone))
     alone.done()
 
@@ -186,8 +192,8 @@ def test_the_findings_are_those_of_one_process(
     cut.leave()
     again = open_audit(session, settings, others)
     assert again.taken_up == 16
-    assert again.subject.elsewhere is not None
-    assert again.subject.elsewhere.jobs == 2
+    assert again.subject.parallel_searches is not None
+    assert again.subject.parallel_searches.jobs == 2
     counts = [step.searches for step in again]
     assert counts[-1] == (4, 4)
     assert again.result.findings == alone.result.findings
@@ -202,7 +208,9 @@ def test_the_findings_are_those_of_one_process(
 
 
 def test_a_worker_that_opens_something_else_refuses(session: Session, others: Others) -> None:
-    place = Place(others.request, others.file, {**session.subject(), "n_train": 7}, SearchUsed(), False, None)
+    place = SearchEnvironment(
+        others.request, others.file, {**session.subject(), "n_train": 7}, SearchUsed(), False, None
+    )
     with pytest.raises(UserError, match="have changed since the audit was begun"):
         beside.make_worker(place)(SEARCHES[1], lambda step, steps: None)
 
@@ -216,7 +224,7 @@ def test_quick_searches_in_a_worker_see_as_few_prompts(
     used, told = SearchUsed("ig", 0.3, QUICK["ig"]), list[tuple[int, int]]()
     settings = AuditSettings(seeds=2, resamplings=2, quick=True, **FEW)
     search = AuditSearch("resamplings", 0, 2)
-    place = Place(others.request, others.file, session.subject(), used, True, None)
+    place = SearchEnvironment(others.request, others.file, session.subject(), used, True, None)
     run = beside.make_worker(place)(search, lambda step, steps: told.append((step, steps)))
     small = among(session.problem, range(len(session.problem.space)))
     subject = replace(audited(small, session.kept, "ig", 0.3), settings=settings)
@@ -228,7 +236,7 @@ def test_quick_searches_in_a_worker_see_as_few_prompts(
 def test_a_single_search_needs_no_process(session: Session, others: Others) -> None:
     settings = AuditSettings(seeds=0, resamplings=0, shuffles=1, **FEW)
     opened = open_audit(session, settings, others)
-    assert opened.subject.elsewhere is None
+    assert opened.subject.parallel_searches is None
     opened.leave()
 
 

@@ -14,8 +14,8 @@ from tiny.tasks import TASKS
 from tiny.world import Spliced, World, build_with
 from torch import Tensor
 
-from circuit_tui.core.evaluation.full_pass import WholePass
-from circuit_tui.core.evaluation.incremental_pass import Tracer, traceable
+from circuit_tui.core.evaluation.full_pass import FullPass
+from circuit_tui.core.evaluation.incremental_pass import IncrementalPass, traceable
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.runtime.incremental import finish
 from circuit_tui.core.splice.problem import Problem
@@ -57,18 +57,21 @@ def sparse(problem: Problem, seed: int) -> Tensor:
 def test_following_and_asking_instead_give_what_whole_passes_give(problem: Problem, data: st.DataObject) -> None:
     batch = problem.batch("test", torch.arange(len(problem.splits["test"])))
     assert traceable(problem, [batch])
-    some, whole = Tracer(problem, batch), WholePass(problem, batch)
+    some, whole = IncrementalPass(problem, batch), FullPass(problem, batch)
     seeds = st.integers(0, 50)
     start, kept = 0, sparse(problem, data.draw(seeds))
     for _ in range(3):
         with torch.no_grad():
-            got, expected = finish(some.follow_slices(kept, start)), finish(whole.follow_slices(kept, start))
+            got, expected = finish(some.advance_to(kept, start)), finish(whole.advance_to(kept, start))
             torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
             for _ in range(2):
                 other = kept ^ sparse(problem, data.draw(seeds))
                 if torch.equal(other, kept):
                     continue
-                got, expected = finish(some.instead_slices(other, kept)), finish(whole.instead_slices(other, kept))
+                got, expected = (
+                    finish(some.evaluate_alternative(other, kept)),
+                    finish(whole.evaluate_alternative(other, kept)),
+                )
                 torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
         changed = kept ^ sparse(problem, data.draw(seeds))
         start = int(problem.space.site[changed != kept].min()) if not torch.equal(changed, kept) else 0
@@ -82,18 +85,18 @@ def test_the_trace_of_a_circuit_does_not_depend_on_the_way_to_it(problem: Proble
     site = len(problem.sites) - 1
     last = problem.space.site == site
     with torch.no_grad():
-        walked, straight = Tracer(problem, batch), Tracer(problem, batch)
-        finish(walked.follow_slices(first, 0))
-        finish(walked.follow_slices(second, 0))
+        walked, straight = IncrementalPass(problem, batch), IncrementalPass(problem, batch)
+        finish(walked.advance_to(first, 0))
+        finish(walked.advance_to(second, 0))
         if not torch.equal(third, second):
-            finish(walked.instead_slices(third, second))
+            finish(walked.evaluate_alternative(third, second))
         mixed = torch.where(last, third, second)
-        got = finish(walked.follow_slices(mixed, site))
-        assert torch.equal(got, finish(straight.follow_slices(mixed, 0)))
+        got = finish(walked.advance_to(mixed, site))
+        assert torch.equal(got, finish(straight.advance_to(mixed, 0)))
         other = mixed ^ first
         if first.any():
-            got = finish(walked.instead_slices(other, mixed))
-            assert torch.equal(got, finish(straight.instead_slices(other, mixed)))
+            got = finish(walked.evaluate_alternative(other, mixed))
+            assert torch.equal(got, finish(straight.evaluate_alternative(other, mixed)))
 
 
 def test_few_tokens_are_run_for_a_change_at_the_last_position(
@@ -101,22 +104,22 @@ def test_few_tokens_are_run_for_a_change_at_the_last_position(
 ) -> None:
     problem = open_problem(world("gpt2"), TASKS["index"])
     batch = problem.batch("test", torch.arange(len(problem.splits["test"])))
-    tracer = Tracer(problem, batch)
+    tracer = IncrementalPass(problem, batch)
     last = problem.space.position == problem.n_positions - 1
     width, widths = batch.prefix.shape[1], list[int]()
     blocks = LanguageModel.blocks
 
-    def counted(self: LanguageModel, resid: Tensor, start: int, stop: int, memory: object = None) -> Tensor:
+    def counted(self: LanguageModel, resid: Tensor, start: int, stop: int, kv_cache: object = None) -> Tensor:
         widths.append(resid.shape[1])
-        return blocks(self, resid, start, stop, memory)  # type: ignore[arg-type]
+        return blocks(self, resid, start, stop, kv_cache)  # type: ignore[arg-type]
 
     kept = last.clone()
     with torch.no_grad():
-        finish(tracer.follow_slices(kept, 0))
+        finish(tracer.advance_to(kept, 0))
         monkeypatch.setattr(LanguageModel, "blocks", counted)
         without = kept.clone()
         without[int(kept.nonzero()[0, 0])] = False
-        finish(tracer.instead_slices(without, kept))
+        finish(tracer.evaluate_alternative(without, kept))
     assert widths
     assert max(widths) <= 2 < width
 

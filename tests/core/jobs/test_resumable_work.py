@@ -13,7 +13,7 @@ from tiny.sessions import make_session
 from tiny.world import World
 
 from circuit_tui.core.jobs import resumable_work as unfinished
-from circuit_tui.core.jobs.resumable_work import KEPT_DAYS, Unfinished, unfinished_dir
+from circuit_tui.core.jobs.resumable_work import KEPT_DAYS, ResumableWork, resumable_dir
 from circuit_tui.core.runs.record import RunRecord, RunSpec
 from circuit_tui.core.runs.run_one import run_one
 from circuit_tui.core.search.search import Search
@@ -32,7 +32,7 @@ class Killed(BaseException):
 
 def _work(what: int, error: type[BaseException] | None = None) -> str:
     """Does a piece of work that leaves a file and ends in `error`; returns what was there before."""
-    with Unfinished("run", {"what": what}) as work:
+    with ResumableWork("run", {"what": what}) as work:
         assert work.folder is not None
         half = work.folder / "half"
         before = half.read_text() if half.exists() else ""
@@ -44,7 +44,7 @@ def _work(what: int, error: type[BaseException] | None = None) -> str:
 
 def test_what_is_over_leaves_nothing_and_what_was_cut_off_is_found_again() -> None:
     assert _work(1) == ""
-    assert not list(unfinished_dir().iterdir())
+    assert not list(resumable_dir().iterdir())
     with pytest.raises(Killed):
         _work(1, Killed)
     assert _work(2) == "", "other work"
@@ -53,26 +53,26 @@ def test_what_is_over_leaves_nothing_and_what_was_cut_off_is_found_again() -> No
         _work(1, Killed)
     with pytest.raises(ValueError):  # noqa: PT011
         _work(1, ValueError)
-    assert not list(unfinished_dir().iterdir()), "what fails begins anew"
+    assert not list(resumable_dir().iterdir()), "what fails begins anew"
 
 
 def test_two_do_not_share_a_folder() -> None:
-    with Unfinished("run", {}) as first:
-        with Unfinished("run", {}) as second:
+    with ResumableWork("run", {}) as first:
+        with ResumableWork("run", {}) as second:
             assert second.folder is None
         assert first.folder is not None
         assert first.folder.is_dir(), "the second leaves it alone"
 
 
 def test_what_nobody_came_back_to_goes() -> None:
-    old = unfinished_dir() / "run-old"
+    old = resumable_dir() / "run-old"
     old.mkdir()
     (old / "journal.jsonl").write_text("")
-    assert old in unfinished_dir().iterdir()
+    assert old in resumable_dir().iterdir()
     long_ago = time.time() - (KEPT_DAYS + 1) * 24 * 3600
     for path in (old / "journal.jsonl", old):
         os.utime(path, (long_ago, long_ago))
-    assert old not in unfinished_dir().iterdir()
+    assert old not in resumable_dir().iterdir()
 
 
 def test_without_a_place_the_work_goes_on(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -80,7 +80,7 @@ def test_without_a_place_the_work_goes_on(monkeypatch: pytest.MonkeyPatch, caplo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(unfinished, "state_dir", full)
-    with Unfinished("run", {}) as work:
+    with ResumableWork("run", {}) as work:
         assert work.folder is None
     assert "nothing is kept for a restart" in caplog.text
 
@@ -113,7 +113,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_record(
     with pytest.raises(Killed):
         run_one(session, spec, killed)
     assert len(seen) == at < whole.steps
-    (folder,) = unfinished_dir().iterdir()
+    (folder,) = resumable_dir().iterdir()
     stages = [step.stage for step in seen]
     again: list[SearchProgress] = []
     record = run_one(session, spec, lambda search, step: again.append(step))
@@ -133,7 +133,7 @@ def test_a_run_that_was_stopped_is_no_result_and_goes_on(session: Session) -> No
             search.stop()
 
     assert run_one(session, spec, stop).stopped
-    (folder,) = unfinished_dir().iterdir()
+    (folder,) = resumable_dir().iterdir()
     again = run_one(session, spec)
     assert not folder.exists()
     assert not again.stopped

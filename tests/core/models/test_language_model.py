@@ -34,7 +34,7 @@ def test_replay_from_any_block_gives_the_logits_of_hugging_face(world: Callable[
             if layer < LAYERS:
                 resid = model.blocks(resid, layer, layer + 1)
     assert model.verify(TOKENS, ANSWER) < 1e-5
-    assert model.remembers
+    assert model.can_run_subset
     assert model.n_layers == LAYERS
     assert resid.shape[-1] == model.d_model
 

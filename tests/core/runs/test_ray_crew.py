@@ -21,12 +21,12 @@ pytestmark = pytest.mark.slow
 def test_every_run_is_there_once_though_a_worker_was_killed(
     tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from circuit_tui.core.workers.ray_pool import RayCrew
+    from circuit_tui.core.workers.ray_pool import RayPool
 
     # The workers import the work by name.
     monkeypatch.setenv("PYTHONPATH", str(root / "tests" / "examples"))
     orders = [order(tmp_path, 0, "wait"), order(tmp_path, 1, "fail"), *(order(tmp_path, seed) for seed in range(2, 8))]
-    crew = RayCrew("local", FakeWork, "cpu", 2)
+    crew = RayPool("local", FakeWork, "cpu", 2)
     victim = 0
 
     def watch(state: SweepState) -> None:
@@ -58,9 +58,9 @@ def test_every_run_is_there_once_though_a_worker_was_killed(
 
 
 def test_a_cluster_that_is_not_there_or_has_no_gpu_is_refused() -> None:
-    from circuit_tui.core.workers.ray_pool import RayCrew
+    from circuit_tui.core.workers.ray_pool import RayPool
 
     with pytest.raises(UserError, match=r"--ray 127\.0\.0\.1:1: cannot be reached: Connection refused"):
-        RayCrew("127.0.0.1:1", FakeWork, None, None)
+        RayPool("127.0.0.1:1", FakeWork, None, None)
     with pytest.raises(UserError, match="--device cuda: the Ray cluster has no GPU"):
-        RayCrew("local", FakeWork, "cuda", 1)
+        RayPool("local", FakeWork, "cuda", 1)

@@ -19,11 +19,11 @@ from circuit_tui.core.runs.order import RunOrder
 from circuit_tui.core.runs.record import RunRecord
 from circuit_tui.core.runs.results_file import ResultsFile, read_records, read_rows
 from circuit_tui.core.runs.sweep import Sweep, SweepState, Watch
-from circuit_tui.core.workers.process_pool import ProcessCrew, threads_for
+from circuit_tui.core.workers.process_pool import ProcessPool, threads_for
 
 
 def run(orders: Sequence[RunOrder], path: Path, jobs: int = 2, watch: Watch = lambda state: None) -> SweepState:
-    crew = ProcessCrew(FakeWork, 3)
+    crew = ProcessPool(FakeWork, 3)
     try:
         with ResultsFile(path) as results:
             return Sweep(orders, results, crew, jobs, watch).run()

@@ -20,7 +20,7 @@ from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 from circuit_tui.core.evaluation.metrics import PromptMetrics
 from circuit_tui.core.runtime import threads
-from circuit_tui.core.runtime.parallel_batches import at_once, side_by_side
+from circuit_tui.core.runtime.parallel_batches import run_in_threads, side_by_side
 from circuit_tui.core.runtime.threads import fit_threads
 from circuit_tui.core.splice.problem import Problem
 
@@ -34,16 +34,16 @@ def counting(value: int, slices: int) -> Generator[None, None, int]:
     return value
 
 
-@given(slices=st.lists(st.integers(0, 4), max_size=6), lanes=st.integers(1, 4))
-def test_values_come_in_order_and_a_round_takes_as_long_as_its_longest(slices: list[int], lanes: int) -> None:
+@given(slices=st.lists(st.integers(0, 4), max_size=6), n_parallel=st.integers(1, 4))
+def test_values_come_in_order_and_a_round_takes_as_long_as_its_longest(slices: list[int], n_parallel: int) -> None:
     values = list[int]()
 
     def run() -> Generator[None, None, None]:
-        values.extend((yield from side_by_side([counting(number, n) for number, n in enumerate(slices)], lanes)))
+        values.extend((yield from side_by_side([counting(number, n) for number, n in enumerate(slices)], n_parallel)))
 
     taken = len(list(run()))
     assert values == list(range(len(slices)))
-    assert taken == sum(max(slices[start : start + lanes]) + 1 for start in range(0, len(slices), lanes))
+    assert taken == sum(max(slices[start : start + n_parallel]) + 1 for start in range(0, len(slices), n_parallel))
 
 
 def test_each_has_a_thread_of_its_own_and_the_gradient_mode_of_the_caller() -> None:
@@ -55,7 +55,7 @@ def test_each_has_a_thread_of_its_own_and_the_gradient_mode_of_the_caller() -> N
 
     for gradient in (True, False):
         with torch.set_grad_enabled(gradient):
-            seen = at_once([look] * 3)
+            seen = run_in_threads([look] * 3)
         assert len({ident for ident, _ in seen}) == 3
         assert seen[0][0] == threading.get_ident()
         assert {mode for _, mode in seen} == {gradient}
@@ -73,13 +73,13 @@ def test_an_error_is_raised_when_nothing_runs_any_more(failing: int) -> None:
         ended.append(number)
 
     with pytest.raises(MemoryError):
-        at_once([partial(run, number) for number in range(2)])
+        run_in_threads([partial(run, number) for number in range(2)])
     assert ended == [1 - failing]
 
 
-def asked(problem: Problem, lanes: int) -> list[PromptMetrics | float]:
+def asked(problem: Problem, n_parallel: int) -> list[PromptMetrics | float]:
     """What an evaluator in batches of two prompts and a circuit followed on it answer."""
-    evaluator = Evaluator(replace(problem, lanes=lanes), "train", size=2)
+    evaluator = Evaluator(replace(problem, n_parallel=n_parallel), "train", size=2)
     first, second = random_circuit(problem, 0.5, 1), random_circuit(problem, 0.5, 2)
     live = LiveCircuit(evaluator, first)
     answers: list[PromptMetrics | float] = [live.logit_difference_instead(second), evaluator.faithfulness(first)]
@@ -115,7 +115,7 @@ def test_cores_that_a_small_model_leaves_over_run_other_batches(
         assert fit_threads(problem.model, problem.sites, 10) == 2
         assert torch.get_num_threads() == 1
         monkeypatch.setattr(threads, "_at_first", lambda: 64)
-        assert fit_threads(problem.model, problem.sites, 10) == threads.MOST_LANES
+        assert fit_threads(problem.model, problem.sites, 10) == threads.MOST_PARALLEL
         monkeypatch.setattr(problem.model, "padding", "left")
         assert fit_threads(problem.model, problem.sites, 10) == 1
         monkeypatch.setenv("OMP_NUM_THREADS", "2")

@@ -18,7 +18,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.models.load_model import load_model
 from circuit_tui.core.saes import released_saes
 from circuit_tui.core.saes.load_saes import check_fit, load_saes, processing_of
-from circuit_tui.core.saes.site import Site, stop_of, stops
+from circuit_tui.core.saes.site import Site, site_group_of, site_groups
 
 HOOK = "blocks.1.hook_resid_post"
 
@@ -98,8 +98,8 @@ def test_the_sites_of_a_block_in_the_order_of_its_activations(tmp_path: Path) ->
     sites = load_saes([], folders, CPU)
     assert [site.hook for site in sites] == hooks
     assert [site.short for site in sites] == ["L1pre", "L1z", "L1a", "L1mid", "L1m", "L1", "L2a"]
-    assert stops(sites) == (range(1), range(1, 5), range(5, 6), range(6, 7))
-    assert [stop_of(sites, index) for index in (0, 1, 4)] == [range(1), range(1, 5), range(1, 5)]
+    assert site_groups(sites) == (range(1), range(1, 5), range(5, 6), range(6, 7))
+    assert [site_group_of(sites, index) for index in (0, 1, 4)] == [range(1), range(1, 5), range(1, 5)]
 
 
 def test_two_saes_at_one_place_of_a_block(tmp_path: Path) -> None:

@@ -73,11 +73,11 @@ def test_settings_take_the_type_of_their_default() -> None:
 
 def test_what_the_user_set_stays_in_haste() -> None:
     mask = METHODS["mask"]
-    assert mask.quickened({}) == mask.resolve({}) | dict(mask.quick)
-    assert mask.quickened({"steps": 7, "refine": 3}) == mask.resolve({"steps": 7, "refine": 3}) | {
+    assert mask.quick_settings({}) == mask.resolve({}) | dict(mask.quick)
+    assert mask.quick_settings({"steps": 7, "refine": 3}) == mask.resolve({"steps": 7, "refine": 3}) | {
         "batch": mask.quick["batch"]
     }
-    assert METHODS["ig"].quickened({"errors": True}) == METHODS["ig"].resolve({"errors": True})
+    assert METHODS["ig"].quick_settings({"errors": True}) == METHODS["ig"].resolve({"errors": True})
 
 
 def test_every_setting_ends_up_in_the_result(searched: Callable[[str], Searched]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.search.eliminate import Elimination
-from circuit_tui.core.search.reach_target import reach
+from circuit_tui.core.search.reach_target import reach_target
 
 TARGET = 0.98
 
@@ -46,7 +46,7 @@ def test_where_faithfulness_comes_to_lie_beyond_1_the_prefix_in_between_is_found
     order, values = overshooting(problem)
     beyond = next(count for count, value in enumerate(values) if value > 2 - TARGET)
     elimination = Elimination(problem.search(target=TARGET), prefix(order, 0 if start == "nothing" else beyond))
-    for _ in reach(elimination, order):
+    for _ in reach_target(elimination, order):
         pass
     count = len(elimination.nodes)
     assert torch.equal(elimination.kept, prefix(order, count))
@@ -61,6 +61,6 @@ def test_what_cannot_be_reached_leaves_the_circuit_as_it_was(searched: Callable[
     order, _ = overshooting(problem)
     elimination = Elimination(problem.search(target=TARGET), prefix(order, 3))
     elimination.search.score = lambda faithfulness: 0.0  # type: ignore[method-assign]
-    for _ in reach(elimination, order):
+    for _ in reach_target(elimination, order):
         pass
     assert torch.equal(elimination.kept, prefix(order, 3))

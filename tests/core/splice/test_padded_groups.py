@@ -19,7 +19,7 @@ from tiny.world import Spliced, World, build_with
 from circuit_tui.core.evaluation.evaluator import Evaluator, pack_circuit
 from circuit_tui.core.opening.request import AblationKind, ErrorsKind
 from circuit_tui.core.splice import nodes
-from circuit_tui.core.splice.nodes import bands
+from circuit_tui.core.splice.nodes import padded_groups
 from circuit_tui.core.splice.position_groups import Layout
 
 FRAMED = (
@@ -45,7 +45,7 @@ def test_many_bands_are_what_plain_hooks_are(
     opened = build_with("gpt2", tmp_path, FRAMED) if shape == "framed" else world(shape)
     problem = open_problem(opened, TASKS["roles"], "each", ablation, errors, batch_size=3)
     packs = pack_circuit(problem, torch.ones(len(problem.space), dtype=torch.bool))
-    assert all(pack.order is not None and len(pack.bands) > 1 for pack in packs)
+    assert all(pack.order is not None and len(pack.padded_groups) > 1 for pack in packs)
     check_everything(opened, Evaluator(problem, "test"), seed=0)
     check_gradient(problem, open_naive(opened, problem), rtol=1e-4)
 
@@ -61,7 +61,7 @@ def test_a_pack_holds_each_node_once(world: Callable[[str], World], cost: int, m
             own = [node for node in kept.nonzero()[:, 0].tolist() if int(space.site[node]) == site]
             assert sorted(node for node in pack.nodes.tolist() if node < len(space)) == own
             order = list(range(problem.n_positions)) if pack.order is None else pack.order.tolist()
-            for band in pack.bands:
+            for band in pack.padded_groups:
                 numbers = pack.nodes[band.slots].reshape(band.latents.shape).tolist()
                 for position, row, latents in zip(order[band.groups], numbers, band.latents.tolist(), strict=True):
                     for node, latent in zip(row, latents, strict=True):
@@ -72,7 +72,7 @@ def test_a_pack_holds_each_node_once(world: Callable[[str], World], cost: int, m
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=20), st.integers(0, 60))
 def test_every_cut_pays(counts: list[int], cost: int) -> None:
     counts = sorted(counts, reverse=True)
-    cuts = bands(counts, cost)
+    cuts = padded_groups(counts, cost)
     assert cuts[0] == 0
     assert cuts == sorted(set(cuts))
 

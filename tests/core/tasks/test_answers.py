@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from circuit_tui.core.evaluation.metrics import PromptMetrics
-from circuit_tui.core.tasks.answers import Answers, texts_of
+from circuit_tui.core.tasks.answers import Answers, rows_per_prompt_of
 
 VOCAB = 5
 CPU = torch.device("cpu")
@@ -45,7 +45,7 @@ def read(answers: Answers, given: list[tuple[tuple[int, ...], tuple[int, ...], i
     """Logits at each read: what is said there is what stands in its row up to its place."""
     found = []
     for row, place in zip(answers.rows.tolist(), answers.places.tolist(), strict=True):
-        prompt, text = divmod(row, answers.texts)
+        prompt, text = divmod(row, answers.rows_per_prompt)
         right, wrong, length = given[prompt]
         found.append(next_token(model, prompt, (right, wrong)[text][: place - length + 1]))
     return torch.stack(found).float()
@@ -61,7 +61,7 @@ def test_every_number_is_that_of_its_definition(
 ) -> None:
     assume(differ(given))
     both = [(right, wrong) for right, wrong, _ in given]
-    every = Answers.of(both, [length for *_, length in given], texts_of(both), CPU)
+    every = Answers.of(both, [length for *_, length in given], rows_per_prompt_of(both), CPU)
     chosen = draw.choices(range(len(given)), k=len(given))
     answers, reads = every.select(torch.tensor(chosen))
     measured = PromptMetrics.empty(len(chosen))
@@ -84,8 +84,8 @@ def test_a_task_of_single_tokens_has_one_read_a_prompt_and_plain_differences(
 ) -> None:
     both = [(right[:1], wrong[:1]) for right, wrong, _ in given]
     assume(all(right != wrong for right, wrong in both))
-    answers = Answers.of(both, [length for *_, length in given], texts_of(both), CPU)
-    assert (answers.texts, len(answers.owner)) == (1, 0)
+    answers = Answers.of(both, [length for *_, length in given], rows_per_prompt_of(both), CPU)
+    assert (answers.rows_per_prompt, len(answers.owner)) == (1, 0)
     logits = torch.stack([next_token(0, prompt, ()) for prompt in range(len(given))]).float()
     right, wrong = (torch.tensor([pair[k][0] for pair in both]) for k in (0, 1))
     rows = torch.arange(len(given))

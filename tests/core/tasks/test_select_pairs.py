@@ -76,7 +76,7 @@ def test_a_task_whose_answers_are_all_several_tokens_is_asked_all_the_same() -> 
     assert notes == (
         f"{len(task.pairs)} of {len(task.pairs)} prompts of ioi have an answer of several tokens for this model.",
     )
-    assert tokenize(asked, tokenizer, CPU)["train"].answers.texts == 2
+    assert tokenize(asked, tokenizer, CPU)["train"].answers.rows_per_prompt == 2
 
 
 def test_a_note_is_shown_with_the_session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

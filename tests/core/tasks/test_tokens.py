@@ -102,8 +102,8 @@ def test_an_answer_of_several_tokens_is_read_behind_its_own_first_ones() -> None
         [0, *ids(["the", "old", "cat"]), 0],
         [0, *ids(["the", "old", "cat"]), 0],
     ]
-    assert prompts.clean.said.tolist() == [2, 1, 0, 0]
-    assert prompts.corrupt.said.tolist() == [2, 1, 0, 0]
+    assert prompts.clean.n_answer_tokens.tolist() == [2, 1, 0, 0]
+    assert prompts.corrupt.n_answer_tokens.tolist() == [2, 1, 0, 0]
     answers = prompts.answers
     assert (answers.right.tolist(), answers.wrong.tolist()) == (ids(["often", "runs"]), ids(["run", "see"]))
     # The contests stand behind "now" and behind the prompt; then "now" itself and what follows "often".

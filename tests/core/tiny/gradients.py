@@ -11,15 +11,15 @@ from torch import Tensor
 from circuit_tui.core.evaluation.evaluator import pack_circuit
 from circuit_tui.core.splice.batch import Batch
 from circuit_tui.core.splice.problem import Problem
-from circuit_tui.core.splice.splice import Kept, PackedNodes, run
+from circuit_tui.core.splice.splice import CircuitSplice, PackedNodes, run
 
 
-def splices(problem: Problem, batch: Batch, mask: Tensor) -> list[Kept]:
+def splices(problem: Problem, batch: Batch, mask: Tensor) -> list[CircuitSplice]:
     """Every candidate at its `mask` `[node]`."""
     packs = pack_circuit(problem, torch.ones(len(problem.space), dtype=torch.bool))
     padded = torch.cat([mask, mask.new_zeros(1)])
     return [
-        Kept(PackedNodes.bind(site, index, batch, pack), batch.base[index], padded[pack.nodes])
+        CircuitSplice(PackedNodes.bind(site, index, batch, pack), batch.base[index], padded[pack.nodes])
         for index, (site, pack) in enumerate(zip(problem.sites, packs, strict=True))
     ]
 

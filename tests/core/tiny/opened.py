@@ -36,7 +36,7 @@ def open_naive(world: World, problem: Problem, hf: Any = None) -> Naive:
     width = problem.sets["train"].corrupt.tokens.shape[1]
 
     def drawn(split: str, prompt: int, answer: int, token: int) -> tuple[int, int]:
-        texts = problem.sets["train"].answers.texts
+        texts = problem.sets["train"].answers.rows_per_prompt
         row, at = divmod(int(problem.splits[split].rows[prompt * texts + answer, token]), width)  # type: ignore[index]
         assert row % texts == answer
         return row // texts, at
