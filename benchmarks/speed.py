@@ -40,11 +40,12 @@ from in_turn import Measured, Runs, machine, measure, peak_memory, varieties
 from published import STEPS, Recipe
 from shapes import CARRIED, PASS, SHAPES, random_model, random_problem, random_sites, template_tokens
 
+from circuit_tui.core.choices import DTYPES
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 from circuit_tui.core.models.load_model import pick_device, pick_dtype
 from circuit_tui.core.opening.open_problem import open_problem
-from circuit_tui.core.opening.request import DTYPES, OpenRequest
+from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runtime.device_memory import free_memory
 from circuit_tui.core.search.methods.hard_mask import hard_mask
 from circuit_tui.core.search.methods.mask import prompts_in_a_step

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
+from circuit_tui.core.choices import AblationKind, ErrorsKind, PositionsKind
 from circuit_tui.core.circuits.audit_schema import AuditPart
 from circuit_tui.core.circuits.part import Part as Part
-from circuit_tui.core.opening.request import AblationKind, ErrorsKind, PositionsKind
 
 SCHEMA: Final = "circuit-tui/circuit/1"
 SCHEMA_PATH = Path(__file__).with_name("circuit.schema.json")

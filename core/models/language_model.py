@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from circuit_tui.core.choices import PaddingKind
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.models.block_arguments import BlockCall, OptionalKvCache, recorder
 from circuit_tui.core.models.fast_paths import AnswerOnly, drop_patterns, fuse_gelu, skip_unwatched
 from circuit_tui.core.models.kv_cache import KvCache, SomeTokens
-from circuit_tui.core.opening.request import PaddingKind
 
 
 class _Captured(Exception):

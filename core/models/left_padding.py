@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from circuit_tui.core.choices import PaddingKind
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.models.block_arguments import BlockCall, OptionalKvCache
 from circuit_tui.core.models.language_model import LanguageModel
-from circuit_tui.core.opening.request import PaddingKind
 
 RECORDED = 8
 """Batches of which the blocks' arguments are kept."""

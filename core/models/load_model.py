@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
+from circuit_tui.core.choices import DTYPES
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.models.compat.text_only import without_processor
 from circuit_tui.core.models.known_models import known_model
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.models.model_files import fetch_model
-from circuit_tui.core.opening.request import DTYPES
 from circuit_tui.core.runtime.out_of_memory import WHAT_HELPS, is_out_of_memory
 from circuit_tui.core.views import LoadProgress
 
@@ -47,7 +47,7 @@ def pick_dtype(name: str | None) -> torch.dtype:
     """The dtype of `--dtype`; float32 when not given.
 
     Raises:
-        UserError: not one of `request.DTYPES`.
+        UserError: not one of `choices.DTYPES`.
     """
     if name is None:
         return torch.float32

@@ -5,22 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, get_args
 
+from circuit_tui.core.choices import DEVICE_MAPS, AblationKind, ErrorsKind, PaddingKind, PositionsKind
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.saes.sae_filter import ALL_SITES, SiteFlags
-
-PositionsKind = Literal["each", "end", "shared"]
-AblationKind = Literal["mean", "clean-mean", "zero", "resample"]
-ErrorsKind = Literal["drop", "mean", "keep"]
-PaddingKind = Literal["right", "left"]
-POSITIONS: tuple[PositionsKind, ...] = get_args(PositionsKind)
-ABLATIONS: tuple[AblationKind, ...] = get_args(AblationKind)
-ERRORS: tuple[ErrorsKind, ...] = get_args(ErrorsKind)
-PADDINGS: tuple[PaddingKind, ...] = get_args(PaddingKind)
-DTYPES = ("float32", "bfloat16", "float16")
-"""Of the model; names of torch."""
-DEVICE_MAPS = ("auto",)
 
 
 @dataclass(frozen=True, slots=True)

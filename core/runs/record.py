@@ -7,9 +7,9 @@ from typing import Annotated, Self
 
 from pydantic import Field
 
+from circuit_tui.core.choices import PositionsKind
 from circuit_tui.core.circuits.schema import AblationPart, Count, MetricsPart, Part, Sha256, Sha256OrNone, Versions
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.opening.request import PositionsKind
 from circuit_tui.core.search.registry import Value, method
 
 MAX_SEED = 2**63 - 1

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from circuit_tui.core.choices import AblationKind
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.opening.request import AblationKind
 from circuit_tui.core.tasks.answers import Answers
 from circuit_tui.core.tasks.positions import Alignment
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from circuit_tui.core.choices import AblationKind, ErrorsKind
 from circuit_tui.core.models.language_model import LanguageModel
-from circuit_tui.core.opening.request import AblationKind, ErrorsKind
 from circuit_tui.core.runtime.threads import fit_threads
 from circuit_tui.core.saes.site import Site
 from circuit_tui.core.splice.ablation import GroupMeans, ReferenceRows, resample_rows

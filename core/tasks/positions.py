@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from circuit_tui.core.choices import PositionsKind
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.opening.request import PositionsKind
 from circuit_tui.core.tasks.task import Split
 from circuit_tui.core.tasks.tokens import PromptSet, TokenizedPrompts
 

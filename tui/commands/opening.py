@@ -14,8 +14,9 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from circuit_tui.core.choices import ABLATIONS, DTYPES, ERRORS, PADDINGS, POSITIONS
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.opening.request import ABLATIONS, DTYPES, ERRORS, PADDINGS, POSITIONS, OpenRequest
+from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.saes.sae_filter import SiteFlags
 from circuit_tui.tui.commands.options import choice
 

@@ -19,10 +19,10 @@ import torch
 
 from circuit_tui.core.audit.finding import Finding, Measuring, Number, finite, grade
 from circuit_tui.core.audit.subject import Subject
+from circuit_tui.core.choices import ABLATIONS, AblationKind
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.metrics import Baselines, PromptMetrics
-from circuit_tui.core.opening.request import ABLATIONS, AblationKind
 from circuit_tui.core.splice.ablation import GroupMeans, ReferenceRows
 from circuit_tui.core.splice.problem import Problem, reference_rows_of
 from circuit_tui.core.splice.reference_passes import chunks

@@ -13,8 +13,8 @@ from tiny.opened import named, open_naive, open_problem, random_circuit
 from tiny.world import World
 
 from circuit_tui.core.audit.measures import ablations, completeness
+from circuit_tui.core.choices import ABLATIONS, AblationKind, PositionsKind
 from circuit_tui.core.evaluation.metrics import Baselines, PromptMetrics
-from circuit_tui.core.opening.request import ABLATIONS, AblationKind, PositionsKind
 from circuit_tui.core.runtime.incremental import finish
 from circuit_tui.core.splice.problem import Problem
 

@@ -11,8 +11,8 @@ from tiny.opened import open_problem
 from tiny.tasks import TASKS
 from tiny.world import World
 
+from circuit_tui.core.choices import ABLATIONS, ERRORS, AblationKind, ErrorsKind, PositionsKind
 from circuit_tui.core.evaluation.evaluator import Evaluator
-from circuit_tui.core.opening.request import ABLATIONS, ERRORS, AblationKind, ErrorsKind, PositionsKind
 
 SHAPES = ("gpt2", "llama", "gemma2")
 POSITIONS: dict[str, tuple[PositionsKind, str]] = {

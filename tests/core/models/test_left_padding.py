@@ -17,12 +17,12 @@ from tiny.sessions import request, write_prompts
 from tiny.tasks import TASKS
 from tiny.world import CPU, Spliced, World, build_with
 
+from circuit_tui.core.choices import ErrorsKind, PositionsKind
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.models.left_padding import pad_on, padded
 from circuit_tui.core.models.load_model import load_model
-from circuit_tui.core.opening.request import ErrorsKind, PositionsKind
 from circuit_tui.core.search.methods.attribution import Ends, batches_of_pairs
 from circuit_tui.core.session.session import open_session
 

@@ -15,9 +15,9 @@ from tiny.tasks import TASKS
 from tiny.world import World
 from torch import Tensor
 
+from circuit_tui.core.choices import PositionsKind
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
-from circuit_tui.core.opening.request import PositionsKind
 from circuit_tui.core.search.methods.attribution_patching import AttributionPatchingSearch
 from circuit_tui.core.search.methods.integrated_gradients import IntegratedGradientsSearch
 from circuit_tui.core.search.ranking import RankingSearch, size_grid

@@ -18,9 +18,10 @@ from tiny.sessions import assert_close, make_session, named, request, settle, wr
 from tiny.world import World
 
 from circuit_tui.core import demo
+from circuit_tui.core.choices import ERRORS
 from circuit_tui.core.circuits.circuit_file import read_circuit
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.opening.request import ERRORS, OpenRequest
+from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.session.session import Session, open_session
 from circuit_tui.core.views import Metrics
 

@@ -23,9 +23,9 @@ from tiny.world import Spliced, World, build_with
 
 from circuit_tui.core.audit.measures.ablations import references
 from circuit_tui.core.audit.measures.splice_cost import _cross_entropy
+from circuit_tui.core.choices import ErrorsKind, PositionsKind
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
-from circuit_tui.core.opening.request import ErrorsKind, PositionsKind
 from circuit_tui.core.search.open_search import open_search
 from circuit_tui.core.session.latent_view import latent_view
 from circuit_tui.core.session.session import open_session

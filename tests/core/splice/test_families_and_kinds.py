@@ -26,10 +26,10 @@ from tiny.saes import TRANSCODERS
 from tiny.tasks import make_task
 from tiny.world import CPU, Spliced, World, make_saes
 
+from circuit_tui.core.choices import ERRORS
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.models.load_model import load_model
-from circuit_tui.core.opening.request import ERRORS
 from circuit_tui.core.saes.load_saes import check_fit, load_saes, processing_of
 from circuit_tui.core.splice.problem import Problem
 

@@ -13,7 +13,7 @@ from tiny.opened import open_naive, open_problem
 from tiny.tasks import TASKS
 from tiny.world import World
 
-from circuit_tui.core.opening.request import ERRORS, ErrorsKind, PositionsKind
+from circuit_tui.core.choices import ERRORS, ErrorsKind, PositionsKind
 from circuit_tui.core.splice.splice import run
 
 SHAPES = ("gpt2", "llama", "gemma2")

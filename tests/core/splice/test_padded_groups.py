@@ -16,8 +16,8 @@ from tiny.opened import open_naive, open_problem, random_circuit
 from tiny.tasks import TASKS
 from tiny.world import Spliced, World, build_with
 
+from circuit_tui.core.choices import AblationKind, ErrorsKind
 from circuit_tui.core.evaluation.evaluator import Evaluator, pack_circuit
-from circuit_tui.core.opening.request import AblationKind, ErrorsKind
 from circuit_tui.core.splice import nodes
 from circuit_tui.core.splice.nodes import padded_groups
 from circuit_tui.core.splice.position_groups import Layout

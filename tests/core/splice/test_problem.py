@@ -12,9 +12,9 @@ from tiny.saes import make_sae
 from tiny.tasks import TASKS
 from tiny.world import CPU, World
 
+from circuit_tui.core.choices import PositionsKind
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
-from circuit_tui.core.opening.request import PositionsKind
 from circuit_tui.core.saes.load_saes import load_saes
 from circuit_tui.core.splice.problem import Problem
 

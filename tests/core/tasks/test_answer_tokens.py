@@ -17,11 +17,11 @@ from tiny.tasks import TASKS
 from tiny.world import World
 
 from circuit_tui.core.audit.altered_problem import with_shuffled_labels, with_train
+from circuit_tui.core.choices import AblationKind, ErrorsKind, PositionsKind
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 from circuit_tui.core.evaluation.metrics import PromptMetrics
-from circuit_tui.core.opening.request import AblationKind, ErrorsKind, PositionsKind
 from circuit_tui.core.splice.problem import Problem
 
 POSITIONS: tuple[tuple[PositionsKind, str], ...] = (

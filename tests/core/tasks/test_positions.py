@@ -8,8 +8,8 @@ import pytest
 import torch
 from tiny.models import make_tokenizer
 
+from circuit_tui.core.choices import AblationKind, PositionsKind
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.opening.request import AblationKind, PositionsKind
 from circuit_tui.core.splice.ablation import without_a_mean
 from circuit_tui.core.tasks.positions import NO_POSITION, Alignment, align, pick_kind
 from circuit_tui.core.tasks.task import Pair, Split, Task

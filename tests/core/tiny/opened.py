@@ -8,7 +8,7 @@ import torch
 from naive import Naive, Node
 from torch import Tensor
 
-from circuit_tui.core.opening.request import AblationKind, ErrorsKind, PositionsKind
+from circuit_tui.core.choices import AblationKind, ErrorsKind, PositionsKind
 from circuit_tui.core.splice.problem import Problem, build_problem
 from circuit_tui.core.tasks.positions import align
 from circuit_tui.core.tasks.task import Task

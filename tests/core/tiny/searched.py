@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from circuit_tui.core.choices import ErrorsKind, PositionsKind
 from circuit_tui.core.evaluation.evaluator import Evaluator
-from circuit_tui.core.opening.request import ErrorsKind, PositionsKind
 from circuit_tui.core.saes.load_saes import load_saes
 from circuit_tui.core.search.open_search import open_search
 from circuit_tui.core.search.search import Search

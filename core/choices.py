@@ -1,0 +1,18 @@
+"""The choices that a user makes by name: how nodes are told apart and ablated, and how a model is loaded."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+PositionsKind = Literal["each", "end", "shared"]
+AblationKind = Literal["mean", "clean-mean", "zero", "resample"]
+ErrorsKind = Literal["drop", "mean", "keep"]
+PaddingKind = Literal["right", "left"]
+POSITIONS: tuple[PositionsKind, ...] = get_args(PositionsKind)
+ABLATIONS: tuple[AblationKind, ...] = get_args(AblationKind)
+ERRORS: tuple[ErrorsKind, ...] = get_args(ErrorsKind)
+PADDINGS: tuple[PaddingKind, ...] = get_args(PaddingKind)
+DTYPES = ("float32", "bfloat16", "float16")
+"""Names of torch's dtypes that a model can be loaded in."""
+DEVICE_MAPS = ("auto",)
+"""How a model's blocks may be spread over several devices."""
