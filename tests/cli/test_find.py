@@ -17,7 +17,7 @@ from circuit_example import example
 from circuit_tui.core.circuits.circuit_file import CircuitFile, read_circuit
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.request import OpenRequest
-from circuit_tui.core.runtime.out_of_memory import told
+from circuit_tui.core.runtime.out_of_memory import user_log
 from circuit_tui.core.saes.sae_filter import SiteFlags
 from circuit_tui.core.views import LoadProgress, Metrics, SearchProgress, SearchResult
 
@@ -224,7 +224,7 @@ def test_a_full_device_is_one_line_that_says_what_helps(cli: Any, session: FakeS
 
 def test_what_the_engine_tells_is_a_warning(cli: Any, session: FakeSession) -> None:
     def tell(step: int) -> None:
-        told.warning("Out of memory: %s goes on.", "it")
+        user_log.warning("Out of memory: %s goes on.", "it")
 
     session.running = FakeSearch(RESULT, tell)
     assert "warning: Out of memory: it goes on.\n" in cli("find").err

@@ -19,7 +19,7 @@ from circuit_tui.core.jobs import autosave as keeper
 from circuit_tui.core.jobs.job import Job, all_jobs, jobs_dir, new_job
 from circuit_tui.core.jobs.spec import SearchOrder
 from circuit_tui.core.opening.request import OpenRequest
-from circuit_tui.core.runtime.out_of_memory import told
+from circuit_tui.core.runtime.out_of_memory import user_log
 from circuit_tui.core.views import SearchProgress
 from circuit_tui.tui import job_control
 from circuit_tui.tui.app import ExplorerApp
@@ -319,6 +319,6 @@ async def test_what_the_engine_tells_is_a_notice(kept: Kept) -> None:
     app = kept()
     async with app.run_test(size=SIZE) as pilot:
         await ready(pilot)
-        told.warning("Out of memory: %s goes on.", "it")
+        user_log.warning("Out of memory: %s goes on.", "it")
         await until(pilot, lambda: any("Out of memory: it goes on." in n.message for n in app._notifications))
-    assert not told.handlers
+    assert not user_log.handlers

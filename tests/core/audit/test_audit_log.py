@@ -59,7 +59,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def _kept(subject: Subject) -> Subject:
-    return replace(subject, measured=AuditLog({"of": "this test"}))
+    return replace(subject, log=AuditLog({"of": "this test"}))
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9])
@@ -108,7 +108,7 @@ def test_another_text_asks_for_its_own_line_alone(subject: Subject, state: Path,
         path.write_text(words)
         settings = replace(subject.settings, text=path, seeds=0, resamplings=0, shuffles=0)
         kept = AuditLog({"of": "this test"}, text_sha256(path))
-        auditing = Audit(replace(subject, settings=settings, measured=kept))
+        auditing = Audit(replace(subject, settings=settings, log=kept))
         before = auditing.taken_up
         for _ in auditing:
             pass
@@ -131,4 +131,4 @@ def test_of_something_else_nothing_is_taken_up(subject: Subject, state: Path) ->
     while len(auditing.findings) < 3:
         next(auditing)
     auditing.leave()
-    assert Audit(replace(subject, measured=AuditLog({"of": "another"}))).taken_up == 0
+    assert Audit(replace(subject, log=AuditLog({"of": "another"}))).taken_up == 0

@@ -201,8 +201,8 @@ def test_the_findings_are_those_of_one_process(
     again.leave()
     # What a worker finishes is kept by itself, before the audit has looked at it.
     kept = open_audit(session, settings)
-    assert kept.subject.measured is not None
-    assert all(kept.subject.measured.run(search) for line in LINES for search in line.searches(settings))
+    assert kept.subject.log is not None
+    assert all(kept.subject.log.run(search) for line in LINES for search in line.searches(settings))
     kept.done()
     assert not list((tmp_path / "circuit-tui" / "unfinished").iterdir())
 

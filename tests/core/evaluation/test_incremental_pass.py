@@ -136,5 +136,5 @@ def test_sites_inside_blocks_and_models_that_cannot_are_not_traced(
     monkeypatch.setattr("circuit_tui.core.evaluation.incremental_pass.free_memory", lambda device: 1000)
     assert not traceable(problem, batches)
     monkeypatch.undo()
-    monkeypatch.setattr(problem.model, "remembers", False)
+    monkeypatch.setattr(problem.model, "can_run_subset", False)
     assert not traceable(problem, batches)

@@ -122,7 +122,7 @@ def test_before_a_last_site_behind_the_last_block_only_the_answers_are_worked_on
     shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The logits and gradients are those of whole passes, which are run where the site's input is asked for."""
-    monkeypatch.setattr(nodes, "BAND_COST", {"cpu": 0})
+    monkeypatch.setattr(nodes, "PADDED_GROUP_COST", {"cpu": 0})
     sites = [Spliced("blocks.0.hook_resid_post", "standard"), Spliced(LAST, "jumprelu")]
     problem = open_problem(build_with(shape, tmp_path, sites), TASKS["roles"], errors="keep")
     seen = tokens_seen(problem.model)

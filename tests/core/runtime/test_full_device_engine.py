@@ -14,7 +14,7 @@ from tiny.sessions import request, write_prompts
 from tiny.world import World
 
 from circuit_tui.core.opening.request import OpenRequest
-from circuit_tui.core.runtime.out_of_memory import told
+from circuit_tui.core.runtime.out_of_memory import user_log
 from circuit_tui.tui.engine import commands as commands
 from circuit_tui.tui.engine.engine import Engine
 from circuit_tui.tui.engine.messages import Notice, TellingHandler
@@ -54,9 +54,9 @@ def asked(world: Callable[[str], World], tmp_path: Path) -> OpenRequest:
 def posted() -> Iterator[Posted]:
     posted = Posted()
     handler = TellingHandler(posted)
-    told.addHandler(handler)
+    user_log.addHandler(handler)
     yield posted
-    told.removeHandler(handler)
+    user_log.removeHandler(handler)
 
 
 @pytest.fixture

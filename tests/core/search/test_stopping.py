@@ -80,7 +80,9 @@ def far_too_small(search: MaskSearch, theta: Tensor) -> Steps:
     yield search.progress("optimise", (theta > 0).cpu(), 0.4)
 
 
-@pytest.mark.parametrize("stage", ["grow", "in_bulk", "by_probe", "to_minimal", "below_target", "refine", "reach"])
+@pytest.mark.parametrize(
+    "stage", ["grow", "in_bulk", "by_probe", "to_minimal", "below_target", "swap_nodes", "reach_target"]
+)
 def test_within_each_stage_of_the_elimination(
     searched: Callable[[str], Searched], monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
@@ -94,9 +96,9 @@ def test_within_each_stage_of_the_elimination(
             yield share
 
     monkeypatch.setattr(owner, stage, watched)
-    if stage in {"grow", "reach"}:
+    if stage in {"grow", "reach_target"}:
         monkeypatch.setattr(MaskSearch, "_optimise", far_too_small)
-    if stage == "reach":
+    if stage == "reach_target":
         monkeypatch.setattr(Elimination, "grow", lambda self: iter(()))
     search = problem.search("mask", 0.9)
     for _ in search:

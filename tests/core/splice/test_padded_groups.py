@@ -31,7 +31,7 @@ FRAMED = (
 @pytest.fixture
 def uncosted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cut wherever it saves a slot."""
-    monkeypatch.setattr(nodes, "BAND_COST", {"cpu": 0})
+    monkeypatch.setattr(nodes, "PADDED_GROUP_COST", {"cpu": 0})
 
 
 @pytest.mark.usefixtures("uncosted")
@@ -52,7 +52,7 @@ def test_many_bands_are_what_plain_hooks_are(
 
 @pytest.mark.parametrize("cost", [0, 3 * 32, 1 << 30])
 def test_a_pack_holds_each_node_once(world: Callable[[str], World], cost: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nodes, "BAND_COST", {"cpu": cost})
+    monkeypatch.setattr(nodes, "PADDED_GROUP_COST", {"cpu": cost})
     problem = open_problem(world("llama"), TASKS["roles"])
     space = problem.space
     for seed, share in enumerate((0.02, 0.2, 0.9)):
