@@ -128,14 +128,14 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from fake_work import FakeWork, order
-from circuit_tui.core.workers.process_pool import ProcessCrew
+from circuit_tui.core.workers.process_pool import ProcessPool
 from circuit_tui.core.runs.results_file import ResultsFile
 from circuit_tui.core.runs.sweep import Sweep
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     orders = [order(folder, seed, "wait" if seed == 3 else "plain") for seed in range(6)]
     with ResultsFile(folder / "r.sqlite") as results:
-        Sweep(orders, results, ProcessCrew(FakeWork, 1), 1, lambda state: None).run()
+        Sweep(orders, results, ProcessPool(FakeWork, 1), 1, lambda state: None).run()
 """
 
 
