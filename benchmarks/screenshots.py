@@ -59,23 +59,23 @@ class Session:
         await self.pilot.pause(0.3)
 
     def _views_fresh(self) -> bool:
-        state, shown = self.app.engine.state, self.app._main._shown
+        state, shown = self.app.engine.state, self.app.main.shown
         circuit = state.circuit
         prompts_fresh = state.prompts is None or state.prompts.version == circuit.version
         return state is shown and circuit.effects_done == circuit.size and prompts_fresh
 
     async def search(self) -> None:
         """Waits for the demo to open and searches it to the end."""
-        await self.until(lambda: self.app.loaded and self.app._main._shown.phase == "ready")
+        await self.until(lambda: self.app.loaded and self.app.main.shown.phase == "ready")
         await self.pilot.press("s")
-        await self.until(lambda: self.app._main._shown.search.phase == "done")
+        await self.until(lambda: self.app.main.shown.search.phase == "done")
         await self.settled()
 
     async def audit(self) -> None:
         """Audits the circuit up to the first line that needs a search, and stops there."""
         before = sum(not line.searches(AuditSettings()) for line in LINES)
         await self.pilot.press("A")
-        await self.until(lambda: (audit := self.app._main._shown.audit) and len(audit.findings) >= before)
+        await self.until(lambda: (audit := self.app.main.shown.audit) and len(audit.findings) >= before)
         await self.press("A")
 
     async def to_latent(self) -> None:

@@ -1,10 +1,10 @@
-"""The explorer as an application: starts engine and screen, and leaves cleanly however it ends."""
+"""The explorer as an application: it starts the engine and the screen, and leaves cleanly however it ends."""
 
 from __future__ import annotations
 
 import os
 
-os.environ.setdefault("TEXTUAL_FPS", "120")  # read once, when textual is imported: halves the wait for the second paint
+os.environ.setdefault("TEXTUAL_FPS", "120")  # read when textual is imported: halves the wait for the second paint
 
 import asyncio
 import logging
@@ -18,27 +18,27 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
+from typing_extensions import override
 
 from circuit_tui.core.runtime.out_of_memory import user_log
-from circuit_tui.tui.drawing.styles import ink_for
+from circuit_tui.tui.drawing.styles import pane_styles_for
 from circuit_tui.tui.drawing.themes import THEMES, checked_theme
-from circuit_tui.tui.engine.messages import Exported, Notice, TellingHandler
+from circuit_tui.tui.engine.messages import Notice, NoticeHandler
 from circuit_tui.tui.palette import ActionCommands
 from circuit_tui.tui.screens.frame import FrameScreen
 from circuit_tui.tui.terminal import private_terminal, require_terminal
 
 if TYPE_CHECKING:
+    from textual.message import Message
+
     from circuit_tui.core.opening.request import OpenRequest
     from circuit_tui.tui.engine.engine import Engine
     from circuit_tui.tui.engine.session_protocol import Opener
     from circuit_tui.tui.explorer_options import ExplorerOptions
     from circuit_tui.tui.job_control import JobControl
-    from circuit_tui.tui.screens.compare import CompareScreen
     from circuit_tui.tui.screens.confirm_quit import Answer
     from circuit_tui.tui.screens.explorer import ExplorerScreen
 
-CHART_RATE = 4.0  # chart frames per second
-SLOW_CHART_RATE = 2.0
 JOIN = 0.6  # seconds to wait for the engine when leaving
 FORCED = 10.0  # seconds after a signal: long enough for a busy machine to give the terminal back first
 
@@ -46,15 +46,17 @@ log = logging.getLogger("circuit_tui")
 
 
 class ExplorerApp(App[None]):
-    """Holds the engine and the one main screen, both made once the first frame is out: it does not wait for them.
+    """Holds the engine and the main screen. Both are made after the first frame, which does not wait for them.
 
     Attributes:
-        loaded: whether they are there. `engine` and `jobs` are not before.
-        jobs: what is kept for a restart; None where nothing is.
+        loaded: whether they have been made. Before that there is no `engine`, `main` or `jobs`.
+        engine: the thread that owns the session.
+        main: the explorer's screen.
+        jobs: what keeps the work for a restart; None where nothing is kept.
     """
 
     engine: Engine
-    _main: ExplorerScreen
+    main: ExplorerScreen
 
     CSS_PATH = "app.tcss"
     TITLE = "circuit-tui"
@@ -69,56 +71,55 @@ class ExplorerApp(App[None]):
         *,
         opener: Opener | None = None,
         log_path: Path | None = None,
-        kept: bool = False,
+        autosave: bool = False,
     ) -> None:
         colour = "NO_COLOR" not in os.environ
         # Textual answers NO_COLOR with shades of grey, unless the colours are the terminal's own: then with none.
         super().__init__(ansi_color=None if colour else True)
         self._colour = colour
-        self.chart_rate = SLOW_CHART_RATE if options.low_bandwidth else CHART_RATE
         self.animation_level = "none"
         for own in THEMES.values():
             self.register_theme(own)
         self.theme = checked_theme(options.theme or ("ansi" if options.low_bandwidth or not colour else "dark"))
-        self.pane_styles = ink_for(self.current_theme, colour=colour)
-        self.quit_after_export = False
-        self.audit_text = options.text
+        self.pane_styles = pane_styles_for(self.current_theme, colour=colour)
         self.loaded = False
         self.jobs: JobControl | None = None
         self._options = options
         self._session = (request, opener, str(log_path or "the log file"))
-        self._kept = kept
-        self._teller = TellingHandler(self.post_to_main)
+        self._autosave = autosave
+        self._notice_handler = NoticeHandler(self.post_to_main)
 
+    @override
     def get_default_screen(self) -> Screen[Any]:
-        return FrameScreen()
+        return FrameScreen(self)
 
     def load(self) -> None:
-        """Put the explorer's screen in the place of the first frame. It opens the session when it is on the screen."""
+        """Replace the first frame by the explorer's screen, which opens the session once it is drawn."""
         from circuit_tui.tui.engine.engine import Engine
         from circuit_tui.tui.engine.session_protocol import open_real_session
-        from circuit_tui.tui.job_control import JobControl
+        from circuit_tui.tui.job_control import JobControl, explorer_job
         from circuit_tui.tui.screens.explorer import ExplorerScreen
 
         request, opener, log_hint = self._session
-        self.jobs = JobControl.of(self, request) if self._kept else None
-        make = self.jobs.make_engine if self.jobs else Engine
-        self.engine = make(request, opener or open_real_session, self.post_to_main, log_hint)
-        self._main = ExplorerScreen(self._options)
-        user_log.addHandler(self._teller)
+        job = explorer_job(request) if self._autosave else None
+        self.engine = Engine(request, opener or open_real_session, self.post_to_main, log_hint, job)
+        if self.engine.autosave is not None:
+            self.jobs = JobControl(self, self.engine, self.engine.autosave, self.post_to_main)
+        self.main = ExplorerScreen(self, self._options)
+        user_log.addHandler(self._notice_handler)
         self.loaded = True
-        self.push_screen(self._main)
+        self.push_screen(self.main)
 
     def begin(self) -> None:
-        """Open the session; what was left behind comes first."""
+        """Open the session, after a question about work that was cut off, if there is any."""
         if self.jobs:
             self.jobs.begin()
         else:
             self.engine.start()
 
-    def post_to_main(self, message: object) -> None:
-        """Give the explorer's screen a message, from any thread."""
-        self._main.post_message(message)  # type: ignore[arg-type]
+    def post_to_main(self, message: Message) -> None:
+        """Send the explorer's screen a message; any thread may call this."""
+        self.main.post_message(message)
 
     async def on_mount(self) -> None:
         loop = asyncio.get_running_loop()
@@ -139,21 +140,23 @@ class ExplorerApp(App[None]):
 
     async def on_unmount(self) -> None:
         if self.loaded:
-            user_log.removeHandler(self._teller)
+            user_log.removeHandler(self._notice_handler)
             self.engine.stop()
             await asyncio.to_thread(self.engine.join, JOIN)
 
+    @override
     def _watch_theme(self, theme_name: str) -> None:
-        self.pane_styles = ink_for(THEMES.get(theme_name) or self.current_theme, colour=getattr(self, "_colour", True))
+        theme = THEMES.get(theme_name) or self.current_theme
+        self.pane_styles = pane_styles_for(theme, colour=getattr(self, "_colour", True))
         super()._watch_theme(theme_name)
 
     @property
     def crashed(self) -> Exception | None:
-        """What ended the app, if it did not end as it should."""
+        """The exception that ended the app; None if it ended as it should."""
         return self._exception
 
     def next_theme(self) -> None:
-        """Take the theme after the current one."""
+        """Switch to the theme after the current one."""
         names = list(THEMES)
         self.theme = names[(names.index(self.theme) + 1) % len(names)]
 
@@ -161,13 +164,15 @@ class ExplorerApp(App[None]):
         timeout = {"information": 4, "warning": 10, "error": 12}[event.severity]
         self.notify(event.text, severity=event.severity, timeout=timeout, markup=False)
 
-    def on_exported(self, event: Exported) -> None:
-        self.notify(f"Wrote {event.path}", timeout=10, markup=False)
-        if self.quit_after_export:
-            self.exit()
+    def show_jobs(self) -> None:
+        """Show the searches in the background and those that were cut off."""
+        if self.jobs:
+            self.jobs.show_all()
 
-    def on_compare_screen_wanted(self, event: CompareScreen.Wanted) -> None:
-        self._main.compare_with(event.name)
+    def leave_search_running(self) -> None:
+        """Quit, and let the search go on in a process of its own."""
+        if self.jobs:
+            self.jobs.leave_running()
 
     def action_leave(self) -> None:
         """Quit; ask first if something unsaved would be lost."""
@@ -178,7 +183,7 @@ class ExplorerApp(App[None]):
 
         searching = self.jobs is not None and self.jobs.searching
         failed = self.engine.state.phase == "failed"
-        if failed or isinstance(self.screen, ConfirmQuit) or (self._main.unsaved is None and not searching):
+        if failed or isinstance(self.screen, ConfirmQuit) or (self.main.unsaved is None and not searching):
             self.exit(return_code=2 if failed else 0)
             return
 
@@ -186,11 +191,11 @@ class ExplorerApp(App[None]):
             if answer == "quit":
                 self.exit()
             elif answer == "export":
-                self._main.ask_export(then_quit=True)
-            elif answer == "background" and self.jobs:
-                self.jobs.leave_running()
+                self.main.ask_export(then_quit=True)
+            elif answer == "background":
+                self.leave_search_running()
 
-        self.push_screen(ConfirmQuit(self._main.unsaved, searching=searching), answered)
+        self.push_screen(ConfirmQuit(self.main.unsaved, searching=searching), answered)
 
 
 def run_explorer(
@@ -200,18 +205,21 @@ def run_explorer(
     mouse: bool,
     log_path: Path,
     opener: Opener | None = None,
-    kept: bool = False,
+    autosave: bool = False,
 ) -> int:
     """Run the explorer in this terminal until the user leaves it; returns the exit code.
 
-    `kept`: what is done is kept in a job's folder, so that a crash or a lost connection costs nothing.
+    `autosave` keeps the work in a job's folder, so that a crash or a lost connection costs nothing.
+
+    Raises:
+        UserError: no terminal, or no such theme.
     """
     require_terminal()
     log_path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(log_path, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     log.addHandler(handler)
-    app = ExplorerApp(request, options, opener=opener, log_path=log_path, kept=kept)
+    app = ExplorerApp(request, options, opener=opener, log_path=log_path, autosave=autosave)
     with private_terminal(log_path):
         app.run(mouse=mouse)
     log.removeHandler(handler)
@@ -220,12 +228,12 @@ def run_explorer(
         print(f"error: the explorer stopped: {app.crashed} (details: {log_path})", file=sys.stderr)  # noqa: T201 the screen is gone
         code = 1
     if app.jobs:
-        said = app.jobs.close(wanted=not app.crashed and code < 128)
+        line = app.jobs.close(wanted=not app.crashed and code < 128)
         with suppress(OSError):  # the terminal may have gone away
-            print(said, end="\n" if said else "", file=sys.stderr, flush=True)  # noqa: T201
+            print(line, end="\n" if line else "", file=sys.stderr, flush=True)  # noqa: T201
     if (app.loaded and app.engine.alive) or "torch" in sys.modules:
         # Unloading torch takes seconds, and would crash under an engine that is inside an import or a long call.
-        # Nothing is left to be saved: circuits are written by `export`, at once.
+        # Nothing is left to be saved: an export writes its circuit at once.
         logging.shutdown()
         with suppress(OSError):
             sys.stdout.flush()

@@ -1,7 +1,7 @@
 """Runs the explorer on the fake session in this terminal: what the tests in a real pty start.
 
 Arguments: log file, seconds for each search step, then any of `load` (stay loading for ever), `noise` (write on
-descriptors 1 and 2), `low`, `kept` (in a job), `latents=N`.
+descriptors 1 and 2), `low`, `job` (keep the work in a job), `latents=N`.
 """
 
 import os
@@ -43,7 +43,7 @@ def main() -> int:
         mouse=False,
         log_path=Path(log),
         opener=open_session,
-        kept="kept" in flags,
+        autosave="job" in flags,
     )
 
 

@@ -58,7 +58,7 @@ def test_the_other_panes(snap_compare: Any, explorer: Make, pane: str) -> None:
         await settled(pilot)
         if pane == "3":
             await pilot.press("enter")
-            await wait_for(pilot, lambda: pilot.app._main._shown.prompt is not None)
+            await wait_for(pilot, lambda: pilot.app.main.shown.prompt is not None)
             await settled(pilot)
 
     assert snap_compare(explorer(), terminal_size=NARROW, run_before=run)
@@ -82,7 +82,7 @@ def test_an_audit(snap_compare: Any, explorer: Make, size: tuple[int, int]) -> N
     async def run(pilot: Any) -> None:
         await found(pilot)
         await pilot.press("A")
-        await wait_for(pilot, lambda: pilot.app._main._shown.audit and pilot.app._main._shown.audit.shares)
+        await wait_for(pilot, lambda: pilot.app.main.shown.audit and pilot.app.main.shown.audit.shares)
         await settled(pilot)
         await pilot.press("1" if size == NARROW else "j")
         await settled(pilot)

@@ -56,10 +56,10 @@ async def test_verdicts_come_as_they_are_found(explorer: Make, session: FakeSess
         await found(pilot)
         await pilot.press("A")
         await shows(pilot, "s left", "not finished", "Sentence 1 says")
-        assert 0 < len(app._main._shown.audit.findings) < len(TITLES)  # type: ignore[union-attr]
+        assert 0 < len(app.main.shown.audit.findings) < len(TITLES)  # type: ignore[union-attr]
         assert "Sentence 2 says" not in screen_text(app)
         session.hold_audit_at = None
-        await wait_for(pilot, lambda: app._main._shown.audit.progress is None)  # type: ignore[union-attr]
+        await wait_for(pilot, lambda: app.main.shown.audit.progress is None)  # type: ignore[union-attr]
         await shows(pilot, "do not believe", "because of")
         await pilot.press("G")
         await shows(pilot, "resampled search prompts")
@@ -70,12 +70,12 @@ async def test_a_toggle_is_served_and_ends_it(explorer: Make, session: FakeSessi
     async with app.run_test(size=WIDE) as pilot:
         await found(pilot)
         await pilot.press("A")
-        await wait_for(pilot, lambda: app._main._shown.audit is not None)
+        await wait_for(pilot, lambda: app.main.shown.audit is not None)
         await pilot.press("1", "j", "space")
-        await wait_for(pilot, lambda: app._main._shown.audit is None)
+        await wait_for(pilot, lambda: app.main.shown.audit is None)
         await shows(pilot, "A  starts one")
         await pilot.press("u")
-        await wait_for(pilot, lambda: app._main._shown.audit is not None)
+        await wait_for(pilot, lambda: app.main.shown.audit is not None)
 
 
 async def test_it_can_be_stopped_and_started_anew(explorer: Make, session: FakeSession) -> None:
@@ -84,15 +84,15 @@ async def test_it_can_be_stopped_and_started_anew(explorer: Make, session: FakeS
         await found(pilot)
         session.hold_audit_at = 5
         await pilot.press("A")
-        await wait_for(pilot, lambda: session.audit_slices == 5 and app._main._shown.audit)
+        await wait_for(pilot, lambda: session.audit_slices == 5 and app.main.shown.audit)
         await pilot.press("A")
-        await wait_for(pilot, lambda: app._main._shown.audit.progress is None)  # type: ignore[union-attr]
+        await wait_for(pilot, lambda: app.main.shown.audit.progress is None)  # type: ignore[union-attr]
         assert session.calls.count("start_audit") == 1
         assert session.calls.count("stop_audit") == 1
         await shows(pilot, "not finished", "A  goes on with it")
         session.hold_audit_at = None
         await pilot.press("A")
-        await wait_for(pilot, lambda: app._main._shown.audit and app._main._shown.audit.shares)
+        await wait_for(pilot, lambda: app.main.shown.audit and app.main.shown.audit.shares)
         assert session.calls.count("start_audit") == 2
 
 
@@ -103,23 +103,23 @@ async def test_it_can_be_made_in_full_and_goes_on_so_when_it_was_stopped(
     async with app.run_test(size=NARROW) as pilot:
         await found(pilot)
         await pilot.press("A")
-        await wait_for(pilot, lambda: app._main._shown.audit and app._main._shown.audit.outcome != "not finished")
+        await wait_for(pilot, lambda: app.main.shown.audit and app.main.shown.audit.outcome != "not finished")
         await shows(pilot, "F  makes its searches in full")
         session.hold_audit_at = 5
         await pilot.press("F")
-        await wait_for(pilot, lambda: session.audit_slices == 5 and app._main._shown.audit)
+        await wait_for(pilot, lambda: session.audit_slices == 5 and app.main.shown.audit)
         await pilot.press("A")
-        await wait_for(pilot, lambda: app._main._shown.audit.progress is None)  # type: ignore[union-attr]
+        await wait_for(pilot, lambda: app.main.shown.audit.progress is None)  # type: ignore[union-attr]
         await shows(pilot, "not finished", "A  goes on with it")
         session.hold_audit_at = None
         await pilot.press("A")
-        await wait_for(pilot, lambda: app._main._shown.audit.outcome != "not finished")  # type: ignore[union-attr]
+        await wait_for(pilot, lambda: app.main.shown.audit.outcome != "not finished")  # type: ignore[union-attr]
         await pilot.press("A")
         await wait_for(pilot, lambda: len([call for call in session.calls if "audit" in call]) == 5)
         assert [call for call in session.calls if "audit" in call] == [
             "start_audit", "start_audit full", "stop_audit", "start_audit full", "start_audit full"
         ]  # fmt: skip
-        assert not app._main._shown.audit.quick  # type: ignore[union-attr]
+        assert not app.main.shown.audit.quick  # type: ignore[union-attr]
         (tmp_path / "mine.txt").write_text("words")
         await pilot.press("T")
         await wait_for(pilot, lambda: isinstance(app.screen, AskText))
@@ -143,7 +143,7 @@ async def test_a_text_can_be_named_on_the_command_line_and_in_the_pane(
             await wait_for(pilot, lambda: isinstance(app.screen, AskText))
             app.screen.query_one(Input).value = typed
             await pilot.press("enter")
-            await wait_for(pilot, lambda: app.screen is app._main)
+            await wait_for(pilot, lambda: app.screen is app.main)
         await wait_for(pilot, lambda: f"start_audit {tmp_path / 'mine.txt'}" in session.calls)
         assert [toast.message for toast in app._notifications] == [f"{tmp_path / 'none.txt'}: no such file"]
         await wait_for(pilot, lambda: isinstance(app.focused, AuditPane))
@@ -158,11 +158,11 @@ async def test_shares_are_a_column_while_they_are_known(explorer: Make, session:
         await pilot.press("1")
         assert "share" not in screen_text(app)
         await pilot.press("A")
-        await wait_for(pilot, lambda: app._main._shown.audit and app._main._shown.audit.shares)
+        await wait_for(pilot, lambda: app.main.shown.audit and app.main.shown.audit.shares)
         await pilot.press("1", "comma")
         await shows(pilot, "share ▼", "%")
         await pilot.press("j", "space")
-        await wait_for(pilot, lambda: app._main._shown.audit is None and "share" not in screen_text(app))
+        await wait_for(pilot, lambda: app.main.shown.audit is None and "share" not in screen_text(app))
 
 
 def test_rows_sort_by_share(session: FakeSession) -> None:

@@ -21,8 +21,8 @@ from circuit_tui.tui.circuit_rows import LatentRow, NodeRow, SiteRow
 from circuit_tui.tui.screens.ask_text import AskText
 from circuit_tui.tui.screens.compare import CompareScreen, ComparisonView
 from circuit_tui.tui.screens.confirm_quit import ConfirmQuit
+from circuit_tui.tui.screens.explorer import SETTLE
 from circuit_tui.tui.screens.help import HelpScreen
-from circuit_tui.tui.screens.live import SETTLE
 from circuit_tui.tui.widgets.circuit_pane import FilterInput
 from circuit_tui.tui.widgets.circuit_table import CircuitTable
 from circuit_tui.tui.widgets.latent_pane import LatentPane
@@ -34,7 +34,7 @@ NARROW, WIDE = (80, 24), (160, 50)
 
 
 def table_of(app: ExplorerApp) -> CircuitTable:
-    return app._main.query_one(CircuitTable)
+    return app.main.query_one(CircuitTable)
 
 
 async def test_before_any_search_all_candidates_are_listed(explorer: Make, session: FakeSession) -> None:
@@ -143,7 +143,7 @@ async def test_typing_filters_and_escape_clears(explorer: Make, session: FakeSes
         assert {session.table.label[i] for i in model.listed} == {"animals"}
         await pilot.press("enter")
         assert app.focused is table_of(app)
-        assert "animals" in app._main.query_one(FilterInput).value
+        assert "animals" in app.main.query_one(FilterInput).value
         await pilot.press("escape")
         assert len(model.listed) == len(session.table)
 
@@ -161,13 +161,13 @@ async def test_a_filter_typed_at_once_is_typed_into_the_filter(explorer: Make, s
         await ready(pilot)
         await pilot.press(pane)
         type_at_once(app, "/animals")
-        await wait_for(pilot, lambda: app._main.query_one(FilterInput).value == "animals")
+        await wait_for(pilot, lambda: app.main.query_one(FilterInput).value == "animals")
         model = table_of(app).model
         assert model is not None
         await wait_for(pilot, lambda: {session.table.label[i] for i in model.listed} == {"animals"})
-        assert app.screen is app._main
+        assert app.screen is app.main
         type_at_once(app, "\r/x")
-        await wait_for(pilot, lambda: app._main.query_one(FilterInput).value in ("x", "animalsx", "animals/x"))
+        await wait_for(pilot, lambda: app.main.query_one(FilterInput).value in ("x", "animalsx", "animals/x"))
         assert shown_size(app) == 0, "no letter was a command"
 
 
@@ -212,10 +212,10 @@ async def test_a_search_shows_progress_then_its_result_and_fills_the_circuit(
         # The rate is known after the second step, and on the screen with the tick after it.
         await wait_for(pilot, lambda: re.search(r" optimise \d+(\.\d)?/s 15 s left", screen_text(app).splitlines()[0]))
         await pilot.press("p")
-        await wait_for(pilot, lambda: app._main._shown.search.phase == "paused")
+        await wait_for(pilot, lambda: app.main.shown.search.phase == "paused")
         assert "paused" in screen_text(app)
         await pilot.press("p", "S")
-        await wait_for(pilot, lambda: app._main._shown.search.phase == "done")
+        await wait_for(pilot, lambda: app.main.shown.search.phase == "done")
         await shows(pilot, "stopped early", "train", "Train and test part")
         await pilot.press("v")
         await shows(pilot, "━ soft")
@@ -231,7 +231,7 @@ async def test_the_form_says_what_it_cannot_read(explorer: Make, session: FakeSe
     app = explorer()
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
-        form = app._main.query_one(SearchForm)
+        form = app.main.query_one(SearchForm)
         form._settings["steps"].input.value = "many"
         await pilot.press("s")
         await wait_for(pilot, lambda: any("steps 'many'" in n.message for n in app._notifications))
@@ -247,7 +247,7 @@ async def test_another_method_brings_its_own_settings(explorer: Make, session: F
     app = explorer()
     async with app.run_test(size=WIDE) as pilot:
         await ready(pilot)
-        app._main.query_one(SearchForm).query_one(Select).value = "published"
+        app.main.query_one(SearchForm).query_one(Select).value = "published"
         await shows(pilot, "lambda")
         await searched(pilot)
         assert "search published 0.95 0 {}" in session.calls
@@ -272,9 +272,7 @@ async def test_the_latent_pane_follows_the_cursor_when_it_rests(explorer: Make, 
             table_of(app).action_cursor_by(1)
         row = table_of(app).current
         assert isinstance(row, LatentRow)
-        await wait_for(
-            pilot, lambda: app._main._shown.latent is not None and app._main._shown.latent.latent == row.latent
-        )
+        await wait_for(pilot, lambda: app.main.shown.latent is not None and app.main.shown.latent.latent == row.latent)
         asked = [call for call in session.calls if call.startswith("latent")]
         assert len(asked) == 2, "latents passed over are not computed"
         text = screen_text(app)
@@ -290,8 +288,8 @@ async def test_a_hidden_latent_pane_asks_for_nothing(explorer: Make, session: Fa
         await pilot.pause(2 * SETTLE)
         assert not any(call.startswith(("latent", "prompt")) for call in session.calls)
         await pilot.press("2")
-        await wait_for(pilot, lambda: app._main._shown.latent is not None)
-        assert app.focused is app._main.query_one(LatentPane)
+        await wait_for(pilot, lambda: app.main.shown.latent is not None)
+        assert app.focused is app.main.query_one(LatentPane)
 
 
 async def test_a_prompt_leads_to_its_nodes_and_a_node_to_the_circuit(explorer: Make, session: FakeSession) -> None:
@@ -300,12 +298,12 @@ async def test_a_prompt_leads_to_its_nodes_and_a_node_to_the_circuit(explorer: M
         await ready(pilot)
         await searched(pilot)
         await pilot.press("3")
-        prompts = app._main.query_one(PromptList)
+        prompts = app.main.query_one(PromptList)
         await wait_for(pilot, lambda: prompts.view is not None)
         rows = prompts.view.rows  # type: ignore[union-attr]
         assert abs(rows[0].circuit - rows[0].plain) >= abs(rows[-1].circuit - rows[-1].plain)
         await pilot.press("j", "enter")
-        nodes = app._main.query_one(ActiveNodes)
+        nodes = app.main.query_one(ActiveNodes)
         await wait_for(pilot, lambda: nodes.view is not None)
         await pilot.press("tab", "j", "enter")
         await wait_for(pilot, lambda: app.focused is table_of(app))
@@ -320,7 +318,7 @@ async def test_answers_of_many_words_leave_room_for_the_prompt(explorer: Make) -
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
         await pilot.press("3")
-        prompts = app._main.query_one(PromptList)
+        prompts = app.main.query_one(PromptList)
         await wait_for(pilot, lambda: prompts.view is not None)
         first = prompts.view.rows[0]  # type: ignore[union-attr]
         plain = prompts.line(0, 80).text
@@ -340,9 +338,9 @@ async def test_prompts_follow_the_circuit(explorer: Make) -> None:
         await wait_for(
             pilot,
             lambda: (
-                app._main._shown.prompts is not None
-                and app._main._shown.circuit is not None
-                and app._main._shown.prompts.version == app._main._shown.circuit.version == 1
+                app.main.shown.prompts is not None
+                and app.main.shown.circuit is not None
+                and app.main.shown.prompts.version == app.main.shown.circuit.version == 1
             ),
         )
 
@@ -354,13 +352,13 @@ async def test_tab_walks_through_all_panes_on_a_small_screen(explorer: Make) -> 
         seen = []
         for _ in range(18):
             await pilot.press("tab")
-            if app._main._pane not in seen:
-                seen.append(app._main._pane)
+            if app.main.panes.current not in seen:
+                seen.append(app.main.panes.current)
         assert set(seen) == {"circuit", "latent", "prompts", "search", "frontier", "audit"}
         await pilot.press("1")
-        await wait_for(pilot, lambda: app._main._pane == "circuit")
+        await wait_for(pilot, lambda: app.main.panes.current == "circuit")
         await pilot.press("shift+tab")
-        await wait_for(pilot, lambda: app._main._pane == "audit")
+        await wait_for(pilot, lambda: app.main.panes.current == "audit")
 
 
 async def test_snapshot_compare_and_back(explorer: Make) -> None:
@@ -373,7 +371,7 @@ async def test_snapshot_compare_and_back(explorer: Make) -> None:
         await pilot.press("n")
         await wait_for(pilot, lambda: isinstance(app.screen, AskText))
         await pilot.press(*"ab", "enter")
-        await wait_for(pilot, lambda: app._main._shown.circuit.snapshots == ("snapshot 1ab",))  # type: ignore[union-attr]
+        await wait_for(pilot, lambda: app.main.shown.circuit.snapshots == ("snapshot 1ab",))  # type: ignore[union-attr]
         before = shown_size(app)
         await edit(pilot, "j", "space")
         assert shown_size(app) != before
@@ -409,7 +407,7 @@ async def test_an_export_that_fails_is_a_message_and_nothing_is_lost(explorer: M
         await wait_for(pilot, lambda: isinstance(app.screen, AskText))
         await pilot.press("enter")
         await wait_for(pilot, lambda: any("there is no folder" in n.message for n in app._notifications))
-        assert app._main.unsaved
+        assert app.main.unsaved
 
 
 async def test_quitting_asks_only_if_something_would_be_lost(explorer: Make) -> None:
@@ -420,7 +418,7 @@ async def test_quitting_asks_only_if_something_would_be_lost(explorer: Make) -> 
         await pilot.press("q")
         await wait_for(pilot, lambda: isinstance(app.screen, ConfirmQuit))
         await pilot.press("escape")
-        await wait_for(pilot, lambda: app.screen is app._main)
+        await wait_for(pilot, lambda: app.screen is app.main)
         assert app.is_running
         await pilot.press("ctrl+q")
         await wait_for(pilot, lambda: isinstance(app.screen, ConfirmQuit))
@@ -458,7 +456,7 @@ async def test_help_palette_and_themes(explorer: Make) -> None:
         await pilot.press(*"invert")
         await wait_for(pilot, lambda: "Invert" in screen_text(app))
         await pilot.press("enter")
-        await pilot.press("enter") if app.screen is not app._main else None
+        await pilot.press("enter") if app.screen is not app.main else None
         await wait_for(pilot, lambda: shown_size(app) > 0)
 
 
@@ -538,7 +536,7 @@ async def test_low_bandwidth_is_slower_and_takes_the_terminals_colours(explorer:
     app = explorer(low_bandwidth=True)
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
-        assert (app.theme, app.chart_rate, app.animation_level) == ("ansi", 2.0, "none")
+        assert (app.theme, app.main.chart_rate, app.animation_level) == ("ansi", 2.0, "none")
 
 
 def test_an_unknown_theme_is_refused_with_the_names(explorer: Make) -> None:
@@ -557,7 +555,7 @@ async def test_the_mouse_does_what_the_keys_do(explorer: Make, session: FakeSess
         await pilot.click(CircuitTable, offset=(1, 4))
         await wait_for(pilot, lambda: shown_size(app) == len(row.nodes))
         await pilot.click("#tabs", offset=(16, 0))
-        await wait_for(pilot, lambda: app._main._pane == "latent")
+        await wait_for(pilot, lambda: app.main.panes.current == "latent")
         footer = screen_text(app).splitlines()[-1]
         await pilot.click("#footer", offset=(footer.index("undo"), 0))
         await wait_for(pilot, lambda: shown_size(app) == 0)
@@ -566,9 +564,9 @@ async def test_the_mouse_does_what_the_keys_do(explorer: Make, session: FakeSess
 async def test_the_mask_of_the_latent_on_the_screen_moves_during_a_search(
     explorer: Make, session: FakeSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from circuit_tui.tui.screens import live as module
+    from circuit_tui.tui.screens import presenter
 
-    monkeypatch.setattr(module, "REFRESH_LATENT", 1)
+    monkeypatch.setattr(presenter, "REFRESH_LATENT", 1)
     session.step_seconds, session.search_steps = 0.01, 10_000
     app = explorer()
     async with app.run_test(size=WIDE) as pilot:

@@ -10,21 +10,22 @@ from fake_session import FakeSession
 from waiting import ready, screen_text, searched, shown_size, shows, wait_for
 
 from circuit_tui.core.views import FrontierPoint
-from circuit_tui.tui.app import CHART_RATE, ExplorerApp
+from circuit_tui.tui.app import ExplorerApp
 from circuit_tui.tui.drawing.chart import GUTTER
-from circuit_tui.tui.drawing.styles import ink_for
+from circuit_tui.tui.drawing.styles import pane_styles_for
 from circuit_tui.tui.drawing.themes import DARK
 from circuit_tui.tui.engine.engine import FRONTIER_EVERY
+from circuit_tui.tui.screens.explorer import CHART_RATE
 from circuit_tui.tui.widgets.frontier_chart import CURRENT, CURSOR, FrontierDrawing, Place, frontier_chart
 from circuit_tui.tui.widgets.frontier_pane import FrontierPane
 
 Make = Callable[..., ExplorerApp]
 NARROW, WIDE = (80, 24), (160, 50)
-INK = ink_for(DARK)
+STYLES = pane_styles_for(DARK)
 
 
 def pane_of(app: ExplorerApp) -> FrontierPane:
-    return app._main.query_one(FrontierPane)
+    return app.main.query_one(FrontierPane)
 
 
 def cursor(app: ExplorerApp) -> int:
@@ -69,7 +70,7 @@ async def test_it_grows_while_the_search_runs(explorer: Make, session: FakeSessi
         assert app.engine.state.search.live
         early = app.engine.state.search.frontier
         session.hold_at = None
-        await wait_for(pilot, lambda: app._main._shown.search.phase == "done")
+        await wait_for(pilot, lambda: app.main.shown.search.phase == "done")
         assert app.engine.state.search.frontier[0].size < early[0].size
         await shows(pilot, "━ held-out", "┈ target 0.95")
         assert "the mask so far" not in screen_text(app)
@@ -151,9 +152,9 @@ async def test_it_can_be_loaded_while_the_search_is_held(explorer: Make, session
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
         await pilot.press("s", "5")
-        await wait_for(pilot, lambda: len(app._main._shown.search.frontier) > 3)
+        await wait_for(pilot, lambda: len(app.main.shown.search.frontier) > 3)
         await pilot.press("p")
-        await wait_for(pilot, lambda: app._main._shown.search.phase == "paused")
+        await wait_for(pilot, lambda: app.main.shown.search.phase == "paused")
         await pilot.press("enter")
         wanted = cursor(app)
         await wait_for(pilot, lambda: shown_size(app) == wanted)
@@ -179,7 +180,7 @@ async def test_on_a_large_screen_it_shares_its_place_with_the_prompts(explorer: 
         await shows(pilot, "Frontier · 3 Prompts")
         assert pane_of(app).is_on_screen
         await pilot.press("1")
-        await wait_for(pilot, lambda: app._main._pane == "circuit")
+        await wait_for(pilot, lambda: app.main.panes.current == "circuit")
         assert pane_of(app).is_on_screen
         await pilot.press("3")
         await wait_for(pilot, lambda: not pane_of(app).is_on_screen)
@@ -189,7 +190,7 @@ POINTS = tuple(FrontierPoint(size, 0.1 * power, None) for power, size in enumera
 
 
 def test_sizes_are_on_a_logarithmic_scale() -> None:
-    lines = frontier_chart(FrontierDrawing(POINTS), GUTTER + 1 + 91, 6, INK)
+    lines = frontier_chart(FrontierDrawing(POINTS), GUTTER + 1 + 91, 6, STYLES)
     axis = lines[-1].text[GUTTER:]
     assert axis.index("1") == 0
     assert axis.index("10") + 1 == pytest.approx(30, abs=1)
@@ -201,7 +202,7 @@ def test_sizes_are_on_a_logarithmic_scale() -> None:
 @pytest.mark.parametrize("width", [20, 40, 80])
 def test_marks_stand_at_their_sizes(width: int) -> None:
     drawing = FrontierDrawing(POINTS, 0.95, Place(10, 0.2), Place(1000, 1.0))
-    lines = [strip.text for strip in frontier_chart(drawing, width, 8, INK)]
+    lines = [strip.text for strip in frontier_chart(drawing, width, 8, STYLES)]
     columns = width - GUTTER - 1
     marked = next(line for line in lines if CURSOR in line)
     assert marked.index(CURSOR) - GUTTER == pytest.approx((columns - 1) / 3, abs=1)
@@ -210,12 +211,12 @@ def test_marks_stand_at_their_sizes(width: int) -> None:
 
 
 def test_a_current_circuit_larger_than_the_frontier_widens_the_axis() -> None:
-    lines = frontier_chart(FrontierDrawing(POINTS[:2], current=Place(1000, 1.0)), 80, 8, INK)
+    lines = frontier_chart(FrontierDrawing(POINTS[:2], current=Place(1000, 1.0)), 80, 8, STYLES)
     assert "1,000" in lines[-1].text
 
 
 @pytest.mark.parametrize("points", [(), POINTS[:1], (FrontierPoint(0, -3.0, 2.0), FrontierPoint(5, 7.5, None))])
 def test_odd_frontiers_draw_something_of_the_right_size(points: tuple[FrontierPoint, ...]) -> None:
-    lines = frontier_chart(FrontierDrawing(points, current=Place(0, 0.0)), 40, 5, INK)
+    lines = frontier_chart(FrontierDrawing(points, current=Place(0, 0.0)), 40, 5, STYLES)
     assert len(lines) == 5
     assert max(strip.cell_length for strip in lines) <= 40

@@ -15,7 +15,7 @@ from textual.pilot import Pilot
 from waiting import ready, shows
 from waiting import wait_for as until
 
-from circuit_tui.core.jobs import autosave as keeper
+from circuit_tui.core.jobs import autosave
 from circuit_tui.core.jobs.job import Job, all_jobs, jobs_dir, new_job
 from circuit_tui.core.jobs.spec import SearchOrder
 from circuit_tui.core.opening.request import OpenRequest
@@ -23,8 +23,7 @@ from circuit_tui.core.runtime.out_of_memory import user_log
 from circuit_tui.core.views import SearchProgress
 from circuit_tui.tui import job_control
 from circuit_tui.tui.app import ExplorerApp
-from circuit_tui.tui.engine import commands as commands
-from circuit_tui.tui.engine import job_engine as kept_engine
+from circuit_tui.tui.engine import commands, job_autosave
 from circuit_tui.tui.explorer_options import ExplorerOptions
 from circuit_tui.tui.screens.confirm_quit import ConfirmQuit
 from circuit_tui.tui.screens.jobs import JobsScreen, OfferScreen
@@ -35,21 +34,21 @@ SIZE = (100, 32)
 @pytest.fixture(autouse=True)
 def own_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(keeper, "SAVE_EVERY", 0.0)
-    monkeypatch.setattr(kept_engine, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(autosave, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(job_autosave, "SAVE_EVERY", 0.0)
     monkeypatch.setattr(job_control, "LOOK_EVERY", 0.02)
 
 
-Kept = Callable[..., ExplorerApp]
+Make = Callable[..., ExplorerApp]
 
 
 @pytest.fixture
-def kept(session: FakeSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kept:
+def resumable(session: FakeSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     """Makes an explorer in a job. The session is that of the test unless another is given."""
     monkeypatch.chdir(tmp_path)
 
     def make(of: FakeSession | None = None) -> ExplorerApp:
-        return ExplorerApp(OpenRequest(), ExplorerOptions(), opener=opener(of or session), kept=True)
+        return ExplorerApp(OpenRequest(), ExplorerOptions(), opener=opener(of or session), autosave=True)
 
     return make
 
@@ -58,8 +57,8 @@ def die(app: ExplorerApp) -> None:
     """What is left of the job is what is on the disk; its lock goes with the process."""
     app.engine.stop()
     assert app.engine.join(60)
-    assert app.jobs is not None
-    app.jobs._engine.job.release()
+    assert app.engine.autosave is not None
+    app.engine.autosave.job.release()
 
 
 def progress(step: int) -> SearchProgress:
@@ -72,19 +71,19 @@ async def edited(app: ExplorerApp, pilot: Pilot[Any], session: FakeSession) -> N
     toggles = (commands.ToggleNode(1), commands.ToggleNode(2))
     for command in (*toggles, commands.Undo(), commands.SaveSnapshot("mine")):
         app.engine.submit(command)
-    assert isinstance(app.engine, kept_engine.KeptEngine)
-    job = app.engine.job
+    assert app.engine.autosave is not None
+    job = app.engine.autosave.job
     await until(pilot, lambda: (job.session or {}).get("names") == {"mine": [1]})
     assert session.future
 
 
-async def test_a_session_that_was_cut_off_is_offered_and_comes_back(kept: Kept, session: FakeSession) -> None:
-    app = kept()
+async def test_a_session_that_was_cut_off_is_offered_and_comes_back(resumable: Make, session: FakeSession) -> None:
+    app = resumable()
     async with app.run_test(size=SIZE) as pilot:
         await edited(app, pilot, session)
         die(app)
     again = FakeSession()
-    app = kept(again)
+    app = resumable(again)
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: isinstance(app.screen, OfferScreen))
         assert "A session was cut off" in str(app.screen.query(".title").first().render())
@@ -97,9 +96,9 @@ async def test_a_session_that_was_cut_off_is_offered_and_comes_back(kept: Kept, 
         assert len(all_jobs()) == 1, "the job is taken over"
 
 
-async def test_a_search_that_was_cut_off_goes_on_at_its_step(kept: Kept, session: FakeSession) -> None:
+async def test_a_search_that_was_cut_off_goes_on_at_its_step(resumable: Make, session: FakeSession) -> None:
     session.step_seconds, session.search_steps = 0.01, 100_000
-    app = kept()
+    app = resumable()
     async with app.run_test(size=SIZE) as pilot:
         await ready(pilot)
         await pilot.press("s")
@@ -108,7 +107,7 @@ async def test_a_search_that_was_cut_off_goes_on_at_its_step(kept: Kept, session
     (job,) = all_jobs()
     saved = int((job.search_folder / "step").read_text())
     again = FakeSession(step_seconds=0.0, search_steps=saved + 5)
-    app = kept(again)
+    app = resumable(again)
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: isinstance(app.screen, OfferScreen))
         assert "A search was cut off" in str(app.screen.query(".title").first().render())
@@ -121,12 +120,12 @@ async def test_a_search_that_was_cut_off_goes_on_at_its_step(kept: Kept, session
 
 
 async def test_an_engine_that_dies_says_so_and_what_was_done_is_offered(
-    kept: Kept, session: FakeSession, monkeypatch: pytest.MonkeyPatch
+    resumable: Make, session: FakeSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def end(node: int) -> None:
         raise SystemExit("a library ended the thread")
 
-    app = kept()
+    app = resumable()
     async with app.run_test(size=SIZE) as pilot:
         await edited(app, pilot, session)
         monkeypatch.setattr(session, "toggle_node", end)
@@ -137,7 +136,7 @@ async def test_an_engine_that_dies_says_so_and_what_was_done_is_offered(
     assert app.return_code == 2
     assert app.jobs is not None
     assert "what was open is kept" in app.jobs.close(wanted=True)
-    again = kept(FakeSession())
+    again = resumable(FakeSession())
     async with again.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: isinstance(again.screen, OfferScreen))
         await pilot.press("enter")
@@ -146,12 +145,12 @@ async def test_an_engine_that_dies_says_so_and_what_was_done_is_offered(
 
 
 async def test_a_session_that_cannot_be_stored_is_a_message_and_the_engine_goes_on(
-    kept: Kept, session: FakeSession, monkeypatch: pytest.MonkeyPatch
+    resumable: Make, session: FakeSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken() -> dict[str, Any]:
         raise RuntimeError("no state")
 
-    app = kept()
+    app = resumable()
     async with app.run_test(size=SIZE) as pilot:
         await ready(pilot)
         monkeypatch.setattr(session, "state", broken)
@@ -163,9 +162,9 @@ async def test_a_session_that_cannot_be_stored_is_a_message_and_the_engine_goes_
 
 
 @pytest.mark.parametrize(("key", "left"), [("d", 1), ("escape", 2)])
-async def test_an_offer_can_be_declined(kept: Kept, key: str, left: int) -> None:
+async def test_an_offer_can_be_declined(resumable: Make, key: str, left: int) -> None:
     new_job("find", OpenRequest(), SearchOrder("mask", 0.9, 0), None).release()
-    app = kept()
+    app = resumable()
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: isinstance(app.screen, OfferScreen))
         await pilot.press(key)
@@ -174,12 +173,12 @@ async def test_an_offer_can_be_declined(kept: Kept, key: str, left: int) -> None
         assert app.engine.state.search.phase == "none"
 
 
-async def test_what_has_changed_since_is_not_gone_on_with(kept: Kept, session: FakeSession) -> None:
-    app = kept()
+async def test_what_has_changed_since_is_not_gone_on_with(resumable: Make, session: FakeSession) -> None:
+    app = resumable()
     async with app.run_test(size=SIZE) as pilot:
         await edited(app, pilot, session)
         die(app)
-    app = kept(FakeSession(latents=12))
+    app = resumable(FakeSession(latents=12))
     async with app.run_test(size=SIZE, notifications=True) as pilot:
         await until(pilot, lambda: isinstance(app.screen, OfferScreen))
         await pilot.press("enter")
@@ -188,7 +187,7 @@ async def test_what_has_changed_since_is_not_gone_on_with(kept: Kept, session: F
         assert len(all_jobs()) == 2, "and the other job is left as it was"
 
 
-async def test_what_nobody_will_miss_is_cleaned_up(kept: Kept) -> None:
+async def test_what_nobody_will_miss_is_cleaned_up(resumable: Make) -> None:
     new_job("explore", OpenRequest(), None, None).release()  # killed before anything was done
     old = new_job("detached", OpenRequest(), SearchOrder("mask", 0.9, 0), None)
     old.finish("done")
@@ -196,18 +195,18 @@ async def test_what_nobody_will_miss_is_cleaned_up(kept: Kept) -> None:
     old.release()
     for path in (old.folder, *old.folder.iterdir()):
         os.utime(path, (0, 0))
-    app = kept()
+    app = resumable()
     async with app.run_test(size=SIZE) as pilot:
         await ready(pilot)
-        assert [job.name for job in all_jobs()] == [app.jobs._engine.job.name]  # type: ignore[union-attr]
+        assert [job.name for job in all_jobs()] == [app.engine.autosave.job.name]  # type: ignore[union-attr]
 
 
 async def test_a_search_elsewhere_is_watched_and_its_circuit_taken(
-    kept: Kept, session: FakeSession, tmp_path: Path
+    resumable: Make, session: FakeSession, tmp_path: Path
 ) -> None:
     away = new_job("detached", OpenRequest(), SearchOrder("mask", 0.9, 0), None)
     away.add_progress(progress(7))
-    app = kept()
+    app = resumable()
     async with app.run_test(size=SIZE) as pilot:
         # The lock belongs to this process: to the explorer it must look as if another one held it.
         other = Job(away.folder)
@@ -228,9 +227,9 @@ async def test_a_search_elsewhere_is_watched_and_its_circuit_taken(
         await until(pilot, lambda: away.seen)
 
 
-async def test_a_search_elsewhere_that_dies_can_be_gone_on_with(kept: Kept) -> None:
+async def test_a_search_elsewhere_that_dies_can_be_gone_on_with(resumable: Make) -> None:
     away = new_job("detached", OpenRequest(), SearchOrder("mask", 0.9, 0), None)
-    app = kept()
+    app = resumable()
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: isinstance(app.screen, OfferScreen))
         await pilot.press("enter")
@@ -241,11 +240,11 @@ async def test_a_search_elsewhere_that_dies_can_be_gone_on_with(kept: Kept) -> N
 
 
 async def test_the_list_of_jobs_stops_discards_and_watches(
-    kept: Kept, session: FakeSession, monkeypatch: pytest.MonkeyPatch
+    resumable: Make, session: FakeSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped: list[str] = []
     monkeypatch.setattr(Job, "stop", lambda self: stopped.append(self.name))
-    app = kept()
+    app = resumable()
     async with app.run_test(size=SIZE) as pilot:
         await ready(pilot)
         await pilot.press("J")
@@ -270,12 +269,12 @@ async def test_the_list_of_jobs_stops_discards_and_watches(
 
 
 async def test_quitting_during_a_search_asks_and_leaves_it_running(
-    kept: Kept, session: FakeSession, monkeypatch: pytest.MonkeyPatch
+    resumable: Make, session: FakeSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[Job] = []
     monkeypatch.setattr(job_control, "start_detached", lambda job: started.append(job) or 4711)
     session.step_seconds, session.search_steps = 0.005, 100_000
-    app = kept()
+    app = resumable()
     async with app.run_test(size=SIZE) as pilot:
         await ready(pilot)
         await pilot.press("s")
@@ -294,9 +293,9 @@ async def test_quitting_during_a_search_asks_and_leaves_it_running(
 
 @pytest.mark.parametrize(("wanted", "left"), [(True, 0), (False, 1)])
 async def test_a_job_goes_when_the_user_leaves_and_stays_when_not(
-    kept: Kept, session: FakeSession, wanted: bool, left: int
+    resumable: Make, session: FakeSession, wanted: bool, left: int
 ) -> None:
-    app = kept()
+    app = resumable()
     async with app.run_test(size=SIZE) as pilot:
         await edited(app, pilot, session)
     assert app.jobs is not None
@@ -315,8 +314,8 @@ def test_damaged_folders_are_no_jobs() -> None:
     assert [other.name for other in all_jobs()] == [job.name]
 
 
-async def test_what_the_engine_tells_is_a_notice(kept: Kept) -> None:
-    app = kept()
+async def test_what_the_engine_tells_is_a_notice(resumable: Make) -> None:
+    app = resumable()
     async with app.run_test(size=SIZE) as pilot:
         await ready(pilot)
         user_log.warning("Out of memory: %s goes on.", "it")

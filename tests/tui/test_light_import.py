@@ -37,7 +37,7 @@ def test_the_first_frame_waits_for_no_pane_and_no_engine() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     own = {name.removeprefix("circuit_tui.") for name in done.stdout.split() if name.startswith("circuit_tui.")}
     assert "tui.screens.frame" in own
-    late = {"tui.engine", "tui.job_control", "tui.screens.explorer", "core.snapshot", "core.sae_registry"}
+    late = {"tui.engine.engine", "tui.job_control", "tui.screens.explorer", "core.views", "core.saes.registry"}
     assert not late & own
 
 
@@ -46,10 +46,12 @@ def test_a_job_is_begun_without_reading_a_job(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from circuit_tui.core.opening.request import OpenRequest\n"
-        "from circuit_tui.tui.job_control import JobControl\n"
-        "engine = JobControl.of(None, OpenRequest(task='ioi')).make_engine(OpenRequest(task='ioi'), None, print, '')\n"
+        "from circuit_tui.tui.engine.engine import Engine\n"
+        "from circuit_tui.tui.job_control import explorer_job\n"
+        "request = OpenRequest(task='ioi')\n"
+        "engine = Engine(request, None, print, '', explorer_job(request))\n"
         "print('pydantic' in sys.modules)\n"
-        "print(engine.job.spec.request.task)\n"
+        "print(engine.autosave.job.spec.request.task)\n"
     )
     own = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=own)

@@ -91,7 +91,7 @@ async def test_a_key_pressed_while_loading_says_that_it_waits(
         await loaded(pilot)
         await pilot.press(key)
         await wait_for(pilot, lambda: any("Still opening" in note.message for note in app._notifications))
-        assert app.screen is app._main, "nothing is asked"
+        assert app.screen is app.main, "nothing is asked"
         gate.set()
         await ready(pilot)
         assert app.engine.state.search.phase == "none"

@@ -153,7 +153,7 @@ def test_quitting_while_loading_does_not_wait_for_it(start: Callable[..., Termin
 @pytest.mark.parametrize("way", ["SIGTERM", "SIGHUP", "closed", "killed"])
 def test_however_it_ends_its_state_is_kept(start: Callable[..., Terminal], tmp_path: Path, way: str) -> None:
     state = {"XDG_STATE_HOME": str(tmp_path / "state")}
-    terminal = start("0.02", "kept", **state)
+    terminal = start("0.02", "job", **state)
     terminal.until(ready)
     terminal.keys(" s")
     terminal.until(lambda text: "optimise" in text)
@@ -178,7 +178,7 @@ def test_however_it_ends_its_state_is_kept(start: Callable[..., Terminal], tmp_p
     assert json.loads((job / "session.json").read_text())["past"], "the toggle"
     step = int((job / "search" / "step").read_text())
     assert step > 0
-    again = start("0.02", "kept", **state)
+    again = start("0.02", "job", **state)
     again.until(lambda text: "A search was cut off" in text)
     again.keys("\r")
     again.until(lambda text: ready(text) and "optimise" in text)

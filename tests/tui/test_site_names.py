@@ -35,9 +35,9 @@ async def test_on_a_prompt(explorer: Make, session: FakeSession) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await everything_on(pilot)
         await pilot.press("3")
-        await wait_for(pilot, lambda: app._main.query_one(PromptList).view is not None)
+        await wait_for(pilot, lambda: app.main.query_one(PromptList).view is not None)
         await pilot.press("enter")
-        nodes = app._main.query_one(ActiveNodes)
+        nodes = app.main.query_one(ActiveNodes)
         await wait_for(pilot, lambda: nodes.view is not None)
         lines = " ".join(nodes.line(index, 80).text for index in range(len(nodes.view.active)))  # type: ignore[union-attr]
         assert all(f"  {name} " in lines for name in NAMES)
@@ -51,7 +51,7 @@ async def test_in_a_comparison(explorer: Make, session: FakeSession) -> None:
         await pilot.press("n")
         await wait_for(pilot, lambda: isinstance(app.screen, AskText))
         await pilot.press("enter")
-        await wait_for(pilot, lambda: app._main._shown.circuit.snapshots)  # type: ignore[union-attr]
+        await wait_for(pilot, lambda: app.main.shown.circuit.snapshots)  # type: ignore[union-attr]
         await edit(pilot, "i")
         await pilot.press("c")
         await wait_for(pilot, lambda: isinstance(app.screen, CompareScreen))

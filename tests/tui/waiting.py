@@ -34,28 +34,28 @@ async def loaded(pilot: Any) -> None:
 async def ready(pilot: Any) -> None:
     """Wait until the session is open and shown."""
     await loaded(pilot)
-    await wait_for(pilot, lambda: pilot.app.engine.state.phase == "ready" and pilot.app._main._shown.phase == "ready")
+    await wait_for(pilot, lambda: pilot.app.engine.state.phase == "ready" and pilot.app.main.shown.phase == "ready")
 
 
 def shown_size(app: ExplorerApp) -> int:
     """How many nodes the circuit on the screen has; -1 before there is one."""
-    circuit = app._main._shown.circuit
+    circuit = app.main.shown.circuit
     return -1 if circuit is None else circuit.size
 
 
 async def searched(pilot: Any) -> None:
     """Start a search, and wait until what it found is on the screen."""
-    main = pilot.app._main
-    before = main._shown.search.result
+    main = pilot.app.main
+    before = main.shown.search.result
     await pilot.press("s")
-    await wait_for(pilot, lambda: main._shown.search.result is not None and main._shown.search.result is not before)
+    await wait_for(pilot, lambda: main.shown.search.result is not None and main.shown.search.result is not before)
 
 
 async def edit(pilot: Any, *keys: str) -> None:
     """Press keys of which the last changes the circuit, and wait until the new one is on the screen."""
-    before = pilot.app._main._shown.circuit.version
+    before = pilot.app.main.shown.circuit.version
     await pilot.press(*keys)
-    await wait_for(pilot, lambda: pilot.app._main._shown.circuit.version > before)
+    await wait_for(pilot, lambda: pilot.app.main.shown.circuit.version > before)
 
 
 async def settled(pilot: Any) -> None:
@@ -63,18 +63,20 @@ async def settled(pilot: Any) -> None:
     app = pilot.app
 
     def complete() -> bool:
-        state, main = app.engine.state, app._main
-        shown, row = main._shown, main.query_one(CircuitTable).current
+        state, main = app.engine.state, app.main
+        shown, row = main.shown, main.query_one(CircuitTable).current
         if not app.engine._queue.empty() or app.engine._work_left or state is not shown or shown.circuit is None:
             return False
-        latent = isinstance(row, LatentRow | NodeRow) and main._visible("latent")
+        latent = isinstance(row, LatentRow | NodeRow) and main.panes.visible_pane("latent")
         if latent and (shown.latent is None or (shown.latent.site, shown.latent.latent) != (row.site, row.latent)):
             return False
-        if not main._visible("prompts"):
+        if not main.panes.visible_pane("prompts"):
             return True
         version = shown.circuit.version
-        chosen = main._prompt is None or (shown.prompt is not None and shown.prompt.row.index == main._prompt)
-        of_prompt = main._prompt is None or shown.prompt_version == version
+        chosen = main.presenter.prompt is None or (
+            shown.prompt is not None and shown.prompt.row.index == main.presenter.prompt
+        )
+        of_prompt = main.presenter.prompt is None or shown.prompt_version == version
         return shown.prompts is not None and shown.prompts.version == version and chosen and of_prompt
 
     await wait_for(pilot, complete)

@@ -127,12 +127,12 @@ def print_audit(file: CircuitFile, part: AuditPart, because: Sequence[str]) -> N
 
 def _run(auditing: Audit) -> bool:
     """Runs an audit to its end, or to where Ctrl-C ends it; tells whether it did."""
-    user_log = 0
+    shown = 0
     with progress.AuditBar() as bar, _noted_interrupt() as interrupted:
         for step in auditing:
-            for finding in auditing.findings[user_log:]:
+            for finding in auditing.findings[shown:]:
                 bar.say(f"{finding.verdict:12} {finding.title}")
-            user_log = len(auditing.findings)
+            shown = len(auditing.findings)
             bar.show(step)
             if interrupted:
                 break

@@ -25,7 +25,7 @@ Sae = Annotated[
     list[str] | None, typer.Option(metavar="RELEASE[:ID]", help="A released SAE, or a release; repeat for more sites.")
 ]
 Layers = Annotated[str | None, typer.Option(metavar="7,14,21", help="Of a release: the SAEs at these layers.")]
-Throttle = Annotated[int | None, typer.Option(metavar="N", help="Of a release: every Nth layer that it has.")]
+Every = Annotated[int | None, typer.Option(metavar="N", help="Of a release: every Nth layer that it has.")]
 Width = Annotated[str | None, typer.Option(metavar="16k", help="Of a release: SAEs of this many latents.")]
 L0 = Annotated[str | None, typer.Option("--l0", metavar="N|WORD", help="Of a release: the nearest L0, or its word.")]
 SaeDir = Annotated[list[Path] | None, typer.Option(metavar="DIR", help="A sae-lens folder; repeat for more sites.")]
@@ -58,7 +58,7 @@ class Opening:
     model: Model = None
     sae: Sae = None
     layers: Layers = None
-    every: Throttle = None
+    every: Every = None
     width: Width = None
     l0: L0 = None
     sae_dir: SaeDir = None

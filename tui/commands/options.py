@@ -1,4 +1,4 @@
-"""The flags that commands share, other than those that say what to open (`open_problem.py`), and how they are checked."""
+"""The flags that commands share, and how they are checked. Flags that say what to open are in `opening.py`."""
 
 from __future__ import annotations
 

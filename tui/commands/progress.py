@@ -57,10 +57,10 @@ def say(text: str) -> None:
 
 def finish(session: Session) -> None:
     """Computes all that a session has left for later, with a line now and then."""
-    user_log = time.monotonic()
+    said_at = time.monotonic()
     while session.work():
-        if time.monotonic() - user_log >= PLAIN_EVERY:
-            user_log, view = time.monotonic(), session.view()
+        if time.monotonic() - said_at >= PLAIN_EVERY:
+            said_at, view = time.monotonic(), session.view()
             say(f"effects of single nodes: {view.effects_done} of {view.size}")
 
 

@@ -1,4 +1,4 @@
-"""Starts the explorer. Kept free of the command-line parser: a bare ``circuit-tui`` comes here directly."""
+"""Start the explorer. This module loads no command-line parser: a bare ``circuit-tui`` comes here directly."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from circuit_tui.tui.explorer_options import ExplorerOptions
 
 
 def open_explorer(request: OpenRequest, options: ExplorerOptions | None = None, *, mouse: bool = True) -> int:
-    """Runs the explorer until the user leaves it and returns its exit code.
+    """Run the explorer until the user leaves it, and return its exit code.
 
     Raises:
         UserError: no terminal, or no such theme.
     """
     from circuit_tui.tui.app import run_explorer
 
-    return run_explorer(request, options or ExplorerOptions(), mouse=mouse, log_path=log_path(), kept=True)
+    return run_explorer(request, options or ExplorerOptions(), mouse=mouse, log_path=log_path(), autosave=True)

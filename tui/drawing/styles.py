@@ -72,7 +72,7 @@ def _without_colour() -> PaneStyles:
     )
 
 
-def ink_for(theme: Theme, *, colour: bool = True) -> PaneStyles:
+def pane_styles_for(theme: Theme, *, colour: bool = True) -> PaneStyles:
     """The styles of `theme`; without colour, only weight, underline and reverse carry meaning."""
     if not colour:
         return _without_colour()

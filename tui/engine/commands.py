@@ -1,13 +1,17 @@
-"""What the screen can ask of the engine: one frozen dataclass for each command."""
+"""The commands of the screen to the engine: one frozen dataclass for each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from circuit_tui.core.jobs.job import Job
 from circuit_tui.core.views import SearchProgress
 from circuit_tui.tui.engine.session_protocol import SessionLike, SettingValue
+
+if TYPE_CHECKING:
+    from circuit_tui.core.jobs.spec import SearchOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +50,12 @@ class KeepOnly:
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """Take back the last edit."""
+    """Undo the last edit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Redo:
-    """Make the last undone edit again."""
+    """Redo the last edit that was undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class RestoreSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class CompareSnapshot:
-    """Lay the current circuit beside a named one."""
+    """Compare the current circuit with a named one."""
 
     name: str
 
@@ -87,17 +91,21 @@ class StartSearch:
 
 @dataclass(frozen=True, slots=True)
 class PauseSearch:
-    """Hold the search after this step, or let it run on."""
+    """Pause the search after this step, or continue it."""
 
 
 @dataclass(frozen=True, slots=True)
 class StopSearch:
-    """End the search within one step and take what it has."""
+    """End the search within one step and take the circuit it has by then."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartAudit:
-    """Audit the current circuit, in the background; the splice is priced on `text`, searches are in haste or `full`."""
+    """Audit the current circuit in the background.
+
+    `text` is what the cost of the splice is measured on. The audit's own searches are quick, or `full` like the
+    circuit's own.
+    """
 
     text: Path | None = None
     full: bool = False
@@ -105,12 +113,12 @@ class StartAudit:
 
 @dataclass(frozen=True, slots=True)
 class StopAudit:
-    """Leave the audit where it is."""
+    """Stop the audit; its findings so far stay."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadFrontier:
-    """Make the circuit of that many nodes on the frontier the current one."""
+    """Make the frontier's circuit of `size` nodes the current one."""
 
     size: int
 
@@ -144,14 +152,14 @@ class Export:
 
 @dataclass(frozen=True, slots=True)
 class OpenCircuit:
-    """Replace the current circuit by that of a file."""
+    """Replace the current circuit by the one in a file."""
 
     path: Path
 
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """Show how far a search in another process is; `trace` is empty before its first report."""
+    """Show the progress of a search in another process; `trace` is empty before its first report."""
 
     job: Job
     order: StartSearch
@@ -160,7 +168,7 @@ class Follow:
 
 @dataclass(frozen=True, slots=True)
 class Collect:
-    """The search of another process has ended: take what it found."""
+    """The search of another process has ended: take its circuit."""
 
     job: Job
 
@@ -177,15 +185,20 @@ Edit = (
     | LoadFrontier
     | OpenCircuit
 )
-# These replace the circuit as a whole.
+# Edits that replace the whole circuit.
 REPLACING = (RestoreSnapshot, LoadFrontier, OpenCircuit)
 View = ShowLatent | ShowPrompts | ShowPrompt | CompareSnapshot
 Audits = StartAudit | StopAudit
 Command = Edit | View | SaveSnapshot | StartSearch | PauseSearch | StopSearch | Export | Follow | Collect | Audits
 
 
+def start_of(order: SearchOrder) -> StartSearch:
+    """The command that starts the search that a job's `order` describes."""
+    return StartSearch(order.method, order.target, order.seed, tuple(order.settings.items()))
+
+
 def apply_edit(session: SessionLike, edit: Edit) -> None:
-    """Makes the edit in `session`. Raises UserError where the session does."""
+    """Make the edit in `session`. Raises UserError where the session does."""
     match edit:
         case ToggleNode(node):
             session.toggle_node(node)
@@ -210,7 +223,7 @@ def apply_edit(session: SessionLike, edit: Edit) -> None:
 
 
 def latest_wins(commands: list[Command]) -> list[Command]:
-    """Order a backlog: edits first, in the order given; of each kind of view only the newest, after the edits."""
+    """Order a backlog: edits first, as given, then only the newest view of each kind."""
     edits = [command for command in commands if not isinstance(command, View)]
     views: dict[type, Command] = {}
     for command in commands:

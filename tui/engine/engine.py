@@ -1,4 +1,4 @@
-"""What the one thread that owns torch does: it opens the session, serves commands and searches.
+"""The engine: the one thread that owns torch opens the session, serves commands and searches.
 
 Between two steps of a search every waiting command is served, so that a toggle never waits longer than one step.
 """
@@ -9,16 +9,20 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from textual.message import Message
 
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.jobs.job import Job
+from circuit_tui.core.jobs.spec import SearchOrder
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runtime.out_of_memory import describe_error
 from circuit_tui.core.views import LoadProgress
-from circuit_tui.tui.engine import commands as commands
+from circuit_tui.tui.engine import commands
 from circuit_tui.tui.engine.commands import Command, latest_wins
+from circuit_tui.tui.engine.job_autosave import JobAutosave
 from circuit_tui.tui.engine.messages import Exported
 from circuit_tui.tui.engine.search_trace import SearchTrace
 from circuit_tui.tui.engine.session_protocol import Opener, SearchLike, SessionLike
@@ -39,11 +43,26 @@ class _Stopped(BaseException):
 
 
 class Engine(EngineThread):
-    """Owns the session."""
+    """Owns the session and the search.
 
-    def __init__(self, request: OpenRequest, opener: Opener, post: Callable[[Message], Any], log_hint: str) -> None:
+    Attributes:
+        request: what `start` opens.
+        autosave: keeps the work in a job's folder; None where it is not kept.
+        followed: the job whose search is on the screen, if that search runs in another process.
+    """
+
+    def __init__(
+        self,
+        request: OpenRequest,
+        opener: Opener,
+        post: Callable[[Message], object],
+        log_hint: str,
+        job: Job | None = None,
+    ) -> None:
         super().__init__(post, log_hint)
-        self._request, self._opener = request, opener
+        self.request, self._opener = request, opener
+        self.autosave = None if job is None else JobAutosave(job, lambda text: self._notice(text, "warning"))
+        self.followed: Job | None = None
         self._session: SessionLike | None = None
         self._search: SearchLike | None = None
         self._trace = SearchTrace()
@@ -60,23 +79,31 @@ class Engine(EngineThread):
         if session is None:
             self._refuse_commands()
             return
-        while not self._stop.is_set():
-            for command in latest_wins(self._waiting()):
-                if self._stop.is_set():
-                    return
-                self._guard(lambda command=command: self._serve(session, command))  # type: ignore[misc]
+        try:
+            self._guard(lambda: self._restore(session))
+            while not self._stop.is_set():
+                self._turn(session)
+        finally:
+            self._guard(self._store)
+
+    def _turn(self, session: SessionLike) -> None:
+        for command in latest_wins(self._waiting()):
             if self._stop.is_set():
                 return
+            self._guard(partial(self._serve, session, command))
+        if not self._stop.is_set():
             self._guard(lambda: self._advance(session))
 
     def _open(self) -> SessionLike | None:
+        """Open the session; None, with the reason in the state, if that fails. Raises `_Stopped` if told to end."""
+
         def progress(stage: LoadProgress) -> None:
             if self._stop.is_set():
                 raise _Stopped
             self._publish(wake=True, load=stage)
 
         try:
-            session, methods = self._opener(self._request, progress)
+            session, methods = self._opener(self.request, progress)
             view = session.view()
         except _Stopped:
             raise
@@ -93,6 +120,25 @@ class Engine(EngineThread):
             return session
         return None
 
+    def _restore(self, session: SessionLike) -> None:
+        """Go on with the edits and the search that the job holds, if it was cut off before."""
+        if self.autosave is None:
+            return
+        stored, order = self.autosave.opened(session, self.request)
+        if stored is not None:
+            session.restore(stored)
+            self._publish(wake=True, circuit=session.view(), epoch=self._state.epoch + 1)
+        if order is not None:
+            self._search = session.search(order.method, order.target, order.seed, order.settings)
+            self.autosave.begin(self._search, order, again=True)
+            for progress in self.autosave.job.progress():
+                self._trace.add(progress)
+            self._publish(wake=True, search=SearchState(phase="running", order=commands.start_of(order)))
+
+    def _store(self) -> None:
+        if self.autosave is not None and self._session is not None:
+            self.autosave.store(self._session, self._state.circuit)
+
     def _publish(self, *, wake: bool, **changes: Any) -> None:
         if self._session is not None and "circuit" in changes:
             changes["audit"] = self._session.audit_view()
@@ -100,16 +146,18 @@ class Engine(EngineThread):
 
     @property
     def _searching(self) -> bool:
-        return self._state.search.phase in ("running", "stopping")
+        return self._search is not None and self._state.search.phase in ("running", "stopping")
 
     def _patience(self) -> float | None:
-        """Seconds to wait for a command before going on with something else; None if there is nothing else."""
         if self._searching:
             return 0
-        return max(0.0, self._quiet_until - time.monotonic()) if self._work_left else None
+        if self._work_left:
+            return max(0.0, self._quiet_until - time.monotonic())
+        self._guard(self._store)
+        return None
 
     def _advance(self, session: SessionLike) -> None:
-        """One step of the search, or one slice of background work; never both, for a command may be waiting."""
+        """Make one step of the search or do one slice of background work; never both, for a command may be waiting."""
         self._turns += 1
         if self._memory_due() and (memory := session.memory_use()) != self._state.memory:
             self._publish(wake=False, memory=memory)
@@ -126,8 +174,18 @@ class Engine(EngineThread):
                 raise
             self._publish(wake=not left or view.estimated != estimated, circuit=view)
             self._work_left = left
+        if self.autosave is not None and self.autosave.due:
+            self._store()
 
     def _step(self, session: SessionLike) -> None:
+        try:
+            self._search_step(session)
+        except BaseException:
+            if self.autosave is not None:
+                self.autosave.save_search()  # another process can go on from what it had done until then
+            raise
+
+    def _search_step(self, session: SessionLike) -> None:
         search = self._search
         assert search is not None
         try:
@@ -146,18 +204,24 @@ class Engine(EngineThread):
         if self._frontier_due():
             state = replace(state, frontier=session.frontier())
         self._publish(wake=False, search=state)
+        if self.autosave is not None:
+            self.autosave.step(progress)
 
     def _finish(self, session: SessionLike, search: SearchLike) -> None:
+        """Take the circuit that a search found, and store it."""
         result = search.result
         if result is None:
             self._publish(wake=True, search=replace(self._state.search, phase="failed"))
             self._notice("The search ended without a circuit.", "warning")
-            return
-        session.adopt(result)
-        self._work_left = True
-        trace, frontier = self._trace.points(), session.frontier()
-        state = replace(self._state.search, phase="done", result=result, trace=trace, frontier=frontier)
-        self._publish(wake=True, search=state, circuit=session.view(), epoch=self._state.epoch + 1)
+        else:
+            session.adopt(result)
+            self._work_left = True
+            trace, frontier = self._trace.points(), session.frontier()
+            state = replace(self._state.search, phase="done", result=result, trace=trace, frontier=frontier)
+            self._publish(wake=True, search=state, circuit=session.view(), epoch=self._state.epoch + 1)
+        self._store()
+        if self.autosave is not None:
+            self.autosave.end()
 
     def _serve(self, session: SessionLike, command: Command) -> None:
         if isinstance(command, commands.Edit):
@@ -192,6 +256,10 @@ class Engine(EngineThread):
                 written = session.export(path)
                 self._publish(wake=True, circuit=session.view())
                 self._post(Exported(written))
+            case commands.Follow():
+                self._follow(command)
+            case commands.Collect(job):
+                self._collect(session, job)
 
     def _edit(self, session: SessionLike, edit: commands.Edit) -> None:
         commands.apply_edit(session, edit)
@@ -202,17 +270,53 @@ class Engine(EngineThread):
     def _start(self, session: SessionLike, order: commands.StartSearch) -> None:
         if self._state.search.live:
             raise UserError("a search is under way; stop it first (S)")
-        self._search = session.search(order.method, order.target, order.seed, dict(order.settings))
-        self._trace = SearchTrace()
+        settings = dict(order.settings)
+        self._search = session.search(order.method, order.target, order.seed, settings)
+        self._trace, self.followed = SearchTrace(), None
         self._publish(wake=True, search=SearchState(phase="running", order=order))
+        if self.autosave is not None:
+            self.autosave.begin(self._search, SearchOrder(order.method, order.target, order.seed, settings))
 
     def _hold(self, session: SessionLike, command: commands.PauseSearch | commands.StopSearch) -> None:
-        search = self._state.search
-        if self._search is None or not search.live:
+        """Pause, continue or stop the search; one in another process can only be stopped."""
+        search, stop = self._state.search, isinstance(command, commands.StopSearch)
+        if self.followed is not None:
+            if not stop:
+                raise UserError("the search runs in the background: it cannot be paused, only stopped (S)")
+            self.followed.stop()
+            self._publish(wake=True, search=replace(search, phase="stopping"))
+        elif self._search is None or not search.live:
             raise UserError("no search is under way; s starts one")
-        if isinstance(command, commands.StopSearch):
+        elif stop:
             self._search.stop()
             self._publish(wake=True, search=replace(search, phase="stopping"))
         elif search.phase != "stopping":
             phase: SearchPhase = "paused" if search.phase == "running" else "running"
             self._publish(wake=True, search=replace(search, phase=phase, frontier=session.frontier()))
+
+    def _follow(self, command: commands.Follow) -> None:
+        """Show how far the search of another process is."""
+        if self._search is not None:
+            return
+        self.followed = command.job
+        phase: SearchPhase = "stopping" if self._state.search.phase == "stopping" else "running"
+        progress = command.trace[-1] if command.trace else None
+        state = SearchState(phase=phase, order=command.order, progress=progress, trace=command.trace)
+        self._publish(wake=False, search=state)
+
+    def _collect(self, session: SessionLike, job: Job) -> None:
+        """Take the circuit of a search in another process, which has ended."""
+        self.followed = None
+        state = job.state
+        failed = state != "done"
+        self._publish(wake=True, search=replace(self._state.search, phase="failed" if failed else "done"))
+        if state == "unfinished":
+            raise UserError("the search in the background was cut off; J goes on with it")
+        if failed:
+            why = job.error or f"see {job.log}"
+            raise UserError(f"the search in the background ended without a circuit: {why}")
+        session.open_circuit(job.circuit)
+        self._work_left = True
+        self._publish(wake=True, circuit=session.view(), epoch=self._state.epoch + 1)
+        job.mark_seen()
+        self._notice(f"The search in the background has ended; its circuit is in {job.spec.out or job.circuit}")

@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import Literal
 
 from textual.message import Message
+from typing_extensions import override
+
+Severity = Literal["information", "warning", "error"]
 
 
 @dataclass
 class StateChanged(Message):
-    """The engine answered a command: drain its slot now rather than at the next tick."""
+    """The engine answered a command: show its state now rather than at the next tick."""
 
     bubble = False
 
+    @override
     def can_replace(self, message: Message) -> bool:
-        """Several wakes in the queue are worth one."""
+        # Several in the queue are worth one.
         return isinstance(message, StateChanged)
 
 
@@ -27,12 +31,12 @@ class Notice(Message):
     """One line for the user."""
 
     text: str
-    severity: Literal["information", "warning", "error"] = "information"
+    severity: Severity = "information"
 
 
 @dataclass
 class Exported(Message):
-    """The circuit was written."""
+    """The circuit was written to `path`."""
 
     path: Path
 
@@ -51,13 +55,13 @@ class PromptChosen(Message):
     index: int
 
 
-class TellingHandler(logging.Handler):
-    """Makes a notice of what the engine has to tell its user. `post` may be called from any thread."""
+class NoticeHandler(logging.Handler):
+    """Turns log records for the user into notices. `post` may be called from any thread."""
 
     def __init__(self, post: Callable[[Message], object]) -> None:
         super().__init__()
         self._post = post
 
+    @override
     def emit(self, record: logging.LogRecord) -> None:
-        """See `logging.Handler`."""
         self._post(Notice(record.getMessage(), "warning"))

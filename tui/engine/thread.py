@@ -1,6 +1,6 @@
-"""The engine's thread and what lies between it and the screen: commands come in by a queue, the state goes out.
+"""The engine's thread, and what lies between it and the screen: commands come in by a queue, the state goes out.
 
-The state is an immutable snapshot in a slot that holds only the newest. Nothing else is shared.
+The state is an immutable object in a slot that holds only the newest one. Nothing else is shared.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from textual.message import Message
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.runtime.out_of_memory import describe_error
 from circuit_tui.tui.engine.commands import Command
-from circuit_tui.tui.engine.messages import Notice, StateChanged
+from circuit_tui.tui.engine.messages import Notice, Severity, StateChanged
 from circuit_tui.tui.engine.state import EngineState
 
 log = logging.getLogger("circuit_tui")
 
 
 class EngineThread(ABC):
-    """Runs `_run` in a thread. `post` delivers messages to the screen and may be called from any thread."""
+    """Runs `_run` in a thread. `post` delivers a message to the screen and may be called from any thread."""
 
-    def __init__(self, post: Callable[[Message], Any], log_hint: str) -> None:
+    def __init__(self, post: Callable[[Message], object], log_hint: str) -> None:
         self._post, self._log_hint = post, log_hint
         self._queue: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
         self._stop = threading.Event()
         # A daemon, because nothing can interrupt an import of torch: quitting must not wait for it.
-        self._thread = threading.Thread(target=self._whole, name="engine", daemon=True)
+        self._thread = threading.Thread(target=self._run_guarded, name="engine", daemon=True)
         self._state = EngineState()
 
     @abstractmethod
     def _run(self) -> None:
-        """All that the thread does."""
+        """Everything that the thread does."""
 
     @abstractmethod
     def _patience(self) -> float | None:
-        """Seconds to wait for a command before going on with something else; None if there is nothing else."""
+        """Seconds to wait for a command before doing something else; None if there is nothing else to do."""
 
     # Called from the screen's thread.
 
@@ -60,7 +60,7 @@ class EngineThread(ABC):
         self._thread.start()
 
     def submit(self, command: Command) -> None:
-        """Ask for something; returns at once."""
+        """Queue a command; returns at once."""
         self._queue.put(command)
 
     def stop(self) -> None:
@@ -69,15 +69,15 @@ class EngineThread(ABC):
         self._queue.put(None)
 
     def join(self, timeout: float) -> bool:
-        """Wait for the thread to end; tells whether it did."""
+        """Wait at most `timeout` seconds for the thread to end; returns whether it did."""
         if self._thread.ident is not None:
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
     # Everything below runs in the engine's thread.
 
-    def _whole(self) -> None:
-        """`_run`; what nobody has caught ends the thread, and the screen says so."""
+    def _run_guarded(self) -> None:
+        """Call `_run`. An error that nobody caught ends the thread, and the screen says so."""
         try:
             self._run()
         except BaseException as error:
@@ -85,16 +85,17 @@ class EngineThread(ABC):
             self._publish(wake=True, phase="failed", error=f"{describe_error(error)} (details: {self._log_hint})")
 
     def _publish(self, *, wake: bool, **changes: Any) -> None:
+        """Replace fields of the state; `wake` asks the screen to draw it now rather than at its next tick."""
         self._state = replace(self._state, **changes)
         if wake and not self._stop.is_set():
             self._post(StateChanged())
 
-    def _notice(self, text: str, severity: str = "information") -> None:
+    def _notice(self, text: str, severity: Severity = "information") -> None:
         if not self._stop.is_set():
-            self._post(Notice(text, severity))  # type: ignore[arg-type]
+            self._post(Notice(text, severity))
 
     def _guard(self, action: Callable[[], None]) -> None:
-        """Run `action`; whatever it raises becomes a message, and the engine goes on."""
+        """Run `action`. An error in it becomes a message, and the engine goes on."""
         try:
             action()
         except UserError as error:
@@ -119,5 +120,6 @@ class EngineThread(ABC):
         return batch
 
     def _refuse_commands(self) -> None:
+        """Answer every command with a notice until the engine is stopped."""
         while self._queue.get() is not None:
             self._notice("Nothing is open; the reason is on the screen.", "warning")

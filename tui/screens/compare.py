@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -105,24 +106,20 @@ class ComparisonView(LinesView):
         return lines
 
 
-class CompareScreen(ModalScreen[tuple[str, str] | None]):
-    """Dismissed with ("restore", name), or None. `Wanted` asks for the comparison with a name."""
+class CompareScreen(ModalScreen[str | None]):
+    """Compares the circuit with a snapshot. Its result is the name of the snapshot to go back to, or None.
+
+    `compare` asks for the comparison with a name; it is handed to `show` when it is there.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,c", "dismiss(None)", "Close", show=False),
         Binding("enter,r", "restore", "Restore", show=False),
     ]
 
-    class Wanted(Message):
-        """The comparison with this snapshot is wanted."""
-
-        def __init__(self, name: str) -> None:
-            super().__init__()
-            self.name = name
-
-    def __init__(self, names: tuple[str, ...], table: NodeTable) -> None:
+    def __init__(self, names: tuple[str, ...], table: NodeTable, compare: Callable[[str], None]) -> None:
         super().__init__(classes="dialog")
-        self._names, self._table = names, table
+        self._names, self._table, self._compare = names, table, compare
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box", id="compare-box") as box:
@@ -133,13 +130,10 @@ class CompareScreen(ModalScreen[tuple[str, str] | None]):
                 yield ComparisonView(self._table)
 
     def on_mount(self) -> None:
-        self._want()
+        self._compare(self._chosen())
 
     def on_snapshot_list_moved(self) -> None:
-        self._want()
-
-    def _want(self) -> None:
-        self.post_message(self.Wanted(self._chosen()))
+        self._compare(self._chosen())
 
     def _chosen(self) -> str:
         snapshots = self.query_one(SnapshotList)
@@ -150,4 +144,4 @@ class CompareScreen(ModalScreen[tuple[str, str] | None]):
         self.query_one(ComparisonView).show(comparison if comparison and comparison.name == self._chosen() else None)
 
     def action_restore(self) -> None:
-        self.dismiss(("restore", self._chosen()))
+        self.dismiss(self._chosen())

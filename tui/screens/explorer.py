@@ -1,53 +1,170 @@
-"""The explorer's one screen: what each key does."""
+"""The explorer's main screen: turns keys into commands for the engine, and moves the focus between the panes."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import ClassVar
 
+from textual import events
+from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import Button, Input, OptionList
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.tui.actions import ACTIONS
 from circuit_tui.tui.circuit_rows import LatentRow, NodeRow, SiteRow
-from circuit_tui.tui.engine import commands as commands
-from circuit_tui.tui.engine.messages import Notice
+from circuit_tui.tui.engine import commands
+from circuit_tui.tui.engine.messages import Exported, NodeChosen, Notice, PromptChosen, StateChanged
+from circuit_tui.tui.engine.state import EngineState
+from circuit_tui.tui.explorer_options import ExplorerOptions
+from circuit_tui.tui.explorer_protocol import Explorer
 from circuit_tui.tui.screens.ask_text import AskText
 from circuit_tui.tui.screens.compare import CompareScreen
+from circuit_tui.tui.screens.frame import FrameScreen
 from circuit_tui.tui.screens.help import HelpScreen
-from circuit_tui.tui.screens.live import LiveScreen
-from circuit_tui.tui.widgets.circuit_pane import CircuitPane, FilterInput
-from circuit_tui.tui.widgets.circuit_table import CircuitTable
+from circuit_tui.tui.screens.presenter import Presenter
+from circuit_tui.tui.widgets.circuit_pane import FilterInput
 from circuit_tui.tui.widgets.frontier_pane import FrontierPane
-from circuit_tui.tui.widgets.search_pane import SearchPane
+from circuit_tui.tui.widgets.key_footer import KeyFooter
+from circuit_tui.tui.widgets.pane_tabs import PANES, PaneTabs
+from circuit_tui.tui.widgets.panes import Panes
+
+CHART_RATE = 4.0  # chart frames per second
+SLOW_CHART_RATE = 2.0
+SETTLE = 0.06  # seconds the cursor rests before the latent under it is asked for
 
 
-class ExplorerScreen(LiveScreen):
-    """Turns keys into commands for the engine."""
+class ExplorerScreen(FrameScreen):
+    """What each key does. Its `panes` are laid out by themselves, its `presenter` fills them."""
 
+    AUTO_FOCUS = "#circuit-table"
     BINDINGS: ClassVar[list[BindingType]] = [binding for action in ACTIONS for binding in action.bindings()]
 
+    def __init__(self, explorer: Explorer, options: ExplorerOptions) -> None:
+        super().__init__(explorer)
+        self.panes = Panes(options)
+        self.presenter = Presenter(self, self.panes, explorer.engine)
+        self.chart_rate = SLOW_CHART_RATE if options.low_bandwidth else CHART_RATE
+        self._out, self._audit_text = options.out, options.text
+        self._quit_after_export = False
+
+    def compose_body(self) -> ComposeResult:
+        yield self.panes
+
+    def on_mount(self) -> None:
+        self.set_interval(1 / self.chart_rate, self.presenter.tick)
+        # The engine's imports hold the interpreter for long stretches: the first frame goes out before them.
+        self.when_drawn(self.explorer.begin)
+
+    def fit(self) -> None:
+        super().fit()
+        self.panes.wide = self.wide
+        self._show_pane(self.panes.current)
+
+    @property
+    def shown(self) -> EngineState:
+        """The engine's state that is on the screen."""
+        return self.presenter.shown
+
+    @property
+    def unsaved(self) -> int | None:
+        """The size of a circuit that quitting would lose, or None."""
+        circuit = self.shown.circuit
+        return circuit.size if circuit is not None and circuit.dirty else None
+
+    # Messages from the engine and the panes
+
+    def on_state_changed(self, event: StateChanged) -> None:
+        event.stop()
+        self.presenter.show_state(charts=False)
+
+    def on_circuit_table_cursor_moved(self) -> None:
+        if self.panes.visible_pane("latent"):
+            at = self.panes.circuit.table.cursor
+            self.set_timer(SETTLE, lambda: self._cursor_rested(at))
+
+    def _cursor_rested(self, at: int) -> None:
+        # If it has moved on since, a later call asks.
+        if self.panes.circuit.table.cursor == at:
+            self.presenter.ask_latent()
+
+    def on_circuit_table_listed(self) -> None:
+        self.presenter.show_tabs()
+
+    def on_prompt_chosen(self, event: PromptChosen) -> None:
+        self.presenter.prompt = event.index
+        self.presenter.ask_views()
+
+    def on_node_chosen(self, event: NodeChosen) -> None:
+        self.panes.circuit.table.reveal(event.node)
+        self.action_pane("circuit")
+
+    def on_frontier_pane_chosen(self, event: FrontierPane.Chosen) -> None:
+        self._submit(commands.LoadFrontier(event.size))
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        {"start": self.action_start, "pause": self.action_pause, "stop": self.action_stop}[event.button.id or ""]()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        self.action_start()
+        self.panes.home("search").focus()
+
+    def on_exported(self, event: Exported) -> None:
+        self.notify(f"Wrote {event.path}", timeout=10, markup=False)
+        if self._quit_after_export:
+            self.app.exit()
+
+    # Panes and focus
+
+    def _show_pane(self, name: str) -> None:
+        self.panes.show(name)
+        self.query_one(KeyFooter).show(name)
+        self.presenter.panes_changed()
+
+    def action_pane(self, name: str) -> None:
+        self._show_pane(name)
+        self.call_after_refresh(self.panes.home(name).focus)
+
+    def on_pane_tabs_chosen(self, event: PaneTabs.Chosen) -> None:
+        self.action_pane(event.pane)
+
+    def action_next(self, step: int) -> None:
+        chain = self.focus_chain
+        at = chain.index(self.focused) + step if self.focused in chain else 0
+        if 0 <= at < len(chain):
+            chain[at].focus()
+        elif self.wide:
+            chain[at % len(chain)].focus()
+        else:
+            self.action_pane(PANES[(PANES.index(self.panes.current) + step) % len(PANES)])
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        for widget in event.widget.ancestors_with_self:
+            if widget.id in PANES and widget.id != self.panes.current:
+                self._show_pane(widget.id)
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool:
-        """Nothing goes ahead of a field that is being typed in."""
+        # An action takes no key ahead of a field that is being typed in.
         return action != "ahead" or not isinstance(self.focused, Input | OptionList)
 
     def action_ahead(self, name: str) -> None:
         """Do what `name` does before the next key is looked at."""
         getattr(self, f"action_{name}")()
 
+    # The circuit
+
     def _submit(self, command: commands.Command) -> None:
         if self._ready():
-            self.app.engine.submit(command)
+            self.explorer.engine.submit(command)
 
     def _ready(self) -> bool:
-        """Whether something is open; while it is being opened, a key that needs it says so."""
-        if self._shown.phase == "loading":
+        """Whether a session is open; if it is still being opened, a notice says so."""
+        if self.shown.phase == "loading":
             self.post_message(Notice("Still opening: this key works when that is done.", "warning"))
-        return self._shown.phase == "ready"
+        return self.shown.phase == "ready"
 
     def action_switch(self) -> None:
-        row = self.query_one(CircuitTable).current
+        row = self.panes.circuit.table.current
         match row:
             case SiteRow(site):
                 self._submit(commands.ToggleSite(site))
@@ -59,7 +176,7 @@ class ExplorerScreen(LiveScreen):
                 self._submit(commands.ToggleNode(node))
 
     def action_toggle_site(self) -> None:
-        row = self.query_one(CircuitTable).current
+        row = self.panes.circuit.table.current
         if row is not None:
             self._submit(commands.ToggleSite(row.site))
 
@@ -67,8 +184,8 @@ class ExplorerScreen(LiveScreen):
         self._submit(commands.Invert())
 
     def action_only(self) -> None:
-        table = self.query_one(CircuitTable)
-        circuit = self._shown.circuit
+        table = self.panes.circuit.table
+        circuit = self.shown.circuit
         if table.model is None or circuit is None:
             return
         listed = table.model.listed
@@ -82,26 +199,26 @@ class ExplorerScreen(LiveScreen):
         self._submit(commands.Redo())
 
     def action_show_all(self) -> None:
-        table = self.query_one(CircuitTable)
+        table = self.panes.circuit.table
         if table.model is not None:
             table.relist(show_all=not table.model.show_all)
 
     def action_filter(self) -> None:
         if self._ready():
             self._show_pane("circuit")
-            self.query_one(CircuitPane).open_filter()
+            self.panes.circuit.open_filter()
 
     def action_clear_filter(self) -> None:
-        if isinstance(self.focused, FilterInput) or self._pane == "circuit":
-            self.query_one(CircuitPane).close_filter(clear=True)
-        elif self._shown.phase == "ready":
-            self._home(self._pane).focus()
+        if isinstance(self.focused, FilterInput) or self.panes.current == "circuit":
+            self.panes.circuit.close_filter(clear=True)
+        elif self.shown.phase == "ready":
+            self.panes.home(self.panes.current).focus()
 
     def action_sort(self, step: int) -> None:
-        self.query_one(CircuitTable).next_column(step)
+        self.panes.circuit.table.next_column(step)
 
     def action_reverse(self) -> None:
-        table = self.query_one(CircuitTable)
+        table = self.panes.circuit.table
         if table.model is not None:
             table.relist(reverse=not table.model.reverse)
 
@@ -109,12 +226,12 @@ class ExplorerScreen(LiveScreen):
         if not self._ready():
             return
         try:
-            order = self.query_one(SearchPane).form.order()
+            order = self.panes.search.form.order()
         except UserError as error:
             self.post_message(Notice(str(error), "error"))
             return
         self._submit(order)
-        if self._pane != "search" and not self._wide:
+        if self.panes.current != "search" and not self.wide:
             self.action_pane("search")
 
     def action_pause(self) -> None:
@@ -124,30 +241,19 @@ class ExplorerScreen(LiveScreen):
         self._submit(commands.StopSearch())
 
     def action_leave_running(self) -> None:
-        if self.app.jobs:
-            self.app.jobs.leave_running()
+        self.explorer.leave_search_running()
 
     def action_jobs(self) -> None:
-        if self.app.jobs and self._ready():
-            self.app.jobs.show_all()
+        if self._ready():
+            self.explorer.show_jobs()
 
     def action_report(self) -> None:
-        self.query_one(SearchPane).flip()
-
-    def on_button_pressed(self, event: Button.Pressed) -> None:
-        {"start": self.action_start, "pause": self.action_pause, "stop": self.action_stop}[event.button.id or ""]()
-
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        self.action_start()
-        self._home("search").focus()
-
-    def on_frontier_pane_chosen(self, event: FrontierPane.Chosen) -> None:
-        self._submit(commands.LoadFrontier(event.size))
+        self.panes.search.flip()
 
     def action_audit(self) -> None:
         if not self._ready():
             return
-        audit = self._shown.audit
+        audit = self.shown.audit
         running = audit is not None and audit.progress is not None
         if running:
             self._submit(commands.StopAudit())
@@ -159,9 +265,9 @@ class ExplorerScreen(LiveScreen):
             self._audit(full=True)
 
     def _audit(self, *, full: bool = False) -> None:
-        audit = self._shown.audit
+        audit = self.shown.audit
         full = full or (audit is not None and not audit.quick)  # what took minutes is not replaced by less
-        self._submit(commands.StartAudit(self.app.audit_text, full))
+        self._submit(commands.StartAudit(self._audit_text, full))
         self.action_pane("audit")
 
     def action_audit_text(self) -> None:
@@ -173,14 +279,14 @@ class ExplorerScreen(LiveScreen):
             if answer and not text.is_file():
                 self.post_message(Notice(f"{text}: no such file", "error"))
             elif answer:
-                self.app.audit_text = text
+                self._audit_text = text
                 self._audit()
 
-        before = str(self.app.audit_text or "")
+        before = str(self._audit_text or "")
         self.app.push_screen(AskText("A text file to price the SAEs on", before, "enter audits   esc cancels"), audit)
 
     def action_snapshot(self) -> None:
-        circuit = self._shown.circuit
+        circuit = self.shown.circuit
         if not self._ready() or circuit is None:
             return
         name = f"snapshot {len(circuit.snapshots) + 1}"
@@ -192,36 +298,35 @@ class ExplorerScreen(LiveScreen):
         self.app.push_screen(AskText("Name this circuit", name, "enter saves it   esc cancels"), save)
 
     def action_compare(self) -> None:
-        circuit, table = self._shown.circuit, self._shown.table
+        circuit, table = self.shown.circuit, self.shown.table
         if not self._ready() or circuit is None or table is None:
             return
         if not circuit.snapshots:
             self.post_message(Notice("There is no snapshot yet; n makes one of the current circuit.", "warning"))
             return
 
-        def done(answer: tuple[str, str] | None) -> None:
-            if answer:
-                self._submit(commands.RestoreSnapshot(answer[1]))
+        def compare(name: str) -> None:
+            self._submit(commands.CompareSnapshot(name))
 
-        self.app.push_screen(CompareScreen(circuit.snapshots, table), done)
+        def done(name: str | None) -> None:
+            if name is not None:
+                self._submit(commands.RestoreSnapshot(name))
 
-    def compare_with(self, name: str) -> None:
-        """Ask for the comparison with a snapshot."""
-        self._submit(commands.CompareSnapshot(name))
+        self.app.push_screen(CompareScreen(circuit.snapshots, table, compare), done)
 
     def action_export(self) -> None:
         self.ask_export(then_quit=False)
 
     def ask_export(self, *, then_quit: bool) -> None:
         """Ask for a path and export to it."""
-        info = self._shown.info
+        info = self.shown.info
         if not self._ready() or info is None:
             return
         name = str(self._out or f"{_file_name(info.task)}.circuit.json")
 
         def export(answer: str | None) -> None:
             if answer:
-                self.app.quit_after_export = then_quit
+                self._quit_after_export = then_quit
                 self._submit(commands.Export(Path(answer).expanduser()))
 
         self.app.push_screen(AskText("Export the circuit to", name, "enter writes the file   esc cancels"), export)
@@ -230,13 +335,7 @@ class ExplorerScreen(LiveScreen):
         self.app.push_screen(HelpScreen())
 
     def action_theme(self) -> None:
-        self.app.next_theme()
-
-    @property
-    def unsaved(self) -> int | None:
-        """The size of a circuit that quitting would lose, or None."""
-        circuit = self._shown.circuit
-        return circuit.size if circuit is not None and circuit.dirty else None
+        self.explorer.next_theme()
 
 
 def _file_name(task: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import time
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -20,6 +20,7 @@ from circuit_tui.tui.drawing.number_text import count, duration, fixed
 from circuit_tui.tui.engine.messages import Notice
 from circuit_tui.tui.widgets.line_list import LineList
 
+Answer = Literal["accept", "discard"] | None
 TITLES = {
     "running": "A search runs in the background",
     "done": "A search in the background has ended",
@@ -46,8 +47,8 @@ def far(facts: JobSummary) -> str:
     return ", ".join(parts)
 
 
-class OfferScreen(ModalScreen[str | None]):
-    """Dismissed with ``accept``, ``discard`` or None for not now."""
+class OfferScreen(ModalScreen[Answer]):
+    """Offers a job at the start. Its result is ``accept``, ``discard``, or None for "not now"."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,y", "dismiss('accept')", "Go on", show=False),

@@ -8,7 +8,7 @@ from textual.widget import Widget
 
 from circuit_tui.tui.actions import ALWAYS, BY_NAME, HINTS, Action
 from circuit_tui.tui.drawing.line import Line
-from circuit_tui.tui.widgets.lines_view import ink_of
+from circuit_tui.tui.widgets.lines_view import pane_styles_of
 
 EXTRA: dict[str, tuple[tuple[str, str], ...]] = {
     "circuit": (),
@@ -35,7 +35,7 @@ class KeyFooter(Widget):
             self.refresh()
 
     def render_line(self, y: int) -> Strip:
-        pane_styles, width = ink_of(self), self.size.width
+        pane_styles, width = pane_styles_of(self), self.size.width
         tail = [BY_NAME[name] for name in ALWAYS]
         room = width - sum(_width(action.shown, _word(action)) for action in tail)
         line = Line().add(" ")

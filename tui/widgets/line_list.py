@@ -13,7 +13,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from circuit_tui.tui.drawing.styles import PaneStyles
-from circuit_tui.tui.widgets.lines_view import ink_of
+from circuit_tui.tui.widgets.lines_view import pane_styles_of
 
 
 class LineList(ScrollView, can_focus=True):
@@ -37,7 +37,7 @@ class LineList(ScrollView, can_focus=True):
     @property
     def pane_styles(self) -> PaneStyles:
         """The styles to draw with."""
-        return ink_of(self)
+        return pane_styles_of(self)
 
     def line(self, index: int, width: int) -> Strip:
         """Draw line `index` in `width` cells."""

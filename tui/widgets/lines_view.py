@@ -11,14 +11,14 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
 
-from circuit_tui.tui.drawing.styles import PaneStyles, ink_for
+from circuit_tui.tui.drawing.styles import PaneStyles, pane_styles_for
 from circuit_tui.tui.drawing.themes import DARK
 
 
-def ink_of(widget: Widget) -> PaneStyles:
+def pane_styles_of(widget: Widget) -> PaneStyles:
     """The styles of the app that `widget` is in; those of the dark theme outside of ours (in a bare test app)."""
-    pane_styles = getattr(widget.app, "ink", None)
-    return pane_styles if isinstance(pane_styles, PaneStyles) else ink_for(DARK)
+    pane_styles = getattr(widget.app, "pane_styles", None)
+    return pane_styles if isinstance(pane_styles, PaneStyles) else pane_styles_for(DARK)
 
 
 class Lines(Widget):
@@ -31,7 +31,7 @@ class Lines(Widget):
     @property
     def pane_styles(self) -> PaneStyles:
         """The styles to draw with."""
-        return ink_of(self)
+        return pane_styles_of(self)
 
     def build(self, width: int) -> list[Strip]:
         """The lines for a place `width` cells wide."""
@@ -85,7 +85,7 @@ class LinesView(ScrollView, can_focus=True):
     @property
     def pane_styles(self) -> PaneStyles:
         """The styles to draw with."""
-        return ink_of(self)
+        return pane_styles_of(self)
 
     def build(self, width: int) -> list[Strip]:
         """The lines for a pane `width` cells wide."""

@@ -8,7 +8,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from circuit_tui.tui.drawing.line import Line, cut
-from circuit_tui.tui.widgets.lines_view import ink_of
+from circuit_tui.tui.widgets.lines_view import pane_styles_of
 
 PANES = ("circuit", "latent", "prompts", "search", "frontier", "audit")
 
@@ -43,7 +43,7 @@ class PaneTabs(Widget):
         return spans
 
     def render_line(self, y: int) -> Strip:
-        pane_styles, width = ink_of(self), self.size.width
+        pane_styles, width = pane_styles_of(self), self.size.width
         line = Line().add(" ")
         for index, pane in enumerate(PANES):
             chosen = pane == self._current

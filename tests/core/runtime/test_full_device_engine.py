@@ -15,9 +15,9 @@ from tiny.world import World
 
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runtime.out_of_memory import user_log
-from circuit_tui.tui.engine import commands as commands
+from circuit_tui.tui.engine import commands
 from circuit_tui.tui.engine.engine import Engine
-from circuit_tui.tui.engine.messages import Notice, TellingHandler
+from circuit_tui.tui.engine.messages import Notice, NoticeHandler
 from circuit_tui.tui.engine.session_protocol import open_real_session
 
 Limit = Callable[[int], None]
@@ -53,7 +53,7 @@ def asked(world: Callable[[str], World], tmp_path: Path) -> OpenRequest:
 @pytest.fixture
 def posted() -> Iterator[Posted]:
     posted = Posted()
-    handler = TellingHandler(posted)
+    handler = NoticeHandler(posted)
     user_log.addHandler(handler)
     yield posted
     user_log.removeHandler(handler)

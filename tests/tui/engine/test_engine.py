@@ -16,7 +16,7 @@ from fake_session import METHODS, FakeSession, opener
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.views import LoadProgress
-from circuit_tui.tui.engine import commands as commands
+from circuit_tui.tui.engine import commands
 from circuit_tui.tui.engine.engine import Engine
 from circuit_tui.tui.engine.messages import Exported, Notice
 

@@ -1,0 +1,83 @@
+"""Keeps an engine's session and search in a job's folder, so that another process can go on with them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.jobs.autosave import SAVE_EVERY, Autosave
+from circuit_tui.core.jobs.job import Job, new_job
+from circuit_tui.core.jobs.spec import SearchOrder
+
+if TYPE_CHECKING:
+    from circuit_tui.core.opening.request import OpenRequest
+    from circuit_tui.core.views import CircuitView, SearchProgress
+    from circuit_tui.tui.engine.session_protocol import SearchLike, SessionLike
+
+
+class JobAutosave:
+    """Keeps `job`, which this process works on.
+
+    All methods but `continue_job` run in the engine's thread: it alone writes the folder. `warn` shows a line to the
+    user.
+    """
+
+    def __init__(self, job: Job, warn: Callable[[str], object]) -> None:
+        self._warn = warn
+        self._stored_at = 0.0
+        self._use(job)
+
+    def _use(self, job: Job) -> None:
+        self.job = job
+        self._autosave = Autosave(job, self._warn)
+
+    def continue_job(self, job: Job) -> None:
+        """Before the engine starts: go on with `job`, which was cut off, instead of its own job, which is removed."""
+        self.job.remove()
+        self._use(job)
+
+    def opened(self, session: SessionLike, request: OpenRequest) -> tuple[dict[str, Any] | None, SearchOrder | None]:
+        """Return the stored session and the search that `job` had under way; each is None where there is none.
+
+        Raises:
+            UserError: what the job had opened has changed since. It is left as it was; a new job takes its place.
+        """
+        spec, stored = self.job.spec, self.job.session
+        try:
+            self._autosave.opened(session)
+        except UserError:
+            self.job.release()
+            self._use(new_job("explore", request, None, None))
+            raise
+        return stored, spec.order
+
+    def begin(self, search: SearchLike, order: SearchOrder, *, again: bool = False) -> None:
+        """A search begins; `again`: it goes on from what the folder holds."""
+        self._autosave.begin(search, order, again=again)
+
+    def step(self, progress: SearchProgress) -> None:
+        """The search has made a step."""
+        self._autosave.step(progress)
+
+    def save_search(self) -> None:
+        """Make what the search has done so far outlive this process."""
+        self._autosave.save_search()
+
+    def end(self) -> None:
+        """The search has ended, and its circuit is stored."""
+        self._autosave.end()
+
+    @property
+    def due(self) -> bool:
+        """Whether the last `store` is longer ago than work may be lost."""
+        return time.monotonic() - self._stored_at >= SAVE_EVERY
+
+    def store(self, session: SessionLike, circuit: CircuitView | None) -> None:
+        """Store the session, unless nothing in it has changed, and the search."""
+        self._stored_at = time.monotonic()
+        # Before the first edit there is nothing to store.
+        if circuit is not None and (circuit.version or circuit.snapshots):
+            self._autosave.store(session, (circuit.version, circuit.snapshots, circuit.dirty))
+        self._autosave.save_search()

@@ -1,0 +1,29 @@
+"""What the screens need of the application that shows them: with this, no screen imports the application."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from circuit_tui.tui.engine.engine import Engine
+
+
+class Explorer(Protocol):
+    """The explorer as its screens see it."""
+
+    engine: Engine
+
+    def begin(self) -> None:
+        """Open the session, after a question about work that was cut off, if there is any."""
+
+    def action_leave(self) -> None:
+        """Quit; ask first if something unsaved would be lost."""
+
+    def next_theme(self) -> None:
+        """Switch to the next theme."""
+
+    def show_jobs(self) -> None:
+        """Show the searches in the background and those that were cut off."""
+
+    def leave_search_running(self) -> None:
+        """Quit, and let the search go on in a process of its own."""

@@ -1,0 +1,139 @@
+"""From the engine to the screen: shows its newest state, and asks it for what the visible panes need."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from textual.screen import Screen
+
+from circuit_tui.tui.circuit_rows import LatentRow, NodeRow
+from circuit_tui.tui.engine import commands
+from circuit_tui.tui.engine.engine import Engine
+from circuit_tui.tui.engine.messages import Notice
+from circuit_tui.tui.engine.state import EngineState
+from circuit_tui.tui.screens.compare import CompareScreen
+from circuit_tui.tui.widgets.faithfulness_strip import FaithfulnessStrip
+from circuit_tui.tui.widgets.loading import Loading
+from circuit_tui.tui.widgets.pane_tabs import PaneTabs
+from circuit_tui.tui.widgets.panes import Panes
+
+REFRESH_LATENT = 8  # ticks between two looks at the moving mask of the latent on the screen
+
+
+class Presenter:
+    """Keeps `screen` and its panes showing the newest state of `engine`.
+
+    Attributes:
+        shown: the state on the screen.
+        prompt: the index of the prompt whose active nodes are shown; None before one is chosen.
+    """
+
+    def __init__(self, screen: Screen[None], panes: Panes, engine: Engine) -> None:
+        self._screen, self._panes, self._engine = screen, panes, engine
+        self.shown = EngineState()
+        self.prompt: int | None = None
+        self._ticks = 0
+        self._asked: dict[str, object] = {}
+
+    def panes_changed(self) -> None:
+        """Other panes may be visible now: bring them up to date."""
+        self.show_tabs()
+        if self._panes.visible_pane("frontier"):
+            self._panes.frontier.show(self.shown.search, self.shown.circuit)
+        self.ask_views()
+
+    def show_tabs(self) -> None:
+        """Show which pane is current and how much it lists."""
+        note = self._panes.circuit.summary() if self._panes.current == "circuit" else ""
+        self._screen.query_one(PaneTabs).show(self._panes.current, note)
+
+    def tick(self) -> None:
+        """Draw the charts anew."""
+        self._ticks += 1
+        running = self._engine.state.search.phase == "running"
+        if running and self._ticks % REFRESH_LATENT == 0 and self._panes.visible_pane("latent"):
+            self.ask_latent(again=True)
+        self.show_state(charts=True)
+
+    def show_state(self, *, charts: bool) -> None:
+        """Show the newest state. Each pane gets only what has changed; charts wait for the tick."""
+        state, shown, panes = self._engine.state, self.shown, self._panes
+        if state is shown:
+            return
+        if not charts and state.search.phase == shown.search.phase:
+            # Keep the old search in `shown`, so that the next tick still sees a difference.
+            self.shown = replace(state, search=shown.search)
+        else:
+            self.shown = state
+            if state.search is not shown.search and state.table is not None:
+                panes.search.show(state.search, state.table.sites)
+        if state.phase != "ready":
+            self._show_loading(state)
+        elif shown.phase != "ready":
+            self._show_opened(state)
+        if state.circuit is not None and state.circuit is not shown.circuit:
+            whole = shown.circuit is None or state.epoch != shown.epoch
+            panes.circuit.show(state.circuit, whole=whole)
+            self.show_tabs()
+        if state.search.result is not shown.search.result or state.epoch != shown.epoch:
+            self._asked.pop("latent", None)
+        if panes.visible_pane("frontier"):
+            panes.frontier.show(self.shown.search, state.circuit)
+        if state.audit is not shown.audit:
+            panes.circuit.show_shares(state.audit.shares if state.audit else {})
+            panes.audit.show(state.audit)
+        self._screen.query_one(FaithfulnessStrip).show(state)
+        panes.latent.show(state.latent, state.table)
+        panes.prompts.show(state.prompts, state.prompt, state.table)
+        if isinstance(top := self._screen.app.screen, CompareScreen):
+            top.show(state.comparison)
+        self.ask_views()
+
+    def _show_loading(self, state: EngineState) -> None:
+        loading = self._screen.query_one(Loading)
+        loading.show(state)
+        loading.display = True
+        self._panes.display = False
+
+    def _show_opened(self, state: EngineState) -> None:
+        assert state.table is not None
+        assert state.info is not None
+        self._screen.query_one(Loading).display = False
+        self._panes.display = True
+        self._panes.circuit.set_table(state.table)
+        self._panes.search.set_methods(state.methods)
+        self._panes.home(self._panes.current).focus()
+        for warning in state.info.warnings:
+            self._screen.post_message(Notice(warning, "warning"))
+
+    # Views that the engine computes for the visible panes
+
+    def _ask(self, command: commands.Command, kind: str, about: object) -> None:
+        """Send `command` unless the last one of its `kind` asked for the same."""
+        if self._asked.get(kind) != about:
+            self._asked[kind] = about
+            self._engine.submit(command)
+
+    def ask_views(self) -> None:
+        """Ask for everything that the visible panes lack."""
+        circuit = self.shown.circuit
+        if circuit is None:
+            return
+        if self._panes.visible_pane("latent"):
+            self.ask_latent()
+        # Prompts need the exact numbers, which are on their way while the circuit's are estimated.
+        if self._panes.visible_pane("prompts") and not circuit.estimated:
+            self._ask(commands.ShowPrompts(), "prompts", circuit.version)
+            if self.prompt is not None:
+                self._ask(commands.ShowPrompt(self.prompt), "prompt", (self.prompt, circuit.version))
+
+    def ask_latent(self, *, again: bool = False) -> None:
+        """Ask for the latent under the cursor; `again` asks even if it was asked for last."""
+        row = self._panes.circuit.table.current
+        if not isinstance(row, LatentRow | NodeRow):
+            return
+        wanted = (row.site, row.latent)
+        if again:
+            self._asked.pop("latent", None)
+        self._panes.latent.want(wanted)
+        self._ask(commands.ShowLatent(*wanted), "latent", wanted)
