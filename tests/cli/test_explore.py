@@ -30,7 +30,7 @@ def test_the_bare_command_opens_the_demo(cli: Any, started: list[Any]) -> None:
     assert cli().code == 0
     request, options, rest = started[0]
     assert request == OpenRequest()
-    assert rest.pop("kept"), "in a job of its own"
+    assert rest.pop("autosave"), "in a job of its own"
     path = rest.pop("log_path")
     assert path.name == "circuit-tui.log"
     assert path.parent.is_dir()
