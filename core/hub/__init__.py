@@ -1,1 +1,1 @@
-"""Files of the Hugging Face Hub: fetched with progress, resumed after a break, explained when they cannot be had."""
+"""Files of the Hugging Face Hub: fetched with progress, checked, and explained when they cannot be had."""

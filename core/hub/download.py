@@ -1,56 +1,50 @@
-"""Fetches files into the Hugging Face cache, in the cache's own layout.
+"""Fetches files of the Hugging Face Hub into its cache, through huggingface_hub.
 
-The Hub's client begins a file anew in every process, so a cut of the line late in a large file costs all of it. Here
-what has arrived stays beside the blob as ``ETAG.incomplete`` and the next attempt, in this process or another, asks
-for the rest. A finished file is compared with its hash before it enters the cache: SHA-256 where the Hub keeps
-large files under that, git's blob hash otherwise.
+The library fetches, locks, links and tries again. What is done here: one commit for all files of a revision, room on
+the disk before the first byte, one count of bytes over all files, and the hash of each file once it is there.
 
-Layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache
+A connection that breaks is taken up where it broke while the process lives. What broke off for good begins anew the
+next time, for the library no longer resumes such files (https://github.com/huggingface/huggingface_hub/pull/4306);
+finished files stay.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.hub.download_progress import DownloadProgress
 from circuit_tui.core.hub.explain_error import explain_error, no_room, transport_error
-from circuit_tui.core.hub.sizes import size_text
 from circuit_tui.core.views import LoadProgress
 
-ATTEMPTS = 5
-"""Breaks in a row, without a byte between them, after which a download gives up."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_PIECE = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
 class HubFile:
-    """One file of a repository at `commit`, which is where `revision` (a branch, tag or commit) is now.
-
-    `etag` is its hash; `size` in bytes; `cached` where it lies, if it does.
-    """
+    """One file of a repository at a commit; `size` in bytes."""
 
     repo: str
     path: str
-    revision: str
     commit: str
-    etag: str
     size: int
-    cached: Path | None
 
     @property
-    def folder(self) -> Path:
-        """The repository's folder in the cache."""
-        return repo_folder(self.repo)
+    def cached(self) -> Path | None:
+        """Where the cache has it, None if it does not."""
+        return cached_file(self.repo, self.path, self.commit)
 
 
 def repo_folder(repo: str) -> Path:
@@ -68,24 +62,65 @@ def cached_file(repo: str, path: str, revision: str = "main") -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-class Hub:
+def blob_hash(path: Path) -> str:
+    """The hash by which the cache names a file that it links to, empty for any other file.
+
+    It is the SHA-256 of large files and git's hash of others. A file from Xet storage lies where several repositories
+    share it, under another hash, and what has its name in the repository is a second link (huggingface_hub's
+    `utils/_shared_blobs.py`): hence one step along the links, not to their end.
+    """
+    target = Path(os.readlink(path)) if path.is_symlink() else path
+    return target.name if target.parent.name == "blobs" and _HASH.fullmatch(target.name) else ""
+
+
+def is_commit(revision: str) -> bool:
+    """Whether a revision is a commit, not a branch or tag that may move."""
+    return _COMMIT.fullmatch(revision) is not None
+
+
+class HubClient:
     """Fetches files for one `flag` (what the user asked for, for messages), reporting as `stage`."""
 
     def __init__(self, flag: str, report: Callable[[LoadProgress], None], stage: LoadProgress) -> None:
         self.flag, self._report, self._stage = flag, report, stage
-        self._located: dict[tuple[str, str, str], HubFile] = {}
+        self._commits: dict[tuple[str, str], str] = {}
+
+    def commit(self, repo: str, revision: str = "main") -> str:
+        """The commit of a branch, tag or commit: that of the Hub now, or the last one known if the Hub gives none.
+
+        Raises:
+            UserError: the Hub gives none, and the cache knows none.
+        """
+        key = (repo, revision)
+        if key not in self._commits:
+            self._commits[key] = self._resolve(repo, revision)
+        return self._commits[key]
 
     def locate(self, repo: str, path: str, revision: str = "main") -> HubFile:
-        """Asks the Hub about a file; if the Hub cannot be asked, the cache.
+        """Finds a file in the cache, or else asks the Hub about it.
 
         Raises:
             huggingface_hub.errors.EntryNotFoundError: the repository has no such file.
             UserError: the repository or the Hub cannot be read, and the file is not in the cache.
         """
-        key = (repo, path, revision)
-        if key not in self._located:
-            self._located[key] = self._locate(repo, path, revision)
-        return self._located[key]
+        from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
+
+        commit = self.commit(repo, revision)
+        if (here := cached_file(repo, path, commit)) is not None:
+            return HubFile(repo, path, commit, here.stat().st_size)
+        try:
+            found = get_hf_file_metadata(hf_hub_url(repo, path, revision=commit))
+        except errors.RemoteEntryNotFoundError:
+            raise
+        except (OSError, transport_error()) as error:
+            explained = explain_error(error, self.flag, repo)
+            if repo_folder(repo).is_dir() and not isinstance(error, errors.HfHubHTTPError):
+                # The Hub cannot be asked; an optional file of a repository that was fetched is rightly absent.
+                raise errors.LocalEntryNotFoundError(str(explained)) from error
+            raise explained from error
+        if found.size is None:
+            raise UserError(f"{self.flag}: the answer for {path} has no size; check HF_ENDPOINT")
+        return HubFile(repo, path, commit, found.size)
 
     def get(self, repo: str, path: str, revision: str = "main") -> Path:
         """One file, fetched if need be. Raises as `locate` and `fetch` do."""
@@ -95,205 +130,100 @@ class Hub:
         """Fetches what the cache lacks of `files` and returns where all of them lie.
 
         Raises:
-            UserError: no room, no access, or the line stays down; what has arrived is kept for the next time.
+            UserError: no room, no access, or the connection stays down; files that are whole stay for the next time.
         """
-        missing = [file for file in files if file.cached is None and not _snapshot_path(file).is_file()]
+        paths = {file: file.cached for file in files}
+        missing = [file for file, path in paths.items() if path is None]
         if missing:
-            total = sum(file.size for file in missing)
             self._check_room(missing)
-            traffic = DownloadProgress(self._report, self._stage, total)
+            progress = DownloadProgress(self._report, self._stage, sum(file.size for file in missing))
             for number, file in enumerate(missing, 1):
                 count = f" ({number} of {len(missing)})" if len(missing) > 1 else ""
-                self._fetch_one(file, f"downloading {file.repo} {file.path}{count}", traffic)
-        for file in files:
-            if file.cached is None:
-                _note_revision(file)
-        return [file.cached or _snapshot_path(file) for file in files]
+                progress.begin(f"downloading {file.repo} {file.path}{count}", file.size)
+                paths[file] = self._fetch_one(file, progress)
+        return [path for path in (paths[file] for file in files) if path is not None]
 
-    def _locate(self, repo: str, path: str, revision: str) -> HubFile:
-        from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
+    def _resolve(self, repo: str, revision: str) -> str:
+        from huggingface_hub import HfApi, constants, errors
 
-        if is_commit(revision) and (here := cached_file(repo, path, revision)) is not None:
-            return _cached(repo, path, revision, here)  # a commit never changes
+        api = HfApi()
         try:
-            found = get_hf_file_metadata(hf_hub_url(repo, path, revision=revision))
-            if found.commit_hash is None or found.etag is None or found.size is None:
-                raise UserError(
-                    f"{self.flag}: the answer for {path} is not that of a Hub (no commit, hash or size); "
-                    "check HF_ENDPOINT"
-                )
-            return _file(repo, path, revision, found.commit_hash, found.etag, found.size)
-        except errors.RemoteEntryNotFoundError:
-            raise
-        except (OSError, transport_error(), errors.OfflineModeIsEnabled) as error:
-            here = cached_file(repo, path, revision)
-            if here is None:
-                if repo_folder(repo).is_dir() and not isinstance(error, errors.HfHubHTTPError):
-                    # The Hub cannot be asked; an optional file of a repository that was fetched is rightly absent.
-                    raise errors.LocalEntryNotFoundError(str(explain_error(error, self.flag, repo))) from error
-                raise explain_error(error, self.flag, repo) from error
-            return _cached(repo, path, revision, here)
+            # It also notes the commit in the cache, for the day there is no network.
+            offline = constants.HF_HUB_OFFLINE
+            return str(api.resolve_revision(repo, revision=revision, local_files_only=offline).resolved)
+        except (errors.RevisionResolutionError, OSError, transport_error(), ValueError) as error:
+            with contextlib.suppress(errors.RevisionResolutionError, ValueError):
+                return str(api.resolve_revision(repo, revision=revision, local_files_only=True).resolved)
+            raise explain_error(error, self.flag, repo) from error
 
     def _check_room(self, files: Sequence[HubFile]) -> None:
-        needed = sum(file.size - _size(_part(file)) for file in files)
-        folder = files[0].folder
+        needed = sum(file.size for file in files)
+        folder = repo_folder(files[0].repo)
         while not folder.exists():
             folder = folder.parent
         free = shutil.disk_usage(folder).free
         if needed > free:
             raise no_room(self.flag, needed, free)
 
-    def _fetch_one(self, file: HubFile, text: str, traffic: DownloadProgress) -> None:
-        from huggingface_hub.utils import WeakFileLock
+    def _fetch_one(self, file: HubFile, progress: DownloadProgress) -> Path:
+        from huggingface_hub import hf_hub_download
 
-        part, blob = _part(file), file.folder / "blobs" / file.etag
-        lock = file.folder.parent / ".locks" / file.folder.name / f"{file.etag}.lock"
+        bar: Any = progress.bar()
         try:
-            part.parent.mkdir(parents=True, exist_ok=True)
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            with WeakFileLock(lock):
-                if not blob.is_file():
-                    if _size(part) > file.size:
-                        part.unlink()
-                    traffic.begin(text, _size(part))
-                    self._stream(file, part, text, traffic)
-                    self._check_hash(file, part)
-                    os.replace(part, blob)
-                _link(blob, _snapshot_path(file))
-        except (OSError, transport_error()) as error:
-            raise explain_error(error, self.flag, file.repo) from error
+            with _retries_told(progress):
+                path = Path(hf_hub_download(file.repo, file.path, revision=file.commit, tqdm_class=bar))
+        # hf_xet raises RuntimeError, also when it was made to end.
+        except (OSError, transport_error(), RuntimeError, ValueError) as error:
+            progress.check_cancelled()
+            raise explain_error(error, self.flag, file.repo, file.path) from error
+        progress.check_cancelled()
+        self._check_hash(file, path, progress)
+        return path
 
-    def _stream(self, file: HubFile, part: Path, text: str, traffic: DownloadProgress) -> None:
-        """Appends to `part` until it is whole, over any number of connections."""
-        breaks = 0
-        part.touch()
-        while _size(part) < file.size:
-            before = _size(part)
-            try:
-                self._receive(file, part, traffic)
-                problem: Exception = OSError("the file ended too early")
-            except (OSError, transport_error()) as error:
-                if not _passes(error):
-                    raise
-                problem = error
-            if _size(part) >= file.size:
-                return
-            breaks = 1 if _size(part) > before else breaks + 1
-            if breaks > ATTEMPTS:
-                raise UserError(
-                    f"{self.flag}: the connection keeps breaking at {size_text(_size(part))} of "
-                    f"{size_text(file.size)} of {file.path} ({_first_line(problem)}); run again, "
-                    "what has arrived is kept"
-                )
-            traffic.wait(f"connection lost, trying again: {text}", 0.25 * 2**breaks)
-
-    def _receive(self, file: HubFile, part: Path, traffic: DownloadProgress) -> None:
-        from huggingface_hub import constants, get_session, hf_hub_url
-        from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
-
-        have = _size(part)
-        headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
-        if have:
-            headers["Range"] = f"bytes={have}-"
-        url = hf_hub_url(file.repo, file.path, revision=file.commit)
-        timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
-        # The session drops the token by itself where it is sent on to another host.
-        with get_session().stream("GET", url, headers=headers, timeout=timeout, follow_redirects=True) as response:
-            hf_raise_for_status(response)
-            with part.open("ab") as stream:
-                if have and response.status_code != 206:
-                    stream.truncate(0)  # a server that cannot resume sends all of it
-                    traffic.add(-have)
-                for (
-                    chunk
-                ) in response.iter_bytes():  # as they come: what is held back to fill a piece is lost in a break
-                    stream.write(chunk)
-                    traffic.add(len(chunk))
-
-    def _check_hash(self, file: HubFile, part: Path) -> None:
-        if _size(part) == file.size and _hash_agrees(part, file.etag):
-            return
-        part.unlink(missing_ok=True)
-        raise UserError(f"{self.flag}: {file.path} of {file.repo} arrived damaged and was deleted; run again")
+    def _check_hash(self, file: HubFile, path: Path, progress: DownloadProgress) -> None:
+        """Compares a file with the hash that the cache names it by, before anybody uses it."""
+        if not _agrees(path, blob_hash(path), lambda: progress.notice("checking")):
+            path.resolve().unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            raise UserError(f"{self.flag}: {file.path} of {file.repo} arrived damaged and was deleted; run again")
 
 
-def listed_file(repo: str, revision: str, commit: str, entry: Any) -> HubFile:
+def listed_file(repo: str, commit: str, entry: Any) -> HubFile:
     """The file that one entry of a repository's listing (with metadata) describes."""
-    etag = entry.lfs.sha256 if entry.lfs is not None else entry.blob_id
-    return _file(repo, entry.rfilename, revision, commit, str(etag), int(entry.size or 0))
+    return HubFile(repo, entry.rfilename, commit, int(entry.size or 0))
 
 
-def is_commit(revision: str) -> bool:
-    """Whether a revision is a commit, not a branch or tag that may move."""
-    return _COMMIT.fullmatch(revision) is not None
+@contextlib.contextmanager
+def _retries_told(progress: DownloadProgress) -> Iterator[None]:
+    """Turns the library's log lines about a broken connection, which nobody sees on a full screen, into progress."""
 
+    def told(record: logging.LogRecord) -> bool:
+        if "Trying to resume" not in str(record.msg):
+            return True
+        progress.notice("connection lost, trying again")
+        return False
 
-def _file(repo: str, path: str, revision: str, commit: str, etag: str, size: int) -> HubFile:
-    file = HubFile(repo, path, revision, commit, etag, size, None)
-    here = _snapshot_path(file)
-    return replace(file, cached=here) if here.is_file() else file
-
-
-def _cached(repo: str, path: str, revision: str, here: Path) -> HubFile:
-    commit = here.parents[path.count("/")].name
-    return HubFile(repo, path, revision, commit, here.resolve().name, here.stat().st_size, here)
-
-
-def _snapshot_path(file: HubFile) -> Path:
-    return file.folder / "snapshots" / file.commit / file.path
-
-
-def _part(file: HubFile) -> Path:
-    return file.folder / "blobs" / f"{file.etag}.incomplete"
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
-
-
-def _link(blob: Path, link: Path) -> None:
-    link.parent.mkdir(parents=True, exist_ok=True)
-    link.unlink(missing_ok=True)
+    log = logging.getLogger("huggingface_hub.file_download")
+    log.addFilter(told)
     try:
-        link.symlink_to(os.path.relpath(blob, link.parent))
-    except OSError:  # a file system without links: the cache then holds the file itself
-        shutil.copyfile(blob, link)
+        yield
+    finally:
+        log.removeFilter(told)
 
 
-def _note_revision(file: HubFile) -> None:
-    """Remembers which commit a branch was at, for the day there is no network."""
-    if not is_commit(file.revision):
-        note = file.folder / "refs" / file.revision
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(file.commit)
+def _agrees(path: Path, expected: str, step: Callable[[], None]) -> bool:
+    """Whether a file has the hash `expected`: SHA-256 of large files, git's hash of a blob of others.
 
-
-def _hash_agrees(path: Path, etag: str) -> bool:
-    """Whether a file is what its hash says; a hash of no known kind proves nothing and is taken as it is."""
-    if _SHA256.fullmatch(etag):
+    A name that is neither proves nothing and is taken as it is. `step` is called now and then.
+    """
+    if _SHA256.fullmatch(expected):
         digest: Any = hashlib.sha256()
-    elif _COMMIT.fullmatch(etag):
+    elif _COMMIT.fullmatch(expected):
         digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     else:
         return True
     with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return bool(digest.hexdigest() == etag)
-
-
-def _passes(error: Exception) -> bool:
-    """Whether trying again may help: a line that broke, or a server that is busy."""
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-    if isinstance(error, HfHubHTTPError):
-        status = int(getattr(error.response, "status_code", 0))
-        return status in (408, 425, 429) or status >= 500
-    local = isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError)
-    return not local and not isinstance(error, OfflineModeIsEnabled)
-
-
-def _first_line(error: Exception) -> str:
-    with contextlib.suppress(IndexError):
-        return str(error).strip().splitlines()[0]
-    return type(error).__name__
+        while piece := stream.read(_PIECE):
+            digest.update(piece)
+            step()
+    return bool(digest.hexdigest() == expected)

@@ -8,15 +8,21 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.hub.sizes import size_text
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_KEPT = "files that are whole stay, one that broke off begins anew"
 
 
-def explain_error(error: Exception, flag: str, repo: str) -> UserError:
-    """The `UserError` for what the Hub's client raised while `flag` (such as ``--model gpt2``) was fetched from `repo`.
+def explain_error(error: Exception, flag: str, repo: str, file: str = "") -> UserError:
+    """The `UserError` for what huggingface_hub raised while `flag` (such as ``--model gpt2``) was fetched from `repo`.
 
-    A `UserError` is passed through. Nothing is looked up: the line is made of the error, the endpoint and the cache.
+    `file` is the path of the file whose bytes were on their way, if any were. A `UserError` is passed through. Nothing
+    is looked up: the line is made of the error, the endpoint and the cache.
     """
     from huggingface_hub import constants, errors
 
+    if isinstance(error, errors.LocalEntryNotFoundError | errors.RevisionResolutionError):
+        # Neither in the cache nor to be had from the Hub; the cause says why not.
+        cause = error.__cause__
+        error = cause if isinstance(cause, Exception) else errors.OfflineModeIsEnabled()
     if isinstance(error, UserError):
         return error
     endpoint = constants.ENDPOINT
@@ -36,20 +42,24 @@ def explain_error(error: Exception, flag: str, repo: str) -> UserError:
         return UserError(f"{flag}: {repo} has no such file ({_path(error)}): its layout is not the one expected")
     if isinstance(error, errors.HfHubHTTPError):
         return _by_status(error, flag, repo, endpoint)
-    if isinstance(error, errors.OfflineModeIsEnabled | errors.LocalEntryNotFoundError):
+    if isinstance(error, errors.OfflineModeIsEnabled):
         return UserError(
-            f"{flag}: {repo} is not in the cache {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE forbids to fetch it; "
+            f"{flag}: {repo} is not in the cache {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE forbids fetching it; "
             "unset that, or copy the cache of a machine that has it and point HF_HOME there"
         )
+    if isinstance(error, errors.FileMetadataError):
+        return UserError(f"{flag}: {_reason(error)}")
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return UserError(
             f"{flag}: the disk of {constants.HF_HUB_CACHE} is full; free some room or set HF_HOME to a larger disk, "
-            "then run again: what has arrived is kept"
+            f"then run again: {_KEPT}"
         )
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS):
         return UserError(
             f"{flag}: cannot write to the cache {constants.HF_HUB_CACHE}; set HF_HOME to a folder of yours"
         )
+    if file:
+        return UserError(f"{flag}: the download of {file} from {repo} broke off ({_reason(error)}); run again: {_KEPT}")
     if isinstance(error, transport_error() | OSError):
         return UserError(
             f"{flag}: cannot reach {endpoint} ({_reason(error)}); check the network, or HF_ENDPOINT for a mirror"
@@ -66,7 +76,7 @@ def transport_error() -> type[Exception]:
 
 
 def no_room(flag: str, needed: int, free: int) -> UserError:
-    """For a download that would not fit; sizes in bytes."""
+    """The `UserError` for a download of `needed` bytes where `free` bytes are left."""
     from huggingface_hub import constants
 
     return UserError(

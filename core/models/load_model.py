@@ -12,6 +12,7 @@ import torch
 
 from circuit_tui.core.choices import DTYPES
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.hub.download import blob_hash
 from circuit_tui.core.models.compat.text_only import without_processor
 from circuit_tui.core.models.known_models import known_model
 from circuit_tui.core.models.language_model import LanguageModel
@@ -179,9 +180,9 @@ def weights_sha256(folder: Path) -> str:
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of one file."""
-    blob = path.resolve().name
-    if path.is_symlink() and re.fullmatch(r"[0-9a-f]{64}", blob):
-        return blob
+    named = blob_hash(path)
+    if len(named) == 64:  # the others are git's
+        return named
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

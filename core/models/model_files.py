@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.hub.download import Hub, cached_file, is_commit, listed_file
+from circuit_tui.core.hub.download import HubClient, cached_file, is_commit, listed_file
 from circuit_tui.core.hub.explain_error import explain_error, transport_error
 from circuit_tui.core.views import LoadProgress
 
@@ -41,10 +41,10 @@ def fetch_model(
     kept = _cached_model(name, revision)
     if kept is not None and is_commit(revision):
         return kept
-    hub = Hub(flag, report, stage)
+    hub = HubClient(flag, report, stage)
     try:
-        info = HfApi().model_info(name, revision=revision, files_metadata=True)
-    except (OSError, transport_error(), errors.OfflineModeIsEnabled, ValueError) as error:
+        info = HfApi().model_info(name, revision=hub.commit(name, revision), files_metadata=True)
+    except (OSError, transport_error(), ValueError) as error:
         described = cached_file(name, "config.json", revision)
         if kept is None and described is not None and not weights:
             kept = described.parent
@@ -55,7 +55,7 @@ def fetch_model(
     if not any(pattern.fullmatch(entry.rfilename) for entry in chosen for pattern in _WEIGHTS):
         raise UserError(f"{flag}: {name} has no weights that can be loaded (model*.safetensors or pytorch_model*.bin)")
     chosen = [entry for entry in chosen if weights or _SMALL.fullmatch(entry.rfilename)]
-    paths = hub.fetch([listed_file(name, revision, str(info.sha), entry) for entry in chosen])
+    paths = hub.fetch([listed_file(name, str(info.sha), entry) for entry in chosen])
     return paths[0].parent
 
 

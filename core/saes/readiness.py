@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from circuit_tui.core.hub.explain_error import transport_error
+from circuit_tui.core.hub.orphans import Orphan, orphans
 from circuit_tui.core.hub.sizes import size_text
 from circuit_tui.core.models.known_models import KNOWN_MODELS, KnownModel
 from circuit_tui.core.models.model_files import model_on_disk
@@ -38,7 +39,11 @@ class ModelState:
 
 @dataclass(frozen=True, slots=True)
 class HubState:
-    """`reachable` is None when HF_HUB_OFFLINE is set and nobody asked; `free` counts bytes of the cache's disk."""
+    """The Hub and its cache, as this machine sees them.
+
+    `reachable` is None when HF_HUB_OFFLINE is set and nobody asked; `free` counts bytes of the cache's disk; `orphans`
+    are what downloads that broke off left in the cache.
+    """
 
     endpoint: str
     cache: str
@@ -46,6 +51,7 @@ class HubState:
     reachable: bool | None
     token: bool
     free: int
+    orphans: tuple[Orphan, ...]
     models: tuple[ModelState, ...]
 
 
@@ -63,16 +69,22 @@ def hub_state() -> HubState:
         reachable=None if constants.HF_HUB_OFFLINE else _answers(constants.ENDPOINT),
         token=bool(get_token()),
         free=shutil.disk_usage(folder).free,
+        orphans=orphans(),
         models=tuple(_model_state(known) for known in KNOWN_MODELS),
     )
 
 
 def advice(state: HubState) -> list[str]:
-    """What stands in the way of the models that are not on the disk yet, and how to get past it, a line for each."""
+    """What to do, a line for each thing that takes up room for nothing or stands in the way of a model not yet here."""
+    lines = []
+    if state.orphans:
+        lines.append(
+            f"{size_text(sum(orphan.size for orphan in state.orphans))} of downloads that broke off, which none takes "
+            f"up again: while nothing is being downloaded, find {state.cache} -name '*.incomplete' -delete"
+        )
     missing = [model for model in state.models if not model.model_on_disk or model.saes_on_disk < model.saes]
     if not missing:
-        return []
-    lines = []
+        return lines
     if state.offline:
         lines.append("HF_HUB_OFFLINE is set: only what is on the disk opens; unset it to fetch more")
     elif not state.reachable:

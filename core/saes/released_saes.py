@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.hub.download import Hub
+from circuit_tui.core.hub.download import HubClient
 from circuit_tui.core.models.load_model import first_line
 from circuit_tui.core.saes.choose_saes import close_release
 from circuit_tui.core.saes.registry import KnownSae, releases, saes_of
@@ -41,7 +41,7 @@ def load_released(names: Sequence[str], device: torch.device, source: SaeSource)
     saes = [known_sae(name) for name in names]
     if not saes:
         return []
-    hub = Hub(f"--sae {names[0]}" if len(names) == 1 else "--sae", source.report, source.stage)
+    hub = HubClient(f"--sae {names[0]}" if len(names) == 1 else "--sae", source.report, source.stage)
     revisions = [source.revisions.get(name) or "main" for name in names]
     commits = fetch_saes(hub, saes, revisions)
     return [
@@ -71,7 +71,7 @@ def known_sae(name: str) -> KnownSae:
     raise UserError(f"--sae {name}: unknown release {release!r}{close_release(release)}")
 
 
-def _open(known: KnownSae, hub: Hub, revision: str, commit: str, device: torch.device) -> SiteSae:
+def _open(known: KnownSae, hub: HubClient, revision: str, commit: str, device: torch.device) -> SiteSae:
     from sae_lens import SAE
 
     try:

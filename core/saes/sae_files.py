@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.hub.download import Hub, cached_file
+from circuit_tui.core.hub.download import HubClient, cached_file
 from circuit_tui.core.saes.registry import KnownSae
 
 _FILES: dict[str, tuple[str, ...]] = {
@@ -45,11 +45,11 @@ def bytes_on_disk(sae: KnownSae) -> int | None:
     return sum(path.stat().st_size for path in found if path is not None) if None not in found else None
 
 
-def fetch_saes(hub: Hub, saes: Sequence[KnownSae], revisions: Sequence[str]) -> list[str]:
+def fetch_saes(hub: HubClient, saes: Sequence[KnownSae], revisions: Sequence[str]) -> list[str]:
     """Fetches the weights of all `saes`, each at its revision, and returns the commit of each (empty: not known).
 
     Raises:
-        UserError: see `Hub`.
+        UserError: see `HubClient`.
     """
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
@@ -70,7 +70,7 @@ def fetch_saes(hub: Hub, saes: Sequence[KnownSae], revisions: Sequence[str]) -> 
 
 
 @contextlib.contextmanager
-def loaders_use(hub: Hub, revision: str) -> Iterator[None]:
+def loaders_use(hub: HubClient, revision: str) -> Iterator[None]:
     """Within it sae-lens' loaders take their files from `hub` at `revision`.
 
     Its loaders have no parameter for that, and one of them reads shapes through requests of its own, which needs a
@@ -87,7 +87,7 @@ def loaders_use(hub: Hub, revision: str) -> Iterator[None]:
         with safe_open(Path(hub.get(repo_id, filename, revision)), framework="pt") as file:
             return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 no mapping
 
-    # A version of sae-lens that names them otherwise fetches by itself, which works too, only without our resuming.
+    # A version of sae-lens that names them otherwise fetches by itself, which works too, only without our progress.
     ours = {"hf_hub_download": download, "get_safetensors_tensor_shapes": shapes}
     before = {name: getattr(loaders, name) for name in ours if hasattr(loaders, name)}
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -31,6 +32,8 @@ def shared_hub() -> Iterator[Hub]:
 def hub(shared_hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
     """The server, with this process's Hub client pointed at it and at an empty cache."""
     reach(monkeypatch, shared_hub.url, tmp_path / "cache")
+    # The client does not wait before it tries a broken connection again.
+    monkeypatch.setattr("huggingface_hub.file_download.time", SimpleNamespace(sleep=lambda seconds: None))
     shared_hub.heal()
     shared_hub.repos.clear()
     return shared_hub

@@ -15,4 +15,5 @@ def reach(monkeypatch: pytest.MonkeyPatch, url: str, cache: Path, *, offline: bo
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    monkeypatch.setenv("HF_XET_CACHE", str(cache.parent / "xet"))
     monkeypatch.delenv("HF_TOKEN", raising=False)

@@ -1,7 +1,8 @@
 """A small Hub: the part of its protocol that fetching a model or an SAE needs, with faults on demand.
 
-Answers model information with file metadata, and `resolve` with commit, hash and size; large files are sent on to
-another address, as the Hub sends them to its store, where ranges are served. Files above `LARGE` bytes are large.
+Answers model information with file metadata, and `resolve` with commit, hash and size. Files above `LARGE` bytes are
+large: they are sent on to another address, as the Hub sends them to its store, where ranges are served; or, with
+`xet`, they are named by the hash under which the Xet store has them, which this server is as well.
 """
 
 from __future__ import annotations
@@ -10,21 +11,26 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from xet import reconstruction, xet_hash, xorb
+
 LARGE = 2_000
+BLOCK = 1 << 14
 TOKEN = "hf_let_me_in"
 
 
 @dataclass
 class Repo:
-    """Files by path; `gated`: only `TOKEN` may read them."""
+    """Files by path; `gated`: only `TOKEN` may read them. `earlier` commits can still be had."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     gated: bool = False
+    earlier: list[Repo] = field(default_factory=list)
 
     @property
     def commit(self) -> str:
@@ -33,6 +39,11 @@ class Repo:
             digest.update(path.encode() + b"\0" + content)
         return digest.hexdigest()
 
+    def move_to(self, files: dict[str, bytes]) -> None:
+        """A new commit."""
+        self.earlier.append(Repo(self.files, self.gated))
+        self.files = files
+
 
 class Hub(ThreadingHTTPServer):
     """`repos` by name. `requests` is what was asked for. Faults:
@@ -40,6 +51,8 @@ class Hub(ThreadingHTTPServer):
     cut: path → how many bytes of it are sent before the connection is closed, and how many times.
     broken: statuses that the next requests get instead of an answer.
     huge: path → the size that is claimed for it.
+    damaged: path → what is sent instead of it, with the hash that the file itself has.
+    pace: seconds before each `BLOCK` bytes of a file.
     """
 
     daemon_threads = True
@@ -53,6 +66,8 @@ class Hub(ThreadingHTTPServer):
         self.broken: list[int] = []
         self.huge: dict[str, int] = {}
         self.no_ranges = False
+        self.damaged: dict[str, bytes] = {}
+        self.xet, self.pace = False, 0.0
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
 
@@ -64,11 +79,20 @@ class Hub(ThreadingHTTPServer):
         self.repos[name] = Repo(files, gated)
         return self.repos[name]
 
+    def named(self, xet: str) -> tuple[str, bytes]:
+        """Path and content of the file that is `xet` in the Xet store."""
+        every = [file for repo in self.repos.values() for file in repo.files.items()]
+        return next((path, content) for path, content in every if xet_hash(content) == xet)
+
     def heal(self) -> None:
         """No more faults, and nothing remembered."""
         self.cut, self.broken, self.huge, self.no_ranges = {}, [], {}, False
+        self.damaged, self.xet, self.pace = {}, False, 0.0
         self.requests.clear()
         self.sent.clear()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that has gone away is no news."""
 
     def stop(self) -> None:
         self.shutdown()
@@ -94,12 +118,20 @@ class Handler(BaseHTTPRequestHandler):
         if hub.broken:
             self._send(hub.broken.pop(0), b"out of order")
             return
-        if match := re.fullmatch(r"/api/models/(.+?)(?:/revision/([^?]+))?(?:\?.*)?", self.path):
+        if re.fullmatch(r"/api/models/([^/]+/[^/]+)/xet-read-token/.+", self.path):
+            store = {"X-Xet-Cas-Url": hub.url, "X-Xet-Access-Token": "xet", "X-Xet-Token-Expiration": str(1 << 40)}
+            self._send(200, b"{}", store)
+        elif match := re.fullmatch(r"/api/models/(.+?)(?:/revision/([^?]+))?(?:\?.*)?", self.path):
             self._info(match[1], match[2] or "main")
         elif match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.path):
             self._resolve(match[1], match[2], match[3])
+        elif match := re.fullmatch(r"/v1/reconstructions/(\w+)", self.path):
+            self._reconstruction(match[1])
+        elif match := re.fullmatch(r"/xorb/(\w+)", self.path):
+            path, content = hub.named(match[1])
+            self._content(xorb(hub.damaged.get(path, content)), path)
         elif match := re.fullmatch(r"/store/([^/]+/[^/]+)/(.+)", self.path):
-            self._content(hub.repos[match[1]].files[match[2]], match[2])
+            self._content(hub.damaged.get(match[2], hub.repos[match[1]].files[match[2]]), match[2])
         else:
             self._send(404, b"what?")
 
@@ -129,20 +161,37 @@ class Handler(BaseHTTPRequestHandler):
         elif len(content := repo.files[path]) > LARGE:
             sha, size = hashlib.sha256(content).hexdigest(), self._size(path, content)
             linked = {"X-Linked-Etag": f'"{sha}"', "X-Linked-Size": str(size)}
+            if self.server.xet:
+                linked["X-Xet-Hash"] = xet_hash(content)
+                linked["X-Xet-Refresh-Route"] = f"{self.server.url}/api/models/{name}/xet-read-token/{revision}"
             # The store is another host, so that nothing is sent there by mistake that is meant for the Hub alone.
             store = self.server.url.replace("127.0.0.1", "localhost")
             self._send(302, b"", {"Location": f"{store}/store/{name}/{path}", **linked, **commit})
         else:
-            self._content(content, path, {"ETag": f'"{git_hash(content)}"', **commit})
+            self._content(self.server.damaged.get(path, content), path, {"ETag": f'"{git_hash(content)}"', **commit})
+
+    def _reconstruction(self, name: str) -> None:
+        _, content = self.server.named(name)
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers["Range"])
+        assert wanted is not None
+        first, last = int(wanted[1]), min(int(wanted[2]), len(content) - 1)
+        if first > last:
+            self._send(416, b"")
+            return
+        body = reconstruction(content, first, last, f"{self.server.url}/xorb/{name}")
+        self._send(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
 
     def _repo(self, name: str, revision: str) -> Repo | None:
         repo = self.server.repos.get(name)
         if repo is None:
             self._send(401, b"", {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"})
-        elif revision not in ("main", repo.commit):
-            self._send(404, b"", {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id"})
             return None
-        return repo
+        if revision in ("main", repo.commit):
+            return repo
+        before = next((one for one in repo.earlier if one.commit == revision), None)
+        if before is None:
+            self._send(404, b"", {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id"})
+        return before
 
     def _size(self, path: str, content: bytes) -> int:
         return self.server.huge.get(path, len(content))
@@ -172,9 +221,16 @@ class Handler(BaseHTTPRequestHandler):
         if cuts:
             body = body[: cuts.pop(0)]
             self.close_connection = True
-        self.server.sent[path] += len(body)  # before the client has it: what it does next may be to look
-        self.wfile.write(body)
-        self.wfile.flush()
+        for start in range(0, len(body), BLOCK):
+            time.sleep(self.server.pace)
+            block = body[start : start + BLOCK]
+            self.server.sent[path] += len(block)  # before the client has it: what it does next may be to look
+            try:
+                self.wfile.write(block)
+                self.wfile.flush()
+            except OSError:  # the client has gone
+                self.close_connection = True
+                return
 
 
 def git_hash(content: bytes) -> str:

@@ -47,7 +47,7 @@ def test_a_model_s_name_is_enough(shared_hub: Hub, tmp_path: Path) -> None:
     circuit = json.loads(out.read_text())
     assert circuit["model"]["name"] == "google/gemma-2-2b"
     assert [site["hook"] for site in circuit["sites"]] == [f"blocks.{n}.hook_resid_post" for n in (4, 8, 13, 24)]
-    assert hub.sent["model.safetensors"] == len(hub.repos["google/gemma-2-2b"].files["model.safetensors"])
+    assert hub.sent["model.safetensors"] == 20_000 + len(hub.repos["google/gemma-2-2b"].files["model.safetensors"])
     # No token, no network: what is on the disk is enough.
     hub.requests.clear()
     again = run("check", out, HF_HUB_OFFLINE="1")

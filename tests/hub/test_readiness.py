@@ -11,6 +11,7 @@ from reach import reach
 from releases import RELEASES, serve
 from server import Hub
 
+from circuit_tui.core.hub.download import repo_folder
 from circuit_tui.core.models.known_models import KNOWN_MODELS
 from circuit_tui.core.models.model_files import fetch_model
 from circuit_tui.core.saes.choose_saes import choose_saes
@@ -85,6 +86,25 @@ def test_doctor_tells_all_this(hub: Hub, capfd: pytest.CaptureFixture[str]) -> N
     data = json.loads(capfd.readouterr().out)
     assert data["hub"]["models"][0]["name"] == "gpt2"
     assert data["advice"]
+
+
+def test_what_broken_downloads_left_is_told(hub: Hub, capfd: pytest.CaptureFixture[str]) -> None:
+    assert hub_state().orphans == ()
+    assert main(["doctor"]) == 0
+    assert re.search(r"broken-off downloads +none", capfd.readouterr().out)
+    blobs = repo_folder("org/model") / "blobs"
+    blobs.mkdir(parents=True)
+    for name, size in (("a" * 64 + ".incomplete", 2_000), ("b" * 64 + ".0123abcd.incomplete", 3_000), ("c" * 64, 9)):
+        (blobs / name).write_bytes(b"x" * size)
+    assert [orphan.size for orphan in hub_state().orphans] == [3_000, 2_000]
+    assert main(["doctor"]) == 0
+    said = capfd.readouterr().out
+    assert re.search(rf"broken-off downloads +2 files, 5.0 KB, in {re.escape(str(blobs))}", said)
+    assert "to do: 5.0 KB of downloads that broke off" in said
+    assert f"find {blobs.parents[1]} -name '*.incomplete' -delete" in said
+    assert main(["doctor", "--json"]) == 0
+    data = json.loads(capfd.readouterr().out)
+    assert data["hub"]["orphans"][0] == {"path": str(blobs / ("b" * 64 + ".0123abcd.incomplete")), "size": 3_000}
 
 
 def test_a_gpu_that_torch_does_not_see(

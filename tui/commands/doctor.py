@@ -58,6 +58,7 @@ def _rows(machine: Machine, hub: HubState, terminal: dict[str, Any]) -> list[tup
         ("terminal", f"{size}, TERM {terminal['term'] or 'unset'}, colours {colours}"),
         ("Hugging Face Hub", f"{hub.endpoint}, {_reach(hub)}, {'with a token' if hub.token else 'no token'}"),
         ("Hugging Face cache", f"{hub.cache}, {size_text(hub.free)} free"),
+        ("broken-off downloads", _orphans(hub)),
         ("bundled model", f"{machine.demo_folder} ({'incomplete' if machine.missing else 'whole'})"),
         ("log", str(log_path())),
     ]
@@ -65,6 +66,15 @@ def _rows(machine: Machine, hub: HubState, terminal: dict[str, Any]) -> list[tup
 
 def _reach(hub: HubState) -> str:
     return "offline" if hub.reachable is None else "answers" if hub.reachable else "does not answer"
+
+
+def _orphans(hub: HubState) -> str:
+    if not hub.orphans:
+        return "none"
+    size = size_text(sum(orphan.size for orphan in hub.orphans))
+    count = "1 file" if len(hub.orphans) == 1 else f"{len(hub.orphans)} files"
+    folder = os.path.commonpath([os.path.dirname(orphan.path) for orphan in hub.orphans])
+    return f"{count}, {size}, in {folder}"
 
 
 def _model_row(model: ModelState) -> tuple[str, ...]:
