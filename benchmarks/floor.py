@@ -64,13 +64,13 @@ class Annealing:
             if step % GRADIENT_EVERY == 0:
                 gradient = self.gradient(live.kept)
             trial = self.exchanged(live.kept, gradient)
-            value = score(live.faithfulness_instead(trial))
+            value = score(self.sample.baselines.faithfulness(live.evaluate_alternative(trial).result()))
             heat = HOTTEST * (1 - step / evaluations) + COLDEST
             if value > now or self.chance() < math.exp((value - now) / heat):
-                live.change(trial)
+                live.advance_to(trial).result()
                 now = value
                 self.best = sorted([*self.best, (now, trial)], key=lambda found: -found[0])[:REMEMBERED]
-        return max(score(self.search.train.faithfulness(circuit)) for _, circuit in self.best)
+        return max(score(self.search.train.faithfulness(circuit).result()) for _, circuit in self.best)
 
     def exchanged(self, kept: Tensor, gradient: Tensor) -> Tensor:
         """`kept` with one to three of its nodes exchanged for as many others."""
@@ -101,7 +101,7 @@ def of_size(search: Search, size: int) -> tuple[Tensor, float]:
     assert circuit is not None
     kept = circuit[0].clone()
     kept[kept.nonzero()[size:, 0]] = False
-    return kept, score(search.train.faithfulness(kept))
+    return kept, score(search.train.faithfulness(kept).result())
 
 
 def main() -> None:

@@ -70,8 +70,8 @@ def measure(work: Work, rounds: int) -> dict[str, float]:
     last = int(half.nonzero()[-1, 0])
     timed: dict[str, Callable[[], object]] = {
         "step": our_step(problem),
-        "evaluate": lambda: evaluator.faithfulness(half),
-        "without": lambda: live.logit_difference_without(last),
+        "evaluate": lambda: evaluator.faithfulness(half).result(),
+        "without": lambda: live.evaluate_without(last).result(),
     }
     seconds: dict[str, list[float]] = {name: [] for name in timed}
     for round_ in range(rounds + 1):

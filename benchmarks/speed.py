@@ -112,7 +112,7 @@ def edit_runs(problem: Problem, nodes: int, rounds: int) -> Runs:
         changed = live.kept.clone()
         node = next(toggles)
         changed[node] = not changed[node]
-        live.change(changed)
+        live.advance_to(changed).result()
 
     def published() -> None:
         with torch.no_grad():
@@ -120,7 +120,7 @@ def edit_runs(problem: Problem, nodes: int, rounds: int) -> Runs:
 
     return {
         "toggle": toggle,
-        "column": lambda: live.logit_difference_without(next(asked)),
+        "column": lambda: live.evaluate_without(next(asked)).result(),
         "published": published,
         "bare": bare_pass(problem, "test", False),
     }

@@ -35,7 +35,7 @@ def test_recipe_and_engine_compute_the_same_logit_differences(problem: Problem) 
         theirs = recipe.logit_difference("test", slice(None), recipe.hard(kept))
         everything = recipe.logit_difference("test", slice(None), None)
     evaluator = Evaluator(problem, "test")
-    ours = evaluator.measure(kept).logit_diff
+    ours = evaluator.measure(kept).result().logit_diff
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(evaluator.baselines.spliced.logit_diff, everything, rtol=1e-4, atol=1e-5)
     assert float((ours - everything).abs().max()) > 1e-3, "the circuit changes nothing: nothing is compared"

@@ -11,7 +11,7 @@ from circuit_tui.core.audit.altered_problem import problem_for, with_train
 from circuit_tui.core.audit.audit_log import SearchLog
 from circuit_tui.core.audit.finding import AuditSearch, SearchRun, finite
 from circuit_tui.core.audit.subject import SearchUsed, Subject
-from circuit_tui.core.evaluation.evaluator import SLICE_PROMPTS, Evaluator
+from circuit_tui.core.evaluation.evaluator import BATCH_PROMPTS, Evaluator
 from circuit_tui.core.search.open_search import new_search
 from circuit_tui.core.splice.problem import Problem
 
@@ -59,9 +59,9 @@ class Searcher:
             order = torch.randperm(len(problem.splits["train"]), generator=torch.Generator().manual_seed(search.draw))
             problem = with_train(problem, order[:QUICK_PROMPTS])
         if problem is not self.problem:
-            train, test = (Evaluator(problem, split, size=SLICE_PROMPTS, ready=False) for split in ("train", "test"))
+            train, test = (Evaluator(problem, split, size=BATCH_PROMPTS, ready=False) for split in ("train", "test"))
             for evaluator in (train, test):
-                yield from evaluator.prepare_slices()
+                yield from evaluator.prepare()
         used = self.used
         found = new_search(
             problem, train, test, used.method, used.target, search.seed, used.settings, circuit_only=True

@@ -99,7 +99,7 @@ class Found:
 def circuit_file(session: Session) -> CircuitFile:
     """The file of the session's current circuit; whatever is not computed yet is null."""
     problem, opened, found, view = session.problem, session.opened, session.found, session.view()
-    train = view.train or session.train.evaluate(session.kept)
+    train = view.train or session.train.evaluate(session.kept).result()
     model = problem.model
     return CircuitFile(
         created=now(),

@@ -7,16 +7,15 @@ A circuit is a `[node]` bool tensor on the CPU. `Evaluator` answers one circuit 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from circuit_tui.core.evaluation.journal import digest, recalled_slices
+from circuit_tui.core.evaluation.journal import digest, recalled_increments
 from circuit_tui.core.evaluation.metrics import Baselines, PromptMetrics
-from circuit_tui.core.runtime.incremental import Slices, finish
+from circuit_tui.core.runtime.incremental import Increments, incremental
 from circuit_tui.core.runtime.out_of_memory import fitting, halved
-from circuit_tui.core.runtime.parallel_batches import rounds, run_in_threads, side_by_side
+from circuit_tui.core.runtime.parallel_batches import interleaved, rounds, run_in_threads
 from circuit_tui.core.splice.batch import Batch
 from circuit_tui.core.splice.nodes import Pack, pack
 from circuit_tui.core.splice.problem import Problem
@@ -26,15 +25,14 @@ from circuit_tui.core.splice.splice import (
     FullSplice,
     PackedNodes,
     Splice,
-    run,
-    run_slices,
+    run_spliced,
 )
 from circuit_tui.core.splice.spliced_tokens import SpliceConstants
 from circuit_tui.core.tasks.task import Split
 from circuit_tui.core.views import Metrics
 
 # A session and its audits evaluate in batches of at most this many prompts: a toggle need not wait long for its turn.
-SLICE_PROMPTS = 256
+BATCH_PROMPTS = 256
 
 
 def pack_circuit(problem: Problem, kept: Tensor) -> list[Pack]:
@@ -81,16 +79,17 @@ class Evaluator:
         self.batches = problem.batches(split, self.prompts, size)
         self.identity = digest(split, self.prompts)
         if ready:
-            finish(self.prepare_slices())
+            self.prepare().result()
 
-    def prepare_slices(self) -> Slices[None]:
-        """Measures the baselines, batch by batch; the constructor does so unless it was told that it is not `ready`."""
+    @incremental
+    def prepare(self) -> Increments[None]:
+        """Measures the baselines, batch by batch. The constructor does so unless `ready` is false."""
         plain = PromptMetrics.empty(len(self))
         for batch in self.batches:
             self.fill(plain, batch, self.problem.splits[self.split].plain_logits[batch.reads])
         spliced = yield from self._measure(lambda batch: [self._full(batch, site) for site in self._sites], "spliced")
         empty = torch.zeros(len(self.problem.space), dtype=torch.bool)
-        self.baselines = Baselines(plain, spliced, (yield from self.measure_slices(empty)))
+        self.baselines = Baselines(plain, spliced, (yield from self.measure(empty)))
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -104,38 +103,44 @@ class Evaluator:
     def _sites(self) -> range:
         return range(len(self.problem.sites))
 
-    def measure(self, kept: Tensor) -> PromptMetrics:
-        """Per-prompt metrics of the circuit `kept` `[node]` bool, everything else ablated."""
-        return finish(self.measure_slices(kept))
+    @incremental
+    def measure(self, kept: Tensor) -> Increments[PromptMetrics]:
+        """Returns per-prompt metrics of the circuit `kept` `[node]` bool, site by site; all other nodes are ablated."""
+        packs = pack_circuit(self.problem, kept)
+        return (yield from self._measure(lambda batch: self.circuit_splices(batch, packs), "kept", kept))
 
-    def measure_removed(self, kept: Tensor) -> PromptMetrics:
-        """Per-prompt metrics of M without the circuit: M_s with the nodes of `kept` ablated."""
-        return finish(self.measure_removed_slices(kept))
+    @incremental
+    def measure_removed(self, kept: Tensor) -> Increments[PromptMetrics]:
+        """Returns per-prompt metrics of M without the circuit, site by site: M_s with the nodes of `kept` ablated."""
+        packs, sites = pack_circuit(self.problem, kept), self.problem.sites
 
-    def evaluate(self, kept: Tensor, completeness: bool = True) -> Metrics:
-        """Average metrics of the circuit `kept` `[node]` bool."""
-        return finish(self.evaluate_slices(kept, completeness))
+        def splices(batch: Batch) -> list[Splice]:
+            return [
+                AblatedSplice(PackedNodes.bind(sites[site], site, batch, packs[site]), self._full(batch, site))
+                for site in self._sites
+            ]
 
-    def evaluate_slices(self, kept: Tensor, completeness: bool = True) -> Slices[Metrics]:
-        """`evaluate`, site by site."""
-        measured = yield from self.measure_slices(kept)
+        return (yield from self._measure(splices, "removed", kept))
+
+    @incremental
+    def evaluate(self, kept: Tensor, completeness: bool = True) -> Increments[Metrics]:
+        """Returns average metrics of the circuit `kept` `[node]` bool, site by site."""
+        measured = yield from self.measure(kept)
         metrics = self.baselines.summarise(measured)
-        return (yield from self.completeness_slices(metrics, kept)) if completeness else metrics
+        return (yield from self.with_completeness(metrics, kept)) if completeness else metrics
 
-    def completeness_slices(self, metrics: Metrics, kept: Tensor) -> Slices[Metrics]:
-        """`metrics` of the circuit `kept` with its completeness, site by site."""
-        removed = yield from self.measure_removed_slices(kept)
+    @incremental
+    def with_completeness(self, metrics: Metrics, kept: Tensor) -> Increments[Metrics]:
+        """Returns `metrics` of the circuit `kept` with its completeness, site by site."""
+        removed = yield from self.measure_removed(kept)
         return self.baselines.with_completeness(metrics, removed)
 
-    def faithfulness(self, kept: Tensor) -> float:
-        """Faithfulness against M of the circuit `kept` `[node]` bool."""
-        return finish(self.faithfulness_slices(kept))
-
-    def faithfulness_slices(self, kept: Tensor) -> Slices[float]:
-        """`faithfulness`, batch by batch."""
-        slices = fitting(lambda: self._mean_slices(kept), self.halve)
+    @incremental
+    def faithfulness(self, kept: Tensor) -> Increments[float]:
+        """Returns the faithfulness against M of the circuit `kept` `[node]` bool, batch by batch."""
         question = ("logit difference", self.identity, kept)
-        mean = yield from recalled_slices(slices, self.n_rounds, *question)
+        increments = fitting(lambda: self._mean_logit_difference(kept), self.halve)
+        mean = yield from recalled_increments(increments, self.n_rounds, *question)
         return self.baselines.faithfulness(mean)
 
     def halve(self, error: BaseException) -> None:
@@ -144,12 +149,12 @@ class Evaluator:
         self.batches = []  # the old ones must not stand in the way of the new ones
         self.batches = self.problem.batches(self.split, self.prompts, size)
 
-    def _mean_slices(self, kept: Tensor) -> Slices[float]:
+    def _mean_logit_difference(self, kept: Tensor) -> Increments[float]:
         problem, packs, total = self.problem, pack_circuit(self.problem, kept), 0.0
         for group in rounds(self.batches, problem.n_parallel):
             with torch.no_grad():
                 passes = [
-                    partial(run, problem.model, problem.sites, batch, self.circuit_splices(batch, packs))
+                    run_spliced(problem.model, problem.sites, batch, self.circuit_splices(batch, packs)).result
                     for batch in group
                 ]
                 for batch, logits in zip(group, run_in_threads(passes), strict=True):
@@ -164,33 +169,18 @@ class Evaluator:
     def _full(self, batch: Batch, site: int) -> FullSplice:
         return FullSplice(self.problem.sites[site], batch, batch.errors[site])
 
-    def measure_slices(self, kept: Tensor) -> Slices[PromptMetrics]:
-        """`measure`, site by site."""
-        packs = pack_circuit(self.problem, kept)
-        return self._measure(lambda batch: self.circuit_splices(batch, packs), "kept", kept)
-
-    def measure_removed_slices(self, kept: Tensor) -> Slices[PromptMetrics]:
-        """`measure_removed`, site by site."""
-        packs, sites = pack_circuit(self.problem, kept), self.problem.sites
-
-        def splices(batch: Batch) -> list[Splice]:
-            return [
-                AblatedSplice(PackedNodes.bind(sites[site], site, batch, packs[site]), self._full(batch, site))
-                for site in self._sites
-            ]
-
-        return self._measure(splices, "removed", kept)
-
-    def _measure(self, splices: Callable[[Batch], Sequence[Splice]], *question: str | Tensor) -> Slices[PromptMetrics]:
-        n_slices = self.n_rounds * len(self._sites)
-        slices = fitting(lambda: self._measured(splices), self.halve)
-        return recalled_slices(slices, n_slices, self.identity, *question)
+    def _measure(
+        self, splices: Callable[[Batch], Sequence[Splice]], *question: str | Tensor
+    ) -> Increments[PromptMetrics]:
+        count = self.n_rounds * len(self._sites)
+        increments = fitting(lambda: self._measured(splices), self.halve)
+        return recalled_increments(increments, count, self.identity, *question)
 
     @torch.no_grad()
-    def _measured(self, splices: Callable[[Batch], Sequence[Splice]]) -> Slices[PromptMetrics]:
+    def _measured(self, splices: Callable[[Batch], Sequence[Splice]]) -> Increments[PromptMetrics]:
         problem, measured = self.problem, PromptMetrics.empty(len(self))
-        passes = [run_slices(problem.model, problem.sites, batch, splices(batch)) for batch in self.batches]
-        for batch, logits in zip(self.batches, (yield from side_by_side(passes, problem.n_parallel)), strict=True):
+        passes = [run_spliced(problem.model, problem.sites, batch, splices(batch)) for batch in self.batches]
+        for batch, logits in zip(self.batches, (yield from interleaved(passes, problem.n_parallel)), strict=True):
             self.fill(measured, batch, logits)
         return measured
 

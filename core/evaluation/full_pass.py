@@ -10,11 +10,11 @@ from torch import Tensor
 
 from circuit_tui.core.evaluation.evaluator import circuit_splice, pack_site
 from circuit_tui.core.models.left_padding import padded
-from circuit_tui.core.runtime.incremental import Slices
+from circuit_tui.core.runtime.incremental import Increments, incremental
 from circuit_tui.core.splice.batch import Batch
 from circuit_tui.core.splice.hook_patch import input_at_site
 from circuit_tui.core.splice.problem import Problem
-from circuit_tui.core.splice.splice import Splice, run_slices
+from circuit_tui.core.splice.splice import Splice, run_spliced
 
 
 class FullPass:
@@ -25,16 +25,18 @@ class FullPass:
         self._splices: list[Splice] = []
         self._inputs: list[Tensor] = []
 
-    def advance_to(self, kept: Tensor, start: int) -> Slices[Tensor]:
+    @incremental
+    def advance_to(self, kept: Tensor, start: int) -> Increments[Tensor]:
         """See `live_circuit.CircuitPass`."""
         sites = self._problem.sites
         self._splices[start:] = [self._splice(kept, site) for site in range(start, len(sites))]
         resid = self._inputs[start] if start < len(self._inputs) else None
         return (
-            yield from run_slices(self._problem.model, sites, self.batch, self._splices, start, resid, self._inputs)
+            yield from run_spliced(self._problem.model, sites, self.batch, self._splices, start, resid, self._inputs)
         )
 
-    def evaluate_alternative(self, kept: Tensor, other: Tensor) -> Slices[Tensor]:
+    @incremental
+    def evaluate_alternative(self, kept: Tensor, other: Tensor) -> Increments[Tensor]:
         """See `live_circuit.CircuitPass`."""
         problem = self._problem
         changed = problem.space.site[kept != other].unique().tolist()
@@ -42,7 +44,7 @@ class FullPass:
         for site in changed:
             splices[site] = self._splice(kept, site)
         start = min(changed)
-        return (yield from run_slices(problem.model, problem.sites, self.batch, splices, start, self._inputs[start]))
+        return (yield from run_spliced(problem.model, problem.sites, self.batch, splices, start, self._inputs[start]))
 
     @torch.no_grad()
     def read(self, site: int) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 from circuit_tui.core.evaluation.evaluator import circuit_splice, pack_site
 from circuit_tui.core.models.kv_cache import KvCache
 from circuit_tui.core.runtime.device_memory import free_memory
-from circuit_tui.core.runtime.incremental import Slices
+from circuit_tui.core.runtime.incremental import Increments, incremental
 from circuit_tui.core.splice.batch import Batch
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.splice.splice import Splice
@@ -102,7 +102,8 @@ class IncrementalPass:
             resid = model.blocks(resid, site.after, stop, trace.kv_cache)
         return trace
 
-    def advance_to(self, kept: Tensor, start: int) -> Slices[Tensor]:
+    @incremental
+    def advance_to(self, kept: Tensor, start: int) -> Increments[Tensor]:
         """See `live_circuit.CircuitPass`. What the trace comes to depends on `kept` alone, not on the one before."""
         own, empty = self._own, self._empty
         if self._blocks_before(start) == 1:  # in which columns its input is known is a matter of the circuit before
@@ -115,7 +116,8 @@ class IncrementalPass:
         nodes = [self._positions(kept, site) for site in range(len(self.problem.sites))]
         return (yield from self._run(kept, empty, nodes, start, entering, own))
 
-    def evaluate_alternative(self, kept: Tensor, other: Tensor) -> Slices[Tensor]:
+    @incremental
+    def evaluate_alternative(self, kept: Tensor, other: Tensor) -> Increments[Tensor]:
         """See `live_circuit.CircuitPass`."""
         nodes = [self._positions(kept != other, site) for site in range(len(self.problem.sites))]
         start = next(site for site, positions in enumerate(nodes) if positions)
@@ -129,7 +131,7 @@ class IncrementalPass:
         start: int,
         entering: ResidualChange,
         into: Trace | None,
-    ) -> Slices[Tensor]:
+    ) -> Increments[Tensor]:
         """Runs what differs from `base`: nodes at the positions `differs` of each site, and what follows from them.
 
         `entering` is where what enters site `start` differs.

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.evaluation.metrics import PromptMetrics
-from circuit_tui.core.runtime.incremental import Slices
+from circuit_tui.core.runtime.incremental import Increments
 
 Value = TypeVar("Value", float, Tensor, PromptMetrics)
 Part = str | int | Tensor
@@ -82,22 +82,23 @@ class Journal:
         self._file.close()
 
 
-def recalled_slices(slices: Slices[Value], n_slices: int, *question: Part) -> Slices[Value]:
-    """The value of the computation `slices` from the active journal, or computed and written there.
+def recalled_increments(increments: Increments[Value], count: int, *question: Part) -> Increments[Value]:
+    """Returns the value of `increments` from the active journal, or computes it and writes it there.
 
-    A recalled value takes as many slices as a computed one, so that a search that is run again counts the same steps.
+    A recalled value takes `count` increments, as many as a computed one: a search that is run again counts the same
+    steps.
     """
     journal = _active.get()
     if journal is None:
-        return (yield from slices)
+        return (yield from increments)
     key = digest(*question)
     known: Value | None = journal.lookup(key)
     if known is not None:
-        slices.close()
-        for _ in range(n_slices):
+        increments.close()
+        for _ in range(count):
             yield
         return known
-    value = yield from slices
+    value = yield from increments
     journal.write(key, value)
     return value
 

@@ -5,7 +5,6 @@ Batch by batch its pass is kept: in the tokens that can change (`incremental_pas
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Protocol
 
 import torch
@@ -14,11 +13,11 @@ from torch import Tensor
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.full_pass import FullPass
 from circuit_tui.core.evaluation.incremental_pass import IncrementalPass, traceable
-from circuit_tui.core.evaluation.journal import recalled_slices
+from circuit_tui.core.evaluation.journal import recalled_increments
 from circuit_tui.core.evaluation.metrics import PromptMetrics
-from circuit_tui.core.runtime.incremental import Slices, finish
+from circuit_tui.core.runtime.incremental import Incremental, Increments, incremental
 from circuit_tui.core.runtime.out_of_memory import fitting
-from circuit_tui.core.runtime.parallel_batches import rounds, run_in_threads, side_by_side
+from circuit_tui.core.runtime.parallel_batches import interleaved, rounds, run_in_threads
 from circuit_tui.core.splice.batch import Batch
 
 
@@ -27,13 +26,13 @@ class CircuitPass(Protocol):
 
     batch: Batch
 
-    def advance_to(self, kept: Tensor, start: int) -> Slices[Tensor]:
+    def advance_to(self, kept: Tensor, start: int) -> Incremental[Tensor]:
         """Logits `[read, vocab]` of the circuit `kept` `[node]` bool, site by site, which is then the one kept.
 
         It differs from the one before at site `start` at the earliest.
         """
 
-    def evaluate_alternative(self, kept: Tensor, other: Tensor) -> Slices[Tensor]:
+    def evaluate_alternative(self, kept: Tensor, other: Tensor) -> Incremental[Tensor]:
         """Logits `[read, vocab]` of the circuit `kept` `[node]` bool, which is not `other`, the one kept."""
 
 
@@ -54,14 +53,14 @@ class LiveCircuit:
         # What a journal answers is not computed: the sites whose splice and input here are not those of `kept`.
         self._stale = set[int]()
         self._follow_batches()
-        finish(self._remeasure())
+        Incremental(self._remeasure()).result()
 
-    def change(self, kept: Tensor) -> None:
-        """Makes `kept` `[node]` bool the current circuit and evaluates it from the first site that differs on."""
-        finish(self.change_slices(kept))
+    @incremental
+    def advance_to(self, kept: Tensor) -> Increments[None]:
+        """Makes `kept` `[node]` bool the current circuit and evaluates it, batch by batch, from the first changed site.
 
-    def change_slices(self, kept: Tensor) -> Slices[None]:
-        """`change`, batch by batch; the circuit is the new one, and whole, only at the end."""
+        The circuit is the new one, and whole, only at the end.
+        """
         changed = self._changed_sites(kept)
         if not changed and not self.behind:
             return
@@ -70,40 +69,32 @@ class LiveCircuit:
         self._stale.update(changed)
         yield from self._remeasure()
 
-    def logit_difference_without(self, node: int) -> float:
-        """Mean logit difference when `node` alone is ablated; the current circuit stays."""
-        return finish(self.without_slices(node))
-
-    def logit_difference_instead(self, kept: Tensor) -> float:
-        """Mean logit difference of the circuit `kept` `[node]` bool; the current circuit stays."""
-        return finish(self.evaluate_alternative(kept))
-
-    def faithfulness_instead(self, kept: Tensor) -> float:
-        """Faithfulness against M of the circuit `kept` `[node]` bool; the current circuit stays."""
-        return self.evaluator.baselines.faithfulness(self.logit_difference_instead(kept))
-
-    def without_slices(self, node: int) -> Slices[float]:
-        """`logit_difference_without`, site by site."""
+    def evaluate_without(self, node: int) -> Incremental[float]:
+        """Returns the mean logit difference when `node` alone is ablated, site by site; the current circuit stays."""
         kept = self.kept.clone()
         kept[node] = False
-        return (yield from self.evaluate_alternative(kept))
+        return self.evaluate_alternative(kept)
 
-    def evaluate_alternative(self, kept: Tensor) -> Slices[float]:
-        """`logit_difference_instead`, site by site."""
+    @incremental
+    def evaluate_alternative(self, kept: Tensor) -> Increments[float]:
+        """Returns the mean logit difference of the circuit `kept` `[node]` bool, site by site.
+
+        The current circuit stays.
+        """
         changed = self._changed_sites(kept)
         if not changed:
-            yield from self.change_slices(kept)
+            yield from self.advance_to(kept)
             return self.measured.mean_logit_diff
         question = ("instead", self.evaluator.identity, self.kept, kept)
-        n_slices = self.evaluator.n_rounds * (len(self.evaluator.problem.sites) - changed[0])
-        slices = fitting(lambda: self._alternative(kept), self.evaluator.halve)
-        return (yield from recalled_slices(slices, n_slices, *question))
+        count = self.evaluator.n_rounds * (len(self.evaluator.problem.sites) - changed[0])
+        increments = fitting(lambda: self._alternative(kept), self.evaluator.halve)
+        return (yield from recalled_increments(increments, count, *question))
 
     @torch.no_grad()
-    def _alternative(self, kept: Tensor) -> Slices[float]:
+    def _alternative(self, kept: Tensor) -> Increments[float]:
         self._bring_up_to_date()
         trials, total = [follower.evaluate_alternative(kept, self.kept) for follower in self._followers], 0.0
-        every_logits = yield from side_by_side(trials, self.evaluator.problem.n_parallel)
+        every_logits = yield from interleaved(trials, self.evaluator.problem.n_parallel)
         for batch, logits in zip(self._batches, every_logits, strict=True):
             total += float(batch.logit_difference(logits).double().sum())
         return total / len(self.evaluator)
@@ -116,7 +107,7 @@ class LiveCircuit:
         """
         problem, split = self.evaluator.problem, self.evaluator.split
         one = FullPass(problem, problem.batch(split, torch.tensor([prompt], device=problem.model.device)))
-        finish(one.advance_to(self.kept, 0))
+        one.advance_to(self.kept, 0).result()
         return one.read(site)[0, : int(one.batch.lengths[0])]
 
     def first_change(self, kept: Tensor) -> int | None:
@@ -128,15 +119,15 @@ class LiveCircuit:
         changed = (kept != self.kept).nonzero()[:, 0]
         return sorted({int(site) for site in self.evaluator.problem.space.site[changed]})
 
-    def _remeasure(self) -> Slices[None]:
+    def _remeasure(self) -> Increments[None]:
         question = ("live", self.evaluator.identity, self.kept)
-        slices = fitting(self._refresh, self.evaluator.halve)
-        self.measured = yield from recalled_slices(slices, self.evaluator.n_rounds, *question)
+        increments = fitting(self._refresh, self.evaluator.halve)
+        self.measured = yield from recalled_increments(increments, self.evaluator.n_rounds, *question)
         self.behind = False
 
     def _bring_up_to_date(self) -> None:
         if self._stale or self._batches is not self.evaluator.batches:
-            finish(fitting(self._refresh, self.evaluator.halve))
+            Incremental(fitting(self._refresh, self.evaluator.halve)).result()
 
     def _follow_batches(self) -> None:
         """Nothing is known yet of the batches that the evaluator has now."""
@@ -147,7 +138,7 @@ class LiveCircuit:
         self._followers: list[CircuitPass] = [kind(problem, batch) for batch in self._batches]
 
     @torch.no_grad()
-    def _refresh(self) -> Slices[PromptMetrics]:
+    def _refresh(self) -> Increments[PromptMetrics]:
         """Runs the circuit from its first stale site on."""
         evaluator = self.evaluator
         if self._batches is not evaluator.batches:
@@ -155,7 +146,7 @@ class LiveCircuit:
         first = min(self._stale)
         measured = PromptMetrics.empty(len(evaluator))
         for group in rounds(self._followers, evaluator.problem.n_parallel):
-            passes = [partial(finish, follower.advance_to(self.kept, first)) for follower in group]
+            passes = [follower.advance_to(self.kept, first).result for follower in group]
             for follower, logits in zip(group, run_in_threads(passes), strict=True):
                 evaluator.fill(measured, follower.batch, logits)
             yield

@@ -58,7 +58,7 @@ class Probe:
 
     def estimate(self, known: PromptMetrics, kept: Tensor) -> PromptMetrics:
         """Per-prompt metrics of the circuit `kept`, exact on the sample, from those `known` of another circuit."""
-        self._live.change(kept)
+        self._live.advance_to(kept).result()
         seen = self._live.measured
         return PromptMetrics(
             self._moved(known.logit_diff, seen.logit_diff),

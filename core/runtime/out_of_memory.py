@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from circuit_tui.core.errors import OutOfMemory
-from circuit_tui.core.runtime.incremental import Slices
+from circuit_tui.core.runtime.incremental import Increments
 
 Value = TypeVar("Value")
 user_log = logging.getLogger("circuit_tui.user")
@@ -50,7 +50,7 @@ def halved(size: int, what: str, error: BaseException) -> int:
     return size // 2
 
 
-def fitting(compute: Callable[[], Slices[Value]], halve: Callable[[BaseException], None]) -> Slices[Value]:
+def fitting(compute: Callable[[], Increments[Value]], halve: Callable[[BaseException], None]) -> Increments[Value]:
     """The value of `compute()`, begun again after `halve` for as long as there is no memory for it."""
     while True:
         try:

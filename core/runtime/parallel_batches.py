@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import torch
 
-from circuit_tui.core.runtime.incremental import Slices
+from circuit_tui.core.runtime.incremental import Incremental, Increments
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -39,8 +39,8 @@ def run_in_threads(calls: Sequence[Callable[[], Value]]) -> list[Value]:
     return [first, *(other.result() for other in others)]
 
 
-def side_by_side(parts: Sequence[Slices[Value]], n_parallel: int) -> Slices[list[Value]]:
-    """The values of computations in slices, `n_parallel` of them at a time: one slice of each in one slice of this."""
+def interleaved(parts: Sequence[Incremental[Value]], n_parallel: int) -> Increments[list[Value]]:
+    """Returns the values of `parts`, `n_parallel` of which advance at a time: one increment of each is one of this."""
     values: list[Value] = []
     for running in rounds(parts, n_parallel):
         ended: dict[int, Value] = {}
@@ -56,8 +56,8 @@ def side_by_side(parts: Sequence[Slices[Value]], n_parallel: int) -> Slices[list
     return values
 
 
-def _ended(part: Slices[Value]) -> StopIteration | None:
-    """Runs one slice; how it ended, if it did."""
+def _ended(part: Incremental[Value]) -> StopIteration | None:
+    """Runs one increment and returns how the computation ended, None if it did not."""
     try:
         next(part)
     except StopIteration as end:

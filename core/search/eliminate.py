@@ -18,7 +18,7 @@ from torch import Tensor
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.journal import recalled
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
-from circuit_tui.core.runtime.incremental import Slices
+from circuit_tui.core.runtime.incremental import Increments
 from circuit_tui.core.search.objective import MaskedModel, faithfulness_gradient
 from circuit_tui.core.search.search import Search
 
@@ -67,10 +67,10 @@ class Elimination:
         """Its score: how close its faithfulness is to 1."""
         return self.search.score(self.faithfulness)
 
-    def change(self, kept: Tensor) -> Slices[None]:
+    def change(self, kept: Tensor) -> Increments[None]:
         """Makes `kept` `[node]` bool the circuit and offers it to the search."""
-        yield from self._live.change_slices(kept)
-        self._probe.change(kept)
+        yield from self._live.advance_to(kept)
+        self._probe.advance_to(kept).result()
         self.search.offer(self.kept, self.faithfulness)
 
     def with_nodes(self, nodes: list[int], on: bool) -> Tensor:
@@ -79,9 +79,9 @@ class Elimination:
         kept[nodes] = on
         return kept
 
-    def score_without(self, node: int) -> Slices[float]:
+    def score_without(self, node: int) -> Increments[float]:
         """Exact score of the circuit without `node`."""
-        value = yield from self._live.without_slices(node)
+        value = yield from self._live.evaluate_without(node)
         return self._score_of(value)
 
     def _score_of(self, logit_difference: float) -> float:
@@ -89,9 +89,9 @@ class Elimination:
 
     def probed_without(self, node: int) -> float:
         """Score on the probe of the circuit without `node`."""
-        return self._probed(self._probe.logit_difference_without(node))
+        return self._probed(self._probe.evaluate_without(node).result())
 
-    def probe_losses(self, nodes: list[int]) -> Slices[None]:
+    def probe_losses(self, nodes: list[int]) -> Increments[None]:
         """Measures what the probe's score loses without each of `nodes`, one in a slice, and remembers it.
 
         A loss stays a good guess when a few other nodes go: what remembers it only decides what to try first.
@@ -109,7 +109,7 @@ class Elimination:
 
     def probed(self, kept: Tensor) -> float:
         """Score on the probe of the circuit `kept` `[node]` bool."""
-        return self._probed(self._probe.logit_difference_instead(kept))
+        return self._probed(self._probe.evaluate_alternative(kept).result())
 
     def _probed(self, logit_difference: float) -> float:
         return self.search.score(self._probe.evaluator.baselines.faithfulness(logit_difference))
@@ -129,7 +129,7 @@ class Elimination:
         masked = masked or MaskedModel(self.search.problem, self.kept.nonzero()[:, 0])
         return faithfulness_gradient(masked, self._probe.evaluator, self.kept)
 
-    def grow(self) -> Slices[None]:
+    def grow(self) -> Increments[None]:
         """Adds what promises to bring faithfulness towards 1, until the target is reached or nothing helps any more."""
         search = self.search
         best, since = self.score, 0
@@ -146,7 +146,7 @@ class Elimination:
             best = max(best, self.score)
             self.share = round_ / GROW_ROUNDS
 
-    def in_bulk(self) -> Slices[None]:
+    def in_bulk(self) -> Increments[None]:
         """Drops as many nodes at once as the target allows, smallest gradient first, until one is too many."""
         search = self.search
         count, start = len(self.nodes) // 4, len(self.nodes)
@@ -162,7 +162,7 @@ class Elimination:
                     break
                 count //= 2
 
-    def by_probe(self) -> Slices[None]:
+    def by_probe(self) -> Increments[None]:
         """Drops single nodes that can go by what the probe loses without them, best first, for a few rounds.
 
         Each round measures again the half that lost least in the round before.
@@ -180,7 +180,7 @@ class Elimination:
                 return
             nodes = self.least_lost(self.nodes)[: len(self.nodes) // 2]
 
-    def drop_together(self, order: list[int]) -> Slices[int]:
+    def drop_together(self, order: list[int]) -> Increments[int]:
         """Drops nodes of `order` while their remembered losses, added up, leave the target in reach.
 
         Fewer at a time where the sum was wrong, and none that alone is too many; a few of those in a row end it, for
@@ -202,7 +202,7 @@ class Elimination:
             order = order[max(1, count) :]
         return before - len(self.nodes)
 
-    def _change_if_enough(self, nodes: list[int]) -> Slices[bool]:
+    def _change_if_enough(self, nodes: list[int]) -> Increments[bool]:
         trial = self.with_nodes(nodes, False)
         value = yield from self._live.evaluate_alternative(trial)
         enough = self.search.reaches_score(self._score_of(value))
@@ -210,7 +210,7 @@ class Elimination:
             yield from self.change(trial)
         return enough
 
-    def drop_if_enough(self, node: int) -> Slices[bool]:
+    def drop_if_enough(self, node: int) -> Increments[bool]:
         """Drops `node` if what is left still reaches the target on all search prompts; returns whether it did."""
         score = yield from self.score_without(node)
         if not self.search.reaches_score(score):
@@ -218,7 +218,7 @@ class Elimination:
         yield from self.change(self.with_nodes([node], False))
         return True
 
-    def to_minimal(self) -> Slices[None]:
+    def to_minimal(self) -> Increments[None]:
         """Drops single nodes until none can go without missing the target: each is tried after the last drop."""
         search = self.search
         if not search.reaches(self.faithfulness):
@@ -238,7 +238,7 @@ class Elimination:
             self.share = needed / max(1, len(queue))
         self.minimal = self.kept
 
-    def below_target(self) -> Slices[None]:
+    def below_target(self) -> Increments[None]:
         """Goes on dropping what hurts least, down to one node, for the frontier.
 
         A few nodes go at a time; of half as many more with the smallest gradients, those that damage the probe least.

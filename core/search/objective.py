@@ -12,7 +12,7 @@ from circuit_tui.core.search.minibatches import MiniBatch
 from circuit_tui.core.splice.batch import Batch
 from circuit_tui.core.splice.nodes import pack
 from circuit_tui.core.splice.problem import Problem
-from circuit_tui.core.splice.splice import CircuitSplice, PackedNodes, Splice, run
+from circuit_tui.core.splice.splice import CircuitSplice, PackedNodes, Splice, run_spliced
 
 
 class MaskedModel:
@@ -48,7 +48,7 @@ class MaskedModel:
             CircuitSplice(nodes, batch.base[index], padded[self._slots[index]])
             for index, nodes in enumerate(self._nodes(batch))
         ]
-        return run(self.problem.model, self.problem.sites, batch, splices)
+        return run_spliced(self.problem.model, self.problem.sites, batch, splices).result()
 
     def logit_difference(self, mask: Tensor, batch: Batch | MiniBatch) -> Tensor:
         """Logit difference `[prompt]` under `mask` `[active]`, differentiable in it."""

@@ -74,7 +74,7 @@ def _offer(search: Search, order: Tensor, size: int, share: float) -> Generator[
     yield search.progress("eliminate", kept, share)
     if search.stopped:
         return 0.0
-    faithfulness = search.train.faithfulness(kept)
+    faithfulness = search.train.faithfulness(kept).result()
     search.offer(kept, faithfulness)
     return search.score(faithfulness)
 
@@ -84,7 +84,7 @@ def offer_roughly(search: Search, scores: Tensor) -> None:
     order, size = scores.argsort(descending=True, stable=True), 1
     while True:
         kept = prefix(order, size)
-        faithfulness = search.train.faithfulness(kept)
+        faithfulness = search.train.faithfulness(kept).result()
         search.offer(kept, faithfulness)
         if search.reaches(faithfulness) or size >= len(order):
             return

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from circuit_tui.core.runtime.incremental import Slices
+from circuit_tui.core.runtime.incremental import Increments
 from circuit_tui.core.search.eliminate import Elimination
 
 
-def reach_target(elimination: Elimination, order: Tensor) -> Slices[None]:
+def reach_target(elimination: Elimination, order: Tensor) -> Increments[None]:
     """Adds the nodes of `order` `[node]`, twice as many each time, until the target is reached.
 
     Too many can be as wrong as too few: where faithfulness comes to lie beyond 1, it looks for the number in between
@@ -35,7 +35,7 @@ def reach_target(elimination: Elimination, order: Tensor) -> Slices[None]:
         elimination.share = count / len(ranked)
 
 
-def _between(elimination: Elimination, ranked: list[int], short: int, beyond: int) -> Slices[bool]:
+def _between(elimination: Elimination, ranked: list[int], short: int, beyond: int) -> Increments[bool]:
     """Halves the way between the first `short` nodes, too few, and the first `beyond`, too many; tells if that did."""
     search = elimination.search
     while beyond - short > 1 and not search.stopped:
@@ -53,7 +53,7 @@ def _first(elimination: Elimination, ranked: list[int], count: int) -> Tensor:
     return kept
 
 
-def best_to_minimal(elimination: Elimination) -> Slices[None]:
+def best_to_minimal(elimination: Elimination) -> Increments[None]:
     """Makes the best circuit of the whole search minimal.
 
     It need not be the last that was eliminated from: a smaller circuit can reach the target though all between miss it.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
-from circuit_tui.core.runtime.incremental import Slices
+from circuit_tui.core.runtime.incremental import Incremental
 from circuit_tui.core.runtime.out_of_memory import free_cached, halved, is_out_of_memory, user_log
 from circuit_tui.core.search.frontier import Found, score, thinned, undominated
 from circuit_tui.core.search.registry import Value
@@ -221,7 +221,7 @@ class Search(Resumable):
         yield from self.steps()
         if self._best is None:
             everything = torch.ones(len(self.problem.space), dtype=torch.bool)
-            self.offer(everything, self.train.faithfulness(everything))
+            self.offer(everything, self.train.faithfulness(everything).result())
         assert self._best is not None
         kept, self._hard = self._best
         frontier: list[FrontierPoint] = []
@@ -230,21 +230,22 @@ class Search(Resumable):
             for size, faithfulness, circuit in reversed(self._frontier()):
                 if self.stopped and frontier:
                     break
-                frontier.insert(0, FrontierPoint(size, faithfulness, live.faithfulness_instead(circuit)))
+                held_out = self.test.baselines.faithfulness(live.evaluate_alternative(circuit).result())
+                frontier.insert(0, FrontierPoint(size, faithfulness, held_out))
                 yield self.progress("done", kept, 0.98)
-        train = yield from self._reported(self.train.evaluate_slices(kept, whole), kept, 0.98)
-        test = yield from self._reported(self.test.evaluate_slices(kept, whole), kept, 0.99)
+        train = yield from self._reported(self.train.evaluate(kept, whole), kept, 0.98)
+        test = yield from self._reported(self.test.evaluate(kept, whole), kept, 0.99)
         last = self.progress("done", kept, 1.0)
         self.result = self._result(kept, train, test, tuple(frontier))
         yield last
 
     def _reported(
-        self, slices: Slices[Metrics], kept: Tensor, share_done: float
+        self, increments: Incremental[Metrics], kept: Tensor, share_done: float
     ) -> Generator[SearchProgress, None, Metrics]:
-        """The value of a last evaluation of the circuit `kept`, each of its slices a step of the search."""
+        """The value of a last evaluation of the circuit `kept`, each of its increments a step of the search."""
         while True:
             try:
-                next(slices)
+                next(increments)
             except StopIteration as end:
                 metrics: Metrics = end.value
                 return metrics

@@ -7,14 +7,14 @@ did not help is left alone from then on, so the search ends.
 
 from __future__ import annotations
 
-from circuit_tui.core.runtime.incremental import Slices
+from circuit_tui.core.runtime.incremental import Increments
 from circuit_tui.core.search.eliminate import Elimination
 
 ADDITIONS = 6
 DROPS = 12
 
 
-def swap_nodes(elimination: Elimination, evaluations: int) -> Slices[None]:
+def swap_nodes(elimination: Elimination, evaluations: int) -> Increments[None]:
     """Spends about `evaluations` evaluations at most, most of them on the probe."""
     search = elimination.search
     spent, tried = 0, set[int]()

@@ -43,7 +43,7 @@ class Auditable:
         raise NotImplementedError
 
     def start_audit(self, text: Path | None = None, *, full: bool = False) -> None:
-        """Begins an audit of the current circuit, or takes one up that was cut off; `audit_slice` goes on with it.
+        """Begins an audit of the current circuit, or takes one up that was cut off; `advance_audit` goes on with it.
 
         The splice is priced on `text`, without one on the demo's where its model is open. The searches of a `full` one
         are made as the one that found the circuit.
@@ -72,7 +72,7 @@ class Auditable:
         """Whether an audit of the current circuit is under way."""
         return self._progress is not None and self._current() is not None
 
-    def audit_slice(self) -> None:
+    def advance_audit(self) -> None:
         """Goes on with the audit a little; whatever goes wrong ends it."""
         if not self.auditing or self._audit is None:
             return

@@ -14,7 +14,7 @@ from torch import Tensor
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 from circuit_tui.core.evaluation.sampled_estimate import Pace, Probe, sample_size
-from circuit_tui.core.runtime.incremental import Slices, finish
+from circuit_tui.core.runtime.incremental import Incremental, Increments
 from circuit_tui.core.views import Metrics
 
 
@@ -57,14 +57,14 @@ class Background:
             return
         blocks = self._blocks(first)
         if self._probe is None or sample_size(len(self.live.evaluator), self._pace.predict(blocks)) is None:
-            finish(self._exact(kept, blocks))
+            Incremental(self._exact(kept, blocks)).result()
             self._begin()
             return
         measured = self._probe.estimate(self.live.measured, kept)
         self._begin(self._exact(kept, blocks))
         self.test, self.estimated = self.live.evaluator.baselines.summarise(measured), True
 
-    def slice(self) -> None:
+    def advance(self) -> None:
         """Computes a little more: one batch of prompts, or its way from one site to the next."""
         self.done = next(self._run, True) is True
 
@@ -78,14 +78,14 @@ class Background:
     def complete(self) -> None:
         """Computes all that is left."""
         while not self.done:
-            self.slice()
+            self.advance()
 
     def be_exact(self) -> None:
         """Does not return before the test metrics are exact."""
         while self.estimated:
-            self.slice()
+            self.advance()
 
-    def _begin(self, first: Slices[None] | None = None) -> None:
+    def _begin(self, first: Increments[None] | None = None) -> None:
         self.test = self.live.evaluator.baselines.summarise(self.live.measured)
         self.estimated = False
         self.train = None
@@ -96,12 +96,12 @@ class Background:
     def _blocks(self, site: int) -> int:
         return self._model.n_layers - self._sites[site].depth
 
-    def _exact(self, kept: Tensor, blocks: int) -> Slices[None]:
+    def _exact(self, kept: Tensor, blocks: int) -> Increments[None]:
         """Brings `live` to `kept`, and takes the time."""
-        slices, seconds = self.live.change_slices(kept), 0.0
+        increments, seconds = self.live.advance_to(kept), 0.0
         while True:
             begun = self._clock()
-            more = next(slices, True) is None
+            more = next(increments, True) is None
             seconds += self._clock() - begun
             if not more:
                 break
@@ -109,7 +109,7 @@ class Background:
         self._pace.record(blocks, seconds)
         self.test, self.estimated = self.live.evaluator.baselines.summarise(self.live.measured), False
 
-    def _compute(self, first: Slices[None] | None) -> Slices[None]:
+    def _compute(self, first: Increments[None] | None) -> Increments[None]:
         live, evaluator = self.live, self.live.evaluator
         if first is not None:
             yield from first
@@ -117,8 +117,8 @@ class Background:
         if self._probe is None and size is not None:
             self._probe = Probe(evaluator, live.kept, size)
             yield
-        self.test = yield from evaluator.completeness_slices(self.test, live.kept)
-        self.train = yield from self._train.evaluate_slices(live.kept)
+        self.test = yield from evaluator.with_completeness(self.test, live.kept)
+        self.train = yield from self._train.evaluate(live.kept)
         for node in live.kept.nonzero()[:, 0].tolist():
-            difference = yield from live.without_slices(node)
+            difference = yield from live.evaluate_without(node)
             self.effects[node] = self.test.faithfulness - evaluator.baselines.faithfulness(difference)

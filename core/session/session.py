@@ -17,7 +17,7 @@ from circuit_tui.core.circuits.circuit_file import read_circuit
 from circuit_tui.core.circuits.mask_file import is_mask_file
 from circuit_tui.core.circuits.provenance import Found, circuit_file
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.evaluation.evaluator import SLICE_PROMPTS, Evaluator
+from circuit_tui.core.evaluation.evaluator import BATCH_PROMPTS, Evaluator
 from circuit_tui.core.opening.open_circuit import circuit_in, write_export
 from circuit_tui.core.opening.open_problem import OpenedProblem, open_problem, request_of
 from circuit_tui.core.opening.request import OpenRequest
@@ -73,7 +73,7 @@ class Session(Editable, Restorable, Auditable):
 
     def __init__(self, opened: OpenedProblem, clock: Callable[[], float] = time.perf_counter) -> None:
         self.opened, self.problem = opened, opened.problem
-        self.train, self.test = (Evaluator(self.problem, split, size=SLICE_PROMPTS) for split in ("train", "test"))
+        self.train, self.test = (Evaluator(self.problem, split, size=BATCH_PROMPTS) for split in ("train", "test"))
         self.table = node_table(self.problem)
         self.info = session_info(self.problem, self.train, self.test, opened.notes)
         self._history = History(torch.zeros(len(self.problem.space), dtype=torch.bool))
@@ -124,15 +124,15 @@ class Session(Editable, Restorable, Auditable):
             only_snapshot=tuple((theirs & ~ours).nonzero()[:, 0].tolist()),
             both=int((ours & theirs).sum()),
             current=self._background.test,
-            snapshot=self.test.evaluate(theirs),
+            snapshot=self.test.evaluate(theirs).result(),
         )
 
     def work(self) -> bool:
         """Computes one more of the numbers that can wait; True while more remains."""
         if self._background.done:
-            self.audit_slice()
+            self.advance_audit()
         else:
-            self._background.slice()
+            self._background.advance()
         return not self._background.done or self.auditing
 
     def latent_view(self, site: int, latent: int) -> LatentView:

@@ -25,7 +25,7 @@ from torch.utils.checkpoint import checkpoint
 
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.models.left_padding import padded
-from circuit_tui.core.runtime.incremental import Slices, finish
+from circuit_tui.core.runtime.incremental import Increments, incremental
 from circuit_tui.core.saes.site import Site, site_groups
 from circuit_tui.core.splice.batch import Batch
 from circuit_tui.core.splice.final_site import FinalSiteView, is_final
@@ -185,7 +185,8 @@ class AblatedSplice:
         return layout.ungroup(without.to(there.dtype), there)
 
 
-def run(
+@incremental
+def run_spliced(
     model: LanguageModel,
     sites: Sequence[Site],
     batch: Batch,
@@ -193,26 +194,13 @@ def run(
     start: int = 0,
     resid: Tensor | None = None,
     inputs: list[Tensor] | None = None,
-) -> Tensor:
-    """Logits `[read, vocab]` where the answers are read, with `splices[s]` at site `s`.
+) -> Increments[Tensor]:
+    """Returns logits `[read, vocab]` where the answers are read, with `splices[s]` at site `s`; site by site.
 
-    Starts at the stop of site `start` with the residual that enters it, `resid` (the batch's prefix if None). `inputs`,
-    when given, receives the residual entering the stop of each site from `start` on; its first `start` entries are left
-    alone.
+    Starts at the group of site `start` with the residual that enters it, `resid` (the batch's prefix if None).
+    `inputs`, when given, receives the residual that enters the group of each site from `start` on; its first `start`
+    entries are left alone.
     """
-    return finish(run_slices(model, sites, batch, splices, start, resid, inputs))
-
-
-def run_slices(
-    model: LanguageModel,
-    sites: Sequence[Site],
-    batch: Batch,
-    splices: Sequence[Splice],
-    start: int = 0,
-    resid: Tensor | None = None,
-    inputs: list[Tensor] | None = None,
-) -> Slices[Tensor]:
-    """`run` in slices: it yields between one site and the next."""
     model = padded(model, batch.lengths)
     resid = batch.prefix if resid is None else resid
     step = _recomputed if batch.recompute and torch.is_grad_enabled() else _kept

@@ -31,7 +31,7 @@ MOVED = 0.15, 0.4
 """The furthest that another ablation moves faithfulness: a sixth of the behaviour; then two fifths."""
 AVERAGED = 0.1, 0.3
 """Ratio of means against mean of ratios."""
-SLICE_ROWS = 64
+ROWS_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def averages(baselines: Baselines, measured: PromptMetrics) -> Averages:
 
 def averaging(subject: Subject) -> Measuring:
     """Ratio of means, mean of ratios and median of ratios on held-out prompts."""
-    measured = yield from subject.test.measure_slices(subject.kept)
+    measured = yield from subject.test.measure(subject.kept)
     found = averages(subject.test.baselines, measured)
     verdict = grade(abs(found.ratio_of_means - found.mean_of_ratios), *AVERAGED)
     return Finding(
@@ -74,7 +74,7 @@ def averaging(subject: Subject) -> Measuring:
 
 def sensitivity(subject: Subject) -> Measuring:
     """Faithfulness on held-out prompts under each ablation, as the ratio of means and as the mean of ratios."""
-    own = yield from subject.test.faithfulness_slices(subject.kept)
+    own = yield from subject.test.faithfulness(subject.kept)
     numbers: dict[str, Number] = {}
     distances, says = [], []
     for index, kind in enumerate(ABLATIONS):
@@ -118,8 +118,8 @@ def under(subject: Subject, kind: AblationKind) -> Generator[float | None, None,
         test = replace(problem.splits["test"], rows=rows, rows_by_group=by_group)
         other = replace(problem, ablation=kind, tables=tables, splits=problem.splits | {"test": test})
         evaluator = Evaluator(other, "test", ready=False)
-        yield from evaluator.prepare_slices()
-        measured = yield from evaluator.measure_slices(subject.kept)
+        yield from evaluator.prepare()
+        measured = yield from evaluator.measure(subject.kept)
         found.append(averages(evaluator.baselines, measured))
     return found
 
@@ -134,7 +134,7 @@ def references(problem: Problem, kind: AblationKind) -> Generator[float | None, 
         d_sae = site.sae.d_sae
         means = GroupMeans(problem.alignment.n_means, d_sae, device)
         every = torch.zeros(*cells.shape if kind == "resample" else (0, 0), d_sae, device=device)
-        for rows in chunks(lengths, SLICE_ROWS) if kind != "zero" else []:
+        for rows in chunks(lengths, ROWS_AT_ONCE) if kind != "zero" else []:
             with torch.no_grad():
                 activations = site.sae.encode(read[rows])
             if kind == "resample":

@@ -62,10 +62,10 @@ def subsets(subject: Subject) -> Measuring:
     for step in range(min(count, len(nodes))):
         left = nodes[~torch.isin(nodes, taken)]
         tried = left[torch.randperm(len(left), generator=draw)[:CANDIDATES]]
-        yield from live.change_slices(_less(subject.kept, taken))
+        yield from live.advance_to(_less(subject.kept, taken))
         parts = []
         for node in tried:
-            mean = yield from live.without_slices(int(node))
+            mean = yield from live.evaluate_without(int(node))
             model = yield from _removed(subject, subject.kept & ~_less(subject.kept, torch.cat([taken, node[None]])))
             parts.append(abs(subject.test.baselines.faithfulness(mean) - model))
             yield 0.3 + 0.7 * (step + len(parts) / len(tried)) / count
@@ -89,7 +89,7 @@ def subsets(subject: Subject) -> Measuring:
 def difference(subject: Subject, taken: Tensor) -> Generator[float | None, None, float]:
     """|F(C∖K) - F(M∖K)| on held-out prompts, K the nodes `taken` `[taken]` of the circuit."""
     without = _less(subject.kept, taken)
-    circuit = yield from subject.test.faithfulness_slices(without)
+    circuit = yield from subject.test.faithfulness(without)
     model = yield from _removed(subject, subject.kept & ~without)
     return abs(circuit - model)
 
@@ -107,7 +107,7 @@ def at_every_position(subject: Subject) -> Tensor:
 
 
 def _removed(subject: Subject, nodes: Tensor) -> Generator[float | None, None, float]:
-    measured = yield from subject.test.measure_removed_slices(nodes)
+    measured = yield from subject.test.measure_removed(nodes)
     return subject.test.baselines.faithfulness(measured.mean_logit_diff)
 
 

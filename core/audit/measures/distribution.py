@@ -14,7 +14,7 @@ from circuit_tui.core.audit.finding import Finding, Measuring, finite, grade, wo
 from circuit_tui.core.audit.subject import Subject
 from circuit_tui.core.evaluation.evaluator import Evaluator, pack_circuit
 from circuit_tui.core.splice.batch import Batch
-from circuit_tui.core.splice.splice import FullSplice, Splice, run
+from circuit_tui.core.splice.splice import FullSplice, Splice, run_spliced
 
 KL = 0.1, 1.0
 """Nats from the model's prediction to the circuit's: a tenth is hard to see; with one, the two are different."""
@@ -30,7 +30,7 @@ def distribution(subject: Subject) -> Measuring:
     """KL, cross-entropy of the right answer and agreement on the likeliest token, on held-out prompts."""
     evaluator, packs = subject.test, pack_circuit(subject.problem, subject.kept)
     baselines = evaluator.baselines
-    measured = yield from evaluator.measure_slices(subject.kept)
+    measured = yield from evaluator.measure(subject.kept)
     circuit, plain = baselines.summarise(measured), baselines.summarise(baselines.plain)
     spliced, empty = baselines.summarise(baselines.spliced), baselines.summarise(baselines.empty)
     top = yield from top_agreement(evaluator, lambda batch: evaluator.circuit_splices(batch, packs))
@@ -66,7 +66,7 @@ def top_agreement(
     for batch in evaluator.batches:
         plain = problem.splits[evaluator.split].plain_logits[batch.reads]
         with torch.no_grad():
-            logits = run(problem.model, problem.sites, batch, splices(batch))
+            logits = run_spliced(problem.model, problem.sites, batch, splices(batch)).result()
         other = logits.argmax(-1) != plain.argmax(-1)
         same += int((batch.answers.over_right(other.float()) == 0).sum())
         yield None

@@ -64,7 +64,7 @@ def task(subject: Subject) -> Measuring:
 def held_out(subject: Subject) -> Measuring:
     """Faithfulness on held-out prompts with its bootstrap interval."""
     evaluator = subject.test
-    measured = yield from evaluator.measure_slices(subject.kept)
+    measured = yield from evaluator.measure(subject.kept)
     value = evaluator.baselines.faithfulness(measured.mean_logit_diff)
     low, high = interval(evaluator.baselines, measured, subject.settings.bootstraps, subject.settings.seed)
     wide = not high - low <= WIDTH
@@ -79,8 +79,8 @@ def held_out(subject: Subject) -> Measuring:
 
 def overfit(subject: Subject) -> Measuring:
     """How much better the circuit is on the search prompts than on held-out ones."""
-    train = yield from subject.train.faithfulness_slices(subject.kept)
-    test = yield from subject.test.faithfulness_slices(subject.kept)
+    train = yield from subject.train.faithfulness(subject.kept)
+    test = yield from subject.test.faithfulness(subject.kept)
     lost = score(train) - score(test)
     verdict = grade(lost, *GAP)
     return Finding(
@@ -103,7 +103,7 @@ def unseen(subject: Subject) -> Measuring:
     if plain.accuracy < MIN_ACCURACY or width < MIN_GAP:
         says = f"The model itself does not do the task there: it answers {plain.accuracy:.0%} rightly."
         return Finding("unseen", "not measured", says, numbers)
-    measured = yield from evaluator.measure_slices(subject.kept)
+    measured = yield from evaluator.measure(subject.kept)
     value = _faithfulness(evaluator, measured)
     low, high = interval(baselines, measured, subject.settings.bootstraps, subject.settings.seed)
     verdict = grade(abs(1 - value), *OFF)

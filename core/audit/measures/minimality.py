@@ -29,7 +29,7 @@ def minimality(subject: Subject) -> Measuring:
     least = subject.target if reached and subject.target is not None else score(own)
     effect = {}
     for index, node in enumerate(nodes):
-        effect[node] = own - train.baselines.faithfulness((yield from live.without_slices(node)))
+        effect[node] = own - train.baselines.faithfulness((yield from live.evaluate_without(node)))
         yield 0.3 * (index + 1) / len(nodes)
     single = [node for node in nodes if score(own - effect[node]) >= least]
     every = list(combinations(nodes, 2))
@@ -39,8 +39,8 @@ def minimality(subject: Subject) -> Measuring:
     for index, (first, second) in enumerate(tried):
         without = subject.kept.clone()
         without[first] = False
-        yield from live.change_slices(without)  # nothing to do for the next pair with the same first node
-        can_go += score(train.baselines.faithfulness((yield from live.without_slices(second)))) >= least
+        yield from live.advance_to(without)  # nothing to do for the next pair with the same first node
+        can_go += score(train.baselines.faithfulness((yield from live.evaluate_without(second)))) >= least
         yield 0.3 + 0.7 * (index + 1) / len(tried)
     verdict: Verdict = "bad" if len(single) > IDLE * len(nodes) else "doubtful" if single or can_go else "good"
     of = f"all {len(every)}" if len(tried) == len(every) else f"the {len(tried)} likeliest of {len(every)}"

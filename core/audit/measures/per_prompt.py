@@ -23,7 +23,7 @@ ERROR = 0.25, 0.5
 
 def answers(subject: Subject) -> Measuring:
     """The share of held-out prompts on which circuit and model disagree about the answer (right or wrong)."""
-    measured = yield from subject.test.measure_slices(subject.kept)
+    measured = yield from subject.test.measure(subject.kept)
     plain = subject.test.baselines.plain.logit_diff
     share = float(((measured.logit_diff > 0) != (plain > 0)).double().mean())
     verdict = grade(share, *DISAGREE)
@@ -37,7 +37,7 @@ def answers(subject: Subject) -> Measuring:
 def errors(subject: Subject) -> Measuring:
     """The spread of the per-prompt error, and how much of the empty circuit's error is left."""
     baselines = subject.test.baselines
-    measured = yield from subject.test.measure_slices(subject.kept)
+    measured = yield from subject.test.measure(subject.kept)
     plain = baselines.plain.logit_diff.double()
     error = measured.logit_diff.double() - plain
     low, high = torch.quantile(error, torch.tensor([0.25, 0.75]).double()).tolist()

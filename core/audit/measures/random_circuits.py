@@ -21,11 +21,11 @@ def random_circuits(subject: Subject) -> Measuring:
     count = subject.settings.random_circuits
     if not count:
         return Finding("random", "not measured", "No random circuits were asked for.")
-    own = score((yield from subject.test.faithfulness_slices(subject.kept)))
+    own = score((yield from subject.test.faithfulness(subject.kept)))
     draw = torch.Generator().manual_seed(subject.settings.seed)
     values = []
     for index in range(count):
-        values.append((yield from subject.test.faithfulness_slices(random_like(subject.problem, subject.kept, draw))))
+        values.append((yield from subject.test.faithfulness(random_like(subject.problem, subject.kept, draw))))
         yield (index + 1) / count
     scores = [score(value) for value in values]
     chance = (1 + sum(value >= own for value in scores)) / (1 + count)

@@ -61,7 +61,7 @@ def on_text(subject: Subject) -> Measuring:
 def on_task(subject: Subject) -> Measuring:
     """Cross-entropy of the right answer under M, M_s and the circuit, on held-out prompts."""
     baselines = subject.test.baselines
-    measured = yield from subject.test.measure_slices(subject.kept)
+    measured = yield from subject.test.measure(subject.kept)
     plain, spliced, circuit = (
         float(part.cross_entropy.double().mean()) for part in (baselines.plain, baselines.spliced, measured)
     )  # fmt: skip

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from circuit_tui.core.search.methods.attribution import Ends, NodeSums, batches_of_pairs
 from circuit_tui.core.search.ranking import RankingSearch
-from circuit_tui.core.splice.splice import FullSplice, run
+from circuit_tui.core.splice.splice import FullSplice, run_spliced
 
 
 class AttributionPatchingSearch(RankingSearch):
@@ -35,7 +35,7 @@ class AttributionPatchingSearch(RankingSearch):
             splices = [
                 _Watched(FullSplice(site, batch, error)) for site, error in zip(problem.sites, ends.errors, strict=True)
             ]
-            logits = run(problem.model, problem.sites, batch, splices)
+            logits = run_spliced(problem.model, problem.sites, batch, splices).result()
             seen = [splice.activations for splice in splices]
             gradients = torch.autograd.grad(batch.logit_difference(logits).sum(), seen)
             for index, (site, clean, gradient) in enumerate(zip(problem.sites, seen, gradients, strict=True)):

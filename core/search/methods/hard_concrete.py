@@ -133,6 +133,6 @@ class HardConcreteSearch(Search):
             share, kept = start + (stop - start) * (step + 1) / n_steps, (log_alpha.detach() > 0).cpu()
             yield self.progress("optimise", kept, share, loss=float(error.detach()), soft=soft)
         kept = prefix(log_alpha.detach().cpu().argsort(descending=True, stable=True), wanted)
-        faithfulness = self.train.faithfulness(kept)
+        faithfulness = self.train.faithfulness(kept).result()
         self.offer(kept, faithfulness)
         return faithfulness

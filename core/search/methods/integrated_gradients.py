@@ -20,7 +20,7 @@ from torch import Tensor
 from circuit_tui.core.search.methods.attribution import Ends, Given, NodeSums, batches_of_pairs
 from circuit_tui.core.search.ranking import RankingSearch
 from circuit_tui.core.splice.batch import Batch
-from circuit_tui.core.splice.splice import FullSplice, Splice, run
+from circuit_tui.core.splice.splice import FullSplice, Splice, run_spliced
 
 
 class IntegratedGradientsSearch(RankingSearch):
@@ -52,6 +52,6 @@ class IntegratedGradientsSearch(RankingSearch):
         for step in range(1, steps + 1):
             moved = (corrupt + (clean - corrupt) * (step / steps)).requires_grad_()
             splices[site] = Given(moved, full[site])
-            logits = run(problem.model, problem.sites, batch, splices, site, ends.inputs[site])
+            logits = run_spliced(problem.model, problem.sites, batch, splices, site, ends.inputs[site]).result()
             total += torch.autograd.grad(batch.logit_difference(logits).sum(), moved)[0]
         return total / steps * (clean - corrupt)

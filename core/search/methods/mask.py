@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.evaluation.journal import recalled
-from circuit_tui.core.runtime.incremental import Slices
+from circuit_tui.core.runtime.incremental import Increments
 from circuit_tui.core.search.eliminate import Elimination
 from circuit_tui.core.search.methods.hard_mask import SURROGATE_WIDTH, TargetPenalty, hard_mask
 from circuit_tui.core.search.minibatches import ShuffledBatches
@@ -62,7 +62,7 @@ class MaskSearch(Search):
         yield from self._optimise(theta)
         elimination = Elimination(self, (theta > 0).cpu())
         self.offer(elimination.kept, elimination.faithfulness)
-        stages: tuple[tuple[Slices[None], SearchStage, float, float], ...] = (
+        stages: tuple[tuple[Increments[None], SearchStage, float, float], ...] = (
             (elimination.grow(), "eliminate", 0.4, 0.44),
             (reach_target(elimination, theta.argsort(descending=True)), "eliminate", 0.44, 0.45),
             (elimination.in_bulk(), "eliminate", 0.45, 0.5),

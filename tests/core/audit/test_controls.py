@@ -42,7 +42,7 @@ def test_a_ruined_distribution_is_refused(problem: Problem) -> None:
     assert found(distribution.distribution(everything)).verdict == "good"
     evaluator = Evaluator(problem, "test")
     circuits = [random_circuit(problem, 0.3, seed) for seed in range(40)]
-    kept = max(circuits, key=lambda kept: evaluator.evaluate(kept, completeness=False).kl)
+    kept = max(circuits, key=lambda kept: evaluator.evaluate(kept, completeness=False).result().kl)
     ruined = found(distribution.distribution(audited(problem, kept)))
     assert ruined.verdict == "bad"
 
@@ -56,9 +56,9 @@ def test_random_circuits_are_as_large_at_each_site(problem: Problem) -> None:
     assert float(often.min()) < 0.5
     assert len({bytes(one.to(torch.uint8).tolist()) for one in drawn}) == 50
     finding = found(random_circuits.random_circuits(audited(problem, kept, random_circuits=50)))
-    values = [Evaluator(problem, "test").faithfulness(one) for one in drawn]
+    values = [Evaluator(problem, "test").faithfulness(one).result() for one in drawn]
     assert finding.numbers["mean"] == pytest.approx(sum(values) / 50, abs=1e-5)
-    own = 1 - abs(1 - Evaluator(problem, "test").faithfulness(kept))
+    own = 1 - abs(1 - Evaluator(problem, "test").faithfulness(kept).result())
     better = sum(1 - abs(1 - value) >= own for value in values)
     assert finding.numbers["chance"] == pytest.approx((1 + better) / 51)
 
@@ -66,7 +66,7 @@ def test_random_circuits_are_as_large_at_each_site(problem: Problem) -> None:
 def test_a_circuit_no_better_than_chance_is_refused(problem: Problem) -> None:
     """Of forty random circuits the middle one."""
     circuits = [random_circuit(problem, 0.3, seed) for seed in range(40)]
-    circuits.sort(key=lambda kept: abs(1 - Evaluator(problem, "test").faithfulness(kept)))
+    circuits.sort(key=lambda kept: abs(1 - Evaluator(problem, "test").faithfulness(kept).result()))
     finding = found(random_circuits.random_circuits(audited(problem, circuits[20], random_circuits=40)))
     assert finding.verdict == "bad"
     assert finding.decides
@@ -75,13 +75,13 @@ def test_a_circuit_no_better_than_chance_is_refused(problem: Problem) -> None:
 def test_minimality_by_brute_force(problem: Problem) -> None:
     evaluator = Evaluator(problem, "train")
     kept = nodes_kept(problem, *range(0, 60, 4))
-    score = 1 - abs(1 - evaluator.faithfulness(kept))
+    score = 1 - abs(1 - evaluator.faithfulness(kept).result())
     nodes = kept.nonzero()[:, 0].tolist()
 
     def can_go(*gone: int) -> bool:
         without = kept.clone()
         without[list(gone)] = False
-        return 1 - abs(1 - evaluator.faithfulness(without)) >= least
+        return 1 - abs(1 - evaluator.faithfulness(without).result()) >= least
 
     for target in (score - 0.05, score + 0.05):  # reached, and not
         least = target if target <= score else score

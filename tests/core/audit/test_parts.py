@@ -15,7 +15,7 @@ from tiny.world import World
 from circuit_tui.core.audit.measures import ablations, completeness
 from circuit_tui.core.choices import ABLATIONS, AblationKind, PositionsKind
 from circuit_tui.core.evaluation.metrics import Baselines, PromptMetrics
-from circuit_tui.core.runtime.incremental import finish
+from circuit_tui.core.runtime.incremental import Incremental
 from circuit_tui.core.splice.problem import Problem
 
 
@@ -55,7 +55,7 @@ def test_the_circuit_and_the_model_without_a_part(problem: Problem, plainly: Pla
         part = named(problem, taken)
         expected = abs(plainly.faithfulness("test", nodes - part) - plainly.faithfulness("test", part, invert=True))
         got = completeness.difference(subject, taken.nonzero()[:, 0])
-        assert finish(got) == pytest.approx(expected, abs=1e-4)  # type: ignore[arg-type]
+        assert Incremental(got).result() == pytest.approx(expected, abs=1e-4)  # type: ignore[arg-type]
 
 
 def test_the_greedy_part_is_that_of_brute_force(problem: Problem) -> None:
@@ -65,7 +65,7 @@ def test_the_greedy_part_is_that_of_brute_force(problem: Problem) -> None:
     nodes = kept.nonzero()[:, 0]
 
     def apart(part: set[int]) -> float:
-        return finish(completeness.difference(subject, torch.tensor(sorted(part), dtype=torch.long)))  # type: ignore[arg-type]
+        return Incremental(completeness.difference(subject, torch.tensor(sorted(part), dtype=torch.long))).result()  # type: ignore[arg-type]
 
     taken: set[int] = set()
     worst = apart(taken)
@@ -94,7 +94,7 @@ def test_another_ablation_is_that_of_the_oracle(
     task = with_unseen(able_task(tiny, (6,) * 6, (6,) * 6))
     problem = open_problem(tiny, task, kind)
     kept = random_circuit(problem, 0.5, 1)
-    (got, *_) = finish(ablations.under(audited(problem, kept, draws=1), other))  # type: ignore[arg-type]
+    (got, *_) = Incremental(ablations.under(audited(problem, kept, draws=1), other)).result()  # type: ignore[arg-type]
     under = Plainly(open_naive(tiny, open_problem(tiny, task, kind, ablation=other, seed=0)))
     assert got.ratio_of_means == pytest.approx(under.faithfulness("test", named(problem, kept)), abs=1e-3)
     circuit, plain = under.circuit("test", named(problem, kept)), under.plain("test")
@@ -105,13 +105,13 @@ def test_another_ablation_is_that_of_the_oracle(
 
 def test_resampling_is_drawn_anew_each_time(problem: Problem) -> None:
     subject = audited(problem, random_circuit(problem, 0.5, 1), draws=6)
-    values = [one.ratio_of_means for one in finish(ablations.under(subject, "resample"))]  # type: ignore[arg-type]
+    values = [one.ratio_of_means for one in Incremental(ablations.under(subject, "resample")).result()]  # type: ignore[arg-type]
     assert len(values) == 6
     assert len({round(value, 6) for value in values}) > 1
     numbers = found(ablations.sensitivity(subject)).numbers
     assert numbers["resample_ratio_of_means"] == pytest.approx(sum(values) / 6)
     assert numbers["resample_deviation"] == pytest.approx(float(torch.tensor(values).std()), rel=1e-3)
-    own = subject.test.faithfulness(subject.kept)
+    own = subject.test.faithfulness(subject.kept).result()
     assert numbers["mean_ratio_of_means"] == pytest.approx(own, abs=1e-4)
     means = [numbers[f"{kind}_ratio_of_means"] for kind in ABLATIONS]
     assert numbers["moved"] == pytest.approx(max(abs(value - own) for value in means if value is not None), abs=1e-5)

@@ -13,6 +13,7 @@ from torch import Tensor
 from circuit_tui.core.audit.measures import held_out, per_prompt
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.metrics import Baselines, PromptMetrics
+from circuit_tui.core.runtime.incremental import Increments, incremental
 from circuit_tui.core.splice.problem import Problem
 
 
@@ -71,7 +72,7 @@ def _chosen(problem: Problem, train: float, test: float) -> Tensor:
     evaluators = Evaluator(problem, "train"), Evaluator(problem, "test")
     for seed in range(2000):
         kept = random_circuit(problem, 0.6, seed)
-        first, second = (1 - abs(1 - evaluator.faithfulness(kept)) for evaluator in evaluators)
+        first, second = (1 - abs(1 - evaluator.faithfulness(kept).result()) for evaluator in evaluators)
         if first >= train and second <= test:
             return kept
     raise AssertionError("no such circuit")
@@ -123,7 +124,8 @@ def test_errors_that_cancel_are_seen(problem: Problem) -> None:
     swing -= swing.mean()
 
     class Cancelling(Evaluator):
-        def measure_slices(self, kept: Tensor):  # type: ignore[no-untyped-def]
+        @incremental
+        def measure(self, kept: Tensor) -> Increments[PromptMetrics]:
             yield
             return _metrics(plain + swing)
 
@@ -141,10 +143,14 @@ def test_a_circuit_whose_errors_cancel_is_refused(problem: Problem) -> None:
     most, least = evaluator.baselines.plain.logit_diff, evaluator.baselines.empty.logit_diff
 
     def left(kept: Tensor) -> float:
-        return float((evaluator.measure(kept).logit_diff - most).abs().sum() / (least - most).abs().sum())
+        return float((evaluator.measure(kept).result().logit_diff - most).abs().sum() / (least - most).abs().sum())
 
-    seeds = [seed for seed in range(600) if abs(1 - evaluator.faithfulness(random_circuit(problem, 0.5, seed))) < 0.08]
+    seeds = [
+        seed
+        for seed in range(600)
+        if abs(1 - evaluator.faithfulness(random_circuit(problem, 0.5, seed)).result()) < 0.08
+    ]
     kept = max((random_circuit(problem, 0.5, seed) for seed in seeds), key=left)
     subject = audited(problem, kept)
     assert found(per_prompt.errors(subject)).verdict == "bad"
-    assert abs(1 - subject.test.faithfulness(kept)) < 0.08
+    assert abs(1 - subject.test.faithfulness(kept).result()) < 0.08

@@ -47,7 +47,7 @@ def test_nonsense_faithfulness_is_that_of_the_oracle(problem: Problem, plainly: 
     expected = ((sign * circuit).mean() - (sign * empty).mean()) / (
         plainly.plain("test").mean() - (sign * empty).mean()
     )
-    assert Evaluator(nonsense, "test").faithfulness(kept) == pytest.approx(float(expected), abs=1e-4)
+    assert Evaluator(nonsense, "test").faithfulness(kept).result() == pytest.approx(float(expected), abs=1e-4)
 
 
 def _nonsense(problem: Problem, nodes: list[int], **changes: Any) -> Any:
@@ -66,7 +66,7 @@ def narrow(world: Callable[[str], World]) -> Problem:
 def test_the_circuit_for_nonsense_is_the_smallest_there_is(narrow: Problem) -> None:
     """Of six candidates, those that alone do most for nonsense, by trying every subset."""
     evaluator = Evaluator(with_shuffled_labels(narrow, 1), "train")
-    alone = {node: evaluator.faithfulness(_circuit(narrow, (node,))) for node in range(len(narrow.space))}
+    alone = {node: evaluator.faithfulness(_circuit(narrow, (node,))).result() for node in range(len(narrow.space))}
     few = among(narrow, sorted(alone, key=lambda node: -alone[node])[:6])
     kept = torch.ones(len(few.space), dtype=torch.bool)
     evaluator = Evaluator(with_shuffled_labels(few, 1), "train")
@@ -75,7 +75,7 @@ def test_the_circuit_for_nonsense_is_the_smallest_there_is(narrow: Problem) -> N
         for chosen in combinations(range(len(few.space)), size):
             circuit = torch.zeros(len(few.space), dtype=torch.bool)
             circuit[list(chosen)] = True
-            scores[size] = max(scores.get(size, -9.0), 1 - abs(1 - evaluator.faithfulness(circuit)))
+            scores[size] = max(scores.get(size, -9.0), 1 - abs(1 - evaluator.faithfulness(circuit).result()))
     best = max(scores.values())
     target = best * 0.8
     assert target > 0.1
@@ -84,7 +84,7 @@ def test_the_circuit_for_nonsense_is_the_smallest_there_is(narrow: Problem) -> N
     assert finding.numbers["reached"] == 1
     assert finding.numbers["size"] == smallest
     assert finding.runs[0].kind == "shuffled"
-    assert evaluator.faithfulness(_circuit(few, finding.runs[0].nodes)) == pytest.approx(
+    assert evaluator.faithfulness(_circuit(few, finding.runs[0].nodes)).result() == pytest.approx(
         finding.runs[0].train, abs=1e-5
     )
 
@@ -140,9 +140,9 @@ def test_a_resampled_problem_weighs_its_prompts(problem: Problem) -> None:
     whole, part = Evaluator(problem, "train"), Evaluator(with_train(problem, draw), "train")
     circuit, plain, empty = (
         metrics.logit_diff.double()[draw].mean()
-        for metrics in (whole.measure(kept), whole.baselines.plain, whole.baselines.empty)
+        for metrics in (whole.measure(kept).result(), whole.baselines.plain, whole.baselines.empty)
     )
-    assert part.faithfulness(kept) == pytest.approx(float((circuit - empty) / (plain - empty)), abs=1e-5)
+    assert part.faithfulness(kept).result() == pytest.approx(float((circuit - empty) / (plain - empty)), abs=1e-5)
     other = with_train(problem, draw)
     assert [pair.clean for pair in other.sets["train"].pairs] == [
         problem.sets["train"].pairs[index].clean for index in draw

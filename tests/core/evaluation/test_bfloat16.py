@@ -64,7 +64,7 @@ def test_circuits_measure_what_they_do_in_float32(both: tuple[Problem, Problem],
     evaluators = [Evaluator(problem, "test") for problem in both]
     scale = float(both[0].splits["test"].plain_logits.abs().max())
     for ask in ("measure", "measure_removed"):
-        ours, theirs = (getattr(one, ask)(circuit) for one, circuit in zip(evaluators, kept, strict=True))
+        ours, theirs = (getattr(one, ask)(circuit).result() for one, circuit in zip(evaluators, kept, strict=True))
         assert float((ours.logit_diff - theirs.logit_diff).abs().max()) < TOLERANCE * scale
         assert float((ours.kl - theirs.kl).abs().max()) < 2 * TOLERANCE * scale
     assert float((ours.logit_diff - theirs.logit_diff).abs().max()) > 0, "nothing was rounded"
@@ -85,6 +85,6 @@ def test_a_toggle_gives_what_a_fresh_evaluation_gives(both: tuple[Problem, Probl
     live = LiveCircuit(Evaluator(rounded, "test"), kept)
     changed = kept.clone()
     changed[int(kept.nonzero()[-1, 0])] = False
-    live.change(changed)
-    fresh = Evaluator(rounded, "test").measure(changed)
+    live.advance_to(changed).result()
+    fresh = Evaluator(rounded, "test").measure(changed).result()
     torch.testing.assert_close(live.measured.logit_diff, fresh.logit_diff, rtol=0, atol=0)

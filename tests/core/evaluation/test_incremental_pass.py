@@ -17,7 +17,6 @@ from torch import Tensor
 from circuit_tui.core.evaluation.full_pass import FullPass
 from circuit_tui.core.evaluation.incremental_pass import IncrementalPass, traceable
 from circuit_tui.core.models.language_model import LanguageModel
-from circuit_tui.core.runtime.incremental import finish
 from circuit_tui.core.splice.problem import Problem
 
 STREAM = "blocks.{}.hook_resid_post"
@@ -62,15 +61,15 @@ def test_following_and_asking_instead_give_what_whole_passes_give(problem: Probl
     start, kept = 0, sparse(problem, data.draw(seeds))
     for _ in range(3):
         with torch.no_grad():
-            got, expected = finish(some.advance_to(kept, start)), finish(whole.advance_to(kept, start))
+            got, expected = some.advance_to(kept, start).result(), whole.advance_to(kept, start).result()
             torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
             for _ in range(2):
                 other = kept ^ sparse(problem, data.draw(seeds))
                 if torch.equal(other, kept):
                     continue
                 got, expected = (
-                    finish(some.evaluate_alternative(other, kept)),
-                    finish(whole.evaluate_alternative(other, kept)),
+                    some.evaluate_alternative(other, kept).result(),
+                    whole.evaluate_alternative(other, kept).result(),
                 )
                 torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
         changed = kept ^ sparse(problem, data.draw(seeds))
@@ -86,17 +85,17 @@ def test_the_trace_of_a_circuit_does_not_depend_on_the_way_to_it(problem: Proble
     last = problem.space.site == site
     with torch.no_grad():
         walked, straight = IncrementalPass(problem, batch), IncrementalPass(problem, batch)
-        finish(walked.advance_to(first, 0))
-        finish(walked.advance_to(second, 0))
+        walked.advance_to(first, 0).result()
+        walked.advance_to(second, 0).result()
         if not torch.equal(third, second):
-            finish(walked.evaluate_alternative(third, second))
+            walked.evaluate_alternative(third, second).result()
         mixed = torch.where(last, third, second)
-        got = finish(walked.advance_to(mixed, site))
-        assert torch.equal(got, finish(straight.advance_to(mixed, 0)))
+        got = walked.advance_to(mixed, site).result()
+        assert torch.equal(got, straight.advance_to(mixed, 0).result())
         other = mixed ^ first
         if first.any():
-            got = finish(walked.evaluate_alternative(other, mixed))
-            assert torch.equal(got, finish(straight.evaluate_alternative(other, mixed)))
+            got = walked.evaluate_alternative(other, mixed).result()
+            assert torch.equal(got, straight.evaluate_alternative(other, mixed).result())
 
 
 def test_few_tokens_are_run_for_a_change_at_the_last_position(
@@ -115,11 +114,11 @@ def test_few_tokens_are_run_for_a_change_at_the_last_position(
 
     kept = last.clone()
     with torch.no_grad():
-        finish(tracer.advance_to(kept, 0))
+        tracer.advance_to(kept, 0).result()
         monkeypatch.setattr(LanguageModel, "blocks", counted)
         without = kept.clone()
         without[int(kept.nonzero()[0, 0])] = False
-        finish(tracer.evaluate_alternative(without, kept))
+        tracer.evaluate_alternative(without, kept).result()
     assert widths
     assert max(widths) <= 2 < width
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from tiny.world import World
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 from circuit_tui.core.evaluation.metrics import PromptMetrics
+from circuit_tui.core.runtime.incremental import Incremental
 
 
 @pytest.fixture(scope="module", params=["gpt2-each", "llama-shared", "gemma2-end"])
@@ -46,9 +47,9 @@ def test_any_sequence_of_changes_equals_a_fresh_evaluation(evaluator: Evaluator,
     for nodes in data.draw(st.lists(change, min_size=1, max_size=4)):
         kept = kept.clone()
         kept[nodes] = ~kept[nodes]
-        live.change(kept)
+        live.advance_to(kept).result()
         assert torch.equal(live.kept, kept)
-        same(live.measured, evaluator.measure(kept))
+        same(live.measured, evaluator.measure(kept).result())
 
 
 def test_without_one_node_equals_a_fresh_evaluation_without_it(evaluator: Evaluator) -> None:
@@ -63,15 +64,15 @@ def test_without_one_node_equals_a_fresh_evaluation_without_it(evaluator: Evalua
         for node in nodes:
             fewer = kept.clone()
             fewer[node] = False
-            expected = evaluator.measure(fewer).mean_logit_diff
-            assert live.logit_difference_without(node) == pytest.approx(expected, abs=1e-5)
+            expected = evaluator.measure(fewer).result().mean_logit_diff
+            assert live.evaluate_without(node).result() == pytest.approx(expected, abs=1e-5)
             moved = max(moved, abs(expected - before.mean_logit_diff))
     assert moved > 1e-3
     assert live.measured is before
     assert torch.equal(live.kept, kept)
     # The cached inputs of the sites are still those of the circuit.
-    live.change(torch.zeros_like(kept))
-    live.change(kept)
+    live.advance_to(torch.zeros_like(kept)).result()
+    live.advance_to(kept).result()
     same(live.measured, before)
 
 
@@ -79,16 +80,16 @@ def test_numbers_that_can_wait_pause_at_every_site_and_leave_gradients_on(evalua
     kept = random_circuit(evaluator.problem, 0.4, 3)
     live = LiveCircuit(evaluator, kept)
     space, n_sites, n_batches = evaluator.problem.space, len(evaluator.problem.sites), len(evaluator.batches)
-    kinds: list[tuple[Generator[None, None, Any], int]] = [
-        (evaluator.evaluate_slices(kept), 2 * n_sites * n_batches),
+    kinds: list[tuple[Incremental[Any], int]] = [
+        (evaluator.evaluate(kept), 2 * n_sites * n_batches),
         *(
-            (live.without_slices(int(space.kept_of_site(kept, site)[0])), (n_sites - site) * n_batches)
+            (live.evaluate_without(int(space.kept_of_site(kept, site)[0])), (n_sites - site) * n_batches)
             for site in range(n_sites)
         ),
     ]
-    for slices, expected in kinds:
+    for computation, expected in kinds:
         count = 0
-        for _ in slices:
+        for _ in computation:
             assert torch.is_grad_enabled()
             count += 1
         assert count == expected

@@ -19,7 +19,7 @@ from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.models.load_model import load_model
 from circuit_tui.core.saes.sae import EncoderColumns
 from circuit_tui.core.splice import nodes
-from circuit_tui.core.splice.splice import run
+from circuit_tui.core.splice.splice import run_spliced
 
 LAST = f"blocks.{LAYERS - 1}.hook_resid_post"
 SHAPES = ("gpt2", "llama", "gemma2", "gemma3", "neox", "qwen3")
@@ -141,7 +141,9 @@ def test_before_a_last_site_behind_the_last_block_only_the_answers_are_worked_on
         seen.clear()
         slots.clear()
         moved = mask.clone().requires_grad_()
-        logits = run(problem.model, problem.sites, batch, splices(problem, batch, moved), inputs=inputs)
+        logits = run_spliced(
+            problem.model, problem.sites, batch, splices(problem, batch, moved), inputs=inputs
+        ).result()
         (gradient,) = torch.autograd.grad(batch.logit_difference(logits).sum(), moved)
         found.append((logits, gradient, seen[-1], sum(slots)))
     (short, short_gradient, n_seen, n_slots), (whole, whole_gradient, all_seen, all_slots) = found

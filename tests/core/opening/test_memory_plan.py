@@ -128,7 +128,7 @@ def test_what_is_kept_of_circuits_is_planned_for(world: Callable[[str], World], 
     def follow() -> list[LiveCircuit]:
         lives = [LiveCircuit(evaluator, nodes % 2 == 0) for evaluator in evaluators]
         for live in lives:
-            live.change(nodes % 3 == 0)
+            live.advance_to(nodes % 3 == 0).result()
         return lives
 
     _, _, followed = most_allocated(follow)

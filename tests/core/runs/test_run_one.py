@@ -32,7 +32,9 @@ def test_the_record_is_the_search(session: Session) -> None:
     assert list(record.nodes) == own
     kept = session.kept.clone()
     kept[sorted(result.nodes)] = True
-    assert record.test.faithfulness == pytest.approx(Evaluator(session.problem, "test").faithfulness(kept), abs=1e-6)
+    assert record.test.faithfulness == pytest.approx(
+        Evaluator(session.problem, "test").faithfulness(kept).result(), abs=1e-6
+    )
     assert (record.points[-1].size, record.size) == (len(own), len(own))
 
 

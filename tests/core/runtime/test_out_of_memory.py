@@ -140,10 +140,10 @@ def test_a_live_circuit_that_shares_its_evaluator_follows(problem: Problem, limi
     evaluator = Evaluator(problem, "train")
     half = torch.arange(len(problem.space)) % 2 == 0
     first, second = LiveCircuit(evaluator, half), LiveCircuit(evaluator, half)
-    expected = first.logit_difference_without(2)
+    expected = first.evaluate_without(2).result()
     limit(5)
-    assert first.logit_difference_without(2) == pytest.approx(expected, abs=1e-5)
-    assert second.logit_difference_without(2) == pytest.approx(expected, abs=1e-5)
+    assert first.evaluate_without(2).result() == pytest.approx(expected, abs=1e-5)
+    assert second.evaluate_without(2).result() == pytest.approx(expected, abs=1e-5)
     prompt = int(evaluator.prompts[-1])
     assert torch.allclose(first.site_read(1, prompt), second.site_read(1, prompt), atol=1e-5)
 
@@ -170,7 +170,7 @@ def test_a_search_goes_on_with_fewer_prompts(
     assert not result.stopped
     limit(10**9)
     assert result.train.faithfulness == pytest.approx(
-        searched.train.faithfulness(searched.circuit(result.nodes)), abs=1e-4
+        searched.train.faithfulness(searched.circuit(result.nodes)).result(), abs=1e-4
     )
 
 

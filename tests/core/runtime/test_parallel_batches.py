@@ -20,7 +20,8 @@ from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 from circuit_tui.core.evaluation.metrics import PromptMetrics
 from circuit_tui.core.runtime import threads
-from circuit_tui.core.runtime.parallel_batches import run_in_threads, side_by_side
+from circuit_tui.core.runtime.incremental import Increments, incremental
+from circuit_tui.core.runtime.parallel_batches import interleaved, run_in_threads
 from circuit_tui.core.runtime.threads import fit_threads
 from circuit_tui.core.splice.problem import Problem
 
@@ -28,22 +29,27 @@ SITES = (Spliced("blocks.0.hook_resid_post", "standard"), Spliced("blocks.1.hook
 SHAPES = ("gpt2", "llama", "gemma2", "gemma3", "neox", "qwen3")
 
 
-def counting(value: int, slices: int) -> Generator[None, None, int]:
-    for _ in range(slices):
+@incremental
+def counting(value: int, increments: int) -> Increments[int]:
+    for _ in range(increments):
         yield
     return value
 
 
-@given(slices=st.lists(st.integers(0, 4), max_size=6), n_parallel=st.integers(1, 4))
-def test_values_come_in_order_and_a_round_takes_as_long_as_its_longest(slices: list[int], n_parallel: int) -> None:
+@given(increments=st.lists(st.integers(0, 4), max_size=6), n_parallel=st.integers(1, 4))
+def test_values_come_in_order_and_a_round_takes_as_long_as_its_longest(increments: list[int], n_parallel: int) -> None:
     values = list[int]()
 
     def run() -> Generator[None, None, None]:
-        values.extend((yield from side_by_side([counting(number, n) for number, n in enumerate(slices)], n_parallel)))
+        values.extend(
+            (yield from interleaved([counting(number, n) for number, n in enumerate(increments)], n_parallel))
+        )
 
     taken = len(list(run()))
-    assert values == list(range(len(slices)))
-    assert taken == sum(max(slices[start : start + n_parallel]) + 1 for start in range(0, len(slices), n_parallel))
+    assert values == list(range(len(increments)))
+    assert taken == sum(
+        max(increments[start : start + n_parallel]) + 1 for start in range(0, len(increments), n_parallel)
+    )
 
 
 def test_each_has_a_thread_of_its_own_and_the_gradient_mode_of_the_caller() -> None:
@@ -82,10 +88,17 @@ def asked(problem: Problem, n_parallel: int) -> list[PromptMetrics | float]:
     evaluator = Evaluator(replace(problem, n_parallel=n_parallel), "train", size=2)
     first, second = random_circuit(problem, 0.5, 1), random_circuit(problem, 0.5, 2)
     live = LiveCircuit(evaluator, first)
-    answers: list[PromptMetrics | float] = [live.logit_difference_instead(second), evaluator.faithfulness(first)]
-    live.change(second)
-    answers += [live.measured, live.logit_difference_without(int(second.nonzero()[-1, 0]))]
-    answers += [evaluator.measure(second), evaluator.measure_removed(second), evaluator.baselines.spliced]
+    answers: list[PromptMetrics | float] = [
+        live.evaluate_alternative(second).result(),
+        evaluator.faithfulness(first).result(),
+    ]
+    live.advance_to(second).result()
+    answers += [live.measured, live.evaluate_without(int(second.nonzero()[-1, 0])).result()]
+    answers += [
+        evaluator.measure(second).result(),
+        evaluator.measure_removed(second).result(),
+        evaluator.baselines.spliced,
+    ]
     return answers
 
 

@@ -37,11 +37,11 @@ def test_every_point_is_a_circuit_evaluated_afresh(searched: Callable[[str], Sea
     assert result.frontier
     for point in result.frontier:
         own = [kept for kept in offered if int(kept.sum()) == point.size]
-        found = [(train.faithfulness(kept), test.faithfulness(kept)) for kept in own]
+        found = [(train.faithfulness(kept).result(), test.faithfulness(kept).result()) for kept in own]
         assert any((one, other) == pytest.approx((point.train, point.test), abs=1e-5) for one, other in found), point
     kept = problem.circuit(result.nodes)
     for metrics, evaluator in ((result.train, train), (result.test, test)):
-        fresh = evaluator.evaluate(kept)
+        fresh = evaluator.evaluate(kept).result()
         assert metrics.faithfulness == pytest.approx(fresh.faithfulness, abs=1e-5)
         assert metrics.completeness == pytest.approx(fresh.completeness, abs=1e-5)
         assert metrics.kl == pytest.approx(fresh.kl, abs=1e-5)
@@ -96,7 +96,7 @@ def test_the_frontier_can_be_looked_at_on_the_way_and_its_circuits_taken(
         assert found is not None
         kept, faithfulness = found
         assert int(kept.sum()) == point.size
-        assert faithfulness == point.train == pytest.approx(train.faithfulness(kept), abs=1e-5)
+        assert faithfulness == point.train == pytest.approx(train.faithfulness(kept).result(), abs=1e-5)
     assert search.circuit(10**6) is None
 
 

@@ -142,7 +142,7 @@ class ToySearch(Search):
                 return
             kept = kept.clone()
             kept[node] = True
-            self.offer(kept, self.train.faithfulness(kept))
+            self.offer(kept, self.train.faithfulness(kept).result())
             yield self.progress("eliminate", kept, 0.5)
 '''
 
@@ -161,7 +161,7 @@ def test_a_method_is_one_file_and_one_line(
     assert result.method == "toy"
     assert result.nodes <= {0, 1, 2}
     assert [event.size for event in events[:3]] == [1, 2, 3]
-    fresh = problem.train.evaluate(problem.circuit(result.nodes))
+    fresh = problem.train.evaluate(problem.circuit(result.nodes)).result()
     assert result.train.faithfulness == pytest.approx(fresh.faithfulness, abs=1e-6)
     stopped = problem.search("toy", 0.5)
     next(stopped)

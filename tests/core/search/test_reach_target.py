@@ -28,7 +28,7 @@ def overshooting(problem: Searched) -> tuple[Tensor, list[float]]:
     evaluator, n = Evaluator(problem.problem, "train"), len(problem.problem.space)
     for seed in range(50):
         order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-        values = [evaluator.faithfulness(prefix(order, count)) for count in range(n + 1)]
+        values = [evaluator.faithfulness(prefix(order, count)).result() for count in range(n + 1)]
         beyond = next((count for count, value in enumerate(values) if value > 2 - TARGET), None)
         if beyond is None:
             continue

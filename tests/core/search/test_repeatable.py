@@ -13,7 +13,7 @@ from torch import Tensor
 
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.metrics import PromptMetrics
-from circuit_tui.core.runtime.incremental import Slices
+from circuit_tui.core.runtime.incremental import Increments, incremental
 from circuit_tui.core.search.methods import mask
 from circuit_tui.core.search.open_search import new_search
 from circuit_tui.core.search.registry import METHODS
@@ -47,8 +47,9 @@ class Garbage(Evaluator):
 
     asked = 0
 
-    def measure_slices(self, kept: Tensor) -> Slices[PromptMetrics]:
-        measured = yield from super().measure_slices(kept)
+    @incremental
+    def measure(self, kept: Tensor) -> Increments[PromptMetrics]:
+        measured = yield from super().measure(kept)
         type(self).asked += 1
         measured.logit_diff[:] = float(type(self).asked * 7919 % 13) - 6
         return measured
@@ -72,13 +73,13 @@ def test_the_test_prompts_choose_nothing(searched: Callable[[str], Searched], me
 def test_a_search_leaves_what_it_was_given_alone(searched: Callable[[str], Searched]) -> None:
     given = searched("gpt2")
     kept = torch.rand(len(given.problem.space), generator=torch.Generator().manual_seed(0)) < 0.4
-    before, state = given.train.evaluate(kept), torch.get_rng_state()
+    before, state = given.train.evaluate(kept).result(), torch.get_rng_state()
     for method, settings in QUICK.items():
         given_settings = dict(settings)
         search = given.search(method, **given_settings)
         finish(search)
         assert given_settings == settings
-    assert given.train.evaluate(kept) == before
+    assert given.train.evaluate(kept).result() == before
     assert torch.equal(torch.get_rng_state(), state)
 
 

@@ -11,7 +11,7 @@ from tiny.searched import Searched, able_problem, among, finish, with_few_latent
 from tiny.world import World
 
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
-from circuit_tui.core.runtime.incremental import Slices
+from circuit_tui.core.runtime.incremental import Incremental, Increments
 from circuit_tui.core.search.eliminate import Elimination
 
 TARGETS = (0.5, 0.9)
@@ -25,7 +25,7 @@ def smallest(searched: Searched) -> list[float]:
     best = [-float("inf")] * (n + 1)
     for bits in range(2**n):
         kept = torch.tensor([bool(bits >> node & 1) for node in range(n)])
-        value = 1 - abs(1 - searched.train.faithfulness(kept))
+        value = 1 - abs(1 - searched.train.faithfulness(kept).result())
         best[int(kept.sum())] = max(best[int(kept.sum())], value)
     return best
 
@@ -85,7 +85,8 @@ def test_a_target_out_of_reach_ends_in_the_best_there_is(searched: Callable[[str
     whole = searched("gpt2")
     every = torch.ones(len(whole.problem.space), dtype=torch.bool)
     damage = [
-        abs(1 - whole.train.faithfulness(every & (torch.arange(len(every)) != node))) for node in range(len(every))
+        abs(1 - whole.train.faithfulness(every & (torch.arange(len(every)) != node)).result())
+        for node in range(len(every))
     ]
     worst = sorted(range(len(every)), key=lambda node: -damage[node])
     hard = Searched.of(among(whole.problem, worst[12:20]))
@@ -107,13 +108,13 @@ def test_every_node_is_tried_after_the_last_drop(
     searched: Callable[[str], Searched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem, tried = searched("gpt2"), list[int]()
-    original = LiveCircuit.without_slices
+    original = LiveCircuit.evaluate_without
 
-    def recorded(self: LiveCircuit, node: int) -> Slices[float]:
+    def recorded(self: LiveCircuit, node: int) -> Incremental[float]:
         tried.append(node)
         return original(self, node)
 
-    monkeypatch.setattr(LiveCircuit, "without_slices", recorded)
+    monkeypatch.setattr(LiveCircuit, "evaluate_without", recorded)
     every = torch.ones(len(problem.problem.space), dtype=torch.bool)
     elimination = Elimination(problem.search(target=0.85), every)
     for _ in elimination.to_minimal():
@@ -130,7 +131,7 @@ def test_whatever_turns_out_best_is_made_minimal(
     problem, calls = searched("gemma2-each"), list[int]()
     original = Elimination.to_minimal
 
-    def sometimes(self: Elimination) -> Slices[None]:
+    def sometimes(self: Elimination) -> Increments[None]:
         calls.append(1)
         if len(calls) > 1:
             yield from original(self)

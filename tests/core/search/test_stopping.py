@@ -45,8 +45,8 @@ def assert_ends_well(searched: Searched, search: Search) -> list[SearchProgress]
     assert result is not None
     assert result.stopped
     kept = searched.circuit(result.nodes)
-    assert_same(result.train, Evaluator(searched.problem, "train").evaluate(kept))
-    assert_same(result.test, Evaluator(searched.problem, "test").evaluate(kept))
+    assert_same(result.train, Evaluator(searched.problem, "train").evaluate(kept).result())
+    assert_same(result.test, Evaluator(searched.problem, "test").evaluate(kept).result())
     assert result.reached == (1 - abs(1 - result.train.faithfulness) >= result.target)
     assert [point.size for point in result.frontier] == sorted({point.size for point in result.frontier})
     assert result.frontier[-1].size == len(result.nodes)
@@ -142,7 +142,7 @@ def test_a_pause_between_two_steps_changes_nothing(searched: Callable[[str], Sea
     for step, _ in enumerate(search):
         if step % 10 == 0:
             next(other, None)
-            problem.train.evaluate(torch.rand(len(problem.problem.space)) < 0.5)
+            problem.train.evaluate(torch.rand(len(problem.problem.space)) < 0.5).result()
     assert search.result is not None
     assert undisturbed.result is not None
     assert search.result.nodes == undisturbed.result.nodes

@@ -75,7 +75,7 @@ def test_after_any_edits_the_numbers_are_those_of_a_fresh_evaluation(
         view = session.view()
         kept = kept_of(session)
         assert torch.equal(kept, session.kept)
-        assert_close(view.test, test.evaluate(kept), without=LATE)
+        assert_close(view.test, test.evaluate(kept).result(), without=LATE)
         assert (view.size, view.size_by_site) == (int(kept.sum()), session.problem.space.counts(kept))
         if view.version != before.version:
             assert view.version > before.version

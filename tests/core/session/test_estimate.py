@@ -47,7 +47,7 @@ def opened(problem: Problem, tick: float) -> Session:
 def assert_exact(session: Session) -> None:
     view = session.view()
     assert not view.estimated
-    expected = Evaluator(session.problem, "test").evaluate(kept_of(session))
+    expected = Evaluator(session.problem, "test").evaluate(kept_of(session)).result()
     assert_close(view.test, expected, without=("completeness",) if view.test.completeness is None else ())
 
 
@@ -75,7 +75,7 @@ def test_a_slow_toggle_is_estimated_then_exact(problem: Problem) -> None:
     assert probe is not None
     assert 8 <= len(probe.where) <= N_TEST // 2
     assert len(set(probe.where.tolist())) == len(probe.where)
-    was, now = test.measure(old), test.measure(new)
+    was, now = test.measure(old).result(), test.measure(new).result()
     shift = float((now.logit_diff - was.logit_diff)[probe.where].mean())
     assert view.test.logit_diff == pytest.approx(was.mean_logit_diff + shift, abs=1e-5)
     assert view.test.faithfulness == pytest.approx(test.baselines.faithfulness(was.mean_logit_diff + shift), abs=1e-5)
@@ -124,7 +124,7 @@ def test_views_that_need_exact_numbers_wait_for_them(problem: Problem) -> None:
         assert session.view().estimated
         ask()
         assert_exact(session)
-    measured = Evaluator(problem, "test").measure(kept_of(session))
+    measured = Evaluator(problem, "test").measure(kept_of(session)).result()
     rows = session.prompts_view().rows
     got = torch.tensor([row.circuit for row in sorted(rows, key=lambda row: row.index)])
     torch.testing.assert_close(got, measured.logit_diff, rtol=1e-5, atol=1e-5)

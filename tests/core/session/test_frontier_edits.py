@@ -34,7 +34,7 @@ def test_a_point_becomes_the_circuit_and_can_be_taken_back(fresh: Callable[[str]
         session.load_frontier(point.size)
         view = session.view()
         assert view.size == point.size
-        assert view.test.faithfulness == pytest.approx(test.faithfulness(kept_of(session)), abs=1e-5)
+        assert view.test.faithfulness == pytest.approx(test.faithfulness(kept_of(session)).result(), abs=1e-5)
         if point.test is not None:
             assert view.test.faithfulness == pytest.approx(point.test, abs=1e-5)
     assert any(point.test is not None for point in session.frontier())

@@ -21,7 +21,7 @@ NAMES = ("gpt2-each", "llama-shared", "gemma2-end")
 def assert_effects_are_exact(session: Session) -> None:
     """Faithfulness on the test prompts less that of the circuit without the node, for every kept node and no other."""
     view, kept, test = session.view(), kept_of(session), Evaluator(session.problem, "test")
-    whole = test.faithfulness(kept)
+    whole = test.faithfulness(kept).result()
     assert view.effects_done == view.size > 0
     for node, effect in enumerate(view.effect):
         if not kept[node]:
@@ -29,7 +29,7 @@ def assert_effects_are_exact(session: Session) -> None:
             continue
         fewer = kept.clone()
         fewer[node] = False
-        assert effect == pytest.approx(whole - test.faithfulness(fewer), abs=1e-5)
+        assert effect == pytest.approx(whole - test.faithfulness(fewer).result(), abs=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -49,10 +49,10 @@ def test_effects_are_exact_and_follow_the_circuit(fresh: Callable[[str], Session
     assert not session.work()
     assert_effects_are_exact(session)
     kept = kept_of(session)
-    assert_close(session.view().test, Evaluator(session.problem, "test").evaluate(kept))
+    assert_close(session.view().test, Evaluator(session.problem, "test").evaluate(kept).result())
     train = session.view().train
     assert train is not None
-    assert_close(train, Evaluator(session.problem, "train").evaluate(kept))
+    assert_close(train, Evaluator(session.problem, "train").evaluate(kept).result())
     effects = session.view().effect
     session.toggle_node(next(node for node, on in enumerate(session.view().kept) if on))
     assert (session.view().effects_done, session.view().train) == (0, None)
@@ -82,8 +82,8 @@ def test_snapshots_are_compared_and_restored(fresh: Callable[[str], Session]) ->
     settle(session)
     compared = session.compare("before")
     assert (compared.only_current, compared.only_snapshot, compared.both) == ((4,), (1, 2), 1)
-    assert_close(compared.current, test.evaluate(kept_of(session)))
-    assert_close(compared.snapshot, test.evaluate(then))
+    assert_close(compared.current, test.evaluate(kept_of(session)).result())
+    assert_close(compared.snapshot, test.evaluate(then).result())
     session.restore_snapshot("before")
     assert torch.equal(kept_of(session), then)
     session.undo()
@@ -105,7 +105,7 @@ def test_a_search_dropped_half_way_leaves_the_session_untouched(fresh: Callable[
             assert len(list(islice(search, steps))) == steps
     assert session.view() == before
     session.toggle_node(1)
-    fresh_test = Evaluator(session.problem, "test").evaluate(kept_of(session))
+    fresh_test = Evaluator(session.problem, "test").evaluate(kept_of(session)).result()
     assert_close(session.view().test, fresh_test, without=("completeness",))
     with pytest.raises(UserError, match="--method"):
         session.search("none", 0.8, 0, {})
@@ -121,7 +121,7 @@ def test_toggles_between_the_steps_of_a_search_change_neither(fresh: Callable[[s
         if step % 25 == 0:
             session.toggle_node(step % len(session.table))
             session.work()
-            value = test.faithfulness(kept_of(session))
+            value = test.faithfulness(kept_of(session)).result()
             assert session.view().test.faithfulness == pytest.approx(value, abs=1e-5)
     assert search.result is not None
     assert expected.result is not None

@@ -186,20 +186,22 @@ def test_a_circuit_that_changes_is_that_of_a_fresh_evaluation(build: Callable[[s
     live = LiveCircuit(evaluator, torch.zeros(len(problem.space), dtype=torch.bool))
     for _ in range(4):
         kept = torch.rand(len(problem.space), generator=draw) < 0.5
-        live.change(kept)
-        torch.testing.assert_close(live.measured.logit_diff, evaluator.measure(kept).logit_diff, rtol=0, atol=1e-5)
+        live.advance_to(kept).result()
+        torch.testing.assert_close(
+            live.measured.logit_diff, evaluator.measure(kept).result().logit_diff, rtol=0, atol=1e-5
+        )
     seen = set()
     for site in range(len(problem.sites)):
         nodes = problem.space.of_site(site)
         node = int(kept[nodes.start : nodes.stop].nonzero()[-1, 0]) + nodes.start
         without = kept.clone()
         without[node] = False
-        expected = evaluator.measure(without)
-        assert live.logit_difference_without(node) == pytest.approx(expected.mean_logit_diff, abs=1e-5)
+        expected = evaluator.measure(without).result()
+        assert live.evaluate_without(node).result() == pytest.approx(expected.mean_logit_diff, abs=1e-5)
         # One site alone changes, and back, from the middle of a block too.
         for circuit in (without, kept):
-            live.change(circuit)
-            again = evaluator.measure(circuit)
+            live.advance_to(circuit).result()
+            again = evaluator.measure(circuit).result()
             torch.testing.assert_close(live.measured.logit_diff, again.logit_diff, rtol=0, atol=1e-5)
         seen.add(round(expected.mean_logit_diff, 4))
     assert len(seen) == len(problem.sites)
@@ -218,7 +220,7 @@ def test_a_session_on_a_crowded_block(build: Callable[[str], World], tmp_path: P
         session.toggle_latent(session.table.site[node], session.table.latent[node])
     session.undo()
     kept = session.kept.clone()
-    fresh = Evaluator(session.problem, "test").evaluate(kept, completeness=False)
+    fresh = Evaluator(session.problem, "test").evaluate(kept, completeness=False).result()
     assert session.view().test.faithfulness == pytest.approx(fresh.faithfulness, abs=1e-4)
     path = session.export(tmp_path / "c.json")
     again = open_session(replace(asked, circuit=path))
@@ -300,5 +302,6 @@ def test_the_searches_run_at_every_kind_of_site(
         pass
     assert search.result is not None
     assert search.result.train.faithfulness == pytest.approx(
-        train.faithfulness(torch.tensor([node in search.result.nodes for node in range(len(problem.space))])), abs=1e-4
+        train.faithfulness(torch.tensor([node in search.result.nodes for node in range(len(problem.space))])).result(),
+        abs=1e-4,
     )

@@ -14,7 +14,7 @@ from tiny.tasks import TASKS
 from tiny.world import World
 
 from circuit_tui.core.choices import ERRORS, ErrorsKind, PositionsKind
-from circuit_tui.core.splice.splice import run
+from circuit_tui.core.splice.splice import run_spliced
 
 SHAPES = ("gpt2", "llama", "gemma2")
 POSITIONS: tuple[tuple[PositionsKind, str], ...] = (
@@ -101,10 +101,10 @@ def test_padding_changes_no_logit(world: Callable[[str], World]) -> None:
     (batch,) = problem.batches("test")
     mask = random_mask(problem)
     with torch.no_grad():
-        before = run(problem.model, problem.sites, batch, splices(problem, batch, mask))
+        before = run_spliced(problem.model, problem.sites, batch, splices(problem, batch, mask)).result()
         pad = torch.arange(batch.prefix.shape[1]) >= batch.lengths.unsqueeze(1)
         batch.prefix = torch.where(pad.unsqueeze(-1), 1e3 * torch.randn(batch.prefix.shape), batch.prefix)
-        after = run(problem.model, problem.sites, batch, splices(problem, batch, mask))
+        after = run_spliced(problem.model, problem.sites, batch, splices(problem, batch, mask)).result()
     torch.testing.assert_close(after, before, rtol=0, atol=1e-6)
 
 

@@ -69,7 +69,7 @@ def test_a_latent_that_fires_negatively_is_a_candidate(world: Callable[[str], Wo
     problem = open_problem(signed, TASKS["roles"])
     evaluator = Evaluator(problem, "train")
     every = torch.ones(len(problem.space), dtype=torch.bool)
-    got, expected = evaluator.measure(every).logit_diff, evaluator.baselines.spliced.logit_diff
+    got, expected = evaluator.measure(every).result().logit_diff, evaluator.baselines.spliced.logit_diff
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
 
 
@@ -84,10 +84,13 @@ def test_on_the_train_prompts_all_candidates_are_the_spliced_model(
         evaluator = Evaluator(problem, "train")
         every = torch.ones(len(problem.space), dtype=torch.bool)
         torch.testing.assert_close(
-            evaluator.measure(every).logit_diff, evaluator.baselines.spliced.logit_diff, rtol=0, atol=1e-4
+            evaluator.measure(every).result().logit_diff, evaluator.baselines.spliced.logit_diff, rtol=0, atol=1e-4
         )
         torch.testing.assert_close(
-            evaluator.measure_removed(every).logit_diff, evaluator.baselines.empty.logit_diff, rtol=0, atol=1e-4
+            evaluator.measure_removed(every).result().logit_diff,
+            evaluator.baselines.empty.logit_diff,
+            rtol=0,
+            atol=1e-4,
         )
 
 
@@ -109,7 +112,13 @@ def test_batches_change_nothing(world: Callable[[str], World], split: str, ablat
         kept = random_circuit(problem, 0.4, 1)
         assert sum(map(len, evaluator.batches)) == len(problem.task.split(split))  # type: ignore[arg-type]
         assert size is None or max(map(len, evaluator.batches)) <= size
-        found.append((len(problem.space), evaluator.measure(kept).logit_diff, evaluator.measure_removed(kept).kl))
+        found.append(
+            (
+                len(problem.space),
+                evaluator.measure(kept).result().logit_diff,
+                evaluator.measure_removed(kept).result().kl,
+            )
+        )
     for count, logit_diff, kl in found[1:]:
         assert count == found[0][0]
         torch.testing.assert_close(logit_diff, found[0][1], rtol=0, atol=1e-5)
@@ -121,7 +130,7 @@ def test_a_test_prompt_longer_than_any_train_prompt(world: Callable[[str], World
     problem = open_problem(world("gpt2"), TASKS["longer"], kind, "mean", "mean", 2)
     naive = open_naive(world("gpt2"), problem)
     kept = random_circuit(problem, 0.5, 2)
-    measured = Evaluator(problem, "test").measure(kept)
+    measured = Evaluator(problem, "test").measure(kept).result()
     for prompt in range(len(problem.task.split("test"))):
         expected = naive.measure("test", prompt, naive.kept("test", prompt, named(problem, kept)))
         assert float(measured.logit_diff[prompt]) == pytest.approx(expected[0], abs=1e-4)
@@ -164,21 +173,21 @@ def test_metrics_are_ratios_of_means(roles: Problem) -> None:
     mean = {
         name: float(measured.logit_diff.double().mean())
         for name, measured in {
-            "circuit": evaluator.measure(kept),
-            "cut": evaluator.measure_removed(kept),
+            "circuit": evaluator.measure(kept).result(),
+            "cut": evaluator.measure_removed(kept).result(),
             "plain": evaluator.baselines.plain,
             "spliced": evaluator.baselines.spliced,
             "empty": evaluator.baselines.empty,
         }.items()
     }
     gap, gap_spliced = mean["plain"] - mean["empty"], mean["spliced"] - mean["empty"]
-    metrics = evaluator.evaluate(kept)
+    metrics = evaluator.evaluate(kept).result()
     assert metrics.faithfulness == pytest.approx((mean["circuit"] - mean["empty"]) / gap)
     assert metrics.faithfulness_spliced == pytest.approx((mean["circuit"] - mean["empty"]) / gap_spliced)
     assert metrics.completeness == pytest.approx((mean["cut"] - mean["empty"]) / gap)
-    assert evaluator.faithfulness(kept) == metrics.faithfulness
-    assert metrics.accuracy == float((evaluator.measure(kept).logit_diff > 0).double().mean())
-    error = (evaluator.measure(kept).logit_diff - evaluator.baselines.plain.logit_diff).sort().values
+    assert evaluator.faithfulness(kept).result() == metrics.faithfulness
+    assert metrics.accuracy == float((evaluator.measure(kept).result().logit_diff > 0).double().mean())
+    error = (evaluator.measure(kept).result().logit_diff - evaluator.baselines.plain.logit_diff).sort().values
     assert metrics.per_prompt_iqr == pytest.approx((float(error[1]), float(error[3])))
     plain = evaluator.baselines.summarise(evaluator.baselines.plain)
     assert (plain.faithfulness, plain.kl) == (pytest.approx(1.0), 0.0)

@@ -77,7 +77,7 @@ def test_a_search_that_fits_with_no_number_of_prompts_goes_on_without_keeping_ac
     assert told.index(f"Out of memory: the search ({method}) goes on with 1 prompt at a time.") < told.index(last)
     assert search.result is not None
     assert "computed activations again" in " ".join(search.result.warnings)
-    again = searched.train.faithfulness(searched.circuit(search.result.nodes))
+    again = searched.train.faithfulness(searched.circuit(search.result.nodes)).result()
     assert search.result.train.faithfulness == pytest.approx(again, abs=1e-4)
 
 

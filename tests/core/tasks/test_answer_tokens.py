@@ -80,13 +80,13 @@ def test_a_circuit_that_changes_is_that_of_a_fresh_evaluation(
     live = LiveCircuit(evaluator, random_circuit(evaluator.problem, 0.5, 0))
     for seed in range(1, 4):
         kept = random_circuit(evaluator.problem, 0.5, seed)
-        live.change(kept)
-        same(live.measured, evaluator.measure(kept))
+        live.advance_to(kept).result()
+        same(live.measured, evaluator.measure(kept).result())
     node = int(kept.nonzero()[-1, 0])
     fewer = kept.clone()
     fewer[node] = False
-    expected = evaluator.measure(fewer).mean_logit_diff
-    assert live.logit_difference_without(node) == pytest.approx(expected, abs=1e-5)
+    expected = evaluator.measure(fewer).result().mean_logit_diff
+    assert live.evaluate_without(node).result() == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("method", QUICK)
@@ -97,8 +97,8 @@ def test_every_method_searches(world: Callable[[str], World], method: str) -> No
     result, _ = finish(search)
     kept = searched.circuit(result.nodes)
     fresh = Evaluator(searched.problem, "train")
-    assert result.train.faithfulness == pytest.approx(fresh.faithfulness(kept), abs=1e-4)
-    assert result.reached == search.reaches(fresh.faithfulness(kept))
+    assert result.train.faithfulness == pytest.approx(fresh.faithfulness(kept).result(), abs=1e-4)
+    assert result.reached == search.reaches(fresh.faithfulness(kept).result())
     assert result.nodes
     if method in ("mask", "ig", "atp"):
         assert len(result.nodes) < len(kept)
@@ -121,7 +121,7 @@ def test_prompts_drawn_anew_keep_their_answers(world: Callable[[str], World]) ->
     drawn = torch.tensor([3, 0, 3, 5])
     resampled = with_train(problem, drawn)
     kept = random_circuit(problem, 0.5, 0)
-    whole, part = (Evaluator(each, "train").measure(kept) for each in (problem, resampled))
+    whole, part = (Evaluator(each, "train").measure(kept).result() for each in (problem, resampled))
     for name in ("logit_diff", "kl", "cross_entropy"):
         torch.testing.assert_close(getattr(part, name), getattr(whole, name)[drawn], rtol=1e-5, atol=1e-5)
 

@@ -43,6 +43,11 @@ def check_everything(world: World, evaluator: Evaluator, seed: int, naive: Naive
         kept = random_circuit(problem, share, seed)
         nodes = named(problem, kept)
         assert 0 < len(nodes) < len(problem.space)
-        compare(evaluator.measure(kept), naive, split, cache(lambda p, said, n=nodes: naive.kept(split, p, n, said)))
+        compare(
+            evaluator.measure(kept).result(),
+            naive,
+            split,
+            cache(lambda p, said, n=nodes: naive.kept(split, p, n, said)),
+        )
     cut = cache(lambda prompt, said: naive.kept(split, prompt, nodes, said, invert=True))
-    compare(evaluator.measure_removed(kept), naive, split, cut)
+    compare(evaluator.measure_removed(kept).result(), naive, split, cut)

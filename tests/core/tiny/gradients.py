@@ -11,7 +11,7 @@ from torch import Tensor
 from circuit_tui.core.evaluation.evaluator import pack_circuit
 from circuit_tui.core.splice.batch import Batch
 from circuit_tui.core.splice.problem import Problem
-from circuit_tui.core.splice.splice import CircuitSplice, PackedNodes, run
+from circuit_tui.core.splice.splice import CircuitSplice, PackedNodes, run_spliced
 
 
 def splices(problem: Problem, batch: Batch, mask: Tensor) -> list[CircuitSplice]:
@@ -26,7 +26,9 @@ def splices(problem: Problem, batch: Batch, mask: Tensor) -> list[CircuitSplice]
 
 def mean_logit_difference(problem: Problem, mask: Tensor) -> Tensor:
     batches = problem.batches("train")
-    runs = [run(problem.model, problem.sites, batch, splices(problem, batch, mask)) for batch in batches]
+    runs = [
+        run_spliced(problem.model, problem.sites, batch, splices(problem, batch, mask)).result() for batch in batches
+    ]
     rows = [batch.logit_difference(logits) for batch, logits in zip(batches, runs, strict=True)]
     return torch.cat(rows).mean()
 

@@ -61,7 +61,7 @@ class Searched:
 
     def score(self, kept: Tensor) -> float:
         """How close to 1 a fresh evaluator finds the train faithfulness of `kept`."""
-        return 1 - abs(1 - Evaluator(self.problem, "train").faithfulness(kept))
+        return 1 - abs(1 - Evaluator(self.problem, "train").faithfulness(kept).result())
 
 
 def able_problem(
