@@ -6,33 +6,19 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from tiny.searched import Searched, finish
-from torch import Tensor
+from tiny.searched import Finished, Searched, finish
 
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.search import search as search_module
 from circuit_tui.core.search.registry import METHODS
-from circuit_tui.core.search.search import Search
-from circuit_tui.core.views import SearchResult
-
-
-def finish_recording(search: Search) -> tuple[SearchResult, list[Tensor]]:
-    """The result and every circuit that was offered on the way."""
-    offered: list[Tensor] = []
-    offer = search.offer
-
-    def record(kept: Tensor, faithfulness: float) -> None:
-        offered.append(kept.clone())
-        offer(kept, faithfulness)
-
-    search.offer = record  # type: ignore[method-assign]
-    return finish(search)[0], offered
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_point_is_a_circuit_evaluated_afresh(searched: Callable[[str], Searched], method: str) -> None:
-    problem = searched("gemma2-each")
-    result, offered = finish_recording(problem.search(method, 0.8))
+def test_every_point_is_a_circuit_evaluated_afresh(
+    searched: Callable[[str], Searched], finished: Callable[..., Finished], method: str
+) -> None:
+    problem, done = searched("llama-each"), finished("llama-each", method)
+    result, offered = done.result, done.offered
     train, test = Evaluator(problem.problem, "train"), Evaluator(problem.problem, "test")
     assert result.frontier
     for point in result.frontier:
@@ -48,8 +34,8 @@ def test_every_point_is_a_circuit_evaluated_afresh(searched: Callable[[str], Sea
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_sizes_and_scores_ascend_and_end_in_the_result(searched: Callable[[str], Searched], method: str) -> None:
-    result, _ = finish(searched("llama-each").search(method, 0.8))
+def test_sizes_and_scores_ascend_and_end_in_the_result(finished: Callable[..., Finished], method: str) -> None:
+    result = finished("llama-each", method).result
     points = result.frontier
     for small, large in pairwise(points):
         assert small.size < large.size
@@ -63,9 +49,9 @@ def test_sizes_and_scores_ascend_and_end_in_the_result(searched: Callable[[str],
 
 
 def test_a_long_frontier_is_thinned_but_keeps_its_end(
-    searched: Callable[[str], Searched], monkeypatch: pytest.MonkeyPatch
+    searched: Callable[[str], Searched], finished: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, _ = finish(searched("llama-each").search("mask", 0.8))
+    whole = finished("llama-each", "mask").result
     assert len(whole.frontier) > 4
     monkeypatch.setattr(search_module, "FRONTIER_POINTS", 4)
     thinned, _ = finish(searched("llama-each").search("mask", 0.8))
@@ -102,12 +88,11 @@ def test_the_frontier_can_be_looked_at_on_the_way_and_its_circuits_taken(
 
 @pytest.mark.parametrize("limit", [4, 200])
 def test_at_the_end_the_frontier_holds_the_points_of_the_result(
-    searched: Callable[[str], Searched], monkeypatch: pytest.MonkeyPatch, limit: int
+    finished: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
     monkeypatch.setattr(search_module, "SHOWN_POINTS", limit)
-    search = searched("llama-each").search("mask", 0.8)
-    result, _ = finish(search)
-    shown = search.frontier()
+    done = finished("llama-each", "mask")
+    result, shown = done.result, done.search.frontier()
     assert set(result.frontier) <= set(shown)
     assert len(shown) <= limit + len(result.frontier)
     sizes = {point.size for point in result.frontier}

@@ -5,18 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError
+from itertools import islice
 
 import pytest
 import torch
-from tiny.searched import Searched, finish
+from tiny.searched import Finished, Searched
 
+from circuit_tui.core.search import search as search_module
 from circuit_tui.core.search.registry import METHODS
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_event_is_whole_and_in_order(searched: Callable[[str], Searched], method: str) -> None:
-    problem = searched("gemma2-each")
-    result, events = finish(problem.search(method, 0.8))
+def test_every_event_is_whole_and_in_order(
+    searched: Callable[[str], Searched], finished: Callable[..., Finished], method: str
+) -> None:
+    problem, done = searched("gemma2-each"), finished("gemma2-each", method)
+    result, events = done.result, done.steps
     candidates = problem.problem.space.counts(torch.ones(len(problem.problem.space), dtype=torch.bool))
     assert [event.step for event in events] == list(range(1, len(events) + 1))
     assert result.steps == len(events)
@@ -47,9 +51,9 @@ def test_every_event_is_whole_and_in_order(searched: Callable[[str], Searched], 
 def test_optimisation_reports_its_loss_and_its_mask(searched: Callable[[str], Searched], method: str) -> None:
     problem = searched("llama-each")
     search = problem.search(method, 0.8, steps=40)
-    _, events = finish(search)
-    optimised = [event for event in events if event.stage == "optimise"]
-    assert len(optimised) == 40
+    optimised = list(islice(search, 40))
+    assert {event.stage for event in optimised} == {"optimise"}
+    assert next(search).stage != "optimise"
     assert all(event.loss is not None and event.soft is not None for event in optimised)
     assert len({event.loss for event in optimised}) > 30
     assert search.mask_steps == list(range(40))
@@ -58,14 +62,18 @@ def test_optimisation_reports_its_loss_and_its_mask(searched: Callable[[str], Se
     assert not torch.equal(search.mask_path[0], search.mask_path[-1])
 
 
-def test_a_long_run_remembers_about_fifty_masks(searched: Callable[[str], Searched]) -> None:
-    search = searched("gpt2").search("published", 0.8, steps=130)
-    finish(search)
-    assert search.mask_steps == list(range(0, 130, 2))
+def test_a_long_run_remembers_some_of_its_masks(
+    searched: Callable[[str], Searched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_module, "PATH_POINTS", 10)
+    search = searched("gpt2").search("published", 0.8, steps=26)
+    assert len(list(islice(search, 26))) == 26
+    assert search.mask_steps == list(range(0, 26, 2))
 
 
-def test_events_cannot_be_changed(searched: Callable[[str], Searched]) -> None:
-    result, events = finish(searched("gpt2").search("random", 0.8))
+def test_events_cannot_be_changed(finished: Callable[..., Finished]) -> None:
+    done = finished("gemma2-each", "random")
+    result, events = done.result, done.steps
     with pytest.raises(FrozenInstanceError):
         events[0].step = 7  # type: ignore[misc]
     with pytest.raises(FrozenInstanceError):

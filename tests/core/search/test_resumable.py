@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny.searched import Searched, finish
+from tiny.searched import Finished, Searched, finish
 
 from circuit_tui.core.evaluation import evaluator as evaluate
 from circuit_tui.core.search.checkpoint import JOURNAL
@@ -32,30 +32,32 @@ def die(search: Search, after: int) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_it_goes_on_to_the_same_circuit(searched: Callable[[str], Searched], method: str, tmp_path: Path) -> None:
-    problem = searched("gpt2-each")
-    expected, steps = finish(problem.search(method, 0.8))
+def test_it_goes_on_to_the_same_circuit(
+    searched: Callable[[str], Searched], finished: Callable[..., Finished], method: str, tmp_path: Path
+) -> None:
+    problem, whole = searched("gpt2-each"), finished("gpt2-each", method)
     for share in (0.15, 0.7):  # in the optimisation, where there is one, and in what follows it
         folder = tmp_path / f"{share}"
         folder.mkdir()
         dying = problem.search(method, 0.8)
         dying.keep(folder)
-        die(dying, max(1, round(share * len(steps))))
+        die(dying, max(1, round(share * len(whole.steps))))
         again = problem.search(method, 0.8)
         again.keep(folder)
-        assert numbers(finish(again)[0]) == numbers(expected)
+        assert numbers(finish(again)[0]) == numbers(whole.result)
 
 
-def test_it_can_die_as_often_as_it_likes(searched: Callable[[str], Searched], tmp_path: Path) -> None:
-    problem = searched("llama-each")
-    expected, steps = finish(problem.search("mask", 0.8))
+def test_it_can_die_as_often_as_it_likes(
+    searched: Callable[[str], Searched], finished: Callable[..., Finished], tmp_path: Path
+) -> None:
+    problem, whole = searched("gpt2-each"), finished("gpt2-each", "mask")
     for _ in range(4):
         dying = problem.search("mask", 0.8)
         dying.keep(tmp_path)
-        die(dying, len(steps) // 3)
+        die(dying, len(whole.steps) // 3)
     last = problem.search("mask", 0.8)
     last.keep(tmp_path)
-    assert numbers(finish(last)[0]) == numbers(expected)
+    assert numbers(finish(last)[0]) == numbers(whole.result)
 
 
 @pytest.fixture
@@ -91,12 +93,13 @@ def test_what_was_done_is_not_done_again(
     assert len(runs) == before, "a finished search is nothing but recalled"
 
 
-def test_a_cut_line_and_a_damaged_state_only_cost_time(searched: Callable[[str], Searched], tmp_path: Path) -> None:
-    problem = searched("gpt2-each")
-    expected, steps = finish(problem.search("mask", 0.8))
+def test_a_cut_line_and_a_damaged_state_only_cost_time(
+    searched: Callable[[str], Searched], finished: Callable[..., Finished], tmp_path: Path
+) -> None:
+    problem, whole = searched("gpt2-each"), finished("gpt2-each", "mask")
     dying = problem.search("mask", 0.8)
     dying.keep(tmp_path)
-    die(dying, len(steps) * 2 // 3)
+    die(dying, len(whole.steps) * 2 // 3)
     journal = tmp_path / JOURNAL
     journal.write_bytes(journal.read_bytes()[:-7])
     (state,) = tmp_path.glob("loop-*.pt")
@@ -105,7 +108,7 @@ def test_a_cut_line_and_a_damaged_state_only_cost_time(searched: Callable[[str],
     shutil.copytree(tmp_path, kept, ignore=shutil.ignore_patterns("copy"))
     again = problem.search("mask", 0.8)
     again.keep(tmp_path)
-    assert numbers(finish(again)[0]) == numbers(expected)
+    assert numbers(finish(again)[0]) == numbers(whole.result)
     again.save()
     assert len(journal.read_bytes().splitlines()) > len((kept / JOURNAL).read_bytes().splitlines())
     assert all(line.endswith(b"}") for line in journal.read_bytes().splitlines())
@@ -115,15 +118,13 @@ def test_a_search_counts_the_time_of_the_run_before(searched: Callable[[str], Se
     problem = searched("gpt2-each")
     dying = problem.search("mask", 0.8)
     dying.keep(tmp_path)
-    progress = SearchProgress
-    for _ in range(20):
-        progress = next(dying)  # type: ignore[assignment]
+    last = [next(dying) for _ in range(20)][-1]
     dying._started -= 100
     dying.save()
     again = problem.search("mask", 0.8)
     again.keep(tmp_path)
     first = next(again)
-    assert first.step == progress.step + 1  # type: ignore[attr-defined]
+    assert first.step == last.step + 1
     assert first.seconds > 100
 
 

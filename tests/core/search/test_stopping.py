@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny.searched import Searched
+from tiny.searched import Finished, Searched
 from torch import Tensor
 
 from circuit_tui.core.evaluation.evaluator import Evaluator
@@ -60,13 +60,10 @@ def test_before_the_first_step(searched: Callable[[str], Searched], method: str)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_after_any_step(searched: Callable[[str], Searched], method: str) -> None:
-    problem = searched("gpt2")
-    whole = list(problem.search(method, 0.8))
-    stages = {event.stage for event in whole}
-    assert len(stages) > 1
-    cuts = {1, 2, len(whole) - 1, *range(0, len(whole), max(1, len(whole) // 3))} - {0}
-    for cut in sorted(cuts):
+def test_after_any_step(searched: Callable[[str], Searched], finished: Callable[..., Finished], method: str) -> None:
+    problem, whole = searched("gpt2"), finished("gpt2", method).steps
+    assert len({event.stage for event in whole}) > 1
+    for cut in sorted({1, len(whole) // 3, 2 * len(whole) // 3, len(whole) - 1}):
         search = problem.search(method, 0.8)
         before = list(islice(search, cut))
         assert [event.size for event in before] == [event.size for event in whole[:cut]]
@@ -133,17 +130,16 @@ def test_stopping_twice_and_after_the_end_changes_nothing(searched: Callable[[st
     assert not result.stopped
 
 
-def test_a_pause_between_two_steps_changes_nothing(searched: Callable[[str], Searched]) -> None:
+def test_a_pause_between_two_steps_changes_nothing(
+    searched: Callable[[str], Searched], finished: Callable[..., Finished]
+) -> None:
     """Another search, and evaluations of another circuit, in between."""
-    problem = searched("gpt2")
-    undisturbed = problem.search("mask", 0.8)
-    list(undisturbed)
+    problem, undisturbed = searched("gpt2"), finished("gpt2", "mask").result
     search, other = problem.search("mask", 0.8), problem.search("published", 0.8, seed=5)
     for step, _ in enumerate(search):
         if step % 10 == 0:
             next(other, None)
             problem.train.evaluate(torch.rand(len(problem.problem.space)) < 0.5).result()
     assert search.result is not None
-    assert undisturbed.result is not None
-    assert search.result.nodes == undisturbed.result.nodes
-    assert search.result.frontier == undisturbed.result.frontier
+    assert search.result.nodes == undisturbed.nodes
+    assert search.result.frontier == undisturbed.frontier

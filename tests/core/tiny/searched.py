@@ -64,6 +64,30 @@ class Searched:
         return 1 - abs(1 - Evaluator(self.problem, "train").faithfulness(kept).result())
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A search that was run to its end: what it found, what it reported, and the circuits `[node]` it offered."""
+
+    search: Search
+    result: SearchResult
+    steps: tuple[SearchProgress, ...]
+    offered: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, search: Search) -> Finished:
+        """Runs `search`."""
+        offered: list[Tensor] = []
+        offer = search.offer
+
+        def record(kept: Tensor, faithfulness: float) -> None:
+            offered.append(kept.clone())
+            offer(kept, faithfulness)
+
+        search.offer = record  # type: ignore[method-assign]
+        result, steps = finish(search)
+        return cls(search, result, tuple(steps), tuple(offered))
+
+
 def able_problem(
     world: World,
     kind: PositionsKind = "shared",
