@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.jobs.job import Job
 from circuit_tui.core.jobs.spec import SearchOrder
+from circuit_tui.core.runtime.throttle import Throttle
 from circuit_tui.core.views import SearchProgress
 
 if TYPE_CHECKING:
@@ -45,12 +46,11 @@ class KeptSession(Protocol):
 class Autosave:
     """Keeps one job. All of it runs in the thread that owns the session."""
 
-    def __init__(self, job: Job, warn: Callable[[str], object]) -> None:
+    def __init__(self, job: Job, warn: Callable[[str], object], clock: Callable[[], float] = time.monotonic) -> None:
         self.job = job
         self._warn, self._broken = warn, False
         self._search: KeptSearch | None = None
-        self._saved_at = self._reported_at = 0.0
-        self._report: SearchProgress | None = None
+        self._saving, self._reporting = Throttle(SAVE_EVERY, clock), Throttle(REPORT_EVERY, clock)
         self._stored: object = None
 
     def opened(self, session: KeptSession) -> None:
@@ -73,21 +73,18 @@ class Autosave:
             self._search = search
 
         self._try(begin)
-        self._saved_at = time.monotonic()
+        self._saving.restart()
 
     def step(self, report: SearchProgress) -> None:
         """The search has made a step."""
-        self._report = report
-        now = time.monotonic()
-        if now - self._reported_at >= REPORT_EVERY:
-            self._reported_at = now
+        if self._reporting.due():
             self._try(lambda: self.job.add_progress(report))
-        if now - self._saved_at >= SAVE_EVERY:
+        if self._saving.due():
             self.save_search()
 
     def save_search(self) -> None:
         """Whatever the search has done so far outlives this process."""
-        self._saved_at = time.monotonic()
+        self._saving.restart()
         if self._search is not None:
             self._try(self._search.save)
 

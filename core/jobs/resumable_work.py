@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 from circuit_tui.core.jobs.autosave import SAVE_EVERY
 from circuit_tui.core.jobs.job import state_dir
 from circuit_tui.core.jobs.lock import FolderLock
+from circuit_tui.core.runtime.throttle import Throttle
 
 if TYPE_CHECKING:
     from circuit_tui.core.search.search import Search
@@ -116,13 +117,15 @@ def resumable_steps(
     if lock is None or work.folder is None:
         yield from search
         return
-    folder, saved, ended = work.folder / name, clock(), False
+    folder, ended = work.folder / name, False
+    saving = Throttle(SAVE_EVERY, clock)
+    saving.restart()
     try:
         for step in search:
             yield step
-            if work.folder is not None and clock() - saved >= SAVE_EVERY:
+            if work.folder is not None and saving.due():
                 _save(search, work)
-                saved = clock()
+                saving.restart()  # for saving takes a while
         ended = True
     finally:
         if ended and search.result is not None and not search.result.stopped:

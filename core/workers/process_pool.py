@@ -6,7 +6,6 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, Generic
 
 from circuit_tui.core.runtime.machine import cores
+from circuit_tui.core.runtime.throttle import Throttle
 from circuit_tui.core.workers.pool import Done, Event, Failed, Lost, MakeWork, Order, Result, Step, attempt
 
 TELL_EVERY = 0.5
@@ -149,12 +149,10 @@ def _serve(line: Connection, make: MakeWork[Order, Result], threads: int, log: P
     descriptor = os.open(log or os.devnull, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-    user_log = 0.0
+    throttle = Throttle(TELL_EVERY)
 
     def tell(step: int, steps: int) -> None:
-        nonlocal user_log
-        if time.monotonic() - user_log >= TELL_EVERY:
-            user_log = time.monotonic()
+        if throttle.due():
             if os.getppid() != parent:
                 os._exit(1)
             line.send(("step", step, steps))

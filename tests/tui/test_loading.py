@@ -97,12 +97,9 @@ async def test_a_key_pressed_while_loading_says_that_it_waits(
         assert app.engine.state.search.phase == "none"
 
 
-def test_without_a_terminal_a_line_now_and_then(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_terminal_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
     now = [100.0]
-    monkeypatch.setattr("circuit_tui.tui.commands.progress.time.monotonic", lambda: now[0])
-    say = progress._Loading()
+    say = progress._Loading(lambda: now[0])
     say(LoadProgress("loading libraries", 0, 7))
     for _ in range(12):
         say(HALF)

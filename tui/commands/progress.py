@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from circuit_tui.core.runtime.throttle import Throttle
 from circuit_tui.core.views import LoadProgress, SearchProgress
 from circuit_tui.tui.drawing.number_text import download, duration
 
@@ -23,8 +24,9 @@ PLAIN_EVERY = 5.0
 class _Loading:
     """Shows the stages of opening: a line for each, and a line that counts the bytes of a download."""
 
-    def __init__(self) -> None:
-        self._told, self._at, self._open = "", 0.0, False
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._told, self._open = "", False
+        self._throttle = Throttle(PLAIN_EVERY, clock)
 
     def __call__(self, stage: LoadProgress) -> None:
         """Takes one stage, or one step of a download."""
@@ -36,12 +38,12 @@ class _Loading:
             sys.stderr.flush()
             self._open = True
             return
-        now = time.monotonic()
-        if bytes_text and stage.text == self._told and now - self._at < PLAIN_EVERY:
+        if bytes_text and stage.text == self._told and not self._throttle.due():
             return
+        self._throttle.restart()
         if self._open:
             sys.stderr.write("\n")
-        self._told, self._at, self._open = stage.text, now, False
+        self._told, self._open = stage.text, False
         say(line)
 
 
@@ -57,10 +59,11 @@ def say(text: str) -> None:
 
 def finish(session: Session) -> None:
     """Computes all that a session has left for later, with a line now and then."""
-    said_at = time.monotonic()
+    throttle = Throttle(PLAIN_EVERY)
+    throttle.restart()
     while session.work():
-        if time.monotonic() - said_at >= PLAIN_EVERY:
-            said_at, view = time.monotonic(), session.view()
+        if throttle.due():
+            view = session.view()
             say(f"effects of single nodes: {view.effects_done} of {view.size}")
 
 
@@ -102,17 +105,19 @@ class Bar(TerminalBar):
 
     def __init__(self) -> None:
         super().__init__("{task.description:9}", 30)
-        self._stage, self._told = "", 0.0
+        self._stage = ""
+        self._throttle = Throttle(PLAIN_EVERY)
 
     def update(self, stage: str, text: Callable[[], str], done: float, total: float) -> None:
         """How far the work is: `done` of `total`, and a few words."""
         if self._bars is not None:
             self._bars.update(self._first, completed=done, total=total, description=stage, text=text())
             return
-        now = time.monotonic()
-        if stage != self._stage or now - self._told >= PLAIN_EVERY:
-            self._stage, self._told = stage, now
-            say(f"{stage} {text()}")
+        if stage == self._stage and not self._throttle.due():
+            return
+        self._throttle.restart()
+        self._stage = stage
+        say(f"{stage} {text()}")
 
     def say(self, text: str) -> None:
         """A line that stays, above the bar."""

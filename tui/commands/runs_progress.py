@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-
+from circuit_tui.core.runtime.throttle import Throttle
 from circuit_tui.tui.commands.progress import TerminalBar, say
 from circuit_tui.tui.drawing.number_text import duration
 
@@ -17,7 +16,8 @@ class RunsBar(TerminalBar):
     def __init__(self, title: str, total: int) -> None:
         super().__init__("{task.description}", 12, title)
         self._total = total
-        self._told, self._last = 0.0, ""
+        self._last = ""
+        self._throttle = Throttle(PLAIN_EVERY)
 
     def show(self, run: str, done: float, seconds_left: float | None) -> None:
         """`done` runs are over, the one called `run` is under way."""
@@ -26,7 +26,8 @@ class RunsBar(TerminalBar):
         if self._bars is not None:
             self._bars.update(self._first, completed=done, total=self._total, text=text)
             return
-        now = time.monotonic()
-        if run != self._last or now - self._told >= PLAIN_EVERY:
-            self._told, self._last = now, run
-            say(f"{self._title}: {text}")
+        if run == self._last and not self._throttle.due():
+            return
+        self._throttle.restart()
+        self._last = run
+        say(f"{self._title}: {text}")

@@ -19,6 +19,7 @@ from circuit_tui.core.jobs.job import Job
 from circuit_tui.core.jobs.spec import SearchOrder
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runtime.out_of_memory import describe_error
+from circuit_tui.core.runtime.throttle import Throttle
 from circuit_tui.core.views import LoadProgress
 from circuit_tui.tui.engine import commands
 from circuit_tui.tui.engine.commands import Command, latest_wins
@@ -28,7 +29,6 @@ from circuit_tui.tui.engine.search_trace import SearchTrace
 from circuit_tui.tui.engine.session_protocol import Opener, SearchLike, SessionLike
 from circuit_tui.tui.engine.state import SearchPhase, SearchState
 from circuit_tui.tui.engine.thread import EngineThread
-from circuit_tui.tui.often import Throttle
 
 log = logging.getLogger("circuit_tui")
 
@@ -66,7 +66,7 @@ class Engine(EngineThread):
         self._session: SessionLike | None = None
         self._search: SearchLike | None = None
         self._trace = SearchTrace()
-        self._frontier_due, self._memory_due = Throttle(FRONTIER_EVERY), Throttle(MEMORY_EVERY)
+        self._frontier_look, self._memory_look = Throttle(FRONTIER_EVERY), Throttle(MEMORY_EVERY)
         self._turns = 0
         self._work_left = False
         self._quiet_until = 0.0
@@ -159,7 +159,7 @@ class Engine(EngineThread):
     def _advance(self, session: SessionLike) -> None:
         """Make one step of the search or do one slice of background work; never both, for a command may be waiting."""
         self._turns += 1
-        if self._memory_due() and (memory := session.memory_use()) != self._state.memory:
+        if self._memory_look.due() and (memory := session.memory_use()) != self._state.memory:
             self._publish(wake=False, memory=memory)
         estimated = self._state.circuit is not None and self._state.circuit.estimated
         work = self._work_left and time.monotonic() >= self._quiet_until
@@ -174,7 +174,7 @@ class Engine(EngineThread):
                 raise
             self._publish(wake=not left or view.estimated != estimated, circuit=view)
             self._work_left = left
-        if self.autosave is not None and self.autosave.due:
+        if self.autosave is not None and self.autosave.due():
             self._store()
 
     def _step(self, session: SessionLike) -> None:
@@ -201,7 +201,7 @@ class Engine(EngineThread):
         self._trace.add(progress)
         trace, rate = self._trace.points(), self._trace.rate.per_second
         state = replace(self._state.search, progress=progress, trace=trace, rate=rate)
-        if self._frontier_due():
+        if self._frontier_look.due():
             state = replace(state, frontier=session.frontier())
         self._publish(wake=False, search=state)
         if self.autosave is not None:

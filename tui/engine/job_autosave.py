@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.jobs.autosave import SAVE_EVERY, Autosave
 from circuit_tui.core.jobs.job import Job, new_job
 from circuit_tui.core.jobs.spec import SearchOrder
+from circuit_tui.core.runtime.throttle import Throttle
 
 if TYPE_CHECKING:
     from circuit_tui.core.opening.request import OpenRequest
@@ -26,7 +26,7 @@ class JobAutosave:
 
     def __init__(self, job: Job, warn: Callable[[str], object]) -> None:
         self._warn = warn
-        self._stored_at = 0.0
+        self._throttle = Throttle(SAVE_EVERY)
         self._use(job)
 
     def _use(self, job: Job) -> None:
@@ -69,14 +69,13 @@ class JobAutosave:
         """The search has ended, and its circuit is stored."""
         self._autosave.end()
 
-    @property
     def due(self) -> bool:
-        """Whether the last `store` is longer ago than work may be lost."""
-        return time.monotonic() - self._stored_at >= SAVE_EVERY
+        """Whether the last `store` is longer ago than work may be lost. If so, `store` is to be called."""
+        return self._throttle.due()
 
     def store(self, session: SessionLike, circuit: CircuitView | None) -> None:
         """Store the session, unless nothing in it has changed, and the search."""
-        self._stored_at = time.monotonic()
+        self._throttle.restart()
         # Before the first edit there is nothing to store.
         if circuit is not None and (circuit.version or circuit.snapshots):
             self._autosave.store(session, (circuit.version, circuit.snapshots, circuit.dirty))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from circuit_tui.core.views import SearchProgress
-from circuit_tui.tui.often import Rate
+from circuit_tui.tui.engine.rate import Rate
 
 LIMIT = 512
 

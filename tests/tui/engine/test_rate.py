@@ -1,10 +1,10 @@
-"""Rates and looks now and then, with a clock that is set by hand."""
+"""Rates, with a clock that is set by hand."""
 
 from __future__ import annotations
 
 import pytest
 
-from circuit_tui.tui.often import WINDOW, Rate, Throttle
+from circuit_tui.tui.engine.rate import WINDOW, Rate
 
 
 class Clock:
@@ -38,13 +38,3 @@ def test_steps_slower_than_the_window_have_a_rate_too() -> None:
         rate.add()
         clock.now += 2 * WINDOW
     assert rate.per_second == pytest.approx(0.5 / WINDOW)
-
-
-def test_at_most_once_in_so_many_seconds() -> None:
-    clock = Clock()
-    due = Throttle(1.0, clock)
-    seen = []
-    for _ in range(8):
-        seen.append(due())
-        clock.now += 0.4
-    assert seen == [True, False, False, True, False, False, True, False]
