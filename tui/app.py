@@ -20,7 +20,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from typing_extensions import override
 
-from circuit_tui.core.runtime.out_of_memory import user_log
+from circuit_tui.core.runtime.user_log import user_log
 from circuit_tui.tui.drawing.styles import pane_styles_for
 from circuit_tui.tui.drawing.themes import THEMES, checked_theme
 from circuit_tui.tui.engine.messages import Notice, NoticeHandler

@@ -22,5 +22,5 @@ def start_detached(job: Job) -> int:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=(lock,)
         )
-    job.release()
+    job.release(process.pid)
     return process.pid

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.jobs.lock import FolderLock
 from circuit_tui.core.jobs.spec import JobSpec, Kind, SearchOrder, progress_of
 from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.runtime.file_lock import FileLock
 from circuit_tui.core.views import SearchProgress
 
 JobState = Literal["running", "unfinished", "done", "failed"]
@@ -35,7 +35,7 @@ class Job:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.name = folder, folder.name
-        self._lock = FolderLock(folder)
+        self._lock = FileLock(folder / "lock")
 
     @property
     def spec(self) -> JobSpec:
@@ -158,9 +158,9 @@ class Job:
         """Makes this process the one that works on the job, until it ends; False if another one is."""
         return self._lock.claim()
 
-    def release(self) -> None:
-        """Lets another process work on the job."""
-        self._lock.release()
+    def release(self, heir: int | None = None) -> None:
+        """Lets another process work on the job: the child process `heir` alone, if it was handed over to one."""
+        self._lock.release(heir)
 
     def hand_over(self) -> int:
         """The open descriptor of the lock, which a child process that is given it holds as well."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import logging
 import shutil
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -20,15 +19,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 from circuit_tui.core.jobs.autosave import SAVE_EVERY
 from circuit_tui.core.jobs.job import state_dir
-from circuit_tui.core.jobs.lock import FolderLock
+from circuit_tui.core.runtime.file_lock import FileLock
 from circuit_tui.core.runtime.throttle import Throttle
+from circuit_tui.core.runtime.user_log import user_log
 
 if TYPE_CHECKING:
     from circuit_tui.core.search.search import Search
     from circuit_tui.core.views import SearchProgress
 
 KEPT_DAYS = 7
-user_log = logging.getLogger("circuit_tui.user")
+_LOCK = "lock"
 
 
 class ResumableWork:
@@ -44,12 +44,12 @@ class ResumableWork:
     def __init__(self, kind: str, what: Mapping[str, Any]) -> None:
         text = json.dumps([version("circuit-tui"), what], sort_keys=True, ensure_ascii=False, default=str)
         self.folder: Path | None = None
-        self._lock: FolderLock | None = None
+        self._lock: FileLock | None = None
         self._left = False
         try:
             folder = resumable_dir() / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
             folder.mkdir(exist_ok=True)
-            lock = FolderLock(folder)
+            lock = FileLock(folder / _LOCK)
             if lock.claim():
                 self.folder, self._lock = folder, lock
         except OSError as error:
@@ -100,7 +100,7 @@ def resumable_dir() -> Path:
     for old in folder.iterdir():
         with contextlib.suppress(OSError):
             touched = max(path.stat().st_mtime for path in (old, *old.rglob("*")))
-            if touched < oldest and not FolderLock(old).held_elsewhere:
+            if touched < oldest and not FileLock(old / _LOCK).held_elsewhere:
                 shutil.rmtree(old, ignore_errors=True)
     return folder
 
@@ -135,12 +135,12 @@ def resumable_steps(
         lock.release()
 
 
-def _begun(search: Search, work: ResumableWork, name: str) -> FolderLock | None:
+def _begun(search: Search, work: ResumableWork, name: str) -> FileLock | None:
     """Has `search` keep what it needs under `name`; the lock of that, or None where nothing can be kept."""
     if work.folder is None:
         return None
     folder = work.folder / name
-    lock = FolderLock(folder)
+    lock = FileLock(folder / _LOCK)
     try:
         folder.mkdir(exist_ok=True)
         if not lock.claim():

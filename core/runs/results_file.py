@@ -1,15 +1,12 @@
 """The results of many runs in one SQLite file: one transaction for each run, one writing process at a time.
 
-A process that writes holds a lock on ``FILE.lock``, which the system takes back however the process ends. Readers need
-none. The tables are described in `results_schema.py`.
+A process that writes holds the lock ``FILE.lock``. Readers need none. The tables are described in `results_schema.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,6 +20,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.runs.order import RunOrder
 from circuit_tui.core.runs.record import RunRecord, RunSpec, Subject
 from circuit_tui.core.runs.results_schema import APPLICATION, TABLES, VERSION, order_row, record_row
+from circuit_tui.core.runtime.file_lock import FileLock
 
 BUSY_SECONDS = 30.0
 _MAGIC = b"SQLite format 3\0"
@@ -41,11 +39,11 @@ class ResultsFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = _locked(path)
+        self._lock = _lock(path)
         try:
             self._connection = _connect(path, create=True)
         except BaseException:
-            self._unlock()
+            self._lock.release()
             raise
 
     def __enter__(self) -> Self:
@@ -59,7 +57,7 @@ class ResultsFile:
     def close(self) -> None:
         """Gives the file free for others."""
         self._connection.close()
-        self._unlock()
+        self._lock.release()
 
     def done(self) -> set[str]:
         """The ids of all finished runs."""
@@ -114,11 +112,6 @@ class ResultsFile:
         except sqlite3.OperationalError as error:
             self._connection.execute("ROLLBACK")
             raise UserError(f"{self.path}: cannot be written: {error}") from error
-
-    def _unlock(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            _lock_path(self.path).unlink()
-        os.close(self._lock)
 
 
 def read_rows(path: Path, ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -210,25 +203,13 @@ def _connect(path: Path, *, create: bool) -> sqlite3.Connection:
     return connection
 
 
-def _lock_path(path: Path) -> Path:
-    path = path.expanduser()
-    return path.with_name(f"{path.name}.lock")
-
-
-def _locked(path: Path) -> int:
-    """A descriptor that holds the lock; on a file that is still in its place, for the last holder removes it."""
-    lock = _lock_path(path)
-    while True:
-        try:
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written there: {error.strerror or error}") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(descriptor)
-            raise UserError(f"{path}: another process is writing to it; wait for it, or name another file") from error
-        with contextlib.suppress(FileNotFoundError):
-            if os.fstat(descriptor).st_ino == lock.stat().st_ino:
-                return descriptor
-        os.close(descriptor)
+def _lock(path: Path) -> FileLock:
+    """The lock of a results file, held."""
+    lock = FileLock(path.expanduser().with_name(f"{path.name}.lock"), delete=True)
+    try:
+        claimed = lock.claim()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written there: {error.strerror or error}") from error
+    if not claimed:
+        raise UserError(f"{path}: another process is writing to it; wait for it, or name another file")
+    return lock

@@ -1,22 +1,18 @@
-"""A device without memory for a computation: recognised, answered with half as many prompts at a time, and told.
-
-What is told goes to the logger `circuit_tui.user`: the command line and the explorer show it.
-"""
+"""A device without memory for a computation: recognised, answered with half as many prompts at a time, and told."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import logging
 import sys
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from circuit_tui.core.errors import OutOfMemory
 from circuit_tui.core.runtime.incremental import Increments
+from circuit_tui.core.runtime.user_log import user_log
 
 Value = TypeVar("Value")
-user_log = logging.getLogger("circuit_tui.user")
 # What torch says on devices whose errors have no type of their own.
 _SAYINGS = ("out of memory", "can't allocate memory")
 WHAT_HELPS = "try --dtype bfloat16, fewer or narrower SAEs, fewer prompts, or --device cpu"

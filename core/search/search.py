@@ -14,7 +14,8 @@ from torch import Tensor
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 from circuit_tui.core.runtime.incremental import Incremental
-from circuit_tui.core.runtime.out_of_memory import free_cached, halved, is_out_of_memory, user_log
+from circuit_tui.core.runtime.out_of_memory import free_cached, halved, is_out_of_memory
+from circuit_tui.core.runtime.user_log import user_log
 from circuit_tui.core.search.frontier import Found, score, thinned, undominated
 from circuit_tui.core.search.registry import Value
 from circuit_tui.core.search.resumable import Resumable

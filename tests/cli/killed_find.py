@@ -7,14 +7,14 @@ import os
 import signal
 import sys
 
-from circuit_tui.core.jobs import autosave as keeper
+from circuit_tui.core.jobs import autosave
 from circuit_tui.tui.cli import main
 
 
 def run() -> int:
     step, *command = sys.argv[1:]
-    keeper.SAVE_EVERY = keeper.REPORT_EVERY = 0.0
-    real, taken = keeper.Autosave.step, []
+    autosave.SAVE_EVERY = autosave.REPORT_EVERY = 0.0
+    real, taken = autosave.Autosave.step, []
 
     def counted(self, report):
         real(self, report)
@@ -23,7 +23,7 @@ def run() -> int:
             print(f"killed in {report.stage}", file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    keeper.Autosave.step = counted
+    autosave.Autosave.step = counted
     return main(command)
 
 

@@ -17,7 +17,7 @@ from circuit_example import example
 from circuit_tui.core.circuits.circuit_file import CircuitFile, read_circuit
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.request import OpenRequest
-from circuit_tui.core.runtime.out_of_memory import user_log
+from circuit_tui.core.runtime.user_log import user_log
 from circuit_tui.core.saes.sae_filter import SiteFlags
 from circuit_tui.core.views import LoadProgress, Metrics, SearchProgress, SearchResult
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -64,10 +65,15 @@ def whole(few: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
     return find
 
 
-def killed(step: int, *args: object) -> str:
-    """Runs a command that kills itself at `step`; returns what it wrote on stderr."""
+def killed(step: int, *args: object, patched: Path | None = None) -> str:
+    """Runs a command that kills itself at `step`; returns what it wrote on stderr.
+
+    `patched` is a folder with a ``sitecustomize.py``.
+    """
     command = [sys.executable, str(SCRIPT), str(step), *map(str, args)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    path = os.pathsep.join(filter(None, (patched and str(patched), os.environ.get("PYTHONPATH"))))
+    environment = os.environ | {"PYTHONPATH": path}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == -signal.SIGKILL, done.stderr
     return done.stderr
 
@@ -113,6 +119,35 @@ def test_kill_nine_then_resume_gives_the_same_file(
     assert_same(circuit(tmp_path / "cut.json"), whole(method))
     assert not all_jobs(), "a search that ended leaves nothing"
     assert cli("resume").error == "no search was cut off"
+
+
+NO_LOCKS = """
+import errno, fcntl, os
+def refuse(*_):
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+fcntl.flock = fcntl.lockf = refuse
+"""
+
+
+def test_a_search_that_was_killed_goes_on_where_the_file_system_has_no_locks(
+    cli: Any, prompts: Path, tmp_path: Path, whole: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "no_locks").mkdir()
+    (tmp_path / "no_locks" / "sitecustomize.py").write_text(NO_LOCKS)
+    args = ("find", "--prompts", prompts, *QUICK["mask"], "--out", tmp_path / "cut.json")
+    said = killed(25, *args, patched=tmp_path / "no_locks")
+    assert said.count("its file system has no locks") == 1
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    (row,) = cli("jobs", "--json").data["jobs"]
+    assert (row["state"], row["step"]) == ("unfinished", 25)
+    done = cli("resume")
+    assert done.code == 0, done.err
+    assert_same(circuit(tmp_path / "cut.json"), whole("mask"))
+    assert not all_jobs()
 
 
 def test_it_is_written_where_resume_says_and_the_newest_comes_first(cli: Any, prompts: Path, tmp_path: Path) -> None:

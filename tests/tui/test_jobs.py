@@ -19,7 +19,7 @@ from circuit_tui.core.jobs import autosave
 from circuit_tui.core.jobs.job import Job, all_jobs, jobs_dir, new_job
 from circuit_tui.core.jobs.spec import SearchOrder
 from circuit_tui.core.opening.request import OpenRequest
-from circuit_tui.core.runtime.out_of_memory import user_log
+from circuit_tui.core.runtime.user_log import user_log
 from circuit_tui.core.views import SearchProgress
 from circuit_tui.tui import job_control
 from circuit_tui.tui.app import ExplorerApp

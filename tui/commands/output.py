@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from circuit_tui.core.runtime.out_of_memory import user_log
+from circuit_tui.core.runtime.user_log import user_log
 
 PIPE_WIDTH = 220
 """Columns of a table that is not on a terminal: wide enough that nothing wraps."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sqlite3
 from pathlib import Path
 
@@ -97,6 +99,19 @@ def test_only_one_process_writes_and_readers_need_not_wait(tmp_path: Path) -> No
         assert len(read_records(path)) == 1
     assert sorted(found.name for found in tmp_path.iterdir()) == ["r.sqlite"]
     ResultsFile(path).close()
+
+
+def test_a_file_system_without_locks_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    path = tmp_path / "r.sqlite"
+    written(path, tmp_path, 1)
+    (tmp_path / "r.sqlite.lock").touch()  # of a process that was killed
+    written(path, tmp_path, 2)
+    assert len(read_records(path)) == 2
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["r.sqlite"]
 
 
 @pytest.mark.parametrize("content", [b"not a database at all, but a text of some length" * 40, b"{}"])

@@ -14,7 +14,7 @@ from tiny.sessions import request, write_prompts
 from tiny.world import World
 
 from circuit_tui.core.opening.request import OpenRequest
-from circuit_tui.core.runtime.out_of_memory import user_log
+from circuit_tui.core.runtime.user_log import user_log
 from circuit_tui.tui.engine import commands
 from circuit_tui.tui.engine.engine import Engine
 from circuit_tui.tui.engine.messages import Notice, NoticeHandler
