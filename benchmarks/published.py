@@ -30,16 +30,16 @@ class Recipe:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        device, length = problem.model.device, problem.sets["train"].clean.tokens.shape[1]
+        device, length = problem.model.device, problem.prompt_sets["train"].clean.tokens.shape[1]
         self.thetas = [torch.ones(length, site.sae.d_sae, device=device).requires_grad_() for site in problem.sites]
         self._means = [theta.detach().new_zeros(theta.shape) for theta in self.thetas]
-        for mean, table in zip(self._means, problem.tables, strict=True):
+        for mean, table in zip(self._means, problem.reference_tables, strict=True):
             mean[1:] = table.values
         self._optimiser = torch.optim.Adam(self.thetas, lr=RATE)
 
     def logit_difference(self, split: Split, prompts: Tensor | slice, masks: Sequence[Tensor] | None) -> Tensor:
         """Logit difference `[prompt]` under `masks`, `[position, latent]` for each site; M_s if None."""
-        problem, sets = self.problem, self.problem.sets[split]
+        problem, sets = self.problem, self.problem.prompt_sets[split]
         hooks = [
             (site.hook.replace("hook_resid_post", "hook_out"), self._hook(index, split, prompts, masks))
             for index, site in enumerate(problem.sites)

@@ -192,7 +192,7 @@ def random_problem(
 def _prompts(model: LanguageModel, tokens: Tensor, split: Any) -> PromptSet:
     count, length = len(tokens) // 2, tokens.shape[1]
     answer = torch.full((PASS,), length - 1, device=model.device)
-    logits = [model.finish(model.embed(part), 0, answer[: len(part)]) for part in tokens.split(PASS)]
+    logits = [model.logits_from(model.embed(part), 0, answer[: len(part)]) for part in tokens.split(PASS)]
     best = torch.cat(logits).topk(2)[1]
     right, other = best[:count, 0], best[count:]
     wrong = torch.where(other[:, 0] == right, other[:, 1], other[:, 0])
@@ -202,4 +202,4 @@ def _prompts(model: LanguageModel, tokens: Tensor, split: Any) -> PromptSet:
     n_answer_tokens = torch.zeros_like(lengths)
     clean, corrupt = (TokenizedPrompts(part, lengths, 1, roles, n_answer_tokens) for part in tokens.split(count))
     single = [((one,), (other,)) for one, other in zip(right.tolist(), wrong.tolist(), strict=True)]
-    return PromptSet(pairs, clean, corrupt, Answers.of(single, lengths.tolist(), 1, model.device))
+    return PromptSet(pairs, clean, corrupt, Answers.from_tokens(single, lengths.tolist(), 1, model.device))

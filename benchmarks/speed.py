@@ -89,7 +89,7 @@ def bare_pass(problem: Problem, split: Any, backward: bool, most: int | None = N
     def run() -> None:
         resid.grad = None
         with torch.set_grad_enabled(backward):
-            logits = problem.model.finish(resid, problem.sites[0].after, batch.read_places)
+            logits = problem.model.logits_from(resid, problem.sites[0].depth_after, batch.read_columns)
             mean = batch.logit_difference(logits).mean()
         if backward:
             mean.backward()
@@ -209,7 +209,7 @@ def run_shape(name: str, args: argparse.Namespace, device: torch.device, peak: P
     carried = CARRIED if asked == ["search"] else 0.0
     problem = opened(name, args, device, carried)
     widths = sorted({site.sae.d_sae for site in problem.sites})
-    train, test = (problem.sets[split].clean.tokens for split in ("train", "test"))
+    train, test = (problem.prompt_sets[split].clean.tokens for split in ("train", "test"))
     report: dict[str, Any] = {
         "device": machine(device), "dtype": args.dtype, "prompts": len(train), "test_prompts": len(test),
         "length": train.shape[1], "sites": len(problem.sites), "d_sae": widths, "candidates": len(problem.space),

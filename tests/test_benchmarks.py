@@ -123,11 +123,11 @@ def test_attention_by_sdpa_is_the_same_attention() -> None:
     shape, tokens = SHAPES["gpt2-tiny"], template_tokens(3, 6, 512)
     model, answer = random_model(shape, CPU, torch.float32), torch.full((3,), 5)
     with torch.no_grad():
-        before = model.finish(model.embed(tokens), 0, answer)
+        before = model.logits_from(model.embed(tokens), 0, answer)
         options.use_sdpa(model)
         calls = []
         model.bridge.blocks[1].attn.original_component.register_forward_hook(lambda *_: calls.append(1))
-        torch.testing.assert_close(model.finish(model.embed(tokens), 0, answer), before, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(model.logits_from(model.embed(tokens), 0, answer), before, rtol=1e-4, atol=1e-5)
     assert calls
 
 

@@ -19,9 +19,9 @@ from textual.widgets import Button, Input, Label, Select, Static
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.hub.sizes import size_text
-from circuit_tui.core.models.known_models import KNOWN_MODELS, known_model
+from circuit_tui.core.models.presets import PRESETS, preset_of
 from circuit_tui.core.opening.request import OpenRequest
-from circuit_tui.core.saes.catalogue import ReleaseFacts, catalogue, describe_choice, releases_for
+from circuit_tui.core.saes.catalogue import ReleaseSummary, catalogue, describe_choice, releases_for
 from circuit_tui.core.saes.registry import width_text
 from circuit_tui.core.saes.sae_filter import SiteFlags
 from circuit_tui.core.tasks.builtin import DEFAULT_TASK
@@ -66,7 +66,7 @@ class PickerApp(App[OpenRequest]):
     class Read(Message):
         """The registry has been read, or cannot be."""
 
-        def __init__(self, facts: tuple[ReleaseFacts, ...], error: str = "") -> None:
+        def __init__(self, facts: tuple[ReleaseSummary, ...], error: str = "") -> None:
             super().__init__()
             self.facts, self.error = facts, error
 
@@ -75,7 +75,7 @@ class PickerApp(App[OpenRequest]):
         request: OpenRequest,
         *,
         theme: str | None = None,
-        read: Callable[[], tuple[ReleaseFacts, ...]] = catalogue,
+        read: Callable[[], tuple[ReleaseSummary, ...]] = catalogue,
     ) -> None:
         super().__init__()
         for own in THEMES.values():
@@ -83,12 +83,12 @@ class PickerApp(App[OpenRequest]):
         self.theme = checked_theme(theme or "dark")
         self.VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]
         self._request, self._read = request, read
-        self._facts: tuple[ReleaseFacts, ...] | None = None
+        self._facts: tuple[ReleaseSummary, ...] | None = None
 
     def compose(self) -> ComposeResult:
-        known = known_model(self._request.model)
+        known = preset_of(self._request.model)
         first = DEMO if self._request.model is None else known.names[0] if known else OTHER
-        models = [DEMO, *(model.names[0] for model in KNOWN_MODELS), OTHER]
+        models = [DEMO, *(model.names[0] for model in PRESETS), OTHER]
         flags, tasks = self._request.site_flags, task_names()
         paths = PathSuggester()
         with VerticalScroll(can_focus=False):
@@ -232,7 +232,7 @@ class PickerApp(App[OpenRequest]):
 
     def _show_release(self) -> None:
         facts = next((one for one in self._facts or () if one.name == self._release), None)
-        known = known_model(self._model)
+        known = preset_of(self._model)
         own = known if known is not None and known.release == self._release else None
         if facts is not None and not self._request.site_flags.given:
             self.query_one("#layers", Input).value = ",".join(map(str, own.layers)) if own else ""

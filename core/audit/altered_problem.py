@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.audit.finding import AuditSearch
-from circuit_tui.core.splice.batch import SplitTensors
+from circuit_tui.core.splice.batch import PreparedSplit
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.tasks.task import Split
 from circuit_tui.core.tasks.tokens import PromptSet, TokenizedPrompts
@@ -35,11 +35,11 @@ def with_train(problem: Problem, prompts: Tensor) -> Problem:
     """`problem` with the train prompts of numbers `prompts` `[prompt]` alone; a number may stand there twice."""
     prompts = prompts.to(problem.model.device)
     rows = problem.splits["train"].answers.rows_of(prompts)
-    ids, means = dict(problem.alignment.ids), dict(problem.alignment.means)
+    ids, means = dict(problem.alignment.ids), dict(problem.alignment.mean_groups)
     for side in ("clean", "corrupt"):
         ids["train", side] = ids["train", side][rows]
         means["train", side] = means["train", side][rows]
-    old = problem.sets["train"]
+    old = problem.prompt_sets["train"]
     chosen = PromptSet(
         tuple(old.pairs[index] for index in prompts.tolist()),
         _side(old.clean, rows),
@@ -48,13 +48,13 @@ def with_train(problem: Problem, prompts: Tensor) -> Problem:
     )
     return replace(
         problem,
-        sets=problem.sets | {"train": chosen},
-        alignment=replace(problem.alignment, ids=ids, means=means),
+        prompt_sets=problem.prompt_sets | {"train": chosen},
+        alignment=replace(problem.alignment, ids=ids, mean_groups=means),
         splits=problem.splits | {"train": _split(problem.splits["train"], prompts)},
-        spliced_inputs=tuple(resid[rows] for resid in problem.spliced_inputs),
-        spliced_corrupt_inputs=tuple(resid[rows] for resid in problem.spliced_corrupt_inputs),
-        spliced_reads=tuple(read[rows] for read in problem.spliced_reads),
-        spliced_corrupt_reads=tuple(read[rows] for read in problem.spliced_corrupt_reads),
+        spliced_resids=tuple(resid[rows] for resid in problem.spliced_resids),
+        spliced_corrupt_resids=tuple(resid[rows] for resid in problem.spliced_corrupt_resids),
+        spliced_sae_inputs=tuple(read[rows] for read in problem.spliced_sae_inputs),
+        spliced_corrupt_sae_inputs=tuple(read[rows] for read in problem.spliced_corrupt_sae_inputs),
     )
 
 
@@ -66,20 +66,20 @@ def with_shuffled_labels(problem: Problem, seed: int) -> Problem:
     M answers the real ones, and faithfulness 1 on it means to have found a circuit that does so too.
     """
     draw = torch.Generator().manual_seed(seed)
-    sets, splits = dict(problem.sets), dict(problem.splits)
+    sets, splits = dict(problem.prompt_sets), dict(problem.splits)
     names: tuple[Split, ...] = ("train", "test")
     for name in names:
         split, prompts = splits[name], sets[name]
         chosen = torch.randperm(len(split), generator=draw)[: len(split) // 2].to(split.lengths.device)
-        answers, logits = split.answers.exchanged(chosen), split.plain_logits.clone()
+        answers, logits = split.answers.swapped(chosen), split.plain_logits.clone()
         right, wrong = answers.right[chosen], answers.wrong[chosen]
         logits[chosen, right] = split.plain_logits[chosen, wrong]
         logits[chosen, wrong] = split.plain_logits[chosen, right]
-        if len(answers.owner):
+        if len(answers.other_prompts):
             logits[chosen, right] -= 2 * answers.after_first_difference(split.plain_logits)[chosen]
         splits[name] = replace(split, answers=answers, plain_logits=logits)
         sets[name] = replace(prompts, answers=answers)
-    return replace(problem, sets=sets, splits=splits)
+    return replace(problem, prompt_sets=sets, splits=splits)
 
 
 def _side(side: TokenizedPrompts, rows: Tensor) -> TokenizedPrompts:
@@ -93,14 +93,14 @@ def _side(side: TokenizedPrompts, rows: Tensor) -> TokenizedPrompts:
     )
 
 
-def _split(split: SplitTensors, prompts: Tensor) -> SplitTensors:
+def _split(split: PreparedSplit, prompts: Tensor) -> PreparedSplit:
     answers, reads = split.answers.select(prompts)
     rows = split.answers.rows_of(prompts)
-    return SplitTensors(
+    return PreparedSplit(
         split.prefix[rows],
         split.ids[rows],
-        split.rows[rows],
-        split.rows_by_group,
+        split.reference_rows[rows],
+        split.reference_row_of_group,
         tuple(None if error is None else error[rows] for error in split.errors),
         split.lengths[rows],
         answers,

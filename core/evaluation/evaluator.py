@@ -21,9 +21,9 @@ from circuit_tui.core.splice.nodes import Pack, pack
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.splice.splice import (
     AblatedSplice,
+    BoundPack,
     CircuitSplice,
     FullSplice,
-    PackedNodes,
     Splice,
     run_spliced,
 )
@@ -45,13 +45,13 @@ def pack_site(problem: Problem, kept: Tensor, site: int, tokens: SpliceConstants
     chosen = problem.space.kept_of_site(kept, site)
     n_groups, group_of = problem.n_positions, None
     if tokens is not None:
-        n_groups, group_of = tokens.layout.n_groups, tokens.group_of
+        n_groups, group_of = tokens.position_groups.n_groups, tokens.group_of
     return pack(problem.space, chosen, problem.sites[site].sae, n_groups, group_of)
 
 
 def circuit_splice(problem: Problem, tokens: SpliceConstants, site: int, nodes: Pack) -> Splice:
     """The splice of a circuit's `nodes` at one site."""
-    return CircuitSplice(PackedNodes.bind(problem.sites[site], site, tokens, nodes), tokens.base[site])
+    return CircuitSplice(BoundPack.bind(problem.sites[site], site, tokens, nodes), tokens.base[site])
 
 
 class Evaluator:
@@ -116,7 +116,7 @@ class Evaluator:
 
         def splices(batch: Batch) -> list[Splice]:
             return [
-                AblatedSplice(PackedNodes.bind(sites[site], site, batch, packs[site]), self._full(batch, site))
+                AblatedSplice(BoundPack.bind(sites[site], site, batch, packs[site]), self._full(batch, site))
                 for site in self._sites
             ]
 

@@ -64,10 +64,10 @@ class ResidualChange:
 def traceable(problem: Problem, batches: Sequence[Batch]) -> bool:
     """Whether circuits can be traced, and there is memory for it."""
     model, sites = problem.model, problem.sites
-    if not model.can_run_subset or model.padding == "left" or any(site.inside is not None for site in sites):
+    if not model.can_run_subset or model.padding_side == "left" or any(site.inside is not None for site in sites):
         return False
     tokens = sum(batch.prefix.shape[0] * batch.prefix.shape[1] for batch in batches)
-    blocks = (model.n_layers - sites[0].after) * model.bytes_a_key_and_value
+    blocks = (model.n_layers - sites[0].depth_after) * model.kv_bytes_per_token
     streams = 2 * len(sites) * model.d_model * model.dtype.itemsize
     free = free_memory(model.device)
     return free is None or 2 * tokens * (blocks + streams) <= SHARE * free
@@ -96,10 +96,10 @@ class IncrementalPass:
             trace.inputs.append(resid)
             trace.changed.append(frozenset())
             trace.left.append(frozenset())
-            resid = self._spliced(nothing, index, resid, self.batch.columns.every)
+            resid = self._spliced(nothing, index, resid, self.batch.columns.all)
             trace.outputs.append(resid)
             stop = sites[index + 1].depth if index + 1 < len(sites) else model.n_layers
-            resid = model.blocks(resid, site.after, stop, trace.kv_cache)
+            resid = model.blocks(resid, site.depth_after, stop, trace.kv_cache)
         return trace
 
     @incremental
@@ -108,11 +108,11 @@ class IncrementalPass:
         own, empty = self._own, self._empty
         if self._blocks_before(start) == 1:  # in which columns its input is known is a matter of the circuit before
             leaving = self._change(own.left[start - 1], own.outputs[start - 1])
-            own.forget(start, empty, self.problem.sites[start - 1].after)
+            own.forget(start, empty, self.problem.sites[start - 1].depth_after)
             entering = self._between(kept, start, empty, leaving, own)
         else:
             entering = self._change(own.changed[start], own.inputs[start]) if own.inputs else ResidualChange()
-            own.forget(start, empty, self.problem.sites[start].after)
+            own.forget(start, empty, self.problem.sites[start].depth_after)
         nodes = [self._positions(kept, site) for site in range(len(self.problem.sites))]
         return (yield from self._run(kept, empty, nodes, start, entering, own))
 
@@ -141,7 +141,7 @@ class IncrementalPass:
             if index > start:
                 yield
                 entering = self._between(kept, index, base, leaving, into)
-            reached = columns.of(differs[index]) | (entering.columns & self._carrying(kept, index))
+            reached = columns.with_positions(differs[index]) | (entering.columns & self._carrying(kept, index))
             leaving = ResidualChange(reached)
             if reached:
                 x = self._at(self._complete(base, index, reached - entering.columns), entering, reached)
@@ -158,78 +158,80 @@ class IncrementalPass:
     ) -> ResidualChange:
         """Where what enters site `index` differs, given that of what leaves the site before it."""
         model, before, site = self.problem.model, self.problem.sites[index - 1], self.problem.sites[index]
-        if not leaving.columns or before.after == site.depth:
+        if not leaving.columns or before.depth_after == site.depth:
             return leaving
         reached = self._reached(leaving.columns, self._carrying(kept, index), self._blocks_before(index))
         resid = self._at(base.outputs[index - 1], leaving, reached)
-        with base.kv_cache.at(self.batch.columns.index(reached), None if into is None else into.kv_cache) as kv_cache:
-            return ResidualChange(reached, model.blocks(resid, before.after, site.depth, kv_cache))
+        with base.kv_cache.subset(
+            self.batch.columns.indices(reached), None if into is None else into.kv_cache
+        ) as kv_cache:
+            return ResidualChange(reached, model.blocks(resid, before.depth_after, site.depth, kv_cache))
 
     def known(self, trace: Trace, index: int) -> frozenset[int]:
         """Columns in which `trace` has what enters site `index`: those that the site's nodes wanted, not all."""
         columns, left = self.batch.columns, trace.left[index - 1] if index else frozenset()
         if self._blocks_before(index) != 1 or not left:
-            return columns.every
-        return trace.changed[index] | {column for column in columns.every if column < min(left)}
+            return columns.all
+        return trace.changed[index] | {column for column in columns.all if column < min(left)}
 
     def _complete(self, base: Trace, index: int, wanted: frozenset[int]) -> Tensor:
         """What enters site `index` in `base`, `[row, position, d_model]`, in the columns `wanted` at least."""
         missing = wanted - self.known(base, index)
         if not missing:
             return base.inputs[index]
-        at, layer = self.batch.columns.index(missing), self.problem.sites[index - 1].after
-        with base.kv_cache.at(at) as kv_cache:
+        at, layer = self.batch.columns.indices(missing), self.problem.sites[index - 1].depth_after
+        with base.kv_cache.subset(at) as kv_cache:
             resid = self.problem.model.blocks(base.outputs[index - 1].index_select(1, at), layer, layer + 1, kv_cache)
         return base.inputs[index].index_copy(1, at, resid)
 
     def _blocks_before(self, index: int) -> int:
         """How many blocks lie between site `index` and the one before it; 0 before the first site."""
         sites = self.problem.sites
-        return sites[index].depth - sites[index - 1].after if index else 0
+        return sites[index].depth - sites[index - 1].depth_after if index else 0
 
     def _change(self, columns: frozenset[int], whole: Tensor) -> ResidualChange:
         return (
-            ResidualChange(columns, whole.index_select(1, self.batch.columns.index(columns)))
+            ResidualChange(columns, whole.index_select(1, self.batch.columns.indices(columns)))
             if columns
             else ResidualChange()
         )
 
     def _logits(self, base: Trace, leaving: ResidualChange, into: Trace | None) -> Tensor:
-        model, columns, after = self.problem.model, self.batch.columns, self.problem.sites[-1].after
+        model, columns, after = self.problem.model, self.batch.columns, self.problem.sites[-1].depth_after
         reached = columns.read
         if leaving.columns and after < model.n_layers:
             reached |= self._reached(leaving.columns, columns.read, model.n_layers - after)
-        at, resid = columns.index(reached), self._at(base.outputs[-1], leaving, reached)
-        places = torch.searchsorted(at, self.batch.read_places)
-        with base.kv_cache.at(at, None if into is None else into.kv_cache) as kv_cache:
-            return model.finish(resid, after, places, self.batch.read_rows, kv_cache)
+        at, resid = columns.indices(reached), self._at(base.outputs[-1], leaving, reached)
+        places = torch.searchsorted(at, self.batch.read_columns)
+        with base.kv_cache.subset(at, None if into is None else into.kv_cache) as kv_cache:
+            return model.logits_from(resid, after, places, self.batch.read_rows, kv_cache)
 
     def _at(self, base: Tensor, change: ResidualChange, columns: frozenset[int]) -> Tensor:
         """Columns `columns` of what is `base` `[row, position, d_model]` but for `change`."""
         if change.columns == columns and change.values is not None:
             return change.values
-        at = self.batch.columns.index(columns)
+        at = self.batch.columns.indices(columns)
         found = base.index_select(1, at)
         both = change.columns & columns
         if both and change.values is not None:
-            index = self.batch.columns.index(both)
+            index = self.batch.columns.indices(both)
             own = change.values
             if both != change.columns:
-                own = own.index_select(1, torch.searchsorted(self.batch.columns.index(change.columns), index))
+                own = own.index_select(1, torch.searchsorted(self.batch.columns.indices(change.columns), index))
             found.index_copy_(1, torch.searchsorted(at, index), own)
         return found
 
     def _whole(self, base: Tensor, change: ResidualChange) -> Tensor:
         if not change.columns or change.values is None:
             return base
-        return base.index_copy(1, self.batch.columns.index(change.columns), change.values)
+        return base.index_copy(1, self.batch.columns.indices(change.columns), change.values)
 
     def _reached(self, changed: frozenset[int], wanted: frozenset[int], blocks: int) -> frozenset[int]:
         """Columns to run through some blocks if the residual differs in `changed` and is read in `wanted` behind them.
 
         Through one block that is all. Through more every later token changes on the way.
         """
-        later = wanted if blocks == 1 else self.batch.columns.every
+        later = wanted if blocks == 1 else self.batch.columns.all
         first = min(changed)
         return changed | {column for column in later if column > first}
 
@@ -237,8 +239,8 @@ class IncrementalPass:
         """Columns in which what leaves site `index` depends on what enters it."""
         columns = self.batch.columns
         if self.problem.sites[index].sae.transform is not None:
-            return columns.every
-        return columns.of(self._positions(kept, index)) | columns.unspliced
+            return columns.all
+        return columns.with_positions(self._positions(kept, index)) | columns.unspliced
 
     def _positions(self, kept: Tensor, index: int) -> set[int]:
         space = self.problem.space
@@ -246,8 +248,8 @@ class IncrementalPass:
 
     def _spliced(self, kept: Tensor, index: int, x: Tensor, columns: frozenset[int]) -> Tensor:
         """What leaves site `index` of `x` `[prompt, column, d_model]` in these columns."""
-        tokens = self.batch.columns.spliced(columns)
-        if not tokens.layout.n_groups:
+        tokens = self.batch.columns.constants(columns)
+        if not tokens.position_groups.n_groups:
             return x
         nodes = self.problem.space.kept_of_site(kept, index)
         found = self._splices.get((index, columns))

@@ -41,11 +41,11 @@ class PromptMetrics:
         """Measures `logits` `[read, vocab]` against M's `plain` and stores them at indices `prompts`."""
         log_probs, plain_log_probs = logits.log_softmax(-1), plain.log_softmax(-1)
         kl = (plain_log_probs.exp() * (plain_log_probs - log_probs)).sum(-1)
-        found = log_probs.gather(1, answers.right_tokens().unsqueeze(1))[:, 0]
+        found = log_probs.gather(1, answers.scored_tokens().unsqueeze(1))[:, 0]
         where = prompts.cpu()
         self.logit_diff[where] = answers.logit_difference(logits).cpu()
-        self.kl[where] = answers.over_right(kl).cpu()
-        self.cross_entropy[where] = -answers.over_right(found).cpu()
+        self.kl[where] = answers.sum_over_right(kl).cpu()
+        self.cross_entropy[where] = -answers.sum_over_right(found).cpu()
 
     @property
     def mean_logit_diff(self) -> float:

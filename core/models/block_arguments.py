@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from circuit_tui.core.models.kv_cache import KvCache, SomeTokens, of_tokens
+from circuit_tui.core.models.kv_cache import KvCache, KvCacheSubset, select_columns
 
 # What Hugging Face's blocks call the cache of keys and values.
 CACHES = ("past_key_values", "layer_past")
 
-OptionalKvCache = KvCache | SomeTokens | None
+OptionalKvCache = KvCache | KvCacheSubset | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class BlockCall:
             return block(resid, *self.args, **self.kwargs)
         assert self.cache is not None
         named = self.named
-        if isinstance(kv_cache, SomeTokens):
-            named = {name: of_tokens(value, kv_cache.tokens, kv_cache.length) for name, value in named.items()}
+        if isinstance(kv_cache, KvCacheSubset):
+            named = {name: select_columns(value, kv_cache.columns, kv_cache.n_columns) for name, value in named.items()}
         return block(resid, **{**named, self.cache: kv_cache})
 
 

@@ -66,7 +66,7 @@ class _Pass(threading.local):
     n_rows = width = 0
 
 
-class AnswerOnly:
+class TokenFilter:
     """Lets a module that treats every token alike, such as an MLP, work on a few tokens alone.
 
     Behind the last block nothing but the answers' places is read: there its MLP need not see the other tokens, which

@@ -22,23 +22,23 @@ class KvCache:
         self.layers[layer] = keys, values
         return keys, values
 
-    def at(self, tokens: Tensor, into: KvCache | None = None) -> SomeTokens:
+    def subset(self, tokens: Tensor, into: KvCache | None = None) -> KvCacheSubset:
         """For a pass over the token columns `tokens` `[token]` alone; what then holds is recorded in `into`."""
-        return SomeTokens(self, tokens, into)
+        return KvCacheSubset(self, tokens, into)
 
 
-class SomeTokens:
+class KvCacheSubset:
     """Puts the keys and values of some token columns in the place of those recorded, for as long as its context lasts.
 
     Attributes:
-        tokens: `[token]` the columns, ascending.
+        columns: `[token]` the columns, ascending.
     """
 
     def __init__(self, recorded: KvCache, tokens: Tensor, into: KvCache | None) -> None:
-        self._recorded, self.tokens, self._into = recorded, tokens, into
+        self._recorded, self.columns, self._into = recorded, tokens, into
         self._replaced: list[tuple[Tensor, Tensor]] = []
 
-    def __enter__(self) -> SomeTokens:
+    def __enter__(self) -> KvCacheSubset:
         """Within it blocks may be run."""
         return self
 
@@ -46,38 +46,38 @@ class SomeTokens:
         """Puts back what was recorded."""
         while self._replaced:
             whole, old = self._replaced.pop()
-            whole.index_copy_(2, self.tokens.to(whole.device), old)
+            whole.index_copy_(2, self.columns.to(whole.device), old)
 
     @property
-    def length(self) -> int:
+    def n_columns(self) -> int:
         """How many columns were recorded."""
         return next(iter(self._recorded.layers.values()))[0].shape[2]
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Those of all columns in block `layer`: `keys` and `values` at `tokens`, elsewhere as recorded."""
+        """Those of all columns in block `layer`: `keys` and `values` at `columns`, elsewhere as recorded."""
         old_keys, old_values = self._recorded.layers[layer]
         if self._into is None:
             return self._replace(old_keys, keys), self._replace(old_values, values)
-        at = self.tokens.to(keys.device)
+        at = self.columns.to(keys.device)
         whole = old_keys.index_copy(2, at, keys), old_values.index_copy(2, at, values)
         self._into.layers[layer] = whole
         return whole
 
     def _replace(self, whole: Tensor, new: Tensor) -> Tensor:
         """In place, since copying all of them can take as long as running few tokens."""
-        at = self.tokens.to(whole.device)
+        at = self.columns.to(whole.device)
         self._replaced.append((whole, whole.index_select(2, at)))
         return whole.index_copy_(2, at, new)
 
 
-def of_tokens(value: Any, tokens: Tensor, length: int) -> Any:
+def select_columns(value: Any, tokens: Tensor, length: int) -> Any:
     """An argument that a block got in a pass over `length` columns, as it would be for the columns `tokens` alone.
 
     A mask `[prompt, head, query, key]` keeps their rows, what has a position axis `[prompt, position, …]` or
     `[position]` their positions; anything else stays.
     """
     if isinstance(value, tuple):
-        return tuple(of_tokens(part, tokens, length) for part in value)
+        return tuple(select_columns(part, tokens, length) for part in value)
     if not isinstance(value, Tensor) or value.dim() == 0:
         return value
     axis = {1: 0, 4: 2}.get(value.dim(), 1)

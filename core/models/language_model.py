@@ -18,8 +18,8 @@ from torch import Tensor
 from circuit_tui.core.choices import PaddingKind
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.models.block_arguments import BlockCall, OptionalKvCache, recorder
-from circuit_tui.core.models.fast_paths import AnswerOnly, drop_patterns, fuse_gelu, skip_unwatched
-from circuit_tui.core.models.kv_cache import KvCache, SomeTokens
+from circuit_tui.core.models.fast_paths import TokenFilter, drop_patterns, fuse_gelu, skip_unwatched
+from circuit_tui.core.models.kv_cache import KvCache, KvCacheSubset
 
 
 class _Captured(Exception):
@@ -38,7 +38,7 @@ class LanguageModel:
         tokenizer: the Hugging Face tokenizer; not the bridge's, which may have been given a BOS.
         name: what the user asked for. `revision` and `weights_sha256` say which weights those were.
         processing: ``"none"``, or the weight processing that the SAEs asked for.
-        padding: on which side of the tokens; `left_padding.padded` gives a view that does it.
+        padding_side: on which side of the tokens; `left_padding.padded` gives a view that does it.
         remembers: whether `blocks` can run some tokens given keys and values of the others; `verify` finds out.
         places: the device of each block. Everything else is on `device`; the stream goes from block to block.
     """
@@ -57,10 +57,10 @@ class LanguageModel:
         drop_patterns(self.bridge)
         self._a_weight: Tensor = next(iter(self.bridge.parameters()))
         self.block_devices = [next(iter(block.parameters())).device for block in bridge.blocks]
-        self.padding: PaddingKind = "right"
+        self.padding_side: PaddingKind = "right"
         # By the length alone; where rows are padded on the left, by that and the lengths of all rows.
         self._calls: dict[int | tuple[int, ...], list[BlockCall]] = {}
-        self._last_mlp: AnswerOnly | None = None
+        self._last_mlp: TokenFilter | None = None
         self.can_run_subset = False
         cap = getattr(bridge.cfg, "output_logits_soft_cap", None)
         self._soft_cap = float(cap) if cap is not None and cap > 0 else None
@@ -81,7 +81,7 @@ class LanguageModel:
         return int(self.bridge.cfg.n_heads) * int(self.bridge.cfg.d_head)
 
     @property
-    def bytes_a_key_and_value(self) -> int:
+    def kv_bytes_per_token(self) -> int:
         """What the keys and values of one token in one block take."""
         cfg = self.bridge.cfg
         heads = int(getattr(cfg, "n_key_value_heads", None) or cfg.n_heads)
@@ -146,13 +146,13 @@ class LanguageModel:
 
     def _run_blocks(self, resid: Tensor, start: int, stop: int, kv_cache: OptionalKvCache) -> Tensor:
         """`blocks` within that layout, and where the last of them leaves it."""
-        calls = self._recorded(kv_cache.length if isinstance(kv_cache, SomeTokens) else resid.shape[1])
+        calls = self._recorded(kv_cache.n_columns if isinstance(kv_cache, KvCacheSubset) else resid.shape[1])
         for layer in range(start, stop):
             out = calls[layer].run(self.bridge.blocks[layer], resid.to(self.block_devices[layer]), kv_cache)
             resid = out[0] if isinstance(out, tuple) else out
         return resid
 
-    def finish(
+    def logits_from(
         self,
         resid: Tensor,
         start: int,
@@ -217,17 +217,17 @@ class LanguageModel:
         answer, resid = answer.to(self.device), self.embed(tokens)
         plain = self.bridge(tokens.to(self.device), return_type="logits", use_cache=False).float().to(self.device)
         plain = plain[torch.arange(tokens.shape[0], device=self.device), answer]
-        allowed = self.rounding(plain)
+        allowed = self.tolerance(plain)
         fuse_gelu(self.bridge)
         skip_unwatched(self.bridge)
         mlp = getattr(self.bridge.blocks[-1], "mlp", None)
         if mlp is not None and self._last_mlp is None:
-            self._last_mlp = AnswerOnly(mlp)
-        difference = float((plain - self.finish(resid, 0, answer)).abs().max())
+            self._last_mlp = TokenFilter(mlp)
+        difference = float((plain - self.logits_from(resid, 0, answer)).abs().max())
         if not difference <= allowed and self._last_mlp is not None:
             self._last_mlp.remove()
             self._last_mlp = None
-            difference = float((plain - self.finish(resid, 0, answer)).abs().max())
+            difference = float((plain - self.logits_from(resid, 0, answer)).abs().max())
         if not difference <= allowed:
             raise UserError(
                 f"--model {self.name}: replaying its blocks gives other logits than the plain forward pass "
@@ -236,7 +236,7 @@ class LanguageModel:
         self.can_run_subset = self._runs_some_tokens(tokens, answer, plain, allowed)
         return difference
 
-    def rounding(self, logits: Tensor) -> float:
+    def tolerance(self, logits: Tensor) -> float:
         """By how much two ways to the same `logits` may differ."""
         return (1e-4 if self.dtype == torch.float32 else 5e-2) * max(1.0, float(logits.abs().max()))
 
@@ -252,16 +252,16 @@ class LanguageModel:
         other = resid.clone()
         some = torch.cat([answer, answer.min().reshape(1) // 2]).unique()
         other[:, some] = other[:, some].flip(-1)
-        moved = self.finish(other, 0, answer, kv_cache=recorded)
+        moved = self.logits_from(other, 0, answer, kv_cache=recorded)
         if len(recorded.layers) < self.n_layers:
             return False
         # Later tokens attend to those that moved: all columns from the first of them on, but not those before.
         back = torch.arange(int(some[0]), tokens.shape[1], device=self.device)
-        logits = self.finish(resid[:, back], 0, answer - back[0], kv_cache=recorded.at(back))
+        logits = self.logits_from(resid[:, back], 0, answer - back[0], kv_cache=recorded.subset(back))
         far = float((moved - plain).abs().max()) > 10 * allowed
         return far and float((logits - plain).abs().max()) <= allowed
 
-    def prepare(self, length: int) -> None:
+    def record(self, length: int) -> None:
         """Makes sure that rows of `length` tokens can be replayed in several threads: the recording needs one alone."""
         self._recorded(length)
 

@@ -24,7 +24,7 @@ RECORDED = 8
 
 def padded(model: LanguageModel, lengths: Tensor) -> LanguageModel:
     """`model` for rows of `lengths` `[row]` real tokens: itself, or a view of it that pads them on the left."""
-    return _LeftPadded(model, lengths) if model.padding == "left" else model
+    return _LeftPadded(model, lengths) if model.padding_side == "left" else model
 
 
 class _LeftPadded(LanguageModel):
@@ -43,13 +43,13 @@ class _LeftPadded(LanguageModel):
         assert kv_cache is None
         return self.from_blocks(super().blocks(self.to_blocks(resid), start, stop))
 
-    def finish(
+    def logits_from(
         self, resid: Tensor, start: int, at: Tensor, rows: Tensor | None = None, kv_cache: OptionalKvCache = None
     ) -> Tensor:
         """See `LanguageModel.finish`; nothing is remembered."""
         assert kv_cache is None
         rows = torch.arange(len(resid), device=resid.device) if rows is None else rows
-        return super().finish(self.to_blocks(resid), start, at + self._moved(resid.shape[1])[rows], rows)
+        return super().logits_from(self.to_blocks(resid), start, at + self._moved(resid.shape[1])[rows], rows)
 
     def to_blocks(self, x: Tensor) -> Tensor:
         """`x` `[row, position, …]` with each row's last real token at the last index; before it comes its first."""
@@ -93,17 +93,17 @@ def pad_on(side: PaddingKind, model: LanguageModel, tokens: Tensor, lengths: Ten
     Raises:
         UserError: they have not.
     """
-    model.padding = side
+    model.padding_side = side
     if side == "right":
         return
     two = torch.stack([lengths.argmin(), lengths.argmax()])
     tokens, lengths = tokens[two, : int(lengths.max())], lengths[two]
     view = padded(model, lengths)
-    together = view.finish(view.embed(tokens), 0, lengths - 1)
+    together = view.logits_from(view.embed(tokens), 0, lengths - 1)
     rows = [row[None, :length] for row, length in zip(tokens, lengths.tolist(), strict=True)]
-    alone = torch.cat([model.finish(model.embed(row), 0, torch.tensor([row.shape[1] - 1])) for row in rows])
+    alone = torch.cat([model.logits_from(model.embed(row), 0, torch.tensor([row.shape[1] - 1])) for row in rows])
     off = float((together - alone).abs().max())
-    if not off <= model.rounding(alone):
+    if not off <= model.tolerance(alone):
         raise UserError(
             f"--padding left: {model.name} gives other logits when prompts are padded on the left (off by {off:.2g}); "
             "use --padding right"

@@ -14,9 +14,9 @@ from circuit_tui.core.choices import DTYPES
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.hub.download import blob_hash
 from circuit_tui.core.models.compat.text_only import without_processor
-from circuit_tui.core.models.known_models import known_model
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.models.model_files import fetch_model
+from circuit_tui.core.models.presets import preset_of
 from circuit_tui.core.runtime.out_of_memory import WHAT_HELPS, is_out_of_memory
 from circuit_tui.core.views import LoadProgress
 
@@ -87,9 +87,9 @@ def model_folder(
 
 def hub_name(name: str) -> str:
     """The full name on the Hub of a model by any of its names."""
-    known = known_model(name)
+    known = preset_of(name)
     if known is not None:
-        return known.hub
+        return known.hub_name
     if "/" in name:
         return name
     from transformer_lens.supported_models import MODEL_ALIASES

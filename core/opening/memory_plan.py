@@ -26,9 +26,9 @@ from circuit_tui.core.runtime.device_memory import (
     plan,
 )
 from circuit_tui.core.saes.hook_names import Hook
-from circuit_tui.core.saes.registry import known_saes
-from circuit_tui.core.saes.site import located
-from circuit_tui.core.tasks.select_pairs import fit_task
+from circuit_tui.core.saes.registry import find_saes
+from circuit_tui.core.saes.site import locate_hooks
+from circuit_tui.core.tasks.select_pairs import select_pairs
 from circuit_tui.core.tasks.task import Split, Task
 from circuit_tui.core.tasks.tokens import PromptSet, tokenize
 from circuit_tui.core.views import LoadProgress
@@ -52,7 +52,7 @@ def plan_memory(request: OpenRequest) -> MemoryPlan:
     splits = {}
     for split, prompts in sets.items():
         longest = max(side.tokens.shape[1] for side in (prompts.clean, prompts.corrupt))
-        rows, reads = len(prompts.clean.lengths), len(prompts.answers.rows)
+        rows, reads = len(prompts.clean.lengths), len(prompts.answers.read_rows)
         splits[str(split)] = SplitShape(len(prompts), rows, longest, reads)
     devices = cuda_devices() if request.device_map is not None else []
     if not devices:
@@ -88,7 +88,7 @@ def _sites(request: OpenRequest) -> tuple[SiteShape, ...]:
     names, folders = chosen_saes(request)
     sites = []
     for name in names:
-        found = next((sae for sae in known_saes(name.replace(":", " ")) if sae.name == name), None)
+        found = next((sae for sae in find_saes(name.replace(":", " ")) if sae.name == name), None)
         if found is None or found.width is None:
             raise UserError(f"--sae {name}: its width is not known before it is loaded")
         sites.append(_site(found.width, Hook(found.hook or "")))
@@ -103,7 +103,7 @@ def _sites(request: OpenRequest) -> tuple[SiteShape, ...]:
 
 def _site(d_sae: int, hook: Hook) -> SiteShape:
     """Where the site is as far as names tell: what is not known to be on the stream is inside a block."""
-    depth, inside = located(hook.name, hook.out) or (0, True)
+    depth, inside = locate_hooks(hook.name, hook.out) or (0, True)
     return SiteShape(d_sae, depth, bool(inside))
 
 
@@ -121,5 +121,5 @@ def _tokenized(source: str, task: Task, builtin: bool, chat: bool) -> dict[Split
     except Exception as error:  # as above
         raise UserError(f"--model {source}: its tokenizer cannot be had: {first_line(error)}") from error
     if builtin:
-        task, _ = fit_task(task, tokenizer, chat)
+        task, _ = select_pairs(task, tokenizer, chat)
     return tokenize(task, tokenizer, torch.device("cpu"), chat)

@@ -12,10 +12,10 @@ from circuit_tui.core import demo
 from circuit_tui.core.circuits.circuit_file import BUNDLED, CircuitFile, TaskSource
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.models.compat.import_libraries import import_libraries
-from circuit_tui.core.models.known_models import known_model
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.models.left_padding import pad_on
 from circuit_tui.core.models.load_model import load_model, model_folder, pick_device, pick_dtype
+from circuit_tui.core.models.presets import preset_of
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runtime.device_memory import Shape, SiteShape, budgets, bytes_a_prompt, largest_batch
 from circuit_tui.core.runtime.out_of_memory import explain_oom, halved, is_out_of_memory
@@ -28,7 +28,7 @@ from circuit_tui.core.splice.problem import Problem, build_problem
 from circuit_tui.core.tasks import builtin as tasks
 from circuit_tui.core.tasks.positions import align, pick_kind
 from circuit_tui.core.tasks.prompts_file import load_prompts
-from circuit_tui.core.tasks.select_pairs import fit_task
+from circuit_tui.core.tasks.select_pairs import select_pairs
 from circuit_tui.core.tasks.task import Split, Task
 from circuit_tui.core.tasks.tokens import PromptSet, tokenize
 from circuit_tui.core.views import LoadProgress
@@ -107,7 +107,7 @@ def open_problem(
     progress(LoadProgress(f"tokenizing task {task.name}", 3, _STAGES))
     notes: tuple[str, ...] = ()
     if source.kind == "builtin" and request.model is not None:  # the bundled one can ask all of every task
-        task, notes = fit_task(task, model.tokenizer, request.chat)
+        task, notes = select_pairs(task, model.tokenizer, request.chat)
     sets = tokenize(task, model.tokenizer, device, request.chat)
     alignment = align(pick_kind(request.positions, sets), sets, task.name)
     progress(LoadProgress("checking block replay", 4, _STAGES))
@@ -245,7 +245,7 @@ def chosen_task(request: OpenRequest) -> tuple[Task, TaskSource]:
         raise UserError("--task and --prompts: give one of the two")
     if request.prompts is not None:
         return load_prompts(request.prompts), TaskSource(kind="file", path=str(request.prompts))
-    if request.model is not None and request.task is None and known_model(request.model) is None:
+    if request.model is not None and request.task is None and preset_of(request.model) is None:
         raise UserError("--model: name a task for it with --task NAME or --prompts FILE.jsonl")
     name = request.task or tasks.DEFAULT_TASK
     return tasks.builtin(name), TaskSource(kind="builtin", name=name)

@@ -35,7 +35,7 @@ def fit_threads(model: LanguageModel, sites: Sequence[Site], longest: int) -> in
     work = 24 * model.d_model**2 * STEP_PROMPTS * longest
     torch.set_num_threads(max(1, min(_at_first(), int(work // WORTH_A_THREAD))))
     # A change inside a block is made by hooks, which every thread would see; a padded model is a view of each batch.
-    alone = model.padding == "left" or len(model.devices) > 1 or any(site.inside is not None for site in sites)
+    alone = model.padding_side == "left" or len(model.devices) > 1 or any(site.inside is not None for site in sites)
     return 1 if alone else min(MOST_PARALLEL, _at_first() // torch.get_num_threads())
 
 

@@ -6,16 +6,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from circuit_tui.core.models.known_models import known_model
 from circuit_tui.core.models.model_files import model_on_disk
+from circuit_tui.core.models.presets import preset_of
 from circuit_tui.core.saes.choose_saes import choose_saes, layer_text
-from circuit_tui.core.saes.registry import KnownSae, releases, saes_of
+from circuit_tui.core.saes.registry import RegisteredSae, releases, saes_of
 from circuit_tui.core.saes.sae_files import bytes_on_disk
 from circuit_tui.core.saes.sae_filter import SiteFlags
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseFacts:
+class ReleaseSummary:
     """One release as it is offered: the model it is for, the kind of site, its layers (``0-25``) and widths."""
 
     name: str
@@ -27,7 +27,7 @@ class ReleaseFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Pick:
+class SaeChoice:
     """What a choice comes to: the SAEs, how many are on the disk, and bytes to fetch for the rest (None: unknown)."""
 
     names: tuple[str, ...]
@@ -36,7 +36,7 @@ class Pick:
     model_on_disk: bool
 
 
-def catalogue() -> tuple[ReleaseFacts, ...]:
+def catalogue() -> tuple[ReleaseSummary, ...]:
     """All releases that name their layers. Imports sae-lens, which takes seconds the first time."""
     found = []
     for release in releases():
@@ -45,21 +45,21 @@ def catalogue() -> tuple[ReleaseFacts, ...]:
         if layers:
             widths = sorted({sae.width for sae in saes if sae.width is not None})
             found.append(
-                ReleaseFacts(release, saes[0].model, _site(saes), layer_text(layers), tuple(widths), len(saes))
+                ReleaseSummary(release, saes[0].model, _site(saes), layer_text(layers), tuple(widths), len(saes))
             )
     return tuple(found)
 
 
-def releases_for(model: str, facts: Sequence[ReleaseFacts]) -> tuple[ReleaseFacts, ...]:
+def releases_for(model: str, facts: Sequence[ReleaseSummary]) -> tuple[ReleaseSummary, ...]:
     """The releases for a model by any of its names, its default one first, then those on the residual stream."""
-    known = known_model(model)
-    names = {_bare(model)} | ({_bare(known.hub), *known.names} if known else set())
+    known = preset_of(model)
+    names = {_bare(model)} | ({_bare(known.hub_name), *known.names} if known else set())
     own = [one for one in facts if _bare(one.model) in names]
     default = known.release if known else ""
     return tuple(sorted(own, key=lambda one: (one.name != default, not one.site.startswith("hook_resid"))))
 
 
-def describe_choice(model: str, release: str, flags: SiteFlags) -> Pick:
+def describe_choice(model: str, release: str, flags: SiteFlags) -> SaeChoice:
     """The SAEs of one release that `flags` choose, and what they cost.
 
     Raises:
@@ -70,11 +70,11 @@ def describe_choice(model: str, release: str, flags: SiteFlags) -> Pick:
     absent = [by_name[name] for name in names if bytes_on_disk(by_name[name]) is None]
     sizes = [sae.estimated_bytes for sae in absent]
     total = None if None in sizes else sum(size for size in sizes if size is not None)
-    known = known_model(model)
-    return Pick(names, len(names) - len(absent), total, model_on_disk(known.hub if known else model))
+    known = preset_of(model)
+    return SaeChoice(names, len(names) - len(absent), total, model_on_disk(known.hub_name if known else model))
 
 
-def _site(saes: Sequence[KnownSae]) -> str:
+def _site(saes: Sequence[RegisteredSae]) -> str:
     hook = next((sae.hook for sae in saes if sae.hook), None)
     return "site unknown" if hook is None else hook.split(".", 2)[2]
 

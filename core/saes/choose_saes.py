@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.models.known_models import known_model
-from circuit_tui.core.saes.registry import KnownSae, releases, saes_of
+from circuit_tui.core.models.presets import preset_of
+from circuit_tui.core.saes.registry import RegisteredSae, releases, saes_of
 from circuit_tui.core.saes.sae_filter import SiteFlags, parse_l0, parse_layers, parse_width
 
 
@@ -16,13 +16,13 @@ def choose_saes(names: Sequence[str], flags: SiteFlags, model: str | None) -> tu
     """``RELEASE:ID`` for every SAE that `names` and `flags` ask for.
 
     A name without an id is a whole release, narrowed by `flags`. Without names and with a model that
-    `known_model` knows, its release; its own layers, width and L0 stand where `flags` do not say otherwise.
+    `preset_of` knows, its release; its own layers, width and L0 stand where `flags` do not say otherwise.
 
     Raises:
         UserError: an unknown release, flags that nothing answers to, or that there is nothing to apply to.
     """
     flags.check()
-    known = known_model(model)
+    known = preset_of(model)
     whole = [name for name in names if ":" not in name]
     if not names and known is not None:
         whole = [known.release]
@@ -43,7 +43,7 @@ def choose_saes(names: Sequence[str], flags: SiteFlags, model: str | None) -> tu
     return tuple(chosen)
 
 
-def close_release(release: str) -> str:
+def suggest_release(release: str) -> str:
     """The end of a complaint about an unknown release: what it may have meant."""
     close = difflib.get_close_matches(release, releases(), n=3)
     return f"; did you mean {' or '.join(close)}?" if close else "; `circuit-tui saes` lists them"
@@ -51,9 +51,9 @@ def close_release(release: str) -> str:
 
 def _of_release(release: str, flags: SiteFlags) -> list[str]:
     if release not in releases():
-        raise UserError(f"--sae {release}: unknown release{close_release(release)}")
+        raise UserError(f"--sae {release}: unknown release{suggest_release(release)}")
     every = saes_of(release)
-    by_layer: dict[int, list[KnownSae]] = {}
+    by_layer: dict[int, list[RegisteredSae]] = {}
     for sae in every:
         if sae.layer is not None:
             by_layer.setdefault(sae.layer, []).append(sae)
@@ -74,7 +74,7 @@ def _of_release(release: str, flags: SiteFlags) -> list[str]:
     return [_one(release, layer, by_layer[layer], flags).name for layer in wanted]
 
 
-def _one(release: str, layer: int, saes: list[KnownSae], flags: SiteFlags) -> KnownSae:
+def _one(release: str, layer: int, saes: list[RegisteredSae], flags: SiteFlags) -> RegisteredSae:
     """The SAE of one layer: of the width asked for or the smallest, and of those the L0 asked for or the middle one."""
     left = saes
     if flags.width is not None:

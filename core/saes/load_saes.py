@@ -21,7 +21,7 @@ from circuit_tui.core.saes.hook_names import Hook
 from circuit_tui.core.saes.released_saes import NO_REPORT, SaeSource, load_released
 from circuit_tui.core.saes.sae import SiteSae
 from circuit_tui.core.saes.site import Site, site_of
-from circuit_tui.core.splice.hook_patch import check_summed
+from circuit_tui.core.splice.hook_patch import check_resid_mid
 
 
 def load_saes(
@@ -34,9 +34,9 @@ def load_saes(
     """
     sites = [site_of(sae) for sae in load_released(names, device, source)]
     sites += [site_of(_from_folder(folder, device)) for folder in folders]
-    sites.sort(key=lambda site: site.place)
+    sites.sort(key=lambda site: site.order)
     for before, after in itertools.pairwise(sites):
-        if before.place == after.place:
+        if before.order == after.order:
             if before.hook != after.hook:
                 raise UserError(
                     f"two SAEs at one site: what {before.sae.name} at {before.hook} puts out, {after.sae.name} at "
@@ -81,7 +81,7 @@ def check_fit(model: LanguageModel, sites: Sequence[Site]) -> None:
                 )
         if site.layer >= model.n_layers:
             raise UserError(f"SAE {site.sae.name} sits at {site.hook}, but {model.name} has {model.n_layers} layers")
-        check_summed(model, site)
+        check_resid_mid(model, site)
         if site.sae.model_name and not _same_model(site.sae.model_name, model.name):
             raise UserError(
                 f"SAE {site.sae.name} was trained on {site.sae.model_name!r}, but --model is {model.name!r}; "

@@ -9,10 +9,10 @@ from pathlib import Path
 from circuit_tui.core.hub.explain_error import transport_error
 from circuit_tui.core.hub.orphans import Orphan, orphans
 from circuit_tui.core.hub.sizes import size_text
-from circuit_tui.core.models.known_models import KNOWN_MODELS, KnownModel
 from circuit_tui.core.models.model_files import model_on_disk
+from circuit_tui.core.models.presets import PRESETS, ModelPreset
 from circuit_tui.core.saes.choose_saes import choose_saes
-from circuit_tui.core.saes.registry import KnownSae, saes_of
+from circuit_tui.core.saes.registry import RegisteredSae, saes_of
 from circuit_tui.core.saes.sae_files import bytes_on_disk
 from circuit_tui.core.saes.sae_filter import ALL_SITES
 
@@ -70,7 +70,7 @@ def hub_state() -> HubState:
         token=bool(get_token()),
         free=shutil.disk_usage(folder).free,
         orphans=orphans(),
-        models=tuple(_model_state(known) for known in KNOWN_MODELS),
+        models=tuple(_model_state(known) for known in PRESETS),
     )
 
 
@@ -107,16 +107,16 @@ def _first_and_last(names: list[str]) -> list[str]:
     return names if len(names) < 4 else [names[0], "…", names[-1]]
 
 
-def _model_state(known: KnownModel) -> ModelState:
-    by_name: dict[str, KnownSae] = {sae.name: sae for sae in saes_of(known.release)}
-    saes = [by_name[name] for name in choose_saes((), ALL_SITES, known.hub)]
+def _model_state(known: ModelPreset) -> ModelState:
+    by_name: dict[str, RegisteredSae] = {sae.name: sae for sae in saes_of(known.release)}
+    saes = [by_name[name] for name in choose_saes((), ALL_SITES, known.hub_name)]
     absent = [sae for sae in saes if bytes_on_disk(sae) is None]
     sizes = [sae.estimated_bytes for sae in absent]
     return ModelState(
         name=known.names[0],
-        hub=known.hub,
+        hub=known.hub_name,
         gated=known.gated,
-        model_on_disk=model_on_disk(known.hub),
+        model_on_disk=model_on_disk(known.hub_name),
         saes=len(saes),
         saes_on_disk=len(saes) - len(absent),
         sae_bytes_missing=None if None in sizes else sum(size for size in sizes if size is not None),

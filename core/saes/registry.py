@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from circuit_tui.core.saes.sae_filter import latents_of, parse_width
+from circuit_tui.core.saes.sae_filter import n_latents_of, parse_width
 
 _HOOK = re.compile(r"blocks\.\d+\.(?:[a-z]+\.)?hook_[a-z]+(?:_[a-z]+)*")
 _LAYER = re.compile(r"(?:^|[/_.-])(?:layer_?|blocks\.|l)(\d+)(?:[ramt]c?_|[/_.]|$)")
@@ -63,7 +63,7 @@ _NUMBER_BYTES = {"llama_scope": 2, "deepseek_r1": 2}
 
 
 @dataclass(frozen=True, slots=True)
-class KnownSae:
+class RegisteredSae:
     """One SAE of the registry; None stands for what names do not tell.
 
     `hook` is where it reads. `width` is d_sae. `l0` is the mean number of latents that fire on a token, as its
@@ -96,7 +96,7 @@ class KnownSae:
         return 2 * self.width * d_model * _NUMBER_BYTES.get(self.loader, 4)
 
 
-def known_saes(query: str = "") -> tuple[KnownSae, ...]:
+def find_saes(query: str = "") -> tuple[RegisteredSae, ...]:
     """All SAEs whose release, id, model and hook together hold every word of `query`, upper and lower case alike."""
     words = query.lower().split()
     found = []
@@ -115,7 +115,7 @@ def releases() -> tuple[str, ...]:
     return tuple(get_pretrained_saes_directory())
 
 
-def saes_of(release: str) -> tuple[KnownSae, ...]:
+def saes_of(release: str) -> tuple[RegisteredSae, ...]:
     """The SAEs of one release, in the registry's order; KeyError if there is no such release."""
     from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 
@@ -125,7 +125,7 @@ def saes_of(release: str) -> tuple[KnownSae, ...]:
         label = entry.neuronpedia_id.get(sae_id)
         hook, layer = _place(release, sae_id, path)
         found.append(
-            KnownSae(
+            RegisteredSae(
                 release,
                 sae_id,
                 entry.model,
@@ -160,7 +160,7 @@ def _width(release: str, texts: Sequence[str]) -> int | None:
             if match is not None:
                 if pattern.pattern.startswith("2pow"):
                     return int(2 ** int(match[1]))
-                return latents_of(match[1], match[2] if pattern.groups > 1 else "")
+                return n_latents_of(match[1], match[2] if pattern.groups > 1 else "")
     return None
 
 

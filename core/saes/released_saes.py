@@ -13,8 +13,8 @@ import torch
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.hub.download import HubClient
 from circuit_tui.core.models.load_model import first_line
-from circuit_tui.core.saes.choose_saes import close_release
-from circuit_tui.core.saes.registry import KnownSae, releases, saes_of
+from circuit_tui.core.saes.choose_saes import suggest_release
+from circuit_tui.core.saes.registry import RegisteredSae, releases, saes_of
 from circuit_tui.core.saes.sae import SiteSae
 from circuit_tui.core.saes.sae_files import fetch_saes, loaders_use
 from circuit_tui.core.views import LoadProgress
@@ -38,7 +38,7 @@ def load_released(names: Sequence[str], device: torch.device, source: SaeSource)
     Raises:
         UserError: unknown, not to be had, or of a form that sae-lens or the splice cannot take.
     """
-    saes = [known_sae(name) for name in names]
+    saes = [registered_sae(name) for name in names]
     if not saes:
         return []
     hub = HubClient(f"--sae {names[0]}" if len(names) == 1 else "--sae", source.report, source.stage)
@@ -50,7 +50,7 @@ def load_released(names: Sequence[str], device: torch.device, source: SaeSource)
     ]
 
 
-def known_sae(name: str) -> KnownSae:
+def registered_sae(name: str) -> RegisteredSae:
     """The SAE that ``RELEASE:ID`` names: of the registry, or a folder in sae-lens' layout of a repository ``ORG/REPO``.
 
     Raises:
@@ -67,11 +67,11 @@ def known_sae(name: str) -> KnownSae:
             raise UserError(f"--sae {name}: no such id; {hint}")
         return every[sae_id]
     if release.count("/") == 1:
-        return KnownSae(release, sae_id, "", None, None, None, None, None, release, sae_id, "sae_lens")
-    raise UserError(f"--sae {name}: unknown release {release!r}{close_release(release)}")
+        return RegisteredSae(release, sae_id, "", None, None, None, None, None, release, sae_id, "sae_lens")
+    raise UserError(f"--sae {name}: unknown release {release!r}{suggest_release(release)}")
 
 
-def _open(known: KnownSae, hub: HubClient, revision: str, commit: str, device: torch.device) -> SiteSae:
+def _open(known: RegisteredSae, hub: HubClient, revision: str, commit: str, device: torch.device) -> SiteSae:
     from sae_lens import SAE
 
     try:

@@ -63,7 +63,7 @@ class SiteSae:
         frame: what it does before encoding and after decoding, None if nothing.
         w_dec: `[latent, d_out]`; b_dec: `[d_out]`. decode(A) = A w_dec + b_dec, checked when opened.
         elementwise: whether a latent can be encoded from its own column.
-        place: the device of encoder and decoder. What goes in and comes out is elsewhere after `to_devices`.
+        device: the device of encoder and decoder. What goes in and comes out is elsewhere after `to_devices`.
 
     Raises:
         UserError: a kind of SAE that cannot be spliced, one whose normalisation is not known or not folded in, or one
@@ -107,7 +107,7 @@ class SiteSae:
         self.transform = take_transform(self.sae)
         self.b_dec: Tensor = self.sae.b_dec.detach()
         self.w_dec = self._affine_decoder()
-        self.place = self.w_dec.device
+        self.device = self.w_dec.device
         self._parts = self._encoder_parts()
         self.elementwise = self._parts is not None and self._columns_agree()
 
@@ -117,27 +117,29 @@ class SiteSae:
         return sum(weight.numel() * weight.element_size() for weight in self.sae.parameters())
 
     def to_devices(self, place: torch.device, home: torch.device) -> None:
-        """Moves encoder and decoder to the device `place`. Activations are on `home`, as are a few latents' columns."""
+        """Moves encoder and decoder to the device `device`. Activations are on `home`, as are a few latents' columns."""
         own = self.w_dec.data_ptr() == self.sae.W_dec.data_ptr()
         self.b_dec = self.b_dec.to(home)
         self._parts = self._parts and {name: part.to(home) for name, part in self._parts.items()}
         self.sae.to(place)
         self.w_dec = self.sae.W_dec.detach() if own else self.w_dec.to(place)
-        self.place = place
+        self.device = place
 
     def encode(self, x: Tensor) -> Tensor:
         """All activations `[..., latent]` of what arrives, `[..., d_in]`, differentiable in `x`."""
         x = x.float()
-        result: Tensor = self.sae.encode((x if self.transform is None else self.transform.pre_encode(x)).to(self.place))
+        result: Tensor = self.sae.encode(
+            (x if self.transform is None else self.transform.pre_encode(x)).to(self.device)
+        )
         return result.to(x.device)
 
     def decode(self, activations: Tensor) -> Tensor:
         """The decoder's output `[..., d_out]` of activations `[..., latent]`, without the frame."""
-        return torch.matmul(activations.to(self.place), self.w_dec).to(activations.device) + self.b_dec
+        return torch.matmul(activations.to(self.device), self.w_dec).to(activations.device) + self.b_dec
 
     def directions(self, latents: Tensor) -> Tensor:
         """Decoder rows `[..., d_out]` of `latents` `[...]` int64."""
-        return self.w_dec[latents.to(self.place)].to(latents.device)
+        return self.w_dec[latents.to(self.device)].to(latents.device)
 
     def rebuild(self, activations: Tensor, x: Tensor) -> Tensor:
         """What leaves, `[..., d_out]`, with these activations `[..., latent]` when `x` `[..., d_in]` has arrived."""
@@ -153,7 +155,7 @@ class SiteSae:
         def per_latent(name: str) -> Tensor | None:
             return self._parts[name][flat].reshape(shape) if self._parts and name in self._parts else None
 
-        rows = self.sae.W_enc.detach().t()[flat.to(self.place)].to(flat.device)
+        rows = self.sae.W_enc.detach().t()[flat.to(self.device)].to(flat.device)
         weight = rows.reshape(*latents.shape, self.d_in).transpose(1, 2)
         bias = per_latent("bias")
         assert bias is not None

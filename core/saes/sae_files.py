@@ -13,7 +13,7 @@ from typing import Any
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.hub.download import HubClient, cached_file
-from circuit_tui.core.saes.registry import KnownSae
+from circuit_tui.core.saes.registry import RegisteredSae
 
 _FILES: dict[str, tuple[str, ...]] = {
     "sae_lens": ("{path}/cfg.json", "{path}/sae_weights.safetensors"),
@@ -32,12 +32,12 @@ _FILES: dict[str, tuple[str, ...]] = {
 }
 
 
-def weight_files(sae: KnownSae) -> tuple[str, ...]:
+def weight_files(sae: RegisteredSae) -> tuple[str, ...]:
     """Paths in the repository of the files with the weights; empty for a layout that the table does not have."""
     return tuple(pattern.format(path=sae.path) for pattern in _FILES.get(sae.loader, ()))
 
 
-def bytes_on_disk(sae: KnownSae) -> int | None:
+def bytes_on_disk(sae: RegisteredSae) -> int | None:
     """Bytes of its weight files in the cache; None unless all are there."""
     found = [cached_file(sae.repo, path) for path in weight_files(sae)]
     if not found:
@@ -45,7 +45,7 @@ def bytes_on_disk(sae: KnownSae) -> int | None:
     return sum(path.stat().st_size for path in found if path is not None) if None not in found else None
 
 
-def fetch_saes(hub: HubClient, saes: Sequence[KnownSae], revisions: Sequence[str]) -> list[str]:
+def fetch_saes(hub: HubClient, saes: Sequence[RegisteredSae], revisions: Sequence[str]) -> list[str]:
     """Fetches the weights of all `saes`, each at its revision, and returns the commit of each (empty: not known).
 
     Raises:

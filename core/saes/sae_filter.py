@@ -76,10 +76,10 @@ def parse_l0(text: str) -> float | None:
 def parse_width(text: str) -> int | None:
     """``16k``, ``1m`` or ``16384`` as a number of latents; None if it is no such thing."""
     match = re.fullmatch(r"(\d+)([km]?)", text.strip().lower())
-    return None if match is None else latents_of(match[1], match[2])
+    return None if match is None else n_latents_of(match[1], match[2])
 
 
-def latents_of(digits: str, unit: str) -> int:
+def n_latents_of(digits: str, unit: str) -> int:
     """Widths are powers of two written in thousands: 16k is 16,384, 65k is 65,536, 80k (no power) 81,920."""
     number = int(digits)
     if not unit:

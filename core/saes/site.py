@@ -32,17 +32,17 @@ _MLP_INPUT = re.compile(r"blocks\.(\d+)\.(hook_mlp_in|mlp\.hook_in|ln2\.hook_nor
 
 
 @dataclass(frozen=True, slots=True)
-class Inside:
+class InsideBlock:
     """Hook points inside a block: what the SAE reads, and what its output replaces.
 
-    `step` orders the sites of a block as the activations pass them. With `summed` the SAE reads, and replaces, the
+    `step` orders the sites of a block as the activations pass them. With `is_resid_mid` the SAE reads, and replaces, the
     stream once `write` has been added to it.
     """
 
     read: str
     write: str
     step: int
-    summed: bool = False
+    is_resid_mid: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +56,15 @@ class Site:
     hook: str
     depth: int
     sae: SiteSae
-    inside: Inside | None = None
+    inside: InsideBlock | None = None
 
     @property
-    def after(self) -> int:
+    def depth_after(self) -> int:
         """The blocks that have run when the residual leaves the site."""
         return self.depth + (self.inside is not None)
 
     @property
-    def place(self) -> tuple[int, int]:
+    def order(self) -> tuple[int, int]:
         """Sites in the order of their places are in the order in which activations pass them."""
         return self.depth, 0 if self.inside is None else self.inside.step
 
@@ -86,7 +86,7 @@ def site_of(sae: SiteSae) -> Site:
         UserError: hooks at which nothing can be spliced in.
     """
     hook, out = sae.hook, sae.hook_out
-    found = located(hook, out)
+    found = locate_hooks(hook, out)
     if found is not None:
         return Site(hook, found[0], sae, found[1])
     between = f"{hook!r}" if out in ("", hook) else f"{hook!r} to {out!r}"
@@ -97,7 +97,7 @@ def site_of(sae: SiteSae) -> Site:
     )
 
 
-def located(hook: str, out: str) -> tuple[int, Inside | None] | None:
+def locate_hooks(hook: str, out: str) -> tuple[int, InsideBlock | None] | None:
     """`Site.depth` and `Site.inside` of an SAE that reads `hook` and replaces `out`; None where none can be."""
     stream, inside, mlp = _STREAM.fullmatch(hook), _INSIDE.fullmatch(hook), _MLP_INPUT.fullmatch(hook)
     if out in ("", hook) and stream is not None:
@@ -106,12 +106,12 @@ def located(hook: str, out: str) -> tuple[int, Inside | None] | None:
         layer = int(inside[1])
         name, step = _STEPS[inside[2].removeprefix("attn.")]
         point = f"blocks.{layer}.{name}"
-        return layer, Inside(point, point, step, summed=inside[2] == "hook_resid_mid")
+        return layer, InsideBlock(point, point, step, is_resid_mid=inside[2] == "hook_resid_mid")
     if mlp is not None and out == f"blocks.{mlp[1]}.hook_mlp_out":
         layer = int(mlp[1])
         # sae-lens writes hook_mlp_in for what follows the norm; in TransformerLens that name stands before it.
         name = "mlp.hook_in" if mlp[2] == "hook_mlp_in" else mlp[2]
-        return layer, Inside(f"blocks.{layer}.{name}", out, _STEPS["hook_mlp_out"][1])
+        return layer, InsideBlock(f"blocks.{layer}.{name}", out, _STEPS["hook_mlp_out"][1])
     return None
 
 

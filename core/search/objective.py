@@ -12,7 +12,7 @@ from circuit_tui.core.search.minibatches import MiniBatch
 from circuit_tui.core.splice.batch import Batch
 from circuit_tui.core.splice.nodes import pack
 from circuit_tui.core.splice.problem import Problem
-from circuit_tui.core.splice.splice import CircuitSplice, PackedNodes, Splice, run_spliced
+from circuit_tui.core.splice.splice import BoundPack, CircuitSplice, Splice, run_spliced
 
 
 class MaskedModel:
@@ -39,7 +39,7 @@ class MaskedModel:
             packed = pack(space, own, site.sae, problem.n_positions)
             self._packs.append(packed)
             self._slots.append(place.to(device)[packed.nodes])
-        self._bound: dict[int, tuple[Batch, list[PackedNodes]]] = {}
+        self._bound: dict[int, tuple[Batch, list[BoundPack]]] = {}
 
     def logits(self, mask: Tensor, batch: Batch) -> Tensor:
         """Logits `[read, vocab]` under `mask` `[active]`, differentiable in it."""
@@ -59,12 +59,11 @@ class MaskedModel:
         for part in _parts(batch):
             self._bound.pop(id(part), None)
 
-    def _nodes(self, batch: Batch) -> Sequence[PackedNodes]:
+    def _nodes(self, batch: Batch) -> Sequence[BoundPack]:
         """The packs bound to `batch`. The batch is kept with them, so its identity cannot be reused for another."""
         if id(batch) not in self._bound:
             bound = [
-                PackedNodes.bind(site, index, batch, self._packs[index])
-                for index, site in enumerate(self.problem.sites)
+                BoundPack.bind(site, index, batch, self._packs[index]) for index, site in enumerate(self.problem.sites)
             ]
             self._bound[id(batch)] = (batch, bound)
         return self._bound[id(batch)][1]

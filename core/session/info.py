@@ -7,7 +7,7 @@ from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.runtime.machine import device_name
 from circuit_tui.core.search.open_search import check_worth_searching
 from circuit_tui.core.search.registry import METHODS
-from circuit_tui.core.splice.ablation import without_a_mean
+from circuit_tui.core.splice.ablation import positions_without_mean
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.views import Reference, SessionInfo
 
@@ -53,7 +53,7 @@ def _warnings(problem: Problem, train: Evaluator, test: Evaluator) -> tuple[str,
             f"The splice alone moves faithfulness to {spliced:.3f} with every latent kept: read a circuit's numbers "
             "against M_s too, or keep the SAE errors (--errors keep)."
         )
-    positions = without_a_mean(problem.alignment, problem.ablation)
+    positions = positions_without_mean(problem.alignment, problem.ablation)
     if positions:
         side = "clean" if problem.ablation == "clean-mean" else "corrupt"
         warnings.append(

@@ -27,12 +27,12 @@ def latent_view(
     mask_path: Sequence[Tensor] = (),
 ) -> LatentView:
     """Everything shown of `latent` at `site`. `mask_path` holds the mask `[node]` at each of `mask_steps`."""
-    sae, counts = problem.sites[site].sae, problem.clean_counts[site]
+    sae, counts = problem.sites[site].sae, problem.clean_stats[site]
     activations = clean_activations(problem, site, latent)
     positive = activations[activations > 0]
     peak = float(positive.max()) if len(positive) else 0.0
     histogram = torch.histc(positive, HISTOGRAM_BINS, 0.0, peak) if len(positive) else torch.zeros(HISTOGRAM_BINS)
-    corrupt = problem.corrupt_counts[site].means.mean()[:, latent].tolist()
+    corrupt = problem.corrupt_stats[site].means.mean()[:, latent].tolist()
     clean = counts.means.mean()[:, latent].tolist()
     direction = sae.w_dec[latent]
     logits = problem.model.direction_logits(output_direction(problem.model, problem.sites[site], direction))
@@ -58,7 +58,7 @@ def latent_view(
 
 def clean_activations(problem: Problem, site: int, latent: int) -> Tensor:
     """Activation of one latent on the clean train prompts under M_s, `[row, position]`, 0 at BOS and padding."""
-    sae, x = problem.sites[site].sae, problem.spliced_reads[site].float()
+    sae, x = problem.sites[site].sae, problem.spliced_sae_inputs[site].float()
     if sae.elementwise:
         columns = sae.columns(torch.tensor([[latent]]).to(x.device))
         entered = x if sae.transform is None else sae.transform.pre_encode(x)
@@ -69,14 +69,14 @@ def clean_activations(problem: Problem, site: int, latent: int) -> Tensor:
 
 
 def _top_prompts(problem: Problem, activations: Tensor) -> tuple[TokenActivation, ...]:
-    side, tokenizer = problem.sets["train"].clean, problem.model.tokenizer
+    side, tokenizer = problem.prompt_sets["train"].clean, problem.model.tokenizer
     # Of each prompt the row on which the latent fires most.
-    peaks, row = activations.amax(1).reshape(len(problem.sets["train"]), -1).max(1)
+    peaks, row = activations.amax(1).reshape(len(problem.prompt_sets["train"]), -1).max(1)
     shown = []
     for prompt in peaks.topk(min(TOP_PROMPTS, len(peaks)))[1].tolist():
         if peaks[prompt] <= 0:
             break
-        at = prompt * problem.sets["train"].answers.rows_per_prompt + int(row[prompt])
+        at = prompt * problem.prompt_sets["train"].answers.rows_per_prompt + int(row[prompt])
         span = slice(side.n_bos, int(side.lengths[at]))
         tokens = tuple(tokenizer.decode([token]) for token in side.tokens[at, span].tolist())
         shown.append(TokenActivation(tokens, tuple(activations[at, span].tolist()), float(peaks[prompt])))

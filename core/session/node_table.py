@@ -22,7 +22,7 @@ def node_table(problem: Problem) -> NodeTable:
     for index in range(len(problem.sites)):
         nodes = problem.space.of_site(index)
         where = (space.position[nodes.start : nodes.stop], space.latent[nodes.start : nodes.stop])
-        clean, corrupt = problem.clean_counts[index], problem.corrupt_counts[index]
+        clean, corrupt = problem.clean_stats[index], problem.corrupt_stats[index]
         tables = {
             "mean_clean": clean.means.mean(),
             "mean_corrupt": corrupt.means.mean(),
@@ -58,10 +58,10 @@ def latent_labels(problem: Problem, site: int, latents: Tensor) -> dict[int, str
 
     A description of where it fires on this task, not of what it means. Empty where it never fires on clean prompts.
     """
-    side, sae = problem.sets["train"].clean, problem.sites[site].sae
+    side, sae = problem.prompt_sets["train"].clean, problem.sites[site].sae
     inside = problem.alignment.ids["train", "clean"] >= 0
     vocabulary, which = side.tokens[inside].unique(return_inverse=True)
-    arrived = problem.spliced_reads[site][inside]
+    arrived = problem.spliced_sae_inputs[site][inside]
     counts = torch.bincount(which, minlength=len(vocabulary)).clamp(min=1)
     sums = torch.zeros(len(vocabulary), len(latents), device=arrived.device)
     columns = latents.to(arrived.device)

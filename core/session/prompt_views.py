@@ -20,8 +20,8 @@ def prompt_view(live: LiveCircuit, index: int) -> PromptView:
     """The prompt with number `index` and the kept nodes that fire on it under the current circuit, strongest first."""
     evaluator = live.evaluator
     problem = evaluator.problem
-    side = problem.sets[evaluator.split].clean
-    row = index * problem.sets[evaluator.split].answers.rows_per_prompt
+    side = problem.prompt_sets[evaluator.split].clean
+    row = index * problem.prompt_sets[evaluator.split].answers.rows_per_prompt
     ids = problem.alignment.ids[evaluator.split, "clean"][row]
     tokens = [problem.model.tokenizer.decode([token]) for token in side.tokens[row, : side.lengths[row]].tolist()]
     active = []
@@ -42,7 +42,7 @@ def prompt_view(live: LiveCircuit, index: int) -> PromptView:
 
 def _row(live: LiveCircuit, index: int) -> PromptRow:
     evaluator = live.evaluator
-    pair = evaluator.problem.sets[evaluator.split].pairs[index]
+    pair = evaluator.problem.prompt_sets[evaluator.split].pairs[index]
     baselines = evaluator.baselines
     return PromptRow(
         index=index,

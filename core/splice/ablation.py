@@ -28,7 +28,7 @@ from circuit_tui.core.tasks.positions import Alignment
 
 
 @dataclass(frozen=True, slots=True)
-class ReferenceRows:
+class ReferenceTable:
     """Reference activations of one site, `values` `[row, latent]`, and their decoding, `base` `[row, d_model]`."""
 
     values: Tensor
@@ -62,16 +62,16 @@ class GroupMeans:
         return (self._sum / self._count.clamp(min=1).unsqueeze(1)).float()
 
 
-def without_a_mean(alignment: Alignment, ablation: AblationKind) -> tuple[str, ...]:
+def positions_without_mean(alignment: Alignment, ablation: AblationKind) -> tuple[str, ...]:
     """The positions of clean tokens in whose place no source prompt has a token, so that their mean is 0.
 
     They are in reading order; empty for an ablation that takes no means.
     """
     if ablation not in ("mean", "clean-mean"):
         return ()
-    filled = alignment.means["train", "clean" if ablation == "clean-mean" else "corrupt"].unique()
+    filled = alignment.mean_groups["train", "clean" if ablation == "clean-mean" else "corrupt"].unique()
     found: set[int] = set()
-    for (split, side), cells in alignment.means.items():
+    for (split, side), cells in alignment.mean_groups.items():
         if side == "clean":
             empty = (cells >= 0) & ~torch.isin(cells, filled)
             found |= set(alignment.ids[split, side][empty].tolist())
@@ -108,7 +108,7 @@ def resample_rows(cells: Tensor, source: Tensor, answers: Answers, seed: int, ta
         for text, row in enumerate(part):
             donor = drawn * texts + text
             rows[index * texts + text, _in_order(row)] = donor * source.shape[1] + _in_order(source[donor])
-        first, until = index * texts, int(answers.at[index]) + 1
+        first, until = index * texts, int(answers.difference_column[index]) + 1
         rows[first + 1 : first + texts, :until] = rows[first, :until]
     return rows
 

@@ -9,21 +9,21 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from circuit_tui.core.splice.ablation import ReferenceRows
+from circuit_tui.core.splice.ablation import ReferenceTable
 from circuit_tui.core.splice.columns import TokenColumns
 from circuit_tui.core.splice.spliced_tokens import SpliceConstants, TokenConstants
 from circuit_tui.core.tasks.answers import Answers
 
 
 @dataclass(frozen=True, slots=True)
-class SplitTensors:
+class PreparedSplit:
     """All prompts of a split at the first site, clean side.
 
     Attributes:
         prefix: `[row, position, d_model]`, the residual entering the first site: no mask can change it.
         ids: `[row, position]` position id, negative where nothing is spliced.
-        rows: `[row, position]` the row of the reference table each token takes.
-        rows_by_group: `[group]` the row of each position id where it alone decides the row, else None.
+        reference_rows: `[row, position]` the row of the reference table each token takes.
+        reference_row_of_group: `[group]` the row of each position id where it alone decides the row, else None.
         errors: for each site the vector added after the splice, `[row, position, d_out]`, or None where dropped.
         lengths: `[row]`.
         answers: which of the rows are whose, and where in them the answers are read.
@@ -32,8 +32,8 @@ class SplitTensors:
 
     prefix: Tensor
     ids: Tensor
-    rows: Tensor
-    rows_by_group: Tensor | None
+    reference_rows: Tensor
+    reference_row_of_group: Tensor | None
     errors: tuple[Tensor | None, ...]
     lengths: Tensor
     answers: Answers
@@ -61,9 +61,9 @@ class Batch(SpliceConstants):
 
     def __init__(
         self,
-        split: SplitTensors,
+        split: PreparedSplit,
         prompts: Tensor,
-        tables: Sequence[ReferenceRows],
+        tables: Sequence[ReferenceTable],
         n_groups: int,
         transformed: Sequence[bool],
         recompute: bool = False,
@@ -74,11 +74,13 @@ class Batch(SpliceConstants):
         width = int(self.lengths.max())
         self.prefix = split.prefix[self.rows, :width]
         self.answers, self.reads = split.answers.select(prompts)
-        self.read_rows, self.read_places = self.answers.rows, self.answers.places
+        self.read_rows, self.read_columns = self.answers.read_rows, self.answers.read_columns
         errors = tuple(None if error is None else error[self.rows, :width] for error in split.errors)
-        ids, rows = split.ids[self.rows, :width], split.rows[self.rows, :width]
-        self.read_ids = ids[self.read_rows, self.read_places]
-        self._token_constants = TokenConstants(ids, rows, split.rows_by_group, errors, tables, n_groups, transformed)
+        ids, rows = split.ids[self.rows, :width], split.reference_rows[self.rows, :width]
+        self.read_ids = ids[self.read_rows, self.read_columns]
+        self._token_constants = TokenConstants(
+            ids, rows, split.reference_row_of_group, errors, tables, n_groups, transformed
+        )
         super().__init__(self._token_constants)
 
     def __len__(self) -> int:
@@ -88,7 +90,7 @@ class Batch(SpliceConstants):
     def columns(self) -> TokenColumns:
         """Where in this batch the tokens of each position are, and those that are read."""
         real = torch.arange(self.prefix.shape[1], device=self.lengths.device) < self.lengths.unsqueeze(1)
-        return TokenColumns(self._token_constants, real, self.read_places)
+        return TokenColumns(self._token_constants, real, self.read_columns)
 
     def logit_difference(self, logits: Tensor) -> Tensor:
         """Gives log P(right) - log P(wrong), `[prompt]`, of logits `[read, vocab]` (see `answers.py`)."""

@@ -16,7 +16,7 @@ from circuit_tui.core.saes.site import Site
 
 def is_final(model: LanguageModel, site: Site) -> bool:
     """Whether `site` is on the stream that leaves the last block, and `FinalSiteView` can stand for it."""
-    return site.inside is None and site.depth == model.n_layers and model.padding == "right"
+    return site.inside is None and site.depth == model.n_layers and model.padding_side == "right"
 
 
 class FinalSiteView(LanguageModel):

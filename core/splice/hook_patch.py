@@ -14,7 +14,7 @@ from torch import Tensor
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.models.language_model import LanguageModel
-from circuit_tui.core.saes.site import Inside, Site, site_group_of
+from circuit_tui.core.saes.site import InsideBlock, Site, site_group_of
 
 HookPatch = Callable[[Tensor, Tensor], Tensor]
 """From what the SAE reads `[prompt, position, d_in]` and what is there `[prompt, position, d_out]` to what will be."""
@@ -56,13 +56,13 @@ def input_at_site(
     return sae_input(model, sites[stop.start : stop.stop], resid, patches[stop.start : index])[0]
 
 
-def check_summed(model: LanguageModel, site: Site) -> None:
+def check_resid_mid(model: LanguageModel, site: Site) -> None:
     """Makes sure that what a site takes for the stream within a block is what the model's second norm is given.
 
     Raises:
         UserError: the block has no such place, since its attention and MLP run side by side, or scales what it adds.
     """
-    if site.inside is None or not site.inside.summed:
+    if site.inside is None or not site.inside.is_resid_mid:
         return
     seen: list[Tensor] = []
     refusal = UserError(
@@ -90,7 +90,7 @@ def output_direction(model: LanguageModel, site: Site, direction: Tensor) -> Ten
 
 
 def _run_block(
-    model: LanguageModel, points: Sequence[Inside], layer: int, resid: Tensor, patches: Sequence[HookPatch]
+    model: LanguageModel, points: Sequence[InsideBlock], layer: int, resid: Tensor, patches: Sequence[HookPatch]
 ) -> Tensor:
     missed = {point.write for point in points}
     handles = []
@@ -106,14 +106,14 @@ def _run_block(
     return after
 
 
-def _attach(model: LanguageModel, point: Inside, resid: Tensor, patch: HookPatch, missed: set[str]) -> list[Any]:
+def _attach(model: LanguageModel, point: InsideBlock, resid: Tensor, patch: HookPatch, missed: set[str]) -> list[Any]:
     """The hooks that make one `patch`; torch calls those of one module in the order in which they were attached."""
     read: list[Tensor] = []
 
     def writing(_: Any, __: Any, out: Tensor) -> Tensor:
         missed.discard(point.write)
         there = model.from_blocks(_flat(out, resid))
-        if point.summed:
+        if point.is_resid_mid:
             stream = resid + there
             return _as(model.to_blocks(patch(stream, stream) - resid), out)
         x = there if point.read == point.write else model.from_blocks(_flat(read[0], resid))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 
-class Layout:
+class PositionGroups:
     """Where each token of one batch goes.
 
     Args:
@@ -40,7 +40,7 @@ class Layout:
         self.put[order] = slots
         self.spliced = (flat >= 0).unsqueeze(1)
 
-    def reordered(self, order: Tensor) -> Layout:
+    def reordered(self, order: Tensor) -> PositionGroups:
         """The same with group `order[g]` in place `g`, `order` `[group]`."""
         layout = copy(self)
         rows = (order.unsqueeze(1) * self.width + torch.arange(self.width, device=order.device)).reshape(-1)
@@ -63,7 +63,7 @@ class Layout:
 
 class _Take(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layout: Layout) -> Tensor:
+    def forward(ctx: Any, x: Tensor, layout: PositionGroups) -> Tensor:
         ctx.layout = layout
         return x.index_select(0, layout.take)
 
@@ -74,7 +74,7 @@ class _Take(torch.autograd.Function):
 
 class _Put(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, grouped: Tensor, x: Tensor, layout: Layout) -> Tensor:
+    def forward(ctx: Any, grouped: Tensor, x: Tensor, layout: PositionGroups) -> Tensor:
         ctx.layout = layout
         return torch.where(layout.spliced, grouped.index_select(0, layout.put), x)
 

@@ -15,13 +15,13 @@ from circuit_tui.core.choices import AblationKind, ErrorsKind
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.runtime.threads import fit_threads
 from circuit_tui.core.saes.site import Site
-from circuit_tui.core.splice.ablation import GroupMeans, ReferenceRows, resample_rows
-from circuit_tui.core.splice.batch import Batch, SplitTensors
+from circuit_tui.core.splice.ablation import GroupMeans, ReferenceTable, resample_rows
+from circuit_tui.core.splice.batch import Batch, PreparedSplit
 from circuit_tui.core.splice.nodes import NodeSpace
 from circuit_tui.core.splice.reference_passes import (
+    ChunkOutput,
     LatentStats,
     PlainPass,
-    Seen,
     chunks,
     mean_errors,
     plain_pass,
@@ -35,10 +35,10 @@ from circuit_tui.core.tasks.tokens import PromptSet
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """The frozen whole. `tables`, the counts and what is `spliced_…` have one entry for each site.
+    """The frozen whole. `reference_tables`, the counts and what is `spliced_…` have one entry for each site.
 
-    `spliced_inputs` and `spliced_corrupt_inputs` are the residuals entering the stop of each site under M_s on the
-    clean and the corrupt train prompts, `[row, position, d_model]`; `spliced_reads` and `spliced_corrupt_reads` what
+    `spliced_resids` and `spliced_corrupt_resids` are the residuals entering the stop of each site under M_s on the
+    clean and the corrupt train prompts, `[row, position, d_model]`; `spliced_sae_inputs` and `spliced_corrupt_sae_inputs` what
     its SAE reads then, `[row, position, d_in]`, the same tensors where that is the residual. `batch_size` is the
     largest number of prompts in one forward pass, None for no limit; with `recompute` a backward pass computes
     activations again instead of finding them kept. Up to `n_parallel` batches are run at once (`parallel_batches.py`).
@@ -47,19 +47,19 @@ class Problem:
     model: LanguageModel
     sites: tuple[Site, ...]
     task: Task
-    sets: dict[Split, PromptSet]
+    prompt_sets: dict[Split, PromptSet]
     alignment: Alignment
     ablation: AblationKind
     errors: ErrorsKind
-    tables: tuple[ReferenceRows, ...]
+    reference_tables: tuple[ReferenceTable, ...]
     space: NodeSpace
-    splits: dict[Split, SplitTensors]
-    clean_counts: tuple[LatentStats, ...]
-    corrupt_counts: tuple[LatentStats, ...]
-    spliced_inputs: tuple[Tensor, ...]
-    spliced_corrupt_inputs: tuple[Tensor, ...]
-    spliced_reads: tuple[Tensor, ...]
-    spliced_corrupt_reads: tuple[Tensor, ...]
+    splits: dict[Split, PreparedSplit]
+    clean_stats: tuple[LatentStats, ...]
+    corrupt_stats: tuple[LatentStats, ...]
+    spliced_resids: tuple[Tensor, ...]
+    spliced_corrupt_resids: tuple[Tensor, ...]
+    spliced_sae_inputs: tuple[Tensor, ...]
+    spliced_corrupt_sae_inputs: tuple[Tensor, ...]
     batch_size: int | None
     recompute: bool = False
     n_parallel: int = 1
@@ -72,7 +72,7 @@ class Problem:
     def batch(self, split: Split, prompts: Tensor) -> Batch:
         """The prompts with indices `prompts` of `split`, ready to run."""
         transformed = [site.sae.transform is not None for site in self.sites]
-        return Batch(self.splits[split], prompts, self.tables, self.n_positions, transformed, self.recompute)
+        return Batch(self.splits[split], prompts, self.reference_tables, self.n_positions, transformed, self.recompute)
 
     def batches(self, split: Split, prompts: Tensor | None = None, size: int | None = None) -> list[Batch]:
         """The prompts with indices `prompts` of a split (all if None) in batches of at most `size`, alike in length.
@@ -85,7 +85,7 @@ class Problem:
         batches = [self.batch(split, chosen[part]) for part in chunks(lengths[chosen], limit)]
         if self.n_parallel > 1:
             for batch in batches:
-                self.model.prepare(batch.prefix.shape[1])
+                self.model.record(batch.prefix.shape[1])
         return batches
 
 
@@ -154,11 +154,11 @@ def reference_rows_of(
     Raises:
         UserError: ``resample`` has nothing to draw from for some prompt.
     """
-    cells = alignment.means[split, "clean"]
+    cells = alignment.mean_groups[split, "clean"]
     if ablation == "zero":
         return torch.zeros_like(cells), torch.zeros(len(alignment.names), dtype=torch.long, device=cells.device)
     if ablation == "resample":
-        return resample_rows(cells, alignment.means["train", "corrupt"], answers, seed, task), None
+        return resample_rows(cells, alignment.mean_groups["train", "corrupt"], answers, seed, task), None
     by_group = torch.arange(len(alignment.names), device=cells.device) if alignment.kind != "shared" else None
     return cells, by_group
 
@@ -199,12 +199,12 @@ class _Builder:
     ) -> _Visited:
         """M_s over one side of the train prompts. Mean errors are taken from this side unless given."""
         prompts = getattr(self.sets["train"], side)
-        ids, cells = self.alignment.ids["train", side], self.alignment.means["train", side]
+        ids, cells = self.alignment.ids["train", side], self.alignment.mean_groups["train", side]
         own = plain["train", side]
         inputs = [torch.zeros_like(own.prefix) for _ in self.sites]
         visited = _Visited(
             counts=[LatentStats(ids, len(self.alignment.names), site.sae.d_sae) for site in self.sites],
-            cell_means=[GroupMeans(self.alignment.n_means, site.sae.d_sae, ids.device) for site in self.sites],
+            cell_means=[GroupMeans(self.alignment.n_mean_groups, site.sae.d_sae, ids.device) for site in self.sites],
             error_means=[],
             inputs=inputs,
             reads=[
@@ -222,13 +222,13 @@ class _Builder:
                 visited.reads[index][rows, : resid.shape[1]] = read
             visited.activations[index].append((rows, activations.to_sparse()))
 
-        def errors(index: int, seen: list[Seen]) -> Callable[[Tensor, int], Tensor | None]:
+        def errors(index: int, seen: list[ChunkOutput]) -> Callable[[Tensor, int], Tensor | None]:
             if self.errors == "keep":
                 return lambda rows, width: own.errors[index][rows, :width]
             if self.errors == "drop":
                 return lambda rows, width: None
             if error_means is None:
-                visited.error_means.append(mean_errors(cells, self.alignment.n_means, seen))
+                visited.error_means.append(mean_errors(cells, self.alignment.n_mean_groups, seen))
             table = (error_means or visited.error_means)[index]
             return lambda rows, width: table[cells[rows, :width].clamp(min=0)]
 
@@ -237,7 +237,7 @@ class _Builder:
 
     def reference_rows(
         self, ablation: AblationKind, site: Site, means: GroupMeans, corrupt: list[tuple[Tensor, Tensor]]
-    ) -> ReferenceRows:
+    ) -> ReferenceTable:
         if ablation == "zero":
             values = torch.zeros(1, site.sae.d_sae, device=self.model.device)
         elif ablation == "resample":
@@ -248,7 +248,7 @@ class _Builder:
             values = every.flatten(0, 1)
         else:
             values = means.mean()
-        return ReferenceRows(values, site.sae.decode(values))
+        return ReferenceTable(values, site.sae.decode(values))
 
     def split_tensors(
         self,
@@ -258,16 +258,16 @@ class _Builder:
         error_means: list[Tensor],
         seed: int,
         task: str,
-    ) -> SplitTensors:
+    ) -> PreparedSplit:
         prompts = self.sets[split]
-        ids, cells = self.alignment.ids[split, "clean"], self.alignment.means[split, "clean"]
+        ids, cells = self.alignment.ids[split, "clean"], self.alignment.mean_groups[split, "clean"]
         rows, by_group = reference_rows_of(self.alignment, split, ablation, prompts.answers, seed, task)
         errors: tuple[Tensor | None, ...] = tuple(None for _ in self.sites)
         if self.errors == "keep":
             errors = plain.errors
         elif self.errors == "mean":
             errors = tuple(table[cells.clamp(min=0)] for table in error_means)
-        return SplitTensors(
+        return PreparedSplit(
             plain.prefix, ids, rows, by_group, errors,
             prompts.clean.lengths, prompts.answers, plain.logits,
         )  # fmt: skip

@@ -21,7 +21,7 @@ from circuit_tui.core.splice.hook_patch import HookPatch, run_patched, sae_input
 from circuit_tui.core.tasks.answers import Answers
 from circuit_tui.core.tasks.tokens import TokenizedPrompts
 
-BUCKET = 2
+MAX_LENGTH_RATIO = 2
 """How many times as long as the shortest prompt of a batch its longest may be."""
 
 
@@ -44,14 +44,14 @@ class PlainPass:
 def chunks(lengths: Tensor, size: int | None) -> list[Tensor]:
     """Indices of prompts, or of rows, in chunks of at most `size`, alike in length so that little is padding.
 
-    The longest of a chunk is at most `BUCKET` times as long as its shortest.
+    The longest of a chunk is at most `MAX_LENGTH_RATIO` times as long as its shortest.
     """
     order, size = lengths.argsort(stable=True), size or max(1, len(lengths))
     found, start = [], 0
     in_order = lengths[order].tolist()
     for stop in range(1, len(in_order) + 1):
         full = stop - start == size
-        if stop == len(in_order) or full or in_order[stop] > BUCKET * in_order[start]:
+        if stop == len(in_order) or full or in_order[stop] > MAX_LENGTH_RATIO * in_order[start]:
             found.append(order[start:stop])
             start = stop
     return found
@@ -88,8 +88,8 @@ def plain_pass(
                 error[index][rows, :width] = there.float() - site.sae.rebuild(site.sae.encode(x), x)
             resid = here.blocks(resid, site.depth, _next_depth(model, sites, index))
         if answers is not None:
-            read, row = (answers.rows.unsqueeze(1) == rows).nonzero(as_tuple=True)
-            found.append((read, model.logits(resid, answers.places[read], row)))
+            read, row = (answers.read_rows.unsqueeze(1) == rows).nonzero(as_tuple=True)
+            found.append((read, model.logits(resid, answers.read_columns[read], row)))
     logits = torch.cat([part for _, part in found]) if found else torch.zeros(0, 0, device=model.device)
     if found:
         logits = logits[torch.cat([read for read, _ in found]).argsort()]
@@ -99,11 +99,11 @@ def plain_pass(
 Visit = Callable[[int, Tensor, Tensor, Tensor, Tensor], None]
 
 
-class Seen(NamedTuple):
+class ChunkOutput(NamedTuple):
     """A chunk at one site: its rows, what is there and what the SAE makes of it, `[row, position, d_out]`."""
 
     rows: Tensor
-    there: Tensor
+    output: Tensor
     rebuilt: Tensor
 
 
@@ -115,7 +115,7 @@ def spliced_pass(
     prefix: Tensor,
     ids: Tensor,
     visit: Visit,
-    errors: Callable[[int, list[Seen]], Callable[[Tensor, int], Tensor | None]],
+    errors: Callable[[int, list[ChunkOutput]], Callable[[Tensor, int], Tensor | None]],
     size: int | None,
 ) -> None:
     """Runs M_s over `side` as far as the last site, at most `size` rows at a time.
@@ -139,18 +139,18 @@ def spliced_pass(
                 x, there = sae_input(own, here, resid, before)
                 activations = site.sae.encode(x)
                 visit(index, rows, resid, x, activations)
-                seen.append(Seen(rows, there, site.sae.rebuild(activations, x)))
+                seen.append(ChunkOutput(rows, there, site.sae.rebuild(activations, x)))
             error_of = errors(index, seen)
             for part, width, before in zip(seen, widths, patches, strict=True):
                 error = error_of(part.rows, width)
                 out = part.rebuilt if error is None else part.rebuilt + error
                 inside = (ids[part.rows, :width] >= 0).unsqueeze(-1)
-                before.append(_constant(torch.where(inside, out.to(part.there.dtype), part.there)))
+                before.append(_constant(torch.where(inside, out.to(part.output.dtype), part.output)))
         if stop.stop == len(sites):
             return
         for at, (own, resid) in enumerate(zip(models, resids, strict=True)):
             left = run_patched(own, here, resid, patches[at])
-            resids[at] = own.blocks(left, here[0].after, sites[stop.stop].depth)
+            resids[at] = own.blocks(left, here[0].depth_after, sites[stop.stop].depth)
 
 
 def _constant(value: Tensor) -> HookPatch:
@@ -196,9 +196,9 @@ class LatentStats:
         self.rows_fired += (hits > 0).float().reshape(len(rows), n_positions, -1).sum(0)
 
 
-def mean_errors(cells: Tensor, n_cells: int, seen: Sequence[Seen]) -> Tensor:
+def mean_errors(cells: Tensor, n_cells: int, seen: Sequence[ChunkOutput]) -> Tensor:
     """Mean SAE error `[cell, d_out]` of chunks; `cells` `[row, position]`."""
-    means = GroupMeans(n_cells, seen[0].there.shape[-1], cells.device)
+    means = GroupMeans(n_cells, seen[0].output.shape[-1], cells.device)
     for rows, there, rebuilt in seen:
         means.add(cells[rows, : there.shape[1]], there.float() - rebuilt)
     return means.mean()

@@ -31,7 +31,7 @@ from circuit_tui.core.splice.batch import Batch
 from circuit_tui.core.splice.final_site import FinalSiteView, is_final
 from circuit_tui.core.splice.hook_patch import run_patched
 from circuit_tui.core.splice.nodes import Pack
-from circuit_tui.core.splice.position_groups import Layout
+from circuit_tui.core.splice.position_groups import PositionGroups
 from circuit_tui.core.splice.spliced_tokens import SpliceConstants
 
 
@@ -43,23 +43,23 @@ class Splice(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class PackedNodes:
+class BoundPack:
     """The nodes of one site bound to one batch: activations minus reference, and their sum through the decoder.
 
-    Everything grouped is in the order of the pack's groups, which `layout` gives.
+    Everything grouped is in the order of the pack's groups, which `position_groups` gives.
     """
 
     site: Site
     index: int
     batch: SpliceConstants
     pack: Pack
-    layout: Layout
+    position_groups: PositionGroups
     references: tuple[Tensor, ...]
 
     @property
-    def late_error(self) -> Tensor | None:
+    def error_after_transform(self) -> Tensor | None:
         """The error that is added after the frame, `[group, token, d_out]`; None where dropped or part of the base."""
-        error = self.batch.late_errors[self.index]
+        error = self.batch.errors_after_transform[self.index]
         return None if error is None else self.ordered(error)
 
     def ordered(self, x: Tensor) -> Tensor:
@@ -67,9 +67,9 @@ class PackedNodes:
         return x if self.pack.order is None else x.index_select(0, self.pack.order)
 
     @classmethod
-    def bind(cls, site: Site, index: int, batch: SpliceConstants, pack: Pack) -> PackedNodes:
+    def bind(cls, site: Site, index: int, batch: SpliceConstants, pack: Pack) -> BoundPack:
         """Looks up the references of `pack`, a pack of the site number `index`."""
-        layout = batch.layout if pack.order is None else batch.layout.reordered(pack.order)
+        layout = batch.position_groups if pack.order is None else batch.position_groups.reordered(pack.order)
         return cls(site, index, batch, pack, layout, batch.references(index, pack))
 
     def contribution(self, grouped: Tensor, mask: Tensor | None, base: Tensor | None) -> Tensor:
@@ -111,11 +111,11 @@ class PackedNodes:
             done = padded_group.groups.stop
         return found if done == n_groups else [*found, (slice(done, n_groups), None)]
 
-    def reaching(self, positions: Tensor) -> PackedNodes:
+    def restricted_to(self, positions: Tensor) -> BoundPack:
         """Without the bands that hold none of the position ids `positions`: if nothing else is read they are idle."""
         if len(self.pack.padded_groups) < 2:
             return self
-        order = torch.arange(self.layout.n_groups) if self.pack.order is None else self.pack.order.cpu()
+        order = torch.arange(self.position_groups.n_groups) if self.pack.order is None else self.pack.order.cpu()
         wanted = torch.isin(order, positions.cpu())
         kept = [bool(wanted[padded_group.groups].any()) for padded_group in self.pack.padded_groups]
         pack = replace(self.pack, padded_groups=tuple(compress(self.pack.padded_groups, kept)))
@@ -126,13 +126,17 @@ class PackedNodes:
 class CircuitSplice:
     """The circuit's splice: packed nodes at `mask` `[slot]` (1 if None), all others at their reference."""
 
-    nodes: PackedNodes
+    nodes: BoundPack
     base: Tensor
     mask: Tensor | None = None
 
     def __call__(self, x: Tensor, there: Tensor) -> Tensor:
         """See the module's docstring."""
-        layout, transform, base = self.nodes.layout, self.nodes.site.sae.transform, self.nodes.ordered(self.base)
+        layout, transform, base = (
+            self.nodes.position_groups,
+            self.nodes.site.sae.transform,
+            self.nodes.ordered(self.base),
+        )
         if self.nodes.pack.empty and transform is None:
             grouped = base.expand(layout.n_groups, layout.width, -1)
         else:
@@ -140,7 +144,7 @@ class CircuitSplice:
             grouped = base if self.nodes.pack.empty else self.nodes.contribution(arrived, self.mask, base)
             if transform is not None:
                 grouped = transform.post_decode(grouped, arrived)
-                error = self.nodes.late_error
+                error = self.nodes.error_after_transform
                 grouped = grouped if error is None else grouped + error
         return layout.ungroup(grouped.to(there.dtype), there)
 
@@ -155,13 +159,13 @@ class FullSplice:
 
     def __call__(self, x: Tensor, there: Tensor) -> Tensor:
         """See the module's docstring."""
-        return self.rebuild_at(self.site.sae.encode(x), x, there)
+        return self.with_activations(self.site.sae.encode(x), x, there)
 
-    def rebuild_at(self, activations: Tensor, x: Tensor, there: Tensor) -> Tensor:
+    def with_activations(self, activations: Tensor, x: Tensor, there: Tensor) -> Tensor:
         """`there` with its spliced tokens rebuilt from `activations` `[prompt, position, latent]`, plus the error."""
         out = self.site.sae.rebuild(activations, x)
         out = out if self.error is None else out + self.error
-        spliced = self.batch.layout.spliced.reshape(*there.shape[:2], 1)
+        spliced = self.batch.position_groups.spliced.reshape(*there.shape[:2], 1)
         return torch.where(spliced, out.to(there.dtype), there)
 
 
@@ -169,7 +173,7 @@ class FullSplice:
 class AblatedSplice:
     """M_s with the packed nodes at their reference."""
 
-    nodes: PackedNodes
+    nodes: BoundPack
     full: FullSplice
 
     def __call__(self, x: Tensor, there: Tensor) -> Tensor:
@@ -177,7 +181,7 @@ class AblatedSplice:
         everything = self.full(x, there)
         if self.nodes.pack.empty:
             return everything
-        layout, transform = self.nodes.layout, self.nodes.site.sae.transform
+        layout, transform = self.nodes.position_groups, self.nodes.site.sae.transform
         arrived = layout.group(x.float())
         part = self.nodes.contribution(arrived, None, None)
         part = part if transform is None else transform.scale(part, arrived)
@@ -212,7 +216,7 @@ def run_spliced(
                 yield
             if inputs is not None:
                 inputs[index:] = [resid]
-        here, after = slice(stop.start, stop.stop), sites[stop.start].after
+        here, after = slice(stop.start, stop.stop), sites[stop.start].depth_after
         resid = step(run_patched, model, sites[here], resid, splices[here])
         rest = sites[stop.stop :]
         # The residual that enters a site is wanted whole if it is asked for.
@@ -228,9 +232,11 @@ def run_spliced(
     if rest:
         yield
         last = splices[-1]
-        last = replace(last, nodes=last.nodes.reaching(batch.read_ids)) if isinstance(last, CircuitSplice) else last
+        last = (
+            replace(last, nodes=last.nodes.restricted_to(batch.read_ids)) if isinstance(last, CircuitSplice) else last
+        )
         model = FinalSiteView(model, last)
-    return step(model.finish, resid, after, batch.read_places, batch.read_rows)
+    return step(model.logits_from, resid, after, batch.read_columns, batch.read_rows)
 
 
 def _kept(part: Callable[..., Tensor], *given: Any) -> Tensor:

@@ -32,28 +32,30 @@ class Answers:
 
     Attributes:
         texts: rows of each prompt, 1 or 2.
-        at: `[prompt]` token index of the contest, in the prompt's first row.
+        difference_column: `[prompt]` token index of the contest, in the prompt's first row.
         right, wrong: `[prompt]` the two tokens of the contest.
         owner, text, place, token: `[more]` prompt, row of that prompt (0 or 1), token index and answer token of every
             other read.
-        sign: `[more]` float32, 1 where the token is one of the right answer, -1 of the wrong, 0 of both.
+        other_signs: `[more]` float32, 1 where the token is one of the right answer, -1 of the wrong, 0 of both.
     """
 
     rows_per_prompt: int
-    at: Tensor
+    difference_column: Tensor
     right: Tensor
     wrong: Tensor
-    owner: Tensor
-    text: Tensor
-    place: Tensor
-    token: Tensor
-    sign: Tensor
+    other_prompts: Tensor
+    other_rows: Tensor
+    other_columns: Tensor
+    other_tokens: Tensor
+    other_signs: Tensor
 
     def __len__(self) -> int:
         return len(self.right)
 
     @classmethod
-    def of(cls, pairs: Sequence[Tokens], lengths: Sequence[int], rows_per_prompt: int, device: torch.device) -> Answers:
+    def from_tokens(
+        cls, pairs: Sequence[Tokens], lengths: Sequence[int], rows_per_prompt: int, device: torch.device
+    ) -> Answers:
         """The answers `pairs` to prompts of `lengths` tokens. Of no pair may one begin the other."""
         first_difference, more = [], []
         for prompt, ((right, wrong), length) in enumerate(zip(pairs, lengths, strict=True)):
@@ -67,15 +69,15 @@ class Answers:
         return cls(rows_per_prompt, at, ours, theirs, owners, rows, places, tokens, signs.float())
 
     @property
-    def rows(self) -> Tensor:
+    def read_rows(self) -> Tensor:
         """The row of each read, `[read]`."""
-        first = torch.arange(len(self), device=self.at.device) * self.rows_per_prompt
-        return torch.cat([first, self.owner * self.rows_per_prompt + self.text])
+        first = torch.arange(len(self), device=self.difference_column.device) * self.rows_per_prompt
+        return torch.cat([first, self.other_prompts * self.rows_per_prompt + self.other_rows])
 
     @property
-    def places(self) -> Tensor:
+    def read_columns(self) -> Tensor:
         """The token index of each read in its row, `[read]`."""
-        return torch.cat([self.at, self.place])
+        return torch.cat([self.difference_column, self.other_columns])
 
     def rows_of(self, prompts: Tensor) -> Tensor:
         """The rows of the prompts `prompts` `[prompt]`, in their order, `[row]`."""
@@ -84,44 +86,46 @@ class Answers:
 
     def select(self, prompts: Tensor) -> tuple[Answers, Tensor]:
         """The answers of `prompts` `[prompt]` alone, numbered from 0, and which reads of these they have, `[read]`."""
-        new, which = (prompts.unsqueeze(1) == self.owner).nonzero(as_tuple=True)
+        new, which = (prompts.unsqueeze(1) == self.other_prompts).nonzero(as_tuple=True)
         return (
             Answers(
-                self.rows_per_prompt, self.at[prompts], self.right[prompts], self.wrong[prompts],
-                new, self.text[which], self.place[which], self.token[which], self.sign[which],
+                self.rows_per_prompt, self.difference_column[prompts], self.right[prompts], self.wrong[prompts],
+                new, self.other_rows[which], self.other_columns[which], self.other_tokens[which], self.other_signs[which],
             ),
             torch.cat([prompts, which + len(self)]),
         )  # fmt: skip
 
-    def exchanged(self, prompts: Tensor) -> Answers:
+    def swapped(self, prompts: Tensor) -> Answers:
         """The right answer taken for the wrong one, and the other way round, on `prompts`."""
         right, wrong = self.right.clone(), self.wrong.clone()
         right[prompts], wrong[prompts] = self.wrong[prompts], self.right[prompts]
-        changed = torch.isin(self.owner, prompts)
-        return replace(self, right=right, wrong=wrong, sign=torch.where(changed, -self.sign, self.sign))
+        changed = torch.isin(self.other_prompts, prompts)
+        return replace(
+            self, right=right, wrong=wrong, other_signs=torch.where(changed, -self.other_signs, self.other_signs)
+        )
 
     def logit_difference(self, logits: Tensor) -> Tensor:
         """Gives log P(right) - log P(wrong), `[prompt]`, of logits `[read, vocab]`; see the module's docstring."""
         rows = torch.arange(len(self), device=logits.device)
         found = logits[rows, self.right] - logits[rows, self.wrong]
-        return found if not len(self.owner) else found + self.after_first_difference(logits)
+        return found if not len(self.other_prompts) else found + self.after_first_difference(logits)
 
     def after_first_difference(self, logits: Tensor) -> Tensor:
         """What the tokens behind the contest add to the logit difference, `[prompt]`."""
         later = logits[len(self) :]
-        scores = later.gather(1, self.token.unsqueeze(1))[:, 0] - later.logsumexp(-1)
-        return logits.new_zeros(len(self)).index_add(0, self.owner, self.sign * scores)
+        scores = later.gather(1, self.other_tokens.unsqueeze(1))[:, 0] - later.logsumexp(-1)
+        return logits.new_zeros(len(self)).index_add(0, self.other_prompts, self.other_signs * scores)
 
-    def over_right(self, values: Tensor) -> Tensor:
+    def sum_over_right(self, values: Tensor) -> Tensor:
         """Sum `[prompt]` of `values` `[read]` over the reads of each right answer."""
-        if not len(self.owner):
+        if not len(self.other_prompts):
             return values
-        right = self.sign >= 0
-        return values[: len(self)].index_add(0, self.owner[right], values[len(self) :][right])
+        right = self.other_signs >= 0
+        return values[: len(self)].index_add(0, self.other_prompts[right], values[len(self) :][right])
 
-    def right_tokens(self) -> Tensor:
+    def scored_tokens(self) -> Tensor:
         """The answer token of each read, `[read]`; at the contest that of the right answer."""
-        return torch.cat([self.right, self.token])
+        return torch.cat([self.right, self.other_tokens])
 
 
 def rows_per_prompt_of(pairs: Iterable[Tokens]) -> int:

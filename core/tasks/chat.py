@@ -12,7 +12,7 @@ BEFORE, AFTER = "before", "after"
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
+class RenderedPrompt:
     """The text that the model reads; the prompt's own is `text[start:stop]`."""
 
     text: str
@@ -20,12 +20,12 @@ class Rendered:
     stop: int
 
 
-def plain(prompt: str) -> Rendered:
+def plain(prompt: str) -> RenderedPrompt:
     """The prompt as it is."""
-    return Rendered(prompt, 0, len(prompt))
+    return RenderedPrompt(prompt, 0, len(prompt))
 
 
-def render(prompt: str, tokenizer: Any, task: str) -> Rendered:
+def render(prompt: str, tokenizer: Any, task: str) -> RenderedPrompt:
     """The prompt as a user's message, up to where the model's answer begins.
 
     Raises:
@@ -42,4 +42,4 @@ def render(prompt: str, tokenizer: Any, task: str) -> Rendered:
     start = text.rfind(own)
     if start < 0:
         raise UserError(f"--chat: task {task}: the model's chat template changes the prompt {prompt!r}")
-    return Rendered(text, start, start + len(own))
+    return RenderedPrompt(text, start, start + len(own))

@@ -33,17 +33,17 @@ class Alignment:
         kind: how positions are named.
         names: position names in reading order; a position id indexes it.
         ids: for each split, clean and corrupt position ids `[row, position]`, `NO_POSITION` at BOS and padding.
-        means: the same for the cells over which ablation means are taken. They equal `ids` except under ``shared``,
+        mean_groups: the same for the cells over which ablation means are taken. They equal `ids` except under ``shared``,
             where a cell is (length, index), or a place in the answer: one mean for all positions would blur the
             prompt's structure into the ablation.
-        n_means: how many such cells there are.
+        n_mean_groups: how many such cells there are.
     """
 
     kind: PositionsKind
     names: tuple[str, ...]
     ids: dict[tuple[Split, str], Tensor]
-    means: dict[tuple[Split, str], Tensor]
-    n_means: int
+    mean_groups: dict[tuple[Split, str], Tensor]
+    n_mean_groups: int
 
 
 def pick_kind(wanted: PositionsKind | None, sets: dict[Split, PromptSet]) -> PositionsKind:

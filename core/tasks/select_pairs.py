@@ -19,7 +19,7 @@ FEWEST = {"train": 32, "test": 8}
 """Pairs that have to be left of a split for the rest to be worth opening."""
 
 
-def fit_task(task: Task, tokenizer: Any, chat: bool = False) -> tuple[Task, tuple[str, ...]]:
+def select_pairs(task: Task, tokenizer: Any, chat: bool = False) -> tuple[Task, tuple[str, ...]]:
     """`task` without the pairs that `tokenizer` cannot ask, and whole sentences about what was left out.
 
     Raises:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.tasks.answers import Answers, Tokens, rows_per_prompt_of
-from circuit_tui.core.tasks.chat import AFTER, BEFORE, Rendered, plain, render
+from circuit_tui.core.tasks.chat import AFTER, BEFORE, RenderedPrompt, plain, render
 from circuit_tui.core.tasks.continuation import continuation
 from circuit_tui.core.tasks.task import SPLITS, Pair, Split, Task
 
@@ -89,7 +89,7 @@ def tokenize(task: Task, tokenizer: Any, device: torch.device, chat: bool = Fals
 def _prompt_set(
     task: Task, split: Split, answers: list[Tokens], texts: int, tokenizer: Any, device: torch.device, chat: bool
 ) -> PromptSet:
-    def shown(prompt: str) -> Rendered:
+    def shown(prompt: str) -> RenderedPrompt:
         return render(prompt, tokenizer, task.name) if chat else plain(prompt)
 
     def side(prompts: Sequence[str]) -> TokenizedPrompts:
@@ -100,7 +100,7 @@ def _prompt_set(
     n_answer_tokens = [tuple(answer[:-1] for answer in pair) if texts > 1 else ((),) for pair in answers]
     clean, corrupt = side([pair.clean for pair in pairs]), side([pair.corrupt for pair in pairs])
     lengths = clean.prompt_lengths[::texts].tolist()
-    return PromptSet(pairs, clean, corrupt, Answers.of(answers, lengths, texts, device))
+    return PromptSet(pairs, clean, corrupt, Answers.from_tokens(answers, lengths, texts, device))
 
 
 def answer_tokens(pair: Pair, tokenizer: Any, task: str, chat: bool = False) -> Tokens:
@@ -164,7 +164,7 @@ def _unknown(tokenizer: Any) -> int | None:
 
 def _side(
     task: str,
-    prompts: Sequence[tuple[Rendered, tuple[str, ...]]],
+    prompts: Sequence[tuple[RenderedPrompt, tuple[str, ...]]],
     n_answer_tokens: Sequence[tuple[tuple[int, ...], ...]],
     tokenizer: Any,
     device: torch.device,
@@ -202,7 +202,7 @@ def _side(
     return TokenizedPrompts(tokens.to(device), lengths.to(device), n_bos, tuple(roles), behind.to(device))
 
 
-def _bos(tokenizer: Any, shown: Rendered, ids: Sequence[int]) -> list[int]:
+def _bos(tokenizer: Any, shown: RenderedPrompt, ids: Sequence[int]) -> list[int]:
     """The BOS that a prompt starts with, if it does: the tokenizer's, or in a chat what the template begins with."""
     if tokenizer.bos_token_id is None:
         return []
@@ -212,7 +212,7 @@ def _bos(tokenizer: Any, shown: Rendered, ids: Sequence[int]) -> list[int]:
 
 
 def _token_roles(
-    task: str, shown: Rendered, words: tuple[str, ...], offsets: Sequence[tuple[int, int]]
+    task: str, shown: RenderedPrompt, words: tuple[str, ...], offsets: Sequence[tuple[int, int]]
 ) -> tuple[str, ...]:
     """The role of each token: that of the word which holds its first character that is not a space.
 

@@ -81,7 +81,7 @@ def few(both: Opened) -> tuple[Searched, Searched]:
 def test_toggles_are_the_same(both: Opened, elsewhere: torch.device) -> None:
     near, there = both("gemma2", positions="shared", ablation="resample", errors="mean")
     assert there.problem.model.devices == (elsewhere,)
-    assert {site.sae.place for site in there.problem.sites} == {elsewhere}
+    assert {site.sae.device for site in there.problem.sites} == {elsewhere}
     assert there.table == near.table
     assert_toggles_alike(near, there)
 

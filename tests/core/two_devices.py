@@ -56,8 +56,8 @@ def test_toggles_are_the_same(
     model, sites = far.problem.model, far.problem.sites
     assert model.block_devices == [CPU, on_two, on_two]
     assert model.can_run_subset == near.problem.model.can_run_subset
-    assert [site.sae.place for site in sites] == [model.block_devices[site.layer] for site in sites]
-    assert on_two in {site.sae.place for site in sites}
+    assert [site.sae.device for site in sites] == [model.block_devices[site.layer] for site in sites]
+    assert on_two in {site.sae.device for site in sites}
     assert far.table == near.table
     assert far.info.device == "cpu and far:0"
     assert_toggles_alike(near, far)
@@ -86,7 +86,7 @@ def test_gradients_are_the_same_inside_blocks(tmp_path: Path, on_two: torch.devi
     tiny = build_with("gpt2", tmp_path, saes)
     asked = request(tiny, write_prompts(able_task(tiny, (6,) * 6, (6,) * 4), tmp_path / "p.jsonl"))
     near, far = (open_session(each).problem for each in (asked, spread_out(asked)))
-    assert [site.sae.place for site in far.sites] == [CPU, on_two]
+    assert [site.sae.device for site in far.sites] == [CPU, on_two]
     mask = random_mask(near)
     expected = gradient(near, mask)
     assert float(expected.abs().max()) > 1e-4

@@ -12,8 +12,8 @@ from releases import RELEASES, serve
 from server import Hub
 
 from circuit_tui.core.hub.download import repo_folder
-from circuit_tui.core.models.known_models import KNOWN_MODELS
 from circuit_tui.core.models.model_files import fetch_model
+from circuit_tui.core.models.presets import PRESETS
 from circuit_tui.core.saes.choose_saes import choose_saes
 from circuit_tui.core.saes.readiness import ModelState, advice, hub_state
 from circuit_tui.core.saes.released_saes import NO_REPORT, load_released
@@ -29,7 +29,7 @@ def states() -> dict[str, ModelState]:
 def test_an_empty_cache_and_no_token(hub: Hub) -> None:
     state = hub_state()
     assert (state.endpoint, state.reachable, state.token, state.offline) == (hub.url, True, False, False)
-    assert [model.name for model in state.models] == [known.names[0] for known in KNOWN_MODELS]
+    assert [model.name for model in state.models] == [known.names[0] for known in PRESETS]
     assert not any(model.model_on_disk or model.saes_on_disk for model in state.models)
     assert {model.name: model.sae_bytes_missing for model in state.models}["gpt2"] == 4 * 2 * 24576 * 768 * 4
     (line,) = [line for line in advice(state) if "token" in line]

@@ -16,7 +16,7 @@ from tiny.sessions import write_prompts
 from tiny.world import CPU, World
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.models.known_models import KNOWN_MODELS
+from circuit_tui.core.models.presets import PRESETS
 from circuit_tui.core.saes.choose_saes import choose_saes
 from circuit_tui.core.saes.registry import saes_of
 from circuit_tui.core.saes.released_saes import load_released
@@ -114,14 +114,14 @@ def test_an_sae_that_cannot_be_had_names_itself(hub: Hub, tmp_path: Path) -> Non
 
 
 def test_every_default_names_saes_that_the_registry_has() -> None:
-    for known in KNOWN_MODELS:
-        for name in (known.hub, *known.names, known.hub.upper()):
+    for known in PRESETS:
+        for name in (known.hub_name, *known.names, known.hub_name.upper()):
             chosen = choose_saes((), ALL_SITES, name)
             release = {sae.name: sae for sae in saes_of(known.release)}
             assert tuple(release[one].layer for one in chosen) == known.layers
             assert {release[one].model.rpartition("/")[2].lower() for one in chosen} <= {
                 *known.names,
-                known.hub.rpartition("/")[2].lower(),
+                known.hub_name.rpartition("/")[2].lower(),
             }
             assert all((release[one].hook or "").split(".")[-1].startswith("hook_resid_p") for one in chosen)
 

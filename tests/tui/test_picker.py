@@ -12,7 +12,7 @@ from textual.widgets import Input, Select, Static
 from waiting import wait_for
 
 from circuit_tui.core.opening.request import OpenRequest
-from circuit_tui.core.saes.catalogue import ReleaseFacts, catalogue, releases_for
+from circuit_tui.core.saes.catalogue import ReleaseSummary, catalogue, releases_for
 from circuit_tui.core.saes.registry import releases, saes_of, width_text
 from circuit_tui.core.saes.sae_filter import SiteFlags, parse_width
 from circuit_tui.tui.commands.explore import needs_picking
@@ -24,13 +24,13 @@ SIZE = (80, 30)
 
 
 @pytest.fixture(scope="module")
-def facts() -> tuple[ReleaseFacts, ...]:
+def facts() -> tuple[ReleaseSummary, ...]:
     return catalogue()
 
 
 @pytest.fixture
 def picker(
-    facts: tuple[ReleaseFacts, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    facts: tuple[ReleaseSummary, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Callable[..., PickerApp]:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     return lambda **fields: PickerApp(OpenRequest(**fields), read=lambda: facts)
@@ -52,7 +52,7 @@ async def read(pilot: Any) -> None:
     await wait_for(pilot, lambda: pilot.app._facts is not None)
 
 
-def test_the_catalogue_knows_a_model_by_any_of_its_names(facts: tuple[ReleaseFacts, ...]) -> None:
+def test_the_catalogue_knows_a_model_by_any_of_its_names(facts: tuple[ReleaseSummary, ...]) -> None:
     by_name = {one.name: one for one in facts}
     nine = by_name["gemma-scope-9b-pt-res-canonical"]
     assert (nine.site, nine.layers, nine.model) == ("hook_resid_post", "0-41", "gemma-2-9b")
@@ -145,7 +145,7 @@ async def test_while_the_registry_is_read_the_form_works() -> None:
 
     gate = threading.Event()
 
-    def slow() -> tuple[ReleaseFacts, ...]:
+    def slow() -> tuple[ReleaseSummary, ...]:
         gate.wait(60)
         raise OSError("no registry")
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from circuit_tui.core.models.known_models import known_model
+from circuit_tui.core.models.presets import preset_of
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.search.registry import DEFAULT_METHOD, DEFAULT_TARGET
 from circuit_tui.tui.commands import options
@@ -57,6 +57,6 @@ def explore(
 
 def needs_picking(request: OpenRequest) -> bool:
     """Whether `request` names a model but not all that has to be known to open it."""
-    if request.model is None or request.circuit is not None or known_model(request.model) is not None:
+    if request.model is None or request.circuit is not None or preset_of(request.model) is not None:
         return False
     return not (request.saes or request.sae_dirs) or (request.task is None and request.prompts is None)

@@ -11,7 +11,7 @@ from circuit_tui.tui.commands import options, output, progress
 from circuit_tui.tui.commands.boundary import DONE, NO
 
 if TYPE_CHECKING:
-    from circuit_tui.core.saes.registry import KnownSae
+    from circuit_tui.core.saes.registry import RegisteredSae
 
 
 def saes(
@@ -24,11 +24,11 @@ def saes(
     That is sae-lens's registry, read without a network: its releases, or with words to look for each SAE, with what
     its names tell (a dash: nothing) and the size of its download (~: from its width). Exits 1 when nothing matches.
     """
-    from circuit_tui.core.saes.registry import known_saes
+    from circuit_tui.core.saes.registry import find_saes
 
     words = " ".join(query or ())
     with output.quiet(debug=debug):
-        found = known_saes(words)
+        found = find_saes(words)
         rows = [_facts(sae) for sae in found] if json or words else []
     if json:
         output.print_json({"saes": rows})
@@ -46,7 +46,7 @@ def saes(
     return DONE if found else NO
 
 
-def _facts(sae: KnownSae) -> dict[str, Any]:
+def _facts(sae: RegisteredSae) -> dict[str, Any]:
     """One SAE in plain values; `bytes` is the size of its weights where they are on the disk, else an estimate."""
     from circuit_tui.core.saes.sae_files import bytes_on_disk
 
@@ -65,7 +65,7 @@ def _facts(sae: KnownSae) -> dict[str, Any]:
     }
 
 
-def _cells(sae: KnownSae, row: dict[str, Any]) -> tuple[str, ...]:
+def _cells(sae: RegisteredSae, row: dict[str, Any]) -> tuple[str, ...]:
     from circuit_tui.core.hub.sizes import size_text
 
     size = "–" if row["bytes"] is None else size_text(row["bytes"])

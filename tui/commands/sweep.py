@@ -78,7 +78,7 @@ def _orders(
     sites: Sequence[str] | None,
     settings: Sequence[str] | None,
 ) -> list[RunOrder]:
-    from circuit_tui.core.models.known_models import known_model
+    from circuit_tui.core.models.presets import preset_of
     from circuit_tui.core.runs.grid import Grid, orders_of
     from circuit_tui.core.tasks.builtin import DEFAULT_TASK, names
 
@@ -90,7 +90,7 @@ def _orders(
     for task in chosen:
         options.choice("--tasks", task, names())
     if not chosen and not prompts:
-        if base.model is not None and known_model(base.model) is None:
+        if base.model is not None and preset_of(base.model) is None:
             raise UserError("--model: name tasks for it with --tasks A,B or --prompts FILE.jsonl")
         chosen = (DEFAULT_TASK,)
     return orders_of(

@@ -23,7 +23,7 @@ from circuit_tui.core.choices import ABLATIONS, AblationKind
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.metrics import Baselines, PromptMetrics
-from circuit_tui.core.splice.ablation import GroupMeans, ReferenceRows
+from circuit_tui.core.splice.ablation import GroupMeans, ReferenceTable
 from circuit_tui.core.splice.problem import Problem, reference_rows_of
 from circuit_tui.core.splice.reference_passes import chunks
 
@@ -115,8 +115,8 @@ def under(subject: Subject, kind: AblationKind) -> Generator[float | None, None,
         rows, by_group = reference_rows_of(
             problem.alignment, "test", kind, answers, subject.settings.seed + draw, problem.task.name
         )
-        test = replace(problem.splits["test"], rows=rows, rows_by_group=by_group)
-        other = replace(problem, ablation=kind, tables=tables, splits=problem.splits | {"test": test})
+        test = replace(problem.splits["test"], reference_rows=rows, reference_row_of_group=by_group)
+        other = replace(problem, ablation=kind, reference_tables=tables, splits=problem.splits | {"test": test})
         evaluator = Evaluator(other, "test", ready=False)
         yield from evaluator.prepare()
         measured = yield from evaluator.measure(subject.kept)
@@ -124,15 +124,15 @@ def under(subject: Subject, kind: AblationKind) -> Generator[float | None, None,
     return found
 
 
-def references(problem: Problem, kind: AblationKind) -> Generator[float | None, None, tuple[ReferenceRows, ...]]:
+def references(problem: Problem, kind: AblationKind) -> Generator[float | None, None, tuple[ReferenceTable, ...]]:
     """The reference tables of `problem` under another ablation; SAE errors stay as they are."""
     side = "clean" if kind == "clean-mean" else "corrupt"
-    reads = problem.spliced_reads if side == "clean" else problem.spliced_corrupt_reads
-    lengths = getattr(problem.sets["train"], side).lengths
-    cells, device, tables = problem.alignment.means["train", side], problem.model.device, []
+    reads = problem.spliced_sae_inputs if side == "clean" else problem.spliced_corrupt_sae_inputs
+    lengths = getattr(problem.prompt_sets["train"], side).lengths
+    cells, device, tables = problem.alignment.mean_groups["train", side], problem.model.device, []
     for site, read in zip(problem.sites, reads, strict=True):
         d_sae = site.sae.d_sae
-        means = GroupMeans(problem.alignment.n_means, d_sae, device)
+        means = GroupMeans(problem.alignment.n_mean_groups, d_sae, device)
         every = torch.zeros(*cells.shape if kind == "resample" else (0, 0), d_sae, device=device)
         for rows in chunks(lengths, ROWS_AT_ONCE) if kind != "zero" else []:
             with torch.no_grad():
@@ -146,7 +146,7 @@ def references(problem: Problem, kind: AblationKind) -> Generator[float | None, 
         if kind == "zero":
             values = torch.zeros(1, d_sae, device=device)
         with torch.no_grad():
-            tables.append(ReferenceRows(values, site.sae.decode(values)))
+            tables.append(ReferenceTable(values, site.sae.decode(values)))
     return tuple(tables)
 
 

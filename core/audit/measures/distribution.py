@@ -68,7 +68,7 @@ def top_agreement(
         with torch.no_grad():
             logits = run_spliced(problem.model, problem.sites, batch, splices(batch)).result()
         other = logits.argmax(-1) != plain.argmax(-1)
-        same += int((batch.answers.over_right(other.float()) == 0).sum())
+        same += int((batch.answers.sum_over_right(other.float()) == 0).sum())
         yield None
     return same / len(evaluator)
 

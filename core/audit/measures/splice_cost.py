@@ -164,7 +164,7 @@ def _cross_entropy(problem: Problem, tokens: Tensor, *, spliced: bool) -> Genera
                 changes.append(_spliced(site.sae, first, error))
             if problem.errors == "keep":
                 plain = model.blocks(plain, here[0].depth, until)
-            resid = model.blocks(run_patched(model, here, resid, changes), here[0].after, until)
+            resid = model.blocks(run_patched(model, here, resid, changes), here[0].depth_after, until)
         loss = _next_token_loss(problem, resid, tokens)
     yield None
     return loss

@@ -35,7 +35,7 @@ class ActivationDifferenceSearch(RankingSearch):
             if self.settings["paired"]:
                 table = self._paired(index)
             else:
-                clean, corrupt = problem.clean_counts[index], problem.corrupt_counts[index]
+                clean, corrupt = problem.clean_stats[index], problem.corrupt_stats[index]
                 table = (clean.means.mean() - corrupt.means.mean()).abs()
             table = (table * site.sae.w_dec.norm(dim=-1).to(table.device)).cpu()
             nodes = slice(space.of_site(index).start, space.of_site(index).stop)
@@ -47,8 +47,8 @@ class ActivationDifferenceSearch(RankingSearch):
         """Mean over pairs of rows of |A_clean - A_corrupt|, `[position, latent]`."""
         problem = self.problem
         sides = (
-            (problem.spliced_reads[site], problem.alignment.ids["train", "clean"]),
-            (problem.spliced_corrupt_reads[site], problem.alignment.ids["train", "corrupt"]),
+            (problem.spliced_sae_inputs[site], problem.alignment.ids["train", "clean"]),
+            (problem.spliced_corrupt_sae_inputs[site], problem.alignment.ids["train", "corrupt"]),
         )
         n_rows, d_sae = len(problem.splits["train"].lengths), problem.sites[site].sae.d_sae
         total = torch.zeros(problem.n_positions, d_sae, device=problem.model.device)

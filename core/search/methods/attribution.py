@@ -27,7 +27,7 @@ def batches_of_pairs(problem: Problem, method: str) -> list[Batch]:
     Raises:
         UserError: a pair is of unequal token length.
     """
-    prompts = problem.sets["train"]
+    prompts = problem.prompt_sets["train"]
     if not torch.equal(prompts.clean.lengths, prompts.corrupt.lengths):
         raise UserError(
             f"--method {method}: task {problem.task.name} has pairs of unequal token length; use another method"
@@ -61,11 +61,11 @@ class Ends:
             return tuple(tensor[batch.rows, :width] for tensor in tensors)
 
         if not keep_errors:
-            clean, corrupt = own(problem.spliced_reads), own(problem.spliced_corrupt_reads)
-            return cls(clean, corrupt, own(problem.spliced_inputs), batch.errors)
+            clean, corrupt = own(problem.spliced_sae_inputs), own(problem.spliced_corrupt_sae_inputs)
+            return cls(clean, corrupt, own(problem.spliced_resids), batch.errors)
         model, sites = padded(problem.model, batch.lengths), problem.sites
         inputs = _plain_inputs(model, sites, batch.prefix)
-        other = _plain_inputs(model, sites, own(problem.spliced_corrupt_inputs[:1])[0])
+        other = _plain_inputs(model, sites, own(problem.spliced_corrupt_resids[:1])[0])
         with torch.no_grad():
             there = [_arriving(model, sites, resids) for resids in (inputs, other)]
             errors = tuple(
@@ -97,7 +97,7 @@ class Given:
 
     def __call__(self, x: Tensor, there: Tensor) -> Tensor:
         """See `splice.Splice`."""
-        return self._full.rebuild_at(self._activations, x, there)
+        return self._full.with_activations(self._activations, x, there)
 
 
 class NodeSums:

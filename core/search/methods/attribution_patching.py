@@ -57,4 +57,4 @@ class _Watched:
         self.activations = self._full.site.sae.encode(x)
         if not self.activations.requires_grad:  # at the first site nothing before asks for a gradient
             self.activations.requires_grad_()
-        return self._full.rebuild_at(self.activations, x, there)
+        return self._full.with_activations(self.activations, x, there)

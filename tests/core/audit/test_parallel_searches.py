@@ -142,7 +142,7 @@ def test_a_nonsense_task_starts_no_process(
     problem: Problem, made: Callable[[], ParallelSearches], tmp_path: Path
 ) -> None:
     splits = {
-        name: replace(split, answers=split.answers.exchanged(torch.arange(len(split))))
+        name: replace(split, answers=split.answers.swapped(torch.arange(len(split))))
         for name, split in problem.splits.items()
     }
     auditing = Audit(_subject(replace(problem, splits=splits), made()))

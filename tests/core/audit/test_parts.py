@@ -126,10 +126,10 @@ def test_a_circuit_that_hangs_on_its_ablation_is_refused(problem: Problem) -> No
 
 def test_nothing_to_resample_from_is_said(problem: Problem) -> None:
     """Prompts of a length that no corrupt train prompt has."""
-    means = dict(problem.alignment.means)
+    means = dict(problem.alignment.mean_groups)
     means["test", "clean"] = means["test", "clean"].clone()
     means["test", "clean"][0, -1] = -1
-    odd = replace(problem, alignment=replace(problem.alignment, means=means))
+    odd = replace(problem, alignment=replace(problem.alignment, mean_groups=means))
     finding = found(ablations.sensitivity(audited(odd, random_circuit(problem, 0.5, 1), draws=2)))
     assert finding.numbers["resample_ratio_of_means"] is None
     assert "resample has nothing to draw from" in finding.says

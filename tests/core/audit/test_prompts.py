@@ -93,7 +93,7 @@ def test_no_other_template_is_not_measured(problem: Problem) -> None:
 def test_a_task_that_the_model_cannot_do_is_refused(problem: Problem) -> None:
     """Right and wrong exchanged everywhere: the model answers all wrong."""
     splits = {
-        name: replace(split, answers=split.answers.exchanged(torch.arange(len(split))))
+        name: replace(split, answers=split.answers.swapped(torch.arange(len(split))))
         for name, split in problem.splits.items()
     }
     nonsense = replace(problem, splits=splits)

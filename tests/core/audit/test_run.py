@@ -111,7 +111,7 @@ def test_an_audit_can_be_left_at_any_time(problem: Problem) -> None:
 def test_a_nonsense_task_is_refused(problem: Problem) -> None:
     """Labels exchanged everywhere: the model answers all wrong, and no search is made."""
     splits = {
-        name: replace(split, answers=split.answers.exchanged(torch.arange(len(split))))
+        name: replace(split, answers=split.answers.swapped(torch.arange(len(split))))
         for name, split in problem.splits.items()
     }
     nonsense = replace(problem, splits=splits)

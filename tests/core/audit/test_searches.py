@@ -144,8 +144,8 @@ def test_a_resampled_problem_weighs_its_prompts(problem: Problem) -> None:
     )
     assert part.faithfulness(kept).result() == pytest.approx(float((circuit - empty) / (plain - empty)), abs=1e-5)
     other = with_train(problem, draw)
-    assert [pair.clean for pair in other.sets["train"].pairs] == [
-        problem.sets["train"].pairs[index].clean for index in draw
+    assert [pair.clean for pair in other.prompt_sets["train"].pairs] == [
+        problem.prompt_sets["train"].pairs[index].clean for index in draw
     ]
     for method in QUICK:  # every method can search it
         if method != "published":

@@ -28,7 +28,7 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     world = build_with(request.param, tmp_path_factory.mktemp(request.param), SITES)
     half = World(world.folder, world.sae_folders, load_model(str(world.folder), CPU, torch.bfloat16), world.sites)
     full, rounded = (open_problem(one, TASKS["roles"], errors="keep") for one in (world, half))
-    tokens = full.sets["test"].clean
+    tokens = full.prompt_sets["test"].clean
     half.model.verify(tokens.tokens[:2], tokens.last[:2])
     return full, rounded
 
@@ -52,7 +52,7 @@ def test_everything_but_the_model_is_float32(both: tuple[Problem, Problem]) -> N
     assert rounded.model.dtype == torch.bfloat16
     assert rounded.splits["train"].prefix.dtype == torch.bfloat16
     assert all(weight.dtype == torch.float32 for site in rounded.sites for weight in site.sae.sae.parameters())
-    assert all(table.values.dtype == table.base.dtype == torch.float32 for table in rounded.tables)
+    assert all(table.values.dtype == table.base.dtype == torch.float32 for table in rounded.reference_tables)
     assert rounded.splits["train"].plain_logits.dtype == torch.float32
     assert gradient(rounded, torch.ones(len(rounded.space))).dtype == torch.float32
     assert Evaluator(rounded, "test").baselines.plain.logit_diff.dtype == torch.float32

@@ -47,7 +47,7 @@ def test_from_any_block_to_the_logits_of_hugging_face(shape: str, tmp_path: Path
         expected = hf(TOKENS, use_cache=False).logits[ROWS, ANSWER]
         resid = model.embed(TOKENS)
         for layer in range(LAYERS + 1):
-            torch.testing.assert_close(model.finish(resid, layer, ANSWER), expected, rtol=0, atol=1e-5)
+            torch.testing.assert_close(model.logits_from(resid, layer, ANSWER), expected, rtol=0, atol=1e-5)
             resid = model.blocks(resid, layer, min(layer + 1, LAYERS))
     assert seen == [1, 1, 1, TOKENS.shape[1]]  # the last is that of `blocks`, which gives every token
 
@@ -61,7 +61,7 @@ def test_the_gradient_is_that_of_the_whole_block(shape: str, tmp_path: Path) -> 
 
     def gradient(short: bool) -> Tensor:
         x = resid.clone().requires_grad_()
-        logits = model.finish(x, 1, ANSWER) if short else model.logits(model.blocks(x, 1, LAYERS), ANSWER)
+        logits = model.logits_from(x, 1, ANSWER) if short else model.logits(model.blocks(x, 1, LAYERS), ANSWER)
         (logits * weight).sum().backward()
         assert x.grad is not None
         return x.grad
@@ -81,7 +81,7 @@ def test_an_mlp_that_mixes_tokens_is_given_all_of_them(tmp_path: Path) -> None:
     seen = tokens_seen(model)
     with torch.no_grad():
         expected = model.bridge(TOKENS, return_type="logits", use_cache=False)[ROWS, ANSWER]
-        torch.testing.assert_close(model.finish(model.embed(TOKENS), 0, ANSWER), expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(model.logits_from(model.embed(TOKENS), 0, ANSWER), expected, rtol=0, atol=1e-5)
     assert seen[-1] == TOKENS.shape[1]
 
 

@@ -36,12 +36,12 @@ def left(world: Callable[[str], World]) -> Iterator[Callable[[str], World]]:
 
     def opened(shape: str) -> World:
         used.append(world(shape))
-        used[-1].model.padding = "left"
+        used[-1].model.padding_side = "left"
         return used[-1]
 
     yield opened
     for each in used:
-        each.model.padding = "right"
+        each.model.padding_side = "right"
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_sites_within_a_block_see_each_prompt_s_own_tokens(tmp_path: Path) -> No
     world = build_with(
         "gpt2", tmp_path, (Spliced("blocks.0.hook_z", "standard"), Spliced("blocks.1.hook_mlp_out", "topk-raw"))
     )
-    world.model.padding = "left"
+    world.model.padding_side = "left"
     problem = open_problem(world, TASKS["mixed"], "shared", errors="keep")
     check_everything(world, Evaluator(problem, "test"), seed=0)
 
@@ -79,12 +79,12 @@ def test_sites_within_a_block_see_each_prompt_s_own_tokens(tmp_path: Path) -> No
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_family_gives_the_logits_of_each_prompt_alone(shape: str, tmp_path: Path) -> None:
     model = load_model(str(make_model(shape, tmp_path)), CPU, torch.float32)
-    model.padding = "left"
+    model.padding_side = "left"
     tokens, lengths = torch.arange(3, 19).reshape(2, 8), torch.tensor([4, 8])
     view = padded(model, lengths)
     resid = view.embed(tokens)
     for start in range(model.n_layers + 1):
-        got = view.finish(view.blocks(resid, 0, start), start, lengths - 1)
+        got = view.logits_from(view.blocks(resid, 0, start), start, lengths - 1)
         for row, length in enumerate(lengths.tolist()):
             alone = model.bridge(tokens[row : row + 1, :length], return_type="logits")[0, -1]
             torch.testing.assert_close(got[row], alone, rtol=1e-4, atol=1e-4)
@@ -104,7 +104,7 @@ def test_the_blocks_really_see_the_padding_on_the_left(left: Callable[[str], Wor
     torch.testing.assert_close(seen[-1][0, 2:], resid[0, :2])
     torch.testing.assert_close(seen[-1][1], resid[1])
     assert padded(model, torch.tensor([2, 4])) is not model
-    model.padding = "right"
+    model.padding_side = "right"
     assert padded(model, torch.tensor([2, 4])) is model
     torch.testing.assert_close(out[0, :2], model.blocks(resid, 1, 2)[0, :2], rtol=1e-4, atol=1e-5)
 
@@ -122,13 +122,13 @@ def test_attributions_take_the_same_ends(world: Callable[[str], World]) -> None:
     found = []
     for side in ("right", "left"):
         opened = world("gpt2")
-        opened.model.padding = side  # type: ignore[assignment]
+        opened.model.padding_side = side  # type: ignore[assignment]
         problem = open_problem(opened, TASKS["roles"], "each")
         (batch,) = batches_of_pairs(problem, "ig")
         ends = Ends.of(problem, batch, keep_errors=True)
         real = problem.alignment.ids["train", "clean"][batch.rows] >= 0
         found.append([x[real] for part in (ends.clean, ends.corrupt, ends.errors) for x in part if x is not None])
-    opened.model.padding = "right"
+    opened.model.padding_side = "right"
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
@@ -140,7 +140,7 @@ def test_a_session_has_the_same_numbers_either_way(world: Callable[[str], World]
     views: list[Any] = []
     for side in ("right", "left"):
         session = open_session(request(opened, prompts, positions="shared", errors="keep", padding=side))
-        assert session.problem.model.padding == side
+        assert session.problem.model.padding_side == side
         session.only(random_circuit(session.problem, 0.4, 1).nonzero()[:, 0].tolist())
         while session.work():
             pass

@@ -44,8 +44,8 @@ def test_weights_and_prompts_are_what_is_then_held(asked: OpenRequest) -> None:
     saes = sum(p.numel() for site in opened.sites for p in site.sae.sae.parameters())
     assert planned.saes == pytest.approx(4 * saes, rel=0.1), "thresholds and the like beside the two matrices"
     held = [part.prefix for part in opened.splits.values()] + [part.plain_logits for part in opened.splits.values()]
-    held += [*opened.spliced_inputs, *opened.spliced_corrupt_inputs]
-    n_train, length = opened.sets["train"].corrupt.tokens.shape
+    held += [*opened.spliced_resids, *opened.spliced_corrupt_resids]
+    n_train, length = opened.prompt_sets["train"].corrupt.tokens.shape
     corrupt_prefix = n_train * length * opened.model.d_model
     assert planned.prompts == 4 * (sum(tensor.numel() for tensor in held) + corrupt_prefix)
     assert planned.n_prompts == planned.batch == 12
@@ -58,8 +58,8 @@ def test_answers_of_several_tokens_are_planned_for(world: Callable[[str], World]
     planned = plan_memory(asked)
     opened = open_problem(asked, lambda stage: None).problem
     held = [part.prefix for part in opened.splits.values()] + [part.plain_logits for part in opened.splits.values()]
-    held += [*opened.spliced_inputs, *opened.spliced_corrupt_inputs]
-    n_rows, length = opened.sets["train"].corrupt.tokens.shape
+    held += [*opened.spliced_resids, *opened.spliced_corrupt_resids]
+    n_rows, length = opened.prompt_sets["train"].corrupt.tokens.shape
     assert n_rows == 24
     assert planned.prompts == 4 * (sum(tensor.numel() for tensor in held) + n_rows * length * opened.model.d_model)
     assert planned.n_prompts == 12

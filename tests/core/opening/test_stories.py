@@ -42,7 +42,7 @@ def test_the_published_numbers_come_out(opened: World, stories: Path, name: str)
     train = [dataclasses.replace(pair, split="train") for pair in pairs]
     task = Task(name, "", (*train, dataclasses.replace(pairs[0], split="test")))
     problem = open_problem(opened, task, "shared", batch_size=128)
-    prompts = problem.sets["train"].clean
+    prompts = problem.prompt_sets["train"].clean
     assert opened.model.verify(prompts.tokens[:8], prompts.last[:8]) < 1e-4
     baselines = Evaluator(problem, "train").baselines
     accuracy, plain, spliced, empty = TABLE[name]

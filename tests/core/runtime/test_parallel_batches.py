@@ -129,10 +129,10 @@ def test_cores_that_a_small_model_leaves_over_run_other_batches(
         assert torch.get_num_threads() == 1
         monkeypatch.setattr(threads, "_at_first", lambda: 64)
         assert fit_threads(problem.model, problem.sites, 10) == threads.MOST_PARALLEL
-        monkeypatch.setattr(problem.model, "padding", "left")
+        monkeypatch.setattr(problem.model, "padding_side", "left")
         assert fit_threads(problem.model, problem.sites, 10) == 1
         monkeypatch.setenv("OMP_NUM_THREADS", "2")
-        monkeypatch.setattr(problem.model, "padding", "right")
+        monkeypatch.setattr(problem.model, "padding_side", "right")
         assert fit_threads(problem.model, problem.sites, 10) == 1
     finally:
         torch.set_num_threads(before)

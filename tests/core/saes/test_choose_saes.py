@@ -6,7 +6,7 @@ import pytest
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.saes.choose_saes import choose_saes
-from circuit_tui.core.saes.registry import KnownSae, releases, saes_of
+from circuit_tui.core.saes.registry import RegisteredSae, releases, saes_of
 from circuit_tui.core.saes.sae_filter import ALL_SITES, SiteFlags, parse_layers, parse_width
 
 NINE = "gemma-scope-9b-pt-res"
@@ -102,7 +102,7 @@ def test_widths_are_written_in_thousands_but_are_powers_of_two() -> None:
     assert (parse_width("80k"), parse_width("k"), parse_width("wide")) == (80 * 1024, None, None)
 
 
-def known(name: str) -> KnownSae:
+def known(name: str) -> RegisteredSae:
     release, _, sae_id = name.partition(":")
     return next(sae for sae in saes_of(release) if sae.id == sae_id)
 

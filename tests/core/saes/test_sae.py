@@ -132,7 +132,7 @@ def test_a_transcoder(kind: str, tmp_path: Path) -> None:
     assert torch.equal(site.sae.encode(x), theirs.encode(x))
     torch.testing.assert_close(site.sae.rebuild(theirs.encode(x), x), theirs(x), rtol=1e-5, atol=1e-5)
     assert site.sae.elementwise
-    assert (site.short, site.depth, site.after) == ("L1t", 1, 2)
+    assert (site.short, site.depth, site.depth_after) == ("L1t", 1, 2)
 
 
 @pytest.mark.parametrize("kind", CHECKPOINTS)

@@ -14,7 +14,7 @@ from tiny.world import World
 from circuit_tui.core.search.minibatches import ShuffledBatches
 from circuit_tui.core.search.objective import MaskedModel
 from circuit_tui.core.splice.problem import Problem
-from circuit_tui.core.splice.reference_passes import BUCKET
+from circuit_tui.core.splice.reference_passes import MAX_LENGTH_RATIO
 from circuit_tui.core.tasks.task import Pair
 
 
@@ -38,7 +38,7 @@ def test_the_prompts_of_a_pass_are_alike_in_length(problem: Problem) -> None:
     batch = batches.next()
     assert len(batch.parts) == 2
     for part in batch.parts:
-        assert int(part.lengths.max()) <= BUCKET * int(part.lengths.min())
+        assert int(part.lengths.max()) <= MAX_LENGTH_RATIO * int(part.lengths.min())
         assert part.prefix.shape[1] == int(part.lengths.max())
     assert len(ShuffledBatches(problem, 1, torch.Generator().manual_seed(0)).next().parts) == 1
 

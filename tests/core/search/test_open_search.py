@@ -89,7 +89,7 @@ def test_every_setting_ends_up_in_the_result(searched: Callable[[str], Searched]
 def swapped(problem: Problem) -> Problem:
     """The same prompts asked for the other answer."""
     splits = {
-        name: replace(split, answers=split.answers.exchanged(torch.arange(len(split))))
+        name: replace(split, answers=split.answers.swapped(torch.arange(len(split))))
         for name, split in problem.splits.items()
     }
     return replace(problem, splits=splits)

@@ -64,14 +64,14 @@ def test_it_can_die_as_often_as_it_likes(
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one with every forward pass through the sites."""
     counted: list[int] = []
-    real = evaluate.run
+    real = evaluate.run_spliced
 
     def run(*args: Any, **kwargs: Any) -> Any:
         counted.append(1)
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(evaluate, "run", run)
-    monkeypatch.setattr("circuit_tui.core.search.objective.run", run)
+    monkeypatch.setattr(evaluate, "run_spliced", run)
+    monkeypatch.setattr("circuit_tui.core.search.objective.run_spliced", run)
     return counted
 
 

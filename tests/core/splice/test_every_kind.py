@@ -269,7 +269,7 @@ def test_the_direction_of_a_head_latent_goes_through_the_mixing_weights(build: C
 def test_the_audit_measures_what_was_opened(build: Callable[[str], World], name: str, errors: ErrorsKind) -> None:
     problem = open_problem(build(name), TASKS["index"], errors=errors)
     drawn = exhaust(references(problem, "mean"))
-    for table, other in zip(problem.tables, drawn, strict=True):
+    for table, other in zip(problem.reference_tables, drawn, strict=True):
         torch.testing.assert_close(other.values, table.values, rtol=1e-5, atol=1e-5)
     naive = open_naive(build(name), problem)
     for prompt, pair in enumerate(problem.task.split("test")):

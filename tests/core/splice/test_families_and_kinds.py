@@ -134,5 +134,5 @@ def test_on_processed_weights_too(
         centre_writing_weights(hf)
     world = World(folder, folders, model, sites)
     problem = open_problem(world, TASK, "shared", errors="keep")
-    model.verify(problem.sets["test"].clean.tokens, problem.sets["test"].clean.last)
+    model.verify(problem.prompt_sets["test"].clean.tokens, problem.prompt_sets["test"].clean.last)
     check(world, problem, hf)

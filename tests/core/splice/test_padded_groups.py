@@ -20,7 +20,7 @@ from circuit_tui.core.choices import AblationKind, ErrorsKind
 from circuit_tui.core.evaluation.evaluator import Evaluator, pack_circuit
 from circuit_tui.core.splice import nodes
 from circuit_tui.core.splice.nodes import padded_groups
-from circuit_tui.core.splice.position_groups import Layout
+from circuit_tui.core.splice.position_groups import PositionGroups
 
 FRAMED = (
     Spliced("blocks.0.hook_resid_post", "topk", config=(("normalize_activations", "layer_norm"),)),
@@ -90,7 +90,7 @@ def test_every_cut_pays(counts: list[int], cost: int) -> None:
     st.permutations(range(4)), st.lists(st.lists(st.integers(-1, 3), min_size=3, max_size=3), min_size=1, max_size=4)
 )
 def test_a_layout_in_another_order_puts_tokens_back_where_they_were(order: list[int], table: list[list[int]]) -> None:
-    layout = Layout(torch.tensor(table), 4)
+    layout = PositionGroups(torch.tensor(table), 4)
     other = layout.reordered(torch.tensor(order))
     x = torch.randn(len(table), 3, 2, requires_grad=True)
     valid = layout.valid.reshape(4, layout.width, 1)

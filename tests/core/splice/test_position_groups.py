@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from circuit_tui.core.splice.position_groups import Layout
+from circuit_tui.core.splice.position_groups import PositionGroups
 
 GROUPS = 4
 tables = st.integers(1, 5).flatmap(
@@ -19,7 +19,7 @@ tables = st.integers(1, 5).flatmap(
 @given(tables)
 def test_group_holds_each_token_once_and_ungroup_puts_it_back(table: list[list[int]]) -> None:
     ids = torch.tensor(table)
-    layout = Layout(ids, GROUPS)
+    layout = PositionGroups(ids, GROUPS)
     x = torch.arange(ids.numel() * 2.0).reshape(*ids.shape, 2)
     grouped = layout.group(x)
     assert grouped.shape == (GROUPS, layout.width, 2)
@@ -37,7 +37,7 @@ def test_group_holds_each_token_once_and_ungroup_puts_it_back(table: list[list[i
 @given(tables)
 def test_gradients_are_those_of_the_copies(table: list[list[int]]) -> None:
     ids = torch.tensor(table)
-    layout = Layout(ids, GROUPS)
+    layout = PositionGroups(ids, GROUPS)
     x = torch.randn(*ids.shape, 2, dtype=torch.float64, requires_grad=True)
 
     def there_and_back(x: torch.Tensor) -> torch.Tensor:
@@ -50,7 +50,7 @@ def test_gradients_are_those_of_the_copies(table: list[list[int]]) -> None:
 
 
 def test_tokens_of_a_group_keep_the_order_of_the_prompts() -> None:
-    layout = Layout(torch.tensor([[-1, 0, 1, 1], [-1, 0, 1, -1]]), 3)
+    layout = PositionGroups(torch.tensor([[-1, 0, 1, 1], [-1, 0, 1, -1]]), 3)
     grouped = layout.group(torch.arange(8.0).reshape(2, 4, 1))[..., 0]
     assert grouped[0, :2].tolist() == [1, 5]
     assert grouped[1, :3].tolist() == [2, 3, 6]

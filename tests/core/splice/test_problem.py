@@ -31,7 +31,7 @@ def test_candidates_and_statistics_are_those_of_the_latents_that_fire(
     names = roles.alignment.names
     every = torch.ones(len(roles.space), dtype=torch.bool)
     fired = set()
-    for side, counts in (("clean", roles.clean_counts), ("corrupt", roles.corrupt_counts)):
+    for side, counts in (("clean", roles.clean_stats), ("corrupt", roles.corrupt_stats)):
         for site in range(len(roles.sites)):
             cells, prompts = defaultdict(list), defaultdict(set)
             for index, pair in enumerate(roles.task.split("train")):
@@ -142,10 +142,13 @@ def test_resampling_draws_one_prompt_and_keeps_its_positions(
     world: Callable[[str], World], kind: PositionsKind, task: str
 ) -> None:
     problem = open_problem(world("gpt2"), TASKS[task], kind, "resample")
-    source, width = problem.alignment.means["train", "corrupt"], problem.sets["train"].corrupt.tokens.shape[1]
+    source, width = (
+        problem.alignment.mean_groups["train", "corrupt"],
+        problem.prompt_sets["train"].corrupt.tokens.shape[1],
+    )
     donors = set()
     for split in ("train", "test"):
-        rows, cells = problem.splits[split].rows, problem.alignment.means[split, "clean"]
+        rows, cells = problem.splits[split].reference_rows, problem.alignment.mean_groups[split, "clean"]
         assert torch.equal(rows >= 0, cells >= 0)
         for row, own in zip(rows, cells, strict=True):
             drawn = row[row >= 0]
@@ -154,10 +157,11 @@ def test_resampling_draws_one_prompt_and_keeps_its_positions(
             assert len(set(drawn.tolist())) == len(drawn)
             donors.add(int(drawn[0]) // width)
     assert len(donors) > 2
-    again = open_problem(world("gpt2"), TASKS[task], kind, "resample").splits["test"].rows
-    assert torch.equal(again, problem.splits["test"].rows)
+    again = open_problem(world("gpt2"), TASKS[task], kind, "resample").splits["test"].reference_rows
+    assert torch.equal(again, problem.splits["test"].reference_rows)
     other = [
-        open_problem(world("gpt2"), TASKS[task], kind, "resample", seed=seed).splits["test"].rows for seed in (1, 2)
+        open_problem(world("gpt2"), TASKS[task], kind, "resample", seed=seed).splits["test"].reference_rows
+        for seed in (1, 2)
     ]
     assert not all(torch.equal(rows, again) for rows in other)
 

@@ -92,7 +92,7 @@ def test_a_circuit_that_changes_is_that_of_a_fresh_evaluation(
 @pytest.mark.parametrize("method", QUICK)
 def test_every_method_searches(world: Callable[[str], World], method: str) -> None:
     searched = Searched.of(able_problem(world("gpt2"), "each"))
-    assert searched.problem.sets["train"].answers.rows_per_prompt == 2
+    assert searched.problem.prompt_sets["train"].answers.rows_per_prompt == 2
     search = searched.search(method, 0.8)
     result, _ = finish(search)
     kept = searched.circuit(result.nodes)
@@ -112,8 +112,8 @@ def test_nonsense_is_meant_as_surely_as_the_task(world: Callable[[str], World]) 
     turned = nonsense.splits["test"].answers.right != problem.splits["test"].answers.right
     assert 0 < int(turned.sum()) < len(turned)
     kept = random_circuit(problem, 0.5, 0)
-    expected = own.measure(kept).logit_diff * (1 - 2 * turned.float())
-    torch.testing.assert_close(other.measure(kept).logit_diff, expected, rtol=1e-5, atol=1e-5)
+    expected = own.measure(kept).result().logit_diff * (1 - 2 * turned.float())
+    torch.testing.assert_close(other.measure(kept).result().logit_diff, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_prompts_drawn_anew_keep_their_answers(world: Callable[[str], World]) -> None:
@@ -131,7 +131,7 @@ def test_single_tokens_among_answers_of_several_are_scored_alike(world: Callable
     single = TASKS["mixed"]
     longer = replace(single, pairs=(*single.pairs, *(p for p in TASKS["mixed-said"].pairs if p.split == "train")))
     alone, among = (Evaluator(open_problem(world("gpt2"), task, "shared", "zero"), "test") for task in (single, longer))
-    assert among.problem.sets["test"].answers.rows_per_prompt == 2
+    assert among.problem.prompt_sets["test"].answers.rows_per_prompt == 2
     for one, other in zip(baselines(alone), baselines(among), strict=True):
         same(one, other)
 

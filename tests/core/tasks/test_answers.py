@@ -44,7 +44,7 @@ def divergence(prompt: int, tokens: tuple[int, ...]) -> float:
 def read(answers: Answers, given: list[tuple[tuple[int, ...], tuple[int, ...], int]], model: int) -> Tensor:
     """Logits at each read: what is said there is what stands in its row up to its place."""
     found = []
-    for row, place in zip(answers.rows.tolist(), answers.places.tolist(), strict=True):
+    for row, place in zip(answers.read_rows.tolist(), answers.read_columns.tolist(), strict=True):
         prompt, text = divmod(row, answers.rows_per_prompt)
         right, wrong, length = given[prompt]
         found.append(next_token(model, prompt, (right, wrong)[text][: place - length + 1]))
@@ -61,13 +61,13 @@ def test_every_number_is_that_of_its_definition(
 ) -> None:
     assume(differ(given))
     both = [(right, wrong) for right, wrong, _ in given]
-    every = Answers.of(both, [length for *_, length in given], rows_per_prompt_of(both), CPU)
+    every = Answers.from_tokens(both, [length for *_, length in given], rows_per_prompt_of(both), CPU)
     chosen = draw.choices(range(len(given)), k=len(given))
     answers, reads = every.select(torch.tensor(chosen))
     measured = PromptMetrics.empty(len(chosen))
     plain, logits = (read(every, given, model)[reads] for model in (0, 1))
     measured.fill(torch.arange(len(chosen)), logits, plain, answers)
-    turned = answers.exchanged(torch.tensor(chosen[:1]) * 0).logit_difference(logits)
+    turned = answers.swapped(torch.tensor(chosen[:1]) * 0).logit_difference(logits)
     for at, prompt in enumerate(chosen):
         right, wrong, _ = given[prompt]
         scores = [log_probability(1, prompt, tokens) for tokens in (right, wrong)]
@@ -84,10 +84,10 @@ def test_a_task_of_single_tokens_has_one_read_a_prompt_and_plain_differences(
 ) -> None:
     both = [(right[:1], wrong[:1]) for right, wrong, _ in given]
     assume(all(right != wrong for right, wrong in both))
-    answers = Answers.of(both, [length for *_, length in given], rows_per_prompt_of(both), CPU)
-    assert (answers.rows_per_prompt, len(answers.owner)) == (1, 0)
+    answers = Answers.from_tokens(both, [length for *_, length in given], rows_per_prompt_of(both), CPU)
+    assert (answers.rows_per_prompt, len(answers.other_prompts)) == (1, 0)
     logits = torch.stack([next_token(0, prompt, ()) for prompt in range(len(given))]).float()
     right, wrong = (torch.tensor([pair[k][0] for pair in both]) for k in (0, 1))
     rows = torch.arange(len(given))
     assert torch.equal(answers.logit_difference(logits), logits[rows, right] - logits[rows, wrong])
-    assert torch.equal(answers.places, torch.tensor([length - 1 for *_, length in given]))
+    assert torch.equal(answers.read_columns, torch.tensor([length - 1 for *_, length in given]))

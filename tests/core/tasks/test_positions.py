@@ -10,7 +10,7 @@ from tiny.models import make_tokenizer
 
 from circuit_tui.core.choices import AblationKind, PositionsKind
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.splice.ablation import without_a_mean
+from circuit_tui.core.splice.ablation import positions_without_mean
 from circuit_tui.core.tasks.positions import NO_POSITION, Alignment, align, pick_kind
 from circuit_tui.core.tasks.task import Pair, Split, Task
 from circuit_tui.core.tasks.tokens import PromptSet, tokenize
@@ -42,8 +42,8 @@ def test_each_by_index() -> None:
     assert alignment.names == ("0", "1", "2")
     for key in alignment.ids:
         assert alignment.ids[key].tolist() == [[_, 0, 1, 2]] * 2
-    assert alignment.means is alignment.ids
-    assert alignment.n_means == 3
+    assert alignment.mean_groups is alignment.ids
+    assert alignment.n_mean_groups == 3
 
 
 def test_without_bos_the_first_token_has_a_position() -> None:
@@ -77,11 +77,11 @@ def test_shared_is_one_position_with_a_mean_for_each_length_and_index() -> None:
     alignment = align("shared", sets([(2, 2), (2, 4), (4, 4)], [(3, 3)]), "toy")
     assert alignment.names == ("all",)
     assert ids(alignment, "train", "clean") == [[_, 0, 0, _, _], [_, 0, 0, _, _], [_, 0, 0, 0, 0]]
-    assert alignment.n_means == 2 + 4
-    assert alignment.means["train", "clean"].tolist() == [[_, 0, 1, _, _], [_, 0, 1, _, _], [_, 2, 3, 4, 5]]
-    assert alignment.means["train", "corrupt"].tolist() == [[_, 0, 1, _, _], [_, 2, 3, 4, 5], [_, 2, 3, 4, 5]]
+    assert alignment.n_mean_groups == 2 + 4
+    assert alignment.mean_groups["train", "clean"].tolist() == [[_, 0, 1, _, _], [_, 0, 1, _, _], [_, 2, 3, 4, 5]]
+    assert alignment.mean_groups["train", "corrupt"].tolist() == [[_, 0, 1, _, _], [_, 2, 3, 4, 5], [_, 2, 3, 4, 5]]
     # No corrupt train prompt has three words: the nearest shorter length lends its cells, the last one twice.
-    assert alignment.means["test", "clean"].tolist() == [[_, 0, 1, 1]]
+    assert alignment.mean_groups["test", "clean"].tolist() == [[_, 0, 1, 1]]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_positions_for_which_there_is_no_mean(
     ablation: AblationKind,
 ) -> None:
     expected = {"mean": empty[0], "clean-mean": empty[1]}.get(ablation, ())
-    assert without_a_mean(align(kind, sets(train, test, roles), "toy"), ablation) == expected
+    assert positions_without_mean(align(kind, sets(train, test, roles), "toy"), ablation) == expected
 
 
 def answered(*answers: tuple[str, str, Split], roles: tuple[str, ...] = ()) -> dict[Split, PromptSet]:
@@ -159,8 +159,8 @@ def test_shared_has_a_mean_for_each_place_in_the_answer() -> None:
     alignment = align("shared", answered((" runs now then", " run", "train"), (" runs now", " run", "test")), "toy")
     assert alignment.names == ("all",)
     assert ids(alignment, "train", "clean") == [[_, 0, 0, 0, 0], [_, 0, 0, _, _]]
-    assert alignment.means["train", "corrupt"].tolist() == [[_, 0, 1, 2, 3], [_, 0, 1, _, _]]
-    assert alignment.n_means == 4
+    assert alignment.mean_groups["train", "corrupt"].tolist() == [[_, 0, 1, 2, 3], [_, 0, 1, _, _]]
+    assert alignment.n_mean_groups == 4
 
 
 def test_held_out_answers_of_several_tokens_need_such_train_answers() -> None:

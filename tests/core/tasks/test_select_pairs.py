@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from circuit_tui.core import demo
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.tasks.builtin import builtin, names
-from circuit_tui.core.tasks.select_pairs import fit_task
+from circuit_tui.core.tasks.select_pairs import select_pairs
 from circuit_tui.core.tasks.tokens import tokenize
 
 
@@ -47,13 +47,13 @@ def answers(task: str) -> set[str]:
 def test_the_bundled_tokenizer_asks_everything() -> None:
     tokenizer = AutoTokenizer.from_pretrained(demo.model_dir())
     for name in names():
-        assert fit_task(builtin(name), tokenizer) == (builtin(name), ())
+        assert select_pairs(builtin(name), tokenizer) == (builtin(name), ())
 
 
 def test_pairs_whose_answers_are_several_tokens_are_left_out() -> None:
     task, every = builtin("sva-rc"), sorted(answers("sva-rc"))
     tokenizer = pieces(set(every) - set(every[:4]))
-    left, notes = fit_task(task, tokenizer)
+    left, notes = select_pairs(task, tokenizer)
     assert 0 < len(left.pairs) < len(task.pairs)
     assert not any(text.strip() in every[:4] for pair in left.pairs for text in (pair.answer, pair.wrong))
     assert set(left.pairs) < set(task.pairs)
@@ -66,12 +66,12 @@ def test_pairs_whose_answers_are_several_tokens_are_left_out() -> None:
 
 def test_a_task_of_which_too_little_is_left_says_why() -> None:
     with pytest.raises(UserError, match=r"task sva-rc: of answer .* one is the beginning of the other"):
-        fit_task(builtin("sva-rc"), pieces({"the", "old"}))
+        select_pairs(builtin("sva-rc"), pieces({"the", "old"}))
 
 
 def test_a_task_whose_answers_are_all_several_tokens_is_asked_all_the_same() -> None:
     task, tokenizer = builtin("ioi"), pieces({"the", "old"})
-    asked, notes = fit_task(task, tokenizer)
+    asked, notes = select_pairs(task, tokenizer)
     assert asked.pairs == task.pairs
     assert notes == (
         f"{len(task.pairs)} of {len(task.pairs)} prompts of ioi have an answer of several tokens for this model.",
@@ -84,7 +84,7 @@ def test_a_note_is_shown_with_the_session(monkeypatch: pytest.MonkeyPatch, tmp_p
     from circuit_tui.core.opening.request import OpenRequest
     from circuit_tui.core.session.session import open_session
 
-    monkeypatch.setattr(opening, "fit_task", lambda task, *_: (task, ("3 of 9 prompts left out: too long.",)))
+    monkeypatch.setattr(opening, "select_pairs", lambda task, *_: (task, ("3 of 9 prompts left out: too long.",)))
     # The bundled model as if it were another: of that itself it is known that it can ask everything.
     folder = shutil.copytree(demo.model_dir(), tmp_path / "model")
     config = json.loads((folder / "config.json").read_text()) | {"model_name": demo.MODEL_NAME}

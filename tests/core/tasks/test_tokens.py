@@ -107,24 +107,29 @@ def test_an_answer_of_several_tokens_is_read_behind_its_own_first_ones() -> None
     answers = prompts.answers
     assert (answers.right.tolist(), answers.wrong.tolist()) == (ids(["often", "runs"]), ids(["run", "see"]))
     # The contests stand behind "now" and behind the prompt; then "now" itself and what follows "often".
-    assert list(zip(answers.rows.tolist(), answers.places.tolist(), strict=True)) == [(0, 3), (2, 3), (0, 2), (0, 4)]
-    assert (answers.token.tolist(), answers.sign.tolist()) == (ids(["now", "runs"]), [0, 1])
+    assert list(zip(answers.read_rows.tolist(), answers.read_columns.tolist(), strict=True)) == [
+        (0, 3),
+        (2, 3),
+        (0, 2),
+        (0, 4),
+    ]
+    assert (answers.other_tokens.tolist(), answers.other_signs.tolist()) == (ids(["now", "runs"]), [0, 1])
 
 
 def test_a_score_is_the_product_over_the_answer() -> None:
     """By hand: three tokens, the probabilities of each read written down."""
-    answers = Answers.of([((0, 2), (0, 1, 1))], [4], 2, CPU)
+    answers = Answers.from_tokens([((0, 2), (0, 1, 1))], [4], 2, CPU)
     reads = {"contest": [0.5, 0.3, 0.2], "shared": [0.25, 0.5, 0.25], "wrong": [0.1, 0.7, 0.2]}
     logits = torch.tensor([reads["contest"], reads["shared"], reads["wrong"]]).log() + torch.tensor(
         [[1.0], [2.0], [3.0]]
     )
-    assert answers.places.tolist() == [4, 3, 5]
-    assert answers.rows.tolist() == [0, 0, 1]
+    assert answers.read_columns.tolist() == [4, 3, 5]
+    assert answers.read_rows.tolist() == [0, 0, 1]
     right, wrong = 0.25 * 0.2, 0.25 * 0.3 * 0.7
     assert float(answers.logit_difference(logits)) == pytest.approx(math.log(right / wrong), abs=1e-6)
-    found = logits.log_softmax(-1)[torch.arange(3), answers.right_tokens()]
-    assert float(answers.over_right(found)) == pytest.approx(math.log(right), abs=1e-6)
-    turned = answers.exchanged(torch.tensor([0]))
+    found = logits.log_softmax(-1)[torch.arange(3), answers.scored_tokens()]
+    assert float(answers.sum_over_right(found)) == pytest.approx(math.log(right), abs=1e-6)
+    turned = answers.swapped(torch.tensor([0]))
     assert float(turned.logit_difference(logits)) == pytest.approx(math.log(wrong / right), abs=1e-6)
 
 
@@ -139,7 +144,7 @@ def test_an_answer_that_begins_the_other_is_refused(wrong: str) -> None:
 def test_ids_of_the_file_may_be_several(bpe: PreTrainedTokenizerFast) -> None:
     prompts = train(bpe, pair(answer_id=(7, 8), wrong_id=9))
     assert (prompts.answers.right.tolist(), prompts.answers.wrong.tolist()) == ([7], [9])
-    assert prompts.answers.token.tolist() == [8]
+    assert prompts.answers.other_tokens.tolist() == [8]
     with pytest.raises(UserError, match=f"'wrong_id' {len(bpe)} is out of range"):
         train(bpe, pair(answer_id=7, wrong_id=(8, len(bpe))))
 

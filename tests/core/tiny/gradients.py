@@ -11,7 +11,7 @@ from torch import Tensor
 from circuit_tui.core.evaluation.evaluator import pack_circuit
 from circuit_tui.core.splice.batch import Batch
 from circuit_tui.core.splice.problem import Problem
-from circuit_tui.core.splice.splice import CircuitSplice, PackedNodes, run_spliced
+from circuit_tui.core.splice.splice import BoundPack, CircuitSplice, run_spliced
 
 
 def splices(problem: Problem, batch: Batch, mask: Tensor) -> list[CircuitSplice]:
@@ -19,7 +19,7 @@ def splices(problem: Problem, batch: Batch, mask: Tensor) -> list[CircuitSplice]
     packs = pack_circuit(problem, torch.ones(len(problem.space), dtype=torch.bool))
     padded = torch.cat([mask, mask.new_zeros(1)])
     return [
-        CircuitSplice(PackedNodes.bind(site, index, batch, pack), batch.base[index], padded[pack.nodes])
+        CircuitSplice(BoundPack.bind(site, index, batch, pack), batch.base[index], padded[pack.nodes])
         for index, (site, pack) in enumerate(zip(problem.sites, packs, strict=True))
     ]
 

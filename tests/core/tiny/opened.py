@@ -33,11 +33,11 @@ def open_problem(
 
 def open_naive(world: World, problem: Problem, hf: Any = None) -> Naive:
     """The oracle's view, with the model `hf` if not that of the folder; of the engine it takes what resampling drew."""
-    width = problem.sets["train"].corrupt.tokens.shape[1]
+    width = problem.prompt_sets["train"].corrupt.tokens.shape[1]
 
     def drawn(split: str, prompt: int, answer: int, token: int) -> tuple[int, int]:
-        texts = problem.sets["train"].answers.rows_per_prompt
-        row, at = divmod(int(problem.splits[split].rows[prompt * texts + answer, token]), width)  # type: ignore[index]
+        texts = problem.prompt_sets["train"].answers.rows_per_prompt
+        row, at = divmod(int(problem.splits[split].reference_rows[prompt * texts + answer, token]), width)  # type: ignore[index]
         assert row % texts == answer
         return row // texts, at
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class KnownModel:
-    """One model. `names` are what ``--model`` may say for it beside `hub`, its name on the Hub."""
+class ModelPreset:
+    """One model. `names` are what ``--model`` may say for it beside `hub_name`, its name on the Hub."""
 
-    hub: str
+    hub_name: str
     names: tuple[str, ...]
     release: str
     layers: tuple[int, ...]
@@ -24,41 +24,41 @@ class KnownModel:
     @property
     def gated(self) -> bool:
         """Whether the Hub wants its terms accepted first."""
-        return self.hub.partition("/")[0] in ("google", "meta-llama")
+        return self.hub_name.partition("/")[0] in ("google", "meta-llama")
 
 
-def _gemma_3(size: str, layers: tuple[int, ...]) -> tuple[KnownModel, KnownModel]:
+def _gemma_3(size: str, layers: tuple[int, ...]) -> tuple[ModelPreset, ModelPreset]:
     """Both of one size: as trained on text, which goes by the size alone, and as tuned to follow instructions."""
     base, release = f"gemma-3-{size}", f"gemma-scope-2-{size}"
     # The smallest has no -pt to its name on the Hub; the family's own name stands for the smallest but one.
     hub = base if size == "270m" else f"{base}-pt"
     names = (base, "gemma-3", f"{base}-pt") if size == "1b" else (base, f"{base}-pt")
     return (
-        KnownModel(f"google/{hub}", names, f"{release}-pt-res", layers, "16k", "medium"),
-        KnownModel(f"google/{base}-it", (f"{base}-it",), f"{release}-it-res", layers, "16k", "medium"),
+        ModelPreset(f"google/{hub}", names, f"{release}-pt-res", layers, "16k", "medium"),
+        ModelPreset(f"google/{base}-it", (f"{base}-it",), f"{release}-it-res", layers, "16k", "medium"),
     )
 
 
-KNOWN_MODELS: tuple[KnownModel, ...] = (
-    KnownModel("openai-community/gpt2", ("gpt2", "gpt2-small"), "gpt2-small-res-jb", (2, 4, 6, 11)),
+PRESETS: tuple[ModelPreset, ...] = (
+    ModelPreset("openai-community/gpt2", ("gpt2", "gpt2-small"), "gpt2-small-res-jb", (2, 4, 6, 11)),
     # The SAEs are those of the deduplicated model, the only one of the two that has any.
-    KnownModel(
+    ModelPreset(
         "EleutherAI/pythia-70m-deduped", ("pythia-70m", "pythia-70m-deduped"), "pythia-70m-deduped-res-sm", (1, 2, 3, 5)
     ),
-    KnownModel("google/gemma-2-2b", ("gemma-2-2b",), "gemma-scope-2b-pt-res-canonical", (4, 8, 13, 24), "16k"),
-    KnownModel("google/gemma-2-9b", ("gemma-2-9b",), "gemma-scope-9b-pt-res-canonical", (7, 14, 21, 40), "16k"),
-    KnownModel("google/gemma-2-9b-it", ("gemma-2-9b-it",), "gemma-scope-9b-it-res-canonical", (9, 20, 31), "16k"),
-    KnownModel("google/gemma-2-27b", ("gemma-2-27b",), "gemma-scope-27b-pt-res-canonical", (10, 22, 34), "131k"),
+    ModelPreset("google/gemma-2-2b", ("gemma-2-2b",), "gemma-scope-2b-pt-res-canonical", (4, 8, 13, 24), "16k"),
+    ModelPreset("google/gemma-2-9b", ("gemma-2-9b",), "gemma-scope-9b-pt-res-canonical", (7, 14, 21, 40), "16k"),
+    ModelPreset("google/gemma-2-9b-it", ("gemma-2-9b-it",), "gemma-scope-9b-it-res-canonical", (9, 20, 31), "16k"),
+    ModelPreset("google/gemma-2-27b", ("gemma-2-27b",), "gemma-scope-27b-pt-res-canonical", (10, 22, 34), "131k"),
     *_gemma_3("270m", (5, 9, 12, 15)),
     *_gemma_3("1b", (7, 13, 17, 22)),
     *_gemma_3("4b", (9, 17, 22, 29)),
     *_gemma_3("12b", (12, 24, 31, 41)),
     *_gemma_3("27b", (16, 31, 40, 53)),
-    KnownModel("meta-llama/Llama-3.1-8B", ("llama-3.1-8b",), "llama_scope_lxr_8x", (5, 11, 16, 30)),
+    ModelPreset("meta-llama/Llama-3.1-8B", ("llama-3.1-8b",), "llama_scope_lxr_8x", (5, 11, 16, 30)),
 )
 
 
-def known_model(name: str | None) -> KnownModel | None:
+def preset_of(name: str | None) -> ModelPreset | None:
     """The model that ``--model`` names, upper and lower case alike; None if it is none of these."""
     wanted = (name or "").lower()
-    return next((known for known in KNOWN_MODELS if wanted == known.hub.lower() or wanted in known.names), None)
+    return next((known for known in PRESETS if wanted == known.hub_name.lower() or wanted in known.names), None)
