@@ -24,6 +24,7 @@ from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.search.frontier import score
 from circuit_tui.core.search.objective import MaskedModel, faithfulness_gradient
 from circuit_tui.core.search.search import Search
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.session.session import open_session
 from circuit_tui.core.tasks import builtin as tasks
 
@@ -115,7 +116,7 @@ def main() -> None:
     print("| task | nodes | on mask's frontier | annealed from there | annealed from the largest gradients |")
     print("|---|--:|--:|--:|--:|")
     for task in args.tasks.split(","):
-        search = open_session(OpenRequest(task=task)).search("mask", 0.95, args.seed, {})
+        search = open_session(OpenRequest(task=task)).search(SearchSpec("mask", 0.95, args.seed, {}))
         for _ in search:
             pass
         assert search.result is not None

@@ -110,9 +110,9 @@ class JobControl:
         for report in job.progress(self._lines):
             self._trace.add(report)
             self._lines += 1
-        order = job.spec.order
-        if order is not None:
-            self._engine.submit(commands.Follow(job, commands.start_of(order), self._trace.points()))
+        search = job.spec.order
+        if search is not None:
+            self._engine.submit(commands.Follow(job, search, self._trace.points()))
         if not running:
             self._watched = None
             self._engine.submit(commands.Collect(job))

@@ -14,11 +14,11 @@ import torch
 
 from circuit_tui.core.audit.finding import AuditSearch, SearchRun
 from circuit_tui.core.audit.parallel_searches import ParallelSearches
-from circuit_tui.core.audit.subject import SearchUsed
 from circuit_tui.core.circuits.schema import CircuitFile
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runtime.device_memory import SHARE, free_memory
 from circuit_tui.core.runtime.machine import cores
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.workers.pool import Work
 from circuit_tui.core.workers.process_pool import ProcessPool, threads_for
@@ -38,7 +38,7 @@ class SearchEnvironment:
     request: OpenRequest
     file: CircuitFile
     opened: Mapping[str, Any]
-    used: SearchUsed
+    used: SearchSpec
     quick: bool
     folder: Path | None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +13,13 @@ from circuit_tui.core.audit.lines import LINES, searches_left
 from circuit_tui.core.audit.measures.splice_cost import read_text, text_sha256
 from circuit_tui.core.audit.parallel_searches import ParallelSearches
 from circuit_tui.core.audit.run import Audit
-from circuit_tui.core.audit.subject import AuditSettings, SearchUsed, Subject
+from circuit_tui.core.audit.subject import AuditSettings, Subject
 from circuit_tui.core.circuits.schema import BUNDLED, CircuitFile
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.opening.request import OpenRequest
-from circuit_tui.core.search.registry import Value, method
+from circuit_tui.core.search.registry import DEFAULT_METHOD, DEFAULT_TARGET
+from circuit_tui.core.search.spec import SearchSpec
 
 if TYPE_CHECKING:
     from circuit_tui.core.session.session import Session
@@ -54,14 +54,15 @@ def open_audit(session: Session, settings: AuditSettings, others: Others | None 
         UserError: the circuit is empty, the text cannot be read, or the method that found the circuit is unknown here.
     """
     found = session.found
-    used = SearchUsed() if found.target is None else SearchUsed(found.method, found.target, found.settings)
-    known = method(used.method)
-    used = replace(used, settings=(known.quick_settings if settings.quick else known.resolve)(used.settings))
+    used = SearchSpec(DEFAULT_METHOD, DEFAULT_TARGET, settings.seed)
+    if found.target is not None:
+        used = SearchSpec(found.method, found.target, settings.seed, found.settings)
+    used = used.quick() if settings.quick else used.complete()
     subject = subject_of(session, used, found.target, settings)
     what = {
         "opened": session.subject(),
         "circuit": subject.kept.nonzero()[:, 0].tolist(),
-        "search": asdict(used),
+        "search": {"method": used.method, "target": used.target, "settings": dict(used.settings)},
         "aimed": subject.target,
         "settings": asdict(settings) | {"text": None},
     }
@@ -84,16 +85,7 @@ def _parallel_searches(session: Session, subject: Subject, others: Others) -> Pa
     return parallel_searches(place, jobs, others.log)
 
 
-def search_used(name: str, target: float, settings: Mapping[str, Value]) -> SearchUsed:
-    """A search as a file names it.
-
-    Raises:
-        UserError: the method or one of its settings is unknown here.
-    """
-    return SearchUsed(name, target, method(name).resolve(settings))
-
-
-def subject_of(session: Session, used: SearchUsed, target: float | None, settings: AuditSettings) -> Subject:
+def subject_of(session: Session, used: SearchSpec, target: float | None, settings: AuditSettings) -> Subject:
     """The session's current circuit as an audit sees it.
 
     Raises:

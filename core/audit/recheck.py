@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from circuit_tui.core.audit.finding import AuditProgress, Finding, outcome
 from circuit_tui.core.audit.lines import LINES
-from circuit_tui.core.audit.open_audit import search_used, subject_of
+from circuit_tui.core.audit.open_audit import subject_of
 from circuit_tui.core.audit.report import audit_part, settings_of
 from circuit_tui.core.audit.run import Audit
 from circuit_tui.core.circuits.audit_schema import AuditPart, FindingPart
 from circuit_tui.core.circuits.recheck import Row, close_rows, same_row
 from circuit_tui.core.circuits.schema import CircuitFile
+from circuit_tui.core.search.spec import SearchSpec
 
 if TYPE_CHECKING:
     from circuit_tui.core.session.session import Session
@@ -38,7 +39,7 @@ def recheck(
     claimed = file.audit
     if claimed is None:
         return ()
-    used = search_used(claimed.search.method, claimed.search.target, claimed.search.settings)
+    used = SearchSpec(claimed.search.method, claimed.search.target, 0, claimed.search.settings).complete()
     subject = subject_of(session, used, file.method.target, settings_of(claimed, text))
     keys = {finding.key for finding in claimed.findings}
     lines = tuple(

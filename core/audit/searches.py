@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from circuit_tui.core.audit.altered_problem import problem_for, with_train
 from circuit_tui.core.audit.audit_log import SearchLog
 from circuit_tui.core.audit.finding import AuditSearch, SearchRun, finite
-from circuit_tui.core.audit.subject import SearchUsed, Subject
+from circuit_tui.core.audit.subject import Subject
 from circuit_tui.core.evaluation.evaluator import BATCH_PROMPTS, Evaluator
 from circuit_tui.core.search.open_search import new_search
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.problem import Problem
 
 QUICK_PROMPTS = 128
@@ -49,7 +50,7 @@ class Searcher:
     problem: Problem
     train: Evaluator
     test: Evaluator
-    used: SearchUsed
+    used: SearchSpec
     quick: bool
 
     def run(self, search: AuditSearch, kept: SearchLog | None) -> Generator[float | None, None, SearchRun]:
@@ -62,10 +63,7 @@ class Searcher:
             train, test = (Evaluator(problem, split, size=BATCH_PROMPTS, ready=False) for split in ("train", "test"))
             for evaluator in (train, test):
                 yield from evaluator.prepare()
-        used = self.used
-        found = new_search(
-            problem, train, test, used.method, used.target, search.seed, used.settings, circuit_only=True
-        )
+        found = new_search(problem, train, test, replace(self.used, seed=search.seed), circuit_only=True)
         share = 0.0  # a search corrects its estimate as it goes; what is told of it only grows
         for step in found if kept is None else kept.steps(found, search):
             if self.quick and step.stage == "frontier":

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -11,7 +10,7 @@ from torch import Tensor
 from circuit_tui.core.audit.audit_log import AuditLog
 from circuit_tui.core.audit.parallel_searches import ParallelSearches
 from circuit_tui.core.evaluation.evaluator import Evaluator
-from circuit_tui.core.search.registry import DEFAULT_METHOD, DEFAULT_TARGET, Value
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.problem import Problem
 
 
@@ -27,7 +26,7 @@ class AuditSettings:
         pairs: pairs of nodes tried for minimality, at most.
         seeds, resamplings, shuffles: searches with another seed, on resampled prompts, on shuffled labels; with 0 the
             line is not measured.
-        quick: searches are made in haste: they see `QUICK_PROMPTS` of the search prompts, with `Method.quick` settings.
+        quick: searches are made in haste: they see `QUICK_PROMPTS` of the search prompts, with `MethodSettings.quick`.
         text: whose cross-entropy the splice is priced on; None for none.
     """
 
@@ -45,21 +44,12 @@ class AuditSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchUsed:
-    """How the circuit was found, and so how it is searched for again."""
-
-    method: str = DEFAULT_METHOD
-    target: float = DEFAULT_TARGET
-    settings: Mapping[str, Value] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Subject:
     """The circuit `kept` `[node]` bool of `problem`; `unseen` is None where the task has no such prompts.
 
     `target` is the faithfulness that the circuit was found to reach, None where it was made by hand; `search` is how
-    searches are made then. `log` is where what is measured is kept, None where nothing is; `parallel_searches` are other
-    processes that make the searches, None where this one does.
+    the audit searches, each time with another seed. `log` is where what is measured is kept, None where nothing is;
+    `parallel_searches` are other processes that make the searches, None where this one does.
     """
 
     problem: Problem
@@ -67,7 +57,7 @@ class Subject:
     train: Evaluator
     test: Evaluator
     unseen: Evaluator | None
-    search: SearchUsed
+    search: SearchSpec
     target: float | None
     settings: AuditSettings
     log: AuditLog | None = None

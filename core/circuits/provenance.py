@@ -76,12 +76,13 @@ class Found:
         """Found on the way of a search: `faithfulness` is that of `kept` on the search prompts."""
         if search.result is not None and search.result.nodes == frozenset(kept.nonzero()[:, 0].tolist()):
             return cls.by_search(search.result, kept)
+        spec = search.spec
         warning = (
-            f"A point of the frontier of a search for {search.target:.2f}, not the circuit it ended in: faithfulness "
+            f"A point of the frontier of a search for {spec.target:.2f}, not the circuit it ended in: faithfulness "
             f"on the search prompts is {faithfulness:.3f}."
         )
         reached = search.reaches(faithfulness)
-        return cls(search.name, dict(search.settings), search.seed, search.target, reached, False, (warning,), kept)
+        return cls(spec.method, dict(spec.settings), spec.seed, spec.target, reached, False, (warning,), kept)
 
     @classmethod
     def by_file(cls, file: CircuitFile, kept: Tensor) -> Found:

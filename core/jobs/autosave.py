@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.jobs.job import Job
-from circuit_tui.core.jobs.spec import SearchOrder
 from circuit_tui.core.runtime.throttle import Throttle
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.views import SearchProgress
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Autosave:
             raise UserError(f"the job {self.job.name} cannot go on: what it had opened has changed ({fields})")
         self._try(lambda: self.job.change(subject=now))
 
-    def begin(self, search: KeptSearch, order: SearchOrder, *, again: bool = False) -> None:
+    def begin(self, search: KeptSearch, order: SearchSpec, *, again: bool = False) -> None:
         """A search is about to begin; `again`: it goes on with what is in the job's folder."""
 
         def begin() -> None:

@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.jobs.spec import JobSpec, Kind, SearchOrder, progress_of
+from circuit_tui.core.jobs.spec import JobSpec, Kind, progress_of
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runtime.file_lock import FileLock
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.views import SearchProgress
 
 JobState = Literal["running", "unfinished", "done", "failed"]
@@ -131,7 +132,7 @@ class Job:
         with (self.folder / _PROGRESS).open("ab") as file:
             file.write(json.dumps(asdict(progress)).encode() + b"\n")
 
-    def begin_search(self, order: SearchOrder, *, again: bool) -> Path:
+    def begin_search(self, order: SearchSpec, *, again: bool) -> Path:
         """The folder for a search; unless `again` that of an earlier one is emptied."""
         if not again:
             self.end_search()
@@ -230,7 +231,7 @@ def jobs_dir() -> Path:
     return state_dir("jobs")
 
 
-def new_job(kind: Kind, request: OpenRequest, order: SearchOrder | None, out: Path | None) -> Job:
+def new_job(kind: Kind, request: OpenRequest, order: SearchSpec | None, out: Path | None) -> Job:
     """A new job that this process works on.
 
     Raises:

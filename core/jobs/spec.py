@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from circuit_tui.core.opening.request import OpenRequest
-from circuit_tui.core.search.registry import Value
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.views import SearchProgress
 
 Kind = Literal["find", "explore", "detached"]
-
-
-@dataclass(frozen=True, slots=True)
-class SearchOrder:
-    """How to search."""
-
-    method: str
-    target: float
-    seed: int
-    settings: dict[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +24,7 @@ class JobSpec:
 
     kind: Kind
     request: OpenRequest
-    order: SearchOrder | None
+    order: SearchSpec | None
     out: Path | None
     folder: Path
     host: str
@@ -46,7 +36,7 @@ class JobSpec:
         return {
             "kind": self.kind,
             "request": _plain(asdict(self.request)),
-            "order": None if self.order is None else asdict(self.order),
+            "order": None if self.order is None else self.order.data(),
             "out": None if self.out is None else str(self.out),
             "folder": str(self.folder),
             "host": self.host,
@@ -63,7 +53,7 @@ class JobSpec:
         return cls(
             kind=data["kind"],
             request=request,
-            order=None if data["order"] is None else SearchOrder(**data["order"]),
+            order=None if data["order"] is None else SearchSpec(**data["order"]),
             out=None if data["out"] is None else Path(data["out"]),
             folder=Path(data["folder"]),
             host=str(data["host"]),

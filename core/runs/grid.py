@@ -13,9 +13,9 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runs.order import RunOrder
 from circuit_tui.core.runs.plan import Variant
-from circuit_tui.core.runs.record import RunSpec
 from circuit_tui.core.saes.hook_names import Hook, matching_hooks
-from circuit_tui.core.search.registry import Value, method
+from circuit_tui.core.search.registry import SettingValue, method
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.tasks import builtin as tasks
 from circuit_tui.core.tasks.prompts_file import load_prompts
 from circuit_tui.core.tasks.task import Task
@@ -38,7 +38,7 @@ class Grid:
     targets: Sequence[float] = (0.95,)
     seeds: Sequence[int] = (0,)
     sites: Sequence[tuple[str, ...]] = ((),)
-    settings: Mapping[str, Sequence[Value]] = field(default_factory=dict)
+    settings: Mapping[str, Sequence[SettingValue]] = field(default_factory=dict)
 
 
 def orders_of(grid: Grid) -> list[RunOrder]:
@@ -58,7 +58,7 @@ def orders_of(grid: Grid) -> list[RunOrder]:
     return list({order.id: order for order in orders}.values())
 
 
-def _specs(grid: Grid) -> list[RunSpec]:
+def _specs(grid: Grid) -> list[SearchSpec]:
     chosen = [Variant.parse(text) for text in grid.methods]
     names = [variant.method for variant in chosen]
     for name in grid.settings:
@@ -73,7 +73,7 @@ def _specs(grid: Grid) -> list[RunSpec]:
         for values in itertools.product(*given.values()):
             settings = dict(zip(given, values, strict=True))
             moved = itertools.product(grid.targets, grid.seeds)
-            specs += [RunSpec.of(variant.method, target, seed, settings) for target, seed in moved]
+            specs += [SearchSpec(variant.method, target, seed, settings).complete() for target, seed in moved]
     return specs
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from circuit_tui.core.circuits.schema import BUNDLED
 from circuit_tui.core.opening.request import OpenRequest
-from circuit_tui.core.runs.record import RunSpec
+from circuit_tui.core.search.spec import SearchSpec
 
 _OF_A_TASK = ("task", "prompts_sha256", "positions", "ablation", "errors")
 
@@ -23,14 +23,14 @@ class RunOrder:
     """What to open, with the SHA-256 of its prompts, and how to search it."""
 
     request: OpenRequest
-    spec: RunSpec
+    spec: SearchSpec
     task: str
     prompts_sha256: str
 
     @property
     def id(self) -> str:
         """SHA-256 of the full specification: of everything but where and how fast it is computed."""
-        return _hash(self.opening_spec | {"search": self.spec.model_dump(mode="json")})
+        return _hash(self.opening_spec | {"search": self.spec.data()})
 
     @property
     def parts(self) -> str:

@@ -1,7 +1,7 @@
 """Which runs a comparison takes: methods, each over its own grid, for every seed.
 
 A method is written as its name, with settings of its own behind colons: ``ig``, ``ig:errors=true``. What moves it along
-the frontier is its `Method.grid`: targets, penalties or sizes. A method without a grid has circuits of all sizes in
+the frontier is its `MethodInfo.grid`: targets, penalties or sizes. A method without a grid has circuits of all sizes in
 one run.
 """
 
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.runs.record import RunSpec
-from circuit_tui.core.search.registry import Value, method
+from circuit_tui.core.search.registry import SettingValue, method
+from circuit_tui.core.search.spec import SearchSpec
 
 DEFAULT_TARGETS = (0.8, 0.9, 0.95, 0.99)
 DEFAULT_LAMBDAS = (0.003, 0.01, 0.03, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
@@ -40,7 +40,7 @@ class Variant:
             if not (key and equals and value):
                 raise UserError(f"--methods {text}: write NAME:SETTING=VALUE")
             settings.append((key, value))
-        method(name).resolve(dict(settings))
+        method(name).parse_settings(dict(settings))
         return cls(name, tuple(settings))
 
 
@@ -62,14 +62,14 @@ def variants(text: str) -> list[Variant]:
     found = [Variant.parse(part) for part in text.split(",") if part]
     if not found:
         raise UserError("--methods: name at least one")
-    labels = [label(RunSpec.of(each.method, 0.5, 0, dict(each.settings))) for each in found]
+    labels = [label(SearchSpec(each.method, 0.5, 0, dict(each.settings)).complete()) for each in found]
     twice = next((name for name in labels if labels.count(name) > 1), None)
     if twice is not None:
         raise UserError(f"--methods {twice}: named twice")
     return found
 
 
-def label(spec: RunSpec) -> str:
+def label(spec: SearchSpec) -> str:
     """What runs of one method with equal settings share: its name and what is not at its default, the grid left out."""
     chosen = method(spec.method)
     own = [
@@ -80,7 +80,7 @@ def label(spec: RunSpec) -> str:
     return ":".join([spec.method, *own])
 
 
-def plan(chosen: Sequence[Variant], grids: Grids, seeds: Sequence[int], candidates: int) -> list[RunSpec]:
+def plan(chosen: Sequence[Variant], grids: Grids, seeds: Sequence[int], candidates: int) -> list[SearchSpec]:
     """All runs, seed by seed, so that what an interruption leaves is whole for the first seeds.
 
     A method that the seed does not change runs for the first seed alone.
@@ -89,7 +89,7 @@ def plan(chosen: Sequence[Variant], grids: Grids, seeds: Sequence[int], candidat
         UserError: a target, size, seed or penalty out of range.
     """
     return [
-        RunSpec.of(each.method, target, seed, {**dict(each.settings), **moved})
+        SearchSpec(each.method, target, seed, {**dict(each.settings), **moved}).complete()
         for seed in seeds
         for each in chosen
         if seed == seeds[0] or method(each.method).seeded
@@ -105,7 +105,7 @@ def doubled_sizes(candidates: int) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def _grid(variant: Variant, grids: Grids, candidates: int) -> list[tuple[float, dict[str, Value]]]:
+def _grid(variant: Variant, grids: Grids, candidates: int) -> list[tuple[float, dict[str, SettingValue]]]:
     """(target, settings) of each run of one seed."""
     chosen, highest = method(variant.method), max(grids.targets)
     if not chosen.grid or chosen.grid in dict(variant.settings):

@@ -2,40 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Self
 
 from pydantic import Field
 
 from circuit_tui.core.choices import PositionsKind
 from circuit_tui.core.circuits.schema import AblationPart, Count, MetricsPart, Part, Sha256, Sha256OrNone, Versions
-from circuit_tui.core.errors import UserError
-from circuit_tui.core.search.registry import Value, method
-
-MAX_SEED = 2**63 - 1
-
-
-class RunSpec(Part):
-    """How to search. `settings` are all of the method, with their defaults: equal specs are equal runs."""
-
-    method: str
-    target: float
-    seed: Annotated[int, Field(ge=0, le=MAX_SEED)]
-    settings: dict[str, float | int | str | bool]
-
-    @classmethod
-    def of(cls, name: str, target: float, seed: int, given: Mapping[str, Value]) -> Self:
-        """The run that these settings ask for.
-
-        Raises:
-            UserError: an unknown method or setting, or a target or seed out of range.
-        """
-        settings = method(name).resolve(given)
-        if not 0 < target < 1:
-            raise UserError(f"--target {target:g}: must lie between 0 and 1")
-        if not 0 <= seed <= MAX_SEED:
-            raise UserError(f"--seed {seed}: must lie between 0 and 2^63 - 1")
-        return cls(method=name, target=target, seed=seed, settings=settings)
+from circuit_tui.core.search.spec import SearchSpec
 
 
 class SubjectSite(Part):
@@ -95,6 +68,7 @@ class RunRecord(Part):
     """One finished search.
 
     Attributes:
+        spec: how it searched, with all settings of the method.
         reached: whether the target was reached, on the search prompts.
         stopped: whether it was stopped early; `points` then holds the last circuit alone.
         nodes: the returned circuit as (site, position, latent); site and position number those of the subject.
@@ -103,7 +77,7 @@ class RunRecord(Part):
     """
 
     subject: Subject
-    spec: RunSpec
+    spec: SearchSpec
     reached: bool
     stopped: bool
     nodes: tuple[tuple[int, int, int], ...]

@@ -18,9 +18,10 @@ from pydantic import ValidationError
 from circuit_tui.core.circuits.circuit_file import now
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.runs.order import RunOrder
-from circuit_tui.core.runs.record import RunRecord, RunSpec, Subject
+from circuit_tui.core.runs.record import RunRecord, Subject
 from circuit_tui.core.runs.results_schema import APPLICATION, TABLES, VERSION, order_row, record_row
 from circuit_tui.core.runtime.file_lock import FileLock
+from circuit_tui.core.search.spec import SearchSpec
 
 BUSY_SECONDS = 30.0
 _MAGIC = b"SQLite format 3\0"
@@ -145,7 +146,7 @@ def read_records(path: Path) -> list[RunRecord]:
     return records
 
 
-def read_failures(path: Path) -> list[tuple[str, RunSpec, str]]:
+def read_failures(path: Path) -> list[tuple[str, SearchSpec, str]]:
     """(task, how it was searched, why it failed) of every failed run.
 
     Raises:
@@ -154,7 +155,7 @@ def read_failures(path: Path) -> list[tuple[str, RunSpec, str]]:
     return [
         (
             row["task"],
-            RunSpec(method=row["method"], target=row["target"], seed=row["seed"], settings=json.loads(row["settings"])),
+            SearchSpec(row["method"], row["target"], row["seed"], json.loads(row["settings"])),
             row["error"],
         )
         for row in read_rows(path)

@@ -11,15 +11,16 @@ import torch
 from circuit_tui.core.circuits.circuit_file import AblationPart, now
 from circuit_tui.core.circuits.provenance import ABLATION_SOURCES, metrics_part, package_versions
 from circuit_tui.core.jobs.resumable_work import ResumableWork, resumable_steps
-from circuit_tui.core.runs.record import RunMachine, RunPoint, RunRecord, RunSpec, Subject, SubjectSite
+from circuit_tui.core.runs.record import RunMachine, RunPoint, RunRecord, Subject, SubjectSite
 from circuit_tui.core.search.search import Search
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.session.session import Session
 from circuit_tui.core.views import SearchProgress
 
 Watch = Callable[[Search, SearchProgress], None]
 
 
-def run_one(session: Session, spec: RunSpec, watch: Watch = lambda search, step: None) -> RunRecord:
+def run_one(session: Session, spec: SearchSpec, watch: Watch = lambda search, step: None) -> RunRecord:
     """Searches and records; the session's circuit stays as it is. A run that was cut off goes on where it was.
 
     `watch` sees every step, and may call `stop` on the search, which ends it with what it has.
@@ -27,8 +28,8 @@ def run_one(session: Session, spec: RunSpec, watch: Watch = lambda search, step:
     Raises:
         UserError: the search is not worth beginning, or a metric has no value.
     """
-    search = session.search(spec.method, spec.target, spec.seed, spec.settings)
-    with ResumableWork("run", {"subject": session.subject(), "spec": spec.model_dump(mode="json")}) as work:
+    search = session.search(spec)
+    with ResumableWork("run", {"subject": session.subject(), "spec": spec.data()}) as work:
         with contextlib.closing(resumable_steps(search, work)) as steps:
             for step in steps:
                 watch(search, step)

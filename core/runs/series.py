@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.runs.comparison import Refusal
 from circuit_tui.core.runs.plan import label
-from circuit_tui.core.runs.record import RunRecord, RunSpec
+from circuit_tui.core.runs.record import RunRecord
 from circuit_tui.core.runs.run_one import Watch, run_one
 from circuit_tui.core.search.registry import method
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.session.session import Session
 
 
@@ -24,10 +25,10 @@ class Series:
         current: the run under way.
     """
 
-    def __init__(self, session: Session, specs: Sequence[RunSpec]) -> None:
+    def __init__(self, session: Session, specs: Sequence[SearchSpec]) -> None:
         self.session, self._left = session, list(specs)
         self.done: list[RunRecord | Refusal] = []
-        self.current: RunSpec | None = None
+        self.current: SearchSpec | None = None
 
     def __len__(self) -> int:
         """How many runs are left, the one under way included."""

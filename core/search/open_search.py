@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib import import_module
-
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
-from circuit_tui.core.search.registry import Value, method
+from circuit_tui.core.search.registry import method
 from circuit_tui.core.search.search import Search, SearchInput
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.problem import Problem
 
 MIN_ACCURACY = 0.6
@@ -16,52 +14,28 @@ MIN_GAP = 0.1
 MIN_SPLICED = 0.5
 
 
-def open_search(
-    problem: Problem,
-    train: Evaluator,
-    test: Evaluator,
-    name: str,
-    target: float,
-    seed: int,
-    settings: Mapping[str, Value],
-) -> Search:
-    """A search of the method `name`, not yet begun.
+def open_search(problem: Problem, train: Evaluator, test: Evaluator, spec: SearchSpec) -> Search:
+    """A search by `spec`, not yet begun.
 
     Raises:
-        UserError: see `check_worth_searching` and `new_search`.
+        UserError: an unknown method or setting, a wrong value, or nothing to find (`check_worth_searching`).
     """
-    search = new_search(problem, train, test, name, target, seed, settings)
+    search = new_search(problem, train, test, spec)
     check_worth_searching(problem, train)
     return search
 
 
 def new_search(
-    problem: Problem,
-    train: Evaluator,
-    test: Evaluator,
-    name: str,
-    target: float,
-    seed: int,
-    settings: Mapping[str, Value],
-    *,
-    circuit_only: bool = False,
+    problem: Problem, train: Evaluator, test: Evaluator, spec: SearchSpec, *, circuit_only: bool = False
 ) -> Search:
-    """The same, whether there is anything to find or not: a control searches where there should be nothing.
+    """A search by `spec` whether there is anything to find or not: a control searches where there should be nothing.
 
-    `circuit_only` is that of `SearchInput`.
+    With `circuit_only` the result is the circuit alone: no frontier on the test prompts, no completeness.
 
     Raises:
-        UserError: unknown method or setting, or a target or seed out of range.
+        UserError: an unknown method or setting, or a wrong value.
     """
-    chosen = method(name)
-    if not 0 < target < 1:
-        raise UserError(f"--target {target:g}: must lie between 0 and 1")
-    if not 0 <= seed < 2**63:
-        raise UserError(f"--seed {seed}: must lie between 0 and 2^63 - 1")
-    resolved = chosen.resolve(settings)
-    module, class_name = chosen.implementation.split(":")
-    implementation: type[Search] = getattr(import_module(f"circuit_tui.core.search.methods.{module}"), class_name)
-    return implementation(SearchInput(problem, train, test, target, seed, resolved, circuit_only))
+    return method(spec.method).search_class(SearchInput(problem, train, test, spec.complete(), circuit_only))
 
 
 def check_worth_searching(problem: Problem, train: Evaluator) -> None:

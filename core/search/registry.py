@@ -1,174 +1,152 @@
-"""The search methods by name. Adding one is a file with a `Search` and a line here; nothing heavy is imported."""
+"""The search methods by name.
+
+A method is a `Search` in a file of `methods/`, a class of settings in `methods/settings.py` and an entry here. Nothing
+heavy is imported: the command line lists the methods before torch or pydantic is loaded.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
 
 from circuit_tui.core.errors import UserError
 
-Value = float | int | str | bool
+if TYPE_CHECKING:
+    from circuit_tui.core.search.method_settings import MethodSettings, Setting
+    from circuit_tui.core.search.search import Search
+
+SettingValue = float | int | str | bool
+"""The value of one setting of a method, as a flag, a form or a file gives it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """One number, switch or word a method can be given; its default decides its type, `least` the smallest number."""
+class MethodInfo:
+    """A search method as the registry lists it.
 
-    name: str
-    default: Value
-    help: str
-    least: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """A search method: `implementation` is ``module:class`` below `circuit_tui.core.search`.
-
-    `grid` names what moves a run along the frontier: the setting ``"lambda"`` or ``"size"``, or ``"target"``; empty
-    where one run has circuits of all sizes. `seeded` is false where the seed changes nothing. `quick` are settings for
-    a search that should take a fraction of the time.
+    Attributes:
+        name: the word after ``--method``.
+        description: one line for a list.
+        search_path: where the `Search` is, as ``module:class``; a module that begins with a dot is one of `methods/`.
+        settings_path: where the `MethodSettings` are, written the same way.
+        grid: the setting that moves a run along the frontier, ``"lambda"`` or ``"size"``, or ``"target"``; empty where
+            one run finds circuits of all sizes.
+        seeded: whether the seed changes the result.
     """
 
     name: str
     description: str
-    implementation: str
-    settings: tuple[Setting, ...] = ()
+    search_path: str
+    settings_path: str
     grid: Literal["", "target", "lambda", "size"] = ""
     seeded: bool = True
-    quick: Mapping[str, Value] = field(default_factory=dict)
 
-    def resolve(self, given: Mapping[str, Value]) -> dict[str, Value]:
-        """All settings with the given ones in place, each of its default's type.
+    @property
+    def settings_class(self) -> type[MethodSettings]:
+        """The class of its settings; imports pydantic."""
+        found: type[MethodSettings] = _load(self.settings_path)
+        return found
+
+    @property
+    def search_class(self) -> type[Search]:
+        """The class that searches; imports torch."""
+        found: type[Search] = _load(self.search_path)
+        return found
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """Its settings in the order in which a form shows them."""
+        return self.settings_class.described()
+
+    def parse_settings(self, given: Mapping[str, SettingValue]) -> MethodSettings:
+        """All settings: the values of `given`, converted to the type of each setting, and defaults for the rest.
 
         Raises:
-            UserError: an unknown setting or a value of the wrong type.
+            UserError: an unknown setting, or a value of the wrong type or out of range.
         """
-        known = {setting.name: setting for setting in self.settings}
-        values: dict[str, Value] = {setting.name: setting.default for setting in self.settings}
-        for name, value in given.items():
-            if name not in known:
-                names = ", ".join(known) or "none"
-                raise UserError(f"--set {name}: method {self.name} has no such setting; it has: {names}")
-            values[name] = _convert(self.name, known[name], value)
-        return values
+        return self.settings_class.parse(self.name, given)
 
-    def quick_settings(self, given: Mapping[str, Value]) -> dict[str, Value]:
-        """All settings, with those of `quick` in place of what is given at its default or not at all.
+    def quick_settings(self, given: Mapping[str, SettingValue]) -> MethodSettings:
+        """The same for a quick search: `MethodSettings.quick` replaces what `given` leaves at its default.
 
         Raises:
-            UserError: an unknown setting or a value of the wrong type.
+            UserError: an unknown setting, or a value of the wrong type or out of range.
         """
-        defaults = self.resolve({})
-        return {
-            name: self.quick.get(name, value) if value == defaults[name] else value
-            for name, value in self.resolve(given).items()
-        }
+        return self.parse_settings(given).quickened()
 
 
-def _convert(method: str, setting: Setting, value: Value) -> Value:
-    wanted = type(setting.default)
-    try:
-        if wanted is bool:
-            return {"true": True, "1": True, "false": False, "0": False}[str(value).lower()]
-        converted = wanted(value)
-        if wanted is int and isinstance(value, float) and converted != value:
-            raise ValueError(value)  # a fraction where a whole number is meant
-    except (KeyError, ValueError, OverflowError) as error:
-        raise UserError(f"--set {setting.name}={value}: method {method} needs a {wanted.__name__} there") from error
-    if isinstance(converted, int | float) and not setting.least <= converted < float("inf"):
-        raise UserError(f"--set {setting.name}={value}: must be a finite number, not below {setting.least}")
-    return converted
+def _load(path: str) -> Any:
+    """The class at ``module:class``."""
+    module, class_name = path.split(":")
+    return getattr(import_module(module, "circuit_tui.core.search.methods"), class_name)
 
 
-BATCH = Setting("batch", 16, "prompts in a step", 1)
-METHODS: dict[str, Method] = {
-    method.name: method
-    for method in (
-        Method(
+METHODS: dict[str, MethodInfo] = {
+    info.name: info
+    for info in (
+        MethodInfo(
             "mask",
             "smallest circuit that reaches the target, in one run (default)",
-            "mask:MaskSearch",
-            (
-                Setting("steps", 300, "optimisation steps before the exact elimination"),
-                Setting("batch", 0, "prompts in a step; 0 is 32, or 64 where there are fewer than 384"),
-                Setting("lr", 0.05, "Adam learning rate of the mask logits"),
-                Setting("refine", 100, "exact evaluations spent on add-and-drop after the elimination"),
-            ),
+            ".mask:MaskSearch",
+            ".settings:MaskSettings",
             grid="target",
-            quick={"steps": 150, "batch": 32},  # of few prompts the default takes 64, for circuits that are kept
         ),
-        Method(
+        MethodInfo(
             "published",
             "sigmoid masks with an L1 penalty, as in Caples et al. 2025",
-            "published:PublishedSearch",
-            (
-                Setting("lambda", 0.05, "weight of the mean mask size"),
-                Setting("steps", 408, "optimisation steps"),
-                BATCH,
-                Setting("lr", 0.05, "Adam learning rate"),
-                Setting("r", 1.3, "final exponent of the temperature 200^r"),
-                Setting("per_position", True, "divide the penalty by the number of positions"),
-            ),
+            ".published:PublishedSearch",
+            ".settings:PublishedSettings",
             grid="lambda",
         ),
-        Method(
+        MethodInfo(
             "hard-concrete",
             "L0 gates with a Lagrangian to a size, as in Edge Pruning",
-            "hard_concrete:HardConcreteSearch",
-            (
-                Setting("size", 0, "nodes to keep; 0 looks for the smallest size that reaches the target"),
-                Setting("steps", 408, "optimisation steps", 1),
-                BATCH,
-                Setting("lr", 0.05, "Adam learning rate of the gates"),
-                Setting("rate", 0.2, "step of the multipliers"),
-            ),
+            ".hard_concrete:HardConcreteSearch",
+            ".settings:HardConcreteSettings",
             grid="size",
         ),
-        Method(
+        MethodInfo(
             "nested",
             "one learned ranking whose prefixes are circuits of every size",
-            "nested:NestedSearch",
-            (
-                Setting("steps", 1000, "optimisation steps"),
-                BATCH,
-                Setting("lr", 0.05, "Adam learning rate of the scores"),
-                Setting("width", 0.5, "how far from the threshold a score still feels the gradient"),
-            ),
+            ".nested:NestedSearch",
+            ".settings:NestedSettings",
         ),
-        Method(
+        MethodInfo(
             "ig",
             "integrated gradients from corrupt to clean, each SAE alone",
-            "integrated_gradients:IntegratedGradientsSearch",
-            (
-                Setting("steps", 10, "points on the path from corrupt to clean", 1),
-                Setting("errors", False, "add the SAE errors back while attributing"),
-            ),
+            ".integrated_gradients:IntegratedGradientsSearch",
+            ".settings:IntegratedGradientsSettings",
             seeded=False,
         ),
-        Method(
+        MethodInfo(
             "atp",
             "attribution patching: one gradient times the difference of activations",
-            "attribution_patching:AttributionPatchingSearch",
-            (Setting("errors", False, "add the SAE errors back while attributing"),),
+            ".attribution_patching:AttributionPatchingSearch",
+            ".settings:AttributionPatchingSettings",
             seeded=False,
         ),
-        Method(
+        MethodInfo(
             "activation-difference",
             "how much a node's activation differs between clean and corrupt",
-            "activation_difference:ActivationDifferenceSearch",
-            (Setting("paired", True, "mean over pairs of the difference, not difference of the means"),),
+            ".activation_difference:ActivationDifferenceSearch",
+            ".settings:ActivationDifferenceSettings",
             seeded=False,
         ),
-        Method("random", "nodes in random order, the control every method must beat", "random_order:RandomSearch"),
+        MethodInfo(
+            "random",
+            "nodes in random order, the control every method must beat",
+            ".random_order:RandomSearch",
+            ".settings:RandomSettings",
+        ),
     )
 }
 DEFAULT_METHOD = "mask"
 DEFAULT_TARGET = 0.95
 
 
-def method(name: str) -> Method:
+def method(name: str) -> MethodInfo:
     """The method called `name`.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,8 +17,9 @@ from circuit_tui.core.runtime.incremental import Incremental
 from circuit_tui.core.runtime.out_of_memory import free_cached, halved, is_out_of_memory
 from circuit_tui.core.runtime.user_log import user_log
 from circuit_tui.core.search.frontier import Found, score, thinned, undominated
-from circuit_tui.core.search.registry import Value
+from circuit_tui.core.search.method_settings import MethodSettings
 from circuit_tui.core.search.resumable import Resumable
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.views import FrontierPoint, Metrics, SearchProgress, SearchResult, SearchStage
 
@@ -37,9 +38,7 @@ class SearchInput:
     problem: Problem
     train: Evaluator
     test: Evaluator
-    target: float
-    seed: int
-    settings: Mapping[str, Value]
+    spec: SearchSpec
     circuit_only: bool = False  # nothing else will be read: no frontier on `test`, no completeness
 
 
@@ -51,13 +50,12 @@ class Search(Resumable):
     be run again after a crash. An optimisation runs in a `loop`, so that its steps need not be.
     """
 
-    name: str
-
     def __init__(self, given: SearchInput) -> None:
-        super().__init__(torch.Generator().manual_seed(given.seed))
+        super().__init__(torch.Generator().manual_seed(given.spec.seed))
         self.given = given
         self.problem, self.train, self.test = given.problem, given.train, given.test
-        self.target, self.seed, self.settings = given.target, given.seed, dict(given.settings)
+        self.spec, self.target = given.spec, given.spec.target
+        self.settings: MethodSettings = given.spec.parsed_settings()
         self.result: SearchResult | None = None
         self.mask_steps: list[int] = []
         self.mask_path: list[Tensor] = []
@@ -94,7 +92,7 @@ class Search(Resumable):
         in the beginning are tried again.
         """
         limit = self.problem.batch_size or max(len(batch) for batch in self.train.batches)
-        most, recompute, what = self._most or limit, self.problem.recompute, f"the search ({self.name})"
+        most, recompute, what = self._most or limit, self.problem.recompute, f"the search ({self.spec.method})"
         if limit > 1 or recompute:
             size = halved(limit, what, error)
         else:
@@ -115,10 +113,6 @@ class Search(Resumable):
     def stop(self) -> None:
         """Ends the search at its next step; it then returns the best circuit so far."""
         self.stopped = True
-
-    def setting(self, name: str) -> float:
-        """A numeric setting."""
-        return float(self.settings[name])
 
     def score(self, faithfulness: float) -> float:
         """1 - |1 - f|: overshooting is as wrong as falling short."""
@@ -167,7 +161,7 @@ class Search(Resumable):
         counts = self.problem.space.counts(kept)
         total = max(self._step, round(self._step / share))
         return SearchProgress(
-            self.name, stage, self._step, total, loss, soft, self._hard, sum(counts), counts, seconds, left
+            self.spec.method, stage, self._step, total, loss, soft, self._hard, sum(counts), counts, seconds, left
         )
 
     @property
@@ -261,9 +255,9 @@ class Search(Resumable):
     def _result(self, kept: Tensor, train: Metrics, test: Metrics, frontier: tuple[FrontierPoint, ...]) -> SearchResult:
         reached = self.reaches(train.faithfulness)
         return SearchResult(
-            method=self.name,
-            settings=self.settings,
-            seed=self.seed,
+            method=self.spec.method,
+            settings=self.settings.values(),
+            seed=self.spec.seed,
             target=self.target,
             nodes=frozenset(kept.nonzero()[:, 0].tolist()),
             train=train,

@@ -7,7 +7,7 @@ Each edit is evaluated on the test prompts at once, or estimated where that take
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -23,8 +23,8 @@ from circuit_tui.core.opening.open_problem import OpenedProblem, open_problem, r
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runtime.machine import memory_use
 from circuit_tui.core.search.open_search import open_search
-from circuit_tui.core.search.registry import Value
 from circuit_tui.core.search.search import Search
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.session.audits import Auditable
 from circuit_tui.core.session.background import Background
 from circuit_tui.core.session.edits import Editable
@@ -157,9 +157,9 @@ class Session(Editable, Restorable, Auditable):
         self._background.be_exact()
         return prompt_view(self._background.live, index)
 
-    def search(self, method: str, target: float, seed: int, settings: Mapping[str, Value]) -> Search:
+    def search(self, spec: SearchSpec) -> Search:
         """A search, not yet begun. Raises UserError when it cannot be or is not worth beginning."""
-        self._search = open_search(self.problem, self.train, self.test, method, target, seed, settings)
+        self._search = open_search(self.problem, self.train, self.test, spec)
         return self._search
 
     def adopt(self, result: SearchResult) -> None:

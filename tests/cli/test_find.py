@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +19,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runtime.user_log import user_log
 from circuit_tui.core.saes.sae_filter import SiteFlags
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.views import LoadProgress, Metrics, SearchProgress, SearchResult
 
 METRICS = Metrics(0.96, 0.98, 3.5, 0.1, 1.0, 0.5, (-0.1, 0.1))
@@ -71,12 +72,12 @@ class FakeSession:
     def __init__(self) -> None:
         self.request = OpenRequest()
         self.running = FakeSearch(RESULT, lambda step: None)
-        self.asked: tuple[Any, ...] = ()
+        self.asked: SearchSpec | None = None
         self.adopted: SearchResult | None = None
         self.worked = 0
 
-    def search(self, method: str, target: float, seed: int, settings: Mapping[str, Any]) -> FakeSearch:
-        self.asked = (method, target, seed, dict(settings))
+    def search(self, spec: SearchSpec) -> FakeSearch:
+        self.asked = spec
         return self.running
 
     def subject(self) -> dict[str, Any]:
@@ -153,7 +154,7 @@ def test_flags_reach_the_session(cli: Any, session: FakeSession, tmp_path: Path)
         batch=8,
         seed=5,
     )
-    assert session.asked == ("published", 0.8, 5, {"lambda": "0.1", "steps": "20"})
+    assert session.asked == SearchSpec("published", 0.8, 5, {"lambda": 0.1, "steps": 20}).complete()
 
 
 def test_a_target_missed_is_one_and_the_file_is_still_written(cli: Any, session: FakeSession, tmp_path: Path) -> None:
@@ -210,7 +211,7 @@ def test_an_unwritable_target_is_refused_before_the_work(cli: Any, session: Fake
     done = cli("find", "--out", tmp_path / "no" / "c.json")
     assert done.code == 2
     assert str(tmp_path / "no" / "c.json") in done.error
-    assert session.asked == ()
+    assert session.asked is None
 
 
 def test_a_full_device_is_one_line_that_says_what_helps(cli: Any, session: FakeSession) -> None:

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from circuit_tui.core.jobs.job import Job, all_jobs, new_job
-from circuit_tui.core.jobs.spec import SearchOrder
 from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.tasks import builtin as tasks
 from circuit_tui.tui.cli import main
 
@@ -153,7 +153,7 @@ def test_a_search_that_was_killed_goes_on_where_the_file_system_has_no_locks(
 def test_it_is_written_where_resume_says_and_the_newest_comes_first(cli: Any, prompts: Path, tmp_path: Path) -> None:
     for seed in (1, 2):  # cut off before their first step
         request = OpenRequest(prompts=prompts, seed=seed)
-        new_job("find", request, SearchOrder("random", 0.5, seed), None).release()
+        new_job("find", request, SearchSpec("random", 0.5, seed), None).release()
         time.sleep(0.05)
     assert cli("resume", "--out", tmp_path / "two.json").code == 0
     assert circuit(tmp_path / "two.json")["seed"] == 2
@@ -260,6 +260,6 @@ def test_a_folder_that_cannot_be_written_does_not_end_the_search(
 def test_names_that_are_none(cli: Any) -> None:
     assert "no such job" in cli("resume", "--job", "x").error
     assert "no such job" in cli("jobs", "--stop", "x").error
-    job = new_job("find", OpenRequest(), SearchOrder("mask", 0.9, 0), None)
+    job = new_job("find", OpenRequest(), SearchSpec("mask", 0.9, 0), None)
     assert "still running" in cli("resume", "--job", job.name).error
     job.remove()

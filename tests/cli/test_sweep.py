@@ -142,15 +142,15 @@ def test_lists_of_seeds_sites_and_words() -> None:
 
 SCRIPT = """
 import sys
+from dataclasses import replace
 from fake_work import FakeWork
 from circuit_tui.core.runs import sweep
-from circuit_tui.core.runs.grid import RunSpec
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.tui.cli import main
 if __name__ == "__main__":
     sweep.make_worker = FakeWork
-    of = RunSpec.of.__func__
     waiting = {"folder": sys.argv[1], "behave": "wait"}
-    RunSpec.of = classmethod(lambda cls, *args: of(cls, *args).model_copy(update={"settings": waiting}))
+    SearchSpec.complete = lambda spec: replace(spec, settings=waiting)
     sys.exit(main(["sweep", "--seeds", "0-3", "--jobs", "2", "--out", sys.argv[1] + "/r.sqlite"]))
 """
 

@@ -21,6 +21,7 @@ from tiny.world import CPU, Spliced, build_with
 from transformer_lens.model_bridge import TransformerBridge
 
 from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.session.session import open_session
 
 
@@ -69,7 +70,7 @@ def test_a_search_finds_the_same(able_request: Callable[..., OpenRequest], on_tw
     for each in (able_request("llama"), spread_out(able_request("llama"))):
         session = open_session(each)
         settings = QUICK[method] | ({"steps": 4} if "steps" in QUICK[method] else {})
-        search = session.search(method, 0.8, 0, settings)
+        search = session.search(SearchSpec(method, 0.8, 0, settings))
         for step in search:
             if step.stage != "optimise":
                 search.stop()

@@ -14,13 +14,14 @@ from circuit_tui.core.circuits.schema import AblationPart, MetricsPart, Versions
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runs.order import RunOrder
-from circuit_tui.core.runs.record import RunMachine, RunPoint, RunRecord, RunSpec, Subject, SubjectSite
+from circuit_tui.core.runs.record import RunMachine, RunPoint, RunRecord, Subject, SubjectSite
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.workers.pool import Tell
 
 
 def order(folder: Path, seed: int, behave: str = "plain", task: str = "tiny") -> RunOrder:
     """An order that a worker of this kind understands."""
-    spec = RunSpec(method="random", target=0.9, seed=seed, settings={"folder": str(folder), "behave": behave})
+    spec = SearchSpec("random", 0.9, seed, {"folder": str(folder), "behave": behave})
     return RunOrder(OpenRequest(model="tiny", task=task), spec, task, "0" * 64)
 
 

@@ -8,15 +8,19 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
+
+from pydantic import Field
 
 from circuit_tui.core.audit.finding import TITLES, AuditProgress, Finding, Verdict, outcome
 from circuit_tui.core.audit.view import AuditView
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.search.method_settings import MethodSettings
+from circuit_tui.core.search.registry import MethodInfo
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.views import (
     CircuitView,
     Comparison,
@@ -52,34 +56,25 @@ LABELS = (
 TOKENS = ("<s>", " the", " farmers", " that", " the", " boy", " sees")
 
 
-@dataclass(frozen=True)
-class Setting:
-    name: str
-    default: Any
-    help: str
+class MaskSettings(MethodSettings):
+    steps: int = Field(300, ge=0, description="at most")
+    rate: float = Field(0.05, ge=0, description="of learning")
+    eliminate: bool = Field(True, description="at the end")
 
 
-@dataclass(frozen=True)
-class Method:
-    name: str
-    description: str
-    settings: tuple[Setting, ...]
+class PublishedSettings(MethodSettings):
+    penalty: float = Field(0.01, alias="lambda", ge=0, description="weight of sparsity")
+    steps: int = Field(500, ge=0)
+
+
+class RandomSettings(MethodSettings):
+    pass
 
 
 METHODS = (
-    Method(
-        "mask",
-        "learned masks, annealed to hard ones",
-        (
-            Setting("steps", 300, "at most"),
-            Setting("rate", 0.05, "of learning"),
-            Setting("eliminate", True, "at the end"),
-        ),
-    ),
-    Method(
-        "published", "the published recipe", (Setting("lambda", 0.01, "weight of sparsity"), Setting("steps", 500, ""))
-    ),
-    Method("random", "a baseline", ()),
+    MethodInfo("mask", "learned masks, annealed to hard ones", "", "fake_session:MaskSettings"),
+    MethodInfo("published", "the published recipe", "", "fake_session:PublishedSettings"),
+    MethodInfo("random", "a baseline", "", "fake_session:RandomSettings"),
 )
 
 
@@ -491,11 +486,12 @@ class FakeSession:
         )
         return PromptView(self._row(index), TOKENS, tuple(sorted(active, key=lambda item: -item[2])))
 
-    def search(self, method: str, target: float, seed: int, settings: Mapping[str, Any]) -> FakeSearch:
-        self._note(f"search {method} {target:g} {seed} {dict(settings)}")
-        if target > 0.985:
+    def search(self, spec: SearchSpec) -> FakeSearch:
+        self._note(f"search {spec.method} {spec.target:g} {spec.seed} {dict(spec.settings)}")
+        if spec.target > 0.985:
             raise UserError("target 0.99: the spliced model itself reaches only 0.985")
-        self.running = FakeSearch(self, method, target, seed, int(settings.get("steps", self.search_steps)))
+        steps = int(spec.settings.get("steps", self.search_steps))
+        self.running = FakeSearch(self, spec.method, spec.target, spec.seed, steps)
         return self.running
 
     def frontier(self) -> tuple[FrontierPoint, ...]:

@@ -234,7 +234,7 @@ async def test_the_form_says_what_it_cannot_read(explorer: Make, session: FakeSe
         form = app.main.query_one(SearchForm)
         form._settings["steps"].input.value = "many"
         await pilot.press("s")
-        await wait_for(pilot, lambda: any("steps 'many'" in n.message for n in app._notifications))
+        await wait_for(pilot, lambda: any("steps=many: " in n.message for n in app._notifications))
         assert not any(call.startswith("search") for call in session.calls)
         form._settings["steps"].input.value = "20"
         form._settings["eliminate"].input.value = "no"

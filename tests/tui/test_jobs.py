@@ -17,9 +17,9 @@ from waiting import wait_for as until
 
 from circuit_tui.core.jobs import autosave
 from circuit_tui.core.jobs.job import Job, all_jobs, jobs_dir, new_job
-from circuit_tui.core.jobs.spec import SearchOrder
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runtime.user_log import user_log
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.views import SearchProgress
 from circuit_tui.tui import job_control
 from circuit_tui.tui.app import ExplorerApp
@@ -163,7 +163,7 @@ async def test_a_session_that_cannot_be_stored_is_a_message_and_the_engine_goes_
 
 @pytest.mark.parametrize(("key", "left"), [("d", 1), ("escape", 2)])
 async def test_an_offer_can_be_declined(resumable: Make, key: str, left: int) -> None:
-    new_job("find", OpenRequest(), SearchOrder("mask", 0.9, 0), None).release()
+    new_job("find", OpenRequest(), SearchSpec("mask", 0.9, 0), None).release()
     app = resumable()
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: isinstance(app.screen, OfferScreen))
@@ -189,7 +189,7 @@ async def test_what_has_changed_since_is_not_gone_on_with(resumable: Make, sessi
 
 async def test_what_nobody_will_miss_is_cleaned_up(resumable: Make) -> None:
     new_job("explore", OpenRequest(), None, None).release()  # killed before anything was done
-    old = new_job("detached", OpenRequest(), SearchOrder("mask", 0.9, 0), None)
+    old = new_job("detached", OpenRequest(), SearchSpec("mask", 0.9, 0), None)
     old.finish("done")
     old.mark_seen()
     old.release()
@@ -204,7 +204,7 @@ async def test_what_nobody_will_miss_is_cleaned_up(resumable: Make) -> None:
 async def test_a_search_elsewhere_is_watched_and_its_circuit_taken(
     resumable: Make, session: FakeSession, tmp_path: Path
 ) -> None:
-    away = new_job("detached", OpenRequest(), SearchOrder("mask", 0.9, 0), None)
+    away = new_job("detached", OpenRequest(), SearchSpec("mask", 0.9, 0), None)
     away.add_progress(progress(7))
     app = resumable()
     async with app.run_test(size=SIZE) as pilot:
@@ -228,7 +228,7 @@ async def test_a_search_elsewhere_is_watched_and_its_circuit_taken(
 
 
 async def test_a_search_elsewhere_that_dies_can_be_gone_on_with(resumable: Make) -> None:
-    away = new_job("detached", OpenRequest(), SearchOrder("mask", 0.9, 0), None)
+    away = new_job("detached", OpenRequest(), SearchSpec("mask", 0.9, 0), None)
     app = resumable()
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: isinstance(app.screen, OfferScreen))
@@ -249,7 +249,7 @@ async def test_the_list_of_jobs_stops_discards_and_watches(
         await ready(pilot)
         await pilot.press("J")
         await until(pilot, lambda: any("No search runs" in n.message for n in app._notifications))
-        away = new_job("detached", OpenRequest(), SearchOrder("mask", 0.9, 0), None)
+        away = new_job("detached", OpenRequest(), SearchSpec("mask", 0.9, 0), None)
         await pilot.press("J")
         await until(pilot, lambda: isinstance(app.screen, JobsScreen))
         await pilot.press("S")
@@ -287,7 +287,7 @@ async def test_quitting_during_a_search_asks_and_leaves_it_running(
     said = app.jobs.close(wanted=True)
     assert "process 4711" in said
     (job,) = started
-    assert job.spec.order == SearchOrder("mask", 0.95, 0)
+    assert job.spec.order == SearchSpec("mask", 0.95, 0)
     assert int((job.search_folder / "step").read_text()) > 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +15,9 @@ from circuit_tui.tui.commands.runs_progress import RunsBar
 if TYPE_CHECKING:
     from circuit_tui.core.runs.comparison import Comparison, Refusal
     from circuit_tui.core.runs.plan import Grids, Variant
-    from circuit_tui.core.runs.record import RunRecord, RunSpec, Subject
+    from circuit_tui.core.runs.record import RunRecord, Subject
     from circuit_tui.core.search.search import Search
+    from circuit_tui.core.search.spec import SearchSpec
     from circuit_tui.core.views import SearchProgress
 
 
@@ -128,6 +130,6 @@ class Comparing:
                         self.write(self._out, under_way=True)
 
 
-def _key(subject: Subject, spec: RunSpec) -> tuple[Subject, str]:
+def _key(subject: Subject, spec: SearchSpec) -> tuple[Subject, str]:
     """What tells one run from another."""
-    return subject.identity, spec.model_dump_json()
+    return subject.identity, json.dumps(spec.data(), sort_keys=True)

@@ -9,6 +9,8 @@ import typer
 from circuit_tui.core.models.presets import preset_of
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.search.registry import DEFAULT_METHOD, DEFAULT_TARGET
+from circuit_tui.core.search.registry import method as known_method
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.tui.commands import options
 from circuit_tui.tui.commands.boundary import DONE, log_path
 from circuit_tui.tui.commands.memory_text import tell_plan
@@ -40,7 +42,7 @@ def explore(
     request = opening.request(seed)
     if memory:
         return tell_plan(request, json=False, debug=debug)
-    chosen = options.search_choice(method, target, seed, ())
+    spec = SearchSpec(known_method(method).name, target, seed)
     if out is not None:
         options.check_out(out)
     options.check_text(text)
@@ -51,7 +53,7 @@ def explore(
         if picked is None:
             return DONE
         request = picked
-    start_with = ExplorerOptions(low_bandwidth, theme, out, chosen.target, chosen.method, chosen.seed, text)
+    start_with = ExplorerOptions(low_bandwidth, theme, out, spec.target, spec.method, spec.seed, text)
     return open_explorer(request, start_with, mouse=not no_mouse)
 
 

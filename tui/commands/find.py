@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from circuit_tui.core.jobs.job import new_job
-from circuit_tui.core.jobs.spec import SearchOrder
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.search.registry import DEFAULT_METHOD, DEFAULT_TARGET
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.tui.commands import options, output, progress
 from circuit_tui.tui.commands.boundary import DONE
 from circuit_tui.tui.commands.memory_text import tell_plan
@@ -42,23 +42,22 @@ def find(
     request = opening.request(seed)
     if memory:
         return tell_plan(request, json=json, debug=debug)
-    chosen = options.search_choice(method, target, seed, settings)
+    spec = options.search_spec(method, target, seed, settings)
     if out is not None:
         options.check_out(out)
-    order = SearchOrder(chosen.method, chosen.target, chosen.seed, dict(chosen.settings))
     if detach:
-        return _detach(request, order, out, json=json)
+        return _detach(request, spec, out, json=json)
     try:
-        job = new_job("find", request, order, out)
+        job = new_job("find", request, spec, out)
     except OSError as error:
         progress.say(f"warning: nothing is kept for a restart: {error}")
         job = None
-    return run_search(job, request, order, out, json=json, debug=debug)
+    return run_search(job, request, spec, out, json=json, debug=debug)
 
 
-def _detach(request: OpenRequest, order: SearchOrder, out: Path | None, *, json: bool) -> int:
+def _detach(request: OpenRequest, spec: SearchSpec, out: Path | None, *, json: bool) -> int:
     """Starts the search in a process of its own, which no terminal ends, and returns."""
-    job = new_job("detached", request, order, out)
+    job = new_job("detached", request, spec, out)
     pid = start_detached(job)
     if json:
         output.print_json({"job": job.name, "pid": pid, "folder": str(job.folder), "log": str(job.log)})

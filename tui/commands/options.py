@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ import typer
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.search import registry
+from circuit_tui.core.search.spec import SearchSpec
 
 Target = Annotated[float, typer.Option(metavar="X", help="Faithfulness to reach on the search prompts.")]
 Method = Annotated[str, typer.Option(metavar="NAME", help=f"Search method: {', '.join(registry.METHODS)}.")]
@@ -26,21 +26,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
-@dataclass(frozen=True, slots=True)
-class SearchChoice:
-    """How to search: settings as ``NAME=VALUE`` were given, not yet of the method's types."""
-
-    method: str
-    target: float
-    seed: int
-    settings: dict[str, str]
-
-
-def search_choice(method: str, target: float, seed: int, settings: Sequence[str] | None) -> SearchChoice:
-    """How to search, checked against the registry of methods.
+def search_spec(method: str, target: float, seed: int, settings: Sequence[str] | None) -> SearchSpec:
+    """How to search, with all settings of the method.
 
     Raises:
-        UserError: an unknown method or setting, a setting of the wrong type, a target that no circuit can have.
+        UserError: an unknown method or setting, a wrong value, or a target that no circuit can have.
     """
     given: dict[str, str] = {}
     for text in settings or ():
@@ -48,10 +38,7 @@ def search_choice(method: str, target: float, seed: int, settings: Sequence[str]
         if not (name and equals and value):
             raise UserError(f"--set {text}: write NAME=VALUE")
         given[name] = value
-    registry.method(method).resolve(given)
-    if not 0 < target < 1:
-        raise UserError(f"--target {target:g}: must lie between 0 and 1")
-    return SearchChoice(method, target, seed, given)
+    return SearchSpec(registry.method(method).name, target, seed, given).complete()
 
 
 def choice(flag: str, value: str | None, known: Sequence[str]) -> str | None:

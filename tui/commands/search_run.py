@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from circuit_tui.core.errors import OutOfMemory, UserError
 from circuit_tui.core.jobs.autosave import Autosave
 from circuit_tui.core.jobs.job import Job
-from circuit_tui.core.jobs.spec import SearchOrder
 from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.tui.commands import output, progress
 from circuit_tui.tui.commands.boundary import DONE, INTERRUPTED, NO, Terminated, note
 from circuit_tui.tui.commands.interrupt import on_interrupt
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def run_search(
-    job: Job | None, request: OpenRequest, order: SearchOrder, out: Path | None, *, json: bool, debug: bool
+    job: Job | None, request: OpenRequest, spec: SearchSpec, out: Path | None, *, json: bool, debug: bool
 ) -> int:
     """Opens, searches, writes and prints; returns the exit code. `job` is kept up to date, and goes when all is safe.
 
@@ -36,20 +36,20 @@ def run_search(
         Terminated: a signal ended it; the job can go on.
     """
     try:
-        return _run_search(job, request, order, out, json=json, debug=debug)
+        return _run_search(job, request, spec, out, json=json, debug=debug)
     finally:
         if job is not None:
             job.release()
 
 
 def _run_search(
-    job: Job | None, request: OpenRequest, order: SearchOrder, out: Path | None, *, json: bool, debug: bool
+    job: Job | None, request: OpenRequest, spec: SearchSpec, out: Path | None, *, json: bool, debug: bool
 ) -> int:
     detached = job is not None and job.spec.kind == "detached"
-    note(f"search {order.method} begins{'' if job is None else f', job {job.name}'}")
+    note(f"search {spec.method} begins{'' if job is None else f', job {job.name}'}")
     with output.quiet(debug=debug):
         try:
-            file, result = _search(job, request, order)
+            file, result = _search(job, request, spec)
         except OutOfMemory as error:
             if job is not None:  # it may fit later: the job stays
                 raise OutOfMemory(f"{error}; `circuit-tui resume` goes on with what it has") from error
@@ -62,7 +62,7 @@ def _run_search(
         _write(file, [path for path in (job.circuit if job and detached else None, out) if path is not None])
     if job is not None:
         _close(job, detached=detached)
-    note(f"search {order.method} ended with {file.size} nodes")
+    note(f"search {spec.method} ended with {file.size} nodes")
     if json:
         output.print_json(file.data())
     else:
@@ -75,7 +75,7 @@ def _run_search(
     return DONE if result.reached else NO
 
 
-def _search(job: Job | None, request: OpenRequest, order: SearchOrder) -> tuple[CircuitFile, SearchResult]:
+def _search(job: Job | None, request: OpenRequest, spec: SearchSpec) -> tuple[CircuitFile, SearchResult]:
     progress.say("loading …")
     from circuit_tui.core.circuits.provenance import circuit_file
     from circuit_tui.core.session.session import open_session
@@ -84,10 +84,10 @@ def _search(job: Job | None, request: OpenRequest, order: SearchOrder) -> tuple[
     for warning in session.info.warnings:
         progress.say(f"warning: {warning}")
     keeper = None if job is None else Autosave(job, lambda text: progress.say(f"warning: {text}"))
-    running = session.search(order.method, order.target, order.seed, order.settings)
+    running = session.search(spec)
     if keeper is not None:
         keeper.opened(session)
-        keeper.begin(running, order, again=True)
+        keeper.begin(running, spec, again=True)
     result = _run(running, keeper)
     session.adopt(result)
     if not result.stopped:

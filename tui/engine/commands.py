@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from circuit_tui.core.jobs.job import Job
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.views import SearchProgress
-from circuit_tui.tui.engine.session_protocol import SessionLike, SettingValue
-
-if TYPE_CHECKING:
-    from circuit_tui.core.jobs.spec import SearchOrder
+from circuit_tui.tui.engine.session_protocol import SessionLike
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +78,9 @@ class CompareSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class StartSearch:
-    """Search for a circuit. `settings` holds only what differs from the method's defaults."""
+    """Search for a circuit."""
 
-    method: str
-    target: float
-    seed: int
-    settings: tuple[tuple[str, SettingValue], ...] = ()
+    spec: SearchSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +156,7 @@ class Follow:
     """Show the progress of a search in another process; `trace` is empty before its first report."""
 
     job: Job
-    order: StartSearch
+    spec: SearchSpec
     trace: tuple[SearchProgress, ...]
 
 
@@ -190,11 +184,6 @@ REPLACING = (RestoreSnapshot, LoadFrontier, OpenCircuit)
 View = ShowLatent | ShowPrompts | ShowPrompt | CompareSnapshot
 Audits = StartAudit | StopAudit
 Command = Edit | View | SaveSnapshot | StartSearch | PauseSearch | StopSearch | Export | Follow | Collect | Audits
-
-
-def start_of(order: SearchOrder) -> StartSearch:
-    """The command that starts the search that a job's `order` describes."""
-    return StartSearch(order.method, order.target, order.seed, tuple(order.settings.items()))
 
 
 def apply_edit(session: SessionLike, edit: Edit) -> None:

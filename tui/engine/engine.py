@@ -16,10 +16,10 @@ from textual.message import Message
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.jobs.job import Job
-from circuit_tui.core.jobs.spec import SearchOrder
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runtime.out_of_memory import describe_error
 from circuit_tui.core.runtime.throttle import Throttle
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.views import LoadProgress
 from circuit_tui.tui.engine import commands
 from circuit_tui.tui.engine.commands import Command, latest_wins
@@ -124,16 +124,16 @@ class Engine(EngineThread):
         """Go on with the edits and the search that the job holds, if it was cut off before."""
         if self.autosave is None:
             return
-        stored, order = self.autosave.opened(session, self.request)
+        stored, spec = self.autosave.opened(session, self.request)
         if stored is not None:
             session.restore(stored)
             self._publish(wake=True, circuit=session.view(), epoch=self._state.epoch + 1)
-        if order is not None:
-            self._search = session.search(order.method, order.target, order.seed, order.settings)
-            self.autosave.begin(self._search, order, again=True)
+        if spec is not None:
+            self._search = session.search(spec)
+            self.autosave.begin(self._search, spec, again=True)
             for progress in self.autosave.job.progress():
                 self._trace.add(progress)
-            self._publish(wake=True, search=SearchState(phase="running", order=commands.start_of(order)))
+            self._publish(wake=True, search=SearchState(phase="running", spec=spec))
 
     def _store(self) -> None:
         if self.autosave is not None and self._session is not None:
@@ -234,8 +234,8 @@ class Engine(EngineThread):
                 self._notice(f"Snapshot “{name}” saved; c compares with it.")
             case commands.CompareSnapshot(name):
                 self._publish(wake=True, comparison=session.compare(name))
-            case commands.StartSearch():
-                self._start(session, command)
+            case commands.StartSearch(spec):
+                self._start(session, spec)
             case commands.PauseSearch() | commands.StopSearch():
                 self._hold(session, command)
             case commands.StartAudit(text, full):
@@ -267,15 +267,14 @@ class Engine(EngineThread):
         self._work_left, self._quiet_until = True, 0.0 if view.estimated else time.monotonic() + QUIET
         self._publish(wake=True, circuit=view, epoch=self._state.epoch + whole)
 
-    def _start(self, session: SessionLike, order: commands.StartSearch) -> None:
+    def _start(self, session: SessionLike, spec: SearchSpec) -> None:
         if self._state.search.live:
             raise UserError("a search is under way; stop it first (S)")
-        settings = dict(order.settings)
-        self._search = session.search(order.method, order.target, order.seed, settings)
+        self._search = session.search(spec)
         self._trace, self.followed = SearchTrace(), None
-        self._publish(wake=True, search=SearchState(phase="running", order=order))
+        self._publish(wake=True, search=SearchState(phase="running", spec=spec))
         if self.autosave is not None:
-            self.autosave.begin(self._search, SearchOrder(order.method, order.target, order.seed, settings))
+            self.autosave.begin(self._search, spec)
 
     def _hold(self, session: SessionLike, command: commands.PauseSearch | commands.StopSearch) -> None:
         """Pause, continue or stop the search; one in another process can only be stopped."""
@@ -301,7 +300,7 @@ class Engine(EngineThread):
         self.followed = command.job
         phase: SearchPhase = "stopping" if self._state.search.phase == "stopping" else "running"
         progress = command.trace[-1] if command.trace else None
-        state = SearchState(phase=phase, order=command.order, progress=progress, trace=command.trace)
+        state = SearchState(phase=phase, spec=command.spec, progress=progress, trace=command.trace)
         self._publish(wake=False, search=state)
 
     def _collect(self, session: SessionLike, job: Job) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.jobs.autosave import SAVE_EVERY, Autosave
 from circuit_tui.core.jobs.job import Job, new_job
-from circuit_tui.core.jobs.spec import SearchOrder
 from circuit_tui.core.runtime.throttle import Throttle
+from circuit_tui.core.search.spec import SearchSpec
 
 if TYPE_CHECKING:
     from circuit_tui.core.opening.request import OpenRequest
@@ -38,7 +38,7 @@ class JobAutosave:
         self.job.remove()
         self._use(job)
 
-    def opened(self, session: SessionLike, request: OpenRequest) -> tuple[dict[str, Any] | None, SearchOrder | None]:
+    def opened(self, session: SessionLike, request: OpenRequest) -> tuple[dict[str, Any] | None, SearchSpec | None]:
         """Return the stored session and the search that `job` had under way; each is None where there is none.
 
         Raises:
@@ -53,9 +53,9 @@ class JobAutosave:
             raise
         return stored, spec.order
 
-    def begin(self, search: SearchLike, order: SearchOrder, *, again: bool = False) -> None:
+    def begin(self, search: SearchLike, spec: SearchSpec, *, again: bool = False) -> None:
         """A search begins; `again`: it goes on from what the folder holds."""
-        self._autosave.begin(search, order, again=again)
+        self._autosave.begin(search, spec, again=again)
 
     def step(self, progress: SearchProgress) -> None:
         """The search has made a step."""

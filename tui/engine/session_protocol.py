@@ -5,12 +5,14 @@ Importing the real one costs seconds (torch); the engine does so in its own thre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 from circuit_tui.core.audit.view import AuditView
 from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.search.registry import MethodInfo
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.views import (
     CircuitView,
     Comparison,
@@ -25,30 +27,6 @@ from circuit_tui.core.views import (
     SearchResult,
     SessionInfo,
 )
-
-SettingValue = float | int | str | bool
-
-
-class SettingLike(Protocol):
-    """One setting of a search method."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def default(self) -> Any: ...
-    @property
-    def help(self) -> str: ...
-
-
-class MethodLike(Protocol):
-    """One search method, as the registry describes it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def description(self) -> str: ...
-    @property
-    def settings(self) -> Sequence[SettingLike]: ...
 
 
 class SearchLike(Protocol):
@@ -86,7 +64,7 @@ class SessionLike(Protocol):
     def latent_view(self, site: int, latent: int) -> LatentView: ...
     def prompts_view(self) -> PromptsView: ...
     def prompt_view(self, index: int) -> PromptView: ...
-    def search(self, method: str, target: float, seed: int, settings: Mapping[str, SettingValue]) -> SearchLike: ...
+    def search(self, spec: SearchSpec) -> SearchLike: ...
     def frontier(self) -> tuple[FrontierPoint, ...]: ...
     def load_frontier(self, size: int) -> None: ...
     def start_audit(self, text: Path | None = None, *, full: bool = False) -> None: ...
@@ -100,7 +78,7 @@ class SessionLike(Protocol):
     def restore(self, state: dict[str, Any]) -> None: ...
 
 
-Opened = tuple[SessionLike, tuple[MethodLike, ...]]
+Opened = tuple[SessionLike, tuple[MethodInfo, ...]]
 Opener = Callable[[OpenRequest, Callable[[LoadProgress], None]], Opened]
 
 

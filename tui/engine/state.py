@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from circuit_tui.core.audit.view import AuditView
+    from circuit_tui.core.search.registry import MethodInfo
+    from circuit_tui.core.search.spec import SearchSpec
     from circuit_tui.core.views import (
         CircuitView,
         Comparison,
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
         SearchResult,
         SessionInfo,
     )
-    from circuit_tui.tui.engine.commands import StartSearch
-    from circuit_tui.tui.engine.session_protocol import MethodLike
 
 Phase = Literal["loading", "ready", "failed"]
 SearchPhase = Literal["none", "running", "paused", "stopping", "done", "failed"]
@@ -37,7 +37,7 @@ class SearchState:
     """
 
     phase: SearchPhase = "none"
-    order: StartSearch | None = None
+    spec: SearchSpec | None = None
     progress: SearchProgress | None = None
     trace: tuple[SearchProgress, ...] = ()
     rate: float | None = None
@@ -59,7 +59,7 @@ class EngineState:
     error: str = ""
     table: NodeTable | None = None
     info: SessionInfo | None = None
-    methods: tuple[MethodLike, ...] = ()
+    methods: tuple[MethodInfo, ...] = ()
     circuit: CircuitView | None = None
     epoch: int = 0
     search: SearchState = SearchState()

@@ -226,11 +226,11 @@ class ExplorerScreen(FrameScreen):
         if not self._ready():
             return
         try:
-            order = self.panes.search.form.order()
+            spec = self.panes.search.form.spec()
         except UserError as error:
             self.post_message(Notice(str(error), "error"))
             return
-        self._submit(order)
+        self._submit(commands.StartSearch(spec))
         if self.panes.current != "search" and not self.wide:
             self.action_pane("search")
 

@@ -61,7 +61,7 @@ class FrontierPane(Lines, can_focus=True):
 
     def show(self, search: SearchState, circuit: CircuitView | None) -> None:
         """Show the frontier of `search` with `circuit` marked on it."""
-        if search.order is not self._search.order:
+        if search.spec is not self._search.spec:
             self._chosen = None
         same = search.frontier is self._search.frontier and search.phase == self._search.phase
         if same and circuit is self._circuit and (search.frontier or search.trace is self._search.trace):
@@ -74,12 +74,12 @@ class FrontierPane(Lines, can_focus=True):
     @property
     def point(self) -> FrontierPoint | None:
         """The point under the cursor: where it was left, else the smallest that reaches the target, else the best."""
-        points, order = self._search.frontier, self._search.order
+        points, spec = self._search.frontier, self._search.spec
         if not points:
             return None
         if self._chosen is not None:
             return points[nearest(points, self._chosen)]
-        target = order.target if order else 1.0
+        target = spec.target if spec else 1.0
         reaching = [point for point in points if 1 - abs(1 - point.train) >= target]
         return reaching[0] if reaching else points[-1]
 
@@ -116,7 +116,7 @@ class FrontierPane(Lines, can_focus=True):
         trail = [Place(p.size, p.soft) for p in search.trace if p.soft is not None] if search.live else []
         return FrontierDrawing(
             points=search.frontier,
-            target=search.order.target if search.order else None,
+            target=search.spec.target if search.spec else None,
             cursor=None if point is None else Place(point.size, point.train),
             current=None if circuit is None else Place(circuit.size, circuit.test.faithfulness),
             trail=trail,

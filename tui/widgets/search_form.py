@@ -7,8 +7,8 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Button, Input, Label, Select
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.tui.engine.commands import StartSearch
-from circuit_tui.tui.engine.session_protocol import MethodLike, SettingLike, SettingValue
+from circuit_tui.core.search.registry import MethodInfo, SettingValue
+from circuit_tui.core.search.spec import SearchSpec
 
 
 class Field(Horizontal):
@@ -27,12 +27,12 @@ class Field(Horizontal):
 
 
 class SearchForm(VerticalScroll, can_focus=False):
-    """Collects what a search needs; `order` reads it."""
+    """Collects what a search needs; `spec` reads it."""
 
     def __init__(self, method: str, target: float, seed: int) -> None:
         super().__init__(id="search-form")
         self._first = method
-        self._methods: dict[str, MethodLike] = {}
+        self._methods: dict[str, MethodInfo] = {}
         self._settings: dict[str, Field] = {}
         self._offered = ""
         self._target = Field("target", f"{target:g}", "the faithfulness to reach on the search prompts")
@@ -51,7 +51,7 @@ class SearchForm(VerticalScroll, can_focus=False):
             yield Button("Pause", id="pause", compact=True)
             yield Button("Stop", id="stop", compact=True)
 
-    def set_methods(self, methods: tuple[MethodLike, ...]) -> None:
+    def set_methods(self, methods: tuple[MethodInfo, ...]) -> None:
         """Offer these methods."""
         self._methods = {method.name: method for method in methods}
         if not methods:
@@ -85,20 +85,29 @@ class SearchForm(VerticalScroll, can_focus=False):
         pause.label = "Go on" if paused else "Pause"
         self.query_one("#stop", Button).disabled = not live
 
-    def order(self) -> StartSearch:
-        """The search that the form describes. Raises `UserError` for what cannot be read."""
-        target = _number("target", self._target.input.value, float)
-        if not 0 < target < 1:
-            raise UserError(f"target {target:g}: give a faithfulness between 0 and 1, such as 0.95")
-        seed = _number("seed", self._seed.input.value, int)
+    def spec(self) -> SearchSpec:
+        """The search that the form describes; its settings are those that are not at their default.
+
+        Raises:
+            UserError: a field that cannot be read.
+        """
         name = str(self._select.value)
+        try:
+            target = _number("target", self._target.input.value, float)
+            seed = _number("seed", self._seed.input.value, int)
+            return SearchSpec(name, target, int(seed), self._changed_settings(name))
+        except UserError as error:
+            raise UserError(str(error).removeprefix("--set ").removeprefix("--")) from None  # a form has no flags
+
+    def _changed_settings(self, name: str) -> dict[str, SettingValue]:
         method = self._methods.get(name)
-        settings: list[tuple[str, SettingValue]] = []
-        for setting in method.settings if method else ():
-            value = _value(setting, self._settings[setting.name].input.value)
-            if value != setting.default:
-                settings.append((setting.name, value))
-        return StartSearch(name, target, int(seed), tuple(settings))
+        if method is None:
+            return {}
+        given = {setting: field.input.value.strip() for setting, field in self._settings.items()}
+        values = method.parse_settings(given).values()
+        return {
+            setting.name: values[setting.name] for setting in method.settings if values[setting.name] != setting.default
+        }
 
 
 def _text(value: SettingValue) -> str:
@@ -110,16 +119,3 @@ def _number(name: str, text: str, kind: type[int] | type[float]) -> float:
         return kind(text.strip())
     except ValueError:
         raise UserError(f"{name} {text!r} is not a {'whole number' if kind is int else 'number'}") from None
-
-
-def _value(setting: SettingLike, text: str) -> SettingValue:
-    default = setting.default
-    if isinstance(default, bool):
-        if text.strip().lower() not in ("true", "false", "yes", "no", "1", "0"):
-            raise UserError(f"{setting.name} {text!r}: write true or false")
-        return text.strip().lower() in ("true", "yes", "1")
-    if isinstance(default, int):
-        return int(_number(setting.name, text, int))
-    if isinstance(default, float):
-        return float(_number(setting.name, text, float))
-    return text.strip()

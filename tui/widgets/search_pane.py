@@ -6,10 +6,10 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.strip import Strip
 
+from circuit_tui.core.search.registry import MethodInfo
 from circuit_tui.core.views import SiteInfo
 from circuit_tui.tui.drawing.line import Line
 from circuit_tui.tui.drawing.number_text import count, duration
-from circuit_tui.tui.engine.session_protocol import MethodLike
 from circuit_tui.tui.engine.state import SearchState
 from circuit_tui.tui.widgets.lines_view import Lines
 from circuit_tui.tui.widgets.search_form import SearchForm
@@ -80,7 +80,7 @@ class SearchPane(Vertical):
         """The form on the left."""
         return self.query_one(SearchForm)
 
-    def set_methods(self, methods: tuple[MethodLike, ...]) -> None:
+    def set_methods(self, methods: tuple[MethodInfo, ...]) -> None:
         """Offer these methods."""
         self.form.set_methods(methods)
 

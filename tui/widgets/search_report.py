@@ -77,7 +77,7 @@ class SearchReport(LinesView):
         height = self.scrollable_content_region.height
         trace = search.trace
         bars = self._bars(search.progress, width)
-        target = search.order.target if search.order else None
+        target = search.spec.target if search.spec else None
         if width >= WIDE:
             room = max(4, height - len(bars) - 1)
             third = (width - 4) // 3

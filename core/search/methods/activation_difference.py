@@ -19,20 +19,21 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.search.methods.attribution import PROMPTS_AT_ONCE
+from circuit_tui.core.search.methods.settings import ActivationDifferenceSettings
 from circuit_tui.core.search.ranking import RankingSearch
 
 
 class ActivationDifferenceSearch(RankingSearch):
     """Ranks nodes by the difference of their activations."""
 
-    name = "activation-difference"
+    settings: ActivationDifferenceSettings
 
     def score_nodes(self) -> Iterator[tuple[float, Tensor | None]]:
         """See `RankingSearch.score_nodes`."""
         problem, space = self.problem, self.problem.space
         scores = torch.zeros(len(space))
         for index, site in enumerate(problem.sites):
-            if self.settings["paired"]:
+            if self.settings.paired:
                 table = self._paired(index)
             else:
                 clean, corrupt = problem.clean_stats[index], problem.corrupt_stats[index]

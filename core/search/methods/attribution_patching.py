@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.search.methods.attribution import Ends, NodeSums, batches_of_pairs
+from circuit_tui.core.search.methods.settings import AttributionPatchingSettings
 from circuit_tui.core.search.ranking import RankingSearch
 from circuit_tui.core.splice.splice import FullSplice, run_spliced
 
@@ -24,14 +25,14 @@ from circuit_tui.core.splice.splice import FullSplice, run_spliced
 class AttributionPatchingSearch(RankingSearch):
     """Ranks nodes by |gradient x difference of activations|. Needs pairs of equal token length."""
 
-    name = "atp"
+    settings: AttributionPatchingSettings
 
     def score_nodes(self) -> Iterator[tuple[float, Tensor | None]]:
         """See `RankingSearch.score_nodes`."""
         problem = self.problem
-        batches, sums = batches_of_pairs(problem, self.name), NodeSums(problem)
+        batches, sums = batches_of_pairs(problem, self.spec.method), NodeSums(problem)
         for done, batch in enumerate(batches, 1):
-            ends = Ends.of(problem, batch, bool(self.settings["errors"]))
+            ends = Ends.of(problem, batch, self.settings.errors)
             splices = [
                 _Watched(FullSplice(site, batch, error)) for site, error in zip(problem.sites, ends.errors, strict=True)
             ]

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.search.behaviour import behaviour_error
+from circuit_tui.core.search.methods.settings import HardConcreteSettings
 from circuit_tui.core.search.minibatches import ShuffledBatches
 from circuit_tui.core.search.objective import MaskedModel
 from circuit_tui.core.search.ranking import prefix
@@ -85,11 +86,11 @@ class SizeLagrangian:
 class HardConcreteSearch(Search):
     """Learns gates at one size, or at several in search of the smallest that reaches the target."""
 
-    name = "hard-concrete"
+    settings: HardConcreteSettings
 
     def steps(self) -> Steps:
         """See `Search.steps`."""
-        wanted, n_nodes = int(self.setting("size")), len(self.problem.space)
+        wanted, n_nodes = self.settings.size, len(self.problem.space)
         if wanted > n_nodes:
             raise UserError(f"--set size={wanted}: there are only {n_nodes} candidate nodes")
         if wanted:
@@ -108,13 +109,13 @@ class HardConcreteSearch(Search):
 
     def _train(self, wanted: int, start: float, stop: float) -> Generator[SearchProgress, None, float]:
         """One training at one size; offers its circuit and returns the faithfulness of that on the search prompts."""
-        n_steps, problem, baselines = int(self.setting("steps")), self.problem, self.train.baselines
+        n_steps, problem, baselines = self.settings.steps, self.problem, self.train.baselines
         device, n_nodes = problem.model.device, len(problem.space)
         log_alpha = torch.full((n_nodes,), OPEN_AT_START, device=device, requires_grad=True)
-        lagrangian = SizeLagrangian(wanted, n_nodes, self.setting("rate"), n_steps)
-        optimiser = torch.optim.Adam([log_alpha], lr=self.setting("lr"))
+        lagrangian = SizeLagrangian(wanted, n_nodes, self.settings.rate, n_steps)
+        optimiser = torch.optim.Adam([log_alpha], lr=self.settings.lr)
         masked = MaskedModel(problem, torch.arange(n_nodes))
-        batches = ShuffledBatches(problem, int(self.setting("batch")), self.generator)
+        batches = ShuffledBatches(problem, self.settings.batch, self.generator)
         plain = baselines.plain.logit_diff.to(device)
         gap = baselines.gap
         loop = self.loop(n_steps, log_alpha=log_alpha, optimiser=optimiser, batches=batches, lagrangian=lagrangian)

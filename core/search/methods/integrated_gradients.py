@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.search.methods.attribution import Ends, Given, NodeSums, batches_of_pairs
+from circuit_tui.core.search.methods.settings import IntegratedGradientsSettings
 from circuit_tui.core.search.ranking import RankingSearch
 from circuit_tui.core.splice.batch import Batch
 from circuit_tui.core.splice.splice import FullSplice, Splice, run_spliced
@@ -26,15 +27,15 @@ from circuit_tui.core.splice.splice import FullSplice, Splice, run_spliced
 class IntegratedGradientsSearch(RankingSearch):
     """Ranks nodes by |integrated gradient|. Needs pairs of equal token length."""
 
-    name = "ig"
+    settings: IntegratedGradientsSettings
 
     def score_nodes(self) -> Iterator[tuple[float, Tensor | None]]:
         """See `RankingSearch.score_nodes`."""
         problem = self.problem
-        batches = batches_of_pairs(problem, self.name)
+        batches = batches_of_pairs(problem, self.spec.method)
         sums, done = NodeSums(problem), 0
         for batch in batches:
-            ends = Ends.of(problem, batch, bool(self.settings["errors"]))
+            ends = Ends.of(problem, batch, self.settings.errors)
             for site in range(len(problem.sites)):
                 sums.add(site, batch, self._attribution(batch, ends, site))
                 done += 1
@@ -47,7 +48,7 @@ class IntegratedGradientsSearch(RankingSearch):
         clean, corrupt = (sae.encode(read[site]) for read in (ends.clean, ends.corrupt))
         full = [FullSplice(other, batch, ends.errors[index]) for index, other in enumerate(problem.sites)]
         splices: list[Splice] = [*full]
-        steps = int(self.setting("steps"))
+        steps = self.settings.steps
         total = torch.zeros_like(clean)
         for step in range(1, steps + 1):
             moved = (corrupt + (clean - corrupt) * (step / steps)).requires_grad_()

@@ -21,6 +21,7 @@ from circuit_tui.core.evaluation.journal import recalled
 from circuit_tui.core.runtime.incremental import Increments
 from circuit_tui.core.search.eliminate import Elimination
 from circuit_tui.core.search.methods.hard_mask import SURROGATE_WIDTH, TargetPenalty, hard_mask
+from circuit_tui.core.search.methods.settings import MaskSettings
 from circuit_tui.core.search.minibatches import ShuffledBatches
 from circuit_tui.core.search.objective import MaskedModel
 from circuit_tui.core.search.reach_target import best_to_minimal, reach_target
@@ -54,7 +55,7 @@ def prompts_in_a_step(n_train: int) -> int:
 class MaskSearch(Search):
     """Finds the smallest circuit it can that reaches the target."""
 
-    name = "mask"
+    settings: MaskSettings
 
     def steps(self) -> Steps:
         """See `Search.steps`."""
@@ -67,7 +68,7 @@ class MaskSearch(Search):
             (reach_target(elimination, theta.argsort(descending=True)), "eliminate", 0.44, 0.45),
             (elimination.in_bulk(), "eliminate", 0.45, 0.5),
             (elimination.by_probe(), "eliminate", 0.5, 0.6),
-            (swap_nodes(elimination, int(self.setting("refine"))), "eliminate", 0.6, 0.7),
+            (swap_nodes(elimination, self.settings.refine), "eliminate", 0.6, 0.7),
             (elimination.to_minimal(), "eliminate", 0.7, 0.8),
             (elimination.below_target(), "frontier", 0.8, 0.96),
             (best_to_minimal(elimination), "eliminate", 0.96, 0.97),
@@ -82,12 +83,12 @@ class MaskSearch(Search):
                 return
 
     def _optimise(self, theta: Tensor) -> Steps:
-        n_steps, problem, baselines = int(self.setting("steps")), self.problem, self.train.baselines
+        n_steps, problem, baselines = self.settings.steps, self.problem, self.train.baselines
         masked = few = MaskedModel(problem, torch.arange(len(problem.space)))
         near = torch.ones(len(problem.space), dtype=torch.bool)
         batches = ShuffledBatches(problem, self._batch, self.generator)
         theta.copy_(self._start(masked)).requires_grad_()
-        optimiser = torch.optim.Adam([theta], lr=self.setting("lr"), betas=(0.9, 0.99))
+        optimiser = torch.optim.Adam([theta], lr=self.settings.lr, betas=(0.9, 0.99))
         plain = baselines.plain.logit_diff.to(theta.device)
         gap = abs(baselines.gap)
         penalty = TargetPenalty(min(self.target + AIM_ABOVE, 0.99))
@@ -105,7 +106,7 @@ class MaskSearch(Search):
             now.forget(batch)
             loss = (error.mean().abs() + PER_PROMPT_WEIGHT * error.abs().mean()) / gap
             for group in optimiser.param_groups:
-                group["lr"] = self.setting("lr") * min(1.0, 2 * (1 - step / n_steps) + LAST_RATE)
+                group["lr"] = self.settings.lr * min(1.0, 2 * (1 - step / n_steps) + LAST_RATE)
             optimiser.zero_grad()
             (loss + penalty(mask)).backward()
             optimiser.step()
@@ -121,7 +122,7 @@ class MaskSearch(Search):
 
     @property
     def _batch(self) -> int:
-        return int(self.setting("batch")) or prompts_in_a_step(len(self.train))
+        return self.settings.batch or prompts_in_a_step(len(self.train))
 
     def _start(self, masked: MaskedModel) -> Tensor:
         gradient = recalled(lambda: self._gradient_of_everything(masked), "gradient of everything")

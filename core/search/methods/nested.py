@@ -16,6 +16,7 @@ import math
 import torch
 
 from circuit_tui.core.search.behaviour import behaviour_error
+from circuit_tui.core.search.methods.settings import NestedSettings
 from circuit_tui.core.search.methods.top_k import top_k_mask
 from circuit_tui.core.search.minibatches import ShuffledBatches
 from circuit_tui.core.search.objective import MaskedModel
@@ -29,23 +30,23 @@ SHARE_OF_TRAINING = 0.7
 class NestedSearch(Search):
     """Learns the ranking, then returns its smallest prefix that reaches the target."""
 
-    name = "nested"
+    settings: NestedSettings
 
     def steps(self) -> Steps:
         """See `Search.steps`."""
-        n_steps, problem, baselines = int(self.setting("steps")), self.problem, self.train.baselines
+        n_steps, problem, baselines = self.settings.steps, self.problem, self.train.baselines
         # Ties would be broken by node number: the start is a random order.
         scores = SPREAD_AT_START * torch.randn(len(problem.space), generator=self.generator)
         scores = scores.to(problem.model.device).requires_grad_()
-        optimiser = torch.optim.Adam([scores], lr=self.setting("lr"), betas=(0.9, 0.99))
+        optimiser = torch.optim.Adam([scores], lr=self.settings.lr, betas=(0.9, 0.99))
         masked = MaskedModel(problem, torch.arange(len(problem.space)))
-        batches = ShuffledBatches(problem, int(self.setting("batch")), self.generator)
+        batches = ShuffledBatches(problem, self.settings.batch, self.generator)
         plain = baselines.plain.logit_diff.to(scores.device)
         gap = baselines.gap
         for step in self.loop(n_steps, scores=scores, optimiser=optimiser, batches=batches):
             batch = batches.next()
             size = self.draw_size()
-            mask = top_k_mask(scores, size, self.setting("width"))
+            mask = top_k_mask(scores, size, self.settings.width)
             measured = masked.logit_difference(mask, batch)
             masked.forget(batch)
             loss = behaviour_error(measured, plain[batch.prompts], gap)

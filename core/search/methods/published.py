@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import torch
 
+from circuit_tui.core.search.methods.settings import PublishedSettings
 from circuit_tui.core.search.minibatches import ShuffledBatches
 from circuit_tui.core.search.objective import MaskedModel
 from circuit_tui.core.search.search import Search, Steps
@@ -21,24 +22,24 @@ BASE_TEMPERATURE = 200.0
 class PublishedSearch(Search):
     """One run at one fixed lambda; the target only decides whether the result counts as reached."""
 
-    name = "published"
+    settings: PublishedSettings
 
     def steps(self) -> Steps:
         """See `Search.steps`."""
-        n_steps, problem = int(self.setting("steps")), self.problem
+        n_steps, problem = self.settings.steps, self.problem
         theta = torch.ones(len(problem.space), device=problem.model.device, requires_grad=True)
         masked = MaskedModel(problem, torch.arange(len(problem.space)))
-        optimiser = torch.optim.Adam([theta], lr=self.setting("lr"))
-        batches = ShuffledBatches(problem, int(self.setting("batch")), self.generator)
+        optimiser = torch.optim.Adam([theta], lr=self.settings.lr)
+        batches = ShuffledBatches(problem, self.settings.batch, self.generator)
         spliced = self.train.baselines.spliced.logit_diff.to(theta.device)
-        divisor = len(problem.sites) * (problem.n_positions if self.settings["per_position"] else 1)
+        divisor = len(problem.sites) * (problem.n_positions if self.settings.per_position else 1)
         for step in self.loop(n_steps, theta=theta, optimiser=optimiser, batches=batches):
             batch = batches.next()
-            mask = torch.sigmoid(theta * BASE_TEMPERATURE ** (self.setting("r") * step / n_steps))
+            mask = torch.sigmoid(theta * BASE_TEMPERATURE ** (self.settings.r * step / n_steps))
             masked_mean = masked.logit_difference(mask, batch).mean()
             self.record_mask(step, n_steps, mask)
             loss = (spliced[batch.prompts].mean() - masked_mean).abs()
-            loss = loss + self.setting("lambda") * mask.sum() / divisor
+            loss = loss + self.settings.penalty * mask.sum() / divisor
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from circuit_tui.core.search.methods.settings import RandomSettings
 from circuit_tui.core.search.ranking import RankingSearch
 
 
 class RandomSearch(RankingSearch):
     """Keeps a random prefix of all candidate nodes."""
 
-    name = "random"
+    settings: RandomSettings
 
     def score_nodes(self) -> Iterator[tuple[float, Tensor | None]]:
         """See `RankingSearch.score_nodes`."""

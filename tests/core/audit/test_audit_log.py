@@ -51,7 +51,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     real = Search.__init__
 
     def counted(self: Search, given: Any) -> None:
-        seeds.append(given.seed)
+        seeds.append(given.spec.seed)
         real(self, given)
 
     monkeypatch.setattr(Search, "__init__", counted)

@@ -30,9 +30,10 @@ from circuit_tui.core.audit.lines import LINES
 from circuit_tui.core.audit.open_audit import Others, open_audit
 from circuit_tui.core.audit.parallel_searches import ParallelSearches
 from circuit_tui.core.audit.run import Audit
-from circuit_tui.core.audit.subject import AuditSettings, SearchUsed, Subject
+from circuit_tui.core.audit.subject import AuditSettings, Subject
 from circuit_tui.core.circuits.provenance import Found, circuit_file
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.session.session import Session, open_session
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.workers.process_pool import ProcessPool
@@ -209,7 +210,7 @@ def test_the_findings_are_those_of_one_process(
 
 def test_a_worker_that_opens_something_else_refuses(session: Session, others: Others) -> None:
     place = SearchEnvironment(
-        others.request, others.file, {**session.subject(), "n_train": 7}, SearchUsed(), False, None
+        others.request, others.file, {**session.subject(), "n_train": 7}, SearchSpec("mask", 0.95, 0), False, None
     )
     with pytest.raises(UserError, match="have changed since the audit was begun"):
         beside.make_worker(place)(SEARCHES[1], lambda step, steps: None)
@@ -221,7 +222,7 @@ def test_quick_searches_in_a_worker_see_as_few_prompts(
     from circuit_tui.core.audit import searches
 
     monkeypatch.setattr(searches, "QUICK_PROMPTS", 5)
-    used, told = SearchUsed("ig", 0.3, QUICK["ig"]), list[tuple[int, int]]()
+    used, told = SearchSpec("ig", 0.3, 0, QUICK["ig"]), list[tuple[int, int]]()
     settings = AuditSettings(seeds=2, resamplings=2, quick=True, **FEW)
     search = AuditSearch("resamplings", 0, 2)
     place = SearchEnvironment(others.request, others.file, session.subject(), used, True, None)

@@ -14,9 +14,10 @@ from tiny.world import World
 
 from circuit_tui.core.jobs import resumable_work as unfinished
 from circuit_tui.core.jobs.resumable_work import KEPT_DAYS, ResumableWork, resumable_dir
-from circuit_tui.core.runs.record import RunRecord, RunSpec
+from circuit_tui.core.runs.record import RunRecord
 from circuit_tui.core.runs.run_one import run_one
 from circuit_tui.core.search.search import Search
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.session.session import Session
 from circuit_tui.core.views import SearchProgress
 
@@ -100,7 +101,7 @@ def _comparable(record: RunRecord) -> RunRecord:
 def test_a_run_that_was_cut_off_goes_on_to_the_same_record(
     session: Session, method: str, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = RunSpec.of(method, 0.8, 1, QUICK[method])
+    spec = SearchSpec(method, 0.8, 1, QUICK[method]).complete()
     whole = run_one(session, spec)
     monkeypatch.setattr(unfinished, "SAVE_EVERY", 0.0)
     seen: list[SearchProgress] = []
@@ -124,7 +125,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_record(
 
 
 def test_a_run_that_was_stopped_is_no_result_and_goes_on(session: Session) -> None:
-    spec = RunSpec.of("mask", 0.8, 2, QUICK["mask"])
+    spec = SearchSpec("mask", 0.8, 2, QUICK["mask"]).complete()
     seen: list[SearchProgress] = []
 
     def stop(search: Search, step: SearchProgress) -> None:

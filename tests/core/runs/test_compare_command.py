@@ -15,10 +15,9 @@ from tiny.able import able_task
 from tiny.sessions import write_prompts
 from tiny.world import World
 
-import circuit_tui.core.search
 from circuit_tui.core.circuits.circuit_file import read_circuit
 from circuit_tui.core.runs.comparison import read_comparison
-from circuit_tui.core.search.registry import METHODS, Method, Setting
+from circuit_tui.core.search.registry import METHODS, MethodInfo
 from circuit_tui.core.search.search import Search
 from circuit_tui.tui.cli import main
 
@@ -54,7 +53,7 @@ def test_json_is_the_file_and_earlier_runs_are_not_done_again(
     real = Search.__init__
 
     def counted(self: Search, given: Any) -> None:
-        begun.append(f"{self.name} {given.seed}")
+        begun.append(f"{given.spec.method} {given.spec.seed}")
         real(self, given)
 
     monkeypatch.setattr(Search, "__init__", counted)
@@ -72,7 +71,7 @@ def test_ctrl_c_keeps_what_is_finished(
     out, progress, calls = tmp_path / "c.json", Search.progress, list[str]()
 
     def interrupted(self: Search, *args: Any, **kwargs: Any) -> Any:
-        if self.name == "random" and self.seed == 1 and not calls:
+        if self.spec.method == "random" and self.spec.seed == 1 and not calls:
             calls.append("now")
             os.kill(os.getpid(), signal.SIGINT)
         return progress(self, *args, **kwargs)
@@ -144,14 +143,17 @@ def test_bad_input_is_one_line(cli: Cli, args: tuple[str, ...], says: str) -> No
 TOY = '''
 """Keeps the nodes of the largest latents."""
 import torch
+from circuit_tui.core.search.method_settings import MethodSettings
 from circuit_tui.core.search.ranking import RankingSearch
 
 
-class ToySearch(RankingSearch):
-    name = "toy"
+class ToySettings(MethodSettings):
+    sign: float = 1.0
 
+
+class ToySearch(RankingSearch):
     def score_nodes(self):
-        yield 1.0, self.problem.space.latent.float() * float(self.settings["sign"])
+        yield 1.0, self.problem.space.latent.float() * self.settings.sign
 '''
 
 
@@ -160,11 +162,8 @@ def test_a_method_is_one_file_and_one_line(
 ) -> None:
     """The file and the line, and `find` and `compare` know it: flags, settings, search, export."""
     (tmp_path / "largest.py").write_text(TOY)
-    package = circuit_tui.core.search
-    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
-    monkeypatch.setitem(
-        METHODS, "toy", Method("toy", "largest first", "largest:ToySearch", (Setting("sign", 1.0, ""),))
-    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(METHODS, "toy", MethodInfo("toy", "largest first", "largest:ToySearch", "largest:ToySettings"))
     out = tmp_path / "toy.json"
     done = cli("find", *able_flags, "--method", "toy", "--target", "0.5", "--out", out)
     assert done.code == 0, done.err
@@ -191,11 +190,11 @@ def test_the_same_command_goes_on_where_it_was_killed(
     real_init, real_progress = Search.__init__, Search.progress
 
     def counted(self: Search, given: Any) -> None:
-        begun.append(f"{self.name} {given.seed}")
+        begun.append(f"{given.spec.method} {given.spec.seed}")
         real_init(self, given)
 
     def killed(self: Search, *rest: Any, **options: Any) -> Any:
-        steps.append(f"{self.name} {self.seed}")
+        steps.append(f"{self.spec.method} {self.spec.seed}")
         if steps.count("random 1") == 4:
             raise SystemExit  # no `except Exception` sees it, and nothing of compare's own tidies up
         return real_progress(self, *rest, **options)

@@ -110,7 +110,7 @@ def test_whatever_else_changes_is_another_run() -> None:
         ({"sites": (("L7",),)}, "--sites L7: there is no SAE at such a site; there are blocks.0.hook_resid_post"),
         ({"settings": {"lambda": ("1",)}}, r"--set lambda: no method of the sweep has that setting \(mask: steps, "),
         ({"settings": {"published.steps": ("1",)}}, "--set published.steps: no method of the sweep"),
-        ({"settings": {"steps": ("few",)}}, "--set steps=few: method mask needs a int"),
+        ({"settings": {"steps": ("few",)}}, "--set steps=few: method mask needs a whole number"),
         ({"prompts": (Path("absent.jsonl"),)}, "absent.jsonl"),
     ],
 )

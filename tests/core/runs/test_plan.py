@@ -8,8 +8,8 @@ import pytest
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.runs.plan import Grids, Variant, doubled_sizes, label, plan, variants
-from circuit_tui.core.runs.record import RunSpec
 from circuit_tui.core.search.registry import METHODS
+from circuit_tui.core.search.spec import SearchSpec
 
 GRIDS = Grids(targets=(0.8, 0.95), lambdas=(0.1, 0.2, 0.4), sizes=(5, 10, 900))
 
@@ -83,4 +83,4 @@ def test_seeds_and_targets_out_of_range() -> None:
         plan([Variant("mask")], GRIDS, (2**63,), 10)
     with pytest.raises(UserError, match="--target 2"):
         plan([Variant("mask")], Grids(targets=(2.0,)), (0,), 10)
-    assert label(RunSpec.of("published", 0.5, 0, {"lambda": 9.0})) == "published"
+    assert label(SearchSpec("published", 0.5, 0, {"lambda": 9.0}).complete()) == "published"

@@ -7,18 +7,19 @@ from tiny.searched import QUICK
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
-from circuit_tui.core.runs.record import RunRecord, RunSpec
+from circuit_tui.core.runs.record import RunRecord
 from circuit_tui.core.runs.run_one import run_one, subject_of
 from circuit_tui.core.search.search import Search
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.session.session import Session
 from circuit_tui.core.views import SearchProgress
 
 
 def test_the_record_is_the_search(session: Session) -> None:
-    spec = RunSpec.of("mask", 0.8, 3, QUICK["mask"])
+    spec = SearchSpec("mask", 0.8, 3, QUICK["mask"]).complete()
     before = session.view()
     record = run_one(session, spec)
-    search = session.search("mask", 0.8, 3, QUICK["mask"])
+    search = session.search(SearchSpec("mask", 0.8, 3, QUICK["mask"]))
     for _ in search:
         pass
     result = search.result
@@ -39,7 +40,7 @@ def test_the_record_is_the_search(session: Session) -> None:
 
 
 def test_a_record_survives_being_written_down(session: Session) -> None:
-    record = run_one(session, RunSpec.of("random", 0.5, 0, {}))
+    record = run_one(session, SearchSpec("random", 0.5, 0, {}).complete())
     again = RunRecord.model_validate_json(record.model_dump_json(by_alias=True))
     assert again == record
     assert again.subject == subject_of(session)
@@ -54,17 +55,17 @@ def test_a_watcher_can_stop_it(session: Session) -> None:
         if len(seen) == 3:
             search.stop()
 
-    record = run_one(session, RunSpec.of("random", 0.95, 0, {}), watch)
+    record = run_one(session, SearchSpec("random", 0.95, 0, {}).complete(), watch)
     assert record.stopped
     assert len(seen) == record.steps
     assert {step.stage for step in seen[3:]} <= {"done"}, "nothing but the last evaluation follows"
 
 
 def test_equal_runs_have_equal_specs() -> None:
-    given = RunSpec.of("published", 0.95, 0, {"lambda": "0.1"})
-    assert given == RunSpec.of("published", 0.95, 0, {"lambda": 0.1, "steps": 408})
-    assert given != RunSpec.of("published", 0.95, 1, {"lambda": 0.1})
-    assert len({given.model_dump_json(), RunSpec.of("published", 0.95, 0, {"lambda": 0.1}).model_dump_json()}) == 1
+    given = SearchSpec("published", 0.95, 0, {"lambda": "0.1"}).complete()
+    assert given == SearchSpec("published", 0.95, 0, {"lambda": 0.1, "steps": 408}).complete()
+    assert given != SearchSpec("published", 0.95, 1, {"lambda": 0.1}).complete()
+    assert given.data() == SearchSpec("published", 0.95, 0, {"lambda": 0.1}).complete().data()
 
 
 @pytest.mark.parametrize(
@@ -79,4 +80,4 @@ def test_equal_runs_have_equal_specs() -> None:
 )
 def test_bad_specs(method: str, target: float, seed: int, settings: dict[str, float], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        RunSpec.of(method, target, seed, settings)
+        SearchSpec(method, target, seed, settings).complete()

@@ -10,10 +10,11 @@ from tiny.sessions import make_session
 from tiny.world import World
 
 from circuit_tui.core.runs.comparison import Refusal
-from circuit_tui.core.runs.record import RunRecord, RunSpec
+from circuit_tui.core.runs.record import RunRecord
 from circuit_tui.core.runs.run_one import run_one
 from circuit_tui.core.runs.series import Series
 from circuit_tui.core.search.search import Search
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.session.session import Session
 from circuit_tui.core.views import SearchProgress
 
@@ -22,7 +23,7 @@ def nothing(search: Search, step: SearchProgress) -> None:
     pass
 
 
-SPECS = [RunSpec.of("random", 0.5, 0, {}), RunSpec.of("activation-difference", 0.5, 0, {})]
+SPECS = [SearchSpec("random", 0.5, 0, {}).complete(), SearchSpec("activation-difference", 0.5, 0, {}).complete()]
 
 
 def numbers(found: RunRecord | Refusal) -> object:
@@ -39,7 +40,9 @@ def test_a_method_that_refuses_is_left_out_and_the_others_go_on(world) -> None: 
     any_world: World = world("gpt2")
     task = able_task(any_world, (5, 6, 7, 6), (6, 7), turn=1)
     session = make_session(open_problem(any_world, task, "shared", errors="keep"))
-    specs = [RunSpec.of("ig", 0.5, seed, {}) for seed in (0, 1)] + [RunSpec.of("random", 0.5, 0, {})]
+    specs = [SearchSpec("ig", 0.5, seed, {}).complete() for seed in (0, 1)] + [
+        SearchSpec("random", 0.5, 0, {}).complete()
+    ]
     refused, done = list(Series(session, specs).run(nothing))
     assert isinstance(refused, Refusal)
     assert (refused.task, refused.label) == ("able", "ig")
@@ -62,8 +65,8 @@ def test_a_stopped_run_ends_it_and_counts_for_nothing(session: Session) -> None:
 
 
 def test_the_time_left_is_that_of_runs_like_those_to_come(session: Session) -> None:
-    slow, quick = RunSpec.of("published", 0.99, 0, {}), RunSpec.of("random", 0.99, 0, {})
-    series = Series(session, [slow, quick, RunSpec.of("mask", 0.9, 0, {})])
+    slow, quick = SearchSpec("published", 0.99, 0, {}).complete(), SearchSpec("random", 0.99, 0, {}).complete()
+    series = Series(session, [slow, quick, SearchSpec("mask", 0.9, 0, {}).complete()])
     assert series.seconds_left(0.5) is None
     series.done += [record("published", seconds=40), record("published", seconds=60), record("random", seconds=2)]
     # published 50, half of it over; random 2; mask, which was never run, as all on average: 34.

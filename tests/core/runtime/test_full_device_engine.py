@@ -15,6 +15,7 @@ from tiny.world import World
 
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runtime.user_log import user_log
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.tui.engine import commands
 from circuit_tui.tui.engine.engine import Engine
 from circuit_tui.tui.engine.messages import Notice, NoticeHandler
@@ -122,7 +123,7 @@ def test_toggles_go_on_and_those_that_never_fit_are_one_message(engine: Engine, 
 def test_a_search_goes_on_and_one_that_never_fits_ends_with_a_message(
     engine: Engine, posted: Posted, limit: Limit
 ) -> None:
-    order = commands.StartSearch("published", 0.5, 0, (("steps", 8),))
+    order = commands.StartSearch(SearchSpec("published", 0.5, 0, {"steps": 8}))
     limit(3)
     engine.submit(order)
     until(lambda: engine.state.search.phase == "done" and not engine._work_left)

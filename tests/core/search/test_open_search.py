@@ -13,23 +13,23 @@ from tiny.opened import open_problem
 from tiny.searched import Searched, finish
 from tiny.world import World
 
-import circuit_tui.core.search
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.search.open_search import check_worth_searching, open_search
-from circuit_tui.core.search.registry import METHODS, Method, Setting
+from circuit_tui.core.search.registry import METHODS, MethodInfo
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.problem import Problem
 
 
 def open_it(searched: Searched, **changes: Any) -> object:
-    given: dict[str, Any] = {"name": "mask", "target": 0.9, "seed": 0, "settings": {}} | changes
-    return open_search(searched.problem, searched.train, searched.test, **given)
+    given: dict[str, Any] = {"method": "mask", "target": 0.9, "seed": 0} | changes
+    return open_search(searched.problem, searched.train, searched.test, SearchSpec(**given))
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         (
-            {"name": "maks"},
+            {"method": "maks"},
             r"--method maks: unknown method; known are mask, published, .*, random; did you mean mask\?",
         ),
         ({"target": 0}, r"--target 0: must lie between 0 and 1"),
@@ -43,8 +43,11 @@ def open_it(searched: Searched, **changes: Any) -> object:
             {"settings": {"lambda": 1}},
             r"--set lambda: method mask has no such setting; it has: steps, batch, lr, refine",
         ),
-        ({"name": "random", "settings": {"steps": 1}}, r"--set steps: method random has no such setting; it has: none"),
-        ({"settings": {"steps": "many"}}, r"--set steps=many: method mask needs a int there"),
+        (
+            {"method": "random", "settings": {"steps": 1}},
+            r"--set steps: method random has no such setting; it has: none",
+        ),
+        ({"settings": {"steps": "many"}}, r"--set steps=many: method mask needs a whole number there"),
         ({"settings": {"steps": "2.5"}}, r"--set steps=2.5: "),
         ({"settings": {"steps": 2.5}}, r"--set steps=2.5: "),
         ({"settings": {"steps": float("inf")}}, r"--set steps=inf: "),
@@ -52,11 +55,11 @@ def open_it(searched: Searched, **changes: Any) -> object:
         ({"settings": {"steps": -1}}, r"--set steps=-1: must be a finite number, not below 0"),
         ({"settings": {"lr": "nan"}}, r"--set lr=nan: must be a finite number"),
         ({"settings": {"lr": "-0.1"}}, r"--set lr=-0.1: must be a finite number, not below 0"),
-        ({"name": "published", "settings": {"batch": 0}}, r"--set batch=0: must be a finite number, not below 1"),
-        ({"name": "ig", "settings": {"steps": 0}}, r"--set steps=0: must be a finite number, not below 1"),
+        ({"method": "published", "settings": {"batch": 0}}, r"--set batch=0: must be a finite number, not below 1"),
+        ({"method": "ig", "settings": {"steps": 0}}, r"--set steps=0: must be a finite number, not below 1"),
         (
-            {"name": "published", "settings": {"per_position": "perhaps"}},
-            r"--set per_position=perhaps: .* a bool there",
+            {"method": "published", "settings": {"per_position": "perhaps"}},
+            r"--set per_position=perhaps: .* true or false there",
         ),
     ],
 )
@@ -66,23 +69,25 @@ def test_wrong_use_names_the_flag(searched: Callable[[str], Searched], changes: 
 
 
 def test_settings_take_the_type_of_their_default() -> None:
-    resolved = METHODS["published"].resolve({"lambda": "3", "steps": "7", "batch": 4.0, "per_position": "False"})
+    given = {"lambda": "3", "steps": "7", "batch": 4.0, "per_position": "False"}
+    resolved = METHODS["published"].parse_settings(given).values()
     assert resolved == {"lambda": 3.0, "steps": 7, "batch": 4, "lr": 0.05, "r": 1.3, "per_position": False}
     assert [type(resolved[name]) for name in ("lambda", "steps", "batch")] == [float, int, int]
 
 
 def test_what_the_user_set_stays_in_haste() -> None:
     mask = METHODS["mask"]
-    assert mask.quick_settings({}) == mask.resolve({}) | dict(mask.quick)
-    assert mask.quick_settings({"steps": 7, "refine": 3}) == mask.resolve({"steps": 7, "refine": 3}) | {
-        "batch": mask.quick["batch"]
-    }
-    assert METHODS["ig"].quick_settings({"errors": True}) == METHODS["ig"].resolve({"errors": True})
+    quick = mask.settings_class.quick
+    assert set(quick) == {"steps", "batch"}
+    assert mask.quick_settings({}).values() == mask.parse_settings({}).values() | quick
+    own = {"steps": 7, "refine": 3}
+    assert mask.quick_settings(own) == mask.parse_settings(own | {"batch": quick["batch"]})
+    assert METHODS["ig"].quick_settings({"errors": True}) == METHODS["ig"].parse_settings({"errors": True})
 
 
 def test_every_setting_ends_up_in_the_result(searched: Callable[[str], Searched]) -> None:
     result, _ = finish(searched("gpt2").search("published", 0.7, seed=4, steps=2, batch=3))
-    assert dict(result.settings) == METHODS["published"].resolve({"steps": 2, "batch": 3})
+    assert dict(result.settings) == METHODS["published"].parse_settings({"steps": 2, "batch": 3}).values()
     assert (result.method, result.target, result.seed) == ("published", 0.7, 4)
 
 
@@ -129,15 +134,18 @@ def test_nothing_to_find_at_these_sites(searched: Callable[[str], Searched]) -> 
 TOY = '''
 """Keeps the first nodes there are."""
 import torch
+from circuit_tui.core.search.method_settings import MethodSettings
 from circuit_tui.core.search.search import Search
 
 
-class ToySearch(Search):
-    name = "toy"
+class ToySettings(MethodSettings):
+    most: int = 4
 
+
+class ToySearch(Search):
     def steps(self):
         kept = torch.zeros(len(self.problem.space), dtype=torch.bool)
-        for node in range(int(self.setting("most"))):
+        for node in range(self.settings.most):
             if self.stopped:
                 return
             kept = kept.clone()
@@ -151,11 +159,8 @@ def test_a_method_is_one_file_and_one_line(
     searched: Callable[[str], Searched], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "firsts.py").write_text(TOY)
-    package = circuit_tui.core.search
-    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
-    monkeypatch.setitem(
-        METHODS, "toy", Method("toy", "first nodes", "firsts:ToySearch", (Setting("most", 4, "nodes"),))
-    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(METHODS, "toy", MethodInfo("toy", "first nodes", "firsts:ToySearch", "firsts:ToySettings"))
     problem = searched("gpt2")
     result, events = finish(problem.search("toy", 0.5, most=3))
     assert result.method == "toy"
@@ -172,10 +177,9 @@ def test_a_method_is_one_file_and_one_line(
 def test_a_method_that_offers_nothing_returns_everything(
     searched: Callable[[str], Searched], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "idle.py").write_text(TOY.replace("ToySearch", "IdleSearch"))
-    package = circuit_tui.core.search
-    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
-    monkeypatch.setitem(METHODS, "idle", Method("idle", "", "idle:IdleSearch", (Setting("most", 0, "nodes"),)))
+    (tmp_path / "idle.py").write_text(TOY.replace("most: int = 4", "most: int = 0"))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(METHODS, "idle", MethodInfo("idle", "", "idle:ToySearch", "idle:ToySettings"))
     result, _ = finish(searched("gpt2").search("idle"))
     assert len(result.nodes) == len(searched("gpt2").problem.space)
     assert result.train.faithfulness == pytest.approx(float(torch.tensor(1.0)), abs=1e-4)

@@ -21,8 +21,8 @@ from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.search.methods.attribution_patching import AttributionPatchingSearch
 from circuit_tui.core.search.methods.integrated_gradients import IntegratedGradientsSearch
 from circuit_tui.core.search.ranking import RankingSearch, size_grid
-from circuit_tui.core.search.registry import METHODS
 from circuit_tui.core.search.search import SearchInput
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.tasks.task import Pair
 
@@ -99,8 +99,8 @@ def test_attributions_of_answers_of_several_tokens_are_those_of_plain_hooks(
     problem = open_problem(world("llama"), TASKS[task], kind)
     naive = open_naive(world("llama"), problem)
     for method, name, steps in ((IntegratedGradientsSearch, "ig", 2), (AttributionPatchingSearch, "atp", 1)):
-        settings = METHODS[name].resolve({"steps": steps} if name == "ig" else {})
-        given = SearchInput(problem, Evaluator(problem, "train"), Evaluator(problem, "test"), 0.9, 0, settings)
+        spec = SearchSpec(name, 0.9, 0, {"steps": steps} if name == "ig" else {})
+        given = SearchInput(problem, Evaluator(problem, "train"), Evaluator(problem, "test"), spec)
         expected = naive_integrated_gradients(naive, problem, steps)
         assert float(expected.max()) > 1e-2
         # Rounding of up to six log-probabilities, each taken anew by the oracle.
@@ -120,8 +120,8 @@ def test_errors_added_back_are_those_of_the_model_itself(
     expected = naive_integrated_gradients(keeping, dropped, 2 if steps else 1)
     scores = {}
     for errors in (True, False):
-        settings = METHODS[method].resolve({**steps, "errors": errors})
-        given = SearchInput(dropped, Evaluator(dropped, "train"), Evaluator(dropped, "test"), 0.9, 0, settings)
+        spec = SearchSpec(method, 0.9, 0, {**steps, "errors": errors})
+        given = SearchInput(dropped, Evaluator(dropped, "train"), Evaluator(dropped, "test"), spec)
         kind = {"ig": IntegratedGradientsSearch, "atp": AttributionPatchingSearch}[method]
         scores[errors] = scores_of(kind(given))
     tolerance = 1e-5 * max(1.0, float(expected.max()))

@@ -22,6 +22,7 @@ from circuit_tui.core.choices import ERRORS
 from circuit_tui.core.circuits.circuit_file import read_circuit
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.session.session import Session, open_session
 from circuit_tui.core.views import Metrics
 
@@ -102,7 +103,7 @@ def test_a_file_opens_as_the_circuit_that_was_exported(
 
 def test_how_it_was_found_goes_with_it(opened: Callable[..., OpenRequest], tmp_path: Path) -> None:
     session, path = open_session(opened("gpt2", errors="keep")), tmp_path / "circuit.json"
-    search = session.search("mask", 0.7, 3, QUICK["mask"])
+    search = session.search(SearchSpec("mask", 0.7, 3, QUICK["mask"]))
     list(search)
     result = search.result
     assert result is not None

@@ -12,6 +12,7 @@ from tiny.sessions import kept_of
 from circuit_tui.core.circuits.circuit_file import read_circuit
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.session.session import Session
 
 
@@ -19,7 +20,7 @@ def test_a_point_becomes_the_circuit_and_can_be_taken_back(fresh: Callable[[str]
     session = fresh("llama-each")
     assert session.frontier() == ()
     session.only([0, 1])
-    search = session.search("mask", 0.8, 0, QUICK["mask"])
+    search = session.search(SearchSpec("mask", 0.8, 0, QUICK["mask"]))
     for _ in search:
         if len(session.frontier()) > 2:
             break
@@ -48,7 +49,7 @@ def test_a_size_that_is_not_on_it_is_refused(fresh: Callable[[str], Session]) ->
     session = fresh("llama-each")
     with pytest.raises(UserError, match="frontier: there is no circuit of 3 nodes on it"):
         session.load_frontier(3)
-    for _ in session.search("mask", 0.8, 0, QUICK["mask"]):
+    for _ in session.search(SearchSpec("mask", 0.8, 0, QUICK["mask"])):
         pass
     with pytest.raises(UserError, match="no circuit of 100000 nodes"):
         session.load_frontier(100_000)
@@ -57,7 +58,7 @@ def test_a_size_that_is_not_on_it_is_refused(fresh: Callable[[str], Session]) ->
 
 def test_the_file_says_where_on_the_frontier_it_was(fresh: Callable[[str], Session], tmp_path: Path) -> None:
     session = fresh("llama-each")
-    search = session.search("mask", 0.8, 5, QUICK["mask"])
+    search = session.search(SearchSpec("mask", 0.8, 5, QUICK["mask"]))
     for _ in search:
         pass
     assert search.result is not None

@@ -12,6 +12,7 @@ from tiny.searched import QUICK
 from tiny.world import World
 from torch import Tensor
 
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.session.session import Session
 from circuit_tui.core.views import LatentView
 
@@ -124,7 +125,7 @@ def test_how_its_mask_moved(fresh: Callable[[str], Session]) -> None:
         return session.latent_view(site, latent)
 
     assert (view().mask_steps, view().mask_path) == ((), {})
-    search = session.search("published", 0.8, 0, QUICK["published"])
+    search = session.search(SearchSpec("published", 0.8, 0, QUICK["published"]))
     for _ in range(9):
         next(search)
     assert view().mask_steps == tuple(range(9))

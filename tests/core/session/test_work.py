@@ -13,6 +13,7 @@ from tiny.sessions import assert_close, kept_of, settle
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.session.session import Session
 
 NAMES = ("gpt2-each", "llama-shared", "gemma2-end")
@@ -101,21 +102,21 @@ def test_a_search_dropped_half_way_leaves_the_session_untouched(fresh: Callable[
     before = session.view()
     for method, settings in QUICK.items():
         for steps in (0, 3, 20):
-            search = session.search(method, 0.8, 0, settings)
+            search = session.search(SearchSpec(method, 0.8, 0, settings))
             assert len(list(islice(search, steps))) == steps
     assert session.view() == before
     session.toggle_node(1)
     fresh_test = Evaluator(session.problem, "test").evaluate(kept_of(session)).result()
     assert_close(session.view().test, fresh_test, without=("completeness",))
     with pytest.raises(UserError, match="--method"):
-        session.search("none", 0.8, 0, {})
+        session.search(SearchSpec("none", 0.8, 0, {}))
 
 
 def test_toggles_between_the_steps_of_a_search_change_neither(fresh: Callable[[str], Session]) -> None:
     alone, session = fresh("gpt2-each"), fresh("gpt2-each")
-    expected = alone.search("mask", 0.8, 0, QUICK["mask"])
+    expected = alone.search(SearchSpec("mask", 0.8, 0, QUICK["mask"]))
     list(expected)
-    search = session.search("mask", 0.8, 0, QUICK["mask"])
+    search = session.search(SearchSpec("mask", 0.8, 0, QUICK["mask"]))
     test = Evaluator(session.problem, "test")
     for step, _ in enumerate(search):
         if step % 25 == 0:
@@ -131,7 +132,7 @@ def test_toggles_between_the_steps_of_a_search_change_neither(fresh: Callable[[s
 def test_what_was_found_is_adopted_and_can_be_taken_back(fresh: Callable[[str], Session]) -> None:
     session = fresh("llama-shared")
     session.only([0, 1])
-    search = session.search("mask", 0.8, 0, QUICK["mask"])
+    search = session.search(SearchSpec("mask", 0.8, 0, QUICK["mask"]))
     list(search)
     assert search.result is not None
     session.adopt(search.result)
@@ -157,7 +158,7 @@ def test_dirty_means_changed_since_the_last_export(fresh: Callable[[str], Sessio
     assert not session.view().dirty
     session.only([0])
     assert not session.view().dirty, "nothing was switched"
-    search = session.search("random", 0.5, 0, {})
+    search = session.search(SearchSpec("random", 0.5, 0, {}))
     assert not session.view().dirty
     list(search)
     assert search.result is not None

@@ -10,8 +10,9 @@ from naive import Naive, Node
 from torch import Tensor
 
 from circuit_tui.core.audit.finding import Finding, Measuring
-from circuit_tui.core.audit.subject import AuditSettings, SearchUsed, Subject
+from circuit_tui.core.audit.subject import AuditSettings, Subject
 from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.tasks.task import Task
 from tiny.searched import QUICK
@@ -20,7 +21,7 @@ from tiny.searched import QUICK
 def audited(problem: Problem, kept: Tensor, method: str = "mask", target: float = 0.9, **settings: Any) -> Subject:
     """The circuit `kept` of `problem`, found for `target` by a quick search."""
     unseen = Evaluator(problem, "unseen") if "unseen" in problem.splits else None
-    used = SearchUsed(method, target, QUICK[method])
+    used = SearchSpec(method, target, 0, QUICK[method])
     train, test = Evaluator(problem, "train"), Evaluator(problem, "test")
     return Subject(problem, kept, train, test, unseen, used, target, AuditSettings(**settings))
 

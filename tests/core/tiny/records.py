@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from circuit_tui.core.circuits.schema import AblationPart, MetricsPart, Versions
-from circuit_tui.core.runs.record import RunMachine, RunPoint, RunRecord, RunSpec, Subject, SubjectSite
+from circuit_tui.core.runs.record import RunMachine, RunPoint, RunRecord, Subject, SubjectSite
+from circuit_tui.core.search.spec import SearchSpec
 
 METRICS = MetricsPart(
     faithfulness=0.9, faithfulness_spliced=0.9, completeness=0.1, kl=0.1, accuracy=1.0, logit_diff=2.0,
@@ -48,7 +49,7 @@ def record(
 ) -> RunRecord:
     return RunRecord(
         subject=about or subject(),
-        spec=RunSpec.of(method, target, seed, settings),
+        spec=SearchSpec(method, target, seed, settings).complete(),
         reached=True,
         stopped=stopped,
         nodes=((0, 0, 3),),

@@ -15,6 +15,7 @@ from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.saes.load_saes import load_saes
 from circuit_tui.core.search.open_search import open_search
 from circuit_tui.core.search.search import Search
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.nodes import NodeSpace
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.views import SearchProgress, SearchResult
@@ -51,7 +52,7 @@ class Searched:
     def search(self, method: str = "mask", target: float = 0.9, seed: int = 0, **settings: Any) -> Search:
         """A quick search, not yet begun."""
         merged = QUICK.get(method, {}) | settings
-        return open_search(self.problem, self.train, self.test, method, target, seed, merged)
+        return open_search(self.problem, self.train, self.test, SearchSpec(method, target, seed, merged))
 
     def circuit(self, nodes: frozenset[int]) -> Tensor:
         """`nodes` as `[node]` bool."""

@@ -15,6 +15,7 @@ from fake_session import METHODS, FakeSession, opener
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.views import LoadProgress
 from circuit_tui.tui.engine import commands
 from circuit_tui.tui.engine.engine import Engine
@@ -87,7 +88,7 @@ def test_background_work_runs_until_nothing_is_left_and_again_after_an_edit(
 
 def test_a_toggle_is_served_between_two_steps_of_a_search(engine: Engine, session: FakeSession) -> None:
     session.step_seconds, session.search_steps = 0.005, 10_000
-    engine.submit(commands.StartSearch("mask", 0.9, 0))
+    engine.submit(commands.StartSearch(SearchSpec("mask", 0.9, 0)))
     until(lambda: session.calls.count("step") > 3)
     engine.submit(commands.ToggleNode(5))
     until(lambda: engine.state.circuit is not None and engine.state.circuit.size == 1)
@@ -117,7 +118,7 @@ def test_nothing_comes_between_a_step_and_the_toggle_that_waits_for_its_end(
     monkeypatch.setattr("circuit_tui.tui.engine.engine.QUIET", 0.0)
     session.search_steps = 60
     session.calls = calls = Calls(lambda: engine.submit(commands.ToggleNode(5)))
-    engine.submit(commands.StartSearch("mask", 0.9, 0))
+    engine.submit(commands.StartSearch(SearchSpec("mask", 0.9, 0)))
     until(lambda: engine.state.search.phase == "done")
     until(idle(engine))
     assert "work" in calls[: calls.index("adopt")]
@@ -135,7 +136,7 @@ def test_background_work_lets_a_while_pass_after_an_edit(
     session.calls.clear()
     session.search_steps = 10_000
     if searching:
-        engine.submit(commands.StartSearch("mask", 0.9, 0))
+        engine.submit(commands.StartSearch(SearchSpec("mask", 0.9, 0)))
         until(lambda: session.calls.count("step") > 50)
     engine.submit(commands.ShowPrompts())
     until(lambda: "prompts" in session.calls)
@@ -151,7 +152,7 @@ def test_background_work_goes_on_during_a_search_but_seldom(
     monkeypatch.setattr("circuit_tui.tui.engine.engine.QUIET", 0.0)
     session.search_steps = 200
     engine.submit(commands.KeepOnly(tuple(range(12))))
-    engine.submit(commands.StartSearch("mask", 0.9, 0))
+    engine.submit(commands.StartSearch(SearchSpec("mask", 0.9, 0)))
     until(lambda: engine.state.search.phase == "done")
     calls = session.calls[session.calls.index("only") :]
     calls = calls[: calls.index("adopt")]
@@ -160,7 +161,7 @@ def test_background_work_goes_on_during_a_search_but_seldom(
 
 def test_a_found_circuit_is_adopted_and_can_be_undone(engine: Engine, session: FakeSession) -> None:
     epoch = engine.state.epoch
-    engine.submit(commands.StartSearch("mask", 0.9, 4, (("rate", 0.1),)))
+    engine.submit(commands.StartSearch(SearchSpec("mask", 0.9, 4, {"rate": 0.1})))
     until(lambda: engine.state.search.phase == "done")
     state = engine.state
     assert "search mask 0.9 4 {'rate': 0.1}" in session.calls
@@ -174,7 +175,7 @@ def test_a_found_circuit_is_adopted_and_can_be_undone(engine: Engine, session: F
 
 def test_pause_holds_the_search_and_a_second_one_lets_it_go_on(engine: Engine, session: FakeSession) -> None:
     session.step_seconds, session.search_steps = 0.002, 10_000
-    engine.submit(commands.StartSearch("mask", 0.9, 0))
+    engine.submit(commands.StartSearch(SearchSpec("mask", 0.9, 0)))
     until(lambda: "step" in session.calls)
     engine.submit(commands.PauseSearch())
     until(lambda: engine.state.search.phase == "paused")
@@ -189,7 +190,7 @@ def test_pause_holds_the_search_and_a_second_one_lets_it_go_on(engine: Engine, s
 @pytest.mark.parametrize("paused", [False, True])
 def test_stop_ends_the_search_with_what_it_has(engine: Engine, session: FakeSession, paused: bool) -> None:
     session.step_seconds, session.search_steps = 0.002, 10_000
-    engine.submit(commands.StartSearch("mask", 0.9, 0))
+    engine.submit(commands.StartSearch(SearchSpec("mask", 0.9, 0)))
     until(lambda: "step" in session.calls)
     if paused:
         engine.submit(commands.PauseSearch())
@@ -201,8 +202,8 @@ def test_stop_ends_the_search_with_what_it_has(engine: Engine, session: FakeSess
 
 def test_a_second_search_is_refused_while_one_runs(engine: Engine, session: FakeSession, posted: Posted) -> None:
     session.step_seconds, session.search_steps = 0.002, 10_000
-    engine.submit(commands.StartSearch("mask", 0.9, 0))
-    engine.submit(commands.StartSearch("random", 0.9, 0))
+    engine.submit(commands.StartSearch(SearchSpec("mask", 0.9, 0)))
+    engine.submit(commands.StartSearch(SearchSpec("random", 0.9, 0)))
     until(posted.notices)
     assert "stop it first" in posted.notices()[0].text
     assert not any(call.startswith("search random") for call in session.calls)
@@ -230,10 +231,10 @@ def test_an_unexpected_error_is_logged_and_names_the_log(
 
 def test_a_search_that_fails_ends_and_another_may_start(engine: Engine, session: FakeSession, posted: Posted) -> None:
     session.search_error = RuntimeError("out of memory")
-    engine.submit(commands.StartSearch("mask", 0.9, 0))
+    engine.submit(commands.StartSearch(SearchSpec("mask", 0.9, 0)))
     until(lambda: engine.state.search.phase == "failed")
     session.search_error = None
-    engine.submit(commands.StartSearch("mask", 0.9, 0))
+    engine.submit(commands.StartSearch(SearchSpec("mask", 0.9, 0)))
     until(lambda: engine.state.search.phase == "done")
     assert any("out of memory" in notice.text for notice in posted.notices())
 
@@ -263,7 +264,7 @@ def test_stop_during_a_search_takes_one_step(session: FakeSession, posted: Poste
     session.step_seconds, session.search_steps = 0.01, 100_000
     engine = Engine(OpenRequest(), opener(session), posted, "x.log")
     engine.start()
-    engine.submit(commands.StartSearch("mask", 0.9, 0))
+    engine.submit(commands.StartSearch(SearchSpec("mask", 0.9, 0)))
     until(lambda: "step" in session.calls)
     engine.stop()
     assert engine.join(60)
@@ -309,7 +310,7 @@ def test_what_cannot_be_opened_says_why(error: Exception, text: str, posted: Pos
 
 def test_the_trace_of_a_long_search_stays_bounded(engine: Engine, session: FakeSession) -> None:
     session.search_steps = 3000
-    engine.submit(commands.StartSearch("mask", 0.9, 0))
+    engine.submit(commands.StartSearch(SearchSpec("mask", 0.9, 0)))
     until(lambda: engine.state.search.phase == "done")
     trace = engine.state.search.trace
     assert 200 < len(trace) <= 513
