@@ -14,7 +14,7 @@ from torch import Tensor
 from circuit_tui.core.evaluation.journal import digest, recalled_increments
 from circuit_tui.core.evaluation.metrics import Baselines, PromptMetrics
 from circuit_tui.core.runtime.incremental import Increments, incremental
-from circuit_tui.core.runtime.out_of_memory import fitting, halved
+from circuit_tui.core.runtime.out_of_memory import halve_prompts, retry_halved
 from circuit_tui.core.runtime.parallel_batches import interleaved, rounds, run_in_threads
 from circuit_tui.core.splice.batch import Batch
 from circuit_tui.core.splice.nodes import Pack, pack
@@ -139,13 +139,13 @@ class Evaluator:
     def faithfulness(self, kept: Tensor) -> Increments[float]:
         """Returns the faithfulness against M of the circuit `kept` `[node]` bool, batch by batch."""
         question = ("logit difference", self.identity, kept)
-        increments = fitting(lambda: self._mean_logit_difference(kept), self.halve)
+        increments = retry_halved(lambda: self._mean_logit_difference(kept), self.halve)
         mean = yield from recalled_increments(increments, self.n_rounds, *question)
         return self.baselines.faithfulness(mean)
 
     def halve(self, error: BaseException) -> None:
-        """Goes on with batches half as large after `error`. Raises what `out_of_memory.halved` does."""
-        size = halved(max(len(batch) for batch in self.batches), f"evaluating on {self.split} prompts", error)
+        """Goes on with batches half as large after `error`. Raises what `out_of_memory.halve_prompts` does."""
+        size = halve_prompts(max(len(batch) for batch in self.batches), f"evaluating on {self.split} prompts", error)
         self.batches = []  # the old ones must not stand in the way of the new ones
         self.batches = self.problem.batches(self.split, self.prompts, size)
 
@@ -173,7 +173,7 @@ class Evaluator:
         self, splices: Callable[[Batch], Sequence[Splice]], *question: str | Tensor
     ) -> Increments[PromptMetrics]:
         count = self.n_rounds * len(self._sites)
-        increments = fitting(lambda: self._measured(splices), self.halve)
+        increments = retry_halved(lambda: self._measured(splices), self.halve)
         return recalled_increments(increments, count, self.identity, *question)
 
     @torch.no_grad()

@@ -16,7 +16,7 @@ from circuit_tui.core.evaluation.incremental_pass import IncrementalPass, tracea
 from circuit_tui.core.evaluation.journal import recalled_increments
 from circuit_tui.core.evaluation.metrics import PromptMetrics
 from circuit_tui.core.runtime.incremental import Incremental, Increments, incremental
-from circuit_tui.core.runtime.out_of_memory import fitting
+from circuit_tui.core.runtime.out_of_memory import retry_halved
 from circuit_tui.core.runtime.parallel_batches import interleaved, rounds, run_in_threads
 from circuit_tui.core.splice.batch import Batch
 
@@ -87,7 +87,7 @@ class LiveCircuit:
             return self.measured.mean_logit_diff
         question = ("instead", self.evaluator.identity, self.kept, kept)
         count = self.evaluator.n_rounds * (len(self.evaluator.problem.sites) - changed[0])
-        increments = fitting(lambda: self._alternative(kept), self.evaluator.halve)
+        increments = retry_halved(lambda: self._alternative(kept), self.evaluator.halve)
         return (yield from recalled_increments(increments, count, *question))
 
     @torch.no_grad()
@@ -121,13 +121,13 @@ class LiveCircuit:
 
     def _remeasure(self) -> Increments[None]:
         question = ("live", self.evaluator.identity, self.kept)
-        increments = fitting(self._refresh, self.evaluator.halve)
+        increments = retry_halved(self._refresh, self.evaluator.halve)
         self.measured = yield from recalled_increments(increments, self.evaluator.n_rounds, *question)
         self.behind = False
 
     def _bring_up_to_date(self) -> None:
         if self._stale or self._batches is not self.evaluator.batches:
-            Incremental(fitting(self._refresh, self.evaluator.halve)).result()
+            Incremental(retry_halved(self._refresh, self.evaluator.halve)).result()
 
     def _follow_batches(self) -> None:
         """Nothing is known yet of the batches that the evaluator has now."""

@@ -1,10 +1,16 @@
-"""The memory plan of a request: shapes from configurations and prompts from the tokenizer, no weight is loaded."""
+"""The memory plan of a request: what it needs of a device, and how many prompts fit into one pass.
+
+Shapes come from configurations and prompts from the tokenizer; no weight is loaded. Weights are exact, and so are the
+tensors kept of the prompts and of the passes of circuits that are followed (`incremental_pass.py`, `full_pass.py`). A
+pass is an estimate (`pass_memory.py`).
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 
@@ -12,19 +18,12 @@ from circuit_tui.core import demo
 from circuit_tui.core.circuits.circuit_file import read_circuit
 from circuit_tui.core.circuits.mask_file import is_mask_file
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.evaluation.incremental_pass import SHARE
+from circuit_tui.core.evaluation import incremental_pass
 from circuit_tui.core.models.load_model import first_line, model_folder, pick_device, pick_dtype
 from circuit_tui.core.opening.open_problem import chosen_saes, chosen_task, request_of
+from circuit_tui.core.opening.pass_memory import FLOAT32, Shape, SiteShape, bytes_a_prompt
 from circuit_tui.core.opening.request import OpenRequest
-from circuit_tui.core.runtime.device_memory import (
-    MemoryPlan,
-    Shape,
-    SiteShape,
-    SplitShape,
-    cuda_devices,
-    free_memory,
-    plan,
-)
+from circuit_tui.core.runtime.device_memory import SHARE, cuda_devices, free_memory
 from circuit_tui.core.saes.hook_names import Hook
 from circuit_tui.core.saes.registry import find_saes
 from circuit_tui.core.saes.site import locate_hooks
@@ -36,8 +35,90 @@ from circuit_tui.core.views import LoadProgress
 _JOINT = re.compile(r"c_attn|query_key_value|qkv")
 
 
+class SplitShape(NamedTuple):
+    """One split: its prompts, their rows of tokens, the tokens of the longest row, and where answers are read."""
+
+    prompts: int
+    rows: int
+    longest: int
+    reads: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Bytes that are needed, and how many prompts fit into a pass.
+
+    `a_prompt` is what one more prompt in a pass takes; `batch` is how many fit, at most all `n_prompts`, 0 if none
+    does. `free` is None where the device does not say; everything is then taken to fit. `followed` is kept of the
+    passes of two circuits, one on the test and one on the train prompts.
+    """
+
+    device: str
+    free: int | None
+    model: int
+    saes: int
+    prompts: int
+    followed: int
+    a_prompt: int
+    n_prompts: int
+    batch: int
+
+    @property
+    def fixed(self) -> int:
+        """What is needed however few prompts there are in a pass."""
+        return self.model + self.saes + self.prompts + self.followed
+
+    @property
+    def total(self) -> int:
+        """With `batch` prompts in a pass."""
+        return self.fixed + self.batch * self.a_prompt
+
+
+def plan(
+    shape: Shape, splits: dict[str, SplitShape], free: int | None, dtype: torch.dtype, device: str,
+    request: OpenRequest, trace_share: float,
+) -> MemoryPlan:  # fmt: skip
+    """Returns the plan for a model of `shape` and prompts of `splits`.
+
+    A trace may take `trace_share` of what is free by then. `free` and the sizes of a plan are bytes.
+    """
+    size, sites = dtype.itemsize, len(shape.sites)
+    model = shape.weights * size
+    saes = sum(2 * site.d_sae * shape.d_model + site.d_sae + shape.d_model for site in shape.sites) * FLOAT32
+    inside = sum(site.inside for site in shape.sites)
+    prompts = 0
+    for name, split in splits.items():
+        resid = split.rows * split.longest * shape.d_model
+        prompts += resid * size + split.reads * shape.vocab * FLOAT32
+        if name == "train":  # the corrupt side; on both sides what enters each site, and what is read inside a block
+            prompts += resid * size * (1 + 2 * (sites + inside))
+        if request.errors != "drop":
+            prompts += resid * sites * FLOAT32
+    longest, n_prompts = (max(each) for each in zip(*((s.longest, s.prompts) for s in splits.values()), strict=True))
+    texts = splits["train"].rows // splits["train"].prompts
+    a_prompt = texts * bytes_a_prompt(shape, longest, size)
+    traceable, followed = not inside and request.padding == "right", 0
+    for name in ("test", "train"):  # the circuit on the screen, and beside it that of a search
+        traces, inputs = _followed(shape, splits[name], size)
+        fits = free is None or traces <= trace_share * (free - model - saes - prompts - followed)
+        followed += traces if traceable and fits else inputs
+    fixed = model + saes + prompts + followed
+    batch = n_prompts if free is None else max(0, min(n_prompts, int((SHARE * free - fixed) // a_prompt)))
+    if request.batch is not None:
+        batch = min(batch, request.batch)
+    return MemoryPlan(device, free, model, saes, prompts, followed, a_prompt, n_prompts, batch)
+
+
+def _followed(shape: Shape, split: SplitShape, size: int) -> tuple[int, int]:
+    """Bytes kept to follow a circuit on a split: two traces, or for whole passes what enters each group of sites."""
+    tokens, streams = split.rows * split.longest, 2 * len(shape.sites) * shape.d_model
+    blocks = shape.n_layers - min(site.depth for site in shape.sites)
+    groups = len({(site.depth, site.inside) for site in shape.sites})
+    return 2 * tokens * (streams + blocks * 2 * shape.d_key_value) * size, tokens * groups * shape.d_model * size
+
+
 def plan_memory(request: OpenRequest) -> MemoryPlan:
-    """The plan of what `request` asks for.
+    """Returns the plan of what `request` asks for.
 
     Raises:
         UserError: the model's configuration or an SAE's shape cannot be had, or `request` makes no sense.
@@ -56,9 +137,11 @@ def plan_memory(request: OpenRequest) -> MemoryPlan:
         splits[str(split)] = SplitShape(len(prompts), rows, longest, reads)
     devices = cuda_devices() if request.device_map is not None else []
     if not devices:
-        return plan(shape, splits, free_memory(device), dtype, str(device), request, SHARE)
+        return plan(shape, splits, free_memory(device), dtype, str(device), request, incremental_pass.SHARE)
     free = sum(free_memory(each) or 0 for each in devices)
-    return plan(shape, splits, free, dtype, " and ".join(str(each) for each in devices), request, SHARE)
+    return plan(
+        shape, splits, free, dtype, " and ".join(str(each) for each in devices), request, incremental_pass.SHARE
+    )
 
 
 def shape_of(request: OpenRequest, source: str) -> Shape:

@@ -16,9 +16,10 @@ from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.models.left_padding import pad_on
 from circuit_tui.core.models.load_model import load_model, model_folder, pick_device, pick_dtype
 from circuit_tui.core.models.presets import preset_of
+from circuit_tui.core.opening.pass_memory import Shape, SiteShape, bytes_a_prompt
 from circuit_tui.core.opening.request import OpenRequest
-from circuit_tui.core.runtime.device_memory import Shape, SiteShape, budgets, bytes_a_prompt, largest_batch
-from circuit_tui.core.runtime.out_of_memory import explain_oom, halved, is_out_of_memory
+from circuit_tui.core.runtime.device_memory import budgets, largest_batch
+from circuit_tui.core.runtime.out_of_memory import explain_oom, halve_prompts, is_out_of_memory
 from circuit_tui.core.saes.choose_saes import choose_saes
 from circuit_tui.core.saes.hook_names import Hook, matching_hooks
 from circuit_tui.core.saes.load_saes import check_fit, load_saes, processing_of
@@ -128,7 +129,7 @@ def open_problem(
             if not is_out_of_memory(error):
                 raise
             failure = error.with_traceback(None)  # it holds on to every tensor of the pass
-        size = halved(size or max(len(prompts) for prompts in sets.values()), "running the model", failure)
+        size = halve_prompts(size or max(len(prompts) for prompts in sets.values()), "running the model", failure)
     progress(LoadProgress("evaluating", 6, _STAGES))
     return OpenedProblem(problem, BUNDLED if request.model is None else model.name, source, request.chat, notes)
 

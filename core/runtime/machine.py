@@ -1,83 +1,17 @@
-"""What this machine offers: packages, devices, and whether the bundled model is whole."""
+"""What this machine computes with."""
 
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Iterable
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-from circuit_tui.core import demo
-from circuit_tui.core.views import MemoryUse
 
 if TYPE_CHECKING:
     import torch
 
-PACKAGES = ("circuit-tui", "torch", "transformer-lens", "sae-lens", "transformers", "textual", "typer", "safetensors")
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """One device torch can use, as ``--device`` names it; memory in bytes, None where torch does not say."""
-
-    name: str
-    description: str
-    memory_total: int | None
-    memory_free: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """The facts. `packages` maps a package to its version, None if absent. `missing` lists absent files of the demo."""
-
-    python: str
-    system: str
-    cores: int
-    packages: dict[str, str | None]
-    devices: tuple[Device, ...]
-    demo_folder: str
-    missing: tuple[str, ...]
-
-
-def this_machine() -> Machine:
-    """Looks at the machine; imports torch, which takes a second."""
-    return Machine(
-        python=platform.python_version(),
-        system=platform.platform(),
-        cores=cores(),
-        packages={name: _version(name) for name in PACKAGES},
-        devices=_devices(),
-        demo_folder=str(demo.model_dir().parent),
-        missing=tuple(str(path) for path in _demo_files() if not path.is_file()),
-    )
-
-
-def _devices() -> tuple[Device, ...]:
-    import torch
-
-    found = [Device("cpu", f"{torch.get_num_threads()} threads", None, None)]
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            free, total = torch.cuda.mem_get_info(index)
-            found.append(Device(f"cuda:{index}", torch.cuda.get_device_name(index), total, free))
-    if torch.backends.mps.is_available():
-        found.append(Device("mps", "Apple GPU", None, None))
-    return tuple(found)
-
-
-def memory_use(devices: Iterable[torch.device]) -> MemoryUse | None:
-    """The memory of CUDA devices together; None of others: a program on a CPU shares what there is with all others."""
-    import torch
-
-    sizes = [torch.cuda.mem_get_info(device) for device in devices if device.type == "cuda"]
-    return MemoryUse(sum(total - free for free, total in sizes), sum(total for _, total in sizes)) if sizes else None
-
 
 def device_name(devices: Iterable[torch.device]) -> str:
-    """What `devices` are, such as ``2 x NVIDIA H100 80GB HBM3``."""
+    """Returns what `devices` are, such as ``2 x NVIDIA H100 80GB HBM3``."""
     import torch
 
     names = [torch.cuda.get_device_name(each) if each.type == "cuda" else str(each) for each in devices]
@@ -86,19 +20,7 @@ def device_name(devices: Iterable[torch.device]) -> str:
 
 
 def cores() -> int:
-    """Cores this process may use, which in a container are fewer than the machine has."""
+    """Returns how many cores this process may use; in a container they are fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _demo_files() -> list[Path]:
-    model = [demo.model_dir() / name for name in ("config.json", "model.safetensors", "tokenizer.json")]
-    return model + [folder / name for folder in demo.sae_dirs() for name in ("cfg.json", "sae_weights.safetensors")]

@@ -1,4 +1,4 @@
-"""A device without memory for a computation: recognised, answered with half as many prompts at a time, and told."""
+"""Recognises that a device has no memory for a computation, and retries it with half as many prompts at a time."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from circuit_tui.core.runtime.incremental import Increments
 from circuit_tui.core.runtime.user_log import user_log
 
 Value = TypeVar("Value")
-# What torch says on devices whose errors have no type of their own.
-_SAYINGS = ("out of memory", "can't allocate memory")
+# From messages of torch for devices whose errors have no type of their own.
+_PHRASES = ("out of memory", "can't allocate memory")
 WHAT_HELPS = "try --dtype bfloat16, fewer or narrower SAEs, fewer prompts, or --device cpu"
 
 
@@ -22,17 +22,19 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that a device, or the machine, has no memory left."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and any(saying in str(error) for saying in _SAYINGS)
+    return isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in _PHRASES)
 
 
 def describe_error(error: BaseException) -> str:
-    """An error that nobody saw coming: its kind and what it says; of one about memory, what would help."""
-    said = f"{type(error).__name__}: {error}"
-    return f"out of memory: {said.splitlines()[0]}; {WHAT_HELPS}" if is_out_of_memory(error) else said
+    """Describes an error that nobody expected: its type and message, and what helps if it is about memory."""
+    text = f"{type(error).__name__}: {error}"
+    return f"out of memory: {text.splitlines()[0]}; {WHAT_HELPS}" if is_out_of_memory(error) else text
 
 
-def halved(size: int, what: str, error: BaseException) -> int:
-    """Half of `size` prompts, told; frees what was cached. `what` is the computation as the start of a sentence.
+def halve_prompts(size: int, what: str, error: BaseException) -> int:
+    """Returns half of `size` prompts, tells the user, and frees what was cached.
+
+    `what` is the computation, as the start of a sentence.
 
     Raises:
         OutOfMemory: one prompt is already too many.
@@ -46,8 +48,8 @@ def halved(size: int, what: str, error: BaseException) -> int:
     return size // 2
 
 
-def fitting(compute: Callable[[], Increments[Value]], halve: Callable[[BaseException], None]) -> Increments[Value]:
-    """The value of `compute()`, begun again after `halve` for as long as there is no memory for it."""
+def retry_halved(compute: Callable[[], Increments[Value]], halve: Callable[[BaseException], None]) -> Increments[Value]:
+    """Returns the value of `compute()`, which begins again after each `halve` until there is memory for it."""
     while True:
         try:
             return (yield from compute())
@@ -75,7 +77,7 @@ def explain_oom(what: str) -> Iterator[None]:
 
 
 def free_cached() -> None:
-    """Gives memory that only caches hold back to the device."""
+    """Gives the device back what memory only caches hold."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():

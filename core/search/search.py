@@ -14,7 +14,7 @@ from torch import Tensor
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 from circuit_tui.core.runtime.incremental import Incremental
-from circuit_tui.core.runtime.out_of_memory import free_cached, halved, is_out_of_memory
+from circuit_tui.core.runtime.out_of_memory import free_cached, halve_prompts, is_out_of_memory
 from circuit_tui.core.runtime.user_log import user_log
 from circuit_tui.core.search.frontier import Found, score, thinned, undominated
 from circuit_tui.core.search.method_settings import MethodSettings
@@ -94,7 +94,7 @@ class Search(Resumable):
         limit = self.problem.batch_size or max(len(batch) for batch in self.train.batches)
         most, recompute, what = self._most or limit, self.problem.recompute, f"the search ({self.spec.method})"
         if limit > 1 or recompute:
-            size = halved(limit, what, error)
+            size = halve_prompts(limit, what, error)
         else:
             size, recompute = most, True
             free_cached()

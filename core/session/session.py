@@ -21,7 +21,7 @@ from circuit_tui.core.evaluation.evaluator import BATCH_PROMPTS, Evaluator
 from circuit_tui.core.opening.open_circuit import circuit_in, write_export
 from circuit_tui.core.opening.open_problem import OpenedProblem, open_problem, request_of
 from circuit_tui.core.opening.request import OpenRequest
-from circuit_tui.core.runtime.machine import memory_use
+from circuit_tui.core.runtime.device_memory import memory_use
 from circuit_tui.core.search.open_search import open_search
 from circuit_tui.core.search.search import Search
 from circuit_tui.core.search.spec import SearchSpec

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from circuit_tui.core.choices import AblationKind, ErrorsKind
 from circuit_tui.core.models.language_model import LanguageModel
-from circuit_tui.core.runtime.threads import fit_threads
+from circuit_tui.core.runtime.parallel_batches import fit_threads
 from circuit_tui.core.saes.site import Site
 from circuit_tui.core.splice.ablation import GroupMeans, ReferenceTable, resample_rows
 from circuit_tui.core.splice.batch import Batch, PreparedSplit
@@ -135,12 +135,21 @@ def build_problem(
         split: builder.split_tensors(split, plain[split, "clean"], ablation, visited.error_means, seed, task.name)
         for split in sets
     }
-    n_parallel = fit_threads(model, sites, max(prompts.clean.tokens.shape[1] for prompts in sets.values()))
+    longest = max(prompts.clean.tokens.shape[1] for prompts in sets.values())
+    n_parallel = fit_threads(model.device, model.d_model, longest, separable=separable(model, sites))
     return Problem(
         model, tuple(sites), task, sets, alignment, ablation, errors, tables, space, splits,
         tuple(clean.counts), tuple(corrupt.counts), tuple(clean.inputs), tuple(corrupt.inputs),
         tuple(clean.reads), tuple(corrupt.reads), batch_size, n_parallel=n_parallel,
     )  # fmt: skip
+
+
+def separable(model: LanguageModel, sites: Sequence[Site]) -> bool:
+    """Whether passes in several threads do not see each other.
+
+    A change inside a block is made by hooks, which every thread would see; a padded model is a view for one batch.
+    """
+    return model.padding_side == "right" and len(model.devices) == 1 and all(site.inside is None for site in sites)
 
 
 def reference_rows_of(

@@ -13,7 +13,7 @@ from circuit_tui.tui.commands import options, output
 from circuit_tui.tui.commands.boundary import DONE, NO, log_path
 
 if TYPE_CHECKING:
-    from circuit_tui.core.runtime.machine import Device, Machine
+    from circuit_tui.core.opening.machine_report import Device, Machine
     from circuit_tui.core.saes.readiness import HubState, ModelState
 
 _GIB = 1024**3
@@ -24,7 +24,7 @@ def doctor(json: options.Json = False, debug: options.Debug = False) -> int:
 
     Exits 1 if a package or a file of the bundled model is missing.
     """
-    from circuit_tui.core.runtime.machine import this_machine
+    from circuit_tui.core.opening.machine_report import this_machine
     from circuit_tui.core.saes.readiness import advice, hub_state
 
     with output.quiet(debug=debug):

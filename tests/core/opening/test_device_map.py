@@ -17,8 +17,9 @@ from transformer_lens.model_bridge import TransformerBridge
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.memory_plan import plan_memory
 from circuit_tui.core.opening.request import OpenRequest
-from circuit_tui.core.runtime import device_memory as memory_plan
-from circuit_tui.core.runtime.machine import device_name, memory_use
+from circuit_tui.core.runtime import device_memory
+from circuit_tui.core.runtime.device_memory import memory_use
+from circuit_tui.core.runtime.machine import device_name
 from circuit_tui.core.session.session import open_session
 from circuit_tui.core.views import MemoryUse
 from circuit_tui.tui.cli import main
@@ -56,7 +57,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_device_keeps_room_for_its_saes(
     able_request: Callable[..., OpenRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert memory_plan.budgets(20 * GB) == {0: 62 * GB, 1: 26 * GB}
+    assert device_memory.budgets(20 * GB) == {0: 62 * GB, 1: 26 * GB}
     given: dict[str, Any] = {}
 
     def boot(source: str, **kwargs: Any) -> Any:
@@ -70,8 +71,8 @@ def test_each_device_keeps_room_for_its_saes(
     assert given["device_map"] == "auto"
     assert "device" not in given
     assert sorted(given["max_memory"]) == [0, 1]
-    assert device_name(memory_plan.cuda_devices()) == "2 x NVIDIA H100"
-    assert memory_use(memory_plan.cuda_devices()) == MemoryUse(40 * GB, 160 * GB)
+    assert device_name(device_memory.cuda_devices()) == "2 x NVIDIA H100"
+    assert memory_use(device_memory.cuda_devices()) == MemoryUse(40 * GB, 160 * GB)
 
 
 @pytest.mark.usefixtures("two_gpus")
@@ -83,11 +84,11 @@ def test_the_plan_has_the_memory_of_all_devices(able_request: Callable[..., Open
 
 def test_a_pass_is_as_large_as_the_fullest_device_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     free = {"cpu": 900, "meta": 200}
-    monkeypatch.setattr(memory_plan, "free_memory", lambda device: free[device.type] / memory_plan.SHARE)
+    monkeypatch.setattr(device_memory, "free_memory", lambda device: free[device.type] / device_memory.SHARE)
     shares = {CPU: 0.75, torch.device("meta"): 0.25}
-    assert memory_plan.largest_batch(100, 100, shares) == 8, "200 / (100 * 0.25)"
-    assert memory_plan.largest_batch(100, 8, shares) is None
-    assert memory_plan.largest_batch(10**6, 8, shares) == 1
+    assert device_memory.largest_batch(100, 100, shares) == 8, "200 / (100 * 0.25)"
+    assert device_memory.largest_batch(100, 8, shares) is None
+    assert device_memory.largest_batch(10**6, 8, shares) == 1
 
 
 @pytest.mark.parametrize("command", ["find", "explore", "compare", "sweep"])

@@ -21,11 +21,11 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.incremental_pass import SHARE
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
-from circuit_tui.core.opening.memory_plan import plan_memory
+from circuit_tui.core.opening.memory_plan import SplitShape, plan, plan_memory
 from circuit_tui.core.opening.open_problem import load_parts, open_problem
+from circuit_tui.core.opening.pass_memory import Shape, SiteShape
 from circuit_tui.core.opening.request import OpenRequest
-from circuit_tui.core.runtime import device_memory as memory_plan
-from circuit_tui.core.runtime.device_memory import Shape, SiteShape, SplitShape, plan
+from circuit_tui.core.runtime import device_memory
 from circuit_tui.core.search.objective import MaskedModel
 from circuit_tui.tui.cli import main
 
@@ -174,7 +174,7 @@ def test_a_9b_model_with_four_131k_saes_runs_in_80_gb(tokens: int, least: int) -
 def test_opening_takes_as_many_prompts_as_fit(asked: OpenRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     assert open_problem(asked, lambda stage: None).problem.batch_size is None
     a_prompt = plan_memory(asked).a_prompt
-    monkeypatch.setattr(memory_plan, "free_memory", lambda device: 5.5 * a_prompt / memory_plan.SHARE)
+    monkeypatch.setattr(device_memory, "free_memory", lambda device: 5.5 * a_prompt / device_memory.SHARE)
     assert open_problem(asked, lambda stage: None).problem.batch_size == 5
 
 

@@ -19,11 +19,10 @@ from tiny.world import Spliced, World, build_with
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 from circuit_tui.core.evaluation.metrics import PromptMetrics
-from circuit_tui.core.runtime import threads
+from circuit_tui.core.runtime import parallel_batches
 from circuit_tui.core.runtime.incremental import Increments, incremental
-from circuit_tui.core.runtime.parallel_batches import interleaved, run_in_threads
-from circuit_tui.core.runtime.threads import fit_threads
-from circuit_tui.core.splice.problem import Problem
+from circuit_tui.core.runtime.parallel_batches import MOST_PARALLEL, fit_threads, interleaved, run_in_threads
+from circuit_tui.core.splice.problem import Problem, separable
 
 SITES = (Spliced("blocks.0.hook_resid_post", "standard"), Spliced("blocks.1.hook_resid_post", "jumprelu"))
 SHAPES = ("gpt2", "llama", "gemma2", "gemma3", "neox", "qwen3")
@@ -121,18 +120,22 @@ def test_cores_that_a_small_model_leaves_over_run_other_batches(
     world: Callable[[str], World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem = open_problem(world("gpt2"), TASKS["index"])
-    before = torch.get_num_threads()
+    model, before = problem.model, torch.get_num_threads()
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+
+    def fit() -> int:
+        return fit_threads(model.device, model.d_model, 10, separable=separable(model, problem.sites))
+
     try:
-        monkeypatch.setattr(threads, "_at_first", lambda: 2)
-        assert fit_threads(problem.model, problem.sites, 10) == 2
+        monkeypatch.setattr(parallel_batches, "_threads_at_first", lambda: 2)
+        assert fit() == 2
         assert torch.get_num_threads() == 1
-        monkeypatch.setattr(threads, "_at_first", lambda: 64)
-        assert fit_threads(problem.model, problem.sites, 10) == threads.MOST_PARALLEL
-        monkeypatch.setattr(problem.model, "padding_side", "left")
-        assert fit_threads(problem.model, problem.sites, 10) == 1
+        monkeypatch.setattr(parallel_batches, "_threads_at_first", lambda: 64)
+        assert fit() == MOST_PARALLEL
+        monkeypatch.setattr(model, "padding_side", "left")
+        assert fit() == 1
+        monkeypatch.setattr(model, "padding_side", "right")
         monkeypatch.setenv("OMP_NUM_THREADS", "2")
-        monkeypatch.setattr(problem.model, "padding_side", "right")
-        assert fit_threads(problem.model, problem.sites, 10) == 1
+        assert fit() == 1
     finally:
         torch.set_num_threads(before)

@@ -1,11 +1,11 @@
-"""What is said of the machine's memory."""
+"""How much of a device's memory is used."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from circuit_tui.core.runtime.machine import memory_use
+from circuit_tui.core.runtime.device_memory import memory_use
 from circuit_tui.core.views import MemoryUse
 
 
