@@ -16,7 +16,7 @@ from circuit_tui.tui.drawing.styles import pane_styles_for
 from circuit_tui.tui.drawing.themes import DARK
 from circuit_tui.tui.engine.engine import FRONTIER_EVERY
 from circuit_tui.tui.screens.explorer import CHART_RATE
-from circuit_tui.tui.widgets.frontier_chart import CURRENT, CURSOR, FrontierDrawing, Place, frontier_chart
+from circuit_tui.tui.widgets.frontier_chart import CURRENT, CURSOR, CircuitPoint, FrontierDrawing, frontier_chart
 from circuit_tui.tui.widgets.frontier_pane import FrontierPane
 
 Make = Callable[..., ExplorerApp]
@@ -201,7 +201,7 @@ def test_sizes_are_on_a_logarithmic_scale() -> None:
 
 @pytest.mark.parametrize("width", [20, 40, 80])
 def test_marks_stand_at_their_sizes(width: int) -> None:
-    drawing = FrontierDrawing(POINTS, 0.95, Place(10, 0.2), Place(1000, 1.0))
+    drawing = FrontierDrawing(POINTS, 0.95, CircuitPoint(10, 0.2), CircuitPoint(1000, 1.0))
     lines = [strip.text for strip in frontier_chart(drawing, width, 8, STYLES)]
     columns = width - GUTTER - 1
     marked = next(line for line in lines if CURSOR in line)
@@ -211,12 +211,12 @@ def test_marks_stand_at_their_sizes(width: int) -> None:
 
 
 def test_a_current_circuit_larger_than_the_frontier_widens_the_axis() -> None:
-    lines = frontier_chart(FrontierDrawing(POINTS[:2], current=Place(1000, 1.0)), 80, 8, STYLES)
+    lines = frontier_chart(FrontierDrawing(POINTS[:2], current=CircuitPoint(1000, 1.0)), 80, 8, STYLES)
     assert "1,000" in lines[-1].text
 
 
 @pytest.mark.parametrize("points", [(), POINTS[:1], (FrontierPoint(0, -3.0, 2.0), FrontierPoint(5, 7.5, None))])
 def test_odd_frontiers_draw_something_of_the_right_size(points: tuple[FrontierPoint, ...]) -> None:
-    lines = frontier_chart(FrontierDrawing(points, current=Place(0, 0.0)), 40, 5, STYLES)
+    lines = frontier_chart(FrontierDrawing(points, current=CircuitPoint(0, 0.0)), 40, 5, STYLES)
     assert len(lines) == 5
     assert max(strip.cell_length for strip in lines) <= 40

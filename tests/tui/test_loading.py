@@ -13,7 +13,7 @@ from waiting import loaded, ready, screen_text, shows, wait_for
 from circuit_tui.core.views import LoadProgress
 from circuit_tui.tui.app import ExplorerApp
 from circuit_tui.tui.commands import progress
-from circuit_tui.tui.drawing.number_text import download
+from circuit_tui.tui.drawing.number_text import download_text
 
 HALF = LoadProgress(
     "downloading google/gemma-2-2b model-00001.safetensors (2 of 9)", 2, 7, 120_000_000, 302_000_000, 12.2
@@ -22,9 +22,9 @@ UNKNOWN = LoadProgress("downloading gpt2 config.json", 2, 7, 0, 700, None)
 
 
 def test_bytes_and_time_left() -> None:
-    assert download(HALF) == "120 MB of 302 MB · 12 s left"
-    assert download(UNKNOWN) == "0 B of 700 B"
-    assert download(LoadProgress("importing torch", 0, 7)) == ""
+    assert download_text(HALF) == "120 MB of 302 MB · 12 s left"
+    assert download_text(UNKNOWN) == "0 B of 700 B"
+    assert download_text(LoadProgress("importing torch", 0, 7)) == ""
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50)])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from circuit_tui.core.runtime.throttle import Throttle
 from circuit_tui.core.views import LoadProgress, SearchProgress
-from circuit_tui.tui.drawing.number_text import download, duration
+from circuit_tui.tui.drawing.number_text import download_text, duration
 
 if TYPE_CHECKING:
     from circuit_tui.core.audit.finding import AuditProgress
@@ -30,7 +30,7 @@ class _Loading:
 
     def __call__(self, stage: LoadProgress) -> None:
         """Takes one stage, or one step of a download."""
-        bytes_text = download(stage)
+        bytes_text = download_text(stage)
         line = f"[{stage.done + 1}/{stage.total}] {stage.text}{' · ' if bytes_text else ''}{bytes_text}"
         if bytes_text and sys.stderr.isatty():
             # One line, written over and over; cut, because a line that wraps cannot be written over.

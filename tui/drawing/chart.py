@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rich.style import Style
 from textual.strip import Strip
 
-from circuit_tui.tui.drawing.line import Line
+from circuit_tui.tui.drawing.line import StyledLine
 from circuit_tui.tui.drawing.styles import PaneStyles
 
 BRAILLE = 0x2800
@@ -87,7 +87,7 @@ def chart(
     lines = []
     for y in range(height):
         label = axis.text.format(axis.high) if y == 0 else axis.text.format(axis.low) if y == height - 1 else ""
-        line = Line().right(label if height > 1 else "", GUTTER - 1, pane_styles.muted)
+        line = StyledLine().right(label if height > 1 else "", GUTTER - 1, pane_styles.muted)
         line.add("┤" if label else "│", pane_styles.rule)
         line.join(_row_strip(cells[y], styles[y], over[y], pane_styles.rule, dotted=y == target_row))
         lines.append(line.strip())
@@ -155,7 +155,7 @@ def _connect(before: tuple[int, int], here: tuple[int, int], cover) -> None:  # 
 def _row_strip(
     cells: list[int], styles: list[Style | None], over: dict[int, tuple[str, Style]], rule: Style, *, dotted: bool
 ) -> Strip:
-    line = Line()
+    line = StyledLine()
     run, run_style = "", None
     for column, (cell, style) in enumerate(zip(cells, styles, strict=True)):
         text, own = (chr(BRAILLE + cell), style) if cell else ("┈", rule) if dotted else (" ", None)
@@ -182,7 +182,7 @@ def columns_chart(counts: Sequence[int], width: int, height: int, style: Style) 
     top = max(counts)
     lines = []
     for y in range(height):
-        line = Line()
+        line = StyledLine()
         for number in counts:
             eighths = round(number / top * height * 8) - (height - 1 - y) * 8
             if number and y == height - 1:

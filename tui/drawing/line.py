@@ -1,4 +1,4 @@
-"""One line of a screen under construction: pieces of text that know their width in cells."""
+"""Building blocks of a line on the screen: pieces of text with a style, measured in cells."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from rich.style import Style
 from textual.strip import Strip
 
 NO_STYLE = Style()
-CONTROL = dict.fromkeys((*range(32), *range(127, 160)), "·")  # terminals obey the upper ones too
+CONTROL = dict.fromkeys((*range(32), *range(127, 160)), "·")  # terminals obey the upper range too
 
 
 def printable(text: str) -> str:
-    """Text of a prompt or token with line breaks, tabs and control codes made visible and harmless."""
+    """`text` with line breaks, tabs and control codes replaced by visible, harmless characters."""
     return text.replace("\n", "↵").replace("\t", "→").translate(CONTROL)
 
 
 def spaced(tokens: Sequence[str]) -> list[str]:
-    """Tokens as they are read one after another: where none brings its own space, each but the first gets one."""
+    """Printable tokens, to be joined: if no token brings its own space, each but the first gets one."""
     shown = [printable(token.replace("▁", " ")) for token in tokens]
     if len(shown) < 2 or any(token.startswith(" ") for token in shown):
         return shown
@@ -27,19 +27,19 @@ def spaced(tokens: Sequence[str]) -> list[str]:
 
 
 def cut(text: str, width: int) -> str:
-    """`text` in at most `width` cells, with an ellipsis where something is missing."""
+    """`text` in at most `width` cells, with an ellipsis if something is cut off."""
     if cell_len(text) <= width:
         return text
     return set_cell_size(text, max(0, width - 1)) + "…" if width > 0 else ""
 
 
-def room_for(texts: Iterable[str], least: int) -> int:
-    """Cells that the longest of `texts` takes, `least` at least: a name that is cut may be another's."""
+def widest(texts: Iterable[str], least: int) -> int:
+    """Width in cells of the longest of `texts`, at least `least`. Names get that much: a name that is cut may be another's."""
     return max([least, *map(cell_len, texts)])
 
 
-class Line:
-    """Collects segments from left to right."""
+class StyledLine:
+    """A line under construction, from left to right; `width` is in cells."""
 
     __slots__ = ("_segments", "width")
 
@@ -47,14 +47,14 @@ class Line:
         self._segments: list[Segment] = []
         self.width = 0
 
-    def add(self, text: str, style: Style = NO_STYLE) -> Line:
+    def add(self, text: str, style: Style = NO_STYLE) -> StyledLine:
         """Append `text` as it is."""
         if text:
             self._segments.append(Segment(text, style))
             self.width += len(text) if text.isascii() else cell_len(text)
         return self
 
-    def left(self, text: str, width: int, style: Style = NO_STYLE) -> Line:
+    def left(self, text: str, width: int, style: Style = NO_STYLE) -> StyledLine:
         """Append `text` cut or padded on the right to `width`."""
         simple = text.isascii() and len(text) <= width
         text = text.ljust(width) if simple else set_cell_size(cut(text, width), width)
@@ -62,23 +62,23 @@ class Line:
         self.width += width
         return self
 
-    def right(self, text: str, width: int, style: Style = NO_STYLE) -> Line:
+    def right(self, text: str, width: int, style: Style = NO_STYLE) -> StyledLine:
         """Append `text` cut or padded on the left to `width`."""
         text = cut(text, width)
         return self.add(" " * (width - cell_len(text)) + text, style)
 
-    def to(self, column: int) -> Line:
+    def pad_to(self, column: int) -> StyledLine:
         """Append blanks up to `column`."""
         return self.add(" " * (column - self.width))
 
-    def join(self, other: Strip) -> Line:
+    def join(self, other: Strip) -> StyledLine:
         """Append a finished strip."""
         self._segments.extend(other)
         self.width += other.cell_length
         return self
 
     def strip(self, width: int | None = None, style: Style | None = None) -> Strip:
-        """The finished line, cut or padded to `width`, with `style` beneath."""
+        """The finished line as Textual's strip, cut or padded to `width`, with `style` beneath."""
         strip = Strip(self._segments, self.width)
         if width is not None:
             strip = strip.adjust_cell_length(width, NO_STYLE)
@@ -86,7 +86,7 @@ class Line:
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Words of `text` in lines of at most `width` cells."""
+    """Break `text` at its spaces into lines of at most `width` cells; a longer word keeps a line to itself."""
     lines: list[str] = []
     current = ""
     for word in text.split():
@@ -99,15 +99,15 @@ def wrap(text: str, width: int) -> list[str]:
     return [*lines, current] if current else lines
 
 
-def beside(columns: list[tuple[list[Strip], int]], gap: int = 2) -> list[Strip]:
-    """Lay blocks of lines, each with its width, side by side."""
+def side_by_side(columns: list[tuple[list[Strip], int]], gap: int = 2) -> list[Strip]:
+    """Put blocks of lines side by side; `columns` holds each block with its width, `gap` is the cells between two."""
     height = max((len(lines) for lines, _ in columns), default=0)
     joined = []
     for y in range(height):
-        line = Line()
+        line = StyledLine()
         at = 0
         for lines, width in columns:
-            line.to(at)
+            line.pad_to(at)
             if y < len(lines):
                 line.join(lines[y].adjust_cell_length(width))
             at += width + gap

@@ -67,7 +67,7 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def download(load: LoadProgress) -> str:
+def download_text(load: LoadProgress) -> str:
     """How far a download is: ``120 MB of 302 MB · 12 s left``; empty when nothing is being downloaded."""
     if load.bytes_done is None or load.bytes_total is None:
         return ""

@@ -1,6 +1,6 @@
-"""The styles that the panes draw with, worked out once for each theme.
+"""The styles that the panes draw with, computed once for each theme.
 
-Panes draw line by line with these instead of style sheets: looking a style up for every cell is what makes tables slow.
+Panes draw line by line with these instead of style sheets: a table that looks up a style for every cell is slow.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from rich.style import Style
 from textual.color import Color
 from textual.theme import Theme
+from textual.widget import Widget
+
+from circuit_tui.tui.drawing.themes import DARK
 
 HEAT_LEVELS = 6
 
 
 @dataclass(frozen=True)
 class PaneStyles:
-    """Named styles. `heat` shades from nothing to strongest; `faint_cursor` is for a list without the focus."""
+    """Named styles. `heat` goes from no activation to the strongest; `faint_cursor` is for a list without the focus."""
 
     plain: Style
     muted: Style
@@ -34,13 +37,13 @@ class PaneStyles:
     head: Style
 
     def change(self, delta: float | None) -> Style:
-        """The style of a signed change: good above nothing, bad below."""
+        """The style of a signed change: good above zero, bad below."""
         if delta is None or abs(delta) < 0.0005:
             return self.muted
         return self.good if delta > 0 else self.bad
 
     def shade(self, share: float) -> Style:
-        """The heat of an activation, as a share of the strongest."""
+        """The style of an activation, given as a share of the strongest."""
         if share <= 0:
             return self.heat[0]
         return self.heat[max(1, min(HEAT_LEVELS, round(share * HEAT_LEVELS)))]
@@ -70,6 +73,12 @@ def _without_colour() -> PaneStyles:
         heat=heat,
         head=Style(bold=True, underline=True),
     )
+
+
+def pane_styles_of(widget: Widget) -> PaneStyles:
+    """The styles of the app that `widget` is in; those of the dark theme if that app has none, as in a bare test."""
+    pane_styles = getattr(widget.app, "pane_styles", None)
+    return pane_styles if isinstance(pane_styles, PaneStyles) else pane_styles_for(DARK)
 
 
 def pane_styles_for(theme: Theme, *, colour: bool = True) -> PaneStyles:

@@ -13,10 +13,10 @@ from textual.screen import ModalScreen
 from textual.strip import Strip
 
 from circuit_tui.core.views import Comparison, NodeTable
-from circuit_tui.tui.drawing.line import Line, beside, cut, printable, room_for
+from circuit_tui.tui.drawing.line import StyledLine, cut, printable, side_by_side, widest
 from circuit_tui.tui.drawing.number_text import count, fixed, percent, signed
 from circuit_tui.tui.widgets.line_list import LineList
-from circuit_tui.tui.widgets.lines_view import LinesView
+from circuit_tui.tui.widgets.lines_view import ScrollingLines
 
 NUMBERS = (
     ("faithfulness", "faithfulness", 3),
@@ -44,10 +44,10 @@ class SnapshotList(LineList):
         self.post_message(self.Moved())
 
     def line(self, index: int, width: int) -> Strip:
-        return Line().add(" ").add(cut(printable(self.names[index]), width - 2)).strip()
+        return StyledLine().add(" ").add(cut(printable(self.names[index]), width - 2)).strip()
 
 
-class ComparisonView(LinesView):
+class ComparisonView(ScrollingLines):
     """Numbers side by side, then the nodes that only one of the two has."""
 
     def __init__(self, table: NodeTable) -> None:
@@ -64,38 +64,40 @@ class ComparisonView(LinesView):
     def build(self, width: int) -> list[Strip]:
         pane_styles, comparison = self.pane_styles, self._comparison
         if comparison is None:
-            return [Line().add(" …", pane_styles.muted).strip()]
-        head = Line().left("", 18).right("current", 9, pane_styles.muted)
+            return [StyledLine().add(" …", pane_styles.muted).strip()]
+        head = StyledLine().left("", 18).right("current", 9, pane_styles.muted)
         lines = [
             head.right(cut(comparison.name, 11), 12, pane_styles.muted).right("change", 9, pane_styles.muted).strip()
         ]
         sizes = (comparison.both + len(comparison.only_current), comparison.both + len(comparison.only_snapshot))
-        row = Line().left(" nodes", 18).right(count(sizes[0]), 9, pane_styles.strong).right(count(sizes[1]), 12)
+        row = StyledLine().left(" nodes", 18).right(count(sizes[0]), 9, pane_styles.strong).right(count(sizes[1]), 12)
         lines.append(row.right(f"{sizes[0] - sizes[1]:+,}", 9, pane_styles.muted).strip())
         for name, field, decimals in NUMBERS:
             now, then = getattr(comparison.current, field), getattr(comparison.snapshot, field)
             row = (
-                Line()
+                StyledLine()
                 .left(f" {name}", 18)
                 .right(fixed(now, decimals), 9, pane_styles.strong)
                 .right(fixed(then, decimals), 12)
             )
             difference = None if now is None or then is None else now - then
             lines.append(row.right(signed(difference, decimals), 9, pane_styles.muted).strip())
-        row = Line().left(" accuracy", 18).right(percent(comparison.current.accuracy), 9, pane_styles.strong)
+        row = StyledLine().left(" accuracy", 18).right(percent(comparison.current.accuracy), 9, pane_styles.strong)
         lines += [row.right(percent(comparison.snapshot.accuracy), 12).strip(), Strip.blank(1)]
         half = (width - 3) // 2
         ours = self._node_list("only current", comparison.only_current, half)
         theirs = self._node_list("only snapshot", comparison.only_snapshot, half)
-        return [*lines, *beside([(ours, half), (theirs, half)], 2)]
+        return [*lines, *side_by_side([(ours, half), (theirs, half)], 2)]
 
     def _node_list(self, title: str, nodes: tuple[int, ...], width: int) -> list[Strip]:
         table, pane_styles = self._table, self.pane_styles
-        sites = room_for((site.short for site in table.sites), 4)
-        lines = [Line().add(f" {title}", pane_styles.title).add(f"  {count(len(nodes))}", pane_styles.muted).strip()]
+        sites = widest((site.short for site in table.sites), 4)
+        lines = [
+            StyledLine().add(f" {title}", pane_styles.title).add(f"  {count(len(nodes))}", pane_styles.muted).strip()
+        ]
         for node in nodes:
             line = (
-                Line()
+                StyledLine()
                 .add(" ")
                 .left(table.sites[table.site[node]].short, sites, pane_styles.muted)
                 .right(str(table.latent[node]), 6)

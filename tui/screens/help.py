@@ -11,8 +11,8 @@ from textual.screen import ModalScreen
 from textual.strip import Strip
 
 from circuit_tui.tui.actions import ACTIONS
-from circuit_tui.tui.drawing.line import Line, wrap
-from circuit_tui.tui.widgets.lines_view import LinesView
+from circuit_tui.tui.drawing.line import StyledLine, wrap
+from circuit_tui.tui.widgets.lines_view import ScrollingLines
 
 NAMES = 19  # cells for keys and names
 MOVING = (
@@ -44,7 +44,7 @@ NOTES = (
 )
 
 
-class HelpText(LinesView):
+class HelpText(ScrollingLines):
     """The page."""
 
     def build(self, width: int) -> list[Strip]:
@@ -52,20 +52,20 @@ class HelpText(LinesView):
         lines: list[Strip] = []
         groups = list(dict.fromkeys(action.group for action in ACTIONS))
         for group in ("Moving", *groups):
-            lines.append(Line().add(f" {group}", pane_styles.title).strip())
+            lines.append(StyledLine().add(f" {group}", pane_styles.title).strip())
             rows = MOVING if group == "Moving" else [(a.shown, a.title) for a in ACTIONS if a.group == group]
             for key, text in rows:
                 lines += self._entry(key, text, width)
             lines.append(Strip.blank(1))
-        lines.append(Line().add(" What the numbers are", pane_styles.title).strip())
+        lines.append(StyledLine().add(" What the numbers are", pane_styles.title).strip())
         for name, text in NOTES:
             lines += self._entry(name, text, width)
         return lines
 
     def _entry(self, name: str, text: str, width: int) -> list[Strip]:
         first, *rest = wrap(text, width - NAMES - 3)
-        head = Line().add("  ").left(name, NAMES, self.pane_styles.key).add(first).strip()
-        return [head, *(Line().to(NAMES + 2).add(more).strip() for more in rest)]
+        head = StyledLine().add("  ").left(name, NAMES, self.pane_styles.key).add(first).strip()
+        return [head, *(StyledLine().pad_to(NAMES + 2).add(more).strip() for more in rest)]
 
 
 class HelpScreen(ModalScreen[None]):

@@ -15,7 +15,7 @@ from textual.widgets import Label
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.jobs.job import Job
 from circuit_tui.core.jobs.summary import JobSummary, job_summary
-from circuit_tui.tui.drawing.line import Line, cut, printable
+from circuit_tui.tui.drawing.line import StyledLine, cut, printable
 from circuit_tui.tui.drawing.number_text import count, duration, fixed
 from circuit_tui.tui.engine.messages import Notice
 from circuit_tui.tui.widgets.line_list import LineList
@@ -98,7 +98,7 @@ class JobList(LineList):
         tone = {"running": pane_styles.key, "done": pane_styles.good, "failed": pane_styles.bad}.get(
             facts.state, pane_styles.warn
         )
-        line = Line().add(" ").left(facts.state, 11, tone)
+        line = StyledLine().add(" ").left(facts.state, 11, tone)
         text = f"{facts.what}  {facts.error or far(facts)}"
         return line.add(cut(printable(text), max(0, width - line.width - 1))).strip()
 

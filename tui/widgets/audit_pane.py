@@ -7,10 +7,10 @@ from textual.strip import Strip
 
 from circuit_tui.core.audit.finding import AuditProgress, Finding, reasons
 from circuit_tui.core.audit.view import AuditView
-from circuit_tui.tui.drawing.line import Line, wrap
+from circuit_tui.tui.drawing.line import StyledLine, wrap
 from circuit_tui.tui.drawing.number_text import duration
 from circuit_tui.tui.drawing.styles import PaneStyles
-from circuit_tui.tui.widgets.lines_view import LinesView
+from circuit_tui.tui.widgets.lines_view import ScrollingLines
 
 ABOUT = (
     "The audit: is this circuit to be believed? Held-out prompts, errors that cancel, completeness, other ablations, "
@@ -28,7 +28,7 @@ VERDICT_WIDTH = 13
 INDENT = 3
 
 
-class AuditPane(LinesView):
+class AuditPane(ScrollingLines):
     """Shows an `AuditView`."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class AuditPane(LinesView):
     def build(self, width: int) -> list[Strip]:
         audit, pane_styles = self._audit, self.pane_styles
         if audit is None:
-            text = [Line().add(" " + line, pane_styles.muted).strip() for line in wrap(ABOUT, width - 2)]
+            text = [StyledLine().add(" " + line, pane_styles.muted).strip() for line in wrap(ABOUT, width - 2)]
             return [
                 Strip.blank(1),
                 *text,
@@ -73,8 +73,8 @@ class AuditPane(LinesView):
         because = reasons(audit.findings)
         intro = "against it so far:" if audit.outcome == "not finished" else "because of"
         why = wrap(f"{intro} {', '.join(because)}", width - INDENT - 1) if because else []
-        first = Line().add(" ").add(audit.outcome, pane_styles.strong + style).strip()
-        return [first, *(Line().add(" " * INDENT + line, pane_styles.plain).strip() for line in why)]
+        first = StyledLine().add(" ").add(audit.outcome, pane_styles.strong + style).strip()
+        return [first, *(StyledLine().add(" " * INDENT + line, pane_styles.plain).strip() for line in why)]
 
 
 def _left(audit: AuditView) -> bool:
@@ -88,12 +88,12 @@ def _over(audit: AuditView) -> bool:
 
 
 def _offer(key: str, does: str, pane_styles: PaneStyles) -> Strip:
-    return Line().add(f" {key}", pane_styles.key).add(f"  {does}", pane_styles.muted).strip()
+    return StyledLine().add(f" {key}", pane_styles.key).add(f"  {does}", pane_styles.muted).strip()
 
 
 def _progress(step: AuditProgress, pane_styles: PaneStyles) -> Strip:
     line = (
-        Line()
+        StyledLine()
         .add(f" {min(step.done + 1, step.total)}/{step.total} ", pane_styles.key)
         .add(step.title, pane_styles.plain)
     )
@@ -103,12 +103,12 @@ def _progress(step: AuditProgress, pane_styles: PaneStyles) -> Strip:
 
 def _finding(finding: Finding, width: int, pane_styles: PaneStyles) -> list[Strip]:
     style = verdict_style(finding.verdict, pane_styles)
-    head = Line().add(f" {MARKS[finding.verdict]} ", style).left(finding.verdict, VERDICT_WIDTH, style)
+    head = StyledLine().add(f" {MARKS[finding.verdict]} ", style).left(finding.verdict, VERDICT_WIDTH, style)
     head.add(finding.title, pane_styles.strong if finding.verdict != "not measured" else pane_styles.muted)
     return [
         head.strip(),
         *(
-            Line().add(" " * INDENT + line, pane_styles.muted).strip()
+            StyledLine().add(" " * INDENT + line, pane_styles.muted).strip()
             for line in wrap(finding.says, width - INDENT - 1)
         ),
     ]

@@ -13,10 +13,10 @@ from circuit_tui.core.views import CircuitView, NodeTable
 from circuit_tui.tui.circuit_rows import COLUMNS
 from circuit_tui.tui.drawing.number_text import count
 from circuit_tui.tui.widgets.circuit_table import CircuitTable, heading
-from circuit_tui.tui.widgets.lines_view import Lines
+from circuit_tui.tui.widgets.lines_view import LinesView
 
 
-class CircuitHeading(Lines):
+class CircuitHeading(LinesView):
     """The names of the columns, the one sorted by marked."""
 
     def __init__(self, table: CircuitTable) -> None:

@@ -13,7 +13,7 @@ from textual.strip import Strip
 
 from circuit_tui.core.views import CircuitView, NodeTable
 from circuit_tui.tui.circuit_rows import CircuitRows, Column, LatentRow, NodeRow, Row, SiteRow, row_key
-from circuit_tui.tui.drawing.line import Line, printable
+from circuit_tui.tui.drawing.line import StyledLine, printable
 from circuit_tui.tui.drawing.number_text import compact, count, percent, signed
 from circuit_tui.tui.drawing.styles import PaneStyles
 from circuit_tui.tui.widgets.line_list import LineList
@@ -43,7 +43,7 @@ def column_widths(width: int, columns: Collection[Column]) -> dict[Column, int]:
 
 def heading(width: int, columns: Collection[Column], sort: Column, reverse: bool, pane_styles: PaneStyles) -> Strip:
     """The line above the table, the sorted column marked with the direction."""
-    line = Line()
+    line = StyledLine()
     for column, cells in column_widths(width, columns).items():
         falling = reverse == (column in ("latent", "position", "label"))
         text = HEADINGS[column] + ((" ▼" if falling else " ▲") if column == sort else "")
@@ -209,7 +209,7 @@ class CircuitTable(LineList):
             text = f"Nothing matches “{model.filter}”. "
             return [
                 Strip.blank(1),
-                Line()
+                StyledLine()
                 .add("   " + text, pane_styles.muted)
                 .add("esc", pane_styles.key)
                 .add(" clears", pane_styles.muted)
@@ -217,10 +217,10 @@ class CircuitTable(LineList):
             ]
         return [
             Strip.blank(1),
-            Line().add("   The circuit is empty.", pane_styles.strong).strip(),
+            StyledLine().add("   The circuit is empty.", pane_styles.strong).strip(),
             Strip.blank(1),
-            Line().add("   s", pane_styles.key).add("  start a search for one", pane_styles.muted).strip(),
-            Line()
+            StyledLine().add("   s", pane_styles.key).add("  start a search for one", pane_styles.muted).strip(),
+            StyledLine()
             .add("   a", pane_styles.key)
             .add("  show all candidates and switch them on one by one", pane_styles.muted)
             .strip(),
@@ -235,7 +235,7 @@ class CircuitTable(LineList):
             case LatentRow():
                 return self._latent_line(row, width)
             case NodeRow():
-                return self._values(Line().add("     ").add(*self._mark(row.node)), row, (row.node,), width)
+                return self._values(StyledLine().add("     ").add(*self._mark(row.node)), row, (row.node,), width)
 
     def _site_line(self, row: SiteRow, width: int) -> Strip:
         model, pane_styles = self.model, self.pane_styles
@@ -243,7 +243,7 @@ class CircuitTable(LineList):
         site = model.table.sites[row.site]
         kept = model.site_size(row.site)
         line = (
-            Line()
+            StyledLine()
             .add(" ▸ " if row.site in model.folded else " ▾ ", pane_styles.muted)
             .add(site.short, pane_styles.title)
         )
@@ -264,18 +264,18 @@ class CircuitTable(LineList):
         assert model is not None
         kept = model.kept(row.nodes)
         mark = "○" if not kept else "●" if kept == len(row.nodes) else "◐"
-        line = Line().add(" ").add(mark, pane_styles.good if kept else pane_styles.muted)
+        line = StyledLine().add(" ").add(mark, pane_styles.good if kept else pane_styles.muted)
         line.add(" ▾" if row.expanded else " ▸" if len(row.nodes) > 1 else "  ", pane_styles.muted)
         line.right(str(row.latent), 6, pane_styles.strong if kept else pane_styles.plain)
         return self._values(line, row, row.nodes, width)
 
-    def _values(self, line: Line, row: LatentRow | NodeRow, nodes: tuple[int, ...], width: int) -> Strip:
+    def _values(self, line: StyledLine, row: LatentRow | NodeRow, nodes: tuple[int, ...], width: int) -> Strip:
         model, pane_styles = self.model, self.pane_styles
         assert model is not None
         table = model.table
         widths = column_widths(width, model.columns)
         tone = pane_styles.plain if model.kept(nodes) else pane_styles.muted
-        line.to(LATENT_WIDTH)
+        line.pad_to(LATENT_WIDTH)
         line.left(self._positions(nodes, widths["position"] - 1), widths["position"], tone)
         if widths["label"]:
             label = "" if isinstance(row, NodeRow) else printable(table.label[nodes[0]])

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from rich.style import Style
 from textual.strip import Strip
 
-from circuit_tui.tui.drawing.line import Line, cut, printable
+from circuit_tui.tui.drawing.line import StyledLine, cut, printable
 from circuit_tui.tui.drawing.number_text import count, duration, fixed, signed
 from circuit_tui.tui.engine.state import EngineState
-from circuit_tui.tui.widgets.lines_view import Lines
+from circuit_tui.tui.widgets.lines_view import LinesView
 
 if TYPE_CHECKING:
     from circuit_tui.core.views import SessionInfo
@@ -19,7 +19,7 @@ CARDS = (("faithfulness", 14), ("vs M_s", 8), ("completeness", 14), ("KL nats", 
 ESTIMATED = "≈"  # before numbers that come from a sample of the prompts and are about to become exact
 
 
-class FaithfulnessStrip(Lines):
+class FaithfulnessStrip(LinesView):
     """Three lines: facts; names of the numbers and the last edit; the numbers and what it changed."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class FaithfulnessStrip(Lines):
 
     def _facts(self, width: int) -> Strip:
         state, pane_styles = self._state, self.pane_styles
-        line = Line().add(" circuit-tui ", pane_styles.title)
+        line = StyledLine().add(" circuit-tui ", pane_styles.title)
         info, table = state.info, state.table
         if info is None or table is None:
             return line.add("opening …" if state.phase == "loading" else "", pane_styles.muted).strip()
@@ -48,7 +48,7 @@ class FaithfulnessStrip(Lines):
                 break
             line.add(" · " if index else " ", pane_styles.muted)
             line.add(cut(printable(fact), room - line.width), pane_styles.strong if index < 2 else pane_styles.plain)
-        return line.to(width - len(status) - 1).add(status, style).strip()
+        return line.pad_to(width - len(status) - 1).add(status, style).strip()
 
     def _device(self, info: SessionInfo) -> str:
         memory = self._state.memory
@@ -70,7 +70,7 @@ class FaithfulnessStrip(Lines):
 
     def _names(self, width: int) -> Strip:
         circuit, pane_styles = self._state.circuit, self.pane_styles
-        line = Line().add(" ")
+        line = StyledLine().add(" ")
         for name, cells in CARDS:
             line.left(name, cells, pane_styles.muted)
         change = printable(circuit.last_change) if circuit and circuit.last_change else "last change"
@@ -78,7 +78,7 @@ class FaithfulnessStrip(Lines):
 
     def _numbers(self, width: int) -> Strip:
         circuit, table, pane_styles = self._state.circuit, self._state.table, self.pane_styles
-        line = Line().add(" ")
+        line = StyledLine().add(" ")
         if circuit is None or table is None:
             for _, cells in CARDS:
                 line.left("–", cells, pane_styles.muted)
@@ -100,10 +100,10 @@ class FaithfulnessStrip(Lines):
             )
         start = line.width
         line.add(count(circuit.size), pane_styles.strong).add(f" / {count(len(table))}", pane_styles.muted)
-        line.to(max(start + CARDS[-1][1], line.width + 1))
+        line.pad_to(max(start + CARDS[-1][1], line.width + 1))
         return self._last_change(line).strip()
 
-    def _last_change(self, line: Line) -> Line:
+    def _last_change(self, line: StyledLine) -> StyledLine:
         circuit, pane_styles = self._state.circuit, self.pane_styles
         if circuit is None or not circuit.last_change:
             return line.add("none yet", pane_styles.muted)

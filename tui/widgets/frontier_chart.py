@@ -10,7 +10,7 @@ from textual.strip import Strip
 
 from circuit_tui.core.views import FrontierPoint
 from circuit_tui.tui.drawing.chart import GUTTER, Axis, Curve, Mark, chart, column_of
-from circuit_tui.tui.drawing.line import Line
+from circuit_tui.tui.drawing.line import StyledLine
 from circuit_tui.tui.drawing.number_text import count
 from circuit_tui.tui.drawing.styles import PaneStyles
 
@@ -19,7 +19,7 @@ AXIS_LINES = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CircuitPoint:
     """A circuit on the chart: its size and faithfulness."""
 
     size: int
@@ -32,9 +32,9 @@ class FrontierDrawing:
 
     points: Sequence[FrontierPoint]
     target: float | None = None
-    cursor: Place | None = None
-    current: Place | None = None
-    trail: Sequence[Place] = ()
+    cursor: CircuitPoint | None = None
+    current: CircuitPoint | None = None
+    trail: Sequence[CircuitPoint] = ()
 
     @property
     def span(self) -> tuple[float, float]:
@@ -93,7 +93,7 @@ def _sizes(drawing: FrontierDrawing, width: int, pane_styles: PaneStyles) -> Str
         if start >= 0 and all(cell == " " for cell in around):
             cells[start : start + len(text)] = text
     return (
-        Line()
+        StyledLine()
         .right("nodes", GUTTER - 1, pane_styles.muted)
         .add("└", pane_styles.rule)
         .add("".join(cells), pane_styles.muted)

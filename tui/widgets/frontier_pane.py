@@ -11,19 +11,19 @@ from textual.strip import Strip
 
 from circuit_tui.core.views import CircuitView, FrontierPoint
 from circuit_tui.tui.drawing.chart import GUTTER
-from circuit_tui.tui.drawing.line import Line, wrap
+from circuit_tui.tui.drawing.line import StyledLine, wrap
 from circuit_tui.tui.drawing.number_text import count, fixed
 from circuit_tui.tui.engine.state import SearchState
 from circuit_tui.tui.widgets.frontier_chart import (
     CURRENT,
     CURSOR,
+    CircuitPoint,
     FrontierDrawing,
-    Place,
     frontier_chart,
     log_size,
     nearest,
 )
-from circuit_tui.tui.widgets.lines_view import Lines
+from circuit_tui.tui.widgets.lines_view import LinesView
 
 LEGEND_LINES, READOUT_LINES = 1, 2
 ABOUT = (
@@ -32,7 +32,7 @@ ABOUT = (
 )
 
 
-class FrontierPane(Lines, can_focus=True):
+class FrontierPane(LinesView, can_focus=True):
     """Draws the frontier of the search under way or last run."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -113,12 +113,12 @@ class FrontierPane(Lines, can_focus=True):
 
     def _drawing(self) -> FrontierDrawing:
         search, circuit, point = self._search, self._circuit, self.point
-        trail = [Place(p.size, p.soft) for p in search.trace if p.soft is not None] if search.live else []
+        trail = [CircuitPoint(p.size, p.soft) for p in search.trace if p.soft is not None] if search.live else []
         return FrontierDrawing(
             points=search.frontier,
             target=search.spec.target if search.spec else None,
-            cursor=None if point is None else Place(point.size, point.train),
-            current=None if circuit is None else Place(circuit.size, circuit.test.faithfulness),
+            cursor=None if point is None else CircuitPoint(point.size, point.train),
+            current=None if circuit is None else CircuitPoint(circuit.size, circuit.test.faithfulness),
             trail=trail,
         )
 
@@ -131,13 +131,13 @@ class FrontierPane(Lines, can_focus=True):
 
     def _about(self, width: int) -> list[Strip]:
         pane_styles = self.pane_styles
-        text = [Line().add(" " + line, pane_styles.muted).strip() for line in wrap(ABOUT, width - 2)]
-        key = Line().add(" s", pane_styles.key).add("  starts a search", pane_styles.muted).strip()
+        text = [StyledLine().add(" " + line, pane_styles.muted).strip() for line in wrap(ABOUT, width - 2)]
+        key = StyledLine().add(" s", pane_styles.key).add("  starts a search", pane_styles.muted).strip()
         return [Strip.blank(1), *text, Strip.blank(1), key]
 
     def _legend(self, drawing: FrontierDrawing) -> Strip:
         pane_styles = self.pane_styles
-        line = Line().add(" faithfulness", pane_styles.title)
+        line = StyledLine().add(" faithfulness", pane_styles.title)
         if drawing.points:
             line.add("  ━ train", pane_styles.curves[0])
         if any(point.test is not None for point in drawing.points):
@@ -151,14 +151,16 @@ class FrontierPane(Lines, can_focus=True):
         lines = []
         if point is None:
             lines.append(
-                Line().add(f" {CURSOR} ", pane_styles.muted).add("no hard circuit evaluated yet", pane_styles.muted)
+                StyledLine()
+                .add(f" {CURSOR} ", pane_styles.muted)
+                .add("no hard circuit evaluated yet", pane_styles.muted)
             )
         else:
-            line = Line().add(f" {CURSOR} ", pane_styles.title).add(_nodes(point.size), pane_styles.strong)
+            line = StyledLine().add(f" {CURSOR} ", pane_styles.title).add(_nodes(point.size), pane_styles.strong)
             line.add(f"  train {fixed(point.train)}  held-out {fixed(point.test)}")
             lines.append(line.add("  enter", pane_styles.key).add(" loads it", pane_styles.muted))
         if circuit is not None:
-            line = Line().add(f" {CURRENT} ", pane_styles.warn).add(_nodes(circuit.size), pane_styles.strong)
+            line = StyledLine().add(f" {CURRENT} ", pane_styles.warn).add(_nodes(circuit.size), pane_styles.strong)
             line.add(f"  held-out {fixed(circuit.test.faithfulness)}")
             lines.append(line.add("  the current circuit", pane_styles.muted))
         return [line.strip(width) for line in lines]

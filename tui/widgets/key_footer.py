@@ -7,8 +7,8 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from circuit_tui.tui.actions import ALWAYS, BY_NAME, HINTS, Action
-from circuit_tui.tui.drawing.line import Line
-from circuit_tui.tui.widgets.lines_view import pane_styles_of
+from circuit_tui.tui.drawing.line import StyledLine
+from circuit_tui.tui.drawing.styles import pane_styles_of
 
 EXTRA: dict[str, tuple[tuple[str, str], ...]] = {
     "circuit": (),
@@ -38,7 +38,7 @@ class KeyFooter(Widget):
         pane_styles, width = pane_styles_of(self), self.size.width
         tail = [BY_NAME[name] for name in ALWAYS]
         room = width - sum(_width(action.shown, _word(action)) for action in tail)
-        line = Line().add(" ")
+        line = StyledLine().add(" ")
         self._spans = []
         for key, word in EXTRA[self._pane]:
             if line.width + _width(key, word) <= room:

@@ -7,14 +7,14 @@ from pathlib import PurePath
 from textual.strip import Strip
 
 from circuit_tui.core.views import LatentView, NodeTable
-from circuit_tui.tui.drawing.line import Line, beside, cut, printable
+from circuit_tui.tui.drawing.line import StyledLine, cut, printable, side_by_side
 from circuit_tui.tui.widgets import latent_sections as sections
-from circuit_tui.tui.widgets.lines_view import LinesView
+from circuit_tui.tui.widgets.lines_view import ScrollingLines
 
 BLANK = Strip.blank(1)
 
 
-class LatentPane(LinesView):
+class LatentPane(ScrollingLines):
     """Draws one `LatentView`."""
 
     def __init__(self) -> None:
@@ -43,19 +43,19 @@ class LatentPane(LinesView):
     def build(self, width: int) -> list[Strip]:
         view, table, pane_styles = self._view, self._table, self.pane_styles
         if self._wanted is None or table is None:
-            text = Line().add(" Put the cursor on a latent in the circuit pane (", pane_styles.muted)
+            text = StyledLine().add(" Put the cursor on a latent in the circuit pane (", pane_styles.muted)
             return [BLANK, text.add("1", pane_styles.key).add(")", pane_styles.muted).strip()]
         if view is None:
-            return [BLANK, Line().add(" …", pane_styles.muted).strip()]
+            return [BLANK, StyledLine().add(" …", pane_styles.muted).strip()]
         # Until the wanted one comes, the one before it stays: its own heading says which it is.
         site, latent = view.site, view.latent
-        head = Line().add(" ").add(f"{table.sites[site].short} {latent}", pane_styles.strong)
+        head = StyledLine().add(" ").add(f"{table.sites[site].short} {latent}", pane_styles.strong)
         label = printable(view.label) or "no label"
         head.add(cut(f"  {label}", width // 2), pane_styles.plain if view.label else pane_styles.muted)
         head.add(cut(f"  {_short(table.sites[site].sae_name)}", max(0, width - head.width - 1)), pane_styles.muted)
         lines = [head.strip(), BLANK]
         for block in filter(None, self._blocks(view, width - 2)):
-            lines += [Line().add(" ").join(strip).strip() for strip in block] + [BLANK]
+            lines += [StyledLine().add(" ").join(strip).strip() for strip in block] + [BLANK]
         return lines[:-1]
 
     def _blocks(self, view: LatentView, width: int) -> list[list[Strip]]:
@@ -64,7 +64,7 @@ class LatentPane(LinesView):
         right = width - left - gap
         third = (width - 2 * gap) // 3
         return [
-            beside(
+            side_by_side(
                 [
                     (sections.histogram(view, left, pane_styles), left),
                     (sections.profile(view, right, pane_styles), right),
@@ -73,7 +73,7 @@ class LatentPane(LinesView):
             ),
             sections.prompts(view, width, pane_styles),
             sections.mask_path(view, width, pane_styles),
-            beside(
+            side_by_side(
                 [
                     (sections.tokens("promotes", view.promotes, third, pane_styles), third),
                     (sections.tokens("suppresses", view.suppresses, third, pane_styles), third),

@@ -6,7 +6,7 @@ from textual.strip import Strip
 
 from circuit_tui.core.views import LatentView, TokenActivation
 from circuit_tui.tui.drawing.chart import Axis, Curve, bar, chart, columns_chart
-from circuit_tui.tui.drawing.line import Line, cut, printable, spaced
+from circuit_tui.tui.drawing.line import StyledLine, cut, printable, spaced
 from circuit_tui.tui.drawing.number_text import compact, count, fixed, signed
 from circuit_tui.tui.drawing.styles import PaneStyles
 
@@ -17,7 +17,7 @@ FIRST_PROMPTS = 5
 
 def section(title: str, note: str, width: int, pane_styles: PaneStyles) -> Strip:
     """The heading of a block: its name, then in grey what is shown."""
-    line = Line().add(title, pane_styles.title)
+    line = StyledLine().add(title, pane_styles.title)
     if note:
         line.add(cut(f"  {note}", max(0, width - line.width)), pane_styles.muted)
     return line.strip()
@@ -29,24 +29,24 @@ def histogram(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Str
     lines = [section("activations", f"{count(total)} nonzero", width, pane_styles)]
     columns = columns_chart(view.histogram, width, HISTOGRAM_HEIGHT, pane_styles.curves[0])
     if not columns:
-        return [*lines, Line().add("never fires on these prompts", pane_styles.muted).strip()]
+        return [*lines, StyledLine().add("never fires on these prompts", pane_styles.muted).strip()]
     drawn = columns[0].cell_length
     top = compact(view.histogram_max)
-    axis = Line().add("0", pane_styles.muted).to(max(2, drawn - len(top))).add(top, pane_styles.muted)
+    axis = StyledLine().add("0", pane_styles.muted).pad_to(max(2, drawn - len(top))).add(top, pane_styles.muted)
     return [*lines, *columns, axis.strip()]
 
 
 def profile(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Strip]:
     """Mean activation at each position, on clean and on corrupt prompts."""
     name_width = min(12, max((len(name) for name, _, _ in view.profile), default=4))
-    head = Line().add("by position", pane_styles.title).to(width - 15)
+    head = StyledLine().add("by position", pane_styles.title).pad_to(width - 15)
     lines = [head.right("clean", 7, pane_styles.muted).right("corrupt", 8, pane_styles.muted).strip()]
     top = max((max(clean, corrupt) for _, clean, corrupt in view.profile), default=0.0) or 1.0
     room = width - name_width - 17
     for name, clean, corrupt in view.profile:
-        line = Line().left(name, name_width + 1, pane_styles.plain)
+        line = StyledLine().left(name, name_width + 1, pane_styles.plain)
         line.left(bar(clean / top, room), room, pane_styles.curves[0])
-        line.to(width - 15).right(compact(clean), 7).right(compact(corrupt), 8, pane_styles.muted)
+        line.pad_to(width - 15).right(compact(clean), 7).right(compact(corrupt), 8, pane_styles.muted)
         lines.append(line.strip())
     return lines
 
@@ -56,7 +56,7 @@ def prompts(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Strip
     lines = [section("top prompts", "shaded by activation", width, pane_styles)]
     top = max((prompt.peak for prompt in view.top_prompts), default=0.0)
     if top <= 0:
-        return [*lines, Line().add("it fires on none of the prompts", pane_styles.muted).strip()]
+        return [*lines, StyledLine().add("it fires on none of the prompts", pane_styles.muted).strip()]
     return lines + [_shaded(prompt, top, width, pane_styles) for prompt in view.top_prompts[:FIRST_PROMPTS]]
 
 
@@ -73,7 +73,7 @@ def more_prompts(view: LatentView, width: int, pane_styles: PaneStyles) -> list[
 
 
 def _shaded(prompt: TokenActivation, top: float, width: int, pane_styles: PaneStyles) -> Strip:
-    line = Line().right(compact(prompt.peak), 6, pane_styles.strong).add("  ")
+    line = StyledLine().right(compact(prompt.peak), 6, pane_styles.strong).add("  ")
     tokens = spaced(prompt.tokens)
     start = 0
     if line.width + sum(map(len, tokens)) > width:
@@ -94,28 +94,28 @@ def tokens(title: str, rows: tuple[tuple[str, float], ...], width: int, pane_sty
     """Tokens whose logit the decoder direction moves most."""
     lines = [section(title, "logit", width, pane_styles)]
     for token, weight in rows:
-        line = Line().left(printable(token).replace(" ", "␣"), width - 8)
+        line = StyledLine().left(printable(token).replace(" ", "␣"), width - 8)
         lines.append(line.right(signed(weight, 2), 7, pane_styles.good if weight > 0 else pane_styles.bad).strip())
-    return lines if rows else [*lines, Line().add("none", pane_styles.muted).strip()]
+    return lines if rows else [*lines, StyledLine().add("none", pane_styles.muted).strip()]
 
 
 def neighbours(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Strip]:
     """The latents of this site whose decoder direction is nearest."""
     lines = [section("nearest", "cosine", width, pane_styles)]
     for latent, cosine in view.neighbours:
-        lines.append(Line().left(f"{latent}", width - 8).right(fixed(cosine, 2), 7, pane_styles.muted).strip())
-    return lines if view.neighbours else [*lines, Line().add("none", pane_styles.muted).strip()]
+        lines.append(StyledLine().left(f"{latent}", width - 8).right(fixed(cosine, 2), 7, pane_styles.muted).strip())
+    return lines if view.neighbours else [*lines, StyledLine().add("none", pane_styles.muted).strip()]
 
 
 def mask_path(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Strip]:
     """How the search moved the mask of each position."""
     lines = [section("mask during the search", "share kept, by step", width, pane_styles)]
     if not view.mask_steps or not view.mask_path:
-        return [*lines, Line().add("no search yet", pane_styles.muted).strip()]
+        return [*lines, StyledLine().add("no search yet", pane_styles.muted).strip()]
     # Of many positions those that moved furthest from each other tell most: the last values, highest first.
     paths = sorted(view.mask_path.items(), key=lambda item: -item[1][-1])[:3]
     curves = []
-    legend = Line().add(" " * 7)
+    legend = StyledLine().add(" " * 7)
     for (name, path), style in zip(paths, pane_styles.curves, strict=False):
         curves.append(Curve(tuple(zip(map(float, view.mask_steps), path, strict=False)), style))
         legend.add(f"━ {name} {fixed(path[-1], 2)}   ", style)

@@ -12,8 +12,7 @@ from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from circuit_tui.tui.drawing.styles import PaneStyles
-from circuit_tui.tui.widgets.lines_view import pane_styles_of
+from circuit_tui.tui.drawing.styles import PaneStyles, pane_styles_of
 
 
 class LineList(ScrollView, can_focus=True):
@@ -135,13 +134,13 @@ class LineList(ScrollView, can_focus=True):
             return Strip.blank(width, base)
         strip = self.line(index, width).adjust_cell_length(width)
         if index == self.cursor:
-            return under(
+            return with_cursor(
                 strip, self.pane_styles.cursor if self.has_focus else self.pane_styles.faint_cursor
             ).apply_style(base)
         return strip.apply_style(base)
 
 
-def under(strip: Strip, style: Style) -> Strip:
+def with_cursor(strip: Strip, style: Style) -> Strip:
     """Lay the cursor's style over a line: a background goes beneath the colours, reverse and underline over them."""
     if style.bgcolor is not None:
         return strip.apply_style(style)

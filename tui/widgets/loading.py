@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from textual.strip import Strip
 
-from circuit_tui.tui.drawing.line import Line, cut, printable, wrap
-from circuit_tui.tui.drawing.number_text import download
+from circuit_tui.tui.drawing.line import StyledLine, cut, printable, wrap
+from circuit_tui.tui.drawing.number_text import download_text
 from circuit_tui.tui.engine.state import EngineState
-from circuit_tui.tui.widgets.lines_view import Lines
+from circuit_tui.tui.widgets.lines_view import LinesView
 
 if TYPE_CHECKING:
     from circuit_tui.core.views import LoadProgress
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 BAR = 44
 
 
-class Loading(Lines):
+class Loading(LinesView):
     """Stands where the panes will be."""
 
     def __init__(self) -> None:
@@ -44,28 +44,36 @@ class Loading(Lines):
         full = round(BAR * min(1.0, share))
         count = f"step {done + 1} of {total}" if load else ""
         return [
-            Line().to(indent).add("Opening the session", pane_styles.title).strip(),
+            StyledLine().pad_to(indent).add("Opening the session", pane_styles.title).strip(),
             Strip.blank(1),
-            Line().to(indent).add("━" * full, pane_styles.key).add("━" * (BAR - full), pane_styles.rule).strip(),
-            Line().to(indent).add(cut(count, BAR), pane_styles.muted).strip(),
+            StyledLine()
+            .pad_to(indent)
+            .add("━" * full, pane_styles.key)
+            .add("━" * (BAR - full), pane_styles.rule)
+            .strip(),
+            StyledLine().pad_to(indent).add(cut(count, BAR), pane_styles.muted).strip(),
             *(
-                Line().to(indent).add(part, pane_styles.muted).strip()
+                StyledLine().pad_to(indent).add(part, pane_styles.muted).strip()
                 for part in wrap(printable(text), width - indent - 2)
             ),
-            Line().to(indent).add(download(load) if load else "", pane_styles.strong).strip(),
+            StyledLine().pad_to(indent).add(download_text(load) if load else "", pane_styles.strong).strip(),
             Strip.blank(1),
-            Line().to(indent).add("q", pane_styles.key).add(_quits(load), pane_styles.muted).strip(),
+            StyledLine().pad_to(indent).add("q", pane_styles.key).add(_quits(load), pane_styles.muted).strip(),
         ]
 
     def _failed(self, width: int) -> list[Strip]:
         pane_styles = self.pane_styles
         indent = 4 if width < 100 else (width - 92) // 2
         what = "This could not be opened" if self._state.table is None else "The engine stopped; quit and start again"
-        lines = [Line().to(indent).add(what, pane_styles.strong + pane_styles.bad).strip(), Strip.blank(1)]
+        lines = [StyledLine().pad_to(indent).add(what, pane_styles.strong + pane_styles.bad).strip(), Strip.blank(1)]
         lines += [
-            Line().to(indent).add(text).strip() for text in wrap(printable(self._state.error), width - 2 * indent)
+            StyledLine().pad_to(indent).add(text).strip()
+            for text in wrap(printable(self._state.error), width - 2 * indent)
         ]
-        lines += [Strip.blank(1), Line().to(indent).add("q", pane_styles.key).add(" quits", pane_styles.muted).strip()]
+        lines += [
+            Strip.blank(1),
+            StyledLine().pad_to(indent).add("q", pane_styles.key).add(" quits", pane_styles.muted).strip(),
+        ]
         return lines
 
 

@@ -7,8 +7,8 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from circuit_tui.tui.drawing.line import Line, cut
-from circuit_tui.tui.widgets.lines_view import pane_styles_of
+from circuit_tui.tui.drawing.line import StyledLine, cut
+from circuit_tui.tui.drawing.styles import pane_styles_of
 
 PANES = ("circuit", "latent", "prompts", "search", "frontier", "audit")
 
@@ -44,13 +44,13 @@ class PaneTabs(Widget):
 
     def render_line(self, y: int) -> Strip:
         pane_styles, width = pane_styles_of(self), self.size.width
-        line = Line().add(" ")
+        line = StyledLine().add(" ")
         for index, pane in enumerate(PANES):
             chosen = pane == self._current
             line.add(f"{index + 1} ", pane_styles.key if not chosen else pane_styles.title)
             line.add(pane.capitalize(), pane_styles.title if chosen else pane_styles.muted).add("  ")
         note = cut(self._note, width - line.width - 1)
-        line.to(width - len(note) - 1).add(note, pane_styles.muted)
+        line.pad_to(width - len(note) - 1).add(note, pane_styles.muted)
         return line.strip(width, self.rich_style)
 
     def on_click(self, event: events.Click) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.strip import Strip
 
 from circuit_tui.core.views import NodeTable, PromptRow, PromptsView, PromptView
-from circuit_tui.tui.drawing.line import Line, cut, printable, room_for
+from circuit_tui.tui.drawing.line import StyledLine, cut, printable, widest
 from circuit_tui.tui.drawing.number_text import compact, signed
 from circuit_tui.tui.drawing.styles import PaneStyles
 from circuit_tui.tui.engine.messages import NodeChosen, PromptChosen
@@ -17,7 +17,7 @@ NUMBER = 7
 def prompt_heading(width: int, pane_styles: PaneStyles) -> Strip:
     """The line above the prompts."""
     line = (
-        Line()
+        StyledLine()
         .right("#", 4, pane_styles.head)
         .add("  ")
         .left("prompt (right / wrong answer)", width - 6 - 4 * NUMBER - 1, pane_styles.head)
@@ -65,12 +65,12 @@ class PromptList(LineList):
         assert self.view is not None
         row, pane_styles = self.view.rows[index], self.pane_styles
         off = row.circuit - row.plain
-        line = Line().right(str(row.index), 4, pane_styles.muted).add("  ")
+        line = StyledLine().right(str(row.index), 4, pane_styles.muted).add("  ")
         room = width - 6 - 4 * NUMBER - 1
         # Answers of many words must leave some room to the prompt.
         right, wrong = (cut(printable(text).strip(), room // 3) for text in (row.answer, row.wrong))
         answers = f" {right}/{wrong}"
-        line.left(printable(row.text), room - len(answers) - 1).add(answers, pane_styles.muted).to(6 + room)
+        line.left(printable(row.text), room - len(answers) - 1).add(answers, pane_styles.muted).pad_to(6 + room)
         line.right(signed(row.plain, 2), NUMBER).right(signed(row.spliced, 2), NUMBER, pane_styles.muted)
         # A wrong answer is the one thing to find at a glance; everything else is a matter of degree.
         line.right(signed(row.circuit, 2), NUMBER, pane_styles.bad if row.circuit <= 0 else pane_styles.strong)
@@ -107,20 +107,20 @@ class ActiveNodes(LineList):
         pane_styles = self.pane_styles
         if self.view is None:
             return [
-                Line()
+                StyledLine()
                 .add("  enter", pane_styles.key)
                 .add(" on a prompt shows which nodes are active on it", pane_styles.muted)
                 .strip()
             ]
-        return [Line().add("  No kept node fires on this prompt.", pane_styles.muted).strip()]
+        return [StyledLine().add("  No kept node fires on this prompt.", pane_styles.muted).strip()]
 
     def line(self, index: int, width: int) -> Strip:
         assert self.view is not None
         assert self.table is not None
         node, token, activation = self.view.active[index]
         table, pane_styles = self.table, self.pane_styles
-        sites = room_for((site.short for site in table.sites), 4)
-        line = Line().add("  ").left(table.sites[table.site[node]].short, sites, pane_styles.title)
+        sites = widest((site.short for site in table.sites), 4)
+        line = StyledLine().add("  ").left(table.sites[table.site[node]].short, sites, pane_styles.title)
         line.right(str(table.latent[node]), 6, pane_styles.strong).add("  ").left(
             table.positions[table.position[node]], 13
         )

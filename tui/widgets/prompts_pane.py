@@ -7,20 +7,20 @@ from textual.containers import Vertical
 from textual.strip import Strip
 
 from circuit_tui.core.views import NodeTable, PromptsView, PromptView
-from circuit_tui.tui.drawing.line import Line, cut, printable, spaced, wrap
+from circuit_tui.tui.drawing.line import StyledLine, cut, printable, spaced, wrap
 from circuit_tui.tui.drawing.number_text import signed
-from circuit_tui.tui.widgets.lines_view import Lines
+from circuit_tui.tui.widgets.lines_view import LinesView
 from circuit_tui.tui.widgets.prompt_list import ActiveNodes, PromptList, prompt_heading
 
 
-class PromptHeading(Lines):
+class PromptHeading(LinesView):
     """The names of the columns."""
 
     def build(self, width: int) -> list[Strip]:
         return [prompt_heading(width, self.pane_styles)]
 
 
-class ChosenPrompt(Lines):
+class ChosenPrompt(LinesView):
     """The chosen prompt in full, over the list of its active nodes."""
 
     def __init__(self) -> None:
@@ -36,9 +36,9 @@ class ChosenPrompt(Lines):
     def build(self, width: int) -> list[Strip]:
         pane_styles, view = self.pane_styles, self._view
         if view is None:
-            return [Line().add(" active nodes", pane_styles.title).strip()]
+            return [StyledLine().add(" active nodes", pane_styles.title).strip()]
         row = view.row
-        head = Line().add(f" prompt {row.index}", pane_styles.title)
+        head = StyledLine().add(f" prompt {row.index}", pane_styles.title)
         head.add(f"  {printable(row.answer).strip()}", pane_styles.good).add(" over ", pane_styles.muted).add(
             printable(row.wrong).strip(), pane_styles.bad
         )
@@ -48,7 +48,7 @@ class ChosenPrompt(Lines):
         lines = wrap(text, width - 2)[:2]
         if len(wrap(text, width - 2)) > 2:
             lines[1] = cut(lines[1] + " …", width - 2)
-        return [head.strip(), *(Line().add(" ").add(line).strip() for line in lines)]
+        return [head.strip(), *(StyledLine().add(" ").add(line).strip() for line in lines)]
 
 
 class PromptsPane(Vertical):

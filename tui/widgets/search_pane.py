@@ -8,10 +8,10 @@ from textual.strip import Strip
 
 from circuit_tui.core.search.registry import MethodInfo
 from circuit_tui.core.views import SiteInfo
-from circuit_tui.tui.drawing.line import Line
+from circuit_tui.tui.drawing.line import StyledLine
 from circuit_tui.tui.drawing.number_text import count, duration
 from circuit_tui.tui.engine.state import SearchState
-from circuit_tui.tui.widgets.lines_view import Lines
+from circuit_tui.tui.widgets.lines_view import LinesView
 from circuit_tui.tui.widgets.search_form import SearchForm
 from circuit_tui.tui.widgets.search_report import SearchReport
 
@@ -25,7 +25,7 @@ STATUS = {
 }
 
 
-class SearchProgressLine(Lines):
+class SearchProgressLine(LinesView):
     """One line: how far the search is and how long it will take."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class SearchProgressLine(Lines):
             "none": pane_styles.muted,
         }.get(search.phase, pane_styles.warn)
         stage = progress.stage if progress and search.phase == "running" else word
-        line = Line().add(f" {sign} ", tone).left(stage, 11, tone)
+        line = StyledLine().add(f" {sign} ", tone).left(stage, 11, tone)
         if progress is None:
             return [line.strip()]
         times = f"{duration(progress.seconds)} elapsed"

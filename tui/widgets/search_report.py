@@ -6,11 +6,11 @@ from textual.strip import Strip
 
 from circuit_tui.core.views import Metrics, SearchProgress, SearchResult, SiteInfo
 from circuit_tui.tui.drawing.chart import Axis, Curve, axis_around, bar, chart
-from circuit_tui.tui.drawing.line import Line, beside, room_for, wrap
+from circuit_tui.tui.drawing.line import StyledLine, side_by_side, widest, wrap
 from circuit_tui.tui.drawing.number_text import count, fixed, percent, signed
 from circuit_tui.tui.engine.state import SearchState
 from circuit_tui.tui.widgets.frontier_chart import AXIS_LINES, FrontierDrawing, frontier_chart
-from circuit_tui.tui.widgets.lines_view import LinesView
+from circuit_tui.tui.widgets.lines_view import ScrollingLines
 
 WIDE = 100
 NUMBERS = (
@@ -22,7 +22,7 @@ NUMBERS = (
 )
 
 
-class SearchReport(LinesView):
+class SearchReport(ScrollingLines):
     """Charts while the search runs; its result afterwards. `v` turns to the other."""
 
     def __init__(self) -> None:
@@ -63,10 +63,15 @@ class SearchReport(LinesView):
         )
         if self._search.phase == "failed":
             text = "The search failed; see the message. Another may be started."
-        key = Line().add(" s", pane_styles.key).add("  starts it with the form on the left", pane_styles.muted).strip()
+        key = (
+            StyledLine()
+            .add(" s", pane_styles.key)
+            .add("  starts it with the form on the left", pane_styles.muted)
+            .strip()
+        )
         return [
             Strip.blank(1),
-            *(Line().add(" " + line, pane_styles.muted).strip() for line in wrap(text, width - 2)),
+            *(StyledLine().add(" " + line, pane_styles.muted).strip() for line in wrap(text, width - 2)),
             Strip.blank(1),
             key,
         ]
@@ -83,12 +88,12 @@ class SearchReport(LinesView):
             third = (width - 4) // 3
             blocks = [(self._faithfulness(trace, target, third, room - 1), third)]
             blocks += [(self._loss(trace, third, room - 1), third), (self._sizes(trace, third, room - 1), third)]
-            return [*beside(blocks, 2), Strip.blank(1), *bars]
+            return [*side_by_side(blocks, 2), Strip.blank(1), *bars]
         room = max(9, height - len(bars))
         below = max(4, room * 2 // 5)
         half = (width - 2) // 2
         top = self._faithfulness(trace, target, width, room - below - 1)
-        low = beside([(self._loss(trace, half, below - 1), half), (self._sizes(trace, half, below - 1), half)], 2)
+        low = side_by_side([(self._loss(trace, half, below - 1), half), (self._sizes(trace, half, below - 1), half)], 2)
         return [*top, *low, *bars]
 
     def _faithfulness(
@@ -97,7 +102,7 @@ class SearchReport(LinesView):
         pane_styles = self.pane_styles
         soft = [(float(p.step), p.soft) for p in trace if p.soft is not None]
         hard = [(float(p.step), p.hard) for p in trace if p.hard is not None]
-        title = Line().add(" faithfulness", pane_styles.title)
+        title = StyledLine().add(" faithfulness", pane_styles.title)
         for name, points, style in (("soft", soft, pane_styles.curves[0]), ("hard", hard, pane_styles.curves[1])):
             if points:
                 # A search goes on below its target, for the frontier: at the end what counts is what it found.
@@ -110,7 +115,7 @@ class SearchReport(LinesView):
 
     def _loss(self, trace: tuple[SearchProgress, ...], width: int, height: int) -> list[Strip]:
         points = [(float(p.step), p.loss) for p in trace if p.loss is not None]
-        title = Line().add(" loss", self.pane_styles.title)
+        title = StyledLine().add(" loss", self.pane_styles.title)
         if points:
             title.add(f"  {points[-1][1]:.4g}", self.pane_styles.strong)
         curve = Curve(points, self.pane_styles.curves[2])
@@ -121,7 +126,7 @@ class SearchReport(LinesView):
 
     def _sizes(self, trace: tuple[SearchProgress, ...], width: int, height: int) -> list[Strip]:
         points = [(float(p.step), float(p.size)) for p in trace]
-        title = Line().add(" size", self.pane_styles.title)
+        title = StyledLine().add(" size", self.pane_styles.title)
         if points:
             title.add(f"  {count(trace[-1].size)} nodes", self.pane_styles.strong)
         curve = Curve(points, self.pane_styles.curves[0])
@@ -134,11 +139,11 @@ class SearchReport(LinesView):
         pane_styles = self.pane_styles
         if progress is None or not progress.size_by_site:
             return []
-        top, sites = max(*progress.size_by_site, 1), room_for((site.short for site in self._sites), 6)
+        top, sites = max(*progress.size_by_site, 1), widest((site.short for site in self._sites), 6)
         lines = []
         for site, size in zip(self._sites, progress.size_by_site, strict=False):
             line = (
-                Line()
+                StyledLine()
                 .add(" ")
                 .left(site.short, sites, pane_styles.title)
                 .right(count(size), 7, pane_styles.strong)
@@ -154,7 +159,7 @@ class SearchReport(LinesView):
         verdict = "stopped early" if result.stopped else "reached" if result.reached else "not reached"
         style = pane_styles.good if result.reached and not result.stopped else pane_styles.warn
         head = (
-            Line()
+            StyledLine()
             .add(f" {result.method} ", pane_styles.title)
             .add(f"{count(len(result.nodes))} nodes", pane_styles.strong)
         )
@@ -163,13 +168,13 @@ class SearchReport(LinesView):
         lines = [head.strip()]
         for warning in result.warnings:
             first, *rest = wrap(warning, width - 4) or [""]
-            lines.append(Line().add(" ! ", pane_styles.warn).add(first, pane_styles.warn).strip())
-            lines += [Line().add("   ").add(text, pane_styles.warn).strip() for text in rest]
+            lines.append(StyledLine().add(" ! ", pane_styles.warn).add(first, pane_styles.warn).strip())
+            lines += [StyledLine().add("   ").add(text, pane_styles.warn).strip() for text in rest]
         lines.append(Strip.blank(1))
         numbers = self._splits(result)
         if width >= WIDE:
             right = width - 50
-            return lines + beside([(numbers, 46), (self._frontier(result, right, 6), right)], 4)
+            return lines + side_by_side([(numbers, 46), (self._frontier(result, right, 6), right)], 4)
         lines += [*numbers, Strip.blank(1)]
         room = self.scrollable_content_region.height - len(lines) - 2
         return [*lines, *self._frontier(result, width, max(4, min(10, room)))]
@@ -177,7 +182,7 @@ class SearchReport(LinesView):
     def _splits(self, result: SearchResult) -> list[Strip]:
         pane_styles = self.pane_styles
         head = (
-            Line()
+            StyledLine()
             .left("", 21)
             .right("train", 8, pane_styles.muted)
             .right("test", 8, pane_styles.muted)
@@ -187,13 +192,13 @@ class SearchReport(LinesView):
         for name, field, decimals in NUMBERS:
             train, test = _metric(result.train, field), _metric(result.test, field)
             line = (
-                Line()
+                StyledLine()
                 .left(f" {name}", 21)
                 .right(fixed(train, decimals), 8)
                 .right(fixed(test, decimals), 8, pane_styles.strong)
             )
             lines.append(line.right(signed(_gap(train, test), decimals), 8, pane_styles.muted).strip())
-        line = Line().left(" accuracy", 21).right(percent(result.train.accuracy), 8)
+        line = StyledLine().left(" accuracy", 21).right(percent(result.train.accuracy), 8)
         lines.append(line.right(percent(result.test.accuracy), 8, pane_styles.strong).strip())
         return lines
 
@@ -202,7 +207,7 @@ class SearchReport(LinesView):
         if len(points) < 2:
             return []
         title = (
-            Line()
+            StyledLine()
             .add(" frontier", pane_styles.title)
             .add("  ━ train", pane_styles.curves[0])
             .add("  ━ test", pane_styles.curves[1])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from rich.cells import cell_len
 
-from circuit_tui.tui.drawing.line import Line, beside, cut, printable, spaced, wrap
+from circuit_tui.tui.drawing.line import StyledLine, cut, printable, side_by_side, spaced, wrap
 
 
 def test_pieces_are_as_wide_as_asked() -> None:
-    strip = Line().left("wide 語語語", 8).right("7", 3).add("|").strip()
+    strip = StyledLine().left("wide 語語語", 8).right("7", 3).add("|").strip()
     assert strip.text == "wide 語…  7|"
     assert strip.cell_length == cell_len(strip.text) == 12
 
@@ -39,5 +39,7 @@ def test_text_wraps_at_words() -> None:
 
 
 def test_blocks_lie_side_by_side() -> None:
-    lines = beside([([Line().add("a").strip()], 3), ([Line().add("b").strip(), Line().add("c").strip()], 3)], 1)
+    lines = side_by_side(
+        [([StyledLine().add("a").strip()], 3), ([StyledLine().add("b").strip(), StyledLine().add("c").strip()], 3)], 1
+    )
     assert [line.text.rstrip() for line in lines] == ["a   b", "    c"]
