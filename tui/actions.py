@@ -1,4 +1,4 @@
-"""Everything a user can do, once: key bindings, command palette, footer and help are all made from this list."""
+"""Everything a user can do. Key bindings, command palette, footer and help are all made from this one list."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from textual.binding import Binding
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing to do. `keys` as Textual names them, `shown` as the user reads them; `hint` is for the footer.
+    """One thing that a user can do.
 
-    `ahead`: what is typed next is meant for the field that this opens. Keys can arrive in one packet, over a slow line,
-    say, and Textual hands each to whatever has the focus by then: the letters of a word would all be commands.
+    `keys` are written as Textual names them, `shown` is the key as the user reads it, `hint` is its word in the footer.
+    An `immediate` action is done before the next key is looked at, because that key is meant for the field which the
+    action opens. Over a slow line, keys can arrive in one packet, and Textual gives each to the widget that has the
+    focus by then: every letter of a word would be a command.
     """
 
     keys: str
@@ -21,12 +23,14 @@ class Action:
     title: str
     group: str
     hint: str = ""
-    ahead: bool = False
+    immediate: bool = False
 
     def bindings(self) -> list[Binding]:
-        """The key bindings of it on the explorer's screen."""
-        own = Binding(self.keys, self.name, self.title, show=False)
-        return [own, Binding(self.keys, f"ahead({self.name!r})", show=False, priority=True)] if self.ahead else [own]
+        """The action's key bindings on the explorer's screen."""
+        binding = Binding(self.keys, self.name, self.title, show=False)
+        if not self.immediate:
+            return [binding]
+        return [binding, Binding(self.keys, f"immediately({self.name!r})", show=False, priority=True)]
 
 
 ACTIONS: tuple[Action, ...] = (
@@ -36,7 +40,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("o", "o", "only", "Only these: keep what is listed, drop the rest", "Circuit", "only these"),
     Action("u", "u", "undo", "Undo", "Circuit", "undo"),
     Action("ctrl+r,U", "ctrl+r U", "redo", "Redo", "Circuit"),
-    Action("a", "a", "show_all", "List all candidates, or only the kept", "List", "all/kept"),
+    Action("a", "a", "show_all", "List all candidates, or only what is kept", "List", "all/kept"),
     Action(
         "slash",
         "/",
@@ -44,21 +48,21 @@ ACTIONS: tuple[Action, ...] = (
         "Filter the list by typing (site, latent, label, position)",
         "List",
         "filter",
-        ahead=True,
+        immediate=True,
     ),
     Action("full_stop,greater_than_sign", ".", "sort(1)", "Sort by the next column", "List", "sort"),
     Action("comma,less_than_sign", ",", "sort(-1)", "Sort by the previous column", "List"),
     Action("r", "r", "reverse", "Reverse the order", "List"),
     Action("escape", "esc", "clear_filter", "Clear the filter", "List"),
     Action("s", "s", "start", "Start a search", "Search", "search"),
-    Action("p", "p", "pause", "Pause the search, or go on", "Search", "pause"),
-    Action("S", "S", "stop", "Stop the search and take what it has", "Search", "stop"),
+    Action("p", "p", "pause", "Pause the search, or continue it", "Search", "pause"),
+    Action("S", "S", "stop", "Stop the search and take the circuit it has", "Search", "stop"),
     Action("D", "D", "leave_running", "Quit and leave the search running in the background", "Search"),
-    Action("J", "J", "jobs", "Searches in the background, and what was cut off", "Search"),
-    Action("v", "v", "report", "Search pane: charts or result", "Search"),
+    Action("J", "J", "jobs", "List searches in the background, and work that was cut off", "Search"),
+    Action("v", "v", "report", "Show the search's charts or its result", "Search"),
     Action("A", "A", "audit", "Audit the circuit, or stop the audit", "Audit", "audit"),
     Action("F", "F", "audit_full", "Audit in full, with searches like the circuit's own", "Audit", "in full"),
-    Action("T", "T", "audit_text", "Audit with a text of your own, to price the SAEs on", "Audit", "text"),
+    Action("T", "T", "audit_text", "Audit, and measure what the SAEs cost on a text of your own", "Audit", "text"),
     Action("n", "n", "snapshot", "Name a snapshot of the circuit", "File", "snapshot"),
     Action("c", "c", "compare", "Compare with a snapshot, or go back to one", "File", "compare"),
     Action("e", "e", "export", "Export the circuit to a file", "File", "export"),

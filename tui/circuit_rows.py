@@ -1,6 +1,6 @@
-"""Which lines the circuit table shows, and in what order: filter, sort, kept or all, expanded or not.
+"""The rows of the circuit table and their order: filter, sort, kept or all, expanded or not.
 
-No widget here: a table of twenty thousand nodes is sorted and filtered in plain Python, and tested so.
+There is no widget here: a table of twenty thousand nodes is sorted, filtered and tested in plain Python.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class SiteRow:
 
 @dataclass(frozen=True, slots=True)
 class LatentRow:
-    """One latent with the nodes (positions) of it that are listed."""
+    """One latent and those of its nodes (positions) that are listed."""
 
     site: int
     latent: int
@@ -47,7 +47,7 @@ Row = SiteRow | LatentRow | NodeRow
 
 
 def row_key(row: Row) -> tuple[int, ...]:
-    """What a line is about, so that the cursor can follow it when lines come and go."""
+    """Site, latent and node of a row, as far as it has them: the cursor follows them when rows come and go."""
     match row:
         case SiteRow(site):
             return (site,)
@@ -58,10 +58,10 @@ def row_key(row: Row) -> tuple[int, ...]:
 
 
 class CircuitRows:
-    """The lines of the circuit table.
+    """The rows of the circuit table.
 
-    The order is settled when the user asks for it (sort, filter, kept or all) and when the circuit is replaced as a
-    whole. A toggle changes no order and removes no line: what was just switched off stays, to be switched on again.
+    They are ordered when the user asks for it (sort, filter, kept or all) and when the whole circuit is replaced. A
+    toggle changes no order and removes no row: a node that was just switched off stays, to be switched on again.
     """
 
     def __init__(self, table: NodeTable) -> None:
@@ -84,7 +84,7 @@ class CircuitRows:
         self.listed: tuple[int, ...] = ()
 
     def set_circuit(self, circuit: CircuitView, *, whole: bool) -> bool:
-        """Take a new circuit; tells whether the lines are others now. `whole`: it was replaced, not edited."""
+        """Take a new circuit; `whole` if it is no edit of the old one. Returns whether the rows may differ."""
         self._circuit = circuit
         if whole:
             self._members = circuit.kept
@@ -101,17 +101,17 @@ class CircuitRows:
         return self.rebuild()
 
     def forget_dropped(self) -> None:
-        """Let go of the lines of nodes that have been switched off since."""
+        """Drop the rows of nodes that have been switched off since the rows were ordered."""
         if self._circuit is not None:
             self._members = self._circuit.kept
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The columns there are: that of shares only while they are known."""
+        """The columns of the table; the shares are among them only while they are known."""
         return COLUMNS if self.shares else COLUMNS[:-1]
 
     def rebuild(self) -> bool:
-        """Settle lines and order anew; always true, for the lines may be others now."""
+        """Choose and order the rows again. Always returns True: the rows may differ now."""
         by_site: list[list[tuple[int, tuple[int, ...]]]] = [[] for _ in self.table.sites]
         listed: list[int] = []
         terms = self.filter.lower().split()
@@ -155,7 +155,7 @@ class CircuitRows:
                 return (float("-inf") if value is None else value,)
 
     def value(self, nodes: tuple[int, ...], column: Column) -> float | None:
-        """What a numeric column shows for these nodes of one latent: the largest of them."""
+        """The value of a numeric column for `nodes` of one latent: their largest; None if it is not known."""
         table = self.table
         match column:
             case "clean":
@@ -186,7 +186,7 @@ class CircuitRows:
         return 0 if self._circuit is None else self._circuit.size_by_site[site]
 
     def find(self, key: tuple[int, ...]) -> int | None:
-        """The line that is about `key`, or about what it belongs to."""
+        """The index of the row with `key`, or else of the latent or site that it belongs to."""
         best = None
         for index, row in enumerate(self.rows):
             own = row_key(row)
@@ -197,7 +197,7 @@ class CircuitRows:
         return best
 
     def reveal(self, node: int) -> int | None:
-        """Make sure that `node` has a line, dropping the filter if it hides it, and say which."""
+        """Make sure that `node` has a row, clearing the filter if it hides the node, and return the row's index."""
         table = self.table
         site, latent = table.site[node], table.latent[node]
         if node not in self.listed:
@@ -210,7 +210,7 @@ class CircuitRows:
 
 
 def _groups(table: NodeTable) -> list[tuple[int, int, int, int]]:
-    """Runs of nodes with one site and latent: (site, latent, first node, past the last node)."""
+    """Runs of nodes with the same site and latent: (site, latent, first node, one past the last node)."""
     groups: list[tuple[int, int, int, int]] = []
     start = 0
     for i in range(1, len(table) + 1):

@@ -14,9 +14,9 @@ from circuit_tui.tui.commands.boundary import guarded
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns its exit code; see `commands.boundary` for what the codes mean."""
-    # Threads that spin while they wait starve the screen and every other program of the machine; OpenMP reads this when
-    # torch is loaded. A step is as fast on an idle machine, several times faster on a busy one.
+    """Run the command line and return its exit code; `commands.boundary` lists the codes."""
+    # Threads that spin while they wait starve the screen and every other program on the machine. OpenMP reads this when
+    # torch is loaded. A step is as fast on an idle machine, and several times faster on a busy one.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = list(sys.argv[1:] if args is None else args)
     return guarded(lambda: _run(given), debug="--debug" in given)

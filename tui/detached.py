@@ -1,4 +1,4 @@
-"""Starts the process in which a job's search runs when nobody watches it."""
+"""Starts the process in which a job's search runs in the background."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ _MAIN = "from circuit_tui.tui.cli import main; raise SystemExit(main())"
 
 
 def start_detached(job: Job) -> int:
-    """Hands `job`, which this process works on, to a new process, and returns its number.
+    """Hand `job`, which this process works on, over to a new process, and return the number of that process.
 
-    It belongs to no terminal, so none takes it along. It inherits the lock: the job is never nobody's.
+    The new process belongs to no terminal, so it does not end with one. It inherits the job's lock, so the lock is held
+    at every moment.
     """
     job.change(kind="detached")
     lock = job.hand_over()

@@ -1,4 +1,4 @@
-"""How the explorer is to look and what its search form begins with, from the command line to the panes."""
+"""The options of the explorer: how it looks, and what its search form starts with."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from circuit_tui.core.search.registry import DEFAULT_METHOD, DEFAULT_TARGET
 class ExplorerOptions:
     """The defaults are those of a bare ``circuit-tui``.
 
-    `theme` None is the dark one, or the terminal's own colours where fewer bytes or no colours are wanted. `out` is
-    where an export goes if the user does not say otherwise; `text` is what audits price the SAEs on.
+    Without a `theme` it is the dark one, or the terminal's own colours where fewer bytes or no colours are wanted.
+    `out` is the path that an export proposes. `text` is the file on which audits measure what the SAEs cost.
     """
 
     low_bandwidth: bool = False

@@ -1,4 +1,4 @@
-"""What the explorer does with jobs: offers what was cut off, follows searches elsewhere, leaves its own running."""
+"""The explorer's jobs: it offers work that was cut off, follows other processes' searches, leaves its own running."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("circuit_tui")
 
-SEEN_KEPT = 7 * 24 * 3600.0  # seconds for which a circuit that was looked at stays
+SEEN_KEPT = 7 * 24 * 3600.0  # seconds for which a job stays after its result was seen
 LOOK_EVERY = 0.5  # seconds between two looks at a search in another process
 DETACH_JOIN = 5.0  # seconds for the step under way to end and be stored
 
@@ -43,7 +43,7 @@ def explorer_job(request: OpenRequest) -> Job | None:
 
 
 class JobControl:
-    """The jobs of one explorer. `app` shows the dialogs, `post` takes notices; the engine keeps its work in a job."""
+    """The jobs of one explorer. `app` shows the dialogs, `post` takes notices, `autosave` keeps the engine's work."""
 
     def __init__(
         self, app: App[None], engine: Engine, autosave: JobAutosave, post: Callable[[Message], object]
@@ -55,7 +55,7 @@ class JobControl:
         self.leaving_search = False
 
     def begin(self) -> None:
-        """Start the engine, after a question about what was left behind, if anything was."""
+        """Start the engine, after a question about work that was cut off, if there is any."""
         others = [job for job in all_jobs() if job.name != self._autosave.job.name]
         offered = next((job for job in others if worth_offering(job)), None)
         for job in others:
@@ -74,7 +74,7 @@ class JobControl:
 
     @contextmanager
     def _errors_shown(self) -> Iterator[None]:
-        """Turn what a damaged or busy job's folder raises into a notice."""
+        """Turn the errors of a damaged or busy job's folder into a notice."""
         try:
             yield
         except (UserError, OSError, ValueError) as error:
@@ -138,7 +138,7 @@ class JobControl:
             raise UserError("a search is under way; stop it first (S)")
         mine = self._autosave.job.spec.subject
         if mine is None or job.spec.subject not in (None, mine):
-            raise UserError("that search is about something else than what is open; start the explorer anew for it")
+            raise UserError("that search is not about what is open here; start the explorer anew for it")
         if job.state == "unfinished":
             if not job.claim():
                 raise UserError(f"{job.name}: another process has taken it up")
@@ -181,11 +181,11 @@ class JobControl:
             job.remove()
             return ""
         job.release()
-        return "what was open is kept: circuit-tui offers it, `circuit-tui resume` goes on with a search"
+        return "your work is kept: circuit-tui offers it, `circuit-tui resume` continues a search"
 
 
 def worth_offering(job: Job) -> bool:
-    """Whether a user would want to hear of `job` when the explorer starts."""
+    """Whether the explorer should offer `job` when it starts: cut-off work, or an unseen search in the background."""
     try:
         state, spec = job.state, job.spec
     except (OSError, ValueError):

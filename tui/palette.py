@@ -1,4 +1,4 @@
-"""The command palette: every action, and the themes."""
+"""The command palette: every action and every theme."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to open, picked from lists: model, SAEs, layers, width, L0, task or prompts. Runs before the explorer.
+"""A form to pick what to open: model, SAEs, layers, width, L0, task or prompts. It runs before the explorer.
 
 sae-lens' registry is read in a thread of its own: importing it takes seconds, and the form works meanwhile.
 """
@@ -37,9 +37,9 @@ PROMPTS_ENDINGS = (".jsonl", ".json")
 
 
 class PickerApp(App[OpenRequest]):
-    """Returns the request that was picked, or None if the user left.
+    """The form as an application. Its result is the request that was picked, or None if the user left.
 
-    `read` fetches the registry; tests give one of their own.
+    `read` reads the registry; tests replace it.
     """
 
     TITLE = "circuit-tui"
@@ -52,8 +52,8 @@ class PickerApp(App[OpenRequest]):
     .field Input, .field Select { width: 48; background: $panel; }
     .field #layers, .field #width, .field #l0 { width: 22; }
     .field .hint { width: 1fr; padding-left: 2; color: $muted; }
-    #said { height: auto; min-height: 3; margin: 1 0; }
-    #said.-error { color: $error; }
+    #status { height: auto; min-height: 3; margin: 1 0; }
+    #status.-error { color: $error; }
     Button { margin-right: 2; border: none; }
     """
     ENABLE_COMMAND_PALETTE = False
@@ -63,12 +63,12 @@ class PickerApp(App[OpenRequest]):
         Binding("escape,ctrl+q", "leave", "Quit", priority=True),
     ]
 
-    class Read(Message):
-        """The registry has been read, or cannot be."""
+    class RegistryRead(Message):
+        """The registry has been read, or `error` says why it cannot be."""
 
-        def __init__(self, facts: tuple[ReleaseSummary, ...], error: str = "") -> None:
+        def __init__(self, releases: tuple[ReleaseSummary, ...], error: str = "") -> None:
             super().__init__()
-            self.facts, self.error = facts, error
+            self.releases, self.error = releases, error
 
     def __init__(
         self,
@@ -78,12 +78,12 @@ class PickerApp(App[OpenRequest]):
         read: Callable[[], tuple[ReleaseSummary, ...]] = catalogue,
     ) -> None:
         super().__init__()
-        for own in THEMES.values():
-            self.register_theme(own)
+        for each in THEMES.values():
+            self.register_theme(each)
         self.theme = checked_theme(theme or "dark")
         self.VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]
         self._request, self._read = request, read
-        self._facts: tuple[ReleaseSummary, ...] | None = None
+        self._releases: tuple[ReleaseSummary, ...] | None = None
 
     def compose(self) -> ComposeResult:
         known = preset_of(self._request.model)
@@ -108,7 +108,7 @@ class PickerApp(App[OpenRequest]):
             browse = Button("Files (ctrl+f)", id="browse", compact=True)
             yield from form_line("or prompts", prompts, browse)
             yield from form_line("read as", choice_field([TEXT, CHAT], CHAT if self._request.chat else TEXT, "chat"))
-            yield Static("", id="said", markup=False)
+            yield Static("", id="status", markup=False)
             with Horizontal(classes="field"):
                 yield Button("Open (ctrl+o)", id="open", compact=True, variant="primary")
                 yield Button("Quit (esc)", id="leave", compact=True)
@@ -119,12 +119,12 @@ class PickerApp(App[OpenRequest]):
 
     def _fetch(self) -> None:
         try:
-            self.post_message(self.Read(self._read()))
+            self.post_message(self.RegistryRead(self._read()))
         except Exception as error:  # noqa: BLE001 a thread's error would be lost; the demo can still be opened
-            self.post_message(self.Read((), f"sae-lens' registry cannot be read: {error}"))
+            self.post_message(self.RegistryRead((), f"sae-lens' registry cannot be read: {error}"))
 
-    def on_picker_app_read(self, event: Read) -> None:
-        self._facts = event.facts
+    def on_picker_app_registry_read(self, event: RegistryRead) -> None:
+        self._releases = event.releases
         self._show_model()
         if event.error:
             self._say(event.error, error=True)
@@ -139,13 +139,13 @@ class PickerApp(App[OpenRequest]):
         if event.input.id == "other":
             self._show_model()
         else:
-            self._weigh()
+            self._describe()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         {"open": self.action_open, "browse": self.action_browse}.get(str(event.button.id), self.action_leave)()
 
     def action_leave(self) -> None:
-        """Leave the list of files, or the form."""
+        """Close the list of files if it is open, else leave the form."""
         if isinstance(self.screen, ChooseFile):
             self.screen.dismiss(None)
         else:
@@ -161,7 +161,7 @@ class PickerApp(App[OpenRequest]):
             self.query_one("#prompts", Input).value = str(path)
 
     def action_open(self) -> None:
-        """Leave with the request; what is wrong with it is said first."""
+        """Leave with the request, or say what is wrong with it."""
         if isinstance(self.screen, ChooseFile):
             return
         try:
@@ -191,7 +191,11 @@ class PickerApp(App[OpenRequest]):
         return self.query_one(f"#{name}", Input).value.strip()
 
     def _picked(self) -> OpenRequest:
-        """Raises UserError for what cannot be opened, as far as that is known without a network."""
+        """The request that the form describes.
+
+        Raises:
+            UserError: it cannot be opened, as far as that is known without a network.
+        """
         model, prompts = self._model, self._text("prompts")
         task = None if prompts else str(self.query_one("#task", Select).value)
         path = Path(prompts) if prompts else None
@@ -208,49 +212,50 @@ class PickerApp(App[OpenRequest]):
                 if not (folder.expanduser() / "cfg.json").is_file():
                     raise UserError(f"or folders: {folder}: no folder of an SAE (it has no cfg.json)")
             return replace(asked, model=model, saes=(), sae_dirs=self._folders, site_flags=SiteFlags())
-        if self._facts is None:
-            raise UserError("the list of SAEs is still being read; a moment")
+        if self._releases is None:
+            raise UserError("the list of SAEs is still being read; please wait")
         if not self._release:
             raise UserError(f"{model}: sae-lens knows no SAEs for it; name folders of SAEs")
         describe_choice(model, self._release, self._flags)
         return replace(asked, model=model, saes=(self._release,), site_flags=self._flags)
 
     def _show_model(self) -> None:
-        """Offer the releases of the model that is chosen now."""
+        """Offer the releases of the chosen model."""
         self.query_one("#other", Input).disabled = self.query_one("#model", Select).value != OTHER
         select, model = self.query_one("#release", Select), self._model
         for name in ("#folders", "#layers", "#width", "#l0", "#chat"):
             self.query_one(name).disabled = model is None
-        offered = releases_for(model, self._facts) if model and self._facts else ()
-        select.set_options([(f"{one.name}  {one.site}", one.name) for one in offered])
+        offered = releases_for(model, self._releases) if model and self._releases else ()
+        select.set_options([(f"{release.name}  {release.site}", release.name) for release in offered])
         if offered:
             select.value = offered[0].name
-        if self._facts is not None:
+        if self._releases is not None:
             select.prompt = "the demo's own" if model is None else "none known"
         select.disabled = not offered
         self._show_release()
 
     def _show_release(self) -> None:
-        facts = next((one for one in self._facts or () if one.name == self._release), None)
+        """Fill in the defaults of the chosen release, and say which layers and widths it has."""
+        chosen = next((release for release in self._releases or () if release.name == self._release), None)
         known = preset_of(self._model)
-        own = known if known is not None and known.release == self._release else None
-        if facts is not None and not self._request.site_flags.given:
-            self.query_one("#layers", Input).value = ",".join(map(str, own.layers)) if own else ""
-            self.query_one("#width", Input).value = (own.width or "") if own else ""
-            self.query_one("#l0", Input).value = (own.l0 or "") if own else ""
-        self.query_one("#layers-hint", Label).update(f"it has {facts.layers}" if facts else "")
-        widths = ", ".join(width_text(width) for width in facts.widths) if facts else ""
+        default = known if known is not None and known.release == self._release else None
+        if chosen is not None and not self._request.site_flags.given:
+            self.query_one("#layers", Input).value = ",".join(map(str, default.layers)) if default else ""
+            self.query_one("#width", Input).value = (default.width or "") if default else ""
+            self.query_one("#l0", Input).value = (default.l0 or "") if default else ""
+        self.query_one("#layers-hint", Label).update(f"it has {chosen.layers}" if chosen else "")
+        widths = ", ".join(width_text(width) for width in chosen.widths) if chosen else ""
         self.query_one("#width-hint", Label).update(f"it has {widths}" if widths else "")
-        self._weigh()
+        self._describe()
 
-    def _weigh(self) -> None:
-        """Say what the choice comes to, or what is wrong with it."""
+    def _describe(self) -> None:
+        """Show how much the choice is to download, or what is wrong with it."""
         model, release = self._model, self._release
         if model is None:
-            self._say("A small model with its SAEs, no download.")
+            self._say("A small model with its SAEs; nothing to download.")
         elif self._folders:
-            self._say(f"{len(self._folders)} SAEs from folders; layers, width and L0 choose among released ones alone.")
-        elif self._facts is None:
+            self._say(f"{len(self._folders)} SAEs from folders; layers, width and L0 apply to released SAEs only.")
+        elif self._releases is None:
             self._say("Reading sae-lens' registry …")
         elif not release:
             self._say(
@@ -267,18 +272,18 @@ class PickerApp(App[OpenRequest]):
             rest = len(pick.names) - pick.on_disk
             size = f", ~{size_text(pick.to_fetch)}" if pick.to_fetch else ""
             fetch = f"{rest} to fetch{size}" if rest else "all on disk"
-            here = Path(model).expanduser().is_dir()
-            own = f"the model is {'a folder' if here else 'on disk' if pick.model_on_disk else 'to be fetched'}"
-            self._say(f"{len(pick.names)} SAEs ({fetch}); {own}\n{' '.join(n.partition(':')[2] for n in pick.names)}")
+            folder = Path(model).expanduser().is_dir()
+            where = f"the model is {'a folder' if folder else 'on disk' if pick.model_on_disk else 'to be fetched'}"
+            self._say(f"{len(pick.names)} SAEs ({fetch}); {where}\n{' '.join(n.partition(':')[2] for n in pick.names)}")
 
     def _say(self, text: str, *, error: bool = False) -> None:
-        said = self.query_one("#said", Static)
-        said.update(text)
-        said.set_class(error, "-error")
+        status = self.query_one("#status", Static)
+        status.update(text)
+        status.set_class(error, "-error")
 
 
 def pick(request: OpenRequest, *, theme: str | None, mouse: bool, log_path: Path) -> OpenRequest | None:
-    """Show the lists in this terminal; the request that was picked, or None if the user left."""
+    """Show the form in this terminal; returns the request that was picked, or None if the user left."""
     from circuit_tui.tui.terminal import private_terminal, require_terminal
 
     require_terminal()

@@ -1,4 +1,4 @@
-"""The terminal while the explorer runs: a private way to it, so that nothing else can write on the screen."""
+"""The terminal while the explorer runs: Textual gets a handle of its own, so that nothing else writes on the screen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from circuit_tui.core.errors import UserError
 
 
 def require_terminal() -> None:
-    """Raise a `UserError` unless keyboard and screen are a terminal."""
+    """Raise a `UserError` unless stdin and one of stdout and stderr are a terminal."""
     if not sys.__stdin__ or not sys.__stdin__.isatty() or not (os.isatty(2) or os.isatty(1)):
         raise UserError(
             "the explorer needs a terminal on stdin and stdout; without one use `circuit-tui find` (over ssh: `ssh -t`)"
@@ -21,10 +21,10 @@ def require_terminal() -> None:
 
 @contextmanager
 def private_terminal(log_path: Path) -> Iterator[None]:
-    """Give Textual its own handle of the terminal and send everything else (descriptors 1 and 2) to `log_path`.
+    """Give Textual its own handle of the terminal, and send everything else (descriptors 1 and 2) to `log_path`.
 
-    C libraries, progress bars, warnings and child processes write to the descriptors directly: no redirection of
-    ``sys.stdout`` stops them, and one line of theirs garbles the screen.
+    C libraries, progress bars, warnings and child processes write to the descriptors directly. No redirection of
+    ``sys.stdout`` stops them, and a single line garbles the screen.
     """
     saved_out, saved_err = os.dup(1), os.dup(2)
     old_out, old_err = sys.__stdout__, sys.__stderr__
@@ -36,7 +36,7 @@ def private_terminal(log_path: Path) -> Iterator[None]:
     os.dup2(log_fd, 1)
     os.dup2(log_fd, 2)
     os.close(log_fd)
-    # A size exported by whatever started us would hide every later change of the real one.
+    # A size in the environment would hide every later change of the real one.
     exported = {name: value for name in ("LINES", "COLUMNS") if (value := os.environ.pop(name, None)) is not None}
     # Textual's driver writes to sys.__stderr__ and asks sys.__stdout__ for the size.
     sys.__stdout__ = sys.__stderr__ = screen  # type: ignore[misc]

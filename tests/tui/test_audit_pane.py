@@ -37,7 +37,7 @@ async def test_before_an_audit_it_says_what_one_is(explorer: Make) -> None:
         await ready(pilot)
         await pilot.press("6", "j")
         await wait_for(pilot, lambda: isinstance(app.focused, AuditPane))
-        await shows(pilot, "is this circuit to be believed?", "A  starts one")
+        await shows(pilot, "can this circuit be believed?", "A  starts one")
 
 
 async def test_an_empty_circuit_is_refused_in_one_line(explorer: Make) -> None:
@@ -89,7 +89,7 @@ async def test_it_can_be_stopped_and_started_anew(explorer: Make, session: FakeS
         await wait_for(pilot, lambda: app.main.shown.audit.progress is None)  # type: ignore[union-attr]
         assert session.calls.count("start_audit") == 1
         assert session.calls.count("stop_audit") == 1
-        await shows(pilot, "not finished", "A  goes on with it")
+        await shows(pilot, "not finished", "A  continues it")
         session.hold_audit_at = None
         await pilot.press("A")
         await wait_for(pilot, lambda: app.main.shown.audit and app.main.shown.audit.shares)
@@ -104,13 +104,13 @@ async def test_it_can_be_made_in_full_and_goes_on_so_when_it_was_stopped(
         await found(pilot)
         await pilot.press("A")
         await wait_for(pilot, lambda: app.main.shown.audit and app.main.shown.audit.outcome != "not finished")
-        await shows(pilot, "F  makes its searches in full")
+        await shows(pilot, "F  runs its searches in full")
         session.hold_audit_at = 5
         await pilot.press("F")
         await wait_for(pilot, lambda: session.audit_slices == 5 and app.main.shown.audit)
         await pilot.press("A")
         await wait_for(pilot, lambda: app.main.shown.audit.progress is None)  # type: ignore[union-attr]
-        await shows(pilot, "not finished", "A  goes on with it")
+        await shows(pilot, "not finished", "A  continues it")
         session.hold_audit_at = None
         await pilot.press("A")
         await wait_for(pilot, lambda: app.main.shown.audit.outcome != "not finished")  # type: ignore[union-attr]

@@ -135,7 +135,7 @@ async def test_an_engine_that_dies_says_so_and_what_was_done_is_offered(
         await pilot.press("q")
     assert app.return_code == 2
     assert app.jobs is not None
-    assert "what was open is kept" in app.jobs.close(wanted=True)
+    assert "your work is kept" in app.jobs.close(wanted=True)
     again = resumable(FakeSession())
     async with again.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: isinstance(again.screen, OfferScreen))
@@ -236,7 +236,7 @@ async def test_a_search_elsewhere_that_dies_can_be_gone_on_with(resumable: Make)
         await until(pilot, lambda: app.engine.state.search.phase == "running")
         away.release()  # as when its process is killed
         await until(pilot, lambda: app.engine.state.search.phase == "failed")
-        await until(pilot, lambda: any("was cut off; J goes on with it" in n.message for n in app._notifications))
+        await until(pilot, lambda: any("was cut off; J continues it" in n.message for n in app._notifications))
 
 
 async def test_the_list_of_jobs_stops_discards_and_watches(

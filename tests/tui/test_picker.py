@@ -17,7 +17,7 @@ from circuit_tui.core.saes.registry import releases, saes_of, width_text
 from circuit_tui.core.saes.sae_filter import SiteFlags, parse_width
 from circuit_tui.tui.commands.explore import needs_picking
 from circuit_tui.tui.picker import CHAT, DEMO, OTHER, PickerApp
-from circuit_tui.tui.screens.choose_file import ChooseFile, FilesOf
+from circuit_tui.tui.screens.choose_file import ChooseFile, FileTree
 from circuit_tui.tui.widgets.form_fields import PathSuggester
 
 SIZE = (80, 30)
@@ -37,7 +37,7 @@ def picker(
 
 
 def said(app: PickerApp) -> str:
-    return str(app.query_one("#said", Static).render())
+    return str(app.query_one("#status", Static).render())
 
 
 def offered(app: PickerApp) -> list[str]:
@@ -49,7 +49,7 @@ async def says(pilot: Any, text: str) -> None:
 
 
 async def read(pilot: Any) -> None:
-    await wait_for(pilot, lambda: pilot.app._facts is not None)
+    await wait_for(pilot, lambda: pilot.app._releases is not None)
 
 
 def test_the_catalogue_knows_a_model_by_any_of_its_names(facts: tuple[ReleaseSummary, ...]) -> None:
@@ -71,7 +71,7 @@ async def test_nothing_changed_opens_the_demo(picker: Callable[..., PickerApp]) 
     app = picker(seed=3)
     async with app.run_test(size=SIZE) as pilot:
         await read(pilot)
-        await says(pilot, "no download")
+        await says(pilot, "nothing to download")
         await pilot.press("ctrl+o")
     assert app.return_value == OpenRequest(task="sva-rc", seed=3)
 
@@ -194,7 +194,7 @@ async def test_a_prompts_file_from_the_folders(
         await read(pilot)
         await pilot.press("ctrl+f")
         await wait_for(pilot, lambda: isinstance(app.screen, ChooseFile))
-        tree = app.screen.query_one(FilesOf)
+        tree = app.screen.query_one(FileTree)
         await wait_for(pilot, lambda: bool(tree.root.children))
         assert [str(node.label) for node in tree.root.children] == ["sets"]
         await pilot.press("down", "enter")
@@ -205,7 +205,7 @@ async def test_a_prompts_file_from_the_folders(
         await wait_for(pilot, lambda: not isinstance(app.screen, ChooseFile))
         await pilot.press("ctrl+f")
         await wait_for(pilot, lambda: isinstance(app.screen, ChooseFile))
-        tree = app.screen.query_one(FilesOf)
+        tree = app.screen.query_one(FileTree)
         await wait_for(pilot, lambda: bool(tree.root.children))
         tree.move_cursor(tree.root.children[0])
         await pilot.press("enter")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich.style import Style
@@ -19,7 +19,7 @@ GUTTER = 7
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One line of a chart: points in order of x, and how it is drawn; not `joined`, dots in any order."""
+    """One curve of a chart. Its points are in order of x if they are `joined`; otherwise they are separate dots."""
 
     points: Sequence[tuple[float, float]]
     style: Style
@@ -28,18 +28,18 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A character of its own at a point; `post` draws a dotted upright through it."""
+    """A character at a point; `upright` adds a dotted vertical line through it."""
 
     x: float
     y: float
     text: str
     style: Style
-    post: bool = False
+    upright: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """The range of y and how its ends are written. `target` draws a rule at that height."""
+    """The range of y; `text` is the format of its ends. A dotted line is drawn at the height of `target`."""
 
     low: float
     high: float
@@ -48,7 +48,7 @@ class Axis:
 
 
 def axis_around(curves: Sequence[Curve], text: str, floor: float | None = None) -> Axis:
-    """An axis that holds all points; `floor` is its lower end if given."""
+    """An axis that holds all points. Its lower end is `floor` if that is given."""
     values = [y for curve in curves for _, y in curve.points if math.isfinite(y)]
     low = floor if floor is not None else min(values, default=0.0)
     high = max(values, default=1.0)
@@ -64,9 +64,9 @@ def chart(
     span: tuple[float, float] | None = None,
     marks: Sequence[Mark] = (),
 ) -> list[Strip]:
-    """Draw `curves` in `height` lines of `width` cells, the ends of the y axis written on the left.
+    """Draw `curves` in `height` lines of `width` cells, with the ends of the y axis on the left.
 
-    `span` is the range of x, by default that of the points. Of `marks` in one cell the last is seen.
+    `span` is the range of x, by default that of the points. If several `marks` fall into one cell, the last is shown.
     """
     columns = max(1, width - GUTTER - 1)
     xs = [x for curve in curves for x, _ in curve.points]
@@ -79,7 +79,7 @@ def chart(
     over: list[dict[int, tuple[str, Style]]] = [{} for _ in range(height)]
     for mark in marks:
         column = column_of(mark.x, wide, columns)
-        for y in range(height) if mark.post else ():
+        for y in range(height) if mark.upright else ():
             if not cells[y][column]:
                 over[y].setdefault(column, ("┊", pane_styles.rule))
         over[height - 1 - _row(mark.y, axis, height * 4) // 4][column] = (mark.text, mark.style)
@@ -95,7 +95,7 @@ def chart(
 
 
 def column_of(x: float, span: tuple[float, float], columns: int) -> int:
-    """The cell of `columns` in which a chart that spans `span` draws `x`."""
+    """The index of the cell, out of `columns`, in which a chart with the range `span` draws `x`."""
     return max(0, min(columns - 1, round((x - span[0]) / (span[1] - span[0]) * (columns * 2 - 1)) // 2))
 
 
@@ -139,16 +139,17 @@ def _plot(
         styles[line][column // 2] = curve.style
 
 
-def _connect(before: tuple[int, int], here: tuple[int, int], cover) -> None:  # type: ignore[no-untyped-def]
+def _connect(before: tuple[int, int], here: tuple[int, int], cover: Callable[[int, int, int], None]) -> None:
+    """Cover the dots between two points: `cover` takes a column and its lowest and highest dot."""
     (x0, y0), (x1, y1) = before, here
     if x1 <= x0:
         return
     level = y0
     for column in range(x0 + 1, x1 + 1):
         now = round(y0 + (y1 - y0) * (column - x0) / (x1 - x0))
-        # The steep part is shared between neighbours, so that the curve stays one dot thick where it is flat.
+        # Neighbouring columns share the steep part, so that the curve stays one dot thick where it is flat.
         step = 0 if now == level else 1 if now > level else -1
-        cover(column, *sorted((level + step, now)))
+        cover(column, min(level + step, now), max(level + step, now))
         level = now
 
 
@@ -168,14 +169,14 @@ def _row_strip(
 
 
 def bar(share: float, width: int) -> str:
-    """A horizontal bar with eighths of a cell."""
+    """A horizontal bar of `share` of `width` cells, drawn in eighths of a cell."""
     eighths = round(max(0.0, min(1.0, share)) * width * 8)
     full, rest = divmod(eighths, 8)
     return "█" * full + ("▏▎▍▌▋▊▉"[rest - 1] if rest else "")
 
 
 def columns_chart(counts: Sequence[int], width: int, height: int, style: Style) -> list[Strip]:
-    """Vertical bars, one or more cells wide each."""
+    """Vertical bars for `counts`, each one or more cells wide; no lines if all counts are zero."""
     if not counts or max(counts) == 0:
         return []
     each = max(1, width // len(counts))

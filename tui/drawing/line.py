@@ -34,7 +34,7 @@ def cut(text: str, width: int) -> str:
 
 
 def widest(texts: Iterable[str], least: int) -> int:
-    """Width in cells of the longest of `texts`, at least `least`. Names get that much: a name that is cut may be another's."""
+    """The width in cells of the longest of `texts`, at least `least`. Names get it: two names may differ at the end."""
     return max([least, *map(cell_len, texts)])
 
 
@@ -100,7 +100,7 @@ def wrap(text: str, width: int) -> list[str]:
 
 
 def side_by_side(columns: list[tuple[list[Strip], int]], gap: int = 2) -> list[Strip]:
-    """Put blocks of lines side by side; `columns` holds each block with its width, `gap` is the cells between two."""
+    """Put blocks of lines side by side. `columns` holds each block and its width, `gap` is the distance in cells."""
     height = max((len(lines) for lines, _ in columns), default=0)
     joined = []
     for y in range(height):

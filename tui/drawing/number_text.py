@@ -1,4 +1,4 @@
-"""Numbers as the screens write them: fixed decimals in columns, thousands apart, durations short."""
+"""Numbers as the screens write them: fixed decimals in columns, separators between thousands, short durations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def fixed(value: float | None, decimals: int = 3, missing: str = "–") -> str:
-    """A number with `decimals`, or a dash."""
+    """A number with `decimals`; `missing` for None and NaN. A number that rounds to zero has no sign."""
     if value is None or math.isnan(value):
         return missing
     text = f"{value:.{decimals}f}"
@@ -20,7 +20,7 @@ def fixed(value: float | None, decimals: int = 3, missing: str = "–") -> str:
 
 
 def signed(value: float | None, decimals: int = 3, missing: str = "–") -> str:
-    """A number that always shows its sign; what rounds to nothing shows none."""
+    """A number with `decimals` and its sign; `missing` for None and NaN. A number that rounds to zero has no sign."""
     if value is None or math.isnan(value):
         return missing
     text = f"{value:+.{decimals}f}"
@@ -28,7 +28,7 @@ def signed(value: float | None, decimals: int = 3, missing: str = "–") -> str:
 
 
 def compact(value: float) -> str:
-    """An activation in at most six columns."""
+    """An activation in at most six cells."""
     size = abs(value)
     if size >= 10_000:
         return f"{value:.0e}".replace("e+0", "e")
@@ -40,7 +40,7 @@ def compact(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as whole percent; never 0% or 100% unless exactly so."""
+    """A share in whole percent; ``<1%`` and ``>99%`` where it is not exactly 0 or 1."""
     if 0 < share < 0.005:
         return "<1%"
     if 0.995 < share < 1:
@@ -49,12 +49,12 @@ def percent(share: float) -> str:
 
 
 def count(number: int) -> str:
-    """A whole number with thousands apart."""
+    """A whole number with commas between the thousands."""
     return f"{number:,}"
 
 
 def duration(seconds: float | None) -> str:
-    """A length of time in one or two units."""
+    """A duration in one or two units; a dash for None and NaN."""
     if seconds is None or math.isnan(seconds):
         return "–"
     if seconds < 10:
@@ -68,7 +68,7 @@ def duration(seconds: float | None) -> str:
 
 
 def download_text(load: LoadProgress) -> str:
-    """How far a download is: ``120 MB of 302 MB · 12 s left``; empty when nothing is being downloaded."""
+    """The progress of a download: ``120 MB of 302 MB · 12 s left``; empty if there is no download."""
     if load.bytes_done is None or load.bytes_total is None:
         return ""
     left = f" · {duration(load.seconds_left)} left" if load.seconds_left is not None else ""

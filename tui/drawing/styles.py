@@ -76,13 +76,13 @@ def _without_colour() -> PaneStyles:
 
 
 def pane_styles_of(widget: Widget) -> PaneStyles:
-    """The styles of the app that `widget` is in; those of the dark theme if that app has none, as in a bare test."""
+    """The styles of the app that `widget` is in. Those of the dark theme if the app has none, as in a bare test."""
     pane_styles = getattr(widget.app, "pane_styles", None)
     return pane_styles if isinstance(pane_styles, PaneStyles) else pane_styles_for(DARK)
 
 
 def pane_styles_for(theme: Theme, *, colour: bool = True) -> PaneStyles:
-    """The styles of `theme`; without colour, only weight, underline and reverse carry meaning."""
+    """The styles of `theme`. Without `colour`, only weight, underline and reverse carry meaning."""
     if not colour:
         return _without_colour()
     extra = theme.variables

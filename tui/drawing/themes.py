@@ -1,4 +1,4 @@
-"""The three looks: dark, light, and the terminal's own sixteen colours."""
+"""The three themes: dark, light, and the terminal's own sixteen colours."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ THEMES = {theme.name: theme for theme in (DARK, LIGHT, ANSI)}
 
 
 def checked_theme(name: str) -> str:
-    """`name` if there is such a theme, or a `UserError` that lists them."""
+    """Return `name`. Raises UserError, with the names there are, if no theme is called so."""
     if name not in THEMES:
         raise UserError(f"--theme {name}: there is no such theme; choose one of {', '.join(THEMES)}")
     return name

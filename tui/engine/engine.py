@@ -1,6 +1,6 @@
-"""The engine: the one thread that owns torch opens the session, serves commands and searches.
+"""The engine: the one thread that owns torch. It opens the session, serves commands and runs searches.
 
-Between two steps of a search every waiting command is served, so that a toggle never waits longer than one step.
+Every waiting command is served between two steps of a search, so a toggle never waits longer than one step.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from circuit_tui.tui.engine.thread import EngineThread
 
 log = logging.getLogger("circuit_tui")
 
-FRONTIER_EVERY = 0.25  # seconds between two looks at what a search has found: as often as its charts are drawn
-MEMORY_EVERY = 1.0  # seconds between two looks at how full the device is
-WORK_EVERY = 8  # turns: during a search one in so many goes to background work
-QUIET = 0.1  # seconds after an edit without background work: the screen is drawn then, and often another edit follows
+FRONTIER_EVERY = 0.25  # seconds between two looks at a search's frontier: as often as its charts are drawn
+MEMORY_EVERY = 1.0  # seconds between two looks at the device's memory
+WORK_EVERY = 8  # during a search, one turn in so many goes to background work
+QUIET = 0.1  # seconds without background work after an edit: the screen is drawn, and another edit often follows
 
 
 class _Stopped(BaseException):
-    """Raised inside a loading callback to leave early; no exception that a loader may take for its own."""
+    """Raised in the loading callback to leave early. Not an `Exception`, which a loader might catch as its own."""
 
 
 class Engine(EngineThread):
@@ -170,7 +170,7 @@ class Engine(EngineThread):
                 left = session.work()
                 view = session.view()
             except BaseException:
-                self._work_left = False  # or it would fail again at once, for ever
+                self._work_left = False  # otherwise it would fail again and again
                 raise
             self._publish(wake=not left or view.estimated != estimated, circuit=view)
             self._work_left = left
@@ -182,7 +182,7 @@ class Engine(EngineThread):
             self._search_step(session)
         except BaseException:
             if self.autosave is not None:
-                self.autosave.save_search()  # another process can go on from what it had done until then
+                self.autosave.save_search()  # so that another process can go on from the steps before
             raise
 
     def _search_step(self, session: SessionLike) -> None:
@@ -208,7 +208,7 @@ class Engine(EngineThread):
             self.autosave.step(progress)
 
     def _finish(self, session: SessionLike, search: SearchLike) -> None:
-        """Take the circuit that a search found, and store it."""
+        """Take the circuit that a search found, and store the session."""
         result = search.result
         if result is None:
             self._publish(wake=True, search=replace(self._state.search, phase="failed"))
@@ -310,7 +310,7 @@ class Engine(EngineThread):
         failed = state != "done"
         self._publish(wake=True, search=replace(self._state.search, phase="failed" if failed else "done"))
         if state == "unfinished":
-            raise UserError("the search in the background was cut off; J goes on with it")
+            raise UserError("the search in the background was cut off; J continues it")
         if failed:
             why = job.error or f"see {job.log}"
             raise UserError(f"the search in the background ended without a circuit: {why}")

@@ -34,15 +34,15 @@ class JobAutosave:
         self._autosave = Autosave(job, self._warn)
 
     def continue_job(self, job: Job) -> None:
-        """Before the engine starts: go on with `job`, which was cut off, instead of its own job, which is removed."""
+        """Go on with `job`, which was cut off; the present job is removed. Only before the engine starts."""
         self.job.remove()
         self._use(job)
 
     def opened(self, session: SessionLike, request: OpenRequest) -> tuple[dict[str, Any] | None, SearchSpec | None]:
-        """Return the stored session and the search that `job` had under way; each is None where there is none.
+        """Compare the opened `session` with the job's; return the job's stored session and search, None where absent.
 
         Raises:
-            UserError: what the job had opened has changed since. It is left as it was; a new job takes its place.
+            UserError: the files that the job had opened have changed. It is left as it was; a new job takes its place.
         """
         spec, stored = self.job.spec, self.job.session
         try:
@@ -70,7 +70,7 @@ class JobAutosave:
         self._autosave.end()
 
     def due(self) -> bool:
-        """Whether the last `store` is longer ago than work may be lost. If so, `store` is to be called."""
+        """Whether `SAVE_EVERY` seconds have passed; if so, call `store`."""
         return self._throttle.due()
 
     def store(self, session: SessionLike, circuit: CircuitView | None) -> None:

@@ -1,4 +1,4 @@
-"""The history of a search, bounded: what the charts draw."""
+"""The history of a search in a bounded number of points, for the charts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LIMIT = 512
 
 
 class SearchTrace:
-    """Keeps at most `LIMIT` points of a run of any length: when full, every second one goes."""
+    """Keeps at most `LIMIT` points of a run of any length: when it is full, every second point is dropped."""
 
     def __init__(self) -> None:
         self.rate = Rate()
@@ -19,7 +19,7 @@ class SearchTrace:
         self._last: SearchProgress | None = None
 
     def add(self, progress: SearchProgress) -> None:
-        """Take one more step in."""
+        """Add one step."""
         if self._seen % self._stride == 0:
             self._points.append(progress)
             if len(self._points) >= LIMIT:
@@ -30,7 +30,7 @@ class SearchTrace:
         self.rate.add()
 
     def points(self) -> tuple[SearchProgress, ...]:
-        """The points kept, the newest always among them."""
+        """The points kept; the newest is always among them."""
         if self._last is None or (self._points and self._points[-1] is self._last):
             return tuple(self._points)
         return (*self._points, self._last)

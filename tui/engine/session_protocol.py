@@ -1,6 +1,6 @@
 """What the explorer needs of a session: the shape of `circuit_tui.core.session.session`, without importing it.
 
-Importing the real one costs seconds (torch); the engine does so in its own thread. Tests hand in one of their own.
+Importing the real session takes seconds (torch), so the engine does it in its own thread. Tests use a fake one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from circuit_tui.core.views import (
 
 
 class SearchLike(Protocol):
-    """A running search: each `next` is one step; `result` is set when the iteration has ended."""
+    """A running search. Each `next` is one step; `result` is set once the iteration has ended."""
 
     @property
     def result(self) -> SearchResult | None: ...
@@ -42,7 +42,7 @@ class SearchLike(Protocol):
 
 
 class SessionLike(Protocol):
-    """An open model, SAEs, task and current circuit."""
+    """An opened model, SAEs and task, with the current circuit."""
 
     @property
     def table(self) -> NodeTable: ...
@@ -83,7 +83,7 @@ Opener = Callable[[OpenRequest, Callable[[LoadProgress], None]], Opened]
 
 
 def open_real_session(request: OpenRequest, progress: Callable[[LoadProgress], None]) -> Opened:
-    """Open a session of `circuit_tui.core`. Imports torch, so call it in the engine's thread only."""
+    """Open a session of `circuit_tui.core`. It imports torch: call it in the engine's thread only."""
     progress(LoadProgress("importing torch", 0, 1))
     from circuit_tui.core.search.registry import METHODS
     from circuit_tui.core.session.session import open_session

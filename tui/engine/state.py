@@ -1,4 +1,4 @@
-"""What the engine publishes: one immutable snapshot of all that a screen shows."""
+"""The state that the engine publishes: one immutable object with everything that the screen shows."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ SearchPhase = Literal["none", "running", "paused", "stopping", "done", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class SearchState:
-    """The search under way or last run.
+    """The current or last search.
 
-    `trace` is its progress, thinned to a bounded number of points, `rate` its steps a second; `frontier` what it has
-    found so far, ascending in size.
+    `trace` is its progress, thinned to a bounded number of points. `rate` is in steps per second. `frontier` holds the
+    circuits found so far, ascending in size.
     """
 
     phase: SearchPhase = "none"
@@ -46,13 +46,13 @@ class SearchState:
 
     @property
     def live(self) -> bool:
-        """Whether there is a search that could be paused or stopped."""
+        """Whether there is a search that can be paused or stopped."""
         return self.phase in ("running", "paused", "stopping")
 
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """Everything at one moment. `epoch` grows when the circuit is replaced as a whole (search, file, snapshot)."""
+    """Everything at one moment. `epoch` grows when the whole circuit is replaced (by a search, file or snapshot)."""
 
     phase: Phase = "loading"
     load: LoadProgress | None = None

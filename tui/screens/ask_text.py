@@ -1,4 +1,4 @@
-"""A question with a line to type the answer in."""
+"""A dialog with one line to type in."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from textual.widgets import Input, Label
 
 
 class AskText(ModalScreen[str | None]):
-    """Dismissed with what was typed, or None."""
+    """Asks for one line. Its result is the text, or None if it is empty or the user cancelled."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Cancel", show=False)]
 

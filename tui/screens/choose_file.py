@@ -1,4 +1,4 @@
-"""A file chosen from a tree of folders."""
+"""A dialog to choose a file from a tree of folders."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from textual.screen import ModalScreen
 from textual.widgets import DirectoryTree, Label
 
 
-class FilesOf(DirectoryTree):
-    """Folders, and the files with one of `endings`; what is hidden stays so."""
+class FileTree(DirectoryTree):
+    """Folders, and the files whose names have one of `endings`. Hidden ones are left out."""
 
     ICON_NODE = "▸ "
     ICON_NODE_EXPANDED = "▾ "
@@ -32,15 +32,15 @@ class FilesOf(DirectoryTree):
 
 
 class ChooseFile(ModalScreen[Path | None]):
-    """Dismissed with the file that was chosen, relative to the working directory where it is below it.
+    """Asks for a file. Its result is the path, relative to the working directory if it lies below it, or None.
 
-    Whoever shows it dismisses it with None on the key that leaves everything else.
+    The app that shows it dismisses it with None on the key with which the user leaves the app.
     """
 
     CSS = """
     ChooseFile { align: center middle; }
     ChooseFile .box { width: 90%; max-width: 100; height: 90%; background: $panel; padding: 1 2; }
-    ChooseFile FilesOf { background: $panel; height: 1fr; }
+    ChooseFile FileTree { background: $panel; height: 1fr; }
     ChooseFile .hint { color: $muted; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -53,16 +53,16 @@ class ChooseFile(ModalScreen[Path | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box"):
-            yield FilesOf(self._folder, self._endings)
-            yield Label("enter opens or takes   ← the folder above   esc cancels", classes="hint")
+            yield FileTree(self._folder, self._endings)
+            yield Label("enter opens or chooses   ← the folder above   esc cancels", classes="hint")
 
     def on_mount(self) -> None:
-        self.query_one(FilesOf).focus()
+        self.query_one(FileTree).focus()
 
     def on_directory_tree_file_selected(self, event: DirectoryTree.FileSelected) -> None:
         here = Path.cwd()
         self.dismiss(event.path.relative_to(here) if event.path.is_relative_to(here) else event.path)
 
     def action_up(self) -> None:
-        tree = self.query_one(FilesOf)
+        tree = self.query_one(FileTree)
         tree.path = Path(tree.path).absolute().parent

@@ -1,4 +1,4 @@
-"""The current circuit beside one of its named snapshots."""
+"""A dialog that compares the current circuit with one of its named snapshots."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ NUMBERS = (
 
 
 class SnapshotList(LineList):
-    """The names to choose from."""
+    """The names of the snapshots."""
 
     class Moved(Message):
-        """Another name is under the cursor."""
+        """The cursor is on another name."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         super().__init__(id="snapshot-list")
@@ -48,7 +48,7 @@ class SnapshotList(LineList):
 
 
 class ComparisonView(ScrollingLines):
-    """Numbers side by side, then the nodes that only one of the two has."""
+    """The numbers of both circuits side by side, then the nodes that only one of them has."""
 
     def __init__(self, table: NodeTable) -> None:
         super().__init__(id="comparison")
@@ -56,7 +56,7 @@ class ComparisonView(ScrollingLines):
         self._comparison: Comparison | None = None
 
     def show(self, comparison: Comparison | None) -> None:
-        """Show `comparison`."""
+        """Show `comparison`; None before it is there."""
         if comparison is not self._comparison:
             self._comparison = comparison
             self.rebuild()
@@ -126,7 +126,7 @@ class CompareScreen(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="box", id="compare-box") as box:
             box.border_title = "Compare with a snapshot"
-            box.border_subtitle = "↑↓ choose   enter goes back to it   esc closes"
+            box.border_subtitle = "↑↓ choose   enter restores it   esc closes"
             with Horizontal():
                 yield SnapshotList(self._names)
                 yield ComparisonView(self._table)
@@ -142,7 +142,7 @@ class CompareScreen(ModalScreen[str | None]):
         return self._names[min(snapshots.cursor, len(self._names) - 1)] if snapshots.is_mounted else self._names[-1]
 
     def show(self, comparison: Comparison | None) -> None:
-        """Show `comparison`, if it is with the name under the cursor."""
+        """Show `comparison` if it is the one with the snapshot under the cursor."""
         self.query_one(ComparisonView).show(comparison if comparison and comparison.name == self._chosen() else None)
 
     def action_restore(self) -> None:

@@ -1,4 +1,4 @@
-"""Asked before quitting, and only if something unsaved would be lost."""
+"""The question before quitting, asked only if something unsaved would be lost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Answer = Literal["quit", "export", "background", "stay"]
 
 
 class ConfirmQuit(ModalScreen[Answer]):
-    """Dismissed with what to do."""
+    """Asks what to do. `size` is the size of the circuit that would be lost, None if none would be."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q,y,ctrl+q,ctrl+c", "dismiss('quit')", "Quit", show=False),

@@ -35,7 +35,7 @@ SETTLE = 0.06  # seconds the cursor rests before the latent under it is asked fo
 
 
 class ExplorerScreen(FrameScreen):
-    """What each key does. Its `panes` are laid out by themselves, its `presenter` fills them."""
+    """Says what each key does. The `panes` lay themselves out; the `presenter` fills them."""
 
     AUTO_FOCUS = "#circuit-table"
     BINDINGS: ClassVar[list[BindingType]] = [binding for action in ACTIONS for binding in action.bindings()]
@@ -53,7 +53,7 @@ class ExplorerScreen(FrameScreen):
 
     def on_mount(self) -> None:
         self.set_interval(1 / self.chart_rate, self.presenter.tick)
-        # The engine's imports hold the interpreter for long stretches: the first frame goes out before them.
+        # The engine's imports hold the interpreter for a long time, so the first frame goes out before them.
         self.when_drawn(self.explorer.begin)
 
     def fit(self) -> None:
@@ -144,11 +144,11 @@ class ExplorerScreen(FrameScreen):
                 self._show_pane(widget.id)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool:
-        # An action takes no key ahead of a field that is being typed in.
-        return action != "ahead" or not isinstance(self.focused, Input | OptionList)
+        # A field that is being typed in gets its keys first.
+        return action != "immediately" or not isinstance(self.focused, Input | OptionList)
 
-    def action_ahead(self, name: str) -> None:
-        """Do what `name` does before the next key is looked at."""
+    def action_immediately(self, name: str) -> None:
+        """Do the action `name` before the next key is looked at."""
         getattr(self, f"action_{name}")()
 
     # The circuit
@@ -160,7 +160,7 @@ class ExplorerScreen(FrameScreen):
     def _ready(self) -> bool:
         """Whether a session is open; if it is still being opened, a notice says so."""
         if self.shown.phase == "loading":
-            self.post_message(Notice("Still opening: this key works when that is done.", "warning"))
+            self.post_message(Notice("Still opening: this key works once that is done.", "warning"))
         return self.shown.phase == "ready"
 
     def action_switch(self) -> None:
@@ -169,7 +169,7 @@ class ExplorerScreen(FrameScreen):
             case SiteRow(site):
                 self._submit(commands.ToggleSite(site))
             case LatentRow(site, latent, nodes):
-                # A list that shows one position of several switches that one: nothing unseen changes.
+                # If the list shows one of several positions, only that one is switched: nothing unseen changes.
                 one = len(nodes) == 1
                 self._submit(commands.ToggleNode(nodes[0]) if one else commands.ToggleLatent(site, latent))
             case NodeRow(_, _, node):
@@ -266,7 +266,7 @@ class ExplorerScreen(FrameScreen):
 
     def _audit(self, *, full: bool = False) -> None:
         audit = self.shown.audit
-        full = full or (audit is not None and not audit.quick)  # what took minutes is not replaced by less
+        full = full or (audit is not None and not audit.quick)  # a quick audit never replaces one that took minutes
         self._submit(commands.StartAudit(self._audit_text, full))
         self.action_pane("audit")
 
@@ -283,7 +283,8 @@ class ExplorerScreen(FrameScreen):
                 self._audit()
 
         before = str(self._audit_text or "")
-        self.app.push_screen(AskText("A text file to price the SAEs on", before, "enter audits   esc cancels"), audit)
+        title = "A text file to measure the cost of the SAEs on"
+        self.app.push_screen(AskText(title, before, "enter audits   esc cancels"), audit)
 
     def action_snapshot(self) -> None:
         circuit = self.shown.circuit
@@ -302,7 +303,7 @@ class ExplorerScreen(FrameScreen):
         if not self._ready() or circuit is None or table is None:
             return
         if not circuit.snapshots:
-            self.post_message(Notice("There is no snapshot yet; n makes one of the current circuit.", "warning"))
+            self.post_message(Notice("There is no snapshot yet; n saves one of the current circuit.", "warning"))
             return
 
         def compare(name: str) -> None:
@@ -318,7 +319,7 @@ class ExplorerScreen(FrameScreen):
         self.ask_export(then_quit=False)
 
     def ask_export(self, *, then_quit: bool) -> None:
-        """Ask for a path and export to it."""
+        """Ask for a path and export the circuit to it."""
         info = self.shown.info
         if not self._ready() or info is None:
             return

@@ -1,6 +1,6 @@
 """The frame around the panes: the strip, the names of the panes, the progress of opening, the keys.
 
-The first frame on the terminal is this screen alone. The explorer's screen adds the panes and takes its place.
+At first the terminal shows this screen alone. The explorer's screen, which adds the panes, takes its place.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from circuit_tui.tui.widgets.pane_tabs import PaneTabs
 
 SMALLEST = (80, 24)
 WIDE = (120, 36)
-WRITTEN = 0.02  # seconds for a frame to be written by the thread that does so
+WRITTEN = 0.02  # seconds for Textual's writer thread to write a frame
 
 
 class FrameScreen(Screen[None]):
-    """Composes what is around the panes, and tells a large screen from a small one."""
+    """The screen without panes. `wide` is whether the terminal is large enough for all panes at once."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*BY_NAME["leave"].bindings()]
 
@@ -55,7 +55,7 @@ class FrameScreen(Screen[None]):
         self.fit()
 
     def fit(self) -> None:
-        """Arrange the screen for the size of the terminal, or say that this is too small."""
+        """Arrange the screen for the size of the terminal, or say that the terminal is too small."""
         size = self.app.size
         small = size.width < SMALLEST[0] or size.height < SMALLEST[1]
         notice = self.query_one("#too-small", Static)
@@ -69,7 +69,7 @@ class FrameScreen(Screen[None]):
         self.set_class(self.wide, "-wide")
 
     def when_drawn(self, callback: Callable[[], None]) -> None:
-        """Call `callback`, which may hold the interpreter for long, once the terminal shows the present frame."""
+        """Call `callback`, which may hold the interpreter for long, once the terminal shows the current frame."""
         self.call_after_refresh(lambda: self.set_timer(WRITTEN, callback))
 
     def action_leave(self) -> None:

@@ -1,4 +1,4 @@
-"""All keys and what the columns mean, on one scrollable page."""
+"""The help: all keys and the meaning of the numbers, on one scrollable page."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ NOTES = (
 
 
 class HelpText(ScrollingLines):
-    """The page."""
+    """The text of the help."""
 
     def build(self, width: int) -> list[Strip]:
         pane_styles = self.pane_styles
@@ -69,7 +69,7 @@ class HelpText(ScrollingLines):
 
 
 class HelpScreen(ModalScreen[None]):
-    """Any of the usual keys closes it."""
+    """Shows the help. Escape, enter, q, ? and F1 close it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,question_mark,f1,enter", "dismiss(None)", "Close", show=False)

@@ -1,4 +1,4 @@
-"""Jobs on the screen: the offer to go on with one at the start, and the list of all."""
+"""Dialogs about jobs: the offer of one at the start, and the list of all."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ TITLES = {
 }
 
 
-def title_of(facts: JobSummary) -> str:
-    """What happened."""
-    if facts.state == "unfinished":
-        return "A search was cut off" if facts.method else "A session was cut off"
-    return TITLES[facts.state]
+def title_of(job: JobSummary) -> str:
+    """One line that says what happened to `job`."""
+    if job.state == "unfinished":
+        return "A search was cut off" if job.method else "A session was cut off"
+    return TITLES[job.state]
 
 
-def far(facts: JobSummary) -> str:
+def progress_text(job: JobSummary) -> str:
     """``step 120/240, 41 nodes, faithfulness 0.953``; empty before the first step."""
-    if facts.step is None:
+    if job.step is None:
         return ""
-    parts = [f"step {count(facts.step)}/{count(facts.steps or facts.step)}"]
-    if facts.size is not None:
-        parts.append(f"{count(facts.size)} nodes")
-    if facts.faithfulness is not None:
-        parts.append(f"faithfulness {fixed(facts.faithfulness)}")
+    parts = [f"step {count(job.step)}/{count(job.steps or job.step)}"]
+    if job.size is not None:
+        parts.append(f"{count(job.size)} nodes")
+    if job.faithfulness is not None:
+        parts.append(f"faithfulness {fixed(job.faithfulness)}")
     return ", ".join(parts)
 
 
@@ -58,21 +58,19 @@ class OfferScreen(ModalScreen[Answer]):
 
     def __init__(self, job: Job) -> None:
         super().__init__(classes="dialog")
-        self._facts = job_summary(job)
+        self._job = job_summary(job)
 
     def compose(self) -> ComposeResult:
-        facts = self._facts
+        job = self._job
         with Vertical(classes="box"):
-            yield Label(title_of(facts), classes="title")
-            yield Label(printable(facts.what), markup=False)
-            yield Label(f"{duration(time() - facts.touched)} ago  {far(facts)}", markup=False)
-            if facts.error:
-                yield Label(printable(facts.error), markup=False)
-            verb = {"unfinished": "go on with it", "running": "watch it", "done": "open it"}.get(
-                facts.state, "watch it"
-            )
-            accept = "" if facts.state == "failed" else f"[b]enter[/b] {verb}   "
-            discard = "" if facts.state == "running" else "[b]d[/b] discard it   "
+            yield Label(title_of(job), classes="title")
+            yield Label(printable(job.what), markup=False)
+            yield Label(f"{duration(time() - job.touched)} ago  {progress_text(job)}", markup=False)
+            if job.error:
+                yield Label(printable(job.error), markup=False)
+            verb = {"unfinished": "continue it", "running": "watch it", "done": "open it"}.get(job.state, "watch it")
+            accept = "" if job.state == "failed" else f"[b]enter[/b] {verb}   "
+            discard = "" if job.state == "running" else "[b]d[/b] discard it   "
             yield Label(f"{accept}{discard}[b]esc[/b] not now", classes="hint")
 
 
@@ -82,29 +80,29 @@ class JobList(LineList):
     def __init__(self, jobs: list[Job]) -> None:
         super().__init__(id="job-list")
         self.jobs = jobs
-        self._facts = [job_summary(job) for job in jobs]
+        self._summaries = [job_summary(job) for job in jobs]
 
     def on_mount(self) -> None:
         self.set_length(len(self.jobs), 0)
-        self.set_interval(1.0, self.look)
+        self.set_interval(1.0, self.read_again)
 
-    def look(self) -> None:
-        """Look again at how far they are."""
-        self._facts = [job_summary(job) for job in self.jobs]
+    def read_again(self) -> None:
+        """Read the progress of the jobs again."""
+        self._summaries = [job_summary(job) for job in self.jobs]
         self.refresh()
 
     def line(self, index: int, width: int) -> Strip:
-        facts, pane_styles = self._facts[index], self.pane_styles
+        job, pane_styles = self._summaries[index], self.pane_styles
         tone = {"running": pane_styles.key, "done": pane_styles.good, "failed": pane_styles.bad}.get(
-            facts.state, pane_styles.warn
+            job.state, pane_styles.warn
         )
-        line = StyledLine().add(" ").left(facts.state, 11, tone)
-        text = f"{facts.what}  {facts.error or far(facts)}"
+        line = StyledLine().add(" ").left(job.state, 11, tone)
+        text = f"{job.what}  {job.error or progress_text(job)}"
         return line.add(cut(printable(text), max(0, width - line.width - 1))).strip()
 
 
 class JobsScreen(ModalScreen[Job | None]):
-    """Dismissed with the job to watch, or None."""
+    """Lists the jobs, which can be stopped and discarded. Its result is the job to watch or open, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,J", "dismiss(None)", "Close", show=False),
@@ -119,7 +117,7 @@ class JobsScreen(ModalScreen[Job | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box", id="compare-box") as box:
-            box.border_title = "Searches in the background, and what was cut off"
+            box.border_title = "Searches in the background, and work that was cut off"
             box.border_subtitle = "enter watches or opens   S stops   d discards   esc closes"
             yield JobList(self._jobs)
 
@@ -139,7 +137,7 @@ class JobsScreen(ModalScreen[Job | None]):
     def action_discard(self) -> None:
         job = self._chosen
         if not job.claim():
-            self.post_message(Notice("It is running: S stops it.", "warning"))
+            self.post_message(Notice("It is still running; S stops it.", "warning"))
             return
         job.remove()
         self.dismiss(None)

@@ -1,4 +1,4 @@
-"""From the engine to the screen: shows its newest state, and asks it for what the visible panes need."""
+"""The link from the engine to the panes: shows its newest state, and asks it for the views that the panes need."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Presenter:
         self._screen.query_one(PaneTabs).show(self._panes.current, note)
 
     def tick(self) -> None:
-        """Draw the charts anew."""
+        """Show the newest state, charts included. Called at the chart rate."""
         self._ticks += 1
         running = self._engine.state.search.phase == "running"
         if running and self._ticks % REFRESH_LATENT == 0 and self._panes.visible_pane("latent"):

@@ -1,4 +1,4 @@
-"""The audit pane: a verdict for each line as it arrives, and what it means."""
+"""The audit pane: each finding as it arrives, with its verdict and what it means."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from circuit_tui.tui.drawing.styles import PaneStyles
 from circuit_tui.tui.widgets.lines_view import ScrollingLines
 
 ABOUT = (
-    "The audit: is this circuit to be believed? Held-out prompts, errors that cancel, completeness, other ablations, "
-    "the whole distribution, random circuits, the same search on nonsense, and whether other seeds and prompts give "
-    "the same circuit. What is cheap comes first, then the searches: in haste, on a part of the search prompts, or in "
-    "full. It goes on in the background, and is put away when the circuit changes."
+    "The audit: can this circuit be believed? It looks at held-out prompts, errors that cancel, completeness, other "
+    "ablations, the whole distribution, random circuits, the same search on nonsense, and whether other seeds and "
+    "prompts give the same circuit. Cheap measures come first, then the searches: quick ones on a part of the search "
+    "prompts, or full ones. It runs in the background, and is dropped when the circuit changes."
 )
 STARTS = (
     ("A", "starts one"),
     ("F", "starts one in full, with searches like the circuit's own; it takes minutes"),
-    ("T", "starts one that prices the SAEs on a text of yours"),
+    ("T", "starts one that measures the cost of the SAEs on a text of yours"),
 )
 MARKS = {"good": "●", "doubtful": "◐", "bad": "○", "not measured": "–"}
 VERDICT_WIDTH = 13
@@ -37,7 +37,7 @@ class AuditPane(ScrollingLines):
         self._audit: AuditView | None = None
 
     def show(self, audit: AuditView | None) -> None:
-        """Show what is known of the current circuit; None before an audit of it."""
+        """Show the audit of the current circuit; None if there is none."""
         self._audit = audit
         self.border_subtitle = audit.outcome if audit is not None and audit.findings else ""
         self.rebuild()
@@ -55,8 +55,8 @@ class AuditPane(ScrollingLines):
         lines = [
             *self._outcome(audit, width),
             *([_progress(audit.progress, pane_styles)] if audit.progress else []),
-            *([_offer("A", "goes on with it", pane_styles)] if _left(audit) else []),
-            *([_offer("F", "makes its searches in full", pane_styles)] if audit.quick and _over(audit) else []),
+            *([_offer("A", "continues it", pane_styles)] if _stopped(audit) else []),
+            *([_offer("F", "runs its searches in full", pane_styles)] if audit.quick and _finished(audit) else []),
             Strip.blank(1),
         ]
         for finding in audit.findings:
@@ -77,13 +77,13 @@ class AuditPane(ScrollingLines):
         return [first, *(StyledLine().add(" " * INDENT + line, pane_styles.plain).strip() for line in why)]
 
 
-def _left(audit: AuditView) -> bool:
-    """Whether it was stopped before its end."""
+def _stopped(audit: AuditView) -> bool:
+    """Whether the audit was stopped before its end."""
     return audit.progress is None and audit.outcome == "not finished"
 
 
-def _over(audit: AuditView) -> bool:
-    """Whether it came to its end."""
+def _finished(audit: AuditView) -> bool:
+    """Whether the audit ran to its end."""
     return audit.progress is None and audit.outcome != "not finished"
 
 

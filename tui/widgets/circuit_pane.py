@@ -1,4 +1,4 @@
-"""The circuit pane: column names, the table, and the line to filter by typing."""
+"""The circuit pane: the names of the columns, the table, and a line to filter by typing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from circuit_tui.tui.widgets.lines_view import LinesView
 
 
 class CircuitHeading(LinesView):
-    """The names of the columns, the one sorted by marked."""
+    """The names of the columns; the one that sorts the table is marked."""
 
     def __init__(self, table: CircuitTable) -> None:
         super().__init__(id="circuit-heading")
@@ -31,7 +31,7 @@ class CircuitHeading(LinesView):
 
 
 class FilterInput(Input):
-    """Typing here filters the table; enter and escape go back to it."""
+    """Filters the table by what is typed. Enter and escape go back to the table."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -42,7 +42,7 @@ class FilterInput(Input):
 
 
 class CircuitPane(Vertical):
-    """Heading, table, filter."""
+    """The heading, the table and the filter."""
 
     def __init__(self) -> None:
         super().__init__(id="circuit", classes="pane")
@@ -55,11 +55,11 @@ class CircuitPane(Vertical):
         yield FilterInput()
 
     def set_table(self, table: NodeTable) -> None:
-        """Take the candidates of a newly opened session."""
+        """Take the candidate nodes of a newly opened session."""
         self.table.set_table(table)
 
     def show(self, circuit: CircuitView, *, whole: bool) -> None:
-        """Show `circuit`."""
+        """Show `circuit`, which replaced the one before as a `whole` or was edited."""
         self.table.set_circuit(circuit, whole=whole)
         self.border_subtitle = self.summary()
 
@@ -68,23 +68,23 @@ class CircuitPane(Vertical):
         self.table.set_shares(shares)
 
     def summary(self) -> str:
-        """What is listed, in a few words."""
+        """What is listed: ``kept: 12 nodes``; empty before a session is open."""
         model = self.table.model
         if model is None:
             return ""
         found = f" matching “{model.filter}”" if model.filter else ""
         if model.show_all:
             return f"all{found}: {count(len(model.listed))} nodes"
-        return f"kept{found}: {count(model.kept(model.listed))} nodes"  # what was switched off stays listed
+        return f"kept{found}: {count(model.kept(model.listed))} nodes"  # nodes that were switched off stay listed
 
     def open_filter(self) -> None:
         """Show the filter line and put the cursor in it."""
         field = self.query_one(FilterInput)
         field.display = True
-        self.screen.set_focus(field)  # at once: the next key may be waiting
+        self.screen.set_focus(field)  # at once, because the next key may be waiting
 
     def close_filter(self, *, clear: bool) -> None:
-        """Go back to the table; `clear` forgets what was typed."""
+        """Go back to the table; `clear` clears the filter."""
         field = self.query_one(FilterInput)
         if clear:
             field.value = ""

@@ -1,4 +1,4 @@
-"""The circuit as a table: sites in order, in each the latents, in each its positions."""
+"""The circuit as a table: the sites in order, the latents of each site, the positions of each latent."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LATENT_WIDTH = 12
 
 
 def column_widths(width: int, columns: Collection[Column]) -> dict[Column, int]:
-    """Cells for each of `columns` in a table `width` wide: the label takes what the others leave."""
+    """The width of each of `columns` in a table of `width` cells: the label takes what the others leave."""
     position = 13 if width < 100 else 20
     numbers = {column: cells for column, cells in NUMBER_WIDTH.items() if column in columns}
     rest = width - LATENT_WIDTH - position - sum(numbers.values()) - 1
@@ -42,7 +42,7 @@ def column_widths(width: int, columns: Collection[Column]) -> dict[Column, int]:
 
 
 def heading(width: int, columns: Collection[Column], sort: Column, reverse: bool, pane_styles: PaneStyles) -> Strip:
-    """The line above the table, the sorted column marked with the direction."""
+    """The line above the table; the column that sorts it is marked with the direction."""
     line = StyledLine()
     for column, cells in column_widths(width, columns).items():
         falling = reverse == (column in ("latent", "position", "label"))
@@ -56,7 +56,7 @@ def heading(width: int, columns: Collection[Column], sort: Column, reverse: bool
 
 
 class CircuitTable(LineList):
-    """Shows `CircuitRows`. Knows nothing of the engine: it posts what the user wants."""
+    """Shows `CircuitRows`. It does not know the engine: it posts messages about what the user does."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("right,l", "unfold", show=False),
@@ -65,10 +65,10 @@ class CircuitTable(LineList):
     ]
 
     class CursorMoved(Message):
-        """The cursor stands on another line."""
+        """The cursor is on another row."""
 
     class Listed(Message):
-        """The lines, their order or the filter changed."""
+        """The rows, their order or the filter changed."""
 
     def __init__(self) -> None:
         super().__init__(id="circuit-table")
@@ -80,7 +80,7 @@ class CircuitTable(LineList):
         self.model = CircuitRows(table)
 
     def set_circuit(self, circuit: CircuitView, *, whole: bool) -> None:
-        """Show `circuit`. Only lines whose content changed are drawn again unless lines come or go."""
+        """Show `circuit`. Unless rows come or go, only those whose content changed are drawn again."""
         model = self.model
         if model is None:
             return
@@ -91,7 +91,7 @@ class CircuitTable(LineList):
             self.refresh_changed()
 
     def set_shares(self, shares: Mapping[int, float]) -> None:
-        """Show the share of searches that chose each node; an empty mapping takes the column away."""
+        """Show the share of searches that chose each node; an empty mapping removes the column."""
         model = self.model
         if model is None or shares == model.shares:
             return
@@ -102,7 +102,7 @@ class CircuitTable(LineList):
         self.post_message(self.Listed())
 
     def relist(self, *, sort: Column | None = None, reverse: bool | None = None, **changes: object) -> None:
-        """Change what is listed or how it is sorted, keeping the cursor on what it is on."""
+        """Change what is listed or how it is sorted; the cursor stays on its site, latent or node."""
         model = self.model
         if model is None:
             return
@@ -124,7 +124,7 @@ class CircuitTable(LineList):
         found = 0 if row is None else model.find(row_key(row)) or 0
         stands_in = not isinstance(row, SiteRow) and isinstance(model.rows[found], SiteRow)
         if stands_in and found + 1 < len(model.rows) and not isinstance(model.rows[found + 1], SiteRow):
-            found += 1  # what the cursor was on has gone: rather the next latent than the heading above it
+            found += 1  # its row has gone: the next latent is better than the heading above it
         self.set_length(len(model.rows) if model.listed else 0, found)
         self.post_message(self.Listed())
         if self.current is None or row is None or row_key(self.current) != row_key(row):
@@ -160,7 +160,7 @@ class CircuitTable(LineList):
         self._set_open(None)
 
     def _set_open(self, wanted: bool | None) -> None:
-        """Open or close what the cursor is on (None: the other way round)."""
+        """Open or close the site or latent under the cursor; None opens what is closed, and the reverse."""
         model, row = self.model, self.current
         if model is None or row is None:
             return
@@ -222,7 +222,7 @@ class CircuitTable(LineList):
             StyledLine().add("   s", pane_styles.key).add("  start a search for one", pane_styles.muted).strip(),
             StyledLine()
             .add("   a", pane_styles.key)
-            .add("  show all candidates and switch them on one by one", pane_styles.muted)
+            .add("  list all candidates, to switch them on one by one", pane_styles.muted)
             .strip(),
         ]
 

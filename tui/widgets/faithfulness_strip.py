@@ -1,4 +1,4 @@
-"""The strip on top: what is open, and the numbers of the current circuit."""
+"""The strip at the top: what is open, and the numbers of the current circuit."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from circuit_tui.core.views import SessionInfo
 
 CARDS = (("faithfulness", 14), ("vs M_s", 8), ("completeness", 14), ("KL nats", 9), ("nodes", 16))
-ESTIMATED = "≈"  # before numbers that come from a sample of the prompts and are about to become exact
+ESTIMATED = "≈"  # marks numbers from a sample of the prompts, which exact ones soon replace
 
 
 class FaithfulnessStrip(LinesView):
-    """Three lines: facts; names of the numbers and the last edit; the numbers and what it changed."""
+    """Three lines: what is open; the names of the numbers and the last edit; the numbers and the edit's effect."""
 
     def __init__(self) -> None:
         super().__init__(id="strip")
@@ -32,9 +32,9 @@ class FaithfulnessStrip(LinesView):
         self.rebuild()
 
     def build(self, width: int) -> list[Strip]:
-        return [self._facts(width), self._names(width), self._numbers(width)]
+        return [self._what_is_open(width), self._names(width), self._numbers(width)]
 
-    def _facts(self, width: int) -> Strip:
+    def _what_is_open(self, width: int) -> Strip:
         state, pane_styles = self._state, self.pane_styles
         line = StyledLine().add(" circuit-tui ", pane_styles.title)
         info, table = state.info, state.table
@@ -43,11 +43,11 @@ class FaithfulnessStrip(LinesView):
         status, style = self._search_status()
         room = width - len(status) - 2
         sites = " ".join(site.short for site in table.sites)
-        for index, fact in enumerate((info.model, info.task, f"{sites} ({info.positions_kind})", self._device(info))):
+        for index, text in enumerate((info.model, info.task, f"{sites} ({info.positions_kind})", self._device(info))):
             if line.width + 3 >= room:
                 break
             line.add(" · " if index else " ", pane_styles.muted)
-            line.add(cut(printable(fact), room - line.width), pane_styles.strong if index < 2 else pane_styles.plain)
+            line.add(cut(printable(text), room - line.width), pane_styles.strong if index < 2 else pane_styles.plain)
         return line.pad_to(width - len(status) - 1).add(status, style).strip()
 
     def _device(self, info: SessionInfo) -> str:

@@ -1,4 +1,4 @@
-"""Faithfulness against the size of a circuit, sizes on a logarithmic scale."""
+"""A chart of faithfulness against circuit size, with sizes on a logarithmic scale."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AXIS_LINES = 1
 
 @dataclass(frozen=True, slots=True)
 class CircuitPoint:
-    """A circuit on the chart: its size and faithfulness."""
+    """A circuit on the chart: its size in nodes and its faithfulness."""
 
     size: int
     faithfulness: float
@@ -28,7 +28,10 @@ class CircuitPoint:
 
 @dataclass(frozen=True, slots=True)
 class FrontierDrawing:
-    """What is drawn: the points, ascending in size, and what is marked. `trail` is the way of a mask under way."""
+    """The content of the chart: the points, ascending in size, and the marks.
+
+    `trail` holds the steps so far of a running search over a mask.
+    """
 
     points: Sequence[FrontierPoint]
     target: float | None = None
@@ -39,7 +42,7 @@ class FrontierDrawing:
     @property
     def span(self) -> tuple[float, float]:
         """The range of the logarithms of all sizes."""
-        sizes = [point.size for point in self.points] + [place.size for place in self.trail]
+        sizes = [point.size for point in (*self.points, *self.trail)]
         if self.current is not None and self.current.size > 0:
             sizes.append(self.current.size)
         at = [log_size(size) for size in sizes]
@@ -48,7 +51,7 @@ class FrontierDrawing:
 
 
 def log_size(size: int) -> float:
-    """Where a size stands on the axis: its decimal logarithm; no nodes stand a little left of one."""
+    """The position of a size on the axis: its decimal logarithm. Zero nodes stand a little to the left of one."""
     return math.log10(max(size, 0.5))
 
 
@@ -58,26 +61,26 @@ def nearest(points: Sequence[FrontierPoint], size: int) -> int:
 
 
 def frontier_chart(drawing: FrontierDrawing, width: int, height: int, pane_styles: PaneStyles) -> list[Strip]:
-    """The chart in `height` lines of `width` cells, the last of them the axis of sizes."""
+    """Draw the chart in `height` lines of `width` cells; the last line is the axis of sizes."""
     points, span = drawing.points, drawing.span
     trail = Curve([(log_size(p.size), p.faithfulness) for p in drawing.trail], pane_styles.curves[2], joined=False)
-    train = Curve([(log_size(point.size), point.train) for point in points], pane_styles.curves[0])
+    train = Curve([(log_size(p.size), p.train) for p in points], pane_styles.curves[0])
     test = Curve([(log_size(p.size), p.test) for p in points if p.test is not None], pane_styles.curves[1])
     ys = [y for curve in (train, test) for _, y in curve.points]
     axis = Axis(max(-1.0, min(0.0, *ys, 0.0)), max(1.05, *ys, 0.0), "{:.1f}", drawing.target)
     marks = []
     if drawing.cursor is not None:
-        place = drawing.cursor
-        marks.append(Mark(log_size(place.size), place.faithfulness, CURSOR, pane_styles.title, post=True))
+        point = drawing.cursor
+        marks.append(Mark(log_size(point.size), point.faithfulness, CURSOR, pane_styles.title, upright=True))
     if drawing.current is not None and drawing.current.size > 0:
-        place = drawing.current
-        marks.append(Mark(log_size(place.size), place.faithfulness, CURRENT, pane_styles.warn))
+        point = drawing.current
+        marks.append(Mark(log_size(point.size), point.faithfulness, CURRENT, pane_styles.warn))
     lines = chart([trail, train, test], axis, width, height - AXIS_LINES, pane_styles, span, marks)
     return [*lines, _sizes(drawing, width, pane_styles)]
 
 
 def _sizes(drawing: FrontierDrawing, width: int, pane_styles: PaneStyles) -> Strip:
-    """Sizes below the chart: the ends of the frontier, then round numbers where there is room."""
+    """The axis of sizes: the ends of the frontier, then round numbers where there is room."""
     span, columns = drawing.span, max(1, width - GUTTER - 1)
     low, high = span
     ends = [point.size for point in (*drawing.points[-1:], *drawing.points[:1])]

@@ -1,4 +1,4 @@
-"""The frontier pane: the best circuits of every size that the search has found, and a cursor to move along them."""
+"""The frontier pane: the best circuit of every size that the search has found, and a cursor to move along them."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from circuit_tui.tui.widgets.lines_view import LinesView
 
 LEGEND_LINES, READOUT_LINES = 1, 2
 ABOUT = (
-    "The frontier: of each size the most faithful circuit that the search has met. It is drawn while a search runs; "
+    "The frontier: the most faithful circuit of each size that the search has found. It is drawn while a search runs; "
     "move along it, and load any of its circuits."
 )
 
 
 class FrontierPane(LinesView, can_focus=True):
-    """Draws the frontier of the search under way or last run."""
+    """Draws the frontier of the current or last search."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("right,l,up,k", "along(1)", show=False),
@@ -73,7 +73,7 @@ class FrontierPane(LinesView, can_focus=True):
 
     @property
     def point(self) -> FrontierPoint | None:
-        """The point under the cursor: where it was left, else the smallest that reaches the target, else the best."""
+        """The point under the cursor: the chosen one, else the smallest that reaches the target, else the largest."""
         points, spec = self._search.frontier, self._search.spec
         if not points:
             return None

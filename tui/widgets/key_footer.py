@@ -1,4 +1,4 @@
-"""The bottom line: the keys that help most in the pane with the focus. A click does the same."""
+"""The bottom line: the most useful keys in the pane with the focus. A click does the same as the key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXTRA: dict[str, tuple[tuple[str, str], ...]] = {
 
 
 class KeyFooter(Widget):
-    """Shows as many keys as fit, help and quit always among them."""
+    """Shows as many keys as fit; help and quit are always among them."""
 
     def __init__(self) -> None:
         super().__init__(id="footer")

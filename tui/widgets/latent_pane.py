@@ -1,4 +1,4 @@
-"""Everything about the latent under the cursor of the circuit pane."""
+"""The latent pane: everything about the latent under the cursor of the circuit pane."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LatentPane(ScrollingLines):
         self._wanted: tuple[int, int] | None = None
 
     def show(self, view: LatentView | None, table: NodeTable | None) -> None:
-        """Show `view`; the same one again costs nothing."""
+        """Show `view`. The same one again costs nothing."""
         if view is not self._view or table is not self._table:
             same = view and self._view and (view.site, view.latent) == (self._view.site, self._view.latent)
             self._view, self._table = view, table
@@ -34,7 +34,7 @@ class LatentPane(ScrollingLines):
                 self.scroll_to(y=0, animate=False)
 
     def want(self, latent: tuple[int, int] | None) -> None:
-        """Say which latent is asked for."""
+        """Note which latent, as (site, latent), the engine is asked for; None for none."""
         fresh = (latent is None) != (self._wanted is None)
         self._wanted = latent
         if fresh:
@@ -47,7 +47,7 @@ class LatentPane(ScrollingLines):
             return [BLANK, text.add("1", pane_styles.key).add(")", pane_styles.muted).strip()]
         if view is None:
             return [BLANK, StyledLine().add(" …", pane_styles.muted).strip()]
-        # Until the wanted one comes, the one before it stays: its own heading says which it is.
+        # The latent before stays until the wanted one arrives: its heading says which latent it is.
         site, latent = view.site, view.latent
         head = StyledLine().add(" ").add(f"{table.sites[site].short} {latent}", pane_styles.strong)
         label = printable(view.label) or "no label"
@@ -86,5 +86,5 @@ class LatentPane(ScrollingLines):
 
 
 def _short(sae: str) -> str:
-    """The name of an SAE; of a folder only its own name."""
+    """The name of an SAE; for an absolute path only the last folder."""
     return PurePath(sae).name if PurePath(sae).is_absolute() else sae

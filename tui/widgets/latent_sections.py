@@ -16,7 +16,7 @@ FIRST_PROMPTS = 5
 
 
 def section(title: str, note: str, width: int, pane_styles: PaneStyles) -> Strip:
-    """The heading of a block: its name, then in grey what is shown."""
+    """The heading of a block: its title, then a note in grey about what is shown."""
     line = StyledLine().add(title, pane_styles.title)
     if note:
         line.add(cut(f"  {note}", max(0, width - line.width)), pane_styles.muted)
@@ -24,7 +24,7 @@ def section(title: str, note: str, width: int, pane_styles: PaneStyles) -> Strip
 
 
 def histogram(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Strip]:
-    """How often which activation occurs on the clean train prompts, zeros left out."""
+    """The histogram of the nonzero activations on the clean train prompts."""
     total = sum(view.histogram)
     lines = [section("activations", f"{count(total)} nonzero", width, pane_styles)]
     columns = columns_chart(view.histogram, width, HISTOGRAM_HEIGHT, pane_styles.curves[0])
@@ -37,7 +37,7 @@ def histogram(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Str
 
 
 def profile(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Strip]:
-    """Mean activation at each position, on clean and on corrupt prompts."""
+    """The mean activation at each position, on clean and on corrupt prompts."""
     name_width = min(12, max((len(name) for name, _, _ in view.profile), default=4))
     head = StyledLine().add("by position", pane_styles.title).pad_to(width - 15)
     lines = [head.right("clean", 7, pane_styles.muted).right("corrupt", 8, pane_styles.muted).strip()]
@@ -52,7 +52,7 @@ def profile(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Strip
 
 
 def prompts(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Strip]:
-    """The prompts on which it fires most, each token shaded by its activation."""
+    """The first prompts on which the latent fires most, each token shaded by its activation."""
     lines = [section("top prompts", "shaded by activation", width, pane_styles)]
     top = max((prompt.peak for prompt in view.top_prompts), default=0.0)
     if top <= 0:
@@ -61,7 +61,7 @@ def prompts(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Strip
 
 
 def more_prompts(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Strip]:
-    """The prompts after the first few, at the end of the pane."""
+    """The prompts after those of `prompts`, for the end of the pane."""
     rest = view.top_prompts[FIRST_PROMPTS:]
     top = max((prompt.peak for prompt in view.top_prompts), default=0.0)
     if not rest or top <= 0:
@@ -77,21 +77,21 @@ def _shaded(prompt: TokenActivation, top: float, width: int, pane_styles: PaneSt
     tokens = spaced(prompt.tokens)
     start = 0
     if line.width + sum(map(len, tokens)) > width:
-        # Too long: begin a few tokens before the strongest one.
+        # The prompt is too long: begin a few tokens before the strongest one.
         start = max(0, max(range(len(tokens)), key=lambda i: prompt.activations[i]) - 4)
         line.add("…", pane_styles.muted) if start else None
     for token, activation in zip(tokens[start:], prompt.activations[start:], strict=True):
         if line.width + len(token) > width - 1:
             line.add("…", pane_styles.muted)
             break
-        # The space before a word is not part of what is shaded: neighbours would run together.
+        # The space before a word is not shaded, or neighbouring tokens would run together.
         bare = token.lstrip(" ")
         line.add(token[: len(token) - len(bare)]).add(bare, pane_styles.shade(activation / top))
     return line.strip()
 
 
 def tokens(title: str, rows: tuple[tuple[str, float], ...], width: int, pane_styles: PaneStyles) -> list[Strip]:
-    """Tokens whose logit the decoder direction moves most."""
+    """The tokens whose logits the decoder direction moves most."""
     lines = [section(title, "logit", width, pane_styles)]
     for token, weight in rows:
         line = StyledLine().left(printable(token).replace(" ", "␣"), width - 8)
@@ -100,7 +100,7 @@ def tokens(title: str, rows: tuple[tuple[str, float], ...], width: int, pane_sty
 
 
 def neighbours(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Strip]:
-    """The latents of this site whose decoder direction is nearest."""
+    """The latents of this site with the nearest decoder directions, by cosine."""
     lines = [section("nearest", "cosine", width, pane_styles)]
     for latent, cosine in view.neighbours:
         lines.append(StyledLine().left(f"{latent}", width - 8).right(fixed(cosine, 2), 7, pane_styles.muted).strip())
@@ -112,7 +112,7 @@ def mask_path(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Str
     lines = [section("mask during the search", "share kept, by step", width, pane_styles)]
     if not view.mask_steps or not view.mask_path:
         return [*lines, StyledLine().add("no search yet", pane_styles.muted).strip()]
-    # Of many positions those that moved furthest from each other tell most: the last values, highest first.
+    # There is room for three positions: those with the highest last values.
     paths = sorted(view.mask_path.items(), key=lambda item: -item[1][-1])[:3]
     curves = []
     legend = StyledLine().add(" " * 7)

@@ -1,4 +1,4 @@
-"""A list with a cursor, drawn line by line, so that twenty thousand lines cost no more than twenty."""
+"""A list with a cursor, drawn line by line: twenty thousand lines cost no more than twenty."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from circuit_tui.tui.drawing.styles import PaneStyles, pane_styles_of
 
 
 class LineList(ScrollView, can_focus=True):
-    """The base of the circuit table and the prompt lists. A subclass says how many lines there are and draws one."""
+    """The base of all lists. A subclass sets the number of lines and draws each."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down,j", "cursor_by(1)", show=False),
@@ -39,21 +39,21 @@ class LineList(ScrollView, can_focus=True):
         return pane_styles_of(self)
 
     def line(self, index: int, width: int) -> Strip:
-        """Draw line `index` in `width` cells."""
+        """Return line `index`, drawn in `width` cells."""
         raise NotImplementedError
 
     def empty_lines(self, width: int) -> list[Strip]:
-        """What to show when there are no lines: what to press to get some."""
+        """Return the lines of an empty list: they say what to press to fill it."""
         return []
 
     def cursor_moved(self) -> None:
-        """Called after the cursor came to stand on another line."""
+        """Called after the cursor has moved to another line."""
 
     def chosen(self) -> None:
-        """Called on Enter or a second click on the line under the cursor."""
+        """Called on Enter and on a second click on the line under the cursor."""
 
     def set_length(self, length: int, cursor: int | None = None) -> None:
-        """Tell how many lines there are now, and where the cursor should be."""
+        """Set the number of lines, and the line of the cursor; None leaves it where it is."""
         self._length = length
         self.virtual_size = Size(1, length)  # nothing scrolls sideways
         target = self.cursor if cursor is None else cursor
@@ -62,7 +62,7 @@ class LineList(ScrollView, can_focus=True):
         self.refresh()
 
     def refresh_changed(self) -> None:
-        """Draw anew those visible lines that would look different now."""
+        """Draw those visible lines again that would look different now."""
         for y in range(self.scrollable_content_region.height):
             if self._drawn.get(y) != (strip := self._draw(y)):
                 self._drawn[y] = strip
@@ -141,9 +141,9 @@ class LineList(ScrollView, can_focus=True):
 
 
 def with_cursor(strip: Strip, style: Style) -> Strip:
-    """Lay the cursor's style over a line: a background goes beneath the colours, reverse and underline over them."""
+    """Apply the cursor's style to a line: a background goes beneath its colours, reverse and underline over them."""
     if style.bgcolor is not None:
         return strip.apply_style(style)
-    # Colours are for the usual background: reversed they would make a patchwork of it. Weight stays.
+    # The line's colours are dropped: reversed, they would make a patchwork. Its weight stays.
     bold = style + Style(bold=True)
     return Strip([Segment(text, bold if own and own.bold else style) for text, own, _ in strip], strip.cell_length)

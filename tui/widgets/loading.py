@@ -1,4 +1,4 @@
-"""What is shown until the session is open: a bar and what is being loaded, or why it failed."""
+"""The view until the session is open: a bar and the current stage, or why opening failed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ BAR = 44
 
 
 class Loading(LinesView):
-    """Stands where the panes will be."""
+    """Takes the place of the panes until the session is open."""
 
     def __init__(self) -> None:
         super().__init__(id="loading")
         self._state = EngineState()
 
     def show(self, state: EngineState) -> None:
-        """Show how far `state` has come."""
+        """Show the progress or the error in `state`."""
         self._state = state
         self.rebuild()
 

@@ -1,4 +1,4 @@
-"""The names of the panes on one line, for screens too small to show them at once."""
+"""One line with the names of the panes, for screens too small to show all of them at once."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ PANES = ("circuit", "latent", "prompts", "search", "frontier", "audit")
 
 
 class PaneTabs(Widget):
-    """`1 Circuit  2 Latent  3 Prompts  4 Search  5 Frontier  6 Audit`, the one on the screen underlined."""
+    """``1 Circuit  2 Latent  3 Prompts  4 Search  5 Frontier  6 Audit``; the current one stands out."""
 
     class Chosen(Message):
-        """A name was clicked."""
+        """The name of `pane` was clicked."""
 
         def __init__(self, pane: str) -> None:
             super().__init__()
@@ -29,7 +29,7 @@ class PaneTabs(Widget):
         self._note = ""
 
     def show(self, current: str, note: str) -> None:
-        """Mark `current`; `note` is written at the right end."""
+        """Mark the pane `current`, and write `note` at the right end."""
         if (current, note) != (self._current, self._note):
             self._current, self._note = current, note
             self.refresh()

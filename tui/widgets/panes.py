@@ -34,8 +34,8 @@ class Panes(Container):
     """All panes in two columns.
 
     Attributes:
-        current: the pane that has the focus, or on a small screen the only one to be seen.
-        wide: whether the screen is large enough for all of them, but for the lower ones of the stack.
+        current: the name of the pane that was chosen last; on a small screen only this one is visible.
+        wide: whether the screen is large enough for two columns.
     """
 
     def __init__(self, options: ExplorerOptions) -> None:

@@ -1,4 +1,4 @@
-"""The test prompts, worst first, and the nodes active on one of them: two lists."""
+"""Two lists: the test prompts, worst first, and the nodes that are active on one of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NUMBER = 7
 
 
 def prompt_heading(width: int, pane_styles: PaneStyles) -> Strip:
-    """The line above the prompts."""
+    """The line above the prompts: the names of the columns."""
     line = (
         StyledLine()
         .right("#", 4, pane_styles.head)
@@ -28,21 +28,21 @@ def prompt_heading(width: int, pane_styles: PaneStyles) -> Strip:
 
 
 class PromptList(LineList):
-    """One line for each test prompt: logit differences of M, M_s and the circuit, and how far the circuit is off."""
+    """One line for each test prompt: the logit differences of M, M_s and the circuit, and the circuit's minus M's."""
 
     def __init__(self) -> None:
         super().__init__(id="prompt-list")
         self.view: PromptsView | None = None
 
     def show(self, view: PromptsView | None) -> None:
-        """Show `view`, the cursor staying on its prompt."""
+        """Show `view`; the cursor stays on its prompt."""
         if view is self.view:
             return
         current = self.current
         self.view = view
         rows = view.rows if view else ()
         if len(rows) == self._length and current is not None:
-            # At the top the cursor stays with the worst prompt, elsewhere with its own.
+            # A cursor at the top stays there, on the worst prompt; elsewhere it follows its prompt.
             if self.cursor:
                 self.move_cursor(next((i for i, row in enumerate(rows) if row.index == current.index), 0))
             self.refresh_changed()
@@ -67,12 +67,12 @@ class PromptList(LineList):
         off = row.circuit - row.plain
         line = StyledLine().right(str(row.index), 4, pane_styles.muted).add("  ")
         room = width - 6 - 4 * NUMBER - 1
-        # Answers of many words must leave some room to the prompt.
+        # Long answers must leave room for the prompt.
         right, wrong = (cut(printable(text).strip(), room // 3) for text in (row.answer, row.wrong))
         answers = f" {right}/{wrong}"
         line.left(printable(row.text), room - len(answers) - 1).add(answers, pane_styles.muted).pad_to(6 + room)
         line.right(signed(row.plain, 2), NUMBER).right(signed(row.spliced, 2), NUMBER, pane_styles.muted)
-        # A wrong answer is the one thing to find at a glance; everything else is a matter of degree.
+        # Only a wrong answer stands out: everything else is a matter of degree.
         line.right(signed(row.circuit, 2), NUMBER, pane_styles.bad if row.circuit <= 0 else pane_styles.strong)
         return (
             line.right(signed(off, 2), NUMBER, pane_styles.muted)

@@ -1,4 +1,4 @@
-"""The prompts pane: the list of test prompts, and below it the one that was chosen."""
+"""The prompts pane: the list of test prompts, and below it the chosen prompt with its active nodes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class PromptHeading(LinesView):
 
 
 class ChosenPrompt(LinesView):
-    """The chosen prompt in full, over the list of its active nodes."""
+    """The text of the chosen prompt, above the list of its active nodes."""
 
     def __init__(self) -> None:
         super().__init__(id="chosen-prompt")
@@ -52,7 +52,7 @@ class ChosenPrompt(LinesView):
 
 
 class PromptsPane(Vertical):
-    """Puts the two lists together."""
+    """The two lists with their headings."""
 
     def __init__(self) -> None:
         super().__init__(id="prompts", classes="pane")
@@ -65,7 +65,7 @@ class PromptsPane(Vertical):
         yield ActiveNodes()
 
     def show(self, prompts: PromptsView | None, prompt: PromptView | None, table: NodeTable | None) -> None:
-        """Show the rows and the chosen prompt."""
+        """Show the test prompts and the chosen one."""
         self.query_one(PromptList).show(prompts)
         self.query_one(ChosenPrompt).show(prompt)
         self.query_one(ActiveNodes).show(prompt, table)

@@ -1,4 +1,4 @@
-"""The search pane: progress above, the form on the left, charts or the result on the right."""
+"""The search pane: the progress above, the form on the left, the charts or the result on the right."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ STATUS = {
 
 
 class SearchProgressLine(LinesView):
-    """One line: how far the search is and how long it will take."""
+    """One line with the progress of the search and the time it takes."""
 
     def __init__(self) -> None:
         super().__init__(id="search-progress")
         self._search = SearchState()
 
     def show(self, search: SearchState) -> None:
-        """Show how far `search` is."""
+        """Show the progress of `search`."""
         self._search = search
         self.rebuild()
 
@@ -62,7 +62,7 @@ class SearchProgressLine(LinesView):
 
 
 class SearchPane(Vertical):
-    """Puts the parts together."""
+    """The progress line, the form and the report. The arguments are what the form starts with."""
 
     def __init__(self, method: str, target: float, seed: int) -> None:
         super().__init__(id="search", classes="pane")
@@ -91,5 +91,5 @@ class SearchPane(Vertical):
         self.form.show_live(search.live, search.phase == "paused")
 
     def flip(self) -> None:
-        """Turn from charts to the result or back."""
+        """Switch between the charts and the result."""
         self.query_one(SearchReport).flip()

@@ -1,4 +1,4 @@
-"""What a search does while it runs, and what it found: charts, then the result."""
+"""The report of a search: charts while it runs, then its result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NUMBERS = (
 
 
 class SearchReport(ScrollingLines):
-    """Charts while the search runs; its result afterwards. `v` turns to the other."""
+    """Shows the charts while the search runs and its result afterwards; the key v switches between them."""
 
     def __init__(self) -> None:
         super().__init__(id="search-report")
@@ -42,7 +42,7 @@ class SearchReport(ScrollingLines):
         self.rebuild()
 
     def flip(self) -> None:
-        """Charts instead of the result, or the other way round."""
+        """Switch between the charts and the result, if there is one."""
         if self._search.result is not None:
             self._charts = not self._charts
             self.rebuild()
@@ -58,11 +58,11 @@ class SearchReport(ScrollingLines):
     def _invitation(self, width: int) -> list[Strip]:
         pane_styles = self.pane_styles
         text = (
-            "A search finds the smallest set of latents that keeps the behaviour: as much of the model's logit "
-            "difference as the target says, everything else ablated."
+            "A search looks for the smallest set of latents that keeps the behaviour: with everything else ablated, as "
+            "much of the model's logit difference as the target says."
         )
         if self._search.phase == "failed":
-            text = "The search failed; see the message. Another may be started."
+            text = "The search failed; see the message. You can start another one."
         key = (
             StyledLine()
             .add(" s", pane_styles.key)
@@ -105,7 +105,7 @@ class SearchReport(ScrollingLines):
         title = StyledLine().add(" faithfulness", pane_styles.title)
         for name, points, style in (("soft", soft, pane_styles.curves[0]), ("hard", hard, pane_styles.curves[1])):
             if points:
-                # A search goes on below its target, for the frontier: at the end what counts is what it found.
+                # A search goes on below its target, for the frontier; once it ends, the found circuit's value counts.
                 found = self._search.result if name == "hard" else None
                 title.add(f"  ━ {name} {fixed(found.train.faithfulness if found else points[-1][1])}", style)
         curves = [Curve(soft, pane_styles.curves[0]), Curve(hard, pane_styles.curves[1])]
@@ -226,5 +226,5 @@ def _gap(train: float, test: float) -> float:
 
 
 def _span(trace: tuple[SearchProgress, ...]) -> tuple[float, float] | None:
-    """The steps of the search so far: one range for all its charts, so that they can be read together."""
+    """The range of steps so far. All charts have this range of x, so that they can be read together."""
     return (float(trace[0].step), float(trace[-1].step)) if trace else None
