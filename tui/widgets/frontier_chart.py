@@ -42,7 +42,7 @@ class FrontierDrawing:
     @property
     def span(self) -> tuple[float, float]:
         """The range of the logarithms of all sizes."""
-        sizes = [point.size for point in (*self.points, *self.trail)]
+        sizes = [point.size for point in self.points] + [point.size for point in self.trail]
         if self.current is not None and self.current.size > 0:
             sizes.append(self.current.size)
         at = [log_size(size) for size in sizes]
