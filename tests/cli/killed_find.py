@@ -1,6 +1,6 @@
-"""`circuit-tui` in a process that kills itself, as the kernel would, at a step of its search.
+"""`circuit-tui` in a process that kills itself, as the kernel would, in the middle of a stage of its search.
 
-Arguments: the step, then those of the command line.
+Arguments: the stage, then those of the command line.
 """
 
 import os
@@ -12,15 +12,15 @@ from circuit_tui.tui.cli import main
 
 
 def run() -> int:
-    step, *command = sys.argv[1:]
+    stage, *command = sys.argv[1:]
     autosave.SAVE_EVERY = autosave.REPORT_EVERY = 0.0
     real, taken = autosave.Autosave.step, []
 
     def counted(self, report):
         real(self, report)
-        taken.append(report)
-        if len(taken) == int(step):
-            print(f"killed in {report.stage}", file=sys.stderr, flush=True)
+        taken.append(report.stage)
+        if taken.count(stage) == 15:
+            print(f"killed at step {report.step}", file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
 
     autosave.Autosave.step = counted

@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from command_line import Outcome
 
+from circuit_tui.core.jobs.autosave import Autosave
 from circuit_tui.core.jobs.job import Job, all_jobs, new_job
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.search.spec import SearchSpec
@@ -44,8 +47,12 @@ def few() -> str:
 
 @pytest.fixture
 def prompts(tmp_path: Path, few: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The prompts as a file in the working directory: what is written of them is the same in every test."""
+    """The prompts as a file in the working directory: what is written of them is the same in every test.
+
+    Other processes compute with as many threads as this one, and so what it would have found.
+    """
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
     Path("few.jsonl").write_text(few)
     return Path("few.jsonl")
 
@@ -65,17 +72,17 @@ def whole(few: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
     return find
 
 
-def killed(step: int, *args: object, patched: Path | None = None) -> str:
-    """Runs a command that kills itself at `step`; returns what it wrote on stderr.
+def killed(stage: str, *args: object, patched: Path | None = None) -> tuple[int, str]:
+    """Runs a command that kills itself in `stage`; returns at which step, and what it wrote on stderr.
 
     `patched` is a folder with a ``sitecustomize.py``.
     """
-    command = [sys.executable, str(SCRIPT), str(step), *map(str, args)]
+    command = [sys.executable, str(SCRIPT), stage, *map(str, args)]
     path = os.pathsep.join(filter(None, (patched and str(patched), os.environ.get("PYTHONPATH"))))
     environment = os.environ | {"PYTHONPATH": path}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    return done.stderr
+    return int(done.stderr.rpartition("killed at step ")[2]), done.stderr
 
 
 def circuit(path: Path) -> Any:
@@ -84,7 +91,7 @@ def circuit(path: Path) -> Any:
 
 
 def assert_same(one: Any, other: Any, where: str = "$") -> None:
-    """Equal but for the last digits of numbers: processes may differ in the number of their threads."""
+    """Equal but for the last digits of numbers: another process may lay out its memory otherwise."""
     if isinstance(one, dict):
         assert one.keys() == other.keys(), where
         for key in one:
@@ -99,24 +106,20 @@ def assert_same(one: Any, other: Any, where: str = "$") -> None:
         assert one == other, where
 
 
-@pytest.mark.parametrize(
-    ("method", "step", "stage"), [("mask", 25, "optimise"), ("mask", 110, "eliminate"), ("published", 30, "optimise")]
-)
 def test_kill_nine_then_resume_gives_the_same_file(
-    cli: Any, prompts: Path, tmp_path: Path, whole: Callable[[str], Any], method: str, step: int, stage: str
+    cli: Any, prompts: Path, tmp_path: Path, whole: Callable[[str], Any]
 ) -> None:
-    args = ("find", "--prompts", prompts, *QUICK[method], "--out", tmp_path / "cut.json")
-    assert f"killed in {stage}" in killed(step, *args)
+    step, _ = killed("eliminate", "find", "--prompts", prompts, *QUICK["mask"], "--out", tmp_path / "cut.json")
     assert not (tmp_path / "cut.json").exists()
     (job,) = all_jobs()
     assert job.state == "unfinished"
     (row,) = cli("jobs", "--json").data["jobs"]
     assert (row["state"], row["step"]) == ("unfinished", step)
-    assert row["what"].startswith(f"{method}, few on")
+    assert row["what"].startswith("mask, few on")
     done = cli("resume")
     assert done.code == 0
     assert f"after step {step}" in done.err
-    assert_same(circuit(tmp_path / "cut.json"), whole(method))
+    assert_same(circuit(tmp_path / "cut.json"), whole("mask"))
     assert not all_jobs(), "a search that ended leaves nothing"
     assert cli("resume").error == "no search was cut off"
 
@@ -135,7 +138,7 @@ def test_a_search_that_was_killed_goes_on_where_the_file_system_has_no_locks(
     (tmp_path / "no_locks").mkdir()
     (tmp_path / "no_locks" / "sitecustomize.py").write_text(NO_LOCKS)
     args = ("find", "--prompts", prompts, *QUICK["mask"], "--out", tmp_path / "cut.json")
-    said = killed(25, *args, patched=tmp_path / "no_locks")
+    step, said = killed("optimise", *args, patched=tmp_path / "no_locks")
     assert said.count("its file system has no locks") == 1
 
     def refuse(*_: object) -> None:
@@ -143,7 +146,7 @@ def test_a_search_that_was_killed_goes_on_where_the_file_system_has_no_locks(
 
     monkeypatch.setattr("fcntl.flock", refuse)
     (row,) = cli("jobs", "--json").data["jobs"]
-    assert (row["state"], row["step"]) == ("unfinished", 25)
+    assert (row["state"], row["step"]) == ("unfinished", step)
     done = cli("resume")
     assert done.code == 0, done.err
     assert_same(circuit(tmp_path / "cut.json"), whole("mask"))
@@ -163,30 +166,48 @@ def test_it_is_written_where_resume_says_and_the_newest_comes_first(cli: Any, pr
     assert circuit(tmp_path / "one.json")["seed"] == 1
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.fixture
+def cut(cli: Any) -> Callable[..., Outcome]:
+    """A function that runs a command, which a signal ends after some steps of its search."""
+
+    def run(number: signal.Signals, step: int, *args: object) -> Outcome:
+        real, taken = Autosave.step, list[Any]()
+
+        def signalled(self: Autosave, report: Any) -> None:
+            real(self, report)
+            taken.append(report)
+            if len(taken) == step:
+                os.kill(os.getpid(), number)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Autosave, "step", signalled)
+            done: Outcome = cli(*args)
+        return done
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "method"), [(signal.SIGTERM, 143, "mask"), (signal.SIGHUP, 129, "published")]
+)
 def test_a_signal_saves_and_says_how_to_go_on(
-    cli: Any, prompts: Path, tmp_path: Path, number: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch
+    cli: Any,
+    cut: Callable[..., Outcome],
+    prompts: Path,
+    tmp_path: Path,
+    whole: Callable[[str], Any],
+    number: signal.Signals,
+    code: int,
+    method: str,
 ) -> None:
-    from circuit_tui.core.jobs.autosave import Autosave
-
-    real, taken = Autosave.step, []
-
-    def signalled(self: Autosave, report: Any) -> None:
-        real(self, report)
-        taken.append(report)
-        if len(taken) == 20:
-            os.kill(os.getpid(), number)
-
-    monkeypatch.setattr(Autosave, "step", signalled)
-    done = cli("find", "--prompts", prompts, *QUICK["mask"], "--out", tmp_path / "c.json")
+    done = cut(number, 20, "find", "--prompts", prompts, *QUICK[method], "--out", tmp_path / "c.json")
     assert done.code == code
     assert f"ended by {number.name}; `circuit-tui resume` goes on (log: " in done.error
     assert Path(done.error.rpartition("log: ")[2].rstrip(")")).is_file()
     (job,) = all_jobs()
     assert (job.search_folder / "loop-0.pt").is_file()
-    monkeypatch.setattr(Autosave, "step", real)
     assert cli("resume").code == 0
-    assert (tmp_path / "c.json").is_file()
+    assert_same(circuit(tmp_path / "c.json"), whole(method))
 
 
 def wait(condition: Callable[[], Any], seconds: float = 300.0) -> None:
@@ -227,18 +248,21 @@ def test_a_detached_search_can_be_stopped_from_elsewhere(cli: Any, prompts: Path
 
 
 def test_a_detached_search_that_fails_says_why(cli: Any, prompts: Path) -> None:
-    few = prompts.with_name("wrong.jsonl")
+    """By the command that its process runs."""
     swapped = [json.loads(line) for line in prompts.read_text().splitlines()]
-    few.write_text("\n".join(json.dumps(row | {"answer": row["wrong"], "wrong": row["answer"]}) for row in swapped))
-    job = Job(Path(cli("find", "--prompts", few, "--detach", "--json").data["folder"]))
-    wait(lambda: job.state != "running")
+    rows = [json.dumps(row | {"answer": row["wrong"], "wrong": row["answer"]}) for row in swapped]
+    Path("wrong.jsonl").write_text("\n".join(rows))
+    request = OpenRequest(prompts=Path("wrong.jsonl"))
+    job = new_job("detached", request, SearchSpec("mask", 0.9, 0), None)
+    job.release()
+    assert cli("resume", "--job", job.name).code == 2
     assert job.state == "failed"
     assert "the model cannot do it" in job.error
     assert "the model cannot do it" in cli("jobs").out
 
 
-def test_what_was_opened_must_still_be_there(cli: Any, prompts: Path) -> None:
-    killed(5, "find", "--prompts", prompts, *QUICK["published"])
+def test_what_was_opened_must_still_be_there(cli: Any, cut: Callable[..., Outcome], prompts: Path) -> None:
+    cut(signal.SIGTERM, 5, "find", "--prompts", prompts, *QUICK["published"])
     prompts.write_text("\n".join(prompts.read_text().splitlines()[:-1]))
     error = cli("resume").error
     assert "what it had opened has changed" in error
@@ -252,7 +276,7 @@ def test_a_folder_that_cannot_be_written_does_not_end_the_search(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("circuit_tui.core.jobs.job.Job.add_progress", full)
-    done = cli("find", "--prompts", prompts, *QUICK["published"])
+    done = cli("find", "--prompts", prompts, *QUICK["published"], "--set", "steps=3")
     assert done.code in (0, 1)
     assert done.err.count("No space left on device") == 1
 
