@@ -38,6 +38,12 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def examples_path() -> str:
+    """The PYTHONPATH of a process that imports what ``tests/examples`` holds by name."""
+    return os.pathsep.join(filter(None, (str(ROOT / "tests" / "examples"), os.environ.get("PYTHONPATH"))))
+
+
+@pytest.fixture(scope="session")
 def stories() -> Path:
     """A real model with SAEs and prompts that only some machines have: its folder, or the test is skipped."""
     folder = Path(os.environ.get("CIRCUIT_TUI_REAL", ROOT.parent / "shared" / "real")) / "stories260K"

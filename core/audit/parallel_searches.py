@@ -14,39 +14,39 @@ WAIT = 0.2
 
 
 class ParallelSearches:
-    """Searches given to up to `jobs` workers of `crew`. They go on while this process measures something else.
+    """Searches given to up to `jobs` workers of `pool`. They go on while this process measures something else.
 
     Attributes:
         jobs: how many workers there are at most.
     """
 
-    def __init__(self, crew: WorkerPool[AuditSearch, SearchRun], jobs: int) -> None:
-        self._crew, self.jobs = crew, jobs
+    def __init__(self, pool: WorkerPool[AuditSearch, SearchRun], jobs: int) -> None:
+        self._pool, self.jobs = pool, jobs
         self._begun = 0
-        self._given: Scheduler[AuditSearch, SearchRun] = Scheduler((), crew, jobs)
+        self._scheduler: Scheduler[AuditSearch, SearchRun] = Scheduler((), pool, jobs)
         self._ended: dict[AuditSearch, Ended[AuditSearch, SearchRun]] = {}
         self._shares: dict[AuditSearch, float] = {}
 
     def begin(self, searches: Sequence[AuditSearch]) -> None:
         """Starts the first of `searches`; the others follow as workers become free."""
         self._begun = len(searches)
-        self._given = Scheduler(searches, self._crew, self.jobs)
+        self._scheduler = Scheduler(searches, self._pool, self.jobs)
         self.attend()
 
     def attend(self, seconds: float = 0.0) -> None:
         """Takes what workers report, and gives the idle something to do; waits up to so long for a report."""
-        if self._given.over:
+        if self._scheduler.finished:
             return
-        self._given.assign()
-        for event in self._crew.events(seconds):
-            ended = self._given.take(event)
+        self._scheduler.assign()
+        for event in self._pool.events(seconds):
+            ended = self._scheduler.handle(event)
             if ended is not None:
                 self._ended[ended.order] = ended
-        for busy in self._given.busy.values():
+        for busy in self._scheduler.busy.values():
             share = min(busy.step / max(busy.steps, 1), 1.0)
             # A search that has lost its worker begins again; what is told of it only grows.
             self._shares[busy.order] = max(share, self._shares.get(busy.order, 0.0))
-        self._given.assign()
+        self._scheduler.assign()
 
     @property
     def counts(self) -> tuple[int, int] | None:
@@ -71,7 +71,7 @@ class ParallelSearches:
         ended = self._ended[search]
         if ended.result is not None:
             return ended.result
-        while not self._given.over:
+        while not self._scheduler.finished:
             self.attend(WAIT)
             yield 1.0
         what = f"audit: the search {search.kind}, seed {search.seed}, draw {search.draw}: {ended.error}"
@@ -83,4 +83,4 @@ class ParallelSearches:
 
     def close(self) -> None:
         """Ends what is under way at once. Each search goes on from where it was last stored, when it is made again."""
-        self._crew.close()
+        self._pool.close()

@@ -10,7 +10,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.jobs.resumable_work import ResumableWork
 from circuit_tui.core.opening.open_problem import open_problem
 from circuit_tui.core.session.session import Session
-from circuit_tui.core.workers.pool import Tell
+from circuit_tui.core.workers.pool import ReportSteps
 
 PARTS = 1000
 """How finely a worker tells what share of a search is done."""
@@ -24,7 +24,7 @@ class SearchWorker:
         self._searcher: Searcher | None = None
         self._kept = SearchLog(ResumableWork.of(place.folder))
 
-    def __call__(self, order: AuditSearch, tell: Tell) -> SearchRun:
+    def __call__(self, order: AuditSearch, report: ReportSteps) -> SearchRun:
         """Makes the search `order`.
 
         Raises:
@@ -34,7 +34,7 @@ class SearchWorker:
             self._searcher = self._opened()
         steps, done = self._searcher.run(order, self._kept), 0
         while True:
-            tell(done, PARTS)
+            report(done, PARTS)
             try:
                 share = next(steps)
             except StopIteration as end:

@@ -41,7 +41,7 @@ def make_worker() -> Work[RunOrder, RunRecord]:
 
 
 class Sweep:
-    """Does all of `orders` that are not finished in `results`, with up to `jobs` workers of `crew` at once.
+    """Does all of `orders` that are not finished in `results`, with up to `jobs` workers of `pool` at once.
 
     `watch` sees every change; `last` is then the run that just ended, with its record or its error.
     """
@@ -50,26 +50,26 @@ class Sweep:
         self,
         orders: Sequence[RunOrder],
         results: ResultsFile,
-        crew: WorkerPool[RunOrder, RunRecord],
+        pool: WorkerPool[RunOrder, RunRecord],
         jobs: int,
         watch: Watch,
     ) -> None:
-        self._results, self._crew, self._watch = results, crew, watch
+        self._results, self._pool, self._watch = results, pool, watch
         finished = results.done()
         left = [order for order in orders if order.id not in finished]
-        self._given = Scheduler(left, crew, jobs, _next)
-        self.state = SweepState(len(orders), len(orders) - len(left), busy=self._given.busy)
+        self._scheduler = Scheduler(left, pool, jobs, _next)
+        self.state = SweepState(len(orders), len(orders) - len(left), busy=self._scheduler.busy)
 
     def run(self) -> SweepState:
         """Works until nothing is left to do."""
         self._watch(self.state)
-        while not self._given.over:
-            if self._given.assign():
+        while not self._scheduler.finished:
+            if self._scheduler.assign():
                 self.state.last = None
                 self._watch(self.state)
-            for event in self._crew.events(WAIT):
+            for event in self._pool.events(WAIT):
                 self.state.last = None
-                ended = self._given.take(event)
+                ended = self._scheduler.handle(event)
                 if ended is not None:
                     self._write(ended)
                 self._watch(self.state)

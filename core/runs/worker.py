@@ -9,7 +9,7 @@ from circuit_tui.core.runs.record import RunRecord
 from circuit_tui.core.runs.run_one import run_one
 from circuit_tui.core.session.session import Session
 from circuit_tui.core.views import LoadProgress
-from circuit_tui.core.workers.pool import Tell
+from circuit_tui.core.workers.pool import ReportSteps
 
 
 class Worker:
@@ -20,13 +20,13 @@ class Worker:
         self._session: tuple[str, Session] | None = None
         self._refused: dict[str, str] = {}
 
-    def __call__(self, order: RunOrder, tell: Tell) -> RunRecord:
-        """Runs `order`; `tell` hears of every step.
+    def __call__(self, order: RunOrder, report: ReportSteps) -> RunRecord:
+        """Runs `order`; `report` hears of every step.
 
         Raises:
             UserError: it cannot be opened, or is not worth searching.
         """
-        return run_one(self._opened(order), order.spec, lambda search, step: tell(step.step, step.steps))
+        return run_one(self._opened(order), order.spec, lambda search, step: report(step.step, step.steps))
 
     def _opened(self, order: RunOrder) -> Session:
         key = order.opening

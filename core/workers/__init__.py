@@ -1,1 +1,1 @@
-"""Worker processes, and who gives them work."""
+"""Worker processes: pools of them, and who gets which order."""

@@ -1,33 +1,35 @@
-"""Workers as actors of a Ray cluster. Ray is an optional part of the installation and is imported here alone."""
+"""A pool of workers that are actors of a Ray cluster. Ray is optional, and imported only here."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import socket
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.workers.pool import Done, Event, Failed, Lost, MakeWork, Order, Result, attempt
+from circuit_tui.core.workers.pool import Done, Event, Failed, Lost, MakeWork, Order, Result, WorkerPool, attempt
 from circuit_tui.core.workers.process_pool import threads_for
 
 if TYPE_CHECKING:
     from types import ModuleType
 
 LOCAL = "local"
-KNOCK_SECONDS = 10.0
+CONNECT_SECONDS = 10.0
 
 
-class RayPool(Generic[Order, Result]):
-    """Connects to a cluster, or starts one on this machine.
+class RayPool(WorkerPool[Order, Result]):
+    """Workers of a cluster that exists, or of one that is started on this machine.
 
-    Every machine of the cluster needs this program, and the folders and prompts by the same paths.
+    Every machine of the cluster needs this program, and the folders and prompts under the same paths.
 
     Args:
-        address: of the cluster, or ``local`` for one of `jobs` workers on this machine.
+        address: of the cluster, or ``local`` to start one with `jobs` workers on this machine.
         make: makes the work in a worker.
-        device: of the runs; a worker on CUDA reserves a GPU, or its share of one where there are fewer than workers.
-        jobs: how many workers there will be; None for one for each GPU, or for each machine where none is used.
+        device: of the runs; a worker on CUDA reserves a GPU, or its share of one if there are more workers than GPUs.
+        jobs: how many workers there will be; None means one for each GPU, or one for each machine without GPUs.
 
     Attributes:
         jobs: how many workers there will be.
@@ -52,33 +54,33 @@ class RayPool(Generic[Order, Result]):
         self._make = make
         self._actors: dict[int, Any] = {}
         self._running: dict[Any, int] = {}
-        self._hired = 0
+        self._started = 0
 
+    @override
     def start(self) -> int:
-        """See `WorkerPool.start`."""
-        self._hired += 1
-        self._actors[self._hired] = self._actor.remote(self._make, self._threads, os.getcwd())
-        return self._hired
+        self._started += 1
+        self._actors[self._started] = self._actor.remote(self._make, self._threads, os.getcwd())
+        return self._started
 
+    @override
     def pid(self, worker: int) -> int:
-        """The process of a worker, on whatever machine it is."""
         return int(self._ray.get(self._actors[worker].pid.remote()))
 
+    @override
     def submit(self, worker: int, order: Order) -> None:
-        """See `WorkerPool.submit`."""
         self._running[self._actors[worker].run.remote(order)] = worker
 
+    @override
     def events(self, seconds: float) -> list[Event[Result]]:
-        """See `WorkerPool.events`."""
         ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=seconds)
         return [self._event(reference, self._running.pop(reference)) for reference in ready]
 
+    @override
     def stop(self, worker: int) -> None:
-        """See `WorkerPool.stop`."""
         self._ray.kill(self._actors.pop(worker))
 
+    @override
     def close(self) -> None:
-        """See `WorkerPool.close`."""
         for actor in self._actors.values():
             self._ray.kill(actor)
         self._ray.shutdown()
@@ -94,7 +96,7 @@ class RayPool(Generic[Order, Result]):
 
 
 class _Actor:
-    """The worker on the cluster."""
+    """A worker of the cluster."""
 
     def __init__(self, make: MakeWork[Any, Any], threads: int, folder: str) -> None:
         with contextlib.suppress(OSError):  # not on this machine: then no relative path of an order means anything here
@@ -103,11 +105,11 @@ class _Actor:
         self._work = make()
 
     def pid(self) -> int:
-        """The process that it is."""
+        """Returns the actor's process."""
         return os.getpid()
 
     def run(self, order: Any) -> tuple[Any, str, str]:
-        """See `attempt`."""
+        """Runs an order as `attempt` does; a Ray worker reports no steps."""
         return attempt(self._work, order, lambda step, steps: None)
 
 
@@ -123,7 +125,7 @@ def _ray() -> ModuleType:
 
 
 def _connect(ray: ModuleType, address: str, jobs: int) -> None:
-    _knock(address)
+    _check_address(address)
     quiet = {"logging_level": "ERROR", "log_to_driver": False}
     try:
         if address == LOCAL:
@@ -134,17 +136,17 @@ def _connect(ray: ModuleType, address: str, jobs: int) -> None:
         raise UserError(f"--ray {address}: cannot be reached: {' '.join(str(error).split())}") from error
 
 
-def _knock(address: str) -> None:
-    """Refuses an address where nobody listens: Ray itself would try for minutes."""
+def _check_address(address: str) -> None:
+    """Refuses an address where nobody listens; Ray itself would try for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not port.isdecimal():
         return
     try:
-        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise UserError(f"--ray {address}: cannot be reached: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _on_cuda(device: str | None) -> bool:
-    """Whether runs go to CUDA: if it is asked for, or if nothing is, where there is one."""
+    """Whether runs go to CUDA: it is asked for, or no device is and there may be one."""
     return device is None or device.startswith("cuda")

@@ -1,4 +1,4 @@
-"""Gives orders to the workers of a crew until all are over; one whose worker dies is given to another."""
+"""Gives orders to the workers of a pool until none is left; an order whose worker dies goes to another worker."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Generic, Protocol, TypeVar
 from circuit_tui.core.workers.pool import Done, Event, Failed, Lost, Result, Step, WorkerPool
 
 MAX_LOSSES = 2
-"""A run that has taken so many workers with it (memory, say) has failed."""
+"""After losing this many workers (to lack of memory, say) an order has failed."""
 
 
 class Named(Protocol):
-    """An order as far as it matters here. Equal orders have equal names."""
+    """What the scheduler needs of an order. Equal orders have equal names."""
 
     @property
     def id(self) -> str:
-        """Tells it from all other orders."""
+        """The name, which no other order has."""
 
 
 NamedOrder = TypeVar("NamedOrder", bound=Named)
 Choose = Callable[[Sequence[NamedOrder], NamedOrder | None, Sequence[NamedOrder]], NamedOrder]
-"""From what is left to do, what the worker did before (None of a new one) and what others are at, to its next order."""
+"""Picks a worker's next order from those pending, its last order (None for a new worker) and those of the others."""
 
 
 @dataclass(slots=True)
 class Busy(Generic[NamedOrder]):
-    """What a worker is at: its order and how many steps of how many it has made."""
+    """What a worker is doing: its order, and that it has made `step` of about `steps` steps."""
 
     order: NamedOrder
     step: int = 0
@@ -36,7 +36,7 @@ class Busy(Generic[NamedOrder]):
 
 @dataclass(frozen=True, slots=True)
 class Ended(Generic[NamedOrder, Result]):
-    """What came of an order: a result, or an error of one line, with its traceback if that is no UserError's."""
+    """An order that is over: its result, or an error of one line, with a traceback unless it was a UserError."""
 
     order: NamedOrder
     result: Result | None
@@ -45,52 +45,52 @@ class Ended(Generic[NamedOrder, Result]):
 
 
 class Scheduler(Generic[NamedOrder, Result]):
-    """Orders and the workers, up to `jobs` of `crew` at once, that they are given to.
+    """Orders, and up to `jobs` workers of `pool` to run them.
 
     Attributes:
-        pending: what no worker has been given yet.
-        busy: what each worker is at, by its number.
+        pending: the orders that no worker has.
+        busy: what each worker is doing, by its number.
     """
 
     def __init__(
         self,
         orders: Sequence[NamedOrder],
-        crew: WorkerPool[NamedOrder, Result],
+        pool: WorkerPool[NamedOrder, Result],
         jobs: int,
-        choose: Choose[NamedOrder] = lambda pending, before, others: pending[0],
+        choose: Choose[NamedOrder] = lambda pending, last, others: pending[0],
     ) -> None:
-        self._crew, self._jobs, self._choose = crew, jobs, choose
+        self._pool, self._jobs, self._choose = pool, jobs, choose
         self.pending = list(orders)
         self.busy: dict[int, Busy[NamedOrder]] = {}
         self._idle: dict[int, NamedOrder | None] = {}
         self._losses: dict[str, int] = {}
 
     @property
-    def over(self) -> bool:
-        """Whether nothing is left to do."""
+    def finished(self) -> bool:
+        """Whether no order is left."""
         return not (self.pending or self.busy)
 
     def assign(self) -> bool:
-        """Gives the idle something to do, and tells whether there was anything; hires and dismisses as needed."""
-        gave = False
+        """Gives orders to idle workers, starting and stopping workers as needed; returns whether it gave any."""
+        assigned = False
         while self.pending and (self._idle or len(self.busy) < self._jobs):
-            worker, before = self._idle.popitem() if self._idle else (self._crew.start(), None)
-            order = self._choose(self.pending, before, [busy.order for busy in self.busy.values()])
+            worker, last = self._idle.popitem() if self._idle else (self._pool.start(), None)
+            order = self._choose(self.pending, last, [busy.order for busy in self.busy.values()])
             self.pending.remove(order)
             self.busy[worker] = Busy(order)
-            self._crew.submit(worker, order)
-            gave = True
-        while self._idle:  # on a shared machine others may be waiting for the place
-            self._crew.stop(self._idle.popitem()[0])
-        return gave
+            self._pool.submit(worker, order)
+            assigned = True
+        while self._idle:  # on a shared machine others may be waiting for their place
+            self._pool.stop(self._idle.popitem()[0])
+        return assigned
 
-    def take(self, event: Event[Result]) -> Ended[NamedOrder, Result] | None:
-        """Takes what a worker reports; what came of its order, if that is over."""
+    def handle(self, event: Event[Result]) -> Ended[NamedOrder, Result] | None:
+        """Takes in what a worker reports; returns its order if that is over now."""
         if isinstance(event, Step):
             busy = self.busy[event.worker]
             busy.step, busy.steps = event.step, event.steps
             return None
-        if event.worker not in self.busy:  # lost, but it had nothing to do
+        if event.worker not in self.busy:  # it was lost while it had nothing to do
             self._idle.pop(event.worker, None)
             return None
         order = self.busy.pop(event.worker).order

@@ -155,10 +155,10 @@ if __name__ == "__main__":
 """
 
 
-def test_ctrl_c_leaves_a_sane_file_and_shows_bars_before(root: Path, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_a_sane_file_and_shows_bars_before(examples_path: str, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     ours, theirs = pty.openpty()
-    env = os.environ | {"PYTHONPATH": str(root / "tests" / "examples"), "TERM": "xterm", "COLUMNS": "100"}
+    env = os.environ | {"PYTHONPATH": examples_path, "TERM": "xterm", "COLUMNS": "100"}
     command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path)]
     running = subprocess.Popen(command, env=env, stdout=theirs, stderr=theirs, stdin=theirs, start_new_session=True)
     os.close(theirs)

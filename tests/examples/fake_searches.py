@@ -12,7 +12,7 @@ from misbehaving import die_or_wait, note
 
 from circuit_tui.core.audit.finding import AuditSearch, SearchRun
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.workers.pool import Tell
+from circuit_tui.core.workers.pool import ReportSteps
 
 
 def run_of(search: AuditSearch) -> SearchRun:
@@ -27,14 +27,14 @@ class FakeSearches:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def __call__(self, order: AuditSearch, tell: Tell) -> SearchRun:
+    def __call__(self, order: AuditSearch, report: ReportSteps) -> SearchRun:
         note(self.folder, order.id)
         told = self.folder / order.id
         behave = told.read_text() if told.exists() else "plain"
-        tell(1, 4)
+        report(1, 4)
         if behave == "fail":
             raise UserError("the disk is gone")
         if behave == "crash":
             raise ZeroDivisionError("boom")
-        die_or_wait(behave, self.folder, tell, 4)
+        die_or_wait(behave, self.folder, report, 4)
         return run_of(order)

@@ -16,7 +16,7 @@ from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runs.order import RunOrder
 from circuit_tui.core.runs.record import RunMachine, RunPoint, RunRecord, Subject, SubjectSite
 from circuit_tui.core.search.spec import SearchSpec
-from circuit_tui.core.workers.pool import Tell
+from circuit_tui.core.workers.pool import ReportSteps
 
 
 def order(folder: Path, seed: int, behave: str = "plain", task: str = "tiny") -> RunOrder:
@@ -75,18 +75,18 @@ class FakeWork:
     Orders without such settings are plain, but for the task ``ioi``, which fails.
     """
 
-    def __call__(self, order: RunOrder, tell: Tell) -> RunRecord:
+    def __call__(self, order: RunOrder, report: ReportSteps) -> RunRecord:
         settings = order.spec.settings
         folder, behave = Path(str(settings.get("folder", os.devnull))), settings.get("behave", "plain")
         if folder.is_dir():
             note(folder, order.spec.seed)
         print("chatter of a library")
-        tell(1, 3)
+        report(1, 3)
         if behave == "fail" or order.task == "ioi":
             raise UserError("there is\nnothing to find")
         if behave == "crash":
             raise RuntimeError("boom")
-        die_or_wait(behave, folder, tell, 3)
+        die_or_wait(behave, folder, report, 3)
         return record_of(order)
 
 

@@ -1,4 +1,4 @@
-"""What the made-up workers of a crew have in common: they write down what they begin, and die or wait when told to."""
+"""What the made-up workers of a pool have in common: they write down what they begin, and die or wait when told to."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from circuit_tui.core.workers.pool import Tell
+from circuit_tui.core.workers.pool import ReportSteps
 
 
 def note(folder: Path, name: object) -> None:
@@ -23,10 +23,10 @@ def begun(folder: Path) -> list[tuple[str, int]]:
     return [(name, int(pid)) for name, pid in rows]
 
 
-def die_or_wait(behave: object, folder: Path, tell: Tell, steps: int) -> None:
+def die_or_wait(behave: object, folder: Path, report: ReportSteps, steps: int) -> None:
     """Kills this process if it is to ``die``; if it is to ``wait``, does so until the file ``go`` is in `folder`."""
     if behave == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     while behave == "wait" and not (folder / "go").exists():
         time.sleep(0.02)
-        tell(2, steps)
+        report(2, steps)

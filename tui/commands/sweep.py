@@ -122,9 +122,9 @@ def _run(orders: list[RunOrder], out: Path, device: str | None, jobs: int | None
     from circuit_tui.tui.commands.sweep_progress import SweepBar, ended
 
     with ResultsFile(out) as results:
-        crew, jobs = _crew(device, jobs, ray)
+        pool, jobs = _pool(device, jobs, ray)
         try:
-            running = Sweep(orders, results, crew, jobs, lambda state: bar.show(state))
+            running = Sweep(orders, results, pool, jobs, lambda state: bar.show(state))
             with SweepBar() as bar:
                 return running.run()
         except KeyboardInterrupt:
@@ -132,10 +132,10 @@ def _run(orders: list[RunOrder], out: Path, device: str | None, jobs: int | None
             progress.say(f"interrupted: {over} of {total} runs are over; the same command goes on with the rest")
             return None
         finally:
-            crew.close()
+            pool.close()
 
 
-def _crew(device: str | None, jobs: int | None, ray: str | None) -> tuple[WorkerPool[RunOrder, RunRecord], int]:
+def _pool(device: str | None, jobs: int | None, ray: str | None) -> tuple[WorkerPool[RunOrder, RunRecord], int]:
     from circuit_tui.core.runs.sweep import make_worker
 
     if ray is not None:

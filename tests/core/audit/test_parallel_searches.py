@@ -45,15 +45,15 @@ SEARCHES = [AuditSearch("shuffled", 0, 1), *(AuditSearch("seeds", seed, seed) fo
 @pytest.fixture
 def made(tmp_path: Path) -> Iterator[Callable[[], ParallelSearches]]:
     """A function to two workers that do what files in the test's folder say."""
-    crews: list[ProcessPool[Any, Any]] = []
+    pools: list[ProcessPool[Any, Any]] = []
 
     def make() -> ParallelSearches:
-        crews.append(ProcessPool(partial(FakeSearches, tmp_path), 1))
-        return ParallelSearches(crews[-1], 2)
+        pools.append(ProcessPool(partial(FakeSearches, tmp_path), 1))
+        return ParallelSearches(pools[-1], 2)
 
     yield make
-    for crew in crews:
-        crew.close()
+    for pool in pools:
+        pool.close()
 
 
 def _subject(problem: Problem, parallel_searches: ParallelSearches) -> Subject:

@@ -19,16 +19,16 @@ from circuit_tui.core.runs.order import RunOrder
 from circuit_tui.core.runs.record import RunRecord
 from circuit_tui.core.runs.results_file import ResultsFile, read_records, read_rows
 from circuit_tui.core.runs.sweep import Sweep, SweepState, Watch
-from circuit_tui.core.workers.process_pool import ProcessPool, threads_for
+from circuit_tui.core.workers.process_pool import ProcessPool
 
 
 def run(orders: Sequence[RunOrder], path: Path, jobs: int = 2, watch: Watch = lambda state: None) -> SweepState:
-    crew = ProcessPool(FakeWork, 3)
+    pool = ProcessPool(FakeWork, 3)
     try:
         with ResultsFile(path) as results:
-            return Sweep(orders, results, crew, jobs, watch).run()
+            return Sweep(orders, results, pool, jobs, watch).run()
     finally:
-        crew.close()
+        pool.close()
 
 
 def alive(pid: int) -> bool:
@@ -139,9 +139,9 @@ if __name__ == "__main__":
 """
 
 
-def test_killed_and_started_again_it_goes_on_where_it_was(tmp_path: Path, root: Path) -> None:
+def test_killed_and_started_again_it_goes_on_where_it_was(tmp_path: Path, examples_path: str) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
-    env = os.environ | {"PYTHONPATH": str(root / "tests" / "examples")}
+    env = os.environ | {"PYTHONPATH": examples_path}
     killed = subprocess.Popen([sys.executable, str(tmp_path / "script.py"), str(tmp_path)], env=env)
     try:
         end = time.monotonic() + 120
@@ -172,11 +172,3 @@ def test_a_worker_stays_with_what_it_has_open(tmp_path: Path) -> None:
     orders = [order(tmp_path, 10 * task + seed, task=f"t{task}") for seed in range(3) for task in range(2)]
     run(orders, tmp_path / "r.sqlite", jobs=1)
     assert [seed for seed, _ in begun_seeds(tmp_path)] == [0, 1, 2, 10, 11, 12]
-
-
-@pytest.mark.parametrize(("given", "jobs", "threads"), [("3", 2, 3), ("", 1000, 1), ("many", 1000, 1), ("0", 1000, 1)])
-def test_threads_are_divided_unless_the_user_says(
-    monkeypatch: pytest.MonkeyPatch, given: str, jobs: int, threads: int
-) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", given)
-    assert threads_for(jobs) == threads

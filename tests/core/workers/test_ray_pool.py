@@ -19,14 +19,14 @@ pytestmark = pytest.mark.slow
 
 
 def test_every_run_is_there_once_though_a_worker_was_killed(
-    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, examples_path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from circuit_tui.core.workers.ray_pool import RayPool
 
     # The workers import the work by name.
-    monkeypatch.setenv("PYTHONPATH", str(root / "tests" / "examples"))
+    monkeypatch.setenv("PYTHONPATH", examples_path)
     orders = [order(tmp_path, 0, "wait"), order(tmp_path, 1, "fail"), *(order(tmp_path, seed) for seed in range(2, 8))]
-    crew = RayPool("local", FakeWork, "cpu", 2)
+    pool = RayPool("local", FakeWork, "cpu", 2)
     victim = 0
 
     def watch(state: SweepState) -> None:
@@ -42,11 +42,11 @@ def test_every_run_is_there_once_though_a_worker_was_killed(
             (tmp_path / "go").touch()
 
     try:
-        assert crew.jobs == 2
+        assert pool.jobs == 2
         with ResultsFile(tmp_path / "r.sqlite") as results:
-            state = Sweep(orders, results, crew, 2, watch).run()
+            state = Sweep(orders, results, pool, 2, watch).run()
     finally:
-        crew.close()
+        pool.close()
     assert victim
     assert [error for _, error in state.failed] == ["there is nothing to find"]
     assert sorted(record.spec.seed for record in read_records(tmp_path / "r.sqlite")) == [0, 2, 3, 4, 5, 6, 7]
