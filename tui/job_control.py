@@ -110,7 +110,7 @@ class JobControl:
         for report in job.progress(self._lines):
             self._trace.add(report)
             self._lines += 1
-        search = job.spec.order
+        search = job.spec.search
         if search is not None:
             self._engine.submit(commands.Follow(job, search, self._trace.points()))
         if not running:
@@ -174,7 +174,7 @@ class JobControl:
             job.remove()
             return ""
         try:
-            worth_keeping = job.spec.order is not None or job.session is not None
+            worth_keeping = job.spec.search is not None or job.session is not None
         except (OSError, ValueError):
             worth_keeping = False
         if not worth_keeping:
@@ -191,7 +191,7 @@ def worth_offering(job: Job) -> bool:
     except (OSError, ValueError):
         return False
     if state == "unfinished":
-        return spec.order is not None or job.session is not None
+        return spec.search is not None or job.session is not None
     return spec.kind == "detached" and not job.seen
 
 
@@ -202,5 +202,5 @@ def worthless(job: Job) -> bool:
     except (OSError, ValueError):
         return False
     if state == "unfinished":
-        return spec.order is None and job.session is None
+        return spec.search is None and job.session is None
     return state != "running" and job.seen and time.time() - job.touched > SEEN_KEPT

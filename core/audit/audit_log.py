@@ -50,7 +50,7 @@ class AuditLog:
 
     def __init__(self, what: Mapping[str, Any], text: str = "") -> None:
         self._text = text
-        self._work = ResumableWork("audit", what)
+        self._work = ResumableWork.claim("audit", what)
         self.findings: dict[str, Finding] = {}
         self.seconds = 0.0
         self.searches = SearchLog(self._work)

@@ -22,7 +22,7 @@ class SearchWorker:
     def __init__(self, place: SearchEnvironment) -> None:
         self._place = place
         self._searcher: Searcher | None = None
-        self._kept = SearchLog(ResumableWork.of(place.folder))
+        self._kept = SearchLog(ResumableWork(place.folder))
 
     def __call__(self, order: AuditSearch, report: ReportSteps) -> SearchRun:
         """Makes the search `order`.

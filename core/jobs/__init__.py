@@ -1,1 +1,1 @@
-"""Searches and sessions kept in folders, so that they outlive the process: what is needed to go on with them."""
+"""Searches and sessions in folders, so that they outlive the process: what is needed to go on with them."""

@@ -1,6 +1,6 @@
-"""Keeps a job's folder up to date while a process works on it: every few seconds, and whenever it is asked to.
+"""Saves a job while a process works on it: every few seconds, and whenever it is asked to.
 
-A folder that can no longer be written (a full disk) ends the keeping with one warning, not the work.
+When the job's folder can no longer be written (a full disk), saving ends with one warning and the work goes on.
 """
 
 from __future__ import annotations
@@ -19,45 +19,46 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SAVE_EVERY = 2.0
-"""Seconds of work that a kill can cost at most, and one step."""
+"""Seconds between two saves: a kill costs no more than this and one step."""
 REPORT_EVERY = 0.5
+"""Seconds between two reports of progress in the folder."""
 
 
-class KeptSearch(Protocol):
+class SavedSearch(Protocol):
     """What is needed of a search."""
 
     def keep(self, folder: Path) -> None:
-        """Keeps in `folder` what it needs to go on, and goes on with what is there."""
+        """Keeps in `folder` what the search needs to go on, and goes on from what is there."""
 
     def save(self) -> None:
-        """Everything up to here outlives this process."""
+        """Saves everything up to here."""
 
 
-class KeptSession(Protocol):
-    """What is needed of a session. Both are plain JSON values."""
+class SavedSession(Protocol):
+    """What is needed of a session: plain JSON values."""
 
     def state(self) -> dict[str, Any]:
-        """All that the user has done."""
+        """Returns all that the user has done."""
 
     def subject(self) -> dict[str, Any]:
-        """What is open."""
+        """Returns what is open."""
 
 
 class Autosave:
-    """Keeps one job. All of it runs in the thread that owns the session."""
+    """Saves one job. All of it runs in the thread that owns the session."""
 
     def __init__(self, job: Job, warn: Callable[[str], object], clock: Callable[[], float] = time.monotonic) -> None:
         self.job = job
         self._warn, self._broken = warn, False
-        self._search: KeptSearch | None = None
+        self._search: SavedSearch | None = None
         self._saving, self._reporting = Throttle(SAVE_EVERY, clock), Throttle(REPORT_EVERY, clock)
         self._stored: object = None
 
-    def opened(self, session: KeptSession) -> None:
-        """The session is open.
+    def opened(self, session: SavedSession) -> None:
+        """Notes what the session has opened.
 
         Raises:
-            UserError: the job was begun with other files than those that are now there.
+            UserError: the job was begun with other files than those that are there now.
         """
         before, now = self.job.spec.subject, session.subject()
         if before is not None and before != now:
@@ -65,35 +66,35 @@ class Autosave:
             raise UserError(f"the job {self.job.name} cannot go on: what it had opened has changed ({fields})")
         self._try(lambda: self.job.change(subject=now))
 
-    def begin(self, search: KeptSearch, order: SearchSpec, *, again: bool = False) -> None:
-        """A search is about to begin; `again`: it goes on with what is in the job's folder."""
+    def begin(self, search: SavedSearch, spec: SearchSpec, *, again: bool = False) -> None:
+        """Saves `search`, which is about to begin; with `again` it goes on from what is in the job's folder."""
 
         def begin() -> None:
-            search.keep(self.job.begin_search(order, again=again))
+            search.keep(self.job.begin_search(spec, again=again))
             self._search = search
 
         self._try(begin)
         self._saving.restart()
 
     def step(self, report: SearchProgress) -> None:
-        """The search has made a step."""
+        """Takes in a step of the search, and saves if it is time."""
         if self._reporting.due():
             self._try(lambda: self.job.add_progress(report))
         if self._saving.due():
             self.save_search()
 
     def save_search(self) -> None:
-        """Whatever the search has done so far outlives this process."""
+        """Saves what the search has done so far."""
         self._saving.restart()
         if self._search is not None:
             self._try(self._search.save)
 
     def end(self) -> None:
-        """The search has come to its end, and what it found is safe elsewhere."""
+        """Forgets the search, which has ended; what it found is safe elsewhere."""
         self._search = None
         self._try(self.job.end_search)
 
-    def store(self, session: KeptSession, version: object) -> None:
+    def store(self, session: SavedSession, version: object) -> None:
         """Stores the session, unless it was stored with the same `version` before."""
         if version != self._stored:
             self._stored = version

@@ -1,7 +1,7 @@
 """The folder of one job: who works on it, how far it is, what came of it. No torch.
 
-The process that works on a job holds a lock on a file in its folder, which the system takes back however the process
-ends. A folder without that lock and without an outcome is a job that was cut off. All files are replaced in one go.
+The process that works on a job holds the lock in its folder, which the system takes back however the process ends. A
+job that nobody holds and that has no outcome was cut off. Files are replaced as a whole, never written in place.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import platform
 import secrets
 import shutil
 import signal
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from typing import Any, Literal
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.jobs.spec import JobSpec, Kind, progress_of
+from circuit_tui.core.jobs.state_dir import state_dir
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runtime.file_lock import FileLock
 from circuit_tui.core.search.spec import SearchSpec
@@ -32,7 +32,7 @@ _SPEC, _OUTCOME, _SESSION, _PROGRESS = "job.json", "outcome.json", "session.json
 
 
 class Job:
-    """One folder. `name` is unique on this machine and starts with the time at which the job was made."""
+    """A search or a session in a folder. `name` is unique on this machine and starts with the time of its making."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.name = folder, folder.name
@@ -60,26 +60,26 @@ class Job:
 
     @property
     def error(self) -> str:
-        """Why it failed, empty if it did not."""
+        """Why it failed; empty if it did not."""
         return str((self._read(_OUTCOME) or {}).get("error", ""))
 
     @property
     def seen(self) -> bool:
-        """Whether what came of it was looked at."""
+        """Whether the user has seen the outcome."""
         return bool((self._read(_OUTCOME) or {}).get("seen", False))
 
     def mark_seen(self) -> None:
-        """What came of it has been looked at."""
+        """Records that the user has seen the outcome."""
         self._write(_OUTCOME, {**(self._read(_OUTCOME) or {}), "seen": True})
 
     @property
     def pid(self) -> int | None:
-        """The process that works on it, or did last."""
+        """The process that works on the job, or did last."""
         return self._lock.pid
 
     @property
     def touched(self) -> float:
-        """When anything in the folder last changed, seconds since 1970."""
+        """When anything in the folder last changed, in seconds since 1970."""
         times = [0.0]
         for path in (self.folder, *self.folder.glob("*")):
             with contextlib.suppress(OSError):
@@ -103,7 +103,7 @@ class Job:
 
     @property
     def session(self) -> dict[str, Any] | None:
-        """The stored session, None if there is none."""
+        """The stored session; None if there is none."""
         return self._read(_SESSION)
 
     def store_session(self, state: dict[str, Any] | None) -> None:
@@ -114,7 +114,7 @@ class Job:
             self._write(_SESSION, state)
 
     def progress(self, start: int = 0) -> list[SearchProgress]:
-        """The reports written so far, less the first `start`."""
+        """Returns the reports written so far, without the first `start`."""
         try:
             lines = (self.folder / _PROGRESS).read_bytes().splitlines(keepends=True)[start:]
         except OSError:
@@ -132,31 +132,31 @@ class Job:
         with (self.folder / _PROGRESS).open("ab") as file:
             file.write(json.dumps(asdict(progress)).encode() + b"\n")
 
-    def begin_search(self, order: SearchSpec, *, again: bool) -> Path:
-        """The folder for a search; unless `again` that of an earlier one is emptied."""
+    def begin_search(self, search: SearchSpec, *, again: bool) -> Path:
+        """Returns the folder for a search; unless it goes on `again`, the folder is emptied."""
         if not again:
             self.end_search()
         self.search_folder.mkdir(exist_ok=True)
-        self.change(order=order)
+        self.change(search=search)
         return self.search_folder
 
     def end_search(self) -> None:
-        """Forgets the search; what else the job holds stays."""
-        if self.spec.order is not None:
-            self.change(order=None)
+        """Forgets the search; everything else in the job stays."""
+        if self.spec.search is not None:
+            self.change(search=None)
         self.drop_checkpoints()
         (self.folder / _PROGRESS).unlink(missing_ok=True)
 
     def drop_checkpoints(self) -> None:
-        """Deletes what the search needed to go on."""
+        """Deletes what the search needs to go on."""
         shutil.rmtree(self.search_folder, ignore_errors=True)
 
     def finish(self, state: Literal["done", "failed"], error: str = "") -> None:
-        """Records what came of it."""
+        """Records the outcome."""
         self._write(_OUTCOME, {"state": state, "error": error})
 
     def claim(self) -> bool:
-        """Makes this process the one that works on the job, until it ends; False if another one is."""
+        """Makes this process the one that works on the job, until it ends; returns False if another process does."""
         return self._lock.claim()
 
     def release(self, heir: int | None = None) -> None:
@@ -164,7 +164,7 @@ class Job:
         self._lock.release(heir)
 
     def hand_over(self) -> int:
-        """The open descriptor of the lock, which a child process that is given it holds as well."""
+        """Returns the open descriptor of the lock; a child process that inherits it holds the lock too."""
         return self._lock.hand_over()
 
     def inherit(self, descriptor: int) -> None:
@@ -172,7 +172,7 @@ class Job:
         self._lock.inherit(descriptor)
 
     def stop(self) -> None:
-        """Asks the process that works on it to end with what it has.
+        """Asks the process that works on the job to end with what it has.
 
         Raises:
             UserError: it runs on another machine, or cannot be reached.
@@ -187,7 +187,7 @@ class Job:
                 raise UserError(f"process {pid} cannot be stopped: {error.strerror}") from error
 
     def remove(self) -> None:
-        """Deletes the folder. What makes it a job goes first, so that half a folder is none."""
+        """Deletes the folder. The file that makes it a job goes first, so that half a folder is no job."""
         (self.folder / _SPEC).unlink(missing_ok=True)
         self.release()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -204,35 +204,13 @@ class Job:
         os.replace(part, self.folder / name)
 
 
-def state_dir(name: str) -> Path:
-    """The user's folder `name` for what outlives a process; it exists.
-
-    In the temporary folder where the user's own cannot be written.
-
-    Raises:
-        OSError: neither can.
-    """
-    import platformdirs
-
-    folder = Path(platformdirs.user_state_dir("circuit-tui", appauthor=False)) / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
-            return folder
-    except OSError:
-        pass
-    folder = Path(tempfile.gettempdir()) / f"circuit-tui-{os.getuid()}" / name
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder
-
-
 def jobs_dir() -> Path:
-    """Where jobs lie; it exists. Raises OSError as `state_dir` does."""
+    """Returns the folder of all jobs. Raises OSError as `state_dir` does."""
     return state_dir("jobs")
 
 
-def new_job(kind: Kind, request: OpenRequest, order: SearchSpec | None, out: Path | None) -> Job:
-    """A new job that this process works on.
+def new_job(kind: Kind, request: OpenRequest, search: SearchSpec | None, out: Path | None) -> Job:
+    """Makes a job that this process works on.
 
     Raises:
         OSError: its folder cannot be made.
@@ -244,12 +222,12 @@ def new_job(kind: Kind, request: OpenRequest, order: SearchSpec | None, out: Pat
     job.claim()
     wanted = None if out is None else Path.cwd() / out.expanduser()
     created = now.isoformat(timespec="seconds")
-    job._write(_SPEC, JobSpec(kind, request, order, wanted, Path.cwd(), platform.node(), created).data())
+    job._write(_SPEC, JobSpec(kind, request, search, wanted, Path.cwd(), platform.node(), created).data())
     return job
 
 
 def all_jobs() -> list[Job]:
-    """The jobs of this user, the one touched last first. Folders that are none are left out."""
+    """Returns the jobs of this user, the last one touched first. Folders that are no jobs are left out."""
     found = []
     for folder in jobs_dir().iterdir():
         job = Job(folder)
@@ -260,5 +238,5 @@ def all_jobs() -> list[Job]:
 
 
 def unfinished(jobs: Sequence[Job]) -> list[Job]:
-    """Of `jobs` those whose search was cut off."""
-    return [job for job in jobs if job.state == "unfinished" and job.spec.order is not None]
+    """Returns those of `jobs` whose search was cut off."""
+    return [job for job in jobs if job.state == "unfinished" and job.spec.search is not None]

@@ -1,7 +1,7 @@
-"""Runs of a comparison or a sweep, and audits, that were cut off: the same command again goes on with them.
+"""Runs and audits that were cut off, which the same command goes on with.
 
-Nobody has to name such a piece of work: its folder is named by the SHA-256 of all that decides what comes of it. The
-folder goes when the work is over; one that nobody came back to goes after `KEPT_DAYS`.
+Nobody has to name such a piece of work: its folder is named by the SHA-256 of all that decides its result. The folder
+goes when the work is over, or after `KEPT_DAYS` if nobody came back to it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from circuit_tui.core.jobs.autosave import SAVE_EVERY
-from circuit_tui.core.jobs.job import state_dir
+from circuit_tui.core.jobs.state_dir import state_dir
 from circuit_tui.core.runtime.file_lock import FileLock
 from circuit_tui.core.runtime.throttle import Throttle
 from circuit_tui.core.runtime.user_log import user_log
@@ -28,39 +28,37 @@ if TYPE_CHECKING:
     from circuit_tui.core.views import SearchProgress
 
 KEPT_DAYS = 7
+"""Days after which work that nobody came back to is deleted."""
 _LOCK = "lock"
 
 
 class ResumableWork:
-    """A piece of work under way, `kind` and `what` (JSON values) decide what comes of it.
+    """A piece of work under way.
 
-    Nothing is kept, and `folder` is None, while another process does the same work, or where nothing can be written:
-    that costs a restart, not the work.
+    Nothing is kept, and `folder` is None, while another process does the same work, or where nothing can be written.
+    Then a restart begins anew, but the work goes on.
 
     Attributes:
         folder: what an earlier process left, and where this one keeps what it has.
     """
 
-    def __init__(self, kind: str, what: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path | None, lock: FileLock | None = None) -> None:
+        """`lock` is None where another process, which this one helps, holds the lock of `folder`."""
+        self.folder, self._lock, self._left = folder, lock, False
+
+    @classmethod
+    def claim(cls, kind: str, what: Mapping[str, Any]) -> Self:
+        """Finds the work whose result `kind` and `what` (JSON values) decide, and makes it this process's."""
         text = json.dumps([version("circuit-tui"), what], sort_keys=True, ensure_ascii=False, default=str)
-        self.folder: Path | None = None
-        self._lock: FileLock | None = None
-        self._left = False
         try:
             folder = resumable_dir() / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
             folder.mkdir(exist_ok=True)
             lock = FileLock(folder / _LOCK)
-            if lock.claim():
-                self.folder, self._lock = folder, lock
+            return cls(folder, lock) if lock.claim() else cls(None)
         except OSError as error:
-            self.give_up(error)
-
-    @classmethod
-    def of(cls, folder: Path | None) -> Self:
-        """The work in `folder`, of a process that this one helps and that holds its lock; None to keep nothing."""
-        work = cls.__new__(cls)
-        work.folder, work._lock, work._left = folder, None, False
-        return work
+            work = cls(None)
+            work.give_up(error)
+            return work
 
     def __enter__(self) -> Self:
         return self
@@ -74,13 +72,13 @@ class ResumableWork:
         self.leave()
 
     def done(self) -> None:
-        """The work is over, and what came of it is safe elsewhere."""
+        """Deletes what was kept: the work is over, and its result is safe elsewhere."""
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
         self.leave()
 
     def leave(self) -> None:
-        """Leaves what there is for whoever goes on."""
+        """Leaves what was kept to whoever goes on."""
         self._left = True
         self.folder = None
         if self._lock is not None:
@@ -88,13 +86,13 @@ class ResumableWork:
             self._lock = None
 
     def give_up(self, error: OSError) -> None:
-        """Keeps nothing from here on, and says so."""
+        """Keeps nothing from here on, and tells the user."""
         user_log.warning("nothing is kept for a restart: %s", error)
         self.leave()
 
 
 def resumable_dir() -> Path:
-    """Where such work is kept; what is too old is gone. Raises OSError if no such folder can be made."""
+    """Returns the folder of all such work, less what is too old. Raises OSError as `state_dir` does."""
     folder = state_dir("unfinished")
     oldest = time.time() - KEPT_DAYS * 24 * 3600
     for old in folder.iterdir():
@@ -108,12 +106,12 @@ def resumable_dir() -> Path:
 def resumable_steps(
     search: Search, work: ResumableWork, name: str = "search", clock: Callable[[], float] = time.monotonic
 ) -> Generator[SearchProgress, None, None]:
-    """The steps of `search`, which goes on with what `work` has of it under `name`, and keeps what it needs there.
+    """Yields the steps of `search`, which goes on from what `work` holds under `name` and keeps there what it needs.
 
-    Left early, it has kept all up to there; at its end nothing of it is left. Nothing is kept while a process that has
-    lost its parent is still at its last step of the same.
+    If the caller stops early, everything up to there is kept; at the end of the search nothing is. Nothing is kept
+    while a worker that has lost its parent is still at its last step of the same search.
     """
-    lock = _begun(search, work, name)
+    lock = _keep(search, work, name)
     if lock is None or work.folder is None:
         yield from search
         return
@@ -135,8 +133,8 @@ def resumable_steps(
         lock.release()
 
 
-def _begun(search: Search, work: ResumableWork, name: str) -> FileLock | None:
-    """Has `search` keep what it needs under `name`; the lock of that, or None where nothing can be kept."""
+def _keep(search: Search, work: ResumableWork, name: str) -> FileLock | None:
+    """Has `search` keep what it needs under `name`; returns the lock of that, None where nothing can be kept."""
     if work.folder is None:
         return None
     folder = work.folder / name

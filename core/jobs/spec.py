@@ -16,15 +16,15 @@ Kind = Literal["find", "explore", "detached"]
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """One job. `order` is None while nothing is searched; `out` is where the circuit file is wanted.
+    """One job. `search` is None while no search is under way; `out` is where the circuit file is to be written.
 
-    `subject` is what was found in the opened files (hashes, sizes), to notice when they have changed; None before they
-    are open. `folder` is the working directory that relative paths of `request` refer to.
+    `subject` is what the opened files held (hashes, sizes), by which a change is noticed; None before they are open.
+    `folder` is the working directory that relative paths of `request` refer to.
     """
 
     kind: Kind
     request: OpenRequest
-    order: SearchSpec | None
+    search: SearchSpec | None
     out: Path | None
     folder: Path
     host: str
@@ -32,11 +32,11 @@ class JobSpec:
     subject: dict[str, Any] | None = None
 
     def data(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Returns it as JSON values."""
         return {
             "kind": self.kind,
             "request": _plain(asdict(self.request)),
-            "order": None if self.order is None else self.order.data(),
+            "order": None if self.search is None else self.search.data(),
             "out": None if self.out is None else str(self.out),
             "folder": str(self.folder),
             "host": self.host,
@@ -46,14 +46,14 @@ class JobSpec:
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> JobSpec:
-        """From `data`. Raises KeyError, TypeError or ValueError if it is something else."""
+        """Reads what `data` wrote. Raises KeyError, TypeError or ValueError if it is something else."""
         from pydantic import TypeAdapter  # slow: not before the first frame
 
         request = TypeAdapter(OpenRequest).validate_python(data["request"])  # its error is a ValueError
         return cls(
             kind=data["kind"],
             request=request,
-            order=None if data["order"] is None else SearchSpec(**data["order"]),
+            search=None if data["order"] is None else SearchSpec(**data["order"]),
             out=None if data["out"] is None else Path(data["out"]),
             folder=Path(data["folder"]),
             host=str(data["host"]),
@@ -62,7 +62,7 @@ class JobSpec:
         )
 
     def from_anywhere(self) -> OpenRequest:
-        """The request with paths that hold in any working directory."""
+        """Returns the request with paths that hold in any working directory."""
         request, folder = self.request, self.folder
         model = request.model
         if model is not None and (folder / Path(model).expanduser()).exists():
@@ -77,7 +77,7 @@ class JobSpec:
 
 
 def progress_of(data: Mapping[str, Any]) -> SearchProgress:
-    """A step's report from its JSON values. Raises TypeError or KeyError if they are something else."""
+    """Reads the report of a step from JSON values. Raises TypeError or KeyError if they are something else."""
     return SearchProgress(**{**data, "size_by_site": tuple(data["size_by_site"])})
 
 

@@ -1,4 +1,4 @@
-"""What a reader wants to know of a job, gathered from its folder. No torch."""
+"""What the user wants to know about a job, gathered from its folder. No torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from circuit_tui.core.jobs.job import Job, JobState
 
 @dataclass(frozen=True, slots=True)
 class JobSummary:
-    """One job at one moment. `method` is empty while nothing is searched; `touched` is seconds since 1970."""
+    """One job at one moment. `method` is empty while no search is under way; `touched` is in seconds since 1970."""
 
     name: str
     state: JobState
@@ -29,13 +29,13 @@ class JobSummary:
 
 
 def job_summary(job: Job) -> JobSummary:
-    """The facts of `job`. Raises OSError or ValueError if its folder is damaged or gone."""
+    """Sums up `job`. Raises OSError or ValueError if its folder is damaged or gone."""
     spec, steps = job.spec, job.progress()
     last = steps[-1] if steps else None
     subject, request = spec.subject or {}, spec.request
     task = subject.get("task") or request.task or request.prompts or request.circuit or "the demo's task"
     model = subject.get("model") or request.model or "the demo"
-    method = spec.order.method if spec.order else ""
+    method = spec.search.method if spec.search else ""
     return JobSummary(
         name=job.name,
         state=job.state,

@@ -29,7 +29,7 @@ def run_one(session: Session, spec: SearchSpec, watch: Watch = lambda search, st
         UserError: the search is not worth beginning, or a metric has no value.
     """
     search = session.search(spec)
-    with ResumableWork("run", {"subject": session.subject(), "spec": spec.data()}) as work:
+    with ResumableWork.claim("run", {"subject": session.subject(), "spec": spec.data()}) as work:
         with contextlib.closing(resumable_steps(search, work)) as steps:
             for step in steps:
                 watch(search, step)

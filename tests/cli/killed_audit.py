@@ -7,14 +7,14 @@ import os
 import signal
 import sys
 
-from circuit_tui.core.jobs import resumable_work as unfinished
+from circuit_tui.core.jobs import resumable_work
 from circuit_tui.tui.cli import main
 from circuit_tui.tui.commands import progress
 
 
 def run() -> int:
     title, *command = sys.argv[1:]
-    unfinished.SAVE_EVERY = 0.0
+    resumable_work.SAVE_EVERY = 0.0
     seen = []
 
     def show(self, step):

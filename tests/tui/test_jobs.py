@@ -116,7 +116,7 @@ async def test_a_search_that_was_cut_off_goes_on_at_its_step(resumable: Make, se
         assert again.calls.count("step") < saved + 5, "it went on, not from the beginning"
         trace = app.engine.state.search.trace
         assert trace[0].step < saved, "the charts show the steps before"
-        await until(pilot, lambda: job.spec.order is None)
+        await until(pilot, lambda: job.spec.search is None)
 
 
 async def test_an_engine_that_dies_says_so_and_what_was_done_is_offered(
@@ -287,7 +287,7 @@ async def test_quitting_during_a_search_asks_and_leaves_it_running(
     said = app.jobs.close(wanted=True)
     assert "process 4711" in said
     (job,) = started
-    assert job.spec.order == SearchSpec("mask", 0.95, 0)
+    assert job.spec.search == SearchSpec("mask", 0.95, 0)
     assert int((job.search_folder / "step").read_text()) > 0
 
 

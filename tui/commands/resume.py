@@ -32,14 +32,14 @@ def resume(
         out = out.expanduser().resolve()
     chosen = _chosen(job, inherited=lock)
     spec = chosen.spec
-    assert spec.order is not None
+    assert spec.search is not None
     steps = chosen.progress()
     far = f" after step {steps[-1].step}" if steps else ""
-    progress.say(f"going on with {chosen.name}: {spec.order.method}, target {spec.order.target:g}{far}")
+    progress.say(f"going on with {chosen.name}: {spec.search.method}, target {spec.search.target:g}{far}")
     if not spec.folder.is_dir():
         raise UserError(f"{chosen.name}: the folder it was started in is gone: {spec.folder}")
     os.chdir(spec.folder)  # the paths in its request, and those it writes into the circuit file, are seen from there
-    return run_search(chosen, spec.request, spec.order, out or spec.out, json=json, debug=debug)
+    return run_search(chosen, spec.request, spec.search, out or spec.out, json=json, debug=debug)
 
 
 def _chosen(name: str | None, *, inherited: int | None) -> Job:
@@ -52,7 +52,7 @@ def _chosen(name: str | None, *, inherited: int | None) -> Job:
     for job in unfinished(jobs):
         if job.claim():
             return job
-    running = [job.name for job in jobs if job.state == "running" and job.spec.order is not None]
+    running = [job.name for job in jobs if job.state == "running" and job.spec.search is not None]
     hint = f"; still running: {', '.join(running)}" if running else ""
     raise UserError(
         f"no search was cut off{hint}" if name is None else f"--job {name}: its search was not cut off{hint}"

@@ -51,7 +51,7 @@ class JobAutosave:
             self.job.release()
             self._use(new_job("explore", request, None, None))
             raise
-        return stored, spec.order
+        return stored, spec.search
 
     def begin(self, search: SearchLike, spec: SearchSpec, *, again: bool = False) -> None:
         """A search begins; `again`: it goes on from what the folder holds."""

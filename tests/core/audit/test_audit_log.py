@@ -16,7 +16,7 @@ from circuit_tui.core.audit.lines import LINES
 from circuit_tui.core.audit.measures.splice_cost import text_sha256
 from circuit_tui.core.audit.run import Audit
 from circuit_tui.core.audit.subject import Subject
-from circuit_tui.core.jobs import resumable_work as unfinished
+from circuit_tui.core.jobs import resumable_work
 from circuit_tui.core.search.search import Search
 from circuit_tui.core.splice.problem import Problem
 
@@ -26,7 +26,7 @@ FEW: dict[str, Any] = {"bootstraps": 50, "subsets": 1, "draws": 1, "random_circu
 @pytest.fixture
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.setattr(unfinished, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(resumable_work, "SAVE_EVERY", 0.0)
     return tmp_path / "circuit-tui" / "unfinished"
 
 

@@ -12,7 +12,7 @@ from tiny.searched import QUICK, able_problem
 from tiny.sessions import make_session
 from tiny.world import World
 
-from circuit_tui.core.jobs import resumable_work as unfinished
+from circuit_tui.core.jobs import resumable_work
 from circuit_tui.core.jobs.resumable_work import KEPT_DAYS, ResumableWork, resumable_dir
 from circuit_tui.core.runs.record import RunRecord
 from circuit_tui.core.runs.run_one import run_one
@@ -33,7 +33,7 @@ class Killed(BaseException):
 
 def _work(what: int, error: type[BaseException] | None = None) -> str:
     """Does a piece of work that leaves a file and ends in `error`; returns what was there before."""
-    with ResumableWork("run", {"what": what}) as work:
+    with ResumableWork.claim("run", {"what": what}) as work:
         assert work.folder is not None
         half = work.folder / "half"
         before = half.read_text() if half.exists() else ""
@@ -58,8 +58,8 @@ def test_what_is_over_leaves_nothing_and_what_was_cut_off_is_found_again() -> No
 
 
 def test_two_do_not_share_a_folder() -> None:
-    with ResumableWork("run", {}) as first:
-        with ResumableWork("run", {}) as second:
+    with ResumableWork.claim("run", {}) as first:
+        with ResumableWork.claim("run", {}) as second:
             assert second.folder is None
         assert first.folder is not None
         assert first.folder.is_dir(), "the second leaves it alone"
@@ -80,8 +80,8 @@ def test_without_a_place_the_work_goes_on(monkeypatch: pytest.MonkeyPatch, caplo
     def full(name: str) -> Path:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(unfinished, "state_dir", full)
-    with ResumableWork("run", {}) as work:
+    monkeypatch.setattr(resumable_work, "state_dir", full)
+    with ResumableWork.claim("run", {}) as work:
         assert work.folder is None
     assert "nothing is kept for a restart" in caplog.text
 
@@ -103,7 +103,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_record(
 ) -> None:
     spec = SearchSpec(method, 0.8, 1, QUICK[method]).complete()
     whole = run_one(session, spec)
-    monkeypatch.setattr(unfinished, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(resumable_work, "SAVE_EVERY", 0.0)
     seen: list[SearchProgress] = []
 
     def killed(search: Search, step: SearchProgress) -> None:

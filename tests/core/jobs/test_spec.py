@@ -69,6 +69,6 @@ def test_a_job_whose_target_is_out_of_range_is_damaged() -> None:
 def test_settings_as_the_version_before_stored_them_are_read() -> None:
     """It stored the words of the command line."""
     data = spec(OpenRequest(), SearchSpec("mask", 0.9, 0)).data()
-    order = JobSpec.of(data | {"order": data["order"] | {"settings": {"steps": "7", "lr": "0.1"}}}).order
+    order = JobSpec.of(data | {"order": data["order"] | {"settings": {"steps": "7", "lr": "0.1"}}}).search
     assert order is not None
     assert order.complete() == SearchSpec("mask", 0.9, 0, {"steps": 7, "batch": 0, "lr": 0.1, "refine": 100})
