@@ -18,7 +18,8 @@ from pathlib import Path
 
 from circuit_tui.core.audit.finding import TITLES
 from circuit_tui.core.circuits.audit_schema import AuditPart
-from circuit_tui.core.circuits.circuit_file import CircuitFile, read_circuit
+from circuit_tui.core.circuits.circuit_file import read_circuit
+from circuit_tui.core.circuits.schema import CircuitFile
 from circuit_tui.core.tasks import builtin as tasks
 
 COMMAND = Path(sys.executable).with_name("circuit-tui")

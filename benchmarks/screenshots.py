@@ -20,7 +20,7 @@ from typing import Any
 from screen_svg import svg
 
 from circuit_tui.core.audit.lines import LINES
-from circuit_tui.core.audit.subject import AuditSettings
+from circuit_tui.core.audit.settings import AuditSettings
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.tui.app import ExplorerApp
 from circuit_tui.tui.circuit_rows import LatentRow

@@ -16,3 +16,9 @@ DTYPES = ("float32", "bfloat16", "float16")
 """Names of torch's dtypes that a model can be loaded in."""
 DEVICE_MAPS = ("auto",)
 """How a model's blocks may be spread over several devices."""
+
+Verdict = Literal["good", "doubtful", "bad", "not measured"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+"""Of one line of an audit, from the best to the worst."""
+Outcome = Literal["believable", "believable within limits", "do not believe", "not finished"]
+"""Of an audit as a whole."""

@@ -145,7 +145,7 @@ class CircuitView:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class SnapshotComparison:
     """The current circuit beside a named snapshot. Nodes are numbers of the table; metrics are on the test split."""
 
     name: str

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar, get_args
+from typing import TypeVar
 
-Verdict = Literal["good", "doubtful", "bad", "not measured"]
-VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+from circuit_tui.core.choices import VERDICTS, Outcome, Verdict
+
 Value = TypeVar("Value")
 Number = float | int | None
-Outcome = Literal["believable", "believable within limits", "do not believe", "not finished"]
 
 
 TITLES: dict[str, str] = {

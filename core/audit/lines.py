@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.finding import AuditSearch, Measuring
 from circuit_tui.core.audit.measures import (
     ablations,
@@ -18,7 +19,7 @@ from circuit_tui.core.audit.measures import (
     splice_cost,
     stability,
 )
-from circuit_tui.core.audit.subject import AuditSettings, Subject
+from circuit_tui.core.audit.settings import AuditSettings
 
 SEARCH_SECONDS = 12.0
 """A default search on the demo, where weights are about seconds. They only serve to say how far the audit is."""
@@ -29,7 +30,7 @@ class Line:
     """One line: its key, how it is measured, how long that takes, and the searches it rests on."""
 
     key: str
-    measure: Callable[[Subject], Measuring]
+    measure: Callable[[AuditedCircuit], Measuring]
     weight: float = 0.1
     searches: Callable[[AuditSettings], tuple[AuditSearch, ...]] = lambda settings: ()
 
@@ -56,7 +57,7 @@ LINES: tuple[Line, ...] = (
 )
 
 
-def searches_left(lines: Sequence[Line], subject: Subject) -> tuple[AuditSearch, ...]:
+def searches_left(lines: Sequence[Line], subject: AuditedCircuit) -> tuple[AuditSearch, ...]:
     """The searches that `lines` rest on, but those that an audit which was cut off had finished."""
     kept = subject.log
     known = frozenset[str]() if kept is None else kept.findings.keys()

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from circuit_tui.core.audit.finding import AuditProgress, Finding, outcome
 from circuit_tui.core.audit.lines import LINES
-from circuit_tui.core.audit.open_audit import subject_of
+from circuit_tui.core.audit.open_audit import audited_circuit
 from circuit_tui.core.audit.report import audit_part, settings_of
 from circuit_tui.core.audit.run import Audit
 from circuit_tui.core.circuits.audit_schema import AuditPart, FindingPart
 from circuit_tui.core.circuits.recheck import Row, close_rows, same_row
 from circuit_tui.core.circuits.schema import CircuitFile
+from circuit_tui.core.opening.experiment import Experiment
 from circuit_tui.core.search.spec import SearchSpec
-
-if TYPE_CHECKING:
-    from circuit_tui.core.session.session import Session
 
 
 def recheck(
-    session: Session,
+    experiment: Experiment,
+    kept: Tensor,
     file: CircuitFile,
     text: Path | None,
     tolerance: float,
@@ -29,7 +29,7 @@ def recheck(
     searches: bool,
     progress: Callable[[AuditProgress], None] = lambda step: None,
 ) -> tuple[Row, ...]:
-    """Every field of the file's audit that was measured again; the session's circuit must be that of the file.
+    """Returns every field of the file's audit that was measured again; `kept` `[node]` bool is the file's circuit.
 
     `text` is where the audit's text is now. Without `searches` the lines that rest on searches are left as they are.
 
@@ -40,7 +40,7 @@ def recheck(
     if claimed is None:
         return ()
     used = SearchSpec(claimed.search.method, claimed.search.target, 0, claimed.search.settings).complete()
-    subject = subject_of(session, used, file.method.target, settings_of(claimed, text))
+    subject = audited_circuit(experiment, kept, used, file.method.target, settings_of(claimed, text))
     keys = {finding.key for finding in claimed.findings}
     lines = tuple(
         line for line in LINES if line.key in keys and (searches or not line.searches(subject.settings))

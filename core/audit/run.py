@@ -7,10 +7,11 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from operator import mul
 
-from circuit_tui.core.audit.finding import TITLES, AuditProgress, Finding, Outcome, outcome
+from circuit_tui.core.audit.audited_circuit import AuditedCircuit
+from circuit_tui.core.audit.finding import TITLES, AuditProgress, Finding, outcome
 from circuit_tui.core.audit.lines import LINES, SEARCH_SECONDS, Line, searches_left
 from circuit_tui.core.audit.parallel_searches import ParallelSearches
-from circuit_tui.core.audit.subject import Subject
+from circuit_tui.core.choices import Outcome
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.search.open_search import check_worth_searching
 
@@ -19,7 +20,7 @@ from circuit_tui.core.search.open_search import check_worth_searching
 class AuditResult:
     """What an audit found, as far as it came."""
 
-    subject: Subject
+    subject: AuditedCircuit
     findings: tuple[Finding, ...]
     finished: bool
     seconds: float
@@ -36,7 +37,7 @@ class Audit:
     What the subject's `log` already has is not measured again.
     """
 
-    def __init__(self, subject: Subject, lines: tuple[Line, ...] = LINES) -> None:
+    def __init__(self, subject: AuditedCircuit, lines: tuple[Line, ...] = LINES) -> None:
         self.subject, self.lines = subject, lines
         self.findings: tuple[Finding, ...] = ()
         self._known = {} if subject.log is None else dict(subject.log.findings)
@@ -142,6 +143,6 @@ class Audit:
         return sum(shares) / len(shares) if shares else 0.0
 
 
-def _weight(subject: Subject, line: Line) -> float:
+def _weight(subject: AuditedCircuit, line: Line) -> float:
     quick = 0.3 if subject.settings.quick else 1.0
     return line.weight + SEARCH_SECONDS * quick * len(line.searches(subject.settings))

@@ -9,8 +9,8 @@ import torch
 
 from circuit_tui.core.audit.altered_problem import problem_for, with_train
 from circuit_tui.core.audit.audit_log import SearchLog
+from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.finding import AuditSearch, SearchRun, finite
-from circuit_tui.core.audit.subject import Subject
 from circuit_tui.core.evaluation.evaluator import BATCH_PROMPTS, Evaluator
 from circuit_tui.core.search.open_search import new_search
 from circuit_tui.core.search.spec import SearchSpec
@@ -20,12 +20,12 @@ QUICK_PROMPTS = 128
 """What a quick audit's searches see: a quarter of a built-in task's search prompts."""
 
 
-def quick_word(subject: Subject) -> str:
+def quick_word(subject: AuditedCircuit) -> str:
     """An adjective for the searches of an audit, and a space; empty where they are made like the circuit's own."""
     return "quick " if subject.settings.quick else ""
 
 
-def run_search(subject: Subject, search: AuditSearch) -> Generator[float | None, None, SearchRun]:
+def run_search(subject: AuditedCircuit, search: AuditSearch) -> Generator[float | None, None, SearchRun]:
     """Makes one search of an audit. Yields the share that is done.
 
     One that an audit which was cut off had finished is not made again; one that another process makes is waited for.

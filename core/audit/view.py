@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from circuit_tui.core.audit.finding import AuditProgress, Finding, Outcome
+from circuit_tui.core.audit.finding import AuditProgress, Finding
+from circuit_tui.core.choices import Outcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from circuit_tui.core.audit.finding import Outcome, Verdict
+from circuit_tui.core.choices import Outcome, Verdict
 from circuit_tui.core.circuits.part import Part
 
 Count = Annotated[int, Field(ge=0)]

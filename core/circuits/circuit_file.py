@@ -9,48 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from circuit_tui.core.atomic_file import check_target, read_text, write_text
-from circuit_tui.core.circuits.schema import (
-    BUNDLED,
-    SCHEMA,
-    SCHEMA_PATH,
-    AblationPart,
-    CircuitFile,
-    MethodPart,
-    MetricsPart,
-    MetricsParts,
-    ModelPart,
-    NodePart,
-    SaePart,
-    SitePart,
-    StatsPart,
-    TaskPart,
-    TaskSource,
-    Versions,
-)
+from circuit_tui.core.atomic_file import read_text, write_text
+from circuit_tui.core.circuits.mask_file import ENDING, write_masks
+from circuit_tui.core.circuits.schema import SCHEMA, SCHEMA_PATH, CircuitFile
 from circuit_tui.core.errors import UserError
-
-__all__ = [
-    "BUNDLED",
-    "SCHEMA",
-    "AblationPart",
-    "CircuitFile",
-    "MethodPart",
-    "MetricsPart",
-    "MetricsParts",
-    "ModelPart",
-    "NodePart",
-    "SaePart",
-    "SitePart",
-    "StatsPart",
-    "TaskPart",
-    "TaskSource",
-    "Versions",
-    "check_target",
-    "now",
-    "read_circuit",
-    "write_circuit",
-]
 
 
 def now() -> str:
@@ -98,6 +60,17 @@ def write_circuit(file: CircuitFile, path: Path) -> Path:
         raise UserError(f"{path}: not written, {error.json_path} does not fit the schema: {error.message}")
     text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     return write_text(text, path)
+
+
+def write_export(file: CircuitFile, path: Path) -> Path:
+    """Writes `file` in the form that its name asks for, and returns the absolute path.
+
+    A name that ends in ``.masks.json`` gets published masks, any other the circuit file itself.
+
+    Raises:
+        UserError: it cannot be written there.
+    """
+    return write_masks(file, path) if path.name.endswith(ENDING) else write_circuit(file, path)
 
 
 def _parse(path: Path, text: str) -> dict[str, Any]:

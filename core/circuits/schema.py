@@ -7,6 +7,9 @@ this module anew; a test compares the two. Every number is finite. Unknown keys 
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -14,7 +17,9 @@ from pydantic import Field, model_validator
 
 from circuit_tui.core.choices import AblationKind, ErrorsKind, PositionsKind
 from circuit_tui.core.circuits.audit_schema import AuditPart
-from circuit_tui.core.circuits.part import Part as Part
+from circuit_tui.core.circuits.part import Part
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.views import Metrics
 
 SCHEMA: Final = "circuit-tui/circuit/1"
 SCHEMA_PATH = Path(__file__).with_name("circuit.schema.json")
@@ -27,12 +32,22 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Versions(Part):
-    """The packages that made the file."""
+    """The packages that made the file: this program, and the libraries whose numbers it shows."""
 
     circuit_tui: str
     torch: str
     transformer_lens: str
     sae_lens: str
+
+    @classmethod
+    def installed(cls) -> Self:
+        """Returns the versions that are installed."""
+        return cls(
+            circuit_tui=version("circuit-tui"),
+            torch=version("torch"),
+            transformer_lens=version("transformer-lens"),
+            sae_lens=version("sae-lens"),
+        )
 
 
 class MethodPart(Part):
@@ -142,16 +157,29 @@ class SitePart(Part):
     nodes: tuple[NodePart, ...]
 
 
+ABLATION_SOURCES: dict[AblationKind, str] = {
+    "mean": "corrupt train prompts",
+    "clean-mean": "clean train prompts",
+    "zero": "none",
+    "resample": "corrupt train prompts",
+}
+
+
 class AblationPart(Part):
-    """What a node that is not kept becomes. `source` says over which prompts the replacement was computed."""
+    """The value that a node outside the circuit takes. `source` names the prompts that it was computed from."""
 
     kind: AblationKind
     errors: ErrorsKind
     source: str
 
+    @classmethod
+    def of(cls, kind: AblationKind, errors: ErrorsKind) -> Self:
+        """Returns the part for a kind of ablation and of SAE errors."""
+        return cls(kind=kind, errors=errors, source=ABLATION_SOURCES[kind])
+
 
 class MetricsPart(Part):
-    """The numbers of one circuit on one split: see `snapshot.Metrics`."""
+    """The numbers of one circuit on one split: see `views.Metrics`."""
 
     faithfulness: float
     faithfulness_spliced: float
@@ -161,6 +189,22 @@ class MetricsPart(Part):
     logit_diff: float
     cross_entropy: float
     per_prompt_iqr: tuple[float, float]
+
+    @classmethod
+    def of(cls, metrics: Metrics) -> Self:
+        """Returns the numbers as a file holds them.
+
+        Raises:
+            UserError: a number is not finite.
+        """
+        values = asdict(metrics)
+        for name, value in values.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(
+                    f"export: {name} has no value: the empty circuit does what the whole model does, so there is "
+                    "nothing to be faithful to; try other sites, another task or another ablation"
+                )
+        return cls(**values)
 
 
 class MetricsParts(Part):

@@ -40,7 +40,7 @@ class SavedSession(Protocol):
     def state(self) -> dict[str, Any]:
         """Returns all that the user has done."""
 
-    def subject(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """Returns what is open."""
 
 
@@ -60,7 +60,7 @@ class Autosave:
         Raises:
             UserError: the job was begun with other files than those that are there now.
         """
-        before, now = self.job.spec.subject, session.subject()
+        before, now = self.job.spec.subject, session.fingerprint()
         if before is not None and before != now:
             fields = ", ".join(name for name in now if before.get(name) != now[name])
             raise UserError(f"the job {self.job.name} cannot go on: what it had opened has changed ({fields})")

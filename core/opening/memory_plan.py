@@ -20,7 +20,8 @@ from circuit_tui.core.circuits.mask_file import is_mask_file
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation import incremental_pass
 from circuit_tui.core.models.load_model import first_line, model_folder, pick_device, pick_dtype
-from circuit_tui.core.opening.open_problem import chosen_saes, chosen_task, request_of
+from circuit_tui.core.opening.open_circuit import request_of
+from circuit_tui.core.opening.open_problem import chosen_saes, chosen_task
 from circuit_tui.core.opening.pass_memory import FLOAT32, Shape, SiteShape, bytes_a_prompt
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runtime.device_memory import SHARE, cuda_devices, free_memory

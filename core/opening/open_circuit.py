@@ -1,41 +1,131 @@
-"""Any file that holds a circuit, to the nodes of an open problem; and any form to write one in."""
+"""Opens circuits of files: what a circuit file says to open, and its nodes in a problem that is open."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from circuit_tui.core.circuits.audit_schema import AuditPart
-from circuit_tui.core.circuits.circuit_file import read_circuit, write_circuit
-from circuit_tui.core.circuits.mask_file import ENDING, is_mask_file, masked_nodes, read_masks, write_masks
-from circuit_tui.core.circuits.provenance import Found
-from circuit_tui.core.circuits.schema import CircuitFile
-from circuit_tui.core.opening.open_problem import OpenedProblem, candidates_of, check_same
+from circuit_tui.core.circuits.circuit_file import read_circuit
+from circuit_tui.core.circuits.mask_file import is_mask_file, masked_nodes, read_masks
+from circuit_tui.core.circuits.provenance import Provenance
+from circuit_tui.core.circuits.schema import BUNDLED, CircuitFile
+from circuit_tui.core.errors import UserError
+from circuit_tui.core.opening.bundled import bundled_sae
+from circuit_tui.core.opening.open_problem import OpenedProblem, nodes_of
+from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.splice.problem import Problem
 
 
-def circuit_in(path: Path, opened: OpenedProblem) -> tuple[list[int], Callable[[Tensor], Found], AuditPart | None]:
-    """The nodes of the circuit in `path`, from that circuit `[node]` bool to where it came from, and its audit.
+@dataclass(frozen=True, slots=True)
+class OpenedCircuit:
+    """The circuit of a file: `kept` `[node]` bool, where it came from, and its audit if it has one."""
+
+    kept: Tensor
+    provenance: Provenance
+    audit: AuditPart | None = None
+
+
+def open_circuit(path: Path, opened: OpenedProblem) -> OpenedCircuit:
+    """Returns the circuit of a circuit file, or of a published mask file, in the problem that is open.
 
     Raises:
         UserError: the file is damaged, was made with something else, or has nodes that are no candidates here.
     """
     problem = opened.problem
+    kept = torch.zeros(len(problem.space), dtype=torch.bool)
     if is_mask_file(path):
         hooks = [(site.hook, site.sae.d_sae) for site in problem.sites]
         space = list(zip(problem.space.site.tolist(), problem.space.latent.tolist(), strict=True))
         nodes, notes = masked_nodes(read_masks(path), hooks, space, path)
-        return nodes, lambda kept: Found(method="imported", warnings=notes, nodes=kept), None
+        kept[nodes] = True
+        return OpenedCircuit(kept, Provenance(method="imported", warnings=notes, nodes=kept))
     file = read_circuit(path)
     check_same(opened, file, path)
-    return list(candidates_of(file, problem, path)), lambda kept: Found.by_file(file, kept), file.audit
+    kept[candidates_of(file, problem, path)] = True
+    return OpenedCircuit(kept, Provenance.of_file(file, kept), file.audit)
 
 
-def write_export(file: CircuitFile, path: Path) -> Path:
-    """Writes `file`: as published masks to a name that ends in ``.masks.json``, otherwise as it is. Where it lies.
+def request_of(file: CircuitFile, base: OpenRequest, folder: Path) -> OpenRequest:
+    """What to open to get back the circuit of `file`; flags of `base` that the file also holds give way to it.
+
+    Folders and prompts that the file names relative to somewhere are looked for from the working directory, then from
+    `folder`, where the file lies.
+    """
+    bundled = file.model.name == BUNDLED
+    found = [
+        (site, bundled_sae(site.hook) if site.sae.release == BUNDLED else _find(site.sae.path, folder))
+        for site in file.sites
+    ]
+    released = [site.sae for site in file.sites if site.sae.release not in (None, BUNDLED)]
+    folders = tuple(path for site, path in found if site.sae.release in (None, BUNDLED) and path is not None)
+    source = file.task.source
+    return replace(
+        base,
+        model=None if bundled else str(_find(file.model.name, folder)),
+        revision=file.model.revision or None,
+        saes=tuple(f"{sae.release}:{sae.id}" for sae in released),
+        sae_revisions=tuple((f"{sae.release}:{sae.id}", sae.revision) for sae in released if sae.revision),
+        sae_dirs=folders,
+        task=source.name if source.kind == "builtin" else None,
+        prompts=_find(source.path, folder) if source.kind == "file" else None,
+        chat=file.task.chat,
+        positions=file.task.positions_kind,
+        ablation=file.ablation.kind,
+        errors=file.ablation.errors,
+        dtype=file.model.dtype,
+        seed=file.seed,
+    )
+
+
+def check_same(opened: OpenedProblem, file: CircuitFile, path: Path) -> None:
+    """Refuses a circuit whose model, SAEs or prompts are not the ones that were opened.
 
     Raises:
-        UserError: it cannot be written there.
+        UserError: a hash, hook or position name differs; the line names the field.
     """
-    return write_masks(file, path) if path.name.endswith(ENDING) else write_circuit(file, path)
+    problem = opened.problem
+    _same(path, "task.prompts_sha256", file.task.prompts_sha256, problem.task.sha256)
+    _same(path, "model.weights_sha256", file.model.weights_sha256, problem.model.weights_sha256)
+    _same(path, "model.processing", file.model.processing, problem.model.processing)
+    _same(path, "sites", [site.hook for site in file.sites], [site.hook for site in problem.sites])
+    for theirs, ours in zip(file.sites, problem.sites, strict=True):
+        _same(path, f"sites {ours.hook} sae.weights_sha256", theirs.sae.weights_sha256, ours.sae.weights_sha256)
+    _same(path, "task.chat", file.task.chat, opened.chat)
+    _same(path, "task.positions_kind", file.task.positions_kind, problem.alignment.kind)
+    _same(path, "task.positions", list(file.task.positions), list(problem.alignment.names))
+    _same(path, "ablation.kind", file.ablation.kind, problem.ablation)
+    _same(path, "ablation.errors", file.ablation.errors, problem.errors)
+
+
+def candidates_of(file: CircuitFile, problem: Problem, path: Path) -> list[int]:
+    """The numbers of the candidates that are the nodes of `file`, which lies at `path`.
+
+    Raises:
+        UserError: a hook, position or latent that this problem does not have, or a node that is no candidate here.
+    """
+    space = problem.space
+    places = zip(space.site.tolist(), space.position.tolist(), space.latent.tolist(), strict=True)
+    known = {node: index for index, node in enumerate(places)}
+    nodes = nodes_of(file, problem.sites, problem.alignment.names)
+    for site, position, latent in nodes:
+        if (site, position, latent) not in known:
+            name = f"{problem.sites[site].short} {latent}@{problem.alignment.names[position]}"
+            raise UserError(f"{path}: {name} never fires on this task; open the file with --circuit")
+    return [known[node] for node in nodes]
+
+
+def _find(name: str | None, folder: Path) -> Path | None:
+    if name is None:
+        return None
+    path = Path(name).expanduser()
+    beside = folder / path
+    return path if path.exists() or not beside.exists() else beside
+
+
+def _same(path: Path, field: str, theirs: object, ours: object) -> None:
+    if theirs != ours:
+        raise UserError(f"{path}: {field} is {theirs!r}, but what was opened has {ours!r}: not the same")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from circuit_tui.core import demo
-from circuit_tui.core.circuits.circuit_file import BUNDLED, CircuitFile, TaskSource
+from circuit_tui.core.circuits.schema import BUNDLED, CircuitFile, TaskSource
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.models.compat.import_libraries import import_libraries
 from circuit_tui.core.models.language_model import LanguageModel
@@ -121,7 +121,7 @@ def open_problem(
         try:
             problem = build_problem(
                 model, sites, task, sets, alignment, request.ablation, request.errors, size, RESAMPLE_SEED,
-                () if circuit is None else _nodes_of(circuit, sites, alignment.names),
+                () if circuit is None else nodes_of(circuit, sites, alignment.names),
                 lambda text: progress(LoadProgress(f"running the {text}", 5, _STAGES)),
             )  # fmt: skip
             break
@@ -144,87 +144,12 @@ def _fitting_batch(model: LanguageModel, sites: Sequence[Site], sets: Mapping[Sp
     return largest_batch(a_prompt, max(len(prompts) for prompts in sets.values()), shares)
 
 
-def request_of(file: CircuitFile, base: OpenRequest, folder: Path) -> OpenRequest:
-    """What to open to get back the circuit of `file`; flags of `base` that the file also holds give way to it.
-
-    Folders and prompts that the file names relative to somewhere are looked for from the working directory, then from
-    `folder`, where the file lies.
-    """
-    bundled = file.model.name == BUNDLED
-    found = [
-        (site, _bundled_dir(site.hook) if site.sae.release == BUNDLED else _find(site.sae.path, folder))
-        for site in file.sites
-    ]
-    released = [site.sae for site in file.sites if site.sae.release not in (None, BUNDLED)]
-    folders = tuple(path for site, path in found if site.sae.release in (None, BUNDLED) and path is not None)
-    source = file.task.source
-    return replace(
-        base,
-        model=None if bundled else str(_find(file.model.name, folder)),
-        revision=file.model.revision or None,
-        saes=tuple(f"{sae.release}:{sae.id}" for sae in released),
-        sae_revisions=tuple((f"{sae.release}:{sae.id}", sae.revision) for sae in released if sae.revision),
-        sae_dirs=folders,
-        task=source.name if source.kind == "builtin" else None,
-        prompts=_find(source.path, folder) if source.kind == "file" else None,
-        chat=file.task.chat,
-        positions=file.task.positions_kind,
-        ablation=file.ablation.kind,
-        errors=file.ablation.errors,
-        dtype=file.model.dtype,
-        seed=file.seed,
-    )
-
-
-def check_same(opened: OpenedProblem, file: CircuitFile, path: Path) -> None:
-    """Refuses a circuit whose model, SAEs or prompts are not the ones that were opened.
+def nodes_of(file: CircuitFile, sites: Sequence[Site], positions: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Returns the (site, position, latent) of every node of `file`, as indices into `sites` and `positions`.
 
     Raises:
-        UserError: a hash, hook or position name differs; the line names the field.
+        UserError: a hook, position or latent that is not among them.
     """
-    problem = opened.problem
-    _same(path, "task.prompts_sha256", file.task.prompts_sha256, problem.task.sha256)
-    _same(path, "model.weights_sha256", file.model.weights_sha256, problem.model.weights_sha256)
-    _same(path, "model.processing", file.model.processing, problem.model.processing)
-    _same(path, "sites", [site.hook for site in file.sites], [site.hook for site in problem.sites])
-    for theirs, ours in zip(file.sites, problem.sites, strict=True):
-        _same(path, f"sites {ours.hook} sae.weights_sha256", theirs.sae.weights_sha256, ours.sae.weights_sha256)
-    _same(path, "task.chat", file.task.chat, opened.chat)
-    _same(path, "task.positions_kind", file.task.positions_kind, problem.alignment.kind)
-    _same(path, "task.positions", list(file.task.positions), list(problem.alignment.names))
-    _same(path, "ablation.kind", file.ablation.kind, problem.ablation)
-    _same(path, "ablation.errors", file.ablation.errors, problem.errors)
-
-
-def nodes_of(file: CircuitFile, problem: Problem) -> list[tuple[int, int, int]]:
-    """The (site, position, latent) of every node of `file`, in the numbering of `problem`.
-
-    Raises:
-        UserError: a hook, position or latent that this problem does not have.
-    """
-    return _nodes_of(file, problem.sites, problem.alignment.names)
-
-
-def candidates_of(file: CircuitFile, problem: Problem, path: Path) -> list[int]:
-    """The numbers of the candidates that are the nodes of `file`, which lies at `path`.
-
-    Raises:
-        UserError: see `nodes_of`; or a node that is no candidate here.
-    """
-    space = problem.space
-    places = zip(space.site.tolist(), space.position.tolist(), space.latent.tolist(), strict=True)
-    known = {node: index for index, node in enumerate(places)}
-    nodes = nodes_of(file, problem)
-    for site, position, latent in nodes:
-        if (site, position, latent) not in known:
-            name = f"{problem.sites[site].short} {latent}@{problem.alignment.names[position]}"
-            raise UserError(f"{path}: {name} never fires on this task; open the file with --circuit")
-    return [known[node] for node in nodes]
-
-
-def _nodes_of(
-    file: CircuitFile, sites: list[Site] | tuple[Site, ...], positions: tuple[str, ...]
-) -> list[tuple[int, int, int]]:
     by_hook = {site.hook: index for index, site in enumerate(sites)}
     by_name = {name: index for index, name in enumerate(positions)}
     found = []
@@ -279,23 +204,3 @@ def _sites(request: OpenRequest, device: torch.device, source: SaeSource) -> lis
         return sites
     chosen = matching_hooks(request.sites, [Hook(site.hook, site.sae.hook_out) for site in sites])
     return [site for site in sites if site.hook in chosen]
-
-
-def _bundled_dir(hook: str) -> Path:
-    for folder in demo.sae_dirs():
-        if folder.name == hook:
-            return folder
-    raise UserError(f"circuit: the bundled model has no SAE at {hook}")
-
-
-def _find(name: str | None, folder: Path) -> Path | None:
-    if name is None:
-        return None
-    path = Path(name).expanduser()
-    beside = folder / path
-    return path if path.exists() or not beside.exists() else beside
-
-
-def _same(path: Path, field: str, theirs: object, ours: object) -> None:
-    if theirs != ours:
-        raise UserError(f"{path}: {field} is {theirs!r}, but what was opened has {ours!r}: not the same")

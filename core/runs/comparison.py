@@ -15,11 +15,13 @@ from pydantic import Field, ValidationError
 
 from circuit_tui.core.atomic_file import read_text, write_text
 from circuit_tui.core.circuits.circuit_file import now
-from circuit_tui.core.circuits.schema import Count, Part
+from circuit_tui.core.circuits.part import Part
+from circuit_tui.core.circuits.schema import Count
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.opening.identity import Identity
 from circuit_tui.core.runs.frontier import area, chosen_at, frontier, held_out, nodes_needed
 from circuit_tui.core.runs.plan import label
-from circuit_tui.core.runs.record import RunPoint, RunRecord, Subject
+from circuit_tui.core.runs.record import RunPoint, RunRecord
 
 SCHEMA: Final = "circuit-tui/comparison/1"
 LEVELS = (0.8, 0.9, 0.95, 0.99)
@@ -113,7 +115,7 @@ class MethodPart(Part):
 class TaskPart(Part):
     """One subject (model, SAEs, prompts, ablation) with all methods that were run on it."""
 
-    subject: Subject
+    subject: Identity
     methods: tuple[MethodPart, ...]
     runs: tuple[RunRecord, ...]
 
@@ -138,11 +140,11 @@ class Comparison(Part):
 
     @classmethod
     def of(cls, records: Iterable[RunRecord], refused: Iterable[Refusal] = (), *, complete: bool) -> Comparison:
-        """What follows from `records`. Those of one `Subject.identity` are compared; stopped ones are left out."""
-        by_subject: dict[Subject, list[RunRecord]] = {}
+        """What follows from `records`. Those of one `Identity.comparable` are compared; stopped ones are left out."""
+        by_subject: dict[Identity, list[RunRecord]] = {}
         for record in records:
             if not record.stopped:
-                by_subject.setdefault(record.subject.identity, []).append(record)
+                by_subject.setdefault(record.subject.comparable, []).append(record)
         tasks = tuple(_task(runs[0].subject, runs) for runs in by_subject.values())
         return cls(created=now(), complete=complete, levels=LEVELS, tasks=tasks, refused=tuple(refused))
 
@@ -156,7 +158,7 @@ class Comparison(Part):
         return [record for task in self.tasks for record in task.runs]
 
 
-def _task(subject: Subject, records: list[RunRecord]) -> TaskPart:
+def _task(subject: Identity, records: list[RunRecord]) -> TaskPart:
     by_label: dict[str, list[RunRecord]] = {}
     for record in records:
         by_label.setdefault(label(record.spec), []).append(record)

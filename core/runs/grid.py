@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from circuit_tui.core import demo
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.opening.bundled import BUNDLED_HOOKS
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runs.order import RunOrder
 from circuit_tui.core.runs.plan import Variant
@@ -92,7 +92,7 @@ def _checked(base: OpenRequest, chosen: tuple[str, ...]) -> tuple[str, ...]:
     """
     if not chosen or base.saes or (base.model is not None and not base.sae_dirs):
         return chosen
-    hooks = [_hook_of(folder) for folder in base.sae_dirs] or [Hook(name) for name in demo.SITES]
+    hooks = [_hook_of(folder) for folder in base.sae_dirs] or [Hook(name) for name in BUNDLED_HOOKS]
     found = matching_hooks(chosen, hooks)
     return () if len(found) == len(hooks) else found
 

@@ -2,50 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated
 
 from pydantic import Field
 
-from circuit_tui.core.choices import PositionsKind
-from circuit_tui.core.circuits.schema import AblationPart, Count, MetricsPart, Part, Sha256, Sha256OrNone, Versions
+from circuit_tui.core.circuits.part import Part
+from circuit_tui.core.circuits.schema import Count, MetricsPart, Versions
+from circuit_tui.core.opening.identity import Identity
 from circuit_tui.core.search.spec import SearchSpec
-
-
-class SubjectSite(Part):
-    """A hook with the SAE that was spliced in there."""
-
-    hook: str
-    sae: str
-    weights_sha256: Sha256OrNone
-
-
-class Subject(Part):
-    """What was searched: model, SAEs, prompts, nodes and ablation.
-
-    `candidates` counts the candidate nodes; `positions` names the positions that nodes refer to by number.
-    """
-
-    model: str
-    model_sha256: Sha256OrNone
-    dtype: str
-    task: str
-    prompts_sha256: Sha256
-    positions_kind: PositionsKind
-    positions: tuple[str, ...]
-    sites: tuple[SubjectSite, ...]
-    ablation: AblationPart
-    candidates: Count
-    n_train: Count
-    n_test: Count
-
-    @property
-    def identity(self) -> Self:
-        """What runs must share to be compared: by what name weights were opened does not count if their hash is known.
-
-        So runs of one model on two machines are runs of the same, in whatever folders it lies there.
-        """
-        sites = tuple(site.model_copy(update={"sae": ""}) if site.weights_sha256 else site for site in self.sites)
-        return self.model_copy(update={"model": "" if self.model_sha256 else self.model, "sites": sites})
 
 
 class RunMachine(Part):
@@ -76,7 +40,7 @@ class RunRecord(Part):
         steps: progress reports; `seconds`: wall time of the search, its last evaluation included.
     """
 
-    subject: Subject
+    subject: Identity
     spec: SearchSpec
     reached: bool
     stopped: bool

@@ -17,8 +17,9 @@ from pydantic import ValidationError
 
 from circuit_tui.core.circuits.circuit_file import now
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.opening.identity import Identity
 from circuit_tui.core.runs.order import RunOrder
-from circuit_tui.core.runs.record import RunRecord, Subject
+from circuit_tui.core.runs.record import RunRecord
 from circuit_tui.core.runs.results_schema import APPLICATION, TABLES, VERSION, order_row, record_row
 from circuit_tui.core.runtime.file_lock import FileLock
 from circuit_tui.core.search.spec import SearchSpec
@@ -90,7 +91,7 @@ class ResultsFile:
         with self._transaction() as connection:
             _replace_failed(connection, order_row(order) | row)
 
-    def _check_subject(self, order: RunOrder, subject: Subject) -> None:
+    def _check_subject(self, order: RunOrder, subject: Identity) -> None:
         found = self._connection.execute(
             "SELECT record FROM runs WHERE opening = ? AND status = 'done' LIMIT 1", (order.opening,)
         ).fetchone()

@@ -1,4 +1,4 @@
-"""Runs one after another in an open session, and how long the rest will take."""
+"""Runs one after another in an experiment, and how long the rest will take."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import statistics
 from collections.abc import Iterator, Sequence
 
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.opening.experiment import Experiment
 from circuit_tui.core.runs.comparison import Refusal
 from circuit_tui.core.runs.plan import label
 from circuit_tui.core.runs.record import RunRecord
 from circuit_tui.core.runs.run_one import Watch, run_one
 from circuit_tui.core.search.registry import method
 from circuit_tui.core.search.spec import SearchSpec
-from circuit_tui.core.session.session import Session
 
 
 class Series:
-    """The runs of `specs` in `session`.
+    """The runs of `specs` in `experiment`.
 
     A method that refuses the task, as some do for pairs of unequal length, is left out from then on, with its reason.
 
@@ -25,8 +25,8 @@ class Series:
         current: the run under way.
     """
 
-    def __init__(self, session: Session, specs: Sequence[SearchSpec]) -> None:
-        self.session, self._left = session, list(specs)
+    def __init__(self, experiment: Experiment, specs: Sequence[SearchSpec]) -> None:
+        self.experiment, self._left = experiment, list(specs)
         self.done: list[RunRecord | Refusal] = []
         self.current: SearchSpec | None = None
 
@@ -50,9 +50,9 @@ class Series:
         while self._left:
             self.current = spec = self._left[0]
             try:
-                record: RunRecord | Refusal = run_one(self.session, spec, watch)
+                record: RunRecord | Refusal = run_one(self.experiment, spec, watch)
             except UserError as error:
-                record = Refusal(task=self.session.problem.task.name, label=label(spec), reason=str(error))
+                record = Refusal(task=self.experiment.problem.task.name, label=label(spec), reason=str(error))
                 self._left = [other for other in self._left if label(other) != label(spec)]
             else:
                 if isinstance(record, RunRecord) and record.stopped:

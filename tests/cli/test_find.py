@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from circuit_example import example
 
-from circuit_tui.core.circuits.circuit_file import CircuitFile, read_circuit
+from circuit_tui.core.circuits.circuit_file import read_circuit
+from circuit_tui.core.circuits.schema import CircuitFile
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runtime.user_log import user_log

@@ -12,9 +12,10 @@ from misbehaving import begun, die_or_wait, note
 
 from circuit_tui.core.circuits.schema import AblationPart, MetricsPart, Versions
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.opening.identity import Identity, IdentitySite
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runs.order import RunOrder
-from circuit_tui.core.runs.record import RunMachine, RunPoint, RunRecord, Subject, SubjectSite
+from circuit_tui.core.runs.record import RunMachine, RunPoint, RunRecord
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.workers.pool import ReportSteps
 
@@ -39,7 +40,7 @@ def record_of(order: RunOrder, weights: str = "1" * 64) -> RunRecord:
         per_prompt_iqr=(-0.1, 0.2),
     )
     return RunRecord(
-        subject=Subject(
+        subject=Identity(
             model="tiny",
             model_sha256=weights,
             dtype="float32",
@@ -47,7 +48,7 @@ def record_of(order: RunOrder, weights: str = "1" * 64) -> RunRecord:
             prompts_sha256=order.prompts_sha256,
             positions_kind="each",
             positions=("first", "last"),
-            sites=(SubjectSite(hook="blocks.0.hook_resid_post", sae="tiny", weights_sha256="2" * 64),),
+            sites=(IdentitySite(hook="blocks.0.hook_resid_post", sae="tiny", weights_sha256="2" * 64),),
             ablation=AblationPart(kind="mean", errors="drop", source="corrupt train prompts"),
             candidates=100,
             n_train=8,

@@ -23,7 +23,6 @@ from circuit_tui.core.search.registry import MethodInfo
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.views import (
     CircuitView,
-    Comparison,
     FrontierPoint,
     LatentView,
     LoadProgress,
@@ -38,6 +37,7 @@ from circuit_tui.core.views import (
     SearchResult,
     SessionInfo,
     SiteInfo,
+    SnapshotComparison,
     TokenActivation,
 )
 
@@ -381,12 +381,12 @@ class FakeSession:
         self._note("restore_snapshot")
         self._edit(self.names[name], f"back to {name}")
 
-    def compare(self, name: str) -> Comparison:
+    def compare(self, name: str) -> SnapshotComparison:
         self._note("compare")
         other = self.names[name]
         ours, theirs = tuple(sorted(self.kept - other)), tuple(sorted(other - self.kept))
         now, then = metrics(self.faithfulness(self.kept)), metrics(self.faithfulness(other))
-        return Comparison(name, ours, theirs, len(self.kept & other), now, then)
+        return SnapshotComparison(name, ours, theirs, len(self.kept & other), now, then)
 
     def work(self) -> bool:
         self._note("work")
@@ -520,7 +520,7 @@ class FakeSession:
         self._note("open_circuit")
         self._edit({0, 1, 2}, f"opened {path.name}")
 
-    def subject(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         return {"model": "demo", "task": "fake", "latents": len(self.table)}
 
     def state(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from circuit_tui.tui.commands.opening import Batch, Device, DeviceMap, Opening
 if TYPE_CHECKING:
     from circuit_tui.core.audit.run import Audit
     from circuit_tui.core.circuits.audit_schema import AuditPart
-    from circuit_tui.core.circuits.circuit_file import CircuitFile
+    from circuit_tui.core.circuits.schema import CircuitFile
 
 _JOBS = "Searches at once, each in a process. [as cores and memory allow; on a GPU 1]"
 STYLES = {"good": "green", "doubtful": "yellow", "bad": "bold red", "not measured": "dim"}
@@ -69,11 +69,14 @@ def audit(
     options.check_text(text)
     folder = file.expanduser().parent
     with output.quiet(debug=debug):
-        session = open_file(claimed, request, folder)
-        session.open_circuit(file)
-        from circuit_tui.core.audit.open_audit import Others, open_audit, text_of
+        experiment = open_file(claimed, request, folder)
+        from circuit_tui.core.opening.open_circuit import open_circuit
+
+        circuit = open_circuit(file, experiment.opened)
+        from circuit_tui.core.audit.open_audit import OtherProcesses, open_audit
         from circuit_tui.core.audit.report import audit_part
-        from circuit_tui.core.audit.subject import AuditSettings
+        from circuit_tui.core.audit.settings import AuditSettings
+        from circuit_tui.core.audit.texts import text_to_price
 
         settings = AuditSettings(
             seed=claimed.seed if seed is None else seed,
@@ -83,10 +86,10 @@ def audit(
             resamplings=0 if no_searches else resamplings,
             shuffles=0 if no_searches else shuffles,
             quick=not full,
-            text=text_of(session, text),
+            text=text_to_price(experiment.opened, text),
         )
-        others = Others(request_for(claimed, request, folder), claimed, jobs, log_path())
-        auditing = open_audit(session, settings, others)
+        others = OtherProcesses(request_for(claimed, request, folder), claimed, jobs, log_path())
+        auditing = open_audit(experiment, circuit.kept, circuit.provenance, settings, others)
         if auditing.subject.parallel_searches is not None:
             progress.say(f"searches are made in {auditing.subject.parallel_searches.jobs} processes beside this one")
         if auditing.taken_up:

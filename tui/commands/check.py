@@ -16,8 +16,8 @@ from circuit_tui.tui.commands.opening import Batch, Device, DeviceMap, Opening
 
 if TYPE_CHECKING:
     from circuit_tui.core.circuits.audit_schema import AuditPart
-    from circuit_tui.core.circuits.circuit_file import CircuitFile
     from circuit_tui.core.circuits.recheck import Row
+    from circuit_tui.core.circuits.schema import CircuitFile
     from circuit_tui.core.session.session import Session
 
 
@@ -49,7 +49,9 @@ def check(
 
     claimed, folder = read_circuit(file), file.expanduser().parent
     with output.quiet(debug=debug):
-        session = open_file(claimed, request, folder)
+        from circuit_tui.core.session.session import Session
+
+        session = Session(open_file(claimed, request, folder))
         rows = compare(claimed, _recompute(session, claimed), tolerance)
         if claimed.audit is not None:
             rows += _audit_rows(session, claimed, text, folder, tolerance, searches=searches)
@@ -65,8 +67,6 @@ def check(
 
 def _recompute(session: Session, file: CircuitFile) -> CircuitFile:
     """The file's circuit, evaluated anew in a session of what the file names."""
-    from circuit_tui.core.circuits.provenance import circuit_file
-
     table = session.table
     number = {
         (table.sites[site].hook, table.positions[position], latent): node
@@ -75,7 +75,7 @@ def _recompute(session: Session, file: CircuitFile) -> CircuitFile:
     session.replace([number[node] for node in file.nodes()], "opened for a check")
     progress.say("computing every number")
     progress.finish(session)
-    return circuit_file(session)
+    return session.circuit_file()
 
 
 def _audit_rows(
@@ -83,13 +83,13 @@ def _audit_rows(
 ) -> tuple[Row, ...]:
     """The file's audit, measured anew; `text` goes before the place that the file names."""
     from circuit_tui.core.audit.recheck import recheck
-    from circuit_tui.core.audit.report import text_path
+    from circuit_tui.core.audit.texts import recorded_text
 
     assert file.audit is not None
     progress.say("measuring its audit again")
-    place = None if file.audit.text is None else text or text_path(file.audit, folder)
+    place = None if file.audit.text is None else text or recorded_text(file.audit, folder)
     with progress.AuditBar() as bar:
-        return recheck(session, file, place, tolerance, searches=searches, progress=bar.show)
+        return recheck(session.experiment, session.kept, file, place, tolerance, searches=searches, progress=bar.show)
 
 
 def _tell_left_out(audit: AuditPart) -> None:

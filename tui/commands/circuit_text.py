@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from circuit_tui.core.circuits.circuit_file import CircuitFile, MetricsPart
+from circuit_tui.core.circuits.schema import CircuitFile, MetricsPart
 from circuit_tui.tui.commands.output import number, print_line, print_table
 
 _NODE_COLUMNS = ("position", "latent", "clean", "corrupt", "max", "freq", "effect", "label")

@@ -13,9 +13,10 @@ from circuit_tui.tui.commands import progress
 from circuit_tui.tui.commands.runs_progress import RunsBar
 
 if TYPE_CHECKING:
+    from circuit_tui.core.opening.identity import Identity
     from circuit_tui.core.runs.comparison import Comparison, Refusal
     from circuit_tui.core.runs.plan import Grids, Variant
-    from circuit_tui.core.runs.record import RunRecord, Subject
+    from circuit_tui.core.runs.record import RunRecord
     from circuit_tui.core.search.search import Search
     from circuit_tui.core.search.spec import SearchSpec
     from circuit_tui.core.views import SearchProgress
@@ -27,7 +28,7 @@ class Comparing:
     def __init__(self, chosen: Sequence[Variant], grids: Grids, seeds: Sequence[int], out: Path | None) -> None:
         self.stopped = False
         self._chosen, self._grids, self._seeds, self._out = chosen, grids, seeds, out
-        self._records: dict[tuple[Subject, str], RunRecord] = {}
+        self._records: dict[tuple[Identity, str], RunRecord] = {}
         self._refused: list[Refusal] = []
         self._complete = True
 
@@ -98,18 +99,19 @@ class Comparing:
         if self.stopped:
             return
         progress.say(f"{where}loading …")
+        from circuit_tui.core.opening.experiment import open_experiment
+        from circuit_tui.core.opening.identity import identity_of
+        from circuit_tui.core.opening.warnings import warnings_of
         from circuit_tui.core.runs.comparison import Refusal
         from circuit_tui.core.runs.plan import plan
-        from circuit_tui.core.runs.run_one import subject_of
         from circuit_tui.core.runs.series import Series
-        from circuit_tui.core.session.session import open_session
 
-        session = open_session(request, progress.loading)
-        for warning in session.info.warnings:
+        experiment = open_experiment(request, progress.loading)
+        for warning in warnings_of(experiment):
             progress.say(f"warning: {warning}")
-        subject = subject_of(session)
+        subject = identity_of(experiment)
         specs = plan(self._chosen, self._grids, self._seeds, subject.candidates)
-        series = Series(session, [spec for spec in specs if _key(subject, spec) not in self._records])
+        series = Series(experiment, [spec for spec in specs if _key(subject, spec) not in self._records])
         total = len(series)
         with RunsBar(f"{where}{subject.task}", total) as bar:
 
@@ -130,6 +132,6 @@ class Comparing:
                         self.write(self._out, under_way=True)
 
 
-def _key(subject: Subject, spec: SearchSpec) -> tuple[Subject, str]:
+def _key(subject: Identity, spec: SearchSpec) -> tuple[Identity, str]:
     """What tells one run from another."""
-    return subject.identity, json.dumps(spec.data(), sort_keys=True)
+    return subject.comparable, json.dumps(spec.data(), sort_keys=True)

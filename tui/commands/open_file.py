@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from circuit_tui.tui.commands import progress
 
 if TYPE_CHECKING:
-    from circuit_tui.core.circuits.circuit_file import CircuitFile
+    from circuit_tui.core.circuits.schema import CircuitFile
+    from circuit_tui.core.opening.experiment import Experiment
     from circuit_tui.core.opening.request import OpenRequest
-    from circuit_tui.core.session.session import Session
 
 
 def request_for(file: CircuitFile, base: OpenRequest, folder: Path) -> OpenRequest:
@@ -20,7 +20,7 @@ def request_for(file: CircuitFile, base: OpenRequest, folder: Path) -> OpenReque
     Raises:
         UserError: the bundled model has no SAE where the file says it has.
     """
-    from circuit_tui.core.opening.open_problem import request_of
+    from circuit_tui.core.opening.open_circuit import request_of
 
     request = request_of(file, base, folder)
     if base.model is not None:
@@ -32,14 +32,13 @@ def request_for(file: CircuitFile, base: OpenRequest, folder: Path) -> OpenReque
     return request
 
 
-def open_file(file: CircuitFile, base: OpenRequest, folder: Path) -> Session:
-    """A session of what `file`, which lies in `folder`, names; places in `base` go first. Nothing is kept in it yet.
+def open_file(file: CircuitFile, base: OpenRequest, folder: Path) -> Experiment:
+    """Returns the experiment that `file`, which lies in `folder`, names; places in `base` go first.
 
     Raises:
         UserError: something cannot be found or does not fit together.
     """
     progress.say("loading …")
-    from circuit_tui.core.opening.open_problem import open_problem
-    from circuit_tui.core.session.session import Session
+    from circuit_tui.core.opening.experiment import open_experiment
 
-    return Session(open_problem(request_for(file, base, folder), progress.loading, file))
+    return open_experiment(request_for(file, base, folder), progress.loading, file)

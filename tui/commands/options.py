@@ -66,6 +66,6 @@ def check_out(path: Path) -> None:
     Raises:
         UserError: see `circuit_file.check_target`.
     """
-    from circuit_tui.core.circuits.circuit_file import check_target
+    from circuit_tui.core.atomic_file import check_target
 
     check_target(path)

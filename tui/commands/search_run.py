@@ -18,7 +18,7 @@ from circuit_tui.tui.commands.boundary import DONE, INTERRUPTED, NO, Terminated,
 from circuit_tui.tui.commands.interrupt import on_interrupt
 
 if TYPE_CHECKING:
-    from circuit_tui.core.circuits.circuit_file import CircuitFile
+    from circuit_tui.core.circuits.schema import CircuitFile
     from circuit_tui.core.search.search import Search
     from circuit_tui.core.views import SearchResult
 
@@ -77,7 +77,6 @@ def _run_search(
 
 def _search(job: Job | None, request: OpenRequest, spec: SearchSpec) -> tuple[CircuitFile, SearchResult]:
     progress.say("loading …")
-    from circuit_tui.core.circuits.provenance import circuit_file
     from circuit_tui.core.session.session import open_session
 
     session = open_session(request, progress.loading)
@@ -93,11 +92,11 @@ def _search(job: Job | None, request: OpenRequest, spec: SearchSpec) -> tuple[Ci
     if not result.stopped:
         progress.say("computing the effect of every node")
         progress.finish(session)
-    return circuit_file(session), result
+    return session.circuit_file(), result
 
 
 def _write(file: CircuitFile, paths: list[Path]) -> None:
-    from circuit_tui.core.opening.open_circuit import write_export
+    from circuit_tui.core.circuits.circuit_file import write_export
 
     for path in paths:
         progress.say(f"wrote {write_export(file, path)}")

@@ -110,7 +110,7 @@ def _orders(
 def _named_by(path: Path, base: OpenRequest) -> OpenRequest:
     """What the circuit file at `path` was made with."""
     from circuit_tui.core.circuits.circuit_file import read_circuit
-    from circuit_tui.core.opening.open_problem import request_of
+    from circuit_tui.core.opening.open_circuit import request_of
 
     return request_of(read_circuit(path), base, path.parent)
 

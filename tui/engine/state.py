@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from circuit_tui.core.search.spec import SearchSpec
     from circuit_tui.core.views import (
         CircuitView,
-        Comparison,
         FrontierPoint,
         LatentView,
         LoadProgress,
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
         SearchProgress,
         SearchResult,
         SessionInfo,
+        SnapshotComparison,
     )
 
 Phase = Literal["loading", "ready", "failed"]
@@ -67,6 +67,6 @@ class EngineState:
     prompts: PromptsView | None = None
     prompt: PromptView | None = None
     prompt_version: int = -1
-    comparison: Comparison | None = None
+    comparison: SnapshotComparison | None = None
     memory: MemoryUse | None = None
     audit: AuditView | None = None

@@ -12,7 +12,7 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.strip import Strip
 
-from circuit_tui.core.views import Comparison, NodeTable
+from circuit_tui.core.views import NodeTable, SnapshotComparison
 from circuit_tui.tui.drawing.line import StyledLine, cut, printable, side_by_side, widest
 from circuit_tui.tui.drawing.number_text import count, fixed, percent, signed
 from circuit_tui.tui.widgets.line_list import LineList
@@ -53,9 +53,9 @@ class ComparisonView(ScrollingLines):
     def __init__(self, table: NodeTable) -> None:
         super().__init__(id="comparison")
         self._table = table
-        self._comparison: Comparison | None = None
+        self._comparison: SnapshotComparison | None = None
 
-    def show(self, comparison: Comparison | None) -> None:
+    def show(self, comparison: SnapshotComparison | None) -> None:
         """Show `comparison`; None before it is there."""
         if comparison is not self._comparison:
             self._comparison = comparison
@@ -141,7 +141,7 @@ class CompareScreen(ModalScreen[str | None]):
         snapshots = self.query_one(SnapshotList)
         return self._names[min(snapshots.cursor, len(self._names) - 1)] if snapshots.is_mounted else self._names[-1]
 
-    def show(self, comparison: Comparison | None) -> None:
+    def show(self, comparison: SnapshotComparison | None) -> None:
         """Show `comparison` if it is the one with the snapshot under the cursor."""
         self.query_one(ComparisonView).show(comparison if comparison and comparison.name == self._chosen() else None)
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.finding import Finding, Measuring, Number, finite, grade
-from circuit_tui.core.audit.subject import Subject
 from circuit_tui.core.choices import ABLATIONS, AblationKind
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
@@ -56,7 +56,7 @@ def averages(baselines: Baselines, measured: PromptMetrics) -> Averages:
     return Averages(whole, float(ratios.mean()), float(torch.quantile(ratios, 0.5)))
 
 
-def averaging(subject: Subject) -> Measuring:
+def averaging(subject: AuditedCircuit) -> Measuring:
     """Ratio of means, mean of ratios and median of ratios on held-out prompts."""
     measured = yield from subject.test.measure(subject.kept)
     found = averages(subject.test.baselines, measured)
@@ -72,7 +72,7 @@ def averaging(subject: Subject) -> Measuring:
     )  # fmt: skip
 
 
-def sensitivity(subject: Subject) -> Measuring:
+def sensitivity(subject: AuditedCircuit) -> Measuring:
     """Faithfulness on held-out prompts under each ablation, as the ratio of means and as the mean of ratios."""
     own = yield from subject.test.faithfulness(subject.kept)
     numbers: dict[str, Number] = {}
@@ -102,7 +102,7 @@ def sensitivity(subject: Subject) -> Measuring:
     )  # fmt: skip
 
 
-def under(subject: Subject, kind: AblationKind) -> Generator[float | None, None, list[Averages]]:
+def under(subject: AuditedCircuit, kind: AblationKind) -> Generator[float | None, None, list[Averages]]:
     """Averages of the circuit on held-out prompts under `kind`, one for each draw.
 
     Raises:

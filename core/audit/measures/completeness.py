@@ -17,8 +17,8 @@ from collections.abc import Generator
 import torch
 from torch import Tensor
 
+from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.finding import Finding, Measuring, finite, grade, worst
-from circuit_tui.core.audit.subject import Subject
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 
 LEFT = 0.2, 0.5
@@ -30,7 +30,7 @@ GREEDY = 0.3
 CANDIDATES = 10
 
 
-def removal(subject: Subject) -> Measuring:
+def removal(subject: AuditedCircuit) -> Measuring:
     """What is left of the behaviour on held-out prompts without the circuit."""
     matched = yield from _removed(subject, subject.kept)
     every = yield from _removed(subject, at_every_position(subject))
@@ -43,7 +43,7 @@ def removal(subject: Subject) -> Measuring:
     )  # fmt: skip
 
 
-def subsets(subject: Subject) -> Measuring:
+def subsets(subject: AuditedCircuit) -> Measuring:
     """F(C∖K) against F(M∖K), K a random and a greedily grown subset of the circuit."""
     count = subject.settings.subsets
     nodes = subject.kept.nonzero()[:, 0]
@@ -86,7 +86,7 @@ def subsets(subject: Subject) -> Measuring:
     )  # fmt: skip
 
 
-def difference(subject: Subject, taken: Tensor) -> Generator[float | None, None, float]:
+def difference(subject: AuditedCircuit, taken: Tensor) -> Generator[float | None, None, float]:
     """|F(C∖K) - F(M∖K)| on held-out prompts, K the nodes `taken` `[taken]` of the circuit."""
     without = _less(subject.kept, taken)
     circuit = yield from subject.test.faithfulness(without)
@@ -99,14 +99,14 @@ def _less(kept: Tensor, taken: Tensor) -> Tensor:
     return kept.index_fill(0, taken, False)
 
 
-def at_every_position(subject: Subject) -> Tensor:
+def at_every_position(subject: AuditedCircuit) -> Tensor:
     """`[node]` bool of the candidates whose latent the circuit has at any position."""
     space = subject.problem.space
     latents = space.site * (int(space.latent.max()) + 1) + space.latent
     return torch.isin(latents, latents[subject.kept])
 
 
-def _removed(subject: Subject, nodes: Tensor) -> Generator[float | None, None, float]:
+def _removed(subject: AuditedCircuit, nodes: Tensor) -> Generator[float | None, None, float]:
     measured = yield from subject.test.measure_removed(nodes)
     return subject.test.baselines.faithfulness(measured.mean_logit_diff)
 

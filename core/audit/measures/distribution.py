@@ -10,8 +10,8 @@ from collections.abc import Callable, Generator, Sequence
 
 import torch
 
+from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.finding import Finding, Measuring, finite, grade, worst
-from circuit_tui.core.audit.subject import Subject
 from circuit_tui.core.evaluation.evaluator import Evaluator, pack_circuit
 from circuit_tui.core.splice.batch import Batch
 from circuit_tui.core.splice.splice import FullSplice, Splice, run_spliced
@@ -26,7 +26,7 @@ TIED = 0.01
 """With less KL no probability moves by more than 0.07 (Pinsker): another likeliest token was nearly tied."""
 
 
-def distribution(subject: Subject) -> Measuring:
+def distribution(subject: AuditedCircuit) -> Measuring:
     """KL, cross-entropy of the right answer and agreement on the likeliest token, on held-out prompts."""
     evaluator, packs = subject.test, pack_circuit(subject.problem, subject.kept)
     baselines = evaluator.baselines

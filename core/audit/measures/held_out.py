@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import torch
 
+from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.finding import Finding, Measuring, finite, grade, worst
-from circuit_tui.core.audit.subject import Subject
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.metrics import Baselines, PromptMetrics
 from circuit_tui.core.search.frontier import score
@@ -38,7 +38,7 @@ def interval(baselines: Baselines, measured: PromptMetrics, draws: int, seed: in
     return low, high
 
 
-def task(subject: Subject) -> Measuring:
+def task(subject: AuditedCircuit) -> Measuring:
     """Whether M does the task on held-out prompts, and whether M_s still does."""
     baselines = subject.test.baselines
     plain, spliced = baselines.summarise(baselines.plain), baselines.summarise(baselines.spliced)
@@ -61,7 +61,7 @@ def task(subject: Subject) -> Measuring:
     )  # fmt: skip
 
 
-def held_out(subject: Subject) -> Measuring:
+def held_out(subject: AuditedCircuit) -> Measuring:
     """Faithfulness on held-out prompts with its bootstrap interval."""
     evaluator = subject.test
     measured = yield from evaluator.measure(subject.kept)
@@ -77,7 +77,7 @@ def held_out(subject: Subject) -> Measuring:
     )  # fmt: skip
 
 
-def overfit(subject: Subject) -> Measuring:
+def overfit(subject: AuditedCircuit) -> Measuring:
     """How much better the circuit is on the search prompts than on held-out ones."""
     train = yield from subject.train.faithfulness(subject.kept)
     test = yield from subject.test.faithfulness(subject.kept)
@@ -90,7 +90,7 @@ def overfit(subject: Subject) -> Measuring:
     )  # fmt: skip
 
 
-def unseen(subject: Subject) -> Measuring:
+def unseen(subject: AuditedCircuit) -> Measuring:
     """Faithfulness on the task's other template, which no search ever sees."""
     evaluator = subject.unseen
     if evaluator is None:

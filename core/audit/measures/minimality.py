@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from circuit_tui.core.audit.finding import Finding, Measuring, Verdict, finite
-from circuit_tui.core.audit.subject import Subject
+from circuit_tui.core.audit.audited_circuit import AuditedCircuit
+from circuit_tui.core.audit.finding import Finding, Measuring, finite
+from circuit_tui.core.choices import Verdict
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 from circuit_tui.core.search.frontier import score
 
@@ -17,7 +18,7 @@ IDLE = 0.1
 """More than a tenth of the nodes each of which could go: the circuit is larger than what it shows."""
 
 
-def minimality(subject: Subject) -> Measuring:
+def minimality(subject: AuditedCircuit) -> Measuring:
     """Every node taken out alone, then the likeliest pairs."""
     nodes = [int(node) for node in subject.kept.nonzero()[:, 0]]
     if not nodes:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import torch
 
+from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.finding import Finding, Measuring, finite, grade
-from circuit_tui.core.audit.subject import Subject
 
 DISAGREE = 0.05, 0.15
 """Share of prompts with another answer: one in twenty, one in seven. A coin disagrees on half."""
@@ -21,7 +21,7 @@ ERROR = 0.25, 0.5
 """1 - per-prompt faithfulness: the error left of that of the empty circuit. With half of it left, it is half empty."""
 
 
-def answers(subject: Subject) -> Measuring:
+def answers(subject: AuditedCircuit) -> Measuring:
     """The share of held-out prompts on which circuit and model disagree about the answer (right or wrong)."""
     measured = yield from subject.test.measure(subject.kept)
     plain = subject.test.baselines.plain.logit_diff
@@ -34,7 +34,7 @@ def answers(subject: Subject) -> Measuring:
     )  # fmt: skip
 
 
-def errors(subject: Subject) -> Measuring:
+def errors(subject: AuditedCircuit) -> Measuring:
     """The spread of the per-prompt error, and how much of the empty circuit's error is left."""
     baselines = subject.test.baselines
     measured = yield from subject.test.measure(subject.kept)

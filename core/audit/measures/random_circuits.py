@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from circuit_tui.core.audit.finding import Finding, Measuring, Verdict, finite
-from circuit_tui.core.audit.subject import Subject
+from circuit_tui.core.audit.audited_circuit import AuditedCircuit
+from circuit_tui.core.audit.finding import Finding, Measuring, finite
+from circuit_tui.core.choices import Verdict
 from circuit_tui.core.search.frontier import score
 from circuit_tui.core.splice.problem import Problem
 
@@ -16,7 +17,7 @@ CLOSE = 0.5
 """A best random circuit with more than this share of the circuit's score: most of it is had by chance."""
 
 
-def random_circuits(subject: Subject) -> Measuring:
+def random_circuits(subject: AuditedCircuit) -> Measuring:
     """Scores 1 - |1 - f| of random circuits on held-out prompts against the circuit's own."""
     count = subject.settings.random_circuits
     if not count:

@@ -8,9 +8,11 @@ kind finds in anything.
 
 from __future__ import annotations
 
-from circuit_tui.core.audit.finding import AuditSearch, Finding, Measuring, Verdict, within
+from circuit_tui.core.audit.audited_circuit import AuditedCircuit
+from circuit_tui.core.audit.finding import AuditSearch, Finding, Measuring, within
 from circuit_tui.core.audit.searches import quick_word, run_search
-from circuit_tui.core.audit.subject import AuditSettings, Subject
+from circuit_tui.core.audit.settings import AuditSettings
+from circuit_tui.core.choices import Verdict
 from circuit_tui.core.search.frontier import score
 
 TIMES = 2
@@ -19,7 +21,7 @@ HALF = 0.5
 """A circuit for nonsense that does half of what was asked for."""
 
 
-def shuffled(subject: Subject) -> Measuring:
+def shuffled(subject: AuditedCircuit) -> Measuring:
     """The search on shuffled labels, `shuffles` times; the one that gets furthest counts."""
     searches = shuffled_searches(subject.settings)
     if not searches:

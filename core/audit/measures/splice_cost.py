@@ -10,7 +10,6 @@ error belongs to a position of the task, and a text has none.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections import defaultdict
@@ -20,8 +19,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.finding import Finding, Measuring, finite, grade
-from circuit_tui.core.audit.subject import Subject
+from circuit_tui.core.audit.texts import read_text
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.saes.sae import SiteSae
 from circuit_tui.core.saes.site import site_groups
@@ -35,7 +35,7 @@ MAX_TOKENS = 16_384
 """Tokens of a text that are read: enough for a mean to the second digit, seconds on a small model."""
 
 
-def on_text(subject: Subject) -> Measuring:
+def on_text(subject: AuditedCircuit) -> Measuring:
     """Cross-entropy of M and of M_s on the text, nats a token."""
     path = subject.settings.text
     if path is None:
@@ -58,7 +58,7 @@ def on_text(subject: Subject) -> Measuring:
     )  # fmt: skip
 
 
-def on_task(subject: Subject) -> Measuring:
+def on_task(subject: AuditedCircuit) -> Measuring:
     """Cross-entropy of the right answer under M, M_s and the circuit, on held-out prompts."""
     baselines = subject.test.baselines
     measured = yield from subject.test.measure(subject.kept)
@@ -75,32 +75,6 @@ def on_task(subject: Subject) -> Measuring:
             "cost": finite(spliced - plain),
         },
     )  # fmt: skip
-
-
-def read_text(path: Path) -> str:
-    """A text file's content.
-
-    Raises:
-        UserError: it is missing, no UTF-8 text, or empty.
-    """
-    try:
-        text = path.expanduser().read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"--text {path}: not UTF-8 text: byte {error.start}") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"--text {path}: cannot read: {getattr(error, 'strerror', None) or error}") from error
-    if not text.strip():
-        raise UserError(f"--text {path}: the file is empty")
-    return text
-
-
-def text_sha256(path: Path) -> str:
-    """SHA-256 of a text file's content.
-
-    Raises:
-        UserError: see `read_text`.
-    """
-    return hashlib.sha256(read_text(path).encode()).hexdigest()
 
 
 def windows(problem: Problem, text: str, path: Path) -> Iterator[Tensor]:

@@ -12,20 +12,22 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from itertools import combinations
 
-from circuit_tui.core.audit.finding import AuditSearch, Finding, Measuring, SearchRun, Verdict, within
+from circuit_tui.core.audit.audited_circuit import AuditedCircuit
+from circuit_tui.core.audit.finding import AuditSearch, Finding, Measuring, SearchRun, within
 from circuit_tui.core.audit.searches import quick_word, run_search
-from circuit_tui.core.audit.subject import AuditSettings, Subject
+from circuit_tui.core.audit.settings import AuditSettings
+from circuit_tui.core.choices import Verdict
 
 OVERLAP = 2 / 3, 1 / 3
 """Mean Jaccard overlap of two runs: four of five nodes the same; half of them."""
 
 
-def seeds(subject: Subject) -> Measuring:
+def seeds(subject: AuditedCircuit) -> Measuring:
     """The search with the seeds after the circuit's own."""
     return (yield from _stability(subject, "seeds", seed_searches(subject.settings)))
 
 
-def resamplings(subject: Subject) -> Measuring:
+def resamplings(subject: AuditedCircuit) -> Measuring:
     """The search with the circuit's own seed on resampled prompts."""
     return (yield from _stability(subject, "resamplings", resampled_searches(subject.settings)))
 
@@ -58,7 +60,7 @@ def shares(runs: Sequence[SearchRun]) -> dict[int, float]:
     return {node: chosen[node] / len(runs) for node in sorted(chosen)}
 
 
-def _stability(subject: Subject, key: str, searches: Sequence[AuditSearch]) -> Measuring:
+def _stability(subject: AuditedCircuit, key: str, searches: Sequence[AuditSearch]) -> Measuring:
     if not searches:
         return Finding(key, "not measured", "Two searches at least are needed, and were not asked for.")
     runs: list[SearchRun] = []

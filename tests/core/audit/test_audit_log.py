@@ -12,11 +12,10 @@ from tiny.opened import random_circuit
 from tiny.searched import among
 
 from circuit_tui.core.audit.audit_log import AuditLog
+from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.lines import LINES
-from circuit_tui.core.audit.measures.splice_cost import text_sha256
 from circuit_tui.core.audit.run import Audit
-from circuit_tui.core.audit.subject import Subject
-from circuit_tui.core.jobs import resumable_work
+from circuit_tui.core.audit.texts import text_sha256
 from circuit_tui.core.search.search import Search
 from circuit_tui.core.splice.problem import Problem
 
@@ -31,13 +30,13 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def subject(problem: Problem) -> Subject:
+def subject(problem: Problem) -> AuditedCircuit:
     small = among(problem, list(range(0, len(problem.space), 12)))
     return audited(small, random_circuit(small, 0.5, 0), "mask", 0.3, seeds=2, resamplings=2, **FEW)
 
 
 @pytest.fixture(scope="module")
-def whole(subject: Subject) -> Audit:
+def whole(subject: AuditedCircuit) -> Audit:
     auditing = Audit(subject)
     for _ in auditing:
         pass
@@ -58,13 +57,13 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seeds
 
 
-def _kept(subject: Subject) -> Subject:
+def _kept(subject: AuditedCircuit) -> AuditedCircuit:
     return replace(subject, log=AuditLog({"of": "this test"}))
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9])
 def test_it_goes_on_where_it_was_cut_off(
-    subject: Subject, whole: Audit, state: Path, begun: list[int], share: float
+    subject: AuditedCircuit, whole: Audit, state: Path, begun: list[int], share: float
 ) -> None:
     auditing = Audit(_kept(subject))
     steps = next(number for number, step in enumerate(auditing, 1) if step.share >= share)
@@ -84,7 +83,7 @@ def test_it_goes_on_where_it_was_cut_off(
     assert not list(state.iterdir())
 
 
-def test_half_a_line_is_cut_off_and_measured_again(subject: Subject, whole: Audit, state: Path) -> None:
+def test_half_a_line_is_cut_off_and_measured_again(subject: AuditedCircuit, whole: Audit, state: Path) -> None:
     auditing = Audit(_kept(subject))
     while len(auditing.findings) < 3:
         next(auditing)
@@ -102,7 +101,7 @@ def test_half_a_line_is_cut_off_and_measured_again(subject: Subject, whole: Audi
     assert again.findings == whole.findings[:5]
 
 
-def test_another_text_asks_for_its_own_line_alone(subject: Subject, state: Path, tmp_path: Path) -> None:
+def test_another_text_asks_for_its_own_line_alone(subject: AuditedCircuit, state: Path, tmp_path: Path) -> None:
     def measured(words: str) -> Audit:
         path = tmp_path / "words.txt"
         path.write_text(words)
@@ -126,7 +125,7 @@ def test_another_text_asks_for_its_own_line_alone(subject: Subject, state: Path,
     assert differ == ["splice-text"]
 
 
-def test_of_something_else_nothing_is_taken_up(subject: Subject, state: Path) -> None:
+def test_of_something_else_nothing_is_taken_up(subject: AuditedCircuit, state: Path) -> None:
     auditing = Audit(_kept(subject))
     while len(auditing.findings) < 3:
         next(auditing)

@@ -14,6 +14,7 @@ from tiny.opened import named, open_naive, open_problem, random_circuit
 from tiny.world import World
 
 from circuit_tui.core.audit.measures import distribution, minimality, random_circuits, splice_cost
+from circuit_tui.core.audit.texts import read_text
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.splice.problem import Problem
@@ -156,7 +157,7 @@ def test_a_text_that_cannot_be_read_is_named(problem: Problem, tmp_path: Path) -
     binary.write_bytes(b"\xff\xfe\x00")
     for path, words in ((empty, "empty"), (binary, "not UTF-8"), (tmp_path / "gone", "No such file")):
         with pytest.raises(UserError, match=words):
-            splice_cost.read_text(path)
+            read_text(path)
     kept = random_circuit(problem, 0.5, 0)
     assert found(splice_cost.on_text(audited(problem, kept))).verdict == "not measured"
 

@@ -23,15 +23,17 @@ from tiny.searched import QUICK, among
 from tiny.sessions import request, write_prompts
 from tiny.world import World
 
-from circuit_tui.core.audit import beside, search_worker
-from circuit_tui.core.audit.beside import SearchEnvironment, fitting_jobs, threads_each
+from circuit_tui.core.audit import search_processes, search_worker
+from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.finding import AuditProgress, AuditSearch
 from circuit_tui.core.audit.lines import LINES
-from circuit_tui.core.audit.open_audit import Others, open_audit
+from circuit_tui.core.audit.open_audit import OtherProcesses, open_audit
 from circuit_tui.core.audit.parallel_searches import ParallelSearches
 from circuit_tui.core.audit.run import Audit
-from circuit_tui.core.audit.subject import AuditSettings, Subject
-from circuit_tui.core.circuits.provenance import Found, circuit_file
+from circuit_tui.core.audit.search_processes import fitting_jobs, threads_each
+from circuit_tui.core.audit.search_worker import SearchEnvironment
+from circuit_tui.core.audit.settings import AuditSettings
+from circuit_tui.core.circuits.provenance import Provenance
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.session.session import Session, open_session
@@ -56,7 +58,7 @@ def made(tmp_path: Path) -> Iterator[Callable[[], ParallelSearches]]:
         pool.close()
 
 
-def _subject(problem: Problem, parallel_searches: ParallelSearches) -> Subject:
+def _subject(problem: Problem, parallel_searches: ParallelSearches) -> AuditedCircuit:
     subject = audited(problem, random_circuit(problem, 0.5, 0), "ig", 0.3, seeds=3, resamplings=0, **FEW)
     return replace(subject, parallel_searches=parallel_searches)
 
@@ -161,37 +163,39 @@ def session(world: Callable[[str], World], tmp_path_factory: pytest.TempPathFact
     )
     opened = open_session(request(tiny, prompts, errors="keep"))
     opened.replace(random_circuit(opened.problem, 0.2, 0).nonzero()[:, 0].tolist(), "made")
-    opened._found = Found(method="mask", target=0.3, settings={"steps": 10, "batch": 8, "refine": 5}, nodes=opened.kept)
+    opened._provenance = Provenance(
+        method="mask", target=0.3, settings={"steps": 10, "batch": 8, "refine": 5}, nodes=opened.kept
+    )
     return opened
 
 
 @pytest.fixture
-def others(session: Session, world: Callable[[str], World]) -> Others:
-    file = circuit_file(session)
+def others(session: Session, world: Callable[[str], World]) -> OtherProcesses:
+    file = session.circuit_file()
     assert file.task.source.path is not None
     asked = request(world("gpt2"), Path(file.task.source.path), errors="keep")
-    return Others(asked, file, 2, None)
+    return OtherProcesses(asked, file, 2, None)
 
 
 @pytest.mark.slow
 def test_the_findings_are_those_of_one_process(
-    session: Session, others: Others, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    session: Session, others: OtherProcesses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Value for value, and in the same order; a search that was cut off and one that was finished are gone on with."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     settings = AuditSettings(seeds=2, resamplings=2, **FEW)
-    alone = open_audit(session, settings)
+    alone = open_audit(session.experiment, session.kept, session.provenance, settings)
     assert alone.subject.parallel_searches is None
     steps = len(list(alone))
     alone.done()
 
-    cut = open_audit(session, settings)
+    cut = open_audit(session.experiment, session.kept, session.provenance, settings)
     while len(cut.findings) < 16:  # the search for nonsense is finished
         next(cut)
     for _ in range(steps // 20):
         next(cut)
     cut.leave()
-    again = open_audit(session, settings, others)
+    again = open_audit(session.experiment, session.kept, session.provenance, settings, others)
     assert again.taken_up == 16
     assert again.subject.parallel_searches is not None
     assert again.subject.parallel_searches.jobs == 2
@@ -201,23 +205,23 @@ def test_the_findings_are_those_of_one_process(
     assert again.result.finished
     again.leave()
     # What a worker finishes is kept by itself, before the audit has looked at it.
-    kept = open_audit(session, settings)
+    kept = open_audit(session.experiment, session.kept, session.provenance, settings)
     assert kept.subject.log is not None
     assert all(kept.subject.log.run(search) for line in LINES for search in line.searches(settings))
     kept.done()
     assert not list((tmp_path / "circuit-tui" / "unfinished").iterdir())
 
 
-def test_a_worker_that_opens_something_else_refuses(session: Session, others: Others) -> None:
-    place = SearchEnvironment(
-        others.request, others.file, {**session.subject(), "n_train": 7}, SearchSpec("mask", 0.95, 0), False, None
+def test_a_worker_that_opens_something_else_refuses(session: Session, others: OtherProcesses) -> None:
+    environment = SearchEnvironment(
+        others.request, others.file, {**session.fingerprint(), "n_train": 7}, SearchSpec("mask", 0.95, 0), False, None
     )
     with pytest.raises(UserError, match="have changed since the audit was begun"):
-        beside.make_worker(place)(SEARCHES[1], lambda step, steps: None)
+        search_worker.SearchWorker(environment)(SEARCHES[1], lambda step, steps: None)
 
 
 def test_quick_searches_in_a_worker_see_as_few_prompts(
-    session: Session, others: Others, monkeypatch: pytest.MonkeyPatch
+    session: Session, others: OtherProcesses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from circuit_tui.core.audit import searches
 
@@ -225,8 +229,8 @@ def test_quick_searches_in_a_worker_see_as_few_prompts(
     used, told = SearchSpec("ig", 0.3, 0, QUICK["ig"]), list[tuple[int, int]]()
     settings = AuditSettings(seeds=2, resamplings=2, quick=True, **FEW)
     search = AuditSearch("resamplings", 0, 2)
-    place = SearchEnvironment(others.request, others.file, session.subject(), used, True, None)
-    run = beside.make_worker(place)(search, lambda step, steps: told.append((step, steps)))
+    environment = SearchEnvironment(others.request, others.file, session.fingerprint(), used, True, None)
+    run = search_worker.SearchWorker(environment)(search, lambda step, steps: told.append((step, steps)))
     small = among(session.problem, range(len(session.problem.space)))
     subject = replace(audited(small, session.kept, "ig", 0.3), settings=settings)
     assert _value(searches.run_search(subject, search)) == run
@@ -234,9 +238,9 @@ def test_quick_searches_in_a_worker_see_as_few_prompts(
     assert told[-1] == (search_worker.PARTS, search_worker.PARTS)
 
 
-def test_a_single_search_needs_no_process(session: Session, others: Others) -> None:
+def test_a_single_search_needs_no_process(session: Session, others: OtherProcesses) -> None:
     settings = AuditSettings(seeds=0, resamplings=0, shuffles=1, **FEW)
-    opened = open_audit(session, settings, others)
+    opened = open_audit(session.experiment, session.kept, session.provenance, settings, others)
     assert opened.subject.parallel_searches is None
     opened.leave()
 
@@ -257,8 +261,8 @@ def test_a_single_search_needs_no_process(session: Session, others: Others) -> N
 def test_as_many_searches_as_the_machine_allows(
     monkeypatch: pytest.MonkeyPatch, devices: tuple[str, ...], cores: int, threads: int, free: int | None, jobs: int
 ) -> None:
-    monkeypatch.setattr(beside, "cores", lambda: cores)
-    monkeypatch.setattr(beside, "free_memory", lambda device: free)
+    monkeypatch.setattr(search_processes, "cores", lambda: cores)
+    monkeypatch.setattr(search_processes, "free_memory", lambda device: free)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     places = tuple(map(torch.device, devices))
     model: Any = SimpleNamespace(model=SimpleNamespace(devices=places, device=places[0]))

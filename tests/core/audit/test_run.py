@@ -14,10 +14,11 @@ from tiny.opened import random_circuit
 from tiny.searched import among
 
 from circuit_tui.core import demo
-from circuit_tui.core.audit.finding import DECIDING, TITLES, Finding, Verdict, grade, outcome, reasons
+from circuit_tui.core.audit.finding import DECIDING, TITLES, Finding, grade, outcome, reasons
 from circuit_tui.core.audit.lines import LINES
 from circuit_tui.core.audit.report import audit_part, settings_of
 from circuit_tui.core.audit.run import Audit
+from circuit_tui.core.choices import Verdict
 from circuit_tui.core.circuits import schema as circuit_schema
 from circuit_tui.core.circuits.schema import CircuitFile
 from circuit_tui.core.demo.text import text

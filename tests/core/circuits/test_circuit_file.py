@@ -16,8 +16,10 @@ from circuit_example import METRICS, example
 from hypothesis import given
 from hypothesis import strategies as st
 
+from circuit_tui.core.atomic_file import check_target
 from circuit_tui.core.circuits import schema as circuit_schema
-from circuit_tui.core.circuits.circuit_file import CircuitFile, check_target, now, read_circuit, write_circuit
+from circuit_tui.core.circuits.circuit_file import now, read_circuit, write_circuit
+from circuit_tui.core.circuits.schema import CircuitFile
 from circuit_tui.core.errors import UserError
 
 

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 from tiny.searched import QUICK, able_problem
-from tiny.sessions import make_session
+from tiny.sessions import make_experiment
 from tiny.world import World
 
 from circuit_tui.core.jobs import resumable_work
 from circuit_tui.core.jobs.resumable_work import KEPT_DAYS, ResumableWork, resumable_dir
+from circuit_tui.core.opening.experiment import Experiment
 from circuit_tui.core.runs.record import RunRecord
 from circuit_tui.core.runs.run_one import run_one
 from circuit_tui.core.search.search import Search
 from circuit_tui.core.search.spec import SearchSpec
-from circuit_tui.core.session.session import Session
 from circuit_tui.core.views import SearchProgress
 
 
@@ -87,8 +87,8 @@ def test_without_a_place_the_work_goes_on(monkeypatch: pytest.MonkeyPatch, caplo
 
 
 @pytest.fixture(scope="module")
-def session(world: Callable[[str], World]) -> Session:
-    return make_session(able_problem(world("gpt2"), "each"))
+def experiment(world: Callable[[str], World]) -> Experiment:
+    return make_experiment(able_problem(world("gpt2"), "each"))
 
 
 def _comparable(record: RunRecord) -> RunRecord:
@@ -99,11 +99,11 @@ def _comparable(record: RunRecord) -> RunRecord:
     ("method", "at"), [("mask", 10), ("mask", 20), ("mask", 60), ("hard-concrete", 30), ("random", 5)]
 )
 def test_a_run_that_was_cut_off_goes_on_to_the_same_record(
-    session: Session, method: str, at: int, monkeypatch: pytest.MonkeyPatch
+    experiment: Experiment, method: str, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = SearchSpec(method, 0.8, 1, QUICK[method]).complete()
-    whole = run_one(session, spec)
-    monkeypatch.setattr(resumable_work, "SAVE_EVERY", 0.0)
+    whole = run_one(experiment, spec)
+    monkeypatch.setattr(unfinished, "SAVE_EVERY", 0.0)
     seen: list[SearchProgress] = []
 
     def killed(search: Search, step: SearchProgress) -> None:
@@ -112,19 +112,19 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_record(
             raise Killed
 
     with pytest.raises(Killed):
-        run_one(session, spec, killed)
+        run_one(experiment, spec, killed)
     assert len(seen) == at < whole.steps
     (folder,) = resumable_dir().iterdir()
     stages = [step.stage for step in seen]
     again: list[SearchProgress] = []
-    record = run_one(session, spec, lambda search, step: again.append(step))
+    record = run_one(experiment, spec, lambda search, step: again.append(step))
     assert _comparable(record) == _comparable(whole)
     if stages[-1] == "optimise":
         assert len(again) == whole.steps - at, "the steps of an optimisation are not made again"
     assert not folder.exists()
 
 
-def test_a_run_that_was_stopped_is_no_result_and_goes_on(session: Session) -> None:
+def test_a_run_that_was_stopped_is_no_result_and_goes_on(experiment: Experiment) -> None:
     spec = SearchSpec("mask", 0.8, 2, QUICK["mask"]).complete()
     seen: list[SearchProgress] = []
 
@@ -133,9 +133,9 @@ def test_a_run_that_was_stopped_is_no_result_and_goes_on(session: Session) -> No
         if len(seen) == 15:
             search.stop()
 
-    assert run_one(session, spec, stop).stopped
+    assert run_one(experiment, spec, stop).stopped
     (folder,) = resumable_dir().iterdir()
-    again = run_one(session, spec)
+    again = run_one(experiment, spec)
     assert not folder.exists()
     assert not again.stopped
-    assert _comparable(again) == _comparable(run_one(session, spec))
+    assert _comparable(again) == _comparable(run_one(experiment, spec))

@@ -1,4 +1,4 @@
-"""A session that searches are run in; no run changes its circuit."""
+"""An experiment that searches are run in."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 from tiny.searched import able_problem
-from tiny.sessions import make_session
+from tiny.sessions import make_experiment
 from tiny.world import World
 
-from circuit_tui.core.session.session import Session
+from circuit_tui.core.opening.experiment import Experiment
 
 
 @pytest.fixture(scope="session")
-def session(world: Callable[[str], World]) -> Session:
-    return make_session(able_problem(world("gpt2"), "each"))
+def experiment(world: Callable[[str], World]) -> Experiment:
+    return make_experiment(able_problem(world("gpt2"), "each"))

@@ -9,6 +9,7 @@ import pytest
 from tiny.records import record, subject
 
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.opening.identity import Identity, IdentitySite
 from circuit_tui.core.runs.comparison import (
     Comparison,
     Needed,
@@ -18,7 +19,7 @@ from circuit_tui.core.runs.comparison import (
     write_comparison,
 )
 from circuit_tui.core.runs.frontier import area, frontier
-from circuit_tui.core.runs.record import RunPoint, Subject, SubjectSite
+from circuit_tui.core.runs.record import RunPoint
 
 # Two penalties and two seeds of one method, one run of another.
 RECORDS = [
@@ -91,9 +92,9 @@ def test_other_subjects_are_other_tasks_and_stopped_runs_count_for_nothing() -> 
     assert [seed.seed for seed in found.tasks[0].methods[0].seeds] == [0, 1]
 
 
-def moved(hashed: str) -> Subject:
+def moved(hashed: str) -> Identity:
     """The subject of the records, in other folders."""
-    site = SubjectSite(hook="blocks.0.hook_resid_post", sae="/elsewhere/sae", weights_sha256=hashed)
+    site = IdentitySite(hook="blocks.0.hook_resid_post", sae="/elsewhere/sae", weights_sha256=hashed)
     return subject().model_copy(update={"model": "/elsewhere/tiny", "model_sha256": hashed, "sites": (site,)})
 
 
@@ -102,7 +103,7 @@ def test_the_same_weights_in_other_folders_are_the_same_subject() -> None:
     here = here.model_copy(update={"sites": (here.sites[0].model_copy(update={"weights_sha256": "b" * 64}),)})
     rows = ((5, 0.9, 0.9),)
 
-    def tasks_with(other: Subject) -> list[int]:
+    def tasks_with(other: Identity) -> list[int]:
         runs = [record("ig", 0, rows, about=here), record("atp", 0, rows, about=other)]
         return [len(task.methods) for task in Comparison.of(runs, complete=True).tasks]
 

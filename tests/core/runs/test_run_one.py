@@ -3,51 +3,53 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from tiny.searched import QUICK
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.opening.experiment import Experiment
+from circuit_tui.core.opening.identity import identity_of
 from circuit_tui.core.runs.record import RunRecord
-from circuit_tui.core.runs.run_one import run_one, subject_of
+from circuit_tui.core.runs.run_one import run_one
+from circuit_tui.core.search.open_search import open_search
 from circuit_tui.core.search.search import Search
 from circuit_tui.core.search.spec import SearchSpec
-from circuit_tui.core.session.session import Session
 from circuit_tui.core.views import SearchProgress
 
 
-def test_the_record_is_the_search(session: Session) -> None:
+def test_the_record_is_the_search(experiment: Experiment) -> None:
     spec = SearchSpec("mask", 0.8, 3, QUICK["mask"]).complete()
-    before = session.view()
-    record = run_one(session, spec)
-    search = session.search(SearchSpec("mask", 0.8, 3, QUICK["mask"]))
+    record = run_one(experiment, spec)
+    spec = SearchSpec("mask", 0.8, 3, QUICK["mask"])
+    search = open_search(experiment.problem, experiment.train, experiment.test, spec)
     for _ in search:
         pass
     result = search.result
     assert result is not None
-    assert session.view() == before
     assert [(p.size, p.train, p.test) for p in record.points] == [(p.size, p.train, p.test) for p in result.frontier]
     assert (record.reached, record.stopped, record.steps) == (result.reached, False, result.steps)
     assert record.spec.settings == dict(result.settings)
-    space = session.problem.space
+    space = experiment.problem.space
     own = [(int(space.site[node]), int(space.position[node]), int(space.latent[node])) for node in sorted(result.nodes)]
     assert list(record.nodes) == own
-    kept = session.kept.clone()
+    kept = torch.zeros(len(space), dtype=torch.bool)
     kept[sorted(result.nodes)] = True
     assert record.test.faithfulness == pytest.approx(
-        Evaluator(session.problem, "test").faithfulness(kept).result(), abs=1e-6
+        Evaluator(experiment.problem, "test").faithfulness(kept).result(), abs=1e-6
     )
     assert (record.points[-1].size, record.size) == (len(own), len(own))
 
 
-def test_a_record_survives_being_written_down(session: Session) -> None:
-    record = run_one(session, SearchSpec("random", 0.5, 0, {}).complete())
+def test_a_record_survives_being_written_down(experiment: Experiment) -> None:
+    record = run_one(experiment, SearchSpec("random", 0.5, 0, {}).complete())
     again = RunRecord.model_validate_json(record.model_dump_json(by_alias=True))
     assert again == record
-    assert again.subject == subject_of(session)
-    assert again.subject.candidates == len(session.problem.space)
+    assert again.subject == identity_of(experiment)
+    assert again.subject.candidates == len(experiment.problem.space)
 
 
-def test_a_watcher_can_stop_it(session: Session) -> None:
+def test_a_watcher_can_stop_it(experiment: Experiment) -> None:
     seen: list[SearchProgress] = []
 
     def watch(search: Search, step: SearchProgress) -> None:
@@ -55,7 +57,7 @@ def test_a_watcher_can_stop_it(session: Session) -> None:
         if len(seen) == 3:
             search.stop()
 
-    record = run_one(session, SearchSpec("random", 0.95, 0, {}).complete(), watch)
+    record = run_one(experiment, SearchSpec("random", 0.95, 0, {}).complete(), watch)
     assert record.stopped
     assert len(seen) == record.steps
     assert {step.stage for step in seen[3:]} <= {"done"}, "nothing but the last evaluation follows"

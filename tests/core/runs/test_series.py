@@ -6,16 +6,16 @@ import pytest
 from tiny.able import able_task
 from tiny.opened import open_problem
 from tiny.records import record
-from tiny.sessions import make_session
+from tiny.sessions import make_experiment
 from tiny.world import World
 
+from circuit_tui.core.opening.experiment import Experiment
 from circuit_tui.core.runs.comparison import Refusal
 from circuit_tui.core.runs.record import RunRecord
 from circuit_tui.core.runs.run_one import run_one
 from circuit_tui.core.runs.series import Series
 from circuit_tui.core.search.search import Search
 from circuit_tui.core.search.spec import SearchSpec
-from circuit_tui.core.session.session import Session
 from circuit_tui.core.views import SearchProgress
 
 
@@ -31,19 +31,19 @@ def numbers(found: RunRecord | Refusal) -> object:
     return found.spec, found.nodes, found.points, found.test
 
 
-def test_each_is_what_it_is_alone(session: Session) -> None:
-    found = list(Series(session, SPECS).run(nothing))
-    assert [numbers(each) for each in found] == [numbers(run_one(session, spec)) for spec in SPECS]
+def test_each_is_what_it_is_alone(experiment: Experiment) -> None:
+    found = list(Series(experiment, SPECS).run(nothing))
+    assert [numbers(each) for each in found] == [numbers(run_one(experiment, spec)) for spec in SPECS]
 
 
 def test_a_method_that_refuses_is_left_out_and_the_others_go_on(world) -> None:  # type: ignore[no-untyped-def]
     any_world: World = world("gpt2")
     task = able_task(any_world, (5, 6, 7, 6), (6, 7), turn=1)
-    session = make_session(open_problem(any_world, task, "shared", errors="keep"))
+    experiment = make_experiment(open_problem(any_world, task, "shared", errors="keep"))
     specs = [SearchSpec("ig", 0.5, seed, {}).complete() for seed in (0, 1)] + [
         SearchSpec("random", 0.5, 0, {}).complete()
     ]
-    refused, done = list(Series(session, specs).run(nothing))
+    refused, done = list(Series(experiment, specs).run(nothing))
     assert isinstance(refused, Refusal)
     assert (refused.task, refused.label) == ("able", "ig")
     assert "unequal token length" in refused.reason
@@ -51,8 +51,8 @@ def test_a_method_that_refuses_is_left_out_and_the_others_go_on(world) -> None: 
     assert done.spec.method == "random"
 
 
-def test_a_stopped_run_ends_it_and_counts_for_nothing(session: Session) -> None:
-    series, steps = Series(session, [*SPECS, *SPECS]), list[int]()
+def test_a_stopped_run_ends_it_and_counts_for_nothing(experiment: Experiment) -> None:
+    series, steps = Series(experiment, [*SPECS, *SPECS]), list[int]()
 
     def stop_in_the_second(search: Search, step: SearchProgress) -> None:
         steps.append(len(series))
@@ -64,9 +64,9 @@ def test_a_stopped_run_ends_it_and_counts_for_nothing(session: Session) -> None:
     assert set(steps) == {4, 3}
 
 
-def test_the_time_left_is_that_of_runs_like_those_to_come(session: Session) -> None:
+def test_the_time_left_is_that_of_runs_like_those_to_come(experiment: Experiment) -> None:
     slow, quick = SearchSpec("published", 0.99, 0, {}).complete(), SearchSpec("random", 0.99, 0, {}).complete()
-    series = Series(session, [slow, quick, SearchSpec("mask", 0.9, 0, {}).complete()])
+    series = Series(experiment, [slow, quick, SearchSpec("mask", 0.9, 0, {}).complete()])
     assert series.seconds_left(0.5) is None
     series.done += [record("published", seconds=40), record("published", seconds=60), record("random", seconds=2)]
     # published 50, half of it over; random 2; mask, which was never run, as all on average: 34.

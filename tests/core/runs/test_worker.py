@@ -14,13 +14,13 @@ from tiny.sessions import request, write_prompts
 from tiny.world import World
 
 from circuit_tui.core.errors import OutOfMemory, UserError
+from circuit_tui.core.opening.experiment import open_experiment
 from circuit_tui.core.opening.open_problem import Parts
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runs import worker as worker_module
 from circuit_tui.core.runs.grid import Grid, orders_of
 from circuit_tui.core.runs.run_one import run_one
 from circuit_tui.core.runs.worker import Worker
-from circuit_tui.core.session.session import open_session
 from circuit_tui.core.views import LoadProgress
 
 
@@ -63,7 +63,7 @@ def test_models_are_loaded_once_and_the_numbers_are_those_of_a_fresh_session(
     assert [len(record.subject.sites) for record in records] == [2, 2, 1, 1]
     assert len(steps) == sum(record.steps for record in records)
     for order, record in zip(orders, records, strict=True):
-        fresh = run_one(open_session(order.request), order.spec)
+        fresh = run_one(open_experiment(order.request), order.spec)
         assert record.nodes == fresh.nodes
         assert record.subject == fresh.subject
         assert [point.size for point in record.points] == [point.size for point in fresh.points]

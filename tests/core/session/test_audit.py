@@ -56,7 +56,7 @@ def test_its_searches_are_made_in_haste_unless_it_is_full_and_the_file_says_how(
     session.start_audit(full=full)
     while not ((view := session.audit_view()) and view.findings):
         session.work()
-    part = session.audit_part()
+    part = session.circuit_file().audit
     assert part is not None
     assert view.quick is part.settings.quick is not full
     mask = METHODS["mask"]

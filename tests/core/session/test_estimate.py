@@ -9,13 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny.searched import able_problem
-from tiny.sessions import assert_close, kept_of, settle
+from tiny.sessions import assert_close, kept_of, make_experiment, settle
 from tiny.world import World
 
-from circuit_tui.core.circuits.circuit_file import TaskSource
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.sampled_estimate import ESTIMATE_WITHIN, EXACT_WITHIN, Pace, sample_size
-from circuit_tui.core.opening.open_problem import OpenedProblem
 from circuit_tui.core.session.session import Session
 from circuit_tui.core.splice.problem import Problem
 
@@ -39,7 +37,7 @@ def problem(world: Callable[[str], World]) -> Problem:
 
 
 def opened(problem: Problem, tick: float) -> Session:
-    session = Session(OpenedProblem(problem, "tiny", TaskSource(kind="file", path="tiny.jsonl")), Clock(tick))
+    session = Session(make_experiment(problem), Clock(tick))
     session.only(range(0, len(session.table), 2))
     return session
 

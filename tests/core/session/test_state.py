@@ -76,11 +76,11 @@ def test_where_a_circuit_came_from_comes_back(problem: Problem) -> None:
     session.adopt(result)
     again = make_session(problem)
     again.restore(json.loads(json.dumps(session.state())))
-    assert again.found.method == "random"
-    assert again.found.settings == session.found.settings
-    assert again.found.warnings == session.found.warnings
-    assert again.found.nodes is not None
-    assert again.found.nodes.equal(session.found.nodes)
+    assert again.provenance.method == "random"
+    assert again.provenance.settings == session.provenance.settings
+    assert again.provenance.warnings == session.provenance.warnings
+    assert again.provenance.nodes is not None
+    assert again.provenance.nodes.equal(session.provenance.nodes)
     assert again.view().dirty
 
 
@@ -98,7 +98,7 @@ def test_a_damaged_state_is_refused_and_changes_nothing(problem: Problem, key: s
 
 def test_the_subject_tells_what_is_open(problem: Problem, world: Callable[[str], World]) -> None:
     session = make_session(problem)
-    assert make_session(problem).subject() == session.subject()
+    assert make_session(problem).fingerprint() == session.fingerprint()
     other = make_session(able_problem(world("gpt2"), "each", seed=5))
-    assert other.subject() != session.subject()
-    assert json.loads(json.dumps(session.subject())) == session.subject(), "as a file gives it back"
+    assert other.fingerprint() != session.fingerprint()
+    assert json.loads(json.dumps(session.fingerprint())) == session.fingerprint(), "as a file gives it back"

@@ -140,11 +140,11 @@ def test_what_was_found_is_adopted_and_can_be_taken_back(fresh: Callable[[str], 
     assert frozenset(kept_of(session).nonzero().flatten().tolist()) == search.result.nodes
     assert view.last_change == "found by mask"
     assert_close(view.test, search.result.test, without=("completeness",))
-    assert not session.found.edited_since(session.kept)
+    assert not session.provenance.edited_since(session.kept)
     session.toggle_node(0)
-    assert session.found.edited_since(session.kept)
+    assert session.provenance.edited_since(session.kept)
     session.undo()
-    assert not session.found.edited_since(session.kept)
+    assert not session.provenance.edited_since(session.kept)
     session.undo()
     assert kept_of(session).nonzero().flatten().tolist() == [0, 1]
 

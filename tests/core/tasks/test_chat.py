@@ -102,7 +102,7 @@ def test_a_chat_is_measured_recorded_and_opened_again(world: Callable[[str], Wor
         with torch.no_grad():
             logits = hf(torch.tensor([ids])).logits[0, -1]
         right, wrong = (tokenizer.convert_tokens_to_ids(text.strip()) for text in (pair.answer, pair.wrong))
-        plain = session.test.baselines.plain.logit_diff[index]
+        plain = session.experiment.test.baselines.plain.logit_diff[index]
         assert float(plain) == pytest.approx(float(logits[right] - logits[wrong]), abs=1e-4)
     session.only(random_circuit(session.problem, 0.2, 0).nonzero()[:, 0].tolist())
     path = session.export(tmp_path / "c.json")

@@ -9,8 +9,9 @@ import torch
 from naive import Naive, Node
 from torch import Tensor
 
+from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.finding import Finding, Measuring
-from circuit_tui.core.audit.subject import AuditSettings, Subject
+from circuit_tui.core.audit.settings import AuditSettings
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.problem import Problem
@@ -18,12 +19,14 @@ from circuit_tui.core.tasks.task import Task
 from tiny.searched import QUICK
 
 
-def audited(problem: Problem, kept: Tensor, method: str = "mask", target: float = 0.9, **settings: Any) -> Subject:
+def audited(
+    problem: Problem, kept: Tensor, method: str = "mask", target: float = 0.9, **settings: Any
+) -> AuditedCircuit:
     """The circuit `kept` of `problem`, found for `target` by a quick search."""
     unseen = Evaluator(problem, "unseen") if "unseen" in problem.splits else None
     used = SearchSpec(method, target, 0, QUICK[method])
     train, test = Evaluator(problem, "train"), Evaluator(problem, "test")
-    return Subject(problem, kept, train, test, unseen, used, target, AuditSettings(**settings))
+    return AuditedCircuit(problem, kept, train, test, unseen, used, target, AuditSettings(**settings))
 
 
 def found(measuring: Measuring) -> Finding:

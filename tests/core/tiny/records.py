@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from circuit_tui.core.circuits.schema import AblationPart, MetricsPart, Versions
-from circuit_tui.core.runs.record import RunMachine, RunPoint, RunRecord, Subject, SubjectSite
+from circuit_tui.core.opening.identity import Identity, IdentitySite
+from circuit_tui.core.runs.record import RunMachine, RunPoint, RunRecord
 from circuit_tui.core.search.spec import SearchSpec
 
 METRICS = MetricsPart(
@@ -14,8 +15,8 @@ METRICS = MetricsPart(
 )  # fmt: skip
 
 
-def subject(task: str = "able", candidates: int = 100) -> Subject:
-    return Subject(
+def subject(task: str = "able", candidates: int = 100) -> Identity:
+    return Identity(
         model="tiny",
         model_sha256="",
         dtype="float32",
@@ -23,7 +24,7 @@ def subject(task: str = "able", candidates: int = 100) -> Subject:
         prompts_sha256="a" * 64,
         positions_kind="shared",
         positions=("all",),
-        sites=(SubjectSite(hook="blocks.0.hook_resid_post", sae="sae", weights_sha256=""),),
+        sites=(IdentitySite(hook="blocks.0.hook_resid_post", sae="sae", weights_sha256=""),),
         ablation=AblationPart(kind="mean", errors="drop", source="corrupt train prompts"),
         candidates=candidates,
         n_train=12,
@@ -41,7 +42,7 @@ def record(
     seed: int = 0,
     rows: tuple[tuple[int, float, float], ...] = (),
     *,
-    about: Subject | None = None,
+    about: Identity | None = None,
     seconds: float = 1.0,
     stopped: bool = False,
     target: float = 0.99,

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from circuit_tui.core.circuits.circuit_file import TaskSource
+from circuit_tui.core.circuits.schema import TaskSource
+from circuit_tui.core.opening.experiment import Experiment
 from circuit_tui.core.opening.open_problem import OpenedProblem
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.session.session import Session
@@ -22,9 +23,14 @@ from circuit_tui.core.views import Metrics
 from tiny.world import World
 
 
+def make_experiment(problem: Problem) -> Experiment:
+    """An experiment on a problem in memory."""
+    return Experiment.of(OpenedProblem(problem, "tiny", TaskSource(kind="file", path="tiny.jsonl")))
+
+
 def make_session(problem: Problem) -> Session:
     """A fresh session with nothing kept."""
-    return Session(OpenedProblem(problem, "tiny", TaskSource(kind="file", path="tiny.jsonl")))
+    return Session(make_experiment(problem))
 
 
 def write_prompts(task: Task, path: Path) -> Path:

@@ -1,0 +1,110 @@
+"""Makes the circuit file of a circuit out of an experiment and what has been computed of the circuit."""
+
+from __future__ import annotations
+
+import torch
+
+from circuit_tui.core.circuits.audit_schema import AuditPart
+from circuit_tui.core.circuits.circuit_file import now
+from circuit_tui.core.circuits.provenance import Provenance
+from circuit_tui.core.circuits.schema import (
+    BUNDLED,
+    AblationPart,
+    CircuitFile,
+    MetricsPart,
+    MetricsParts,
+    ModelPart,
+    NodePart,
+    SaePart,
+    SitePart,
+    StatsPart,
+    TaskPart,
+    Versions,
+)
+from circuit_tui.core.opening.experiment import Experiment
+from circuit_tui.core.splice.problem import Problem
+from circuit_tui.core.views import CircuitView, NodeTable
+
+
+def circuit_file(
+    experiment: Experiment,
+    table: NodeTable,
+    view: CircuitView,
+    provenance: Provenance,
+    audit: AuditPart | None = None,
+) -> CircuitFile:
+    """Returns the file of the circuit that `view` shows, with `table` for its nodes; null for what is not computed yet.
+
+    Raises:
+        UserError: a metric is not finite.
+    """
+    problem, opened, test = experiment.problem, experiment.opened, experiment.test.baselines
+    kept = torch.tensor(list(view.kept), dtype=torch.bool)
+    train = view.train or experiment.train.evaluate(kept).result()
+    return CircuitFile(
+        created=now(),
+        versions=Versions.installed(),
+        seed=provenance.seed,
+        method=provenance.part(kept),
+        model=ModelPart(
+            name=opened.model_name,
+            revision=problem.model.revision,
+            dtype=str(problem.model.dtype).removeprefix("torch."),
+            weights_sha256=problem.model.weights_sha256,
+            processing=problem.model.processing,
+        ),
+        task=TaskPart(
+            name=problem.task.name,
+            source=opened.source,
+            prompts_sha256=problem.task.sha256,
+            chat=opened.chat,
+            positions_kind=problem.alignment.kind,
+            positions=problem.alignment.names,
+            n_train=len(experiment.train),
+            n_test=len(experiment.test),
+        ),
+        sites=tuple(_site(problem, index, table, view) for index in range(len(problem.sites))),
+        ablation=AblationPart.of(problem.ablation, problem.errors),
+        size=view.size,
+        metrics=MetricsParts(
+            train=MetricsPart.of(train),
+            test=MetricsPart.of(view.test),
+            plain=MetricsPart.of(test.summarise(test.plain)),
+            spliced=MetricsPart.of(test.summarise(test.spliced)),
+            empty=MetricsPart.of(test.summarise(test.empty)),
+        ),
+        audit=audit,
+    )
+
+
+def _site(problem: Problem, index: int, table: NodeTable, view: CircuitView) -> SitePart:
+    site = problem.sites[index]
+    sae = site.sae
+    return SitePart(
+        hook=site.hook,
+        sae=SaePart(
+            release=sae.release or None,
+            id=sae.id or None,
+            path=None if sae.release == BUNDLED else sae.path,
+            revision=sae.revision,
+            weights_sha256=sae.weights_sha256,
+            d_sae=sae.d_sae,
+            architecture=sae.architecture,
+        ),
+        nodes=tuple(_node(table, view, node) for node in problem.space.of_site(index) if view.kept[node]),
+    )
+
+
+def _node(table: NodeTable, view: CircuitView, node: int) -> NodePart:
+    return NodePart(
+        position=table.positions[table.position[node]],
+        latent=table.latent[node],
+        label=table.label[node],
+        stats=StatsPart(
+            mean_clean=table.mean_clean[node],
+            mean_corrupt=table.mean_corrupt[node],
+            max=table.max[node],
+            frequency=table.frequency[node],
+            effect=view.effect[node],
+        ),
+    )
