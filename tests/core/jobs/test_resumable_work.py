@@ -103,7 +103,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_record(
 ) -> None:
     spec = SearchSpec(method, 0.8, 1, QUICK[method]).complete()
     whole = run_one(experiment, spec)
-    monkeypatch.setattr(unfinished, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(resumable_work, "SAVE_EVERY", 0.0)
     seen: list[SearchProgress] = []
 
     def killed(search: Search, step: SearchProgress) -> None:
