@@ -16,6 +16,7 @@ from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.lines import LINES
 from circuit_tui.core.audit.run import Audit
 from circuit_tui.core.audit.texts import text_sha256
+from circuit_tui.core.jobs import resumable_work
 from circuit_tui.core.search.search import Search
 from circuit_tui.core.splice.problem import Problem
 
