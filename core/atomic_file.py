@@ -1,4 +1,4 @@
-"""Reads and writes text files: whole or not at all, and with one clear line when something is wrong."""
+"""Reads and writes text files, whole or not at all, with one clear line when something is wrong."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from circuit_tui.core.errors import UserError
 
 
 def read_text(path: Path, what: str) -> str:
-    """The text of a file that should hold a `what`.
+    """Returns the text of a file that should hold a `what`.
 
     Raises:
         UserError: missing, a folder, unreadable, not UTF-8, or empty.
@@ -37,7 +37,7 @@ def read_text(path: Path, what: str) -> str:
 def write_text(text: str, path: Path) -> Path:
     """Writes a file whole or not at all; returns its absolute path.
 
-    The old file stays whole until the new one is complete on the disk; after a failure nothing else is left behind.
+    The old file stays as it is until the new one is complete on the disk. A failure leaves nothing else behind.
 
     Raises:
         UserError: the folder is missing or read-only, the disk is full, `path` is a folder or no ordinary file.
@@ -61,7 +61,7 @@ def write_text(text: str, path: Path) -> Path:
 
 
 def check_target(path: Path) -> None:
-    """Refuses early what `write_text` could not write to, before a long search rather than after it.
+    """Refuses a path that `write_text` could not write to, before a long search rather than after it.
 
     Raises:
         UserError: the folder is missing or read-only, or `path` is a folder or no ordinary file.

@@ -3,9 +3,8 @@
 The library fetches, locks, links and tries again. What is done here: one commit for all files of a revision, room on
 the disk before the first byte, one count of bytes over all files, and the hash of each file once it is there.
 
-A connection that breaks is taken up where it broke while the process lives. What broke off for good begins anew the
-next time, for the library no longer resumes such files (https://github.com/huggingface/huggingface_hub/pull/4306);
-finished files stay.
+While the process lives, the library resumes a file whose connection breaks. A later process starts such a file again,
+for it is no longer resumed (https://github.com/huggingface/huggingface_hub/pull/4306); finished files stay.
 """
 
 from __future__ import annotations
@@ -48,14 +47,14 @@ class HubFile:
 
 
 def repo_folder(repo: str) -> Path:
-    """Where the cache keeps the model repository `repo`."""
+    """Returns where the cache keeps the model repository `repo`."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
 
 
 def cached_file(repo: str, path: str, revision: str = "main") -> Path | None:
-    """A file of the cache, without asking the Hub; None if it is not there."""
+    """Returns a file of the cache without asking the Hub; None if it is not there."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(repo, path, revision=revision)
@@ -63,11 +62,11 @@ def cached_file(repo: str, path: str, revision: str = "main") -> Path | None:
 
 
 def blob_hash(path: Path) -> str:
-    """The hash by which the cache names a file that it links to, empty for any other file.
+    """Returns the hash by which the cache names a file that it links to; empty for any other file.
 
-    It is the SHA-256 of large files and git's hash of others. A file from Xet storage lies where several repositories
-    share it, under another hash, and what has its name in the repository is a second link (huggingface_hub's
-    `utils/_shared_blobs.py`): hence one step along the links, not to their end.
+    It is the SHA-256 of a large file and git's hash of another. A file from Xet storage lies where repositories share
+    it, under a hash of another kind, and its name in the repository is a second link (huggingface_hub's
+    `utils/_shared_blobs.py`). So this takes one step along the links and does not follow them to the end.
     """
     target = Path(os.readlink(path)) if path.is_symlink() else path
     return target.name if target.parent.name == "blobs" and _HASH.fullmatch(target.name) else ""
@@ -86,10 +85,10 @@ class HubClient:
         self._commits: dict[tuple[str, str], str] = {}
 
     def commit(self, repo: str, revision: str = "main") -> str:
-        """The commit of a branch, tag or commit: that of the Hub now, or the last one known if the Hub gives none.
+        """Returns the commit of a branch, tag or commit: the Hub's answer, or else the last one the cache knows.
 
         Raises:
-            UserError: the Hub gives none, and the cache knows none.
+            UserError: neither knows one.
         """
         key = (repo, revision)
         if key not in self._commits:
@@ -115,7 +114,7 @@ class HubClient:
         except (OSError, transport_error()) as error:
             explained = explain_error(error, self.flag, repo)
             if repo_folder(repo).is_dir() and not isinstance(error, errors.HfHubHTTPError):
-                # The Hub cannot be asked; an optional file of a repository that was fetched is rightly absent.
+                # The Hub cannot be asked, but an optional file of a fetched repository may rightly be absent.
                 raise errors.LocalEntryNotFoundError(str(explained)) from error
             raise explained from error
         if found.size is None:
@@ -123,14 +122,14 @@ class HubClient:
         return HubFile(repo, path, commit, found.size)
 
     def get(self, repo: str, path: str, revision: str = "main") -> Path:
-        """One file, fetched if need be. Raises as `locate` and `fetch` do."""
+        """Returns one file, fetched if need be. Raises as `locate` and `fetch` do."""
         return self.fetch([self.locate(repo, path, revision)])[0]
 
     def fetch(self, files: Sequence[HubFile]) -> list[Path]:
         """Fetches what the cache lacks of `files` and returns where all of them lie.
 
         Raises:
-            UserError: no room, no access, or the connection stays down; files that are whole stay for the next time.
+            UserError: no room, no access, or the connection stays down; finished files stay for the next time.
         """
         paths = {file: file.cached for file in files}
         missing = [file for file, path in paths.items() if path is None]
@@ -148,7 +147,7 @@ class HubClient:
 
         api = HfApi()
         try:
-            # It also notes the commit in the cache, for the day there is no network.
+            # This also stores the commit in the cache, where it is found without a network.
             offline = constants.HF_HUB_OFFLINE
             return str(api.resolve_revision(repo, revision=revision, local_files_only=offline).resolved)
         except (errors.RevisionResolutionError, OSError, transport_error(), ValueError) as error:
@@ -189,13 +188,13 @@ class HubClient:
 
 
 def listed_file(repo: str, commit: str, entry: Any) -> HubFile:
-    """The file that one entry of a repository's listing (with metadata) describes."""
+    """Returns the file that an entry of a repository's listing (with metadata) describes."""
     return HubFile(repo, entry.rfilename, commit, int(entry.size or 0))
 
 
 @contextlib.contextmanager
 def _retries_told(progress: DownloadProgress) -> Iterator[None]:
-    """Turns the library's log lines about a broken connection, which nobody sees on a full screen, into progress."""
+    """Turns the library's log lines about a broken connection, which a full screen would hide, into progress."""
 
     def told(record: logging.LogRecord) -> bool:
         if "Trying to resume" not in str(record.msg):

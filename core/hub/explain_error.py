@@ -1,4 +1,4 @@
-"""What went wrong with the Hub, in one line that says what to do."""
+"""Explains errors of the Hub, each in one line that says what to do."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.hub.sizes import size_text
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-_KEPT = "files that are whole stay, one that broke off begins anew"
+_KEPT = "finished files stay, one that broke off starts again"
 
 
 def explain_error(error: Exception, flag: str, repo: str, file: str = "") -> UserError:
-    """The `UserError` for what huggingface_hub raised while `flag` (such as ``--model gpt2``) was fetched from `repo`.
+    """Returns the `UserError` for what huggingface_hub raised while `flag` (``--model gpt2``) was fetched from `repo`.
 
-    `file` is the path of the file whose bytes were on their way, if any were. A `UserError` is passed through. Nothing
-    is looked up: the line is made of the error, the endpoint and the cache.
+    `file` is the path of the file that was being downloaded, if one was. A `UserError` is returned as it is. Nothing is
+    looked up: the line is made of the error, the endpoint and the cache.
     """
     from huggingface_hub import constants, errors
 
@@ -68,7 +68,7 @@ def explain_error(error: Exception, flag: str, repo: str, file: str = "") -> Use
 
 
 def transport_error() -> type[Exception]:
-    """The base of all that the Hub's HTTP library raises; which library that is differs by version of the client."""
+    """Returns the base class of what the Hub's HTTP library raises; its versions use different libraries."""
     from huggingface_hub.errors import HfHubHTTPError
 
     base: type[Exception] = HfHubHTTPError.__bases__[0]
@@ -76,7 +76,7 @@ def transport_error() -> type[Exception]:
 
 
 def no_room(flag: str, needed: int, free: int) -> UserError:
-    """The `UserError` for a download of `needed` bytes where `free` bytes are left."""
+    """Returns the `UserError` for a download of `needed` bytes where `free` bytes are left."""
     from huggingface_hub import constants
 
     return UserError(

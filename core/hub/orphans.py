@@ -15,10 +15,10 @@ class Orphan:
 
 
 def orphans() -> tuple[Orphan, ...]:
-    """What lies in the cache half fetched, the largest first.
+    """Returns the half-fetched files of the cache, the largest first.
 
-    A process that is killed cannot delete the file it was writing, and none takes it up again: the library gives each
-    download a file of its own (https://github.com/huggingface/huggingface_hub/pull/4306) and never cleans up.
+    A killed process cannot delete the file it was writing, and no other takes it up: the library gives each download a
+    file of its own (https://github.com/huggingface/huggingface_hub/pull/4306) and never cleans up.
     """
     from huggingface_hub import constants
 

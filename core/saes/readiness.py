@@ -1,4 +1,4 @@
-"""Whether the models with default SAEs can be had here: the Hub, the token, the disk, and what is on it already."""
+"""Whether models with default SAEs can be fetched: the Hub, the token, the disk, and what is on the disk already."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from circuit_tui.core.saes.sae_files import bytes_on_disk
 from circuit_tui.core.saes.sae_filter import ALL_SITES
 
 TIMEOUT = 3.0
+"""Seconds that the Hub has to answer."""
 LITTLE = 5 * 10**9
 """Free bytes below which the smallest gated model no longer fits."""
 
@@ -56,7 +57,7 @@ class HubState:
 
 
 def hub_state() -> HubState:
-    """Looks at the cache, and asks the Hub for a sign of life. Imports sae-lens, which takes seconds."""
+    """Looks at the cache, and asks the Hub for an answer. It imports sae-lens, which takes seconds."""
     from huggingface_hub import constants, get_token
 
     folder = Path(constants.HF_HUB_CACHE)
@@ -75,12 +76,13 @@ def hub_state() -> HubState:
 
 
 def advice(state: HubState) -> list[str]:
-    """What to do, a line for each thing that takes up room for nothing or stands in the way of a model not yet here."""
+    """Returns what to do, a line each, about wasted room and about obstacles to fetching the models still missing."""
     lines = []
     if state.orphans:
+        wasted = size_text(sum(orphan.size for orphan in state.orphans))
         lines.append(
-            f"{size_text(sum(orphan.size for orphan in state.orphans))} of downloads that broke off, which none takes "
-            f"up again: while nothing is being downloaded, find {state.cache} -name '*.incomplete' -delete"
+            f"downloads that broke off left {wasted} that nothing will use: while nothing is being downloaded, "
+            f"find {state.cache} -name '*.incomplete' -delete"
         )
     missing = [model for model in state.models if not model.model_on_disk or model.saes_on_disk < model.saes]
     if not missing:

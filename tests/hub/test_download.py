@@ -128,7 +128,7 @@ def test_what_broke_off_begins_anew_and_finished_files_stay(hub: Hub) -> None:
     hub.cut[BIG] = [200_000] + [0] * 20
     said = refusal()
     assert f"the download of {BIG} from {REPO} broke off" in said
-    assert "run again: files that are whole stay, one that broke off begins anew" in said
+    assert "run again: finished files stay, one that broke off starts again" in said
     assert not cached_file(REPO, BIG)
     assert not unfinished()
     hub.heal()

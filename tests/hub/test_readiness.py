@@ -100,7 +100,7 @@ def test_what_broken_downloads_left_is_told(hub: Hub, capfd: pytest.CaptureFixtu
     assert main(["doctor"]) == 0
     said = capfd.readouterr().out
     assert re.search(rf"broken-off downloads +2 files, 5.0 KB, in {re.escape(str(blobs))}", said)
-    assert "to do: 5.0 KB of downloads that broke off" in said
+    assert "to do: downloads that broke off left 5.0 KB" in said
     assert f"find {blobs.parents[1]} -name '*.incomplete' -delete" in said
     assert main(["doctor", "--json"]) == 0
     data = json.loads(capfd.readouterr().out)
