@@ -37,11 +37,15 @@ def subject(problem: Problem) -> AuditedCircuit:
 
 
 @pytest.fixture(scope="module")
-def whole(subject: AuditedCircuit) -> Audit:
+def finished(subject: AuditedCircuit) -> tuple[Audit, int]:
+    """The audit without an interruption, and in how many steps."""
     auditing = Audit(subject)
-    for _ in auditing:
-        pass
-    return auditing
+    return auditing, len(list(auditing))
+
+
+@pytest.fixture
+def whole(finished: tuple[Audit, int]) -> Audit:
+    return finished[0]
 
 
 @pytest.fixture
@@ -64,11 +68,12 @@ def _kept(subject: AuditedCircuit) -> AuditedCircuit:
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9])
 def test_it_goes_on_where_it_was_cut_off(
-    subject: AuditedCircuit, whole: Audit, state: Path, begun: list[int], share: float
+    subject: AuditedCircuit, finished: tuple[Audit, int], state: Path, begun: list[int], share: float
 ) -> None:
+    whole, all_steps = finished
     auditing = Audit(_kept(subject))
     steps = next(number for number, step in enumerate(auditing, 1) if step.share >= share)
-    cut, finished = len(auditing.findings), len(begun) - 1
+    cut, searched = len(auditing.findings), len(begun) - 1
     auditing.leave()  # the lock alone is what the end of a process would take
     begun.clear()
     again = Audit(_kept(subject))
@@ -77,8 +82,8 @@ def test_it_goes_on_where_it_was_cut_off(
     assert again.result.findings == whole.result.findings
     assert again.result.finished
     searches = sum(len(line.searches(subject.settings)) for line in LINES)
-    assert len(begun) == searches - max(0, finished)
-    assert left < len(list(Audit(subject))) - steps / 2
+    assert len(begun) == searches - max(0, searched)
+    assert left < all_steps - steps / 2
     again.done()
     again.leave()
     assert not list(state.iterdir())
