@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
+from fake_work import order, record_of
 
+from circuit_tui.core.runs.results_file import ResultsFile
 from circuit_tui.core.search.registry import METHODS
 from circuit_tui.tui.actions import ACTIONS
 from circuit_tui.tui.commands.parser import app
@@ -142,3 +145,22 @@ def test_every_setting_of_a_method_is_in_its_table_with_its_default(root: Path, 
     settings = row.split("|")[-2]
     for setting in METHODS[name].settings:
         assert re.search(rf"`{setting.name}` {str(setting.default).lower()}\b", settings), setting.name
+
+
+@pytest.mark.slow
+def test_the_examples_run(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a page in their order, in one namespace; comparing.md reads what library.md has written."""
+    monkeypatch.chdir(tmp_path)
+    with ResultsFile(tmp_path / "results.sqlite") as results:
+        results.save(order(tmp_path, 0), record_of(order(tmp_path, 0)))
+    names: dict[str, Any] = {}
+    for page in ("library.md", "comparing.md"):
+        text = (root / "docs" / page).read_text()
+        blocks = [(match.start(2), match[2]) for match in FENCE.finditer(text) if match[1] == "python"]
+        assert blocks
+        for start, block in blocks:
+            # Blank lines in front, so that a traceback has the page's own line numbers.
+            exec(compile("\n" * text.count("\n", 0, start) + block, page, "exec"), names)
+    assert not [row.field for row in names["rows"] if not row.ok]
+    assert list(names["frontier"]["size"]) == [1, 2]
+    assert (tmp_path / "compared.png").stat().st_size
