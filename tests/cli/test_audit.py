@@ -110,11 +110,11 @@ def test_a_quick_audit_replaces_none_in_full_unasked(cli: Any, audited: Path, tm
     few = ("--no-searches", *LITTLE, *ALONE)
     path = measured_as(quick=False)
     searched = cli("audit", path, "--seeds", "2", *LITTLE, *ALONE, "--out", tmp_path / "searched.json")
-    assert "its searches were made in haste" in searched.err
+    assert "its searches were quick ones" in searched.err
     before = path.read_text()
     done = cli("audit", path, *few)
     assert done.code == 2
-    assert f"{path}: has an audit in full" in done.error
+    assert f"{path}: has a full audit" in done.error
     assert path.read_text() == before
     assert cli("audit", path, *few, "--out", tmp_path / "beside.json").code == 1
     assert "haste" not in cli("audit", path, *few, "--full").err
@@ -202,7 +202,7 @@ def test_the_same_command_goes_on_after_a_kill(
     assert not cut.exists()
     again = cli("audit", found, *few, *ALONE, "--out", cut)
     assert again.code == 0
-    assert "goes on with an audit that was cut off: 14 lines are measured" in again.err
+    assert "continuing an audit that was cut off: 14 lines are measured" in again.err
     one, other = (json.loads(path.read_text())["audit"] for path in (audited, cut))
     assert_close(one | {"created": "", "seconds": 0}, other | {"created": "", "seconds": 0})
 

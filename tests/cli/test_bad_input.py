@@ -47,7 +47,7 @@ def refused(cli: Any) -> Callable[..., str]:
         (("explore", "--method", "maks"), "did you mean mask?"),
         (("find", "--set", "lr"), "--set lr: write NAME=VALUE"),
         (("find", "--set", "rl=0.1"), "--set rl: method mask has no such setting"),
-        (("find", "--set", "lr=fast"), "--set lr=fast: method mask needs a float"),
+        (("find", "--set", "lr=fast"), "--set lr=fast: method mask needs a number"),
         (("find", "--positions", "ech"), "--positions ech: unknown; did you mean each?"),
         (("find", "--ablation", "none"), "--ablation none: unknown; "),
         (("find", "--errors", "kep"), "--errors kep: unknown; did you mean keep?"),

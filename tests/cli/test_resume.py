@@ -202,7 +202,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
 ) -> None:
     done = cut(number, 20, "find", "--prompts", prompts, *QUICK[method], "--out", tmp_path / "c.json")
     assert done.code == code
-    assert f"ended by {number.name}; `circuit-tui resume` goes on (log: " in done.error
+    assert f"ended by {number.name}; `circuit-tui resume` continues it (log: " in done.error
     assert Path(done.error.rpartition("log: ")[2].rstrip(")")).is_file()
     (job,) = all_jobs()
     assert (job.search_folder / "loop-0.pt").is_file()

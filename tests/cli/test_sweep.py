@@ -188,7 +188,7 @@ def test_ctrl_c_leaves_a_sane_file_and_shows_bars_before(examples_path: str, tmp
         pass
     os.close(ours)
     assert running.returncode == 130
-    assert b"interrupted: 0 of 4 runs are over; the same command goes on with the rest" in seen
+    assert b"interrupted: 0 of 4 runs are finished; the same command does the rest" in seen
     assert b"Traceback" not in seen
     assert read_rows(tmp_path / "r.sqlite") == []
     assert not (tmp_path / "r.sqlite.lock").exists()

@@ -214,7 +214,7 @@ def test_the_same_command_goes_on_where_it_was_killed(
     begun.clear()
     done = cli(*args, "--out", out, "--json")
     assert done.code == 0
-    assert "goes on with the 2 runs that it has" in done.err
+    assert "continuing with its 2 runs" in done.err
     assert begun == ["random 1", "random 2"]
     assert not folder.exists()
     first, second = json.loads(whole.out), json.loads(done.out)
