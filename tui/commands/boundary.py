@@ -28,7 +28,9 @@ class Terminated(Exception):
 
     def __init__(self, number: int, *, kept: bool) -> None:
         self.number = number
-        super().__init__(f"ended by {signal.Signals(number).name}" + ("; `circuit-tui resume` continues it" if kept else ""))
+        super().__init__(
+            f"ended by {signal.Signals(number).name}" + ("; `circuit-tui resume` continues it" if kept else "")
+        )
 
 
 def guarded(run: Callable[[], int], *, debug: bool) -> int:
