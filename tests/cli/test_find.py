@@ -91,6 +91,9 @@ class FakeSession:
         self.worked += 1
         return self.worked < 3
 
+    def circuit_file(self) -> CircuitFile:
+        return CircuitFile.model_validate_json(json.dumps(example()))
+
 
 @pytest.fixture
 def session(monkeypatch: pytest.MonkeyPatch) -> FakeSession:
@@ -104,8 +107,6 @@ def session(monkeypatch: pytest.MonkeyPatch) -> FakeSession:
         return fake
 
     monkeypatch.setattr("circuit_tui.core.session.session.open_session", opened)
-    found = CircuitFile.model_validate_json(json.dumps(example()))
-    monkeypatch.setattr("circuit_tui.core.circuits.provenance.circuit_file", lambda _: found)
     return fake
 
 
