@@ -81,7 +81,7 @@ class FakeSession:
         self.asked = spec
         return self.running
 
-    def subject(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         return {"task": "fake"}
 
     def adopt(self, result: SearchResult) -> None:
