@@ -43,7 +43,7 @@ from shapes import CARRIED, PASS, SHAPES, random_model, random_problem, random_s
 from circuit_tui.core.choices import DTYPES
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
-from circuit_tui.core.models.load_model import pick_device, pick_dtype
+from circuit_tui.core.models.devices import pick_device, pick_dtype
 from circuit_tui.core.opening.open_problem import open_problem
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runtime.device_memory import free_memory

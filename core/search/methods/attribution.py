@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.models.language_model import LanguageModel
-from circuit_tui.core.models.left_padding import padded
+from circuit_tui.core.models.block_runner import BlockRunner
+from circuit_tui.core.models.left_padding import runner_for
 from circuit_tui.core.saes.site import Site
 from circuit_tui.core.splice.batch import Batch
 from circuit_tui.core.splice.hook_patch import sae_input
@@ -63,11 +63,11 @@ class Ends:
         if not keep_errors:
             clean, corrupt = own(problem.spliced_sae_inputs), own(problem.spliced_corrupt_sae_inputs)
             return cls(clean, corrupt, own(problem.spliced_resids), batch.errors)
-        model, sites = padded(problem.model, batch.lengths), problem.sites
-        inputs = _plain_inputs(model, sites, batch.prefix)
-        other = _plain_inputs(model, sites, own(problem.spliced_corrupt_resids[:1])[0])
+        runner, sites = runner_for(problem.model, batch.lengths), problem.sites
+        inputs = _plain_inputs(runner, sites, batch.prefix)
+        other = _plain_inputs(runner, sites, own(problem.spliced_corrupt_resids[:1])[0])
         with torch.no_grad():
-            there = [_arriving(model, sites, resids) for resids in (inputs, other)]
+            there = [_arriving(runner, sites, resids) for resids in (inputs, other)]
             errors = tuple(
                 out.float() - site.sae.rebuild(site.sae.encode(x), x)
                 for site, (x, out) in zip(sites, there[0], strict=True)
@@ -75,17 +75,17 @@ class Ends:
         return cls(tuple(x for x, _ in there[0]), tuple(x for x, _ in there[1]), inputs, errors)
 
 
-def _arriving(model: LanguageModel, sites: Sequence[Site], resids: tuple[Tensor, ...]) -> list[tuple[Tensor, Tensor]]:
+def _arriving(runner: BlockRunner, sites: Sequence[Site], resids: tuple[Tensor, ...]) -> list[tuple[Tensor, Tensor]]:
     """What is read and what is there at each site under M, of the residuals entering each."""
-    return [sae_input(model, [site], resid) for site, resid in zip(sites, resids, strict=True)]
+    return [sae_input(runner, [site], resid) for site, resid in zip(sites, resids, strict=True)]
 
 
 @torch.no_grad()
-def _plain_inputs(model: LanguageModel, sites: Sequence[Site], resid: Tensor) -> tuple[Tensor, ...]:
+def _plain_inputs(runner: BlockRunner, sites: Sequence[Site], resid: Tensor) -> tuple[Tensor, ...]:
     """The residual entering each site under M, from that entering the first."""
     found = [resid]
     for site, following in pairwise(sites):
-        found.append(model.blocks(found[-1], site.depth, following.depth))
+        found.append(runner.run_blocks(found[-1], site.depth, following.depth))
     return tuple(found)
 
 

@@ -48,7 +48,7 @@ def test_from_any_block_to_the_logits_of_hugging_face(shape: str, tmp_path: Path
         resid = model.embed(TOKENS)
         for layer in range(LAYERS + 1):
             torch.testing.assert_close(model.logits_from(resid, layer, ANSWER), expected, rtol=0, atol=1e-5)
-            resid = model.blocks(resid, layer, min(layer + 1, LAYERS))
+            resid = model.run_blocks(resid, layer, min(layer + 1, LAYERS))
     assert seen == [1, 1, 1, TOKENS.shape[1]]  # the last is that of `blocks`, which gives every token
 
 
@@ -61,7 +61,7 @@ def test_the_gradient_is_that_of_the_whole_block(shape: str, tmp_path: Path) -> 
 
     def gradient(short: bool) -> Tensor:
         x = resid.clone().requires_grad_()
-        logits = model.logits_from(x, 1, ANSWER) if short else model.logits(model.blocks(x, 1, LAYERS), ANSWER)
+        logits = model.logits_from(x, 1, ANSWER) if short else model.logits(model.run_blocks(x, 1, LAYERS), ANSWER)
         (logits * weight).sum().backward()
         assert x.grad is not None
         return x.grad

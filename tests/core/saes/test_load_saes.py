@@ -16,8 +16,9 @@ from tiny.world import CPU, World
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.models.load_model import load_model
+from circuit_tui.core.opening.check_fit import check_fit
 from circuit_tui.core.saes import released_saes
-from circuit_tui.core.saes.load_saes import check_fit, load_saes, processing_of
+from circuit_tui.core.saes.load_saes import load_saes, processing_of
 from circuit_tui.core.saes.site import Site, site_group_of, site_groups
 
 HOOK = "blocks.1.hook_resid_post"

@@ -30,7 +30,8 @@ from circuit_tui.core.choices import ERRORS
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.models.load_model import load_model
-from circuit_tui.core.saes.load_saes import check_fit, load_saes, processing_of
+from circuit_tui.core.opening.check_fit import check_fit
+from circuit_tui.core.saes.load_saes import load_saes, processing_of
 from circuit_tui.core.splice.problem import Problem
 
 FAMILIES = ("gpt2", "neox", "llama", "gemma2", "gemma3", "gemma3-sighted", "qwen3")

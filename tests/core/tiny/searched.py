@@ -106,7 +106,7 @@ def with_few_latents(world: World, folder: Path, latents: int, seed: int = 0) ->
     """The model of `world` with other SAEs at its sites, of `latents` latents each."""
     resid, folders = world.model.embed(torch.arange(3, 19).reshape(2, 8)), []
     for index, site in enumerate(world.sites):
-        spread = float(world.model.blocks(resid, 0, site.depth).std())
+        spread = float(world.model.run_blocks(resid, 0, site.depth).std())
         path = folder / f"few{index}"
         width = world.model.d_model
         folders.append(make_sae("standard", path, site.hook, width, spread, seed + index, latents=latents))

@@ -12,7 +12,8 @@ from naive import opened, tap
 
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.models.load_model import load_model
-from circuit_tui.core.saes.load_saes import check_fit, load_saes
+from circuit_tui.core.opening.check_fit import check_fit
+from circuit_tui.core.saes.load_saes import load_saes
 from circuit_tui.core.saes.site import Site
 from tiny.models import WIDTH, make_model
 from tiny.saes import make_sae
@@ -91,7 +92,7 @@ def build_world(shape: str, folder: Path) -> World:
     sae_folders = []
     for seed, (hook, kind) in enumerate(_SITES.get(shape, ())):
         depth = int(hook.split(".")[1]) + hook.endswith("post")
-        spread = float(model.blocks(model.embed(tokens), 0, depth).std())
+        spread = float(model.run_blocks(model.embed(tokens), 0, depth).std())
         sae_folders.append(make_sae(kind, folder / f"sae{seed}", hook, WIDTH, spread, seed))
     sites = tuple(load_saes([], sae_folders, CPU)) if sae_folders else ()
     if sites:
