@@ -27,6 +27,7 @@ from circuit_tui.core.choices import ErrorsKind, PositionsKind
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 from circuit_tui.core.search.open_search import open_search
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.session.latent_view import latent_view
 from circuit_tui.core.session.session import open_session
 from circuit_tui.core.splice.hook_patch import output_direction
@@ -297,7 +298,7 @@ def test_the_searches_run_at_every_kind_of_site(
     problem = among(problem, range(0, len(problem.space), 3))
     assert {int(site) for site in problem.space.site} == set(range(len(problem.sites)))
     train, test = Evaluator(problem, "train"), Evaluator(problem, "test")
-    search = open_search(problem, train, test, method, 0.5, 0, QUICK.get(method, {}))
+    search = open_search(problem, train, test, SearchSpec(method, 0.5, 0, QUICK.get(method, {})))
     for _ in search:
         pass
     assert search.result is not None
