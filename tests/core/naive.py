@@ -1,9 +1,9 @@
-"""The method, written a second time from its definitions, to check the engine against.
+"""The method written a second time from its definitions: the oracle that the engine is checked against.
 
-Nothing of the engine is used but the plain data of a `Task`: a Hugging Face model with forward hooks, SAEs as
+It uses nothing of the engine except the plain data of a `Task`: a Hugging Face model with forward hooks, SAEs as
 sae-lens opens them, one prompt at a time and no padding. A node is named (site, position name, latent); `None` as a
-position name means BOS, which is left alone. A text may be a prompt with words of an answer behind it, as
-`"the cat // runs now"`; `Said` says how many words of which answer, and each word of an answer takes a run of its own.
+position name means BOS, which is never spliced. A text may be a prompt followed by words of an answer, as in
+`"the cat // runs now"`; `Said` says how many words of which answer, and each word of an answer takes its own pass.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ Edit = Callable[[Tensor, Tensor], Tensor]
 
 
 def tap(hf: Any, name: str, at: Callable[[Tensor], Tensor | None]) -> Any:
-    """Hands what is at a hook, by TransformerLens' name, `[prompt, token, d]`, to `at`, and takes what that gives."""
+    """Replaces the output `[prompt, token, d]` of a hook, by TransformerLens' name, by what `at` makes of it."""
     body = getattr(hf, hf.base_model_prefix)
-    body = getattr(body, "language_model", body)  # beside it, one for images
+    body = getattr(body, "language_model", body)  # where there is a vision tower
     _, layer, point = name.split(".", 2)
     block = (body.h if hasattr(body, "h") else body.layers)[int(layer)]
     attention = next(getattr(block, key) for key in ("attn", "self_attn", "attention") if hasattr(block, key))
@@ -61,7 +61,7 @@ def tap(hf: Any, name: str, at: Callable[[Tensor], Tensor | None]) -> Any:
         return mix.register_forward_pre_hook(before, with_kwargs=True)
     if point in ("hook_mlp_in", "mlp.hook_in"):
         return block.mlp.register_forward_pre_hook(before, with_kwargs=True)
-    # Gemma's blocks norm what they add to the stream once more.
+    # Gemma's blocks normalise once more what they add to the stream.
     gemma = hasattr(block, "post_feedforward_layernorm")
     if point == "ln2.hook_normalized":
         return before_mlp(block).register_forward_pre_hook(lambda _, args: normalised(args[0], at))
@@ -80,12 +80,12 @@ def before_mlp(block: Any) -> Any:
 
 
 def normalised(x: Tensor, at: Callable[[Tensor], Tensor | None]) -> None:
-    """`at` sees what an RMS norm makes of `x` before its gain (no model here has a larger epsilon); to read only."""
+    """`at` sees the output of an RMS norm for `x` before its gain (no model here has a larger epsilon); read-only."""
     assert at(x * (x.pow(2).mean(-1, keepdim=True) + 1e-6).rsqrt()) is None
 
 
 def between(block: Any, at: Callable[[Tensor], Tensor | None]) -> Any:
-    """`tap` between attention and MLP: what the MLP's norm is given, and what goes past both to the block's output."""
+    """`tap` between attention and MLP: on the input of the MLP's norm, and on the stream past both."""
     norm = before_mlp(block)
     moved: list[Tensor] = []
 
@@ -112,13 +112,13 @@ class Handles(list[Any]):
 
 @lru_cache(maxsize=8)
 def opened(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
-    """The model of a folder and its tokenizer; nobody changes them."""
+    """The model of a folder and its tokenizer; nothing changes them."""
     model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=dtype)
     return model.eval().requires_grad_(False), AutoTokenizer.from_pretrained(folder)
 
 
 def for_use(folder: Path) -> Path:
-    """The folder of an SAE, or of what its training checkpoint makes for use."""
+    """The folder of an SAE, or of the inference SAE made from a training checkpoint."""
     if json.loads((folder / "cfg.json").read_text())["architecture"] not in ("batchtopk", "matryoshka_batchtopk"):
         return folder
     TrainingSAE.load_from_disk(folder).save_inference_model(folder / "use")
@@ -126,7 +126,7 @@ def for_use(folder: Path) -> Path:
 
 
 def open_sae(folder: Path, dtype: torch.dtype) -> Any:
-    """The SAE of a folder; one trained on scaled activations sees them scaled, and its output is scaled back."""
+    """The SAE in a folder; the inputs of one trained on scaled activations are scaled, and its outputs scaled back."""
     sae = SAE.load_from_disk(for_use(folder), dtype=str(dtype).removeprefix("torch."))
     sae.turn_off_forward_pass_hook_z_reshaping()
     factor = json.loads((folder / "cfg.json").read_text()).get("norm_scaling_factor")
@@ -137,13 +137,13 @@ def open_sae(folder: Path, dtype: torch.dtype) -> Any:
 
 
 def rebuilt(sae: Any, x: Tensor, acts: Tensor) -> Tensor:
-    """What a SAE or transcoder makes of `acts` when it has read `x`."""
+    """The output of an SAE or transcoder for activations `acts` when its input is `x`."""
     skip = getattr(sae, "W_skip", None)
     return sae.decode(acts) if skip is None else sae.decode(acts) + x @ skip.t()
 
 
 class Naive:
-    """Everything asked of a circuit on `task`.
+    """Every number of a circuit on `task`.
 
     `drawn(split, prompt, answer, token)` names the source of a resampled token: a train prompt, and a token of it with
     the same answer (0 right, 1 wrong) behind it.
@@ -174,7 +174,7 @@ class Naive:
         self.known_lengths = sorted({len(pair.corrupt.split()) for pair in train})
         self.means: list[dict[Any, Tensor]] = []
         self.error_means: list[dict[Any, Tensor]] = []
-        # The same text is asked for many times.
+        # The same text is needed many times.
         self.plain = cache(self._plain)
         self.spliced_until = cache(self._spliced_until)
         for _ in self.saes:
@@ -187,12 +187,12 @@ class Naive:
         return torch.tensor([[self.tokenizer.convert_tokens_to_ids("<bos>"), *ids]])
 
     def with_answer(self, pair: Pair, prompt: str, said: Said) -> str:
-        """A prompt of `pair` with the first words of an answer behind it."""
+        """A prompt of `pair` followed by the first words of an answer."""
         words = (pair.answer, pair.wrong)[said[0]].split()[: said[1]]
         return " ".join([prompt, "//", *words]) if words else prompt
 
     def answered(self, pair: Pair, prompt: str) -> list[str]:
-        """The texts of a prompt over which statistics are taken: each answer but its last word behind it."""
+        """The texts that statistics are taken over: the prompt followed by each answer without its last word."""
         if not self.several:
             return [prompt]
         answers = enumerate((pair.answer, pair.wrong))
@@ -210,7 +210,7 @@ class Naive:
         return [None, *(pair.roles if self.has_roles else map(str, range(n))), *answers]
 
     def cells(self, pair: Pair, text: str) -> list[Any]:
-        """Over which tokens the mean is taken that each token gets."""
+        """For each token, the group of tokens that its ablation mean is taken over."""
         if self.kind != "shared":
             return self.names(pair, text)
         prompt, _, said = text.partition("//")
@@ -222,7 +222,7 @@ class Naive:
     # -- the model ----------------------------------------------------------------------------------------------------
 
     def run(self, tokens: Tensor, edits: dict[int, Edit]) -> tuple[Tensor, dict[int, Tensor]]:
-        """Logits after the last token, and the residual that reached each site; `edits[site]` replaces it there."""
+        """Logits after the last token, and the input at each site; `edits[site]` replaces the output there."""
         seen: dict[int, Tensor] = {}
 
         def read(site: int) -> Callable[[Tensor], None]:
@@ -254,7 +254,7 @@ class Naive:
             return self.run(self.tokens(text), {})
 
     def present(self, site: int, x: Tensor, again: Callable[[], Any]) -> Tensor:
-        """What the output of a site replaces: what is read there, or of a transcoder what `again` finds elsewhere."""
+        """What a site's output replaces: its input; for a transcoder the output of the other hook, by `again`."""
         if self.saes[site].cfg.metadata.get("hook_name_out") is None:
             return x
         again()
@@ -263,7 +263,7 @@ class Naive:
     # -- the splice ---------------------------------------------------------------------------------------------------
 
     def error(self, site: int, pair: Pair, text: str) -> list[Any]:
-        """What is added to the decoded activations at each token."""
+        """The error that is added to the decoded activations at each token."""
         cells = self.cells(pair, text)
         if self.errors == "drop":
             return [0.0] * len(cells)
@@ -274,7 +274,7 @@ class Naive:
         return list((there - rebuilt(sae, x, sae.encode(x))).detach())
 
     def edit(self, site: int, pair: Pair, text: str, change: Callable[[int, Tensor], Tensor]) -> Edit:
-        """A splice in which the activations of each token go through `change(token, activations)`."""
+        """A splice that applies `change(token, activations)` to the activations of each token."""
         sae, errors, names = self.saes[site], self.error(site, pair, text), self.names(pair, text)
 
         def spliced(x: Tensor, there: Tensor) -> Tensor:
@@ -283,7 +283,7 @@ class Naive:
                 if names[token] is not None:
                     acts = change(token, sae.encode(row))
                     if sae.cfg.normalize_activations != "none":
-                        sae.encode(row)  # it decodes by the token that it encoded last
+                        sae.encode(row)  # sae-lens decodes with the statistics of the token that it encoded last
                     kept = rebuilt(sae, row, acts) + errors[token]
                 rows.append(kept)
             return torch.stack(rows)
@@ -297,7 +297,7 @@ class Naive:
             return self.run(self.tokens(text), edits)
 
     def _survey(self) -> None:
-        """The means of the next site: M_s on the source prompts, spliced at the sites before it."""
+        """The means at the next site, under M_s on the source prompts, spliced at the sites before it."""
         site = len(self.means)
         acts, errors = defaultdict(list), defaultdict(list)
         source = "clean" if self.ablation == "clean-mean" else "corrupt"
@@ -321,13 +321,13 @@ class Naive:
             self.error_means[site][cell] = torch.stack(errors[cell]).mean(0)
 
     def reference(self, site: int, split: str, prompt: int, said: Said, token: int) -> Tensor:
-        """What an ablated latent is replaced by, `[latent]`."""
+        """The reference of an ablated latent, `[latent]`."""
         pair = self.task.split(split)[prompt]  # type: ignore[arg-type]
         if self.ablation == "zero":
             return torch.zeros(self.saes[site].cfg.d_sae, dtype=self.saes[site].W_dec.dtype)
         if self.ablation == "resample":
             assert self.drawn is not None
-            # Where the two answers agree they are one text.
+            # As long as the two answers agree they are one text.
             behind = max(0, token - len(pair.clean.split()))
             words = [answer.split()[:behind] for answer in (pair.answer, pair.wrong)]
             which = 0 if words[0] == words[1] else said[0]
@@ -338,7 +338,7 @@ class Naive:
             return self.saes[site].encode(resid).detach()
         return self.means[site][self.cells(pair, self.with_answer(pair, pair.clean, said))[token]]
 
-    # -- what is asked ------------------------------------------------------------------------------------------------
+    # -- results -----------------------------------------------------------------------------------------------------
 
     def unspliced(self, split: str, prompt: int, said: Said = NOTHING_SAID) -> Tensor:
         """Logits under M."""
@@ -357,7 +357,7 @@ class Naive:
     def blended(
         self, split: str, prompt: int, mask: Callable[[int, str], Tensor], said: Said = NOTHING_SAID
     ) -> tuple[Tensor, dict[int, Tensor]]:
-        """`masked`, and what reached each site."""
+        """`masked`, and the input at each site."""
         pair = self.task.split(split)[prompt]  # type: ignore[arg-type]
         text = self.with_answer(pair, pair.clean, said)
         names = self.names(pair, text)
@@ -375,7 +375,7 @@ class Naive:
         return self.run(self.tokens(text), edits)
 
     def arrived(self, split: str, prompt: int, nodes: set[Node]) -> dict[int, Tensor]:
-        """What each site's SAE reads, `[token, d_in]`, with `nodes` kept and every other node ablated."""
+        """The input `[token, d_in]` of each site's SAE with `nodes` kept and every other node ablated."""
         with torch.no_grad():
             return self.blended(split, prompt, self.share_of(nodes, invert=False))[1]
 
@@ -397,7 +397,7 @@ class Naive:
         return mask
 
     def log_probability(self, pair: Pair, which: int, ask: Callable[[Said], Tensor]) -> Tensor:
-        """Log-probability of an answer as a whole; `ask` gives the logits behind what has been said of it."""
+        """Log-probability of an answer as a whole; `ask` returns the logits after a part of it."""
         words = (pair.answer, pair.wrong)[which].split()
         tokens = [self.tokenizer.convert_tokens_to_ids(word) for word in words]
         rows = [ask((which, k)).double().log_softmax(-1)[token] for k, token in enumerate(tokens)]
@@ -414,7 +414,7 @@ class Naive:
         return float(right - wrong), kl, float(-right)
 
     def measure(self, split: str, prompt: int, logits: Tensor) -> tuple[float, float, float]:
-        """The same of answers of one token, from the logits behind the prompt; the difference is that of the logits."""
+        """The same for answers of one token, from the logits after the prompt; the difference is that of the logits."""
         pair = self.task.split(split)[prompt]  # type: ignore[arg-type]
         right, wrong = (self.tokenizer.convert_tokens_to_ids(text.strip()) for text in (pair.answer, pair.wrong))
         return float(logits[right] - logits[wrong]), *self.measure_answers(split, prompt, lambda _: logits)[1:]

@@ -1,4 +1,4 @@
-"""All of a model and its SAEs on a device that is not the CPU: the same numbers, and nothing is mixed up.
+"""A model and its SAEs on a device that is not the CPU: the same numbers, and no operation mixes devices.
 
 Torch counts devices when it first computes a gradient, so `test_device_map.py` runs this file in a process of its own.
 """
@@ -45,7 +45,7 @@ def elsewhere() -> Iterator[torch.device]:
     with two_devices() as far, pytest.MonkeyPatch.context() as patched:
         patched.setattr(TransformerBridge, "boot_transformers", boot_there)
         patched.setattr(SAE, "load_from_disk", load_there)
-        # It makes a tensor of a list inside of torch, where no wrapper of a tensor can come about.
+        # It makes a tensor from a list inside torch, which cannot make the wrapper of the second device.
         patched.setattr(PreTrainedModel, "warn_if_padding_and_no_attention_mask", lambda *given: None)
         patched.setattr(opening, "pick_device", lambda name: far if name == FAR else pick(name))
         yield far
@@ -96,7 +96,7 @@ def test_searches_find_the_same(few: tuple[Searched, Searched], method: str) -> 
 
 
 def test_a_step_sends_the_device_nothing_but_its_prompts(few: tuple[Searched, Searched]) -> None:
-    """What it needs of nodes is there from the first: a copy waits for all that was asked of the device before."""
+    """Data of nodes is on the device from the start: a copy waits for everything that the device has still to do."""
     search = few[1].search("mask", 0.5, steps=4, batch=6)
     next(search)
     next(search)  # the first with fewer nodes

@@ -41,7 +41,7 @@ def test_replay_from_any_block_gives_the_logits_of_hugging_face(world: Callable[
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_length_of_a_batch_does_not_matter(world: Callable[[str], World], shape: str) -> None:
-    """Right padding is invisible, and a recording of one length is not used for another."""
+    """Right padding changes nothing, and the recording for one length is not used for another."""
     model = world(shape).model
     long = model.logits(model.run_blocks(model.embed(TOKENS), 0, LAYERS), torch.full((4,), 4))
     short = model.logits(model.run_blocks(model.embed(TOKENS[:, :5]), 0, LAYERS), torch.full((4,), 4))
@@ -53,7 +53,7 @@ def test_a_model_whose_replay_differs_is_refused(tmp_path: Path) -> None:
     calls = 0
 
     def drift(_: torch.nn.Module, __: Any, out: Any) -> Any:
-        """A block that remembers: each call differs from the one before."""
+        """A block with a state: each call differs from the one before."""
         nonlocal calls
         calls += 1
         return out * (1 + 0.01 * calls)

@@ -1,4 +1,4 @@
-"""Prompts padded on the left give the numbers of the oracle, which pads none, whatever positions a model embeds."""
+"""Prompts padded on the left have the same numbers as in the oracle, which pads none, for every position embedding."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_what_was_recorded_for_old_batches_is_let_go(left: Callable[[str], World
 
 
 def test_attributions_take_the_same_ends(world: Callable[[str], World]) -> None:
-    """With the errors added back the ends are run again: padded on the left they are the same."""
+    """With the errors added back, both ends of the path run again, and are the same when padded on the left."""
     found = []
     for side in ("right", "left"):
         opened = world("gpt2")

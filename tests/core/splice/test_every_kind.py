@@ -199,7 +199,7 @@ def test_a_circuit_that_changes_is_that_of_a_fresh_evaluation(build: Callable[[s
         without[node] = False
         expected = evaluator.measure(without).result()
         assert live.evaluate_without(node).result() == pytest.approx(expected.mean_logit_diff, abs=1e-5)
-        # One site alone changes, and back, from the middle of a block too.
+        # One site changes, and back; sites in the middle of a block too.
         for circuit in (without, kept):
             live.advance_to(circuit).result()
             again = evaluator.measure(circuit).result()
@@ -209,7 +209,7 @@ def test_a_circuit_that_changes_is_that_of_a_fresh_evaluation(build: Callable[[s
 
 
 def test_a_session_on_a_crowded_block(build: Callable[[str], World], tmp_path: Path) -> None:
-    """Switched on and off as a user does; written, and opened again."""
+    """Nodes are switched on and off as a user does; the circuit is written and opened again."""
     world = build("gpt2 crowded")
     prompts = write_prompts(able_task(world, (6,) * 9, (6,) * 5), tmp_path / "able.jsonl")
     asked = request(world, prompts, positions="shared")

@@ -1,4 +1,4 @@
-"""Packs cut into bands: less padding, and the numbers and gradients of plain hooks all the same."""
+"""Packs cut into several padded groups: less padding, and still the numbers and gradients of plain hooks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FRAMED = (
 
 @pytest.fixture
 def uncosted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cut wherever it saves a slot."""
+    """Every cut that saves a slot is made."""
     monkeypatch.setattr(nodes, "PADDED_GROUP_COST", {"cpu": 0})
 
 

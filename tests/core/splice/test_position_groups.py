@@ -44,7 +44,7 @@ def test_gradients_are_those_of_the_copies(table: list[list[int]]) -> None:
         return layout.ungroup(layout.group(x).tanh(), x.sin())
 
     assert torch.autograd.gradcheck(there_and_back, (x,))
-    # Slots beyond a group's size hold some other token: nothing may flow back through them.
+    # Padding holds some other token: no gradient may flow back through it.
     valid = layout.is_token.reshape(GROUPS, layout.width, 1)
     assert torch.autograd.gradcheck(lambda x: layout.group(x) * valid, (x,))
 

@@ -1,4 +1,4 @@
-"""Answers of several tokens: every number against plain hooks, one run for each token."""
+"""Answers of several tokens: every number against plain hooks, with a pass for each token."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WAYS: tuple[tuple[AblationKind, ErrorsKind], ...] = (
 )  # fmt: skip
 
 SHAPES = ("gpt2", "llama", "gemma2")
-# A third of all combinations: any two of the three choices meet in every way.
+# A third of all combinations: every pair of values of any two choices occurs.
 CASES = [
     (SHAPES[(p + w) % len(SHAPES)], *positions, *way)
     for (p, positions), (w, way) in product(*map(enumerate, (POSITIONS, WAYS)))
@@ -127,7 +127,7 @@ def test_prompts_drawn_anew_keep_their_answers(world: Callable[[str], World]) ->
 
 
 def test_single_tokens_among_answers_of_several_are_scored_alike(world: Callable[[str], World]) -> None:
-    """A pair of single tokens has the same numbers whether or not other pairs of its task need more."""
+    """A pair of single tokens has the same numbers whether or not other pairs of its task have longer answers."""
     single = TASKS["mixed"]
     longer = replace(single, pairs=(*single.pairs, *(p for p in TASKS["mixed-said"].pairs if p.split == "train")))
     alone, among = (Evaluator(open_problem(world("gpt2"), task, "shared", "zero"), "test") for task in (single, longer))
@@ -137,7 +137,7 @@ def test_single_tokens_among_answers_of_several_are_scored_alike(world: Callable
 
 
 def able_problem(opened: World, kind: PositionsKind) -> Problem:
-    """The model's own answers, with the word that it goes on with behind the right one, or before both."""
+    """The model's own answers; the word that it predicts next comes after the right one, or before both."""
     task, words = able_task(opened, (6,) * 8, (6,) * 5), iter(cycle(("near", "by", "big")))
     pairs = []
     for index, pair in enumerate(task.pairs):

@@ -1,4 +1,4 @@
-"""The engine's numbers beside the oracle's."""
+"""Compares the engine's numbers with the oracle's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Ask = Callable[[int, Said], torch.Tensor]
 
 
 def compare(measured: PromptMetrics, naive: Naive, split: str, ask: Ask) -> None:
-    """1e-5 of the logits' scale."""
+    """Compares to 1e-5 of the logits' scale."""
     prompts = range(len(naive.task.split(split)))  # type: ignore[arg-type]
     scale = max(1.0, max(float(ask(prompt, (0, 0)).abs().max()) for prompt in prompts))
     expected = []
@@ -32,7 +32,7 @@ def compare(measured: PromptMetrics, naive: Naive, split: str, ask: Ask) -> None
 
 
 def check_everything(world: World, evaluator: Evaluator, seed: int, naive: Naive | None = None) -> None:
-    """M, M_s, the empty circuit, random circuits, and M without one."""
+    """Checks M, M_s, the empty circuit, random circuits, and M without one."""
     problem, split = evaluator.problem, evaluator.split
     naive = naive or open_naive(world, problem)
     compare(evaluator.baselines.plain, naive, split, lambda prompt, said: naive.unspliced(split, prompt, said))

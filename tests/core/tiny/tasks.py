@@ -26,7 +26,7 @@ _CHOICES = {
 
 
 def say_more(task: Task, seed: int = 0, lengths: tuple[int, int] | None = None) -> Task:
-    """`task` with answers of `lengths` words, or of one to three. Some are alike in their first word."""
+    """`task` with answers of `lengths` words, or of one to three. Some share their first word."""
     draw = random.Random(seed)
     pairs = []
     for index, pair in enumerate(task.pairs):
