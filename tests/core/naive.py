@@ -3,7 +3,8 @@
 It uses nothing of the engine except the plain data of a `Task`: a Hugging Face model with forward hooks, SAEs as
 sae-lens opens them, one prompt at a time and no padding. A node is named (site, position name, latent); `None` as a
 position name means BOS, which is never spliced. A text may be a prompt followed by words of an answer, as in
-`"the cat // runs now"`; `Said` says how many words of which answer, and each word of an answer takes its own pass.
+`"the cat // runs now"`; an `AnswerPrefix` says how many words of which answer, and each word of an answer takes its own
+pass.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from circuit_tui.core.tasks.task import Pair, Task
 
 Node = tuple[int, str, int]
-Said = tuple[int, int]
+AnswerPrefix = tuple[int, int]
 """(0 for the right answer or 1 for the wrong one, how many of its words stand behind the prompt)."""
-NOTHING_SAID: Said = (0, 0)
+NO_PREFIX: AnswerPrefix = (0, 0)
 Edit = Callable[[Tensor, Tensor], Tensor]
 """From what the SAE reads and what is there, both `[token, d]`, to what will be there."""
 
@@ -164,13 +165,13 @@ class Naive:
         model, self.tokenizer = opened(folder, dtype)
         self.hf = hf or model
         self.saes = [open_sae(path, dtype) for path in sae_folders]
-        self.there: dict[int, Tensor] = {}
+        self.outputs: dict[int, Tensor] = {}
         self.task, self.kind, self.ablation, self.errors, self.drawn = task, kind, ablation, errors, drawn
         self.has_roles = all(pair.roles for pair in task.pairs)
         train = task.split("train")
         self.longest = max(len(text.split()) for pair in train for text in (pair.clean, pair.corrupt))
         self.several = any(len(text.split()) > 1 for pair in task.pairs for text in (pair.answer, pair.wrong))
-        self.longest_said = max(len(text.split()) - 1 for pair in train for text in (pair.answer, pair.wrong))
+        self.longest_answer = max(len(text.split()) - 1 for pair in train for text in (pair.answer, pair.wrong))
         self.known_lengths = sorted({len(pair.corrupt.split()) for pair in train})
         self.means: list[dict[Any, Tensor]] = []
         self.error_means: list[dict[Any, Tensor]] = []
@@ -178,7 +179,7 @@ class Naive:
         self.plain = cache(self._plain)
         self.spliced_until = cache(self._spliced_until)
         for _ in self.saes:
-            self._survey()
+            self._compute_means()
 
     # -- text ---------------------------------------------------------------------------------------------------------
 
@@ -186,9 +187,9 @@ class Naive:
         ids = [self.tokenizer.convert_tokens_to_ids(word) for word in text.replace(" //", "").split()]
         return torch.tensor([[self.tokenizer.convert_tokens_to_ids("<bos>"), *ids]])
 
-    def with_answer(self, pair: Pair, prompt: str, said: Said) -> str:
+    def with_answer(self, pair: Pair, prompt: str, prefix: AnswerPrefix) -> str:
         """A prompt of `pair` followed by the first words of an answer."""
-        words = (pair.answer, pair.wrong)[said[0]].split()[: said[1]]
+        words = (pair.answer, pair.wrong)[prefix[0]].split()[: prefix[1]]
         return " ".join([prompt, "//", *words]) if words else prompt
 
     def answered(self, pair: Pair, prompt: str) -> list[str]:
@@ -200,23 +201,23 @@ class Naive:
 
     def names(self, pair: Pair, text: str) -> list[str | None]:
         """The position name of each token."""
-        prompt, _, said = text.partition("//")
-        n, n_said = len(prompt.split()), len(said.split())
+        prompt, _, prefix = text.partition("//")
+        n, n_answer = len(prompt.split()), len(prefix.split())
         if self.kind == "shared":
-            return [None] + ["all"] * (n + n_said)
-        answers = [f"answer{min(index + 1, self.longest_said)}" for index in range(n_said)]
+            return [None] + ["all"] * (n + n_answer)
+        answers = [f"answer{min(index + 1, self.longest_answer)}" for index in range(n_answer)]
         if self.kind == "end":
             return [None, *(str(-min(n - index, self.longest)) for index in range(n)), *answers]
         return [None, *(pair.roles if self.has_roles else map(str, range(n))), *answers]
 
-    def cells(self, pair: Pair, text: str) -> list[Any]:
+    def mean_groups(self, pair: Pair, text: str) -> list[Any]:
         """For each token, the group of tokens that its ablation mean is taken over."""
         if self.kind != "shared":
             return self.names(pair, text)
-        prompt, _, said = text.partition("//")
+        prompt, _, prefix = text.partition("//")
         n = len(prompt.split())
         like = min(self.known_lengths, key=lambda known: (abs(known - n), known))
-        answers = [min(index, self.longest_said - 1) for index in range(len(said.split()))]
+        answers = [min(index, self.longest_answer - 1) for index in range(len(prefix.split()))]
         return [None, *((like, min(index, like - 1)) for index in range(n)), *answers]
 
     # -- the model ----------------------------------------------------------------------------------------------------
@@ -233,7 +234,7 @@ class Naive:
 
         def write(site: int) -> Callable[[Tensor], Tensor]:
             def at(x: Tensor) -> Tensor:
-                self.there[site] = x[0]
+                self.outputs[site] = x[0]
                 return edits[site](seen[site], x[0]).unsqueeze(0) if site in edits else x
 
             return at
@@ -253,33 +254,33 @@ class Naive:
         with torch.no_grad():
             return self.run(self.tokens(text), {})
 
-    def present(self, site: int, x: Tensor, again: Callable[[], Any]) -> Tensor:
+    def replaced_output(self, site: int, x: Tensor, again: Callable[[], Any]) -> Tensor:
         """What a site's output replaces: its input; for a transcoder the output of the other hook, by `again`."""
         if self.saes[site].cfg.metadata.get("hook_name_out") is None:
             return x
         again()
-        return self.there[site].detach()
+        return self.outputs[site].detach()
 
     # -- the splice ---------------------------------------------------------------------------------------------------
 
     def error(self, site: int, pair: Pair, text: str) -> list[Any]:
         """The error that is added to the decoded activations at each token."""
-        cells = self.cells(pair, text)
+        mean_groups = self.mean_groups(pair, text)
         if self.errors == "drop":
-            return [0.0] * len(cells)
+            return [0.0] * len(mean_groups)
         if self.errors == "mean":
-            return [None if cell is None else self.error_means[site][cell] for cell in cells]
+            return [None if group is None else self.error_means[site][group] for group in mean_groups]
         x, sae = self.plain(text)[1][site], self.saes[site]
-        there = self.present(site, x, lambda: self._plain(text))
-        return list((there - rebuilt(sae, x, sae.encode(x))).detach())
+        output = self.replaced_output(site, x, lambda: self._plain(text))
+        return list((output - rebuilt(sae, x, sae.encode(x))).detach())
 
     def edit(self, site: int, pair: Pair, text: str, change: Callable[[int, Tensor], Tensor]) -> Edit:
         """A splice that applies `change(token, activations)` to the activations of each token."""
         sae, errors, names = self.saes[site], self.error(site, pair, text), self.names(pair, text)
 
-        def spliced(x: Tensor, there: Tensor) -> Tensor:
+        def spliced(x: Tensor, output: Tensor) -> Tensor:
             rows = []
-            for token, (row, kept) in enumerate(zip(x, there, strict=True)):
+            for token, (row, kept) in enumerate(zip(x, output, strict=True)):
                 if names[token] is not None:
                     acts = change(token, sae.encode(row))
                     if sae.cfg.normalize_activations != "none":
@@ -296,7 +297,7 @@ class Naive:
         with torch.no_grad():
             return self.run(self.tokens(text), edits)
 
-    def _survey(self) -> None:
+    def _compute_means(self) -> None:
         """The means at the next site, under M_s on the source prompts, spliced at the sites before it."""
         site = len(self.means)
         acts, errors = defaultdict(list), defaultdict(list)
@@ -305,22 +306,24 @@ class Naive:
         texts = [(pair, text) for pair in train for text in self.answered(pair, getattr(pair, source))]
         for pair, text in texts:
             resid = self.spliced_until(pair, text, site)[1][site]
-            there = self.present(site, resid, lambda pair=pair, text=text: self._spliced_until(pair, text, site))
+            output = self.replaced_output(
+                site, resid, lambda pair=pair, text=text: self._spliced_until(pair, text, site)
+            )
             a = self.saes[site].encode(resid).detach()
-            e = there - rebuilt(self.saes[site], resid, a).detach()
-            for token, cell in enumerate(self.cells(pair, text)):
-                if cell is not None:
-                    acts[cell].append(a[token])
-                    errors[cell].append(e[token])
+            e = output - rebuilt(self.saes[site], resid, a).detach()
+            for token, group in enumerate(self.mean_groups(pair, text)):
+                if group is not None:
+                    acts[group].append(a[token])
+                    errors[group].append(e[token])
         # A position that no source prompt has is ablated to zero.
         nothing, no_error = torch.zeros_like(a[0]), torch.zeros_like(e[0])
         self.means.append(defaultdict(lambda: nothing))
         self.error_means.append(defaultdict(lambda: no_error))
-        for cell in acts:
-            self.means[site][cell] = torch.stack(acts[cell]).mean(0)
-            self.error_means[site][cell] = torch.stack(errors[cell]).mean(0)
+        for group in acts:
+            self.means[site][group] = torch.stack(acts[group]).mean(0)
+            self.error_means[site][group] = torch.stack(errors[group]).mean(0)
 
-    def reference(self, site: int, split: str, prompt: int, said: Said, token: int) -> Tensor:
+    def reference(self, site: int, split: str, prompt: int, prefix: AnswerPrefix, token: int) -> Tensor:
         """The reference of an ablated latent, `[latent]`."""
         pair = self.task.split(split)[prompt]  # type: ignore[arg-type]
         if self.ablation == "zero":
@@ -330,43 +333,45 @@ class Naive:
             # As long as the two answers agree they are one text.
             behind = max(0, token - len(pair.clean.split()))
             words = [answer.split()[:behind] for answer in (pair.answer, pair.wrong)]
-            which = 0 if words[0] == words[1] else said[0]
+            which = 0 if words[0] == words[1] else prefix[0]
             source, at = self.drawn(split, prompt, which, token)
             donor = self.task.split("train")[source]
             text = self.answered(donor, donor.corrupt)[which]
             resid = self.spliced_until(donor, text, site)[1][site][at]
             return self.saes[site].encode(resid).detach()
-        return self.means[site][self.cells(pair, self.with_answer(pair, pair.clean, said))[token]]
+        return self.means[site][self.mean_groups(pair, self.with_answer(pair, pair.clean, prefix))[token]]
 
     # -- results -----------------------------------------------------------------------------------------------------
 
-    def unspliced(self, split: str, prompt: int, said: Said = NOTHING_SAID) -> Tensor:
+    def unspliced(self, split: str, prompt: int, prefix: AnswerPrefix = NO_PREFIX) -> Tensor:
         """Logits under M."""
         pair = self.task.split(split)[prompt]  # type: ignore[arg-type]
-        return self.plain(self.with_answer(pair, pair.clean, said))[0]
+        return self.plain(self.with_answer(pair, pair.clean, prefix))[0]
 
-    def spliced(self, split: str, prompt: int, said: Said = NOTHING_SAID) -> Tensor:
+    def spliced(self, split: str, prompt: int, prefix: AnswerPrefix = NO_PREFIX) -> Tensor:
         """Logits under M_s."""
         pair = self.task.split(split)[prompt]  # type: ignore[arg-type]
-        return self.spliced_until(pair, self.with_answer(pair, pair.clean, said), len(self.saes))[0]
+        return self.spliced_until(pair, self.with_answer(pair, pair.clean, prefix), len(self.saes))[0]
 
-    def masked(self, split: str, prompt: int, mask: Callable[[int, str], Tensor], said: Said = NOTHING_SAID) -> Tensor:
+    def masked(
+        self, split: str, prompt: int, mask: Callable[[int, str], Tensor], prefix: AnswerPrefix = NO_PREFIX
+    ) -> Tensor:
         """Logits with A' = r + m * (A - r), m = `mask(site, position name)` `[latent]`."""
-        return self.blended(split, prompt, mask, said)[0]
+        return self.blended(split, prompt, mask, prefix)[0]
 
     def blended(
-        self, split: str, prompt: int, mask: Callable[[int, str], Tensor], said: Said = NOTHING_SAID
+        self, split: str, prompt: int, mask: Callable[[int, str], Tensor], prefix: AnswerPrefix = NO_PREFIX
     ) -> tuple[Tensor, dict[int, Tensor]]:
         """`masked`, and the input at each site."""
         pair = self.task.split(split)[prompt]  # type: ignore[arg-type]
-        text = self.with_answer(pair, pair.clean, said)
+        text = self.with_answer(pair, pair.clean, prefix)
         names = self.names(pair, text)
 
         def change(site: int) -> Callable[[int, Tensor], Tensor]:
             def blend(token: int, acts: Tensor) -> Tensor:
                 name = names[token]
                 assert name is not None
-                reference = self.reference(site, split, prompt, said, token)
+                reference = self.reference(site, split, prompt, prefix, token)
                 return reference + mask(site, name) * (acts - reference)
 
             return blend
@@ -374,19 +379,19 @@ class Naive:
         edits = {site: self.edit(site, pair, text, change(site)) for site in range(len(self.saes))}
         return self.run(self.tokens(text), edits)
 
-    def arrived(self, split: str, prompt: int, nodes: set[Node]) -> dict[int, Tensor]:
+    def sae_inputs(self, split: str, prompt: int, nodes: set[Node]) -> dict[int, Tensor]:
         """The input `[token, d_in]` of each site's SAE with `nodes` kept and every other node ablated."""
         with torch.no_grad():
-            return self.blended(split, prompt, self.share_of(nodes, invert=False))[1]
+            return self.blended(split, prompt, self.hard_mask(nodes, invert=False))[1]
 
     def kept(
-        self, split: str, prompt: int, nodes: set[Node], said: Said = NOTHING_SAID, *, invert: bool = False
+        self, split: str, prompt: int, nodes: set[Node], prefix: AnswerPrefix = NO_PREFIX, *, invert: bool = False
     ) -> Tensor:
         """Logits with `nodes` kept and every other node ablated, or the other way round."""
         with torch.no_grad():
-            return self.masked(split, prompt, self.share_of(nodes, invert=invert), said)
+            return self.masked(split, prompt, self.hard_mask(nodes, invert=invert), prefix)
 
-    def share_of(self, nodes: set[Node], *, invert: bool) -> Callable[[int, str], Tensor]:
+    def hard_mask(self, nodes: set[Node], *, invert: bool) -> Callable[[int, str], Tensor]:
         """The mask that is 1 at `nodes` alone, or 0 there alone."""
 
         def mask(site: int, name: str) -> Tensor:
@@ -396,14 +401,16 @@ class Naive:
 
         return mask
 
-    def log_probability(self, pair: Pair, which: int, ask: Callable[[Said], Tensor]) -> Tensor:
+    def log_probability(self, pair: Pair, which: int, ask: Callable[[AnswerPrefix], Tensor]) -> Tensor:
         """Log-probability of an answer as a whole; `ask` returns the logits after a part of it."""
         words = (pair.answer, pair.wrong)[which].split()
         tokens = [self.tokenizer.convert_tokens_to_ids(word) for word in words]
         rows = [ask((which, k)).double().log_softmax(-1)[token] for k, token in enumerate(tokens)]
         return torch.stack(rows).sum()
 
-    def measure_answers(self, split: str, prompt: int, ask: Callable[[Said], Tensor]) -> tuple[float, float, float]:
+    def measure_answers(
+        self, split: str, prompt: int, ask: Callable[[AnswerPrefix], Tensor]
+    ) -> tuple[float, float, float]:
         """Logit difference of the answers, KL(M || this) along the right one, and its cross-entropy."""
         pair = self.task.split(split)[prompt]  # type: ignore[arg-type]
         right, wrong = (self.log_probability(pair, which, ask) for which in (0, 1))

@@ -49,7 +49,7 @@ def left(world: Callable[[str], World]) -> Iterator[Callable[[str], World]]:
     [
         ("shared", "mixed", "mean"),
         ("each", "roles", "keep"),
-        ("end", "mixed-said", "drop"),
+        ("end", "mixed-multi", "drop"),
         ("shared", "longer", "drop"),
     ],
 )
@@ -61,7 +61,7 @@ def test_a_circuit_measures_what_plain_hooks_measure(
     check_everything(left(shape), Evaluator(problem, "test"), seed=0)
 
 
-@pytest.mark.parametrize("task", ["mixed", "mixed-said"])
+@pytest.mark.parametrize("task", ["mixed", "mixed-multi"])
 def test_the_mask_s_gradient_is_that_of_plain_hooks(left: Callable[[str], World], task: str) -> None:
     problem = open_problem(left("gpt2"), TASKS[task], "shared")
     check_gradient(problem, open_naive(left("gpt2"), problem))

@@ -7,7 +7,7 @@ from itertools import pairwise, product
 
 import pytest
 import torch
-from naive import Naive, Said
+from naive import AnswerPrefix, Naive
 from tiny.able import able_task
 from tiny.opened import open_naive, open_problem
 from tiny.searched import Searched, finish
@@ -49,7 +49,7 @@ def naive_integrated_gradients(naive: Naive, problem: Problem, steps: int) -> Te
             for step in range(1, steps + 1):
                 moved = (ends[1] + (ends[0] - ends[1]) * (step / steps)).requires_grad_()
 
-                def ask(said: Said, pair: Pair = pair, moved: Tensor = moved, site: int = site) -> Tensor:
+                def ask(said: AnswerPrefix, pair: Pair = pair, moved: Tensor = moved, site: int = site) -> Tensor:
                     text = naive.with_answer(pair, pair.clean, said)
                     edits = {
                         other: naive.edit(other, pair, text, lambda _, acts: acts)
@@ -92,7 +92,7 @@ def test_one_gradient_at_all_sites_is_that_of_plain_hooks_at_each(
     torch.testing.assert_close(scores_of(search), expected, rtol=0, atol=1e-5 * max(1.0, float(expected.max())))
 
 
-@pytest.mark.parametrize(("kind", "task"), [("each", "roles-said"), ("shared", "index-said")])
+@pytest.mark.parametrize(("kind", "task"), [("each", "roles-multi"), ("shared", "index-multi")])
 def test_attributions_of_answers_of_several_tokens_are_those_of_plain_hooks(
     world: Callable[[str], World], kind: PositionsKind, task: str
 ) -> None:

@@ -236,7 +236,7 @@ def test_what_a_site_of_a_crowded_block_reads_under_a_circuit(build: Callable[[s
     live, naive = LiveCircuit(Evaluator(problem, "test"), kept), open_naive(build(name), problem)
     nodes = named(problem, kept)
     for prompt in (0, 3):
-        seen = naive.arrived("test", prompt, nodes)
+        seen = naive.sae_inputs("test", prompt, nodes)
         for site in range(len(problem.sites)):
             read = live.site_read(site, prompt)
             torch.testing.assert_close(read[1:], seen[site][1:], rtol=1e-4, atol=1e-4)

@@ -35,7 +35,7 @@ def test_gradient_is_that_of_plain_hooks(
     check_gradient(problem, open_naive(world(shape), problem), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("kind", "task"), [("each", "index"), ("shared", "equal-said")])
+@pytest.mark.parametrize(("kind", "task"), [("each", "index"), ("shared", "equal-multi")])
 def test_gradient_is_that_of_plain_hooks_where_references_are_drawn(
     world: Callable[[str], World], kind: PositionsKind, task: str
 ) -> None:

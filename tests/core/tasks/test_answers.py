@@ -20,9 +20,9 @@ pairs = st.lists(st.tuples(answer, answer, st.integers(1, 6)), min_size=1, max_s
 
 
 @cache
-def next_token(model: int, prompt: int, said: tuple[int, ...]) -> Tensor:
+def next_token(model: int, prompt: int, prefix: tuple[int, ...]) -> Tensor:
     """Random logits of the next token, the same for the same text."""
-    draw = random.Random(repr((model, prompt, said)))
+    draw = random.Random(repr((model, prompt, prefix)))
     return torch.tensor([draw.uniform(-3, 3) for _ in range(VOCAB)], dtype=torch.float64)
 
 

@@ -158,7 +158,7 @@ def test_answers_of_several_tokens_stand_where_the_template_lets_the_model_begin
     world: Callable[[str], World], tmp_path: Path
 ) -> None:
     """The score is a plain model's for the template's own tokens followed by the answer."""
-    opened, task, tokenizer = world("llama"), TASKS["mixed-said"], chatty()
+    opened, task, tokenizer = world("llama"), TASKS["mixed-multi"], chatty()
     sets = tokenize(task, tokenizer, CPU, chat=True)
     problem = build_problem(opened.model, opened.sites, task, sets, align("shared", sets, "tiny"), "mean", "drop", 2, 0)
     plain = Evaluator(problem, "test").baselines.plain
@@ -174,7 +174,7 @@ def test_answers_of_several_tokens_stand_where_the_template_lets_the_model_begin
             scores.append(float(rows[range(len(prompt) - 1, len(prompt) + len(ids) - 1), ids].sum()))
         assert float(plain.logit_diff[index]) == pytest.approx(scores[0] - scores[1], abs=1e-4)
         assert float(plain.cross_entropy[index]) == pytest.approx(-scores[0], abs=1e-4)
-    roles = tokenize(TASKS["roles-said"], tokenizer, CPU, chat=True)
+    roles = tokenize(TASKS["roles-multi"], tokenizer, CPU, chat=True)
     names = align("each", roles, "tiny").names
     assert names[-2:] == ("answer1", "answer2")
     assert {"before", "after"} <= set(names)

@@ -43,7 +43,7 @@ def naive_mean(naive: Naive, problem: Problem, mask: Tensor) -> Tensor:
 
     rows = []
     for prompt, pair in enumerate(problem.task.split("train")):
-        ask = cache(lambda said, prompt=prompt: naive.masked("train", prompt, at, said))
+        ask = cache(lambda prefix, prompt=prompt: naive.masked("train", prompt, at, prefix))
         right, wrong = (naive.log_probability(pair, which, ask) for which in (0, 1))
         rows.append(right - wrong)
     return torch.stack(rows).mean()
