@@ -28,7 +28,9 @@ from circuit_tui.core.opening import open_problem as opening
 from circuit_tui.core.session.session import Session, open_session
 
 FAR = "far:0"
-FEW_STEPS = {method: {"steps": 2} for method in QUICK if "steps" in QUICK[method]}
+# In two steps of Adam the lowest of a mask's first values would come to lie at the threshold itself.
+FEW_STEPS: dict[str, dict[str, Any]] = {method: {"steps": 3} for method in QUICK if "steps" in QUICK[method]}
+FEW_STEPS["mask"] |= {"refine": 3}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,35 +53,25 @@ def elsewhere() -> Iterator[torch.device]:
         yield far
 
 
-Opened = Callable[..., tuple[Session, Session]]
+@pytest.fixture(scope="module")
+def both(world: Callable[[str], World], tmp_path_factory: pytest.TempPathFactory) -> tuple[Session, Session]:
+    """Sessions of the same on the CPU and on the other device."""
+    tiny = world("llama")
+    path = write_prompts(able_task(tiny, (6,) * 8, (6,) * 5), tmp_path_factory.mktemp("task") / "able.jsonl")
+    near, there = (open_session(request(tiny, path, errors="keep", device=device)) for device in ("cpu", FAR))
+    return near, there
 
 
 @pytest.fixture(scope="module")
-def both(world: Callable[[str], World], tmp_path_factory: pytest.TempPathFactory) -> Opened:
-    """A function from a shape and changes to sessions on the CPU and on the other device."""
-
-    def opened(shape: str, **changes: Any) -> tuple[Session, Session]:
-        tiny = world(shape)
-        path = write_prompts(able_task(tiny, (6,) * 8, (6,) * 5), tmp_path_factory.mktemp("task") / "able.jsonl")
-        near, there = (
-            open_session(request(tiny, path, **{"errors": "keep", "device": device, **changes}))
-            for device in ("cpu", FAR)
-        )
-        return near, there
-
-    return opened
-
-
-@pytest.fixture(scope="module")
-def few(both: Opened) -> tuple[Searched, Searched]:
+def few(both: tuple[Session, Session]) -> tuple[Searched, Searched]:
     """A problem with few candidates, on both devices."""
-    near, there = (session.problem for session in both("llama"))
-    some = range(0, len(near.space), len(near.space) // 12)
+    near, there = (session.problem for session in both)
+    some = range(0, len(near.space), len(near.space) // 7)
     return Searched.of(among(near, some)), Searched.of(among(there, some))
 
 
-def test_toggles_are_the_same(both: Opened, elsewhere: torch.device) -> None:
-    near, there = both("gemma2", positions="shared", ablation="resample", errors="mean")
+def test_toggles_are_the_same(both: tuple[Session, Session], elsewhere: torch.device) -> None:
+    near, there = both
     assert there.problem.model.devices == (elsewhere,)
     assert {site.sae.device for site in there.problem.sites} == {elsewhere}
     assert there.table == near.table

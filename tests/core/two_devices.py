@@ -69,7 +69,7 @@ def test_a_search_finds_the_same(able_request: Callable[..., OpenRequest], on_tw
     found = []
     for each in (able_request("llama"), spread_out(able_request("llama"))):
         session = open_session(each)
-        settings = QUICK[method] | ({"steps": 4} if "steps" in QUICK[method] else {})
+        settings = QUICK[method] | ({"steps": 3} if "steps" in QUICK[method] else {})
         search = session.search(SearchSpec(method, 0.8, 0, settings))
         for step in search:
             if step.stage != "optimise":
