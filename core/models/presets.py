@@ -1,8 +1,8 @@
-"""Models that open by name alone, each with the released SAEs that it gets when none are named.
+"""Models that open with a name alone: which released SAEs are spliced in when none are named, and where.
 
-Where a release has an SAE after every layer, the layers are at the depths that Caples et al. 2025 use in Gemma 2 9B (7,
-14, 21 and 40 of 42). Elsewhere they are the layers that the release covers at every width: four of each Gemma 3, three
-of the larger Gemma 2.
+The layers of a model with an SAE after each of them are those of Caples et al. 2025 for Gemma 2 9B (7, 14, 21 and 40
+of 42) at the same depths. Of other models they are those that the release covers at every width: four of each Gemma 3,
+three of the larger Gemma 2.
 """
 
 from __future__ import annotations
@@ -12,10 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ModelPreset:
-    """One model, by its name on the Hub and by the short `names` that ``--model`` takes; and its default SAEs.
-
-    These are the SAEs of `release` after `layers`, of `width` and `l0` where the release has several of a layer.
-    """
+    """One model. `names` are what ``--model`` may say for it beside `hub_name`, its name on the Hub."""
 
     hub_name: str
     names: tuple[str, ...]
@@ -26,14 +23,14 @@ class ModelPreset:
 
     @property
     def gated(self) -> bool:
-        """Whether its terms have to be accepted on the Hub first."""
+        """Whether the Hub wants its terms accepted first."""
         return self.hub_name.partition("/")[0] in ("google", "meta-llama")
 
 
 def _gemma_3(size: str, layers: tuple[int, ...]) -> tuple[ModelPreset, ModelPreset]:
-    """The two models of one size: pretrained, which is named by the size alone, and instruction-tuned."""
+    """Both of one size: as trained on text, which goes by the size alone, and as tuned to follow instructions."""
     base, release = f"gemma-3-{size}", f"gemma-scope-2-{size}"
-    # On the Hub the smallest has no -pt in its name. The family's name alone means the second smallest.
+    # The smallest has no -pt to its name on the Hub; the family's own name stands for the smallest but one.
     hub = base if size == "270m" else f"{base}-pt"
     names = (base, "gemma-3", f"{base}-pt") if size == "1b" else (base, f"{base}-pt")
     return (
@@ -44,7 +41,7 @@ def _gemma_3(size: str, layers: tuple[int, ...]) -> tuple[ModelPreset, ModelPres
 
 PRESETS: tuple[ModelPreset, ...] = (
     ModelPreset("openai-community/gpt2", ("gpt2", "gpt2-small"), "gpt2-small-res-jb", (2, 4, 6, 11)),
-    # Of the two, only the model trained on deduplicated data has SAEs.
+    # The SAEs are those of the deduplicated model, the only one of the two that has any.
     ModelPreset(
         "EleutherAI/pythia-70m-deduped", ("pythia-70m", "pythia-70m-deduped"), "pythia-70m-deduped-res-sm", (1, 2, 3, 5)
     ),
@@ -62,6 +59,6 @@ PRESETS: tuple[ModelPreset, ...] = (
 
 
 def preset_of(name: str | None) -> ModelPreset | None:
-    """The preset of the model that ``--model`` names, upper and lower case alike; None if it has none."""
+    """The model that ``--model`` names, upper and lower case alike; None if it is none of these."""
     wanted = (name or "").lower()
-    return next((preset for preset in PRESETS if wanted in (preset.hub_name.lower(), *preset.names)), None)
+    return next((known for known in PRESETS if wanted == known.hub_name.lower() or wanted in known.names), None)

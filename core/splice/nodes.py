@@ -1,7 +1,7 @@
-"""Candidate nodes, and how some of them are packed for the splice.
+"""Candidate nodes and how a subset of them is packed for the splice.
 
 A node is (site, position, latent). Nodes are numbered once, sorted by site, then latent, then position; a circuit is a
-set of numbers, a mask a vector `[node]`. In a pack the nodes of one position are a *group*, each in a *slot* of it.
+set of numbers, a mask a vector `[node]`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,7 @@ from circuit_tui.core.saes.sae import EncoderColumns, SiteSae
 
 @dataclass(frozen=True, slots=True)
 class NodeSpace:
-    """All candidate nodes.
-
-    Attributes:
-        site, position, latent: `[node]` int64 on the CPU: index of the site, position id and latent of each node.
-        first: the number of each site's first node, then the number of all nodes.
-    """
+    """All candidate nodes. `site`, `position`, `latent` are `[node]` int64 on the CPU; `first[s]` starts site `s`."""
 
     site: Tensor
     position: Tensor
@@ -34,41 +29,41 @@ class NodeSpace:
 
     @classmethod
     def from_fired(cls, fired: Sequence[Tensor], extra: Iterable[tuple[int, int, int]] = ()) -> NodeSpace:
-        """The nodes where `fired[site]` `[position, latent]` is true, and each (site, position, latent) of `extra`."""
+        """Nodes where `fired[site]` `[position, latent]` is true, and the (site, position, latent) of `extra`."""
         fired = [table.cpu().clone() for table in fired]
-        for index, position_id, number in extra:
-            fired[index][position_id, number] = True
-        sites, positions, latents, starts = [], [], [], [0]
+        for site, position, latent in extra:
+            fired[site][position, latent] = True
+        sites, positions, latents, first = [], [], [], [0]
         for index, table in enumerate(fired):
-            latent, position = table.t().nonzero().unbind(1)
-            latents.append(latent)
-            positions.append(position)
-            sites.append(torch.full((len(latent),), index))
-            starts.append(starts[-1] + len(latent))
-        return cls(torch.cat(sites), torch.cat(positions), torch.cat(latents), tuple(starts))
+            pairs = table.t().nonzero()
+            latents.append(pairs[:, 0])
+            positions.append(pairs[:, 1])
+            sites.append(torch.full((len(pairs),), index))
+            first.append(first[-1] + len(pairs))
+        return cls(torch.cat(sites), torch.cat(positions), torch.cat(latents), tuple(first))
 
     def of_site(self, site: int) -> range:
         """The node numbers of one site."""
         return range(self.first[site], self.first[site + 1])
 
     def kept_of_site(self, kept: Tensor, site: int) -> Tensor:
-        """The numbers of one site's nodes in the circuit `kept` `[node]` bool."""
+        """Numbers of the nodes of one site that are in the circuit `kept` `[node]` bool."""
         nodes = self.of_site(site)
         return kept[nodes.start : nodes.stop].nonzero()[:, 0] + nodes.start
 
     def counts(self, kept: Tensor) -> tuple[int, ...]:
         """How many nodes of `kept` `[node]` bool each site has."""
-        ranges = zip(self.first, self.first[1:], strict=False)
-        return tuple(int(kept[start:stop].sum()) for start, stop in ranges)
+        pairs = zip(self.first, self.first[1:], strict=False)
+        return tuple(int(kept[start:stop].sum()) for start, stop in pairs)
 
 
 @dataclass(frozen=True, slots=True)
 class PaddedGroup:
-    """Consecutive groups of a pack with similar numbers of nodes, padded to the largest of them.
+    """Neighbouring groups of a pack with about as many nodes each, padded to the largest of them.
 
     Attributes:
-        groups: the range of groups, in the order of the pack.
-        slots: the range of the pack's slots.
+        groups: which of the groups, in the order of the pack.
+        slots: which of the pack's slots.
         latents: `[group, slot]` latent of each slot, 0 in padding.
         columns: the encoder columns of the slots, None where the SAE needs its full encode.
         decoder: `[group, slot, d_out]`, 0 in padding.
@@ -86,8 +81,8 @@ class Pack:
     """Some nodes of one site, grouped by position and padded.
 
     Attributes:
-        nodes: `[slot]` node number of each slot of all padded groups, `n_nodes` (one past the last) in padding.
-        padded_groups: the groups in stretches, each padded to one width for one product; none if there are no nodes.
+        nodes: `[slot]` node number of each slot of all bands, `n_nodes` (one past the last) in padding.
+        bands: what is padded to one width, and goes through one product. None if it holds no node.
         order: `[group]` the position id of each group, None if they are in the order of the ids.
     """
 
@@ -97,17 +92,17 @@ class Pack:
 
     @property
     def empty(self) -> bool:
-        """Whether it has no nodes."""
+        """Whether it holds no node."""
         return not self.padded_groups
 
 
-# What one more padded group costs, as a number of weights of padding: about twenty launches, forward and backward. On a
-# CPU that is 0.2 ms at 150 GFLOP/s and 16 tokens a group; on CUDA 0.1 ms at 3 TB/s.
+# One more band costs about twenty launches forward and backward, as much as padding of so many weights. On a CPU that
+# is 0.2 ms at 150 GFLOP/s and 16 tokens a group; on CUDA 0.1 ms at 3 TB/s.
 PADDED_GROUP_COST = {"cpu": 1 << 19, "cuda": 1 << 25}
 
 
 def padded_groups(counts: Sequence[int], cost: int) -> list[int]:
-    """Returns the indices at which groups with `counts` nodes, descending, are cut into padded groups; 0 is the first.
+    """Where to cut groups with `counts` nodes, descending, into bands; 0 is the first.
 
     Between two cuts all groups are padded to the first. A cut is made where it saves more slots of padding than `cost`.
     """
@@ -119,10 +114,9 @@ def padded_groups(counts: Sequence[int], cost: int) -> list[int]:
 
 
 def pack(space: NodeSpace, nodes: Tensor, sae: SiteSae, n_groups: int, group_of: Tensor | None = None) -> Pack:
-    """Packs the nodes with numbers `nodes`, all of one site, for the splice at that site.
+    """Packs the nodes with numbers `nodes` (all of one site) for the splice at that site, in bands if that pays.
 
-    Groups are position ids, or `group_of` `[position id]` has the group of each; nodes without one are left out. Groups
-    are padded to several widths where that costs less than one.
+    Groups are position ids, or `group_of` `[position id]` tells the group of each; nodes without one are left out.
     """
     device, group_of = sae.b_dec.device, torch.arange(n_groups) if group_of is None else group_of
     nodes = nodes[group_of[space.position[nodes]] >= 0]
@@ -135,22 +129,22 @@ def pack(space: NodeSpace, nodes: Tensor, sae: SiteSae, n_groups: int, group_of:
     cost = PADDED_GROUP_COST["cpu" if device.type == "cpu" else "cuda"] // (sae.d_in + sae.d_out)
     cuts = padded_groups(sizes, cost)
     order = largest_first if len(cuts) > 1 else torch.arange(n_groups)
-    rank = order.argsort()[group]
-    by_rank = rank.argsort(stable=True)
-    nodes, rank = nodes[by_rank], rank[by_rank]
+    place = order.argsort()[group]
+    by_place = place.argsort(stable=True)
+    nodes, place = nodes[by_place], place[by_place]
     counts = counts[order]
-    slot = torch.arange(len(nodes)) - (counts.cumsum(0) - counts)[rank]
+    slot = torch.arange(len(nodes)) - (counts.cumsum(0) - counts)[place]
     made, numbers = list[PaddedGroup](), list[Tensor]()
     start = 0
     for first, stop in zip(cuts, [*cuts[1:], n_groups], strict=True):
         width = sizes[first]
-        if not width:  # no nodes at these positions
+        if not width:  # nothing is kept at these positions
             continue
-        inside = (rank >= first) & (rank < stop)
+        inside = (place >= first) & (place < stop)
         number = torch.full((stop - first, width), len(space), dtype=torch.long)
-        number[rank[inside] - first, slot[inside]] = nodes[inside]
+        number[place[inside] - first, slot[inside]] = nodes[inside]
         latents = torch.zeros_like(number)
-        latents[rank[inside] - first, slot[inside]] = space.latent[nodes[inside]]
+        latents[place[inside] - first, slot[inside]] = space.latent[nodes[inside]]
         latents = latents.to(device)
         decoder = sae.directions(latents) * (number < len(space)).unsqueeze(-1).to(device)
         columns = sae.columns(latents) if sae.elementwise else None

@@ -1,4 +1,4 @@
-"""A simulated second device: its tensors are computed on the CPU, but never together with others.
+"""A second device on a machine that has one: its tensors are computed on the CPU, but never together with others.
 
 An operation on tensors of both devices fails, as it does for two GPUs; only a copy goes from one to the other.
 """
@@ -22,7 +22,7 @@ COPIES = (aten.copy_.default, aten._to_copy.default)
 
 
 class _Module:
-    """What torch needs of a device's module; only code that names the device gets it."""
+    """What torch asks of a device's module; it is available to nobody who does not name it."""
 
     def is_initialized(self) -> bool:
         return True
@@ -83,7 +83,7 @@ class _Both(TorchDispatchMode):
 
 
 class _FromNumbers(TorchFunctionMode):
-    """Makes tensors of Python's numbers on the CPU, and copies them."""
+    """Tensors made of Python's numbers come about on the CPU, and are copied."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = dict(kwargs or {})
@@ -94,7 +94,7 @@ class _FromNumbers(TorchFunctionMode):
 
 @contextmanager
 def two_devices() -> Iterator[torch.device]:
-    """Within this block tensors can be made on the second device; yields that device."""
+    """Within this block tensors can be made on the second device, which it gives."""
     with _Both(), _FromNumbers():
         yield far_device()
 
@@ -104,7 +104,7 @@ _SENT: list[int] = []
 
 @contextmanager
 def sent_there() -> Iterator[list[int]]:
-    """Yields the sizes of all copies from the CPU to the second device within this block."""
+    """Within this block: how many numbers each copy from the CPU to the second device had."""
     _SENT.clear()
     yield _SENT
 

@@ -1,4 +1,4 @@
-"""sae-lens folders with random weights, saved by sae-lens."""
+"""sae-lens folders with random weights, saved by sae-lens itself."""
 
 from __future__ import annotations
 

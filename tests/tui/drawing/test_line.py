@@ -1,4 +1,4 @@
-"""Building lines, and making text safe for the screen."""
+"""Lines under construction, and text made safe for a screen."""
 
 from __future__ import annotations
 

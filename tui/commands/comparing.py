@@ -1,4 +1,4 @@
-"""The runs of ``circuit-tui compare``: takes those that are known, does the others, and writes after each."""
+"""What ``circuit-tui compare`` does task by task: takes the runs that are known, does the rest, writes after each."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from circuit_tui.core.views import SearchProgress
 
 
-class ComparisonRun:
-    """Does the runs of a comparison task by task, and keeps what is known so far."""
+class Comparing:
+    """The runs so far, task by task."""
 
     def __init__(self, chosen: Sequence[Variant], grids: Grids, seeds: Sequence[int], out: Path | None) -> None:
         self.stopped = False
@@ -33,10 +33,10 @@ class ComparisonRun:
         self._complete = True
 
     def take_up(self, path: Path) -> None:
-        """Take the runs of a comparison or a sweep, and what was refused there. Of equal runs the first is kept.
+        """Takes the runs of a comparison or a sweep, of equal ones the first, and what was refused there.
 
         Raises:
-            UserError: the file is missing, neither a comparison nor a sweep, or damaged.
+            UserError: the file is missing, neither of the two, or damaged.
         """
         from circuit_tui.core.runs.earlier import read_earlier
 
@@ -46,10 +46,10 @@ class ComparisonRun:
         self._refused += [refusal for refusal in read.refused if refusal not in self._refused]
 
     def go_on(self, path: Path) -> None:
-        """Take the runs in the existing file `path`, which will be overwritten. Refusals there are found again.
+        """Takes the runs of an earlier `path` that is about to be written; what is refused shows again.
 
         Raises:
-            UserError: the file is no comparison, and would be lost.
+            UserError: what is there is no comparison, and would be lost.
         """
         from circuit_tui.core.runs.comparison import read_comparison
 
@@ -57,7 +57,7 @@ class ComparisonRun:
             records = read_comparison(path).records
         except UserError as error:
             raise UserError(f"--out {error}; name another file, or remove it") from error
-        progress.say(f"{path}: continuing with its {len(records)} runs")
+        progress.say(f"{path}: goes on with the {len(records)} runs that it has")
         self._add(records)
 
     def _add(self, records: Iterable[RunRecord]) -> None:
@@ -65,11 +65,11 @@ class ComparisonRun:
             self._records.setdefault(_key(record.subject, record.spec), record)
 
     def stop(self) -> None:
-        """End the work after the finished runs."""
+        """Ends with the runs that are finished."""
         self.stopped = True
 
     def comparison(self, *, under_way: bool = False) -> Comparison:
-        """The comparison that follows from the runs so far; `under_way` marks it as incomplete."""
+        """What follows from the runs so far; `under_way`: there are more to come."""
         from circuit_tui.core.runs.comparison import Comparison
 
         return Comparison.of(
@@ -77,13 +77,13 @@ class ComparisonRun:
         )
 
     def write(self, path: Path, *, under_way: bool = False) -> Path:
-        """Write the comparison that follows from the runs so far."""
+        """Writes what follows from the runs so far."""
         from circuit_tui.core.runs.comparison import write_comparison
 
         return write_comparison(self.comparison(under_way=under_way), path)
 
     def leave_out(self, request: OpenRequest, error: UserError) -> None:
-        """Note that nothing can be compared on a task."""
+        """Notes that a task cannot be compared on at all."""
         from circuit_tui.core.runs.comparison import Refusal
 
         name = request.task or (request.prompts.stem if request.prompts else "the task")
@@ -91,10 +91,10 @@ class ComparisonRun:
         progress.say(f"{name} left out: {error}")
 
     def task(self, request: OpenRequest, where: str) -> None:
-        """Do all runs on one task that are not known yet.
+        """All runs on one task that are not known yet.
 
         Raises:
-            UserError: the task cannot be opened.
+            UserError: it cannot be opened.
         """
         if self.stopped:
             return
@@ -133,5 +133,5 @@ class ComparisonRun:
 
 
 def _key(subject: Identity, spec: SearchSpec) -> tuple[Identity, str]:
-    """The key that tells one run from another."""
+    """What tells one run from another."""
     return subject.comparable, json.dumps(spec.data(), sort_keys=True)
