@@ -5,8 +5,8 @@
 
     as-it-is      float32, as a user has it
     bfloat16      the model in bfloat16; SAEs, masks and metrics stay float32 (`--dtype bfloat16`)
-    one-band      positions padded to the one with the most candidates, rather than cut into bands (`core/splice/nodes.py`)
-    no-shortcuts  without what `core/models/fast_paths.py` does
+    one-band      positions padded to the one with the most candidates, not in several groups (`core/splice/nodes.py`)
+    no-shortcuts  without the fast paths that `LanguageModel.verify` turns on
     sdpa          Hugging Face's attention with scaled_dot_product_attention in place of the bridge's (no soft cap)
 
 Those that are not part of the program are made here. A step takes all `--prompts`; tokens a second at several numbers
@@ -29,8 +29,8 @@ from in_turn import machine, measure
 from shapes import SHAPES, random_model, random_problem, random_sites, template_tokens
 from speed import bare_pass, our_step
 
+from circuit_tui.core.models.devices import pick_device
 from circuit_tui.core.models.language_model import LanguageModel
-from circuit_tui.core.models.load_model import pick_device
 from circuit_tui.core.splice import nodes
 from circuit_tui.core.splice.problem import Problem
 

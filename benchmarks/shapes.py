@@ -125,7 +125,7 @@ def random_sites(model: LanguageModel, shape: Shape, tokens: Tensor, carried: fl
     sites = []
     resid = model.embed(tokens)
     for layer in range(model.n_layers):
-        resid = model.blocks(resid, layer, layer + 1)
+        resid = model.run_blocks(resid, layer, layer + 1)
         if layer not in shape.layers:
             continue
         config = JumpReLUSAEConfig(

@@ -1,4 +1,4 @@
-"""The exception type a user is meant to read."""
+"""The exceptions that a user is meant to read."""
 
 from __future__ import annotations
 
@@ -11,4 +11,10 @@ class UserError(Exception):
 
 
 class OutOfMemory(UserError):
-    """What was asked for is right, but there is no memory for it now: the same may do later, or elsewhere."""
+    """There is no memory now for what was asked; it may work later, or on another device."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an exception's message, or its type if it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

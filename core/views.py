@@ -1,7 +1,7 @@
-"""What the engine tells a reader: immutable, plain Python values, no tensor.
+"""What a screen or a printer shows: immutable, plain Python values, no tensor.
 
-These are the only objects of `core` that a screen or a printer needs. A session makes them; nothing changes them.
-Nodes are numbered: node `i` is row `i` of the `NodeTable`, fixed for as long as the session is open.
+A session makes these objects and nothing changes them. Nodes are numbered: node `i` is row `i` of the `NodeTable`,
+fixed for as long as the session is open.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class LoadProgress:
-    """One stage of opening a session. `done` of `total` stages are finished; `text` says what is under way.
+    """One stage of opening a session: `done` of `total` stages are finished, `text` describes the present one.
 
     During a download `bytes_done` of `bytes_total` bytes are on the disk and `seconds_left` remain at the recent rate.
     """
@@ -27,7 +27,7 @@ class LoadProgress:
 
 @dataclass(frozen=True, slots=True)
 class SiteInfo:
-    """One site: a hook with its SAE. `n_nodes` counts the candidate nodes here."""
+    """One site: a hook with its SAE. `n_nodes` counts its candidate nodes."""
 
     hook: str
     short: str
@@ -63,7 +63,7 @@ class NodeTable:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """One circuit (or M, M_s, the empty circuit) on one split. Ratios of means, see `metrics.py`.
+    """One circuit (or M, M_s, the empty circuit) on one split. Ratios are ratios of means (`evaluation/metrics.py`).
 
     `faithfulness` is against M, `faithfulness_spliced` against M_s. `kl` (nats) is KL(M || circuit) at the answer
     position, `accuracy` the share of prompts whose right answer beats the wrong one, `logit_diff` the mean of right
@@ -83,7 +83,7 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What faithfulness is measured against, on one split: logit differences of M, M_s and the empty circuit."""
+    """The baselines of faithfulness on one split of `n_prompts`: M, M_s and the empty circuit."""
 
     n_prompts: int
     plain: Metrics
@@ -93,7 +93,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class MemoryUse:
-    """How much of a device's memory is in use, by whichever process, and how much it has. Bytes."""
+    """Bytes of a device's memory: how many are in use, by any process, and how many it has."""
 
     used: int
     total: int
@@ -101,7 +101,7 @@ class MemoryUse:
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
-    """Facts that hold while the session is open. `warnings` are whole sentences for the user."""
+    """Facts that do not change while the session is open. `warnings` are whole sentences for the user."""
 
     model: str
     device: str
@@ -124,7 +124,8 @@ class CircuitView:
     version or when the node is not kept; `effects_done` counts those filled in. `train` may lag behind `test` and is
     None until computed. `last_change` says what the last edit was (``"L1 412@subject off"``) and `delta` what it did to
     test faithfulness. `dirty` means edits since the last export or open. `estimated` means that `test` and `delta` are
-    estimates from a sample of the prompts (`sampled_estimate.py`), soon replaced by the exact numbers of the same version.
+    estimates from a sample of the prompts (`evaluation/sampled_estimate.py`), soon replaced by the exact numbers of the
+    same version.
     """
 
     version: int
@@ -146,7 +147,7 @@ class CircuitView:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotComparison:
-    """The current circuit beside a named snapshot. Nodes are numbers of the table; metrics are on the test split."""
+    """The current circuit and the snapshot `name`: nodes in one of them or in both, and metrics on the test split."""
 
     name: str
     only_current: tuple[int, ...]
@@ -158,7 +159,7 @@ class SnapshotComparison:
 
 @dataclass(frozen=True, slots=True)
 class FrontierPoint:
-    """One hard circuit on the way: size and faithfulness (against M) on both splits. `test` None if not evaluated."""
+    """One hard circuit of a search: size, and faithfulness against M on both splits (`test` None if not evaluated)."""
 
     size: int
     train: float
@@ -191,7 +192,7 @@ class SearchProgress:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """What a search returns: a hard circuit, its numbers on both splits, and the frontier below it (ascending size).
+    """The result of a search: a hard circuit, its metrics on both splits, and the frontier below it (ascending size).
 
     `reached` tells whether the target was reached on the search prompts; `warnings` are whole sentences (train and test
     apart, target missed on held-out prompts, …). `stopped` means the user stopped it early.
@@ -214,7 +215,7 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True)
 class TokenActivation:
-    """One prompt with the activation of one latent at each token."""
+    """The activations of one latent on one prompt: at each token, and the largest, `peak`."""
 
     tokens: tuple[str, ...]
     activations: tuple[float, ...]
@@ -223,7 +224,7 @@ class TokenActivation:
 
 @dataclass(frozen=True, slots=True)
 class LatentView:
-    """Everything the screen shows of one latent at one site.
+    """Everything that the screen shows of one latent at one site.
 
     `histogram` counts nonzero activations on clean train prompts in equal bins between 0 and `histogram_max`.
     `profile` is (position name, mean on clean, mean on corrupt) in order. `promotes` and `suppresses` are (token, logit
@@ -269,7 +270,7 @@ class PromptsView:
 
 @dataclass(frozen=True, slots=True)
 class PromptView:
-    """One test prompt in detail: kept nodes that fire on it, as (node, token text, activation), strongest first."""
+    """One test prompt in detail: the kept nodes that fire on it, as (node, token text, activation), strongest first."""
 
     row: PromptRow
     tokens: tuple[str, ...]

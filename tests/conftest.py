@@ -83,7 +83,7 @@ def limit(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
     from circuit_tui.core.models.language_model import LanguageModel
 
-    real = LanguageModel.blocks
+    real = LanguageModel.run_blocks
 
     def set_limit(most: int) -> None:
         def blocks(self: LanguageModel, resid: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -91,6 +91,6 @@ def limit(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
             return real(self, resid, *args, **kwargs)
 
-        monkeypatch.setattr(LanguageModel, "blocks", blocks)
+        monkeypatch.setattr(LanguageModel, "run_blocks", blocks)
 
     return set_limit

@@ -16,7 +16,7 @@ from circuit_tui.core.evaluation.metrics import Baselines, PromptMetrics
 from circuit_tui.core.runtime.incremental import Increments, incremental
 from circuit_tui.core.runtime.out_of_memory import halve_prompts, retry_halved
 from circuit_tui.core.runtime.parallel_batches import interleaved, rounds, run_in_threads
-from circuit_tui.core.splice.batch import Batch
+from circuit_tui.core.splice.batch import Batch, SpliceConstants
 from circuit_tui.core.splice.nodes import Pack, pack
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.splice.splice import (
@@ -27,7 +27,6 @@ from circuit_tui.core.splice.splice import (
     Splice,
     run_spliced,
 )
-from circuit_tui.core.splice.spliced_tokens import SpliceConstants
 from circuit_tui.core.tasks.task import Split
 from circuit_tui.core.views import Metrics
 

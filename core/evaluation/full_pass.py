@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.evaluation.evaluator import circuit_splice, pack_site
-from circuit_tui.core.models.left_padding import padded
+from circuit_tui.core.models.left_padding import runner_for
 from circuit_tui.core.runtime.incremental import Increments, incremental
 from circuit_tui.core.splice.batch import Batch
 from circuit_tui.core.splice.hook_patch import input_at_site
@@ -49,8 +49,8 @@ class FullPass:
     @torch.no_grad()
     def read(self, site: int) -> Tensor:
         """What the SAE of `site` reads, `[prompt, position, d_in]`."""
-        model = padded(self._problem.model, self.batch.lengths)
-        return input_at_site(model, self._problem.sites, site, self._inputs[site], self._splices)
+        runner = runner_for(self._problem.model, self.batch.lengths)
+        return input_at_site(runner, self._problem.sites, site, self._inputs[site], self._splices)
 
     def _splice(self, kept: Tensor, site: int) -> Splice:
         return circuit_splice(self._problem, self.batch, site, pack_site(self._problem, kept, site))

@@ -99,7 +99,7 @@ class IncrementalPass:
             resid = self._spliced(nothing, index, resid, self.batch.columns.all)
             trace.outputs.append(resid)
             stop = sites[index + 1].depth if index + 1 < len(sites) else model.n_layers
-            resid = model.blocks(resid, site.depth_after, stop, trace.kv_cache)
+            resid = model.run_blocks(resid, site.depth_after, stop, trace.kv_cache)
         return trace
 
     @incremental
@@ -165,7 +165,7 @@ class IncrementalPass:
         with base.kv_cache.subset(
             self.batch.columns.indices(reached), None if into is None else into.kv_cache
         ) as kv_cache:
-            return ResidualChange(reached, model.blocks(resid, before.depth_after, site.depth, kv_cache))
+            return ResidualChange(reached, model.run_blocks(resid, before.depth_after, site.depth, kv_cache))
 
     def known(self, trace: Trace, index: int) -> frozenset[int]:
         """Columns in which `trace` has what enters site `index`: those that the site's nodes wanted, not all."""
@@ -181,7 +181,9 @@ class IncrementalPass:
             return base.inputs[index]
         at, layer = self.batch.columns.indices(missing), self.problem.sites[index - 1].depth_after
         with base.kv_cache.subset(at) as kv_cache:
-            resid = self.problem.model.blocks(base.outputs[index - 1].index_select(1, at), layer, layer + 1, kv_cache)
+            resid = self.problem.model.run_blocks(
+                base.outputs[index - 1].index_select(1, at), layer, layer + 1, kv_cache
+            )
         return base.inputs[index].index_copy(1, at, resid)
 
     def _blocks_before(self, index: int) -> int:

@@ -1,15 +1,13 @@
-"""A language model that can be replayed from any block: the residual stream in, logits at the answer position out.
+"""A language model that can be replayed from any block: from the residual stream to the logits of the answers.
 
-TransformerBridge has no ``start_at_layer``. One forward pass for each sequence length records the arguments every block
-receives; a replay calls the blocks with those arguments and another residual. `verify` proves it against the plain
-pass.
-
-Prompts are right-padded, unless `left_padding.py` moves them. Under causal attention no real token sees the padding,
-so positions and mask depend on the sequence length alone and a recording made with one prompt serves a batch.
+TransformerBridge has no ``start_at_layer``. One forward pass for each sequence length records the arguments of every
+block (`block_arguments.py`); a replay calls the blocks with those arguments and another residual. `verify` compares it
+with the plain pass. Rows of tokens are padded on the right, unless `left_padding.py` moves them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,13 +15,16 @@ from torch import Tensor
 
 from circuit_tui.core.choices import PaddingKind
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.models.block_arguments import BlockCall, OptionalKvCache, recorder
-from circuit_tui.core.models.fast_paths import TokenFilter, drop_patterns, fuse_gelu, skip_unwatched
-from circuit_tui.core.models.kv_cache import KvCache, KvCacheSubset
+from circuit_tui.core.models.block_arguments import BlockCall, BlockRecordings
+from circuit_tui.core.models.compat.attention_patterns import drop_patterns
+from circuit_tui.core.models.compat.gelu import fuse_gelu
+from circuit_tui.core.models.compat.native_norms import use_native_norms
+from circuit_tui.core.models.fast_paths import TokenFilter
+from circuit_tui.core.models.kv_cache import AnyKvCache, KvCache, KvCacheSubset
 
 
-class _Captured(Exception):
-    """Ends a forward pass early, carrying the residual stream that enters the first block."""
+class _FirstBlockReached(Exception):
+    """Ends a forward pass early, with the residual stream that enters the first block."""
 
     def __init__(self, resid: Tensor) -> None:
         super().__init__()
@@ -31,16 +32,17 @@ class _Captured(Exception):
 
 
 class LanguageModel:
-    """A frozen causal language model behind a TransformerBridge.
+    """A frozen causal language model behind a TransformerBridge. It is the `BlockRunner` of rows padded on the right.
 
     Attributes:
         bridge: the TransformerBridge; every parameter frozen, evaluation mode.
-        tokenizer: the Hugging Face tokenizer; not the bridge's, which may have been given a BOS.
+        tokenizer: the Hugging Face tokenizer as it was saved; the bridge's own may have been given a BOS.
         name: what the user asked for. `revision` and `weights_sha256` say which weights those were.
         processing: ``"none"``, or the weight processing that the SAEs asked for.
-        padding_side: on which side of the tokens; `left_padding.padded` gives a view that does it.
-        remembers: whether `blocks` can run some tokens given keys and values of the others; `verify` finds out.
-        places: the device of each block. Everything else is on `device`; the stream goes from block to block.
+        padding_side: the side on which `left_padding.runner_for` pads rows.
+        can_run_subset: whether `run_blocks` can run some tokens on a cache of the others; `verify` finds out.
+        block_devices: the device of each block. Everything else is on `device`; the stream goes from block to block.
+        recordings: the arguments of the blocks, for each shape of rows that has run.
     """
 
     def __init__(
@@ -55,11 +57,10 @@ class LanguageModel:
         self.bridge.eval()
         self.bridge.requires_grad_(False)
         drop_patterns(self.bridge)
-        self._a_weight: Tensor = next(iter(self.bridge.parameters()))
+        self._first_weight: Tensor = next(iter(self.bridge.parameters()))
         self.block_devices = [next(iter(block.parameters())).device for block in bridge.blocks]
         self.padding_side: PaddingKind = "right"
-        # By the length alone; where rows are padded on the left, by that and the lengths of all rows.
-        self._calls: dict[int | tuple[int, ...], list[BlockCall]] = {}
+        self.recordings = BlockRecordings(bridge, self.block_devices)
         self._last_mlp: TokenFilter | None = None
         self.can_run_subset = False
         cap = getattr(bridge.cfg, "output_logits_soft_cap", None)
@@ -81,16 +82,22 @@ class LanguageModel:
         return int(self.bridge.cfg.n_heads) * int(self.bridge.cfg.d_head)
 
     @property
+    def context_length(self) -> int | None:
+        """The largest number of tokens that the model reads, None where its configuration does not say."""
+        limit = getattr(self.bridge.cfg, "n_ctx", None)
+        return int(limit) if limit else None
+
+    @property
     def kv_bytes_per_token(self) -> int:
-        """What the keys and values of one token in one block take."""
+        """Bytes of the keys and values of one token in one block."""
         cfg = self.bridge.cfg
         heads = int(getattr(cfg, "n_key_value_heads", None) or cfg.n_heads)
         return 2 * heads * int(cfg.d_head) * self.dtype.itemsize
 
     @property
     def device(self) -> torch.device:
-        """Where the embedding is, and everything that is not a block's."""
-        return self._a_weight.device
+        """The device of the embedding, of the residual stream between blocks, and of everything outside of blocks."""
+        return self._first_weight.device
 
     @property
     def devices(self) -> tuple[torch.device, ...]:
@@ -100,53 +107,85 @@ class LanguageModel:
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the weights and of the residual stream."""
-        return self._a_weight.dtype
+        return self._first_weight.dtype
+
+    def hook_point(self, name: str) -> torch.nn.Module:
+        """The hook point `name` of the bridge.
+
+        Raises:
+            UserError: it has none of that name.
+        """
+        points = self.bridge.hook_dict
+        if name not in points:
+            raise UserError(f"--model {self.name}: the model has no hook {name}")
+        point: torch.nn.Module = points[name]
+        return point
 
     @torch.no_grad()
-    def embed(self, tokens: Tensor) -> Tensor:
-        """The residual stream entering block 0, `[prompt, position, d_model]`, of tokens `[prompt, position]`.
+    def embed(self, tokens: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """The residual stream `[row, position, d_model]` that enters block 0, of `tokens` `[row, position]`.
+
+        `attention_mask` `[row, position]` is 0 at padding; without one all padding is on the right.
 
         Raises:
             UserError: more tokens than the model reads.
         """
-        limit = int(getattr(self.bridge.cfg, "n_ctx", None) or tokens.shape[1])
-        if tokens.shape[1] > limit:
+        limit = self.context_length
+        if limit is not None and tokens.shape[1] > limit:
             raise UserError(
                 f"--model {self.name}: a prompt has {tokens.shape[1]} tokens, but the model reads at most {limit}"
             )
 
         def capture(_: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            raise _Captured(args[0] if args else kwargs["hidden_states"])
+            raise _FirstBlockReached(args[0] if args else kwargs["hidden_states"])
 
         handle = self.bridge.blocks[0].register_forward_pre_hook(capture, with_kwargs=True)
+        masks = {} if attention_mask is None else {"attention_mask": attention_mask}
         try:
-            masks = self._masks(tokens.shape[1])
             self.bridge(tokens.to(self.device), return_type="logits", use_cache=False, **masks)
-        except _Captured as captured:
-            return captured.resid.to(self.device)
+        except _FirstBlockReached as reached:
+            return reached.resid.to(self.device)
         finally:
             handle.remove()
         raise RuntimeError("the forward pass never reached block 0")
 
-    def blocks(self, resid: Tensor, start: int, stop: int, kv_cache: OptionalKvCache = None) -> Tensor:
+    def run_blocks(
+        self,
+        resid: Tensor,
+        start: int,
+        stop: int,
+        kv_cache: AnyKvCache | None = None,
+        calls: Sequence[BlockCall] | None = None,
+    ) -> Tensor:
         """Runs blocks `start` up to, not including, `stop` on the residual stream `[row, position, d_model]`.
 
-        `kv_cache` records keys and values; or it names the token columns of `resid` and has those of all others. Only
-        where `can_run_subset` is true.
+        A `KvCache` records keys and values; a `KvCacheSubset` names the token columns of `resid` and has keys and
+        values of all others. Both need `can_run_subset`. `calls` are the recorded arguments of every block, those of
+        rows padded on the right if None.
         """
-        return self._run_blocks(resid, start, stop, kv_cache).to(self.device)
+        return self._run(resid, start, stop, kv_cache, calls).to(self.device)
 
-    def to_blocks(self, x: Tensor) -> Tensor:
-        """`x` `[row, position, …]` laid out as within a block."""
+    def to_block_layout(self, x: Tensor) -> Tensor:
+        """`x` itself: outside and inside of blocks rows start at index 0."""
         return x
 
-    def from_blocks(self, x: Tensor) -> Tensor:
-        """What is within a block, `[row, position, …]`, laid out as everywhere else."""
+    def from_block_layout(self, x: Tensor) -> Tensor:
+        """`x` itself: outside and inside of blocks rows start at index 0."""
         return x
 
-    def _run_blocks(self, resid: Tensor, start: int, stop: int, kv_cache: OptionalKvCache) -> Tensor:
-        """`blocks` within that layout, and where the last of them leaves it."""
-        calls = self._recorded(kv_cache.n_columns if isinstance(kv_cache, KvCacheSubset) else resid.shape[1])
+    def _run(
+        self,
+        resid: Tensor,
+        start: int,
+        stop: int,
+        kv_cache: AnyKvCache | None,
+        calls: Sequence[BlockCall] | None,
+    ) -> Tensor:
+        """Like `run_blocks`, but leaves the result on the device of the last block that ran."""
+        if calls is None:
+            calls = self.recordings.for_length(
+                kv_cache.n_columns if isinstance(kv_cache, KvCacheSubset) else resid.shape[1]
+            )
         for layer in range(start, stop):
             out = calls[layer].run(self.bridge.blocks[layer], resid.to(self.block_devices[layer]), kv_cache)
             resid = out[0] if isinstance(out, tuple) else out
@@ -156,31 +195,47 @@ class LanguageModel:
         self,
         resid: Tensor,
         start: int,
-        at: Tensor,
+        columns: Tensor,
         rows: Tensor | None = None,
-        kv_cache: OptionalKvCache = None,
+        kv_cache: AnyKvCache | None = None,
+        calls: Sequence[BlockCall] | None = None,
     ) -> Tensor:
-        """`logits` of a residual `[row, position, d_model]` that enters block `start`.
+        """`logits` of the residual `[row, position, d_model]` that enters block `start`.
 
-        `kv_cache` as in `blocks`; `at` is an index into the columns of `resid`.
+        `kv_cache` and `calls` as in `run_blocks`; `columns` are indices into the columns of `resid`.
+        """
+        rows = torch.arange(resid.shape[0], device=resid.device) if rows is None else rows
+        return self.logits(self.final_resid(resid, start, columns, rows, kv_cache, calls), columns, rows)
+
+    def final_resid(
+        self,
+        resid: Tensor,
+        start: int,
+        columns: Tensor,
+        rows: Tensor,
+        kv_cache: AnyKvCache | None = None,
+        calls: Sequence[BlockCall] | None = None,
+    ) -> Tensor:
+        """The last block's output `[row, position, d_model]`, of the residual that enters block `start`.
+
+        Only the tokens at `rows` `[read]`, `columns` `[read]` are right: the last MLP may leave out all others.
         """
         if self._last_mlp is None or start == self.n_layers:
-            return self.logits(self._run_blocks(resid, start, self.n_layers, kv_cache), at, rows)
-        resid = self._run_blocks(resid, start, self.n_layers - 1, kv_cache)
-        rows = torch.arange(resid.shape[0], device=resid.device) if rows is None else rows
-        with self._last_mlp.reading(rows, at):
-            resid = self._run_blocks(resid, self.n_layers - 1, self.n_layers, kv_cache)
-        return self.logits(resid, at, rows)
+            return self._run(resid, start, self.n_layers, kv_cache, calls)
+        resid = self._run(resid, start, self.n_layers - 1, kv_cache, calls)
+        with self._last_mlp.only(rows, columns):
+            return self._run(resid, self.n_layers - 1, self.n_layers, kv_cache, calls)
 
-    def logits(self, resid: Tensor, at: Tensor, rows: Tensor | None = None) -> Tensor:
+    def logits(self, resid: Tensor, columns: Tensor, rows: Tensor | None = None) -> Tensor:
         """Float32 logits `[read, vocab]` of the last block's output `[row, position, d_model]`.
 
-        Read at token index `at` `[read]` of the rows `rows` `[read]`; of each row once, in order, if None.
+        They are read at token index `columns` `[read]` of the rows `rows` `[read]`; once in each row if None.
         """
         rows = torch.arange(resid.shape[0], device=resid.device) if rows is None else rows
-        last = resid[rows.to(resid.device), at.to(resid.device)].unsqueeze(1)
-        final = self.bridge.ln_final(last.to(self._place(self.bridge.ln_final)))
-        logits: Tensor = self.bridge.unembed(final.to(self._place(self.bridge.unembed)))[:, 0].float().to(self.device)
+        read = resid[rows.to(resid.device), columns.to(resid.device)].unsqueeze(1)
+        final = self.bridge.ln_final(read.to(self._device_of(self.bridge.ln_final)))
+        unembed = self.bridge.unembed
+        logits: Tensor = unembed(final.to(self._device_of(unembed)))[:, 0].float().to(self.device)
         if self._soft_cap is not None:
             logits = torch.tanh(logits / self._soft_cap) * self._soft_cap
         return logits
@@ -191,7 +246,7 @@ class LanguageModel:
         The final norm's gain is applied, its bias and scale are left out.
         """
         # Of a vector of alternating signs any norm makes gain * sign + bias, however it stores the gain.
-        signs = torch.ones(self.d_model, dtype=self.dtype, device=self._place(self.bridge.ln_final))
+        signs = torch.ones(self.d_model, dtype=self.dtype, device=self._device_of(self.bridge.ln_final))
         signs[1::2] = -1
         with torch.no_grad():
             normed = self.bridge.ln_final(torch.stack([signs, -signs]).unsqueeze(1))[:, 0]
@@ -201,91 +256,68 @@ class LanguageModel:
             result: Tensor = (gained.to(weights.device) @ weights).float()
         return result.to(self.device)
 
-    def _place(self, module: torch.nn.Module) -> torch.device:
+    def _device_of(self, module: torch.nn.Module) -> torch.device:
         weight = next(iter(module.parameters()), None)
         return self.block_devices[-1] if weight is None else weight.device
 
     @torch.no_grad()
-    def verify(self, tokens: Tensor, answer: Tensor) -> float:
-        """Takes the shortcuts that agree; the largest difference between a replay and the plain forward pass.
+    def verify(self, tokens: Tensor, columns: Tensor) -> float:
+        """Turns on the fast paths that agree with a plain forward pass; returns how far a replay is off from it.
 
-        Both are of `tokens` `[prompt, position]` at `answer` `[prompt]`.
+        The logits compared are those of `tokens` `[row, position]` at `columns` `[row]`; the difference returned is
+        the largest of all.
 
         Raises:
             UserError: they differ by more than the dtype's rounding: this architecture cannot be replayed.
         """
-        answer, resid = answer.to(self.device), self.embed(tokens)
+        columns, resid = columns.to(self.device), self.embed(tokens)
         plain = self.bridge(tokens.to(self.device), return_type="logits", use_cache=False).float().to(self.device)
-        plain = plain[torch.arange(tokens.shape[0], device=self.device), answer]
-        allowed = self.tolerance(plain)
+        plain = plain[torch.arange(tokens.shape[0], device=self.device), columns]
+        tolerance = self.tolerance(plain)
         fuse_gelu(self.bridge)
-        skip_unwatched(self.bridge)
+        use_native_norms(self.bridge)
         mlp = getattr(self.bridge.blocks[-1], "mlp", None)
         if mlp is not None and self._last_mlp is None:
             self._last_mlp = TokenFilter(mlp)
-        difference = float((plain - self.logits_from(resid, 0, answer)).abs().max())
-        if not difference <= allowed and self._last_mlp is not None:
+        difference = float((plain - self.logits_from(resid, 0, columns)).abs().max())
+        if not difference <= tolerance and self._last_mlp is not None:
             self._last_mlp.remove()
             self._last_mlp = None
-            difference = float((plain - self.logits_from(resid, 0, answer)).abs().max())
-        if not difference <= allowed:
+            difference = float((plain - self.logits_from(resid, 0, columns)).abs().max())
+        if not difference <= tolerance:
             raise UserError(
                 f"--model {self.name}: replaying its blocks gives other logits than the plain forward pass "
                 f"(off by {difference:.2g}): this architecture is not supported"
             )
-        self.can_run_subset = self._runs_some_tokens(tokens, answer, plain, allowed)
+        self.can_run_subset = self._subset_agrees(tokens, columns, plain, tolerance)
         return difference
 
     def tolerance(self, logits: Tensor) -> float:
-        """By how much two ways to the same `logits` may differ."""
+        """By how much two computations of the same `logits` may differ in this dtype."""
         return (1e-4 if self.dtype == torch.float32 else 5e-2) * max(1.0, float(logits.abs().max()))
 
-    def _runs_some_tokens(self, tokens: Tensor, answer: Tensor, plain: Tensor, allowed: float) -> bool:
-        """Whether some tokens alone, given keys and values of the others, give the logits `plain`.
+    def _subset_agrees(self, tokens: Tensor, columns: Tensor, plain: Tensor, tolerance: float) -> bool:
+        """Whether some tokens alone, on a cache of the others, give the logits `plain`.
 
-        They are run from another residual first and then from their own: the logits must move, and come back.
+        A first pass records the cache of an altered residual, a second runs the altered tokens with their own residual:
+        the logits must move, and come back.
         """
-        calls = self._recorded(tokens.shape[1])
-        if any(call.cache is None or call.named.get("attention_mask") is None for call in calls):
+        calls = self.recordings.for_length(tokens.shape[1])
+        if any(call.cache_parameter is None or call.named.get("attention_mask") is None for call in calls):
             return False
         recorded, resid = KvCache(), self.embed(tokens)
-        other = resid.clone()
-        some = torch.cat([answer, answer.min().reshape(1) // 2]).unique()
-        other[:, some] = other[:, some].flip(-1)
-        moved = self.logits_from(other, 0, answer, kv_cache=recorded)
+        altered = resid.clone()
+        some = torch.cat([columns, columns.min().reshape(1) // 2]).unique()
+        altered[:, some] = altered[:, some].flip(-1)
+        moved = self.logits_from(altered, 0, columns, kv_cache=recorded)
         if len(recorded.layers) < self.n_layers:
             return False
-        # Later tokens attend to those that moved: all columns from the first of them on, but not those before.
-        back = torch.arange(int(some[0]), tokens.shape[1], device=self.device)
-        logits = self.logits_from(resid[:, back], 0, answer - back[0], kv_cache=recorded.subset(back))
-        far = float((moved - plain).abs().max()) > 10 * allowed
-        return far and float((logits - plain).abs().max()) <= allowed
+        # Later tokens attend to the altered ones: all columns from the first of these on run again, none before.
+        again = torch.arange(int(some[0]), tokens.shape[1], device=self.device)
+        logits = self.logits_from(resid[:, again], 0, columns - again[0], kv_cache=recorded.subset(again))
+        far = float((moved - plain).abs().max()) > 10 * tolerance
+        return far and float((logits - plain).abs().max()) <= tolerance
 
     def record(self, length: int) -> None:
-        """Makes sure that rows of `length` tokens can be replayed in several threads: the recording needs one alone."""
-        self._recorded(length)
-
-    def _recorded(self, length: int) -> list[BlockCall]:
-        if length not in self._calls:
-            self._calls[length] = self._record(1, length)
-        return self._calls[length]
-
-    def _record(self, n_rows: int, length: int) -> list[BlockCall]:
-        """What the blocks receive in a plain pass over so many rows of `length` tokens."""
-        calls: list[BlockCall | None] = [None] * self.n_layers
-        handles = [
-            block.register_forward_pre_hook(recorder(calls, layer, self.block_devices[layer]), with_kwargs=True)
-            for layer, block in enumerate(self.bridge.blocks)
-        ]
-        try:
-            with torch.no_grad():
-                tokens = torch.zeros(n_rows, length, dtype=torch.long, device=self.device)
-                self.bridge(tokens, return_type="logits", use_cache=False, **self._masks(length))
-        finally:
-            for handle in handles:
-                handle.remove()
-        return [call for call in calls if call is not None]
-
-    def _masks(self, length: int) -> dict[str, Any]:
-        """What a plain pass over rows of `length` tokens is told of their padding: right of the tokens nothing."""
-        return {}
+        """Records the blocks' arguments for rows of `length` tokens, so that several threads can then replay them."""
+        self.recordings.for_length(length)

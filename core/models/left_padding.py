@@ -1,110 +1,123 @@
-"""Rows that are padded on the left on their way through the model.
+"""Rows that are padded on the left while they run through the model.
 
-Everywhere else rows start at token index 0. Here they are moved to end together, as much of the code does that runs
-models on batches of text, and moved back behind the blocks. An attention mask keeps the padding out and position ids
-start at the first real token, so that the numbers stay what they were, up to rounding. The mask depends on the lengths
-of all rows of a batch: what the blocks receive is recorded anew for each batch.
+Everywhere else rows start at token index 0. Here they are moved so that they end together, as in much of the code that
+runs models on batches of text, and moved back behind the blocks. An attention mask hides the padding and position ids
+start at the first real token, so that the numbers stay the same up to rounding.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from circuit_tui.core.choices import PaddingKind
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.models.block_arguments import BlockCall, OptionalKvCache
+from circuit_tui.core.models.block_arguments import BlockCall
+from circuit_tui.core.models.block_runner import BlockRunner
 from circuit_tui.core.models.language_model import LanguageModel
 
-RECORDED = 8
-"""Batches of which the blocks' arguments are kept."""
+
+def runner_for(model: LanguageModel, lengths: Tensor) -> BlockRunner:
+    """What runs the blocks of `model` on rows of `lengths` `[row]` real tokens, padded on the model's side."""
+    return LeftPaddedRunner(model, lengths) if model.padding_side == "left" else model
 
 
-def padded(model: LanguageModel, lengths: Tensor) -> LanguageModel:
-    """`model` for rows of `lengths` `[row]` real tokens: itself, or a view of it that pads them on the left."""
-    return _LeftPadded(model, lengths) if model.padding_side == "left" else model
-
-
-class _LeftPadded(LanguageModel):
-    """Shares everything with the model that it is a view of. Takes and gives rows that start at index 0."""
+class LeftPaddedRunner(BlockRunner):
+    """Runs the blocks of `model` on rows of `lengths` `[row]` real tokens, padded on the left."""
 
     def __init__(self, model: LanguageModel, lengths: Tensor) -> None:
-        self.__dict__.update(model.__dict__)
-        self._lengths = lengths
+        self.model, self._lengths = model, lengths
 
+    @property
+    @override
+    def name(self) -> str:
+        return self.model.name
+
+    @property
+    @override
+    def n_layers(self) -> int:
+        return self.model.n_layers
+
+    @property
+    @override
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @override
+    def hook_point(self, name: str) -> torch.nn.Module:
+        return self.model.hook_point(name)
+
+    @override
     def embed(self, tokens: Tensor) -> Tensor:
-        """See `LanguageModel.embed`."""
-        return self.from_blocks(super().embed(self.to_blocks(tokens)))
+        mask = self.attention_mask(tokens.shape[1])
+        return self.from_block_layout(self.model.embed(self.to_block_layout(tokens), mask))
 
-    def blocks(self, resid: Tensor, start: int, stop: int, kv_cache: OptionalKvCache = None) -> Tensor:
-        """See `LanguageModel.blocks`; nothing is remembered."""
-        assert kv_cache is None
-        return self.from_blocks(super().blocks(self.to_blocks(resid), start, stop))
+    @override
+    def run_blocks(self, resid: Tensor, start: int, stop: int) -> Tensor:
+        calls = self._calls(resid.shape[1])
+        return self.from_block_layout(self.model.run_blocks(self.to_block_layout(resid), start, stop, calls=calls))
 
-    def logits_from(
-        self, resid: Tensor, start: int, at: Tensor, rows: Tensor | None = None, kv_cache: OptionalKvCache = None
-    ) -> Tensor:
-        """See `LanguageModel.finish`; nothing is remembered."""
-        assert kv_cache is None
+    @override
+    def logits_from(self, resid: Tensor, start: int, columns: Tensor, rows: Tensor | None = None) -> Tensor:
         rows = torch.arange(len(resid), device=resid.device) if rows is None else rows
-        return super().logits_from(self.to_blocks(resid), start, at + self._moved(resid.shape[1])[rows], rows)
+        columns = columns + self._shift(resid.shape[1])[rows]
+        calls = self._calls(resid.shape[1])
+        return self.model.logits_from(self.to_block_layout(resid), start, columns, rows, calls=calls)
 
-    def to_blocks(self, x: Tensor) -> Tensor:
-        """`x` `[row, position, …]` with each row's last real token at the last index; before it comes its first."""
-        places = torch.arange(x.shape[1], device=x.device) - self._moved(x.shape[1]).unsqueeze(1)
-        return _taken(x, places.clamp(min=0))
+    @override
+    def to_block_layout(self, x: Tensor) -> Tensor:
+        # A row's last real token goes to the last index; its first fills the padding.
+        index = torch.arange(x.shape[1], device=x.device) - self._shift(x.shape[1]).unsqueeze(1)
+        return _take_positions(x, index.clamp(min=0))
 
-    def from_blocks(self, x: Tensor) -> Tensor:
-        """`x` `[row, position, …]` with each row's first real token at index 0; behind its last comes that again."""
-        places = torch.arange(x.shape[1], device=x.device) + self._moved(x.shape[1]).unsqueeze(1)
-        return _taken(x, places.clamp(max=x.shape[1] - 1))
+    @override
+    def from_block_layout(self, x: Tensor) -> Tensor:
+        # A row's first real token goes to index 0; its last fills the padding.
+        index = torch.arange(x.shape[1], device=x.device) + self._shift(x.shape[1]).unsqueeze(1)
+        return _take_positions(x, index.clamp(max=x.shape[1] - 1))
 
-    def _moved(self, width: int) -> Tensor:
-        """By how much each row is moved, `[row]`."""
+    def attention_mask(self, width: int) -> Tensor:
+        """Int64 `[row, position]`, 0 at the padding of rows of `width` tokens."""
+        return (torch.arange(width, device=self.device) >= self._shift(width).unsqueeze(1)).long()
+
+    def _calls(self, width: int) -> list[BlockCall]:
+        """The recorded arguments of the blocks for rows of `width` tokens, padding included."""
+        return self.model.recordings.for_left_padded(self.attention_mask(width))
+
+    def _shift(self, width: int) -> Tensor:
+        """By how many tokens each row of `width` tokens moves, `[row]`."""
         return width - self._lengths
 
-    def _recorded(self, length: int) -> list[BlockCall]:
-        key = (length, *self._lengths.tolist())
-        if key not in self._calls:
-            for old in [key for key in self._calls if isinstance(key, tuple)][: 1 - RECORDED]:
-                del self._calls[old]
-            self._calls[key] = self._record(len(self._lengths), length)
-        return self._calls[key]
 
-    def _masks(self, length: int) -> dict[str, Any]:
-        real = torch.arange(length, device=self.device) >= self._moved(length).unsqueeze(1)
-        return {"attention_mask": real.long()}
-
-
-def _taken(x: Tensor, places: Tensor) -> Tensor:
+def _take_positions(x: Tensor, index: Tensor) -> Tensor:
+    """`x` `[row, position, …]` at the token indices `index` `[row, position]`."""
     rows = torch.arange(len(x), device=x.device).unsqueeze(1)
-    return x[rows, places]
+    return x[rows, index]
 
 
 @torch.no_grad()
-def pad_on(side: PaddingKind, model: LanguageModel, tokens: Tensor, lengths: Tensor) -> None:
-    """Lets `model` pad on that side, from now on.
+def set_padding_side(side: PaddingKind, model: LanguageModel, tokens: Tensor, lengths: Tensor) -> None:
+    """Makes `model` pad on `side` from now on.
 
-    On the left the shortest and the longest of the rows `tokens` `[row, position]`, `lengths` `[row]`, must have the
-    logits together that each has alone.
+    On the left it checks that the shortest and the longest of the rows `tokens` `[row, position]`, of `lengths`
+    `[row]`, have the logits together that each has alone.
 
     Raises:
-        UserError: they have not.
+        UserError: their logits differ.
     """
     model.padding_side = side
     if side == "right":
         return
     two = torch.stack([lengths.argmin(), lengths.argmax()])
     tokens, lengths = tokens[two, : int(lengths.max())], lengths[two]
-    view = padded(model, lengths)
-    together = view.logits_from(view.embed(tokens), 0, lengths - 1)
+    runner = runner_for(model, lengths)
+    together = runner.logits_from(runner.embed(tokens), 0, lengths - 1)
     rows = [row[None, :length] for row, length in zip(tokens, lengths.tolist(), strict=True)]
     alone = torch.cat([model.logits_from(model.embed(row), 0, torch.tensor([row.shape[1] - 1])) for row in rows])
-    off = float((together - alone).abs().max())
-    if not off <= model.tolerance(alone):
+    difference = float((together - alone).abs().max())
+    if not difference <= model.tolerance(alone):
         raise UserError(
-            f"--padding left: {model.name} gives other logits when prompts are padded on the left (off by {off:.2g}); "
-            "use --padding right"
+            f"--padding left: {model.name} gives other logits when prompts are padded on the left (off by "
+            f"{difference:.2g}); use --padding right"
         )

@@ -1,4 +1,4 @@
-"""The files of a model on the Hub: which are needed, fetched into one folder."""
+"""The folder that a model is loaded from: on this disk, or in the cache with what is needed from the Hub."""
 
 from __future__ import annotations
 
@@ -11,12 +11,52 @@ from typing import Any
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.hub.download import HubClient, cached_file, is_commit, listed_file
 from circuit_tui.core.hub.explain_error import explain_error, transport_error
+from circuit_tui.core.models.presets import preset_of
 from circuit_tui.core.views import LoadProgress
 
-# Files of the top folder that a model is loaded from, beside its weights.
+# Configuration and tokenizer: files of the top folder that a model is loaded from, beside its weights.
 _SMALL = re.compile(r"[^/]+\.(json|txt|model|jinja)")
 _WEIGHTS = (re.compile(r"model(-\d+-of-\d+)?\.safetensors"), re.compile(r"pytorch_model(-\d+-of-\d+)?\.bin"))
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+
+
+def model_folder(
+    name: str,
+    revision: str | None,
+    report: Callable[[LoadProgress], None],
+    stage: LoadProgress,
+    *,
+    weights: bool = True,
+) -> tuple[str, Path]:
+    """Returns name and folder of what ``--model`` names: a folder, or a Hub model, which is fetched into the cache.
+
+    A short name becomes the model's full name on the Hub. Without `weights` only configuration and tokenizer are
+    fetched.
+
+    Raises:
+        UserError: no such folder or Hub model, or it cannot be fetched.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UserError(f"--model {name}: the folder has no config.json")
+        return name, folder
+    if name.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+        raise UserError(f"--model {name}: no such folder")
+    full = hub_name(name)
+    return full, fetch_model(full, revision or "main", f"--model {name}", report, stage, weights=weights)
+
+
+def hub_name(name: str) -> str:
+    """The full name on the Hub of a model by any of its names."""
+    preset = preset_of(name)
+    if preset is not None:
+        return preset.hub_name
+    if "/" in name:
+        return name
+    from transformer_lens.supported_models import MODEL_ALIASES
+
+    return next((str(official) for official, aliases in MODEL_ALIASES.items() if name in aliases), name)
 
 
 def fetch_model(
@@ -28,10 +68,10 @@ def fetch_model(
     *,
     weights: bool = True,
 ) -> Path:
-    """The folder in the cache with the model `name` at `revision` (a branch, tag or commit), fetched if need be.
+    """Fetches the model `name` at `revision` (a branch, tag or commit) and returns its folder in the cache.
 
-    Weights are taken as safetensors where the repository has them, and left out without `weights`: what is left are
-    configuration and tokenizer. Without a network the cache has to do.
+    Weights are taken as safetensors where the repository has them. Without `weights` only configuration and tokenizer
+    are fetched. Without a network the cache has to do.
 
     Raises:
         UserError: no such model, no access, no network and nothing cached, no room, or no weights in it.
@@ -60,7 +100,7 @@ def fetch_model(
 
 
 def model_on_disk(name: str) -> bool:
-    """Whether the cache has the model `name` whole."""
+    """Whether the cache has every file of the model `name`."""
     return _cached_model(name, "main") is not None
 
 

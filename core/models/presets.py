@@ -1,8 +1,8 @@
-"""Models that open with a name alone: which released SAEs are spliced in when none are named, and where.
+"""Models that open by name alone, each with the released SAEs that it gets when none are named.
 
-The layers of a model with an SAE after each of them are those of Caples et al. 2025 for Gemma 2 9B (7, 14, 21 and 40
-of 42) at the same depths. Of other models they are those that the release covers at every width: four of each Gemma 3,
-three of the larger Gemma 2.
+Where a release has an SAE after every layer, the layers are at the depths that Caples et al. 2025 use in Gemma 2 9B (7,
+14, 21 and 40 of 42). Elsewhere they are the layers that the release covers at every width: four of each Gemma 3, three
+of the larger Gemma 2.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ModelPreset:
-    """One model. `names` are what ``--model`` may say for it beside `hub_name`, its name on the Hub."""
+    """One model, by its name on the Hub and by the short `names` that ``--model`` takes; and its default SAEs.
+
+    These are the SAEs of `release` after `layers`, of `width` and `l0` where the release has several of a layer.
+    """
 
     hub_name: str
     names: tuple[str, ...]
@@ -23,14 +26,14 @@ class ModelPreset:
 
     @property
     def gated(self) -> bool:
-        """Whether the Hub wants its terms accepted first."""
+        """Whether its terms have to be accepted on the Hub first."""
         return self.hub_name.partition("/")[0] in ("google", "meta-llama")
 
 
 def _gemma_3(size: str, layers: tuple[int, ...]) -> tuple[ModelPreset, ModelPreset]:
-    """Both of one size: as trained on text, which goes by the size alone, and as tuned to follow instructions."""
+    """The two models of one size: pretrained, which is named by the size alone, and instruction-tuned."""
     base, release = f"gemma-3-{size}", f"gemma-scope-2-{size}"
-    # The smallest has no -pt to its name on the Hub; the family's own name stands for the smallest but one.
+    # On the Hub the smallest has no -pt in its name. The family's name alone means the second smallest.
     hub = base if size == "270m" else f"{base}-pt"
     names = (base, "gemma-3", f"{base}-pt") if size == "1b" else (base, f"{base}-pt")
     return (
@@ -41,7 +44,7 @@ def _gemma_3(size: str, layers: tuple[int, ...]) -> tuple[ModelPreset, ModelPres
 
 PRESETS: tuple[ModelPreset, ...] = (
     ModelPreset("openai-community/gpt2", ("gpt2", "gpt2-small"), "gpt2-small-res-jb", (2, 4, 6, 11)),
-    # The SAEs are those of the deduplicated model, the only one of the two that has any.
+    # Of the two, only the model trained on deduplicated data has SAEs.
     ModelPreset(
         "EleutherAI/pythia-70m-deduped", ("pythia-70m", "pythia-70m-deduped"), "pythia-70m-deduped-res-sm", (1, 2, 3, 5)
     ),
@@ -59,6 +62,6 @@ PRESETS: tuple[ModelPreset, ...] = (
 
 
 def preset_of(name: str | None) -> ModelPreset | None:
-    """The model that ``--model`` names, upper and lower case alike; None if it is none of these."""
+    """The preset of the model that ``--model`` names, upper and lower case alike; None if it has none."""
     wanted = (name or "").lower()
-    return next((known for known in PRESETS if wanted == known.hub_name.lower() or wanted in known.names), None)
+    return next((preset for preset in PRESETS if wanted in (preset.hub_name.lower(), *preset.names)), None)

@@ -17,9 +17,10 @@ import torch
 from circuit_tui.core import demo
 from circuit_tui.core.circuits.circuit_file import read_circuit
 from circuit_tui.core.circuits.mask_file import is_mask_file
-from circuit_tui.core.errors import UserError
+from circuit_tui.core.errors import UserError, first_line
 from circuit_tui.core.evaluation import incremental_pass
-from circuit_tui.core.models.load_model import first_line, model_folder, pick_device, pick_dtype
+from circuit_tui.core.models.devices import pick_device, pick_dtype
+from circuit_tui.core.models.model_files import model_folder
 from circuit_tui.core.opening.open_circuit import request_of
 from circuit_tui.core.opening.open_problem import chosen_saes, chosen_task
 from circuit_tui.core.opening.pass_memory import FLOAT32, Shape, SiteShape, bytes_a_prompt

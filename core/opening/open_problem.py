@@ -12,17 +12,20 @@ from circuit_tui.core import demo
 from circuit_tui.core.circuits.schema import BUNDLED, CircuitFile, TaskSource
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.models.compat.import_libraries import import_libraries
+from circuit_tui.core.models.devices import pick_device, pick_dtype
 from circuit_tui.core.models.language_model import LanguageModel
-from circuit_tui.core.models.left_padding import pad_on
-from circuit_tui.core.models.load_model import load_model, model_folder, pick_device, pick_dtype
+from circuit_tui.core.models.left_padding import set_padding_side
+from circuit_tui.core.models.load_model import load_model
+from circuit_tui.core.models.model_files import model_folder
 from circuit_tui.core.models.presets import preset_of
+from circuit_tui.core.opening.check_fit import check_fit
 from circuit_tui.core.opening.pass_memory import Shape, SiteShape, bytes_a_prompt
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runtime.device_memory import budgets, largest_batch
 from circuit_tui.core.runtime.out_of_memory import explain_oom, halve_prompts, is_out_of_memory
 from circuit_tui.core.saes.choose_saes import choose_saes
 from circuit_tui.core.saes.hook_names import Hook, matching_hooks
-from circuit_tui.core.saes.load_saes import check_fit, load_saes, processing_of
+from circuit_tui.core.saes.load_saes import load_saes, processing_of
 from circuit_tui.core.saes.released_saes import SaeSource
 from circuit_tui.core.saes.site import Site
 from circuit_tui.core.splice.problem import Problem, build_problem
@@ -115,7 +118,7 @@ def open_problem(
     prompts = sets["test"].clean
     with explain_oom("checking block replay"):
         model.verify(prompts.tokens[:2], prompts.last[:2])
-        pad_on(request.padding, model, prompts.tokens, prompts.lengths)
+        set_padding_side(request.padding, model, prompts.tokens, prompts.lengths)
     size = request.batch or _fitting_batch(model, sites, sets)
     while True:
         try:

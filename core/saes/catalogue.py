@@ -1,4 +1,4 @@
-"""What can be picked: for a model its releases of SAEs, with layers, widths and kinds; and what a pick comes to."""
+"""What a user can pick: the releases of SAEs for a model, with their layers, widths and kinds, and their downloads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from circuit_tui.core.saes.sae_filter import SiteFlags
 
 @dataclass(frozen=True, slots=True)
 class ReleaseSummary:
-    """One release as it is offered: the model it is for, the kind of site, its layers (``0-25``) and widths."""
+    """One release: its model, the kind of site, its layers (``0-25``), its widths and how many SAEs it has."""
 
     name: str
     model: str
@@ -28,7 +28,7 @@ class ReleaseSummary:
 
 @dataclass(frozen=True, slots=True)
 class SaeChoice:
-    """What a choice comes to: the SAEs, how many are on the disk, and bytes to fetch for the rest (None: unknown)."""
+    """The SAEs that a choice means, how many are on the disk, and the bytes of the others (None: unknown)."""
 
     names: tuple[str, ...]
     on_disk: int
@@ -50,28 +50,28 @@ def catalogue() -> tuple[ReleaseSummary, ...]:
     return tuple(found)
 
 
-def releases_for(model: str, facts: Sequence[ReleaseSummary]) -> tuple[ReleaseSummary, ...]:
+def releases_for(model: str, all_releases: Sequence[ReleaseSummary]) -> tuple[ReleaseSummary, ...]:
     """The releases for a model by any of its names, its default one first, then those on the residual stream."""
-    known = preset_of(model)
-    names = {_bare(model)} | ({_bare(known.hub_name), *known.names} if known else set())
-    own = [one for one in facts if _bare(one.model) in names]
-    default = known.release if known else ""
-    return tuple(sorted(own, key=lambda one: (one.name != default, not one.site.startswith("hook_resid"))))
+    preset = preset_of(model)
+    names = {_bare(model)} | ({_bare(preset.hub_name), *preset.names} if preset else set())
+    own = [release for release in all_releases if _bare(release.model) in names]
+    default = preset.release if preset else ""
+    return tuple(sorted(own, key=lambda release: (release.name != default, not release.site.startswith("hook_resid"))))
 
 
 def describe_choice(model: str, release: str, flags: SiteFlags) -> SaeChoice:
-    """The SAEs of one release that `flags` choose, and what they cost.
+    """The SAEs of one release that `flags` choose, and what has to be fetched for them.
 
     Raises:
-        UserError: flags that nothing answers to.
+        UserError: flags that no SAE matches.
     """
     names = choose_saes((release,), flags, model)
     by_name = {sae.name: sae for sae in saes_of(release)}
     absent = [by_name[name] for name in names if bytes_on_disk(by_name[name]) is None]
     sizes = [sae.estimated_bytes for sae in absent]
     total = None if None in sizes else sum(size for size in sizes if size is not None)
-    known = preset_of(model)
-    return SaeChoice(names, len(names) - len(absent), total, model_on_disk(known.hub_name if known else model))
+    preset = preset_of(model)
+    return SaeChoice(names, len(names) - len(absent), total, model_on_disk(preset.hub_name if preset else model))
 
 
 def _site(saes: Sequence[RegisteredSae]) -> str:

@@ -1,4 +1,4 @@
-"""Which SAEs of a release: from ``--sae RELEASE --layers 7,14 --width 16k --l0 60`` to names ``RELEASE:ID``."""
+"""Chooses SAEs of a release: from ``--sae RELEASE --layers 7,14 --width 16k --l0 60`` to names ``RELEASE:ID``."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ from circuit_tui.core.saes.sae_filter import SiteFlags, parse_l0, parse_layers, 
 
 
 def choose_saes(names: Sequence[str], flags: SiteFlags, model: str | None) -> tuple[str, ...]:
-    """``RELEASE:ID`` for every SAE that `names` and `flags` ask for.
+    """Returns ``RELEASE:ID`` of every SAE that `names` and `flags` ask for.
 
-    A name without an id is a whole release, narrowed by `flags`. Without names and with a model that
-    `preset_of` knows, its release; its own layers, width and L0 stand where `flags` do not say otherwise.
+    A name without an id is a whole release, narrowed by `flags`. Without names a model with a preset gets the release
+    of the preset; layers, width and L0 of the preset hold where `flags` do not say otherwise.
 
     Raises:
-        UserError: an unknown release, flags that nothing answers to, or that there is nothing to apply to.
+        UserError: an unknown release, flags that no SAE matches, or flags without a release to narrow.
     """
     flags.check()
-    known = preset_of(model)
+    preset = preset_of(model)
     whole = [name for name in names if ":" not in name]
-    if not names and known is not None:
-        whole = [known.release]
+    if not names and preset is not None:
+        whole = [preset.release]
     if flags.given and not whole:
         raise UserError(f"{flags.given}: needs --sae RELEASE without an id, to choose from its SAEs")
     chosen = [name for name in names if ":" in name]
     for release in whole:
-        if known is not None and release == known.release:
+        if preset is not None and release == preset.release:
             own = SiteFlags(
-                layers=flags.layers or (None if flags.every else ",".join(map(str, known.layers))),
+                layers=flags.layers or (None if flags.every else ",".join(map(str, preset.layers))),
                 every=flags.every,
-                width=flags.width or known.width,
-                l0=flags.l0 or known.l0,
+                width=flags.width or preset.width,
+                l0=flags.l0 or preset.l0,
             )
-            chosen += _of_release(release, own)
+            chosen += _choose_from_release(release, own)
         else:
-            chosen += _of_release(release, flags)
+            chosen += _choose_from_release(release, flags)
     return tuple(chosen)
 
 
 def suggest_release(release: str) -> str:
-    """The end of a complaint about an unknown release: what it may have meant."""
+    """The end of an error message about an unknown release: the names that are close to it."""
     close = difflib.get_close_matches(release, releases(), n=3)
     return f"; did you mean {' or '.join(close)}?" if close else "; `circuit-tui saes` lists them"
 
 
-def _of_release(release: str, flags: SiteFlags) -> list[str]:
+def _choose_from_release(release: str, flags: SiteFlags) -> list[str]:
     if release not in releases():
         raise UserError(f"--sae {release}: unknown release{suggest_release(release)}")
     every = saes_of(release)
@@ -71,11 +71,11 @@ def _of_release(release: str, flags: SiteFlags) -> list[str]:
         raise UserError(
             f"--layers {flags.layers}: {release} has no SAE at layer {missing[0]}; it has layers {layer_text(layers)}"
         )
-    return [_one(release, layer, by_layer[layer], flags).name for layer in wanted]
+    return [_choose_at_layer(release, layer, by_layer[layer], flags).name for layer in wanted]
 
 
-def _one(release: str, layer: int, saes: list[RegisteredSae], flags: SiteFlags) -> RegisteredSae:
-    """The SAE of one layer: of the width asked for or the smallest, and of those the L0 asked for or the middle one."""
+def _choose_at_layer(release: str, layer: int, saes: list[RegisteredSae], flags: SiteFlags) -> RegisteredSae:
+    """The SAE of one layer: of the width asked for or the smallest; among those, of the L0 asked for or the median."""
     left = saes
     if flags.width is not None:
         wanted = parse_width(flags.width)
@@ -100,7 +100,7 @@ def _one(release: str, layer: int, saes: list[RegisteredSae], flags: SiteFlags) 
                 raise UserError(f"--l0 {flags.l0}: the registry knows no L0 of {release}")
             best = min(abs((sae.l0 or 0.0) - number) for sae in known_l0)
             left = [sae for sae in known_l0 if abs((sae.l0 or 0.0) - number) == best]
-    # Equal in all that was asked: the middle L0, and of equal ones the plainest name (no second seed).
+    # All that are left match: take the median L0, and of equal ones the shortest name (no second seed).
     left.sort(key=lambda sae: (sae.l0 or 0.0, len(sae.id)))
     middle = left[(len(left) - 1) // 2].l0
     return next(sae for sae in left if sae.l0 == middle)

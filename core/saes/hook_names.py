@@ -1,4 +1,4 @@
-"""Where an SAE is spliced in: the hooks that its configuration names, and short names for them. No torch."""
+"""The hooks that an SAE's configuration names, and short names for them. Needs no torch."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _AFTER = ("hook_resid_post", "hook_out")
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """The hook that an SAE reads, and the one that its output replaces where that is another (a transcoder)."""
+    """The hook that an SAE reads; `out` is the one whose output it replaces where that is another (a transcoder)."""
 
     name: str
     out: str = ""
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any]) -> Hook:
-        """What a sae-lens ``cfg.json`` names; an empty name if it names none."""
+        """The hook that a sae-lens ``cfg.json`` names; an empty name if it names none."""
         metadata = config.get("metadata") or {}
         name = str(metadata.get("hook_name") or config.get("hook_name") or "")
         return cls(name, str(metadata.get("hook_name_out") or ""))
@@ -30,8 +30,8 @@ class Hook:
     def short(self) -> str:
         """A name of a few letters.
 
-        ``L7`` for the residual after block 7, ``L7pre`` for the one before it; ``L7mid`` for the one within it;
-        ``L7a``, ``L7m`` and ``L7z`` for what attention, MLP and heads put out, ``L7t`` for a transcoder.
+        ``L7`` for the residual after block 7, ``L7pre`` for the one before it, ``L7mid`` for the one within it;
+        ``L7a``, ``L7m`` and ``L7z`` for the outputs of attention, MLP and heads, ``L7t`` for a transcoder.
         """
         _, layer, point = (*self.name.split(".", 2), "", "")[:3]
         if self.out not in ("", self.name):
@@ -40,10 +40,10 @@ class Hook:
 
 
 def matching_hooks(wanted: Sequence[str], hooks: Sequence[Hook]) -> tuple[str, ...]:
-    """The names of those of `hooks` that `wanted` names, in full or short, in the order of `hooks`.
+    """The names of the `hooks` that `wanted` names, in full or short, in the order of `hooks`.
 
     Raises:
-        UserError: a name that is none of them.
+        UserError: a name that is not among them.
     """
     for name in wanted:
         if not any(name in (hook.name, hook.short) for hook in hooks):

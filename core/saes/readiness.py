@@ -18,7 +18,7 @@ from circuit_tui.core.saes.sae_filter import ALL_SITES
 
 TIMEOUT = 3.0
 """Seconds that the Hub has to answer."""
-LITTLE = 5 * 10**9
+MIN_FREE = 5 * 10**9
 """Free bytes below which the smallest gated model no longer fits."""
 
 
@@ -67,11 +67,11 @@ def hub_state() -> HubState:
         endpoint=constants.ENDPOINT,
         cache=str(constants.HF_HUB_CACHE),
         offline=bool(constants.HF_HUB_OFFLINE),
-        reachable=None if constants.HF_HUB_OFFLINE else _answers(constants.ENDPOINT),
+        reachable=None if constants.HF_HUB_OFFLINE else _responds(constants.ENDPOINT),
         token=bool(get_token()),
         free=shutil.disk_usage(folder).free,
         orphans=orphans(),
-        models=tuple(_model_state(known) for known in PRESETS),
+        models=tuple(_model_state(preset) for preset in PRESETS),
     )
 
 
@@ -100,7 +100,7 @@ def advice(state: HubState) -> list[str]:
             f"no token: those marked gated need one ({', '.join(_first_and_last(gated))}); accept their terms at "
             f"{state.endpoint}/NAME and set HF_TOKEN (from {state.endpoint}/settings/tokens)"
         )
-    if state.free < LITTLE:
+    if state.free < MIN_FREE:
         lines.append(f"{size_text(state.free)} free for {state.cache}: make room or set HF_HOME to a larger disk")
     return lines
 
@@ -109,23 +109,23 @@ def _first_and_last(names: list[str]) -> list[str]:
     return names if len(names) < 4 else [names[0], "…", names[-1]]
 
 
-def _model_state(known: ModelPreset) -> ModelState:
-    by_name: dict[str, RegisteredSae] = {sae.name: sae for sae in saes_of(known.release)}
-    saes = [by_name[name] for name in choose_saes((), ALL_SITES, known.hub_name)]
+def _model_state(preset: ModelPreset) -> ModelState:
+    by_name: dict[str, RegisteredSae] = {sae.name: sae for sae in saes_of(preset.release)}
+    saes = [by_name[name] for name in choose_saes((), ALL_SITES, preset.hub_name)]
     absent = [sae for sae in saes if bytes_on_disk(sae) is None]
     sizes = [sae.estimated_bytes for sae in absent]
     return ModelState(
-        name=known.names[0],
-        hub=known.hub_name,
-        gated=known.gated,
-        model_on_disk=model_on_disk(known.hub_name),
+        name=preset.names[0],
+        hub=preset.hub_name,
+        gated=preset.gated,
+        model_on_disk=model_on_disk(preset.hub_name),
         saes=len(saes),
         saes_on_disk=len(saes) - len(absent),
         sae_bytes_missing=None if None in sizes else sum(size for size in sizes if size is not None),
     )
 
 
-def _answers(endpoint: str) -> bool:
+def _responds(endpoint: str) -> bool:
     from huggingface_hub import get_session
 
     try:

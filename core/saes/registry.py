@@ -1,7 +1,7 @@
 """The SAEs that sae-lens knows by release and id, read from its registry without a network.
 
-The registry names files, not facts: layer, hook, width and L0 are read from names as far as those tell, and are None
-where they do not. Sizes of downloads are computed from width and model; what is on disk is asked of the Hub cache.
+The registry has names of files and little else: layer, hook, width and L0 are read from these names, and are None where
+they do not tell. Sizes of downloads are computed from the widths of SAE and model.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _KINDS = (
     (re.compile(r"-mlp(?:-|$)|^llama_scope_lxm"), "hook_mlp_out"),
     (re.compile(r"-res(?:-|$)|^llama_scope_(?:lxr|r1)|^qwen-scope|andyrdt|^goodfire"), "hook_resid_post"),
 )  # fmt: skip
-# What no name of the release says.
+# Widths that no name of the release tells.
 _RELEASE_WIDTH = {
     "gpt2-small-res-jb": 24576,
     "gpt2-small-mlp-tm": 24576,
@@ -64,10 +64,17 @@ _NUMBER_BYTES = {"llama_scope": 2, "deepseek_r1": 2}
 
 @dataclass(frozen=True, slots=True)
 class RegisteredSae:
-    """One SAE of the registry; None stands for what names do not tell.
+    """One SAE of the registry; a field is None where no name tells.
 
-    `hook` is where it reads. `width` is d_sae. `l0` is the mean number of latents that fire on a token, as its
-    makers measured it. `repo` and `path` say where the Hub keeps it, `loader` in which of sae-lens' layouts.
+    Attributes:
+        release, id: its name, as ``RELEASE:ID``.
+        model: the model that it was trained on.
+        hook, layer: the hook that it reads, and the hook's block.
+        width: d_sae.
+        l0: the mean number of latents that fire on a token, as its makers measured it.
+        neuronpedia_id: its name on Neuronpedia.
+        repo, path: where it is on the Hub.
+        loader: the layout of its files, by sae-lens' name.
     """
 
     release: str
@@ -84,12 +91,12 @@ class RegisteredSae:
 
     @property
     def name(self) -> str:
-        """What ``--sae`` takes."""
+        """Its name for ``--sae``."""
         return f"{self.release}:{self.id}"
 
     @property
     def estimated_bytes(self) -> int | None:
-        """Size of its weights, from the width of SAE and model: encoder and decoder; None where one is not known."""
+        """Bytes of encoder and decoder, computed from the widths of SAE and model; None where one is unknown."""
         d_model = _D_MODEL.get(re.sub(r"-pt$|(?<=\d[bm])-it$", "", self.model.rpartition("/")[2].lower()))
         if self.width is None or d_model is None or (self.hook or "").endswith("hook_z"):
             return None
@@ -97,7 +104,7 @@ class RegisteredSae:
 
 
 def find_saes(query: str = "") -> tuple[RegisteredSae, ...]:
-    """All SAEs whose release, id, model and hook together hold every word of `query`, upper and lower case alike."""
+    """All SAEs with every word of `query` in release, id, model or hook, upper and lower case alike."""
     words = query.lower().split()
     found = []
     for release in releases():
@@ -116,14 +123,18 @@ def releases() -> tuple[str, ...]:
 
 
 def saes_of(release: str) -> tuple[RegisteredSae, ...]:
-    """The SAEs of one release, in the registry's order; KeyError if there is no such release."""
+    """The SAEs of one release, in the registry's order.
+
+    Raises:
+        KeyError: there is no such release.
+    """
     from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 
     entry = get_pretrained_saes_directory()[release]
     found = []
     for sae_id, path in entry.saes_map.items():
         label = entry.neuronpedia_id.get(sae_id)
-        hook, layer = _place(release, sae_id, path)
+        hook, layer = _hook_and_layer(release, sae_id, path)
         found.append(
             RegisteredSae(
                 release,
@@ -143,7 +154,7 @@ def saes_of(release: str) -> tuple[RegisteredSae, ...]:
 
 
 def width_text(width: int) -> str:
-    """A width as `parse_width` reads it and as releases write it: 16384 is ``16k``, 65536 ``65k``, 1000 ``1000``."""
+    """A width as releases write it and `parse_width` reads it: 16384 is ``16k``, 65536 ``65k``, 1000 ``1000``."""
     for unit, size in (("m", 1_000_000), ("k", 1000), ("k", 1024)):
         text = f"{width // size}{unit}"
         if width >= size and parse_width(text) == width:
@@ -171,8 +182,8 @@ def _l0(measured: float | None, texts: Sequence[str]) -> float | None:
     return next((float(match[1]) for match in matches if match is not None), None)
 
 
-def _place(release: str, sae_id: str, path: str) -> tuple[str | None, int | None]:
-    """Hook and layer as far as names tell: written out, or a layer number in a release of one kind."""
+def _hook_and_layer(release: str, sae_id: str, path: str) -> tuple[str | None, int | None]:
+    """Hook and layer as far as names tell: a hook written out, or a layer number in a release for one kind of hook."""
     for text in (sae_id, path):
         written = _HOOK.search(text)
         if written:

@@ -10,19 +10,22 @@ from typing import Any
 
 import torch
 
-from circuit_tui.core.errors import UserError
+from circuit_tui.core.errors import UserError, first_line
 from circuit_tui.core.hub.download import HubClient
-from circuit_tui.core.models.load_model import first_line
+from circuit_tui.core.models.compat.sae_lens_downloads import loaders_fetch_through
 from circuit_tui.core.saes.choose_saes import suggest_release
 from circuit_tui.core.saes.registry import RegisteredSae, releases, saes_of
 from circuit_tui.core.saes.sae import SiteSae
-from circuit_tui.core.saes.sae_files import fetch_saes, loaders_use
+from circuit_tui.core.saes.sae_files import fetch_saes
 from circuit_tui.core.views import LoadProgress
 
 
 @dataclass(frozen=True, slots=True)
 class SaeSource:
-    """How to fetch: whom to tell, as which stage of opening, and the commits of those that are pinned, by name."""
+    """How SAEs are fetched.
+
+    `report` is told the progress, as that of `stage`; `revisions` has the commits of SAEs that are pinned, by name.
+    """
 
     report: Callable[[LoadProgress], None]
     stage: LoadProgress
@@ -33,10 +36,10 @@ NO_REPORT = SaeSource(lambda _: None, LoadProgress("loading SAEs", 0, 1))
 
 
 def load_released(names: Sequence[str], device: torch.device, source: SaeSource) -> list[SiteSae]:
-    """The SAEs that `names` name, in float32, all fetched before the first is opened.
+    """Opens the SAEs `names` in float32; all are fetched before the first is opened.
 
     Raises:
-        UserError: unknown, not to be had, or of a form that sae-lens or the splice cannot take.
+        UserError: unknown, cannot be fetched, or of a kind that sae-lens or the splice does not support.
     """
     saes = [registered_sae(name) for name in names]
     if not saes:
@@ -51,7 +54,7 @@ def load_released(names: Sequence[str], device: torch.device, source: SaeSource)
 
 
 def registered_sae(name: str) -> RegisteredSae:
-    """The SAE that ``RELEASE:ID`` names: of the registry, or a folder in sae-lens' layout of a repository ``ORG/REPO``.
+    """The SAE that ``RELEASE:ID`` names: in the registry, or a folder in sae-lens' layout in a repository ``ORG/REPO``.
 
     Raises:
         UserError: no such release or id; the line suggests the nearest.
@@ -60,41 +63,41 @@ def registered_sae(name: str) -> RegisteredSae:
     if not colon or not sae_id:
         raise UserError(f"--sae {name}: write RELEASE:ID; `circuit-tui saes` lists them")
     if release in releases():
-        every = {sae.id: sae for sae in saes_of(release)}
-        if sae_id not in every:
-            close = difflib.get_close_matches(sae_id, list(every), n=3)
+        by_id = {sae.id: sae for sae in saes_of(release)}
+        if sae_id not in by_id:
+            close = difflib.get_close_matches(sae_id, list(by_id), n=3)
             hint = f"did you mean {' or '.join(close)}?" if close else f"`circuit-tui saes {release}` lists them"
             raise UserError(f"--sae {name}: no such id; {hint}")
-        return every[sae_id]
+        return by_id[sae_id]
     if release.count("/") == 1:
         return RegisteredSae(release, sae_id, "", None, None, None, None, None, release, sae_id, "sae_lens")
     raise UserError(f"--sae {name}: unknown release {release!r}{suggest_release(release)}")
 
 
-def _open(known: RegisteredSae, hub: HubClient, revision: str, commit: str, device: torch.device) -> SiteSae:
+def _open(entry: RegisteredSae, hub: HubClient, revision: str, commit: str, device: torch.device) -> SiteSae:
     from sae_lens import SAE
 
     try:
-        with loaders_use(hub, revision):
-            sae = SAE.from_pretrained(known.release, known.id, device=str(device))
+        with loaders_fetch_through(hub, revision):
+            sae = SAE.from_pretrained(entry.release, entry.id, device=str(device))
     except UserError:
         raise
     except Exception as error:  # sae-lens raises many types for a release that is not as it expects
-        raise UserError(f"--sae {known.name}: cannot be loaded: {first_line(error)}") from error
+        raise UserError(f"--sae {entry.name}: cannot be loaded: {first_line(error)}") from error
     sae = sae.to(dtype=torch.float32)
     return SiteSae(
         sae,
-        release=known.release,
-        sae_id=known.id,
+        release=entry.release,
+        sae_id=entry.id,
         hook=str(sae.cfg.metadata.get("hook_name") or ""),
-        path=f"{known.repo}/{known.path}",
+        path=f"{entry.repo}/{entry.path}",
         weights_sha256=_tensors_sha256(sae),
         revision=commit,
     )
 
 
 def _tensors_sha256(sae: Any) -> str:
-    """SHA-256 over the loaded weights: right whatever files a release keeps them in."""
+    """SHA-256 over the loaded weights, whatever files a release keeps them in."""
     digest = hashlib.sha256()
     for name, tensor in sorted(sae.state_dict().items()):
         digest.update(name.encode())

@@ -1,4 +1,4 @@
-"""One SAE or transcoder: full encode and decode, and exact encoding of a few latents alone.
+"""One SAE or transcoder: it encodes and decodes in full, and encodes a few latents alone, exactly.
 
 For elementwise activations a latent's activation needs only its own encoder column:
 
@@ -6,8 +6,8 @@ For elementwise activations a latent's activation needs only its own encoder col
     jumprelu   A = relu(z) * [z > threshold],  z = x W + b
     gated      A = [x W + b_gate > 0] * relu((x W) exp(r_mag) + b_mag)
 
-with the decoder bias folded into b where the SAE subtracts it from its input. TopK kinds need every latent. Which of
-the two holds is not taken on trust: the columns are compared with the SAE's own `encode` once, when it is opened.
+with the decoder bias folded into b where the SAE subtracts it from its input. TopK kinds need every latent. When an SAE
+is opened its encoder columns are compared with its own `encode`, and are used only if they agree.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.saes.sae_transform import NORMALISATIONS, take_transform
 
-# Not: a temporal SAE, which encodes a token by those before it.
+# A temporal SAE is missing: it encodes a token by the tokens before it.
 TRANSCODERS = ("transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder")
 ARCHITECTURES = ("standard", "jumprelu", "gated", "topk", "abstopk", "matching_pursuit", *TRANSCODERS)
 
@@ -51,23 +51,24 @@ class EncoderColumns:
         z = torch.baddbmm(self.bias, x, self.weight)
         if self.threshold is None:
             return torch.relu(z)
-        # One comparison does for both relu and jump: the threshold is clamped at 0 when the columns are made.
+        # One comparison for both relu and jump: the threshold is clamped at 0 when the columns are made.
         return torch.where(z > self.threshold, z, 0.0)
 
 
 class SiteSae:
-    """A frozen float32 sae-lens SAE with what the splice needs of it.
+    """A frozen float32 SAE of sae-lens, as the splice uses it.
 
     Attributes:
-        hook, hook_out: where it reads, and where its output goes; the same unless it is a transcoder.
-        frame: what it does before encoding and after decoding, None if nothing.
+        hook, hook_out: the hook that it reads, and the one whose output it replaces; the same unless it is a
+            transcoder.
+        transform: what it does before encoding and after decoding, None if nothing.
         w_dec: `[latent, d_out]`; b_dec: `[d_out]`. decode(A) = A w_dec + b_dec, checked when opened.
         elementwise: whether a latent can be encoded from its own column.
-        device: the device of encoder and decoder. What goes in and comes out is elsewhere after `to_devices`.
+        device: the device of encoder and decoder. Inputs and outputs are on another one after `to_devices`.
 
     Raises:
-        UserError: a kind of SAE that cannot be spliced, one whose normalisation is not known or not folded in, or one
-            whose decoder is not affine.
+        UserError: a kind of SAE that cannot be spliced, one whose normalisation is not supported or not folded in, or
+            one whose decoder is not affine.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class SiteSae:
                 f"supported are {', '.join(ARCHITECTURES)}"
             )
         if cfg.normalize_activations == "expected_average_only_in":
-            # sae-lens folds the factor into the weights where it has it; what still says so would run unscaled.
+            # sae-lens folds the factor into the weights where it has it; an SAE that still says so would run unscaled.
             raise UserError(
                 f"SAE {self.name}: normalize_activations='expected_average_only_in', and the factor is not folded into "
                 'its weights; put it into cfg.json as "norm_scaling_factor"'
@@ -102,39 +103,39 @@ class SiteSae:
                 f"SAE {self.name}: normalize_activations={cfg.normalize_activations!r} is not supported, "
                 "unless it is folded into the weights"
             )
-        # The heads' outputs come side by side already.
+        # The heads' outputs are side by side already.
         self.sae.turn_off_forward_pass_hook_z_reshaping()
         self.transform = take_transform(self.sae)
         self.b_dec: Tensor = self.sae.b_dec.detach()
         self.w_dec = self._affine_decoder()
         self.device = self.w_dec.device
-        self._parts = self._encoder_parts()
-        self.elementwise = self._parts is not None and self._columns_agree()
+        self._encoder_terms = self._compute_encoder_terms()
+        self.elementwise = self._encoder_terms is not None and self._columns_agree()
 
     @property
     def bytes(self) -> int:
-        """What its weights take."""
+        """Bytes of its weights."""
         return sum(weight.numel() * weight.element_size() for weight in self.sae.parameters())
 
-    def to_devices(self, place: torch.device, home: torch.device) -> None:
-        """Moves encoder and decoder to the device `device`. Activations are on `home`, as are a few latents' columns."""
-        own = self.w_dec.data_ptr() == self.sae.W_dec.data_ptr()
-        self.b_dec = self.b_dec.to(home)
-        self._parts = self._parts and {name: part.to(home) for name, part in self._parts.items()}
-        self.sae.to(place)
-        self.w_dec = self.sae.W_dec.detach() if own else self.w_dec.to(place)
-        self.device = place
+    def to_devices(self, device: torch.device, stream_device: torch.device) -> None:
+        """Moves encoder and decoder to `device`; activations and encoder columns are then on `stream_device`."""
+        shared = self.w_dec.data_ptr() == self.sae.W_dec.data_ptr()
+        self.b_dec = self.b_dec.to(stream_device)
+        if self._encoder_terms is not None:
+            self._encoder_terms = {name: term.to(stream_device) for name, term in self._encoder_terms.items()}
+        self.sae.to(device)
+        self.w_dec = self.sae.W_dec.detach() if shared else self.w_dec.to(device)
+        self.device = device
 
     def encode(self, x: Tensor) -> Tensor:
-        """All activations `[..., latent]` of what arrives, `[..., d_in]`, differentiable in `x`."""
+        """All activations `[..., latent]` of inputs `x` `[..., d_in]`, differentiable in `x`."""
         x = x.float()
-        result: Tensor = self.sae.encode(
-            (x if self.transform is None else self.transform.pre_encode(x)).to(self.device)
-        )
-        return result.to(x.device)
+        z = x if self.transform is None else self.transform.pre_encode(x)
+        activations: Tensor = self.sae.encode(z.to(self.device))
+        return activations.to(x.device)
 
     def decode(self, activations: Tensor) -> Tensor:
-        """The decoder's output `[..., d_out]` of activations `[..., latent]`, without the frame."""
+        """The decoder's output `[..., d_out]` of activations `[..., latent]`, without the transform."""
         return torch.matmul(activations.to(self.device), self.w_dec).to(activations.device) + self.b_dec
 
     def directions(self, latents: Tensor) -> Tensor:
@@ -142,26 +143,22 @@ class SiteSae:
         return self.w_dec[latents.to(self.device)].to(latents.device)
 
     def rebuild(self, activations: Tensor, x: Tensor) -> Tensor:
-        """What leaves, `[..., d_out]`, with these activations `[..., latent]` when `x` `[..., d_in]` has arrived."""
+        """The output `[..., d_out]` for activations `[..., latent]` when the input is `x` `[..., d_in]`."""
         decoded = self.decode(activations)
         return decoded if self.transform is None else self.transform.post_decode(decoded, x.float())
 
     def columns(self, latents: Tensor) -> EncoderColumns:
-        """Encoder columns of `latents` `[group, latent]` int64, for what has entered the frame; elementwise kinds."""
-        assert self._parts is not None
+        """Encoder columns of `latents` `[group, latent]` int64, for transformed inputs. Elementwise kinds only."""
+        assert self._encoder_terms is not None
         flat = latents.reshape(-1)
         shape = (latents.shape[0], 1, latents.shape[1])
-
-        def per_latent(name: str) -> Tensor | None:
-            return self._parts[name][flat].reshape(shape) if self._parts and name in self._parts else None
-
+        terms = {name: term[flat].reshape(shape) for name, term in self._encoder_terms.items()}
         rows = self.sae.W_enc.detach().t()[flat.to(self.device)].to(flat.device)
         weight = rows.reshape(*latents.shape, self.d_in).transpose(1, 2)
-        bias = per_latent("bias")
-        assert bias is not None
-        return EncoderColumns(weight, bias, per_latent("threshold"), per_latent("scale"), per_latent("magnitude_bias"))
+        return EncoderColumns(weight, **terms)
 
     def _affine_decoder(self) -> Tensor:
+        """`w_dec`, found by decoding a few random activations; raises UserError if the decoder is not affine."""
         w_dec: Tensor = self.sae.W_dec.detach()
         probe = torch.zeros(4, self.d_sae, device=w_dec.device)
         generator = torch.Generator().manual_seed(0)
@@ -177,7 +174,8 @@ class SiteSae:
                 return unit
         raise UserError(f"SAE {self.name}: its decoder ({self.architecture}) is not affine and cannot be spliced")
 
-    def _encoder_parts(self) -> dict[str, Tensor] | None:
+    def _compute_encoder_terms(self) -> dict[str, Tensor] | None:
+        """What `EncoderColumns` needs besides weights, each `[latent]`; None for kinds that are not elementwise."""
         sae = self.sae
         shift = self.b_dec @ sae.W_enc if sae.cfg.apply_b_dec_to_input else torch.zeros_like(sae.W_enc[0])
         if self.architecture in ("standard", "transcoder", "skip_transcoder"):
@@ -195,6 +193,7 @@ class SiteSae:
 
     @torch.no_grad()
     def _columns_agree(self) -> bool:
+        """Whether the encoder columns of random latents give the activations of the SAE's own encoder."""
         generator = torch.Generator().manual_seed(0)
         spread = self.w_dec.norm(dim=-1).mean() * 4
         x = torch.randn(8, self.d_in, generator=generator).to(self.b_dec.device) * spread

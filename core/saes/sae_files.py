@@ -1,15 +1,12 @@
-"""The files of a released SAE, and sae-lens' loaders fed from our downloads.
+"""The files of a released SAE: where they are in its repository, and whether the cache has them.
 
-Each conversion in sae-lens knows its own layout. The table names the files that hold the weights; it is used to say
-what is on the disk and to fetch all SAEs with one count of bytes. What else a loader asks for is fetched when it asks.
+Each loader of sae-lens has a layout of its own. The table has the files with the weights, so that all SAEs are fetched
+with one count of bytes; whatever else a loader asks for is fetched when it asks.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.hub.download import HubClient, cached_file
@@ -33,12 +30,12 @@ _FILES: dict[str, tuple[str, ...]] = {
 
 
 def weight_files(sae: RegisteredSae) -> tuple[str, ...]:
-    """Paths in the repository of the files with the weights; empty for a layout that the table does not have."""
+    """Paths in the repository of the files with the weights; empty for a layout that is not in the table."""
     return tuple(pattern.format(path=sae.path) for pattern in _FILES.get(sae.loader, ()))
 
 
 def bytes_on_disk(sae: RegisteredSae) -> int | None:
-    """Bytes of its weight files in the cache; None unless all are there."""
+    """Bytes of the weight files of `sae` in the cache; None unless all are there."""
     found = [cached_file(sae.repo, path) for path in weight_files(sae)]
     if not found:
         return None
@@ -67,33 +64,3 @@ def fetch_saes(hub: HubClient, saes: Sequence[RegisteredSae], revisions: Sequenc
         commits.append(found[0].commit if found else "")
     hub.fetch(files)
     return commits
-
-
-@contextlib.contextmanager
-def loaders_use(hub: HubClient, revision: str) -> Iterator[None]:
-    """Within it sae-lens' loaders take their files from `hub` at `revision`.
-
-    Its loaders have no parameter for that, and one of them reads shapes through requests of its own, which needs a
-    network even where the file is on the disk. Used by one thread at a time.
-    """
-    from sae_lens.loading import pretrained_sae_loaders as loaders
-    from safetensors import safe_open
-
-    def download(repo_id: str, filename: str, subfolder: str | None = None, **_: Any) -> str:
-        path = f"{subfolder}/{filename}" if subfolder else filename
-        return str(hub.get(repo_id, path, revision))
-
-    def shapes(repo_id: str, filename: str) -> dict[str, list[int]]:
-        with safe_open(Path(hub.get(repo_id, filename, revision)), framework="pt") as file:
-            return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 no mapping
-
-    # A version of sae-lens that names them otherwise fetches by itself, which works too, only without our progress.
-    ours = {"hf_hub_download": download, "get_safetensors_tensor_shapes": shapes}
-    before = {name: getattr(loaders, name) for name in ours if hasattr(loaders, name)}
-    try:
-        for name in before:
-            setattr(loaders, name, ours[name])
-        yield
-    finally:
-        for name, function in before.items():
-            setattr(loaders, name, function)

@@ -1,4 +1,4 @@
-"""What narrows a release of SAEs down, as the command line writes it: ``--layers 7,14 --width 16k --l0 60``."""
+"""The flags that narrow a release of SAEs down: ``--layers 7,14 --width 16k --l0 60``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from circuit_tui.core.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class SiteFlags:
-    """What narrows a release down, as the command line wrote it; None where not given.
+    """The flags as the command line has them; None where not given.
 
-    `layers` is a list such as ``7,14,21`` or ``4-8``; `every` takes each so many-th layer that the release has;
-    `width` a number of latents, ``16384`` or ``16k``; `l0` a number, the nearest counts, or a word that ids use for it.
+    Attributes:
+        layers: a list such as ``7,14,21`` or ``4-8``.
+        every: n for every n-th layer that the release has.
+        width: a number of latents, ``16384`` or ``16k``.
+        l0: a number, for the nearest one, or a word that ids use for it.
     """
 
     layers: str | None = None
@@ -22,7 +25,7 @@ class SiteFlags:
     l0: str | None = None
 
     def check(self) -> None:
-        """Refuses what makes no sense whatever the release.
+        """Refuses flags that no release could satisfy.
 
         Raises:
             UserError: naming the flag.
@@ -46,14 +49,14 @@ class SiteFlags:
 
 
 ALL_SITES = SiteFlags()
-"""Nothing narrowed down."""
+"""No flag given: the whole release."""
 
 
 def parse_layers(text: str) -> tuple[int, ...]:
     """The layers of ``7,14,21`` or ``4-8,12``, in order and once each.
 
     Raises:
-        UserError: it is no such list.
+        UserError: `text` is not such a list.
     """
     found: set[int] = set()
     for part in text.split(","):
@@ -65,7 +68,7 @@ def parse_layers(text: str) -> tuple[int, ...]:
 
 
 def parse_l0(text: str) -> float | None:
-    """An L0 as a number; None if it is a word, or no L0 at all."""
+    """An L0 as a number; None if `text` is a word, or no L0."""
     try:
         value = float(text)
     except ValueError:
@@ -74,13 +77,16 @@ def parse_l0(text: str) -> float | None:
 
 
 def parse_width(text: str) -> int | None:
-    """``16k``, ``1m`` or ``16384`` as a number of latents; None if it is no such thing."""
+    """``16k``, ``1m`` or ``16384`` as a number of latents; None if `text` is not of this form."""
     match = re.fullmatch(r"(\d+)([km]?)", text.strip().lower())
     return None if match is None else n_latents_of(match[1], match[2])
 
 
 def n_latents_of(digits: str, unit: str) -> int:
-    """Widths are powers of two written in thousands: 16k is 16,384, 65k is 65,536, 80k (no power) 81,920."""
+    """The number of latents that a width means, which is a power of two written in thousands.
+
+    16k is 16,384, 65k is 65,536, 80k (no power of two) 81,920.
+    """
     number = int(digits)
     if not unit:
         return number

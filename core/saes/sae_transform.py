@@ -1,13 +1,13 @@
-"""What an SAE does around its encoder and decoder: normalises each token, or adds a skip connection.
+"""What an SAE does around its encoder and decoder: it normalises each token, or adds a skip connection.
 
-With x the activations that arrive, z what is encoded, d the decoded latents and y what leaves the site:
+With x the SAE's input, z the input to the encoder, d the decoded latents and y the SAE's output:
 
     layer_norm              z = (x - mean) / (std + 1e-5),   y = d std + mean
     constant_norm_rescale   z = x sqrt(d_in) / |x|,          y = d |x| / sqrt(d_in)
     skip transcoder         z = x,                           y = d + x W_skip^T
 
-mean, std (with n - 1) and |x| are those of the token that arrives, so that gradients flow through them as sae-lens
-computes them. All is done for any leading axes, `[..., d_in]` in and `[..., d_out]` out.
+mean, std (with n - 1) and |x| are the input token's, and gradients flow through them as in sae-lens. All take any
+leading axes, `[..., d_in]` in and `[..., d_out]` out.
 """
 
 from __future__ import annotations
@@ -17,54 +17,57 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from typing_extensions import override
+
+from circuit_tui.core.models.compat.sae_normalisation import drop_normalisation
 
 NORMALISATIONS = ("none", "layer_norm", "constant_norm_rescale")
 _EPSILON = 1e-5
 
 
 class SaeTransform(Protocol):
-    """One way in and out."""
+    """The two sides of a transform, for the SAE's input `x` `[..., d_in]`."""
 
     def pre_encode(self, x: Tensor) -> Tensor:
-        """Z of x."""
+        """Returns z, the input to the encoder, `[..., d_in]`."""
 
     def scale(self, decoded: Tensor, x: Tensor) -> Tensor:
-        """The part of y that is linear in the decoded latents."""
+        """Returns the part of y that is linear in the decoded latents, `[..., d_out]`."""
 
     def post_decode(self, decoded: Tensor, x: Tensor) -> Tensor:
-        """Y of the decoded latents and x."""
+        """Returns y, the SAE's output, `[..., d_out]`."""
 
 
-class LayerNorm:
-    """``layer_norm``."""
+class LayerNorm(SaeTransform):
+    """``layer_norm``: the token's mean and standard deviation go out before the encoder, and back in behind."""
 
+    @override
     def pre_encode(self, x: Tensor) -> Tensor:
-        """See `SaeTransform`."""
         centred = x - x.mean(-1, keepdim=True)
         return centred / (centred.std(-1, keepdim=True) + _EPSILON)
 
+    @override
     def scale(self, decoded: Tensor, x: Tensor) -> Tensor:
-        """See `SaeTransform`."""
         return decoded * x.std(-1, keepdim=True)
 
+    @override
     def post_decode(self, decoded: Tensor, x: Tensor) -> Tensor:
-        """See `SaeTransform`."""
         return self.scale(decoded, x) + x.mean(-1, keepdim=True)
 
 
-class ConstantNorm:
-    """``constant_norm_rescale``."""
+class ConstantNorm(SaeTransform):
+    """``constant_norm_rescale``: the token is scaled to norm sqrt(d_in), and back."""
 
+    @override
     def pre_encode(self, x: Tensor) -> Tensor:
-        """See `SaeTransform`."""
         return x / self._size(x)
 
+    @override
     def scale(self, decoded: Tensor, x: Tensor) -> Tensor:
-        """See `SaeTransform`."""
         return decoded * self._size(x)
 
+    @override
     def post_decode(self, decoded: Tensor, x: Tensor) -> Tensor:
-        """See `SaeTransform`."""
         return self.scale(decoded, x)
 
     @staticmethod
@@ -73,32 +76,32 @@ class ConstantNorm:
         return norm / math.sqrt(x.shape[-1])
 
 
-class Skip:
+class Skip(SaeTransform):
     """The skip connection of a transcoder; `weight` is `[d_out, d_in]`."""
 
     def __init__(self, weight: Tensor) -> None:
         self._weight = weight
 
+    @override
     def pre_encode(self, x: Tensor) -> Tensor:
-        """See `SaeTransform`."""
         return x
 
+    @override
     def scale(self, decoded: Tensor, x: Tensor) -> Tensor:
-        """See `SaeTransform`."""
         return decoded
 
+    @override
     def post_decode(self, decoded: Tensor, x: Tensor) -> Tensor:
-        """See `SaeTransform`."""
         self._weight = self._weight.to(x.device)
         return decoded + torch.matmul(x, self._weight.t())
 
 
 def take_transform(sae: Any) -> SaeTransform | None:
-    """The frame of a sae-lens SAE; what it normalised itself it then no longer does. None if it has no frame."""
+    """Returns the transform of a sae-lens SAE, None if it has none; the SAE itself then no longer normalises."""
     kind = str(sae.cfg.normalize_activations)
     if getattr(sae, "W_skip", None) is not None:
         return Skip(sae.W_skip.detach())
     if kind not in ("layer_norm", "constant_norm_rescale"):
         return None
-    sae.run_time_activation_norm_fn_in = sae.run_time_activation_norm_fn_out = lambda x: x
+    drop_normalisation(sae)
     return LayerNorm() if kind == "layer_norm" else ConstantNorm()

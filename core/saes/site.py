@@ -6,7 +6,8 @@ inside a block   blocks.N.attn.hook_z (the heads' outputs side by side, before t
                  stream between the two)
 transcoders      read the MLP's input (hook_mlp_in, mlp.hook_in, ln2.hook_normalized), replace hook_mlp_out
 
-Several sites may be inside one block. The block then runs once with all of them in place: a stop.
+Several sites may be inside one block, which then runs once with all of them in place. They form one *group*; a site on
+the stream is a group of its own.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from circuit_tui.core.saes.sae import SiteSae
 
 _STREAM = re.compile(r"blocks\.(\d+)\.hook_(resid_post|resid_pre|out|in)")
 _INSIDE = re.compile(r"blocks\.(\d+)\.(hook_attn_out|hook_mlp_out|attn\.hook_z|hook_z|hook_resid_mid)")
-# Where in the block, and what is written there.
+# For a hook inside a block: the hook point whose output is replaced, and its order among the block's sites.
 _STEPS = {
     "hook_z": ("attn.hook_z", 1),
     "hook_attn_out": ("hook_attn_out", 2),
@@ -33,10 +34,13 @@ _MLP_INPUT = re.compile(r"blocks\.(\d+)\.(hook_mlp_in|mlp\.hook_in|ln2\.hook_nor
 
 @dataclass(frozen=True, slots=True)
 class InsideBlock:
-    """Hook points inside a block: what the SAE reads, and what its output replaces.
+    """Where a site is inside a block.
 
-    `step` orders the sites of a block as the activations pass them. With `is_resid_mid` the SAE reads, and replaces, the
-    stream once `write` has been added to it.
+    Attributes:
+        read: the hook point whose output is the SAE's input.
+        write: the hook point whose output is replaced.
+        step: orders the sites of a block as the activations pass them.
+        is_resid_mid: whether the SAE's input, and what it replaces, is the stream to which `write` has been added.
     """
 
     read: str
@@ -47,10 +51,13 @@ class InsideBlock:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A hook point with the SAE spliced in there.
+    """A hook point with the SAE that is spliced in there.
 
-    `depth` counts the blocks that run before it: ``blocks.7.hook_resid_post`` has depth 8. `inside` is None on the
-    residual stream; otherwise the site is inside block `depth`, which runs as part of it.
+    Attributes:
+        hook: the name of the hook.
+        depth: how many blocks run before it: ``blocks.7.hook_resid_post`` has depth 8.
+        sae: the SAE.
+        inside: None on the residual stream; otherwise the site is inside block `depth`, which runs as part of it.
     """
 
     hook: str
@@ -60,12 +67,12 @@ class Site:
 
     @property
     def depth_after(self) -> int:
-        """The blocks that have run when the residual leaves the site."""
+        """How many blocks have run when the residual leaves the site's group."""
         return self.depth + (self.inside is not None)
 
     @property
     def order(self) -> tuple[int, int]:
-        """Sites in the order of their places are in the order in which activations pass them."""
+        """Sorts sites by the order in which activations pass them."""
         return self.depth, 0 if self.inside is None else self.inside.step
 
     @property
@@ -75,7 +82,7 @@ class Site:
 
     @property
     def short(self) -> str:
-        """A name of a few letters, such as ``L7``: see `Hook.short`."""
+        """A name of a few letters, such as ``L7`` (`Hook.short`)."""
         return Hook(self.hook, self.sae.hook_out).short
 
 
@@ -98,7 +105,7 @@ def site_of(sae: SiteSae) -> Site:
 
 
 def locate_hooks(hook: str, out: str) -> tuple[int, InsideBlock | None] | None:
-    """`Site.depth` and `Site.inside` of an SAE that reads `hook` and replaces `out`; None where none can be."""
+    """`Site.depth` and `Site.inside` of an SAE that reads `hook` and replaces `out`; None where that is unsupported."""
     stream, inside, mlp = _STREAM.fullmatch(hook), _INSIDE.fullmatch(hook), _MLP_INPUT.fullmatch(hook)
     if out in ("", hook) and stream is not None:
         return int(stream[1]) + (stream[2] in ("resid_post", "out")), None
@@ -109,16 +116,19 @@ def locate_hooks(hook: str, out: str) -> tuple[int, InsideBlock | None] | None:
         return layer, InsideBlock(point, point, step, is_resid_mid=inside[2] == "hook_resid_mid")
     if mlp is not None and out == f"blocks.{mlp[1]}.hook_mlp_out":
         layer = int(mlp[1])
-        # sae-lens writes hook_mlp_in for what follows the norm; in TransformerLens that name stands before it.
+        # sae-lens writes hook_mlp_in for a point after the norm; in TransformerLens that name is for one before it.
         name = "mlp.hook_in" if mlp[2] == "hook_mlp_in" else mlp[2]
         return layer, InsideBlock(f"blocks.{layer}.{name}", out, _STEPS["hook_mlp_out"][1])
     return None
 
 
 def site_groups(sites: Sequence[Site]) -> tuple[range, ...]:
-    """The indices of `sites`, ordered by place, stop by stop: one site on the stream, or all those inside one block."""
+    """The groups of `sites`, which are in their order, as ranges of indices.
+
+    A group is one site on the stream, or all sites inside one block.
+    """
     found: list[range] = []
-    last: int | None = None  # the block that the site before is inside
+    last: int | None = None  # the block that the previous site is inside
     for index, site in enumerate(sites):
         block = None if site.inside is None else site.depth
         if block is not None and block == last:
@@ -130,5 +140,5 @@ def site_groups(sites: Sequence[Site]) -> tuple[range, ...]:
 
 
 def site_group_of(sites: Sequence[Site], index: int) -> range:
-    """The stop that site number `index` belongs to."""
-    return next(stop for stop in site_groups(sites) if index in stop)
+    """The group that site number `index` belongs to, as a range of indices."""
+    return next(group for group in site_groups(sites) if index in group)

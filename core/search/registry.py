@@ -1,6 +1,6 @@
 """The search methods by name.
 
-A method is a `SearchMethod` in a file of `methods/`, its settings in `methods/settings.py` and an entry here. Nothing
+A method is a `Search` in a file of `methods/`, a class of settings in `methods/settings.py` and an entry here. Nothing
 heavy is imported: the command line lists the methods before torch or pydantic is loaded.
 """
 
@@ -13,10 +13,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.search.setting import Setting, SettingValue
 
 if TYPE_CHECKING:
-    from circuit_tui.core.search.method_settings import MethodSettings
+    from circuit_tui.core.search.method_settings import MethodSettings, Setting
+    from circuit_tui.core.search.search import Search
+
+SettingValue = float | int | str | bool
+"""The value of one setting of a method, as a flag, a form or a file gives it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +29,8 @@ class MethodInfo:
     Attributes:
         name: the word after ``--method``.
         description: one line for a list.
-        method_path: the `SearchMethod`, as ``module:class``. A module that begins with a dot is one of `methods/`.
-        settings_path: the `MethodSettings`, written the same way.
+        search_path: where the `Search` is, as ``module:class``; a module that begins with a dot is one of `methods/`.
+        settings_path: where the `MethodSettings` are, written the same way.
         grid: the setting that moves a run along the frontier, ``"lambda"`` or ``"size"``, or ``"target"``; empty where
             one run finds circuits of all sizes.
         seeded: whether the seed changes the result.
@@ -35,7 +38,7 @@ class MethodInfo:
 
     name: str
     description: str
-    method_path: str
+    search_path: str
     settings_path: str
     grid: Literal["", "target", "lambda", "size"] = ""
     seeded: bool = True
@@ -43,7 +46,13 @@ class MethodInfo:
     @property
     def settings_class(self) -> type[MethodSettings]:
         """The class of its settings; imports pydantic."""
-        found: type[MethodSettings] = load_class(self.settings_path)
+        found: type[MethodSettings] = _load(self.settings_path)
+        return found
+
+    @property
+    def search_class(self) -> type[Search]:
+        """The class that searches; imports torch."""
+        found: type[Search] = _load(self.search_path)
         return found
 
     @property
@@ -68,8 +77,8 @@ class MethodInfo:
         return self.parse_settings(given).quickened()
 
 
-def load_class(path: str) -> Any:
-    """Imports the class that a path of `MethodInfo` names."""
+def _load(path: str) -> Any:
+    """The class at ``module:class``."""
     module, class_name = path.split(":")
     return getattr(import_module(module, "circuit_tui.core.search.methods"), class_name)
 
@@ -80,55 +89,55 @@ METHODS: dict[str, MethodInfo] = {
         MethodInfo(
             "mask",
             "smallest circuit that reaches the target, in one run (default)",
-            ".mask:MaskMethod",
+            ".mask:MaskSearch",
             ".settings:MaskSettings",
             grid="target",
         ),
         MethodInfo(
             "published",
             "sigmoid masks with an L1 penalty, as in Caples et al. 2025",
-            ".published:PublishedMethod",
+            ".published:PublishedSearch",
             ".settings:PublishedSettings",
             grid="lambda",
         ),
         MethodInfo(
             "hard-concrete",
             "L0 gates with a Lagrangian to a size, as in Edge Pruning",
-            ".hard_concrete:HardConcreteMethod",
+            ".hard_concrete:HardConcreteSearch",
             ".settings:HardConcreteSettings",
             grid="size",
         ),
         MethodInfo(
             "nested",
             "one learned ranking whose prefixes are circuits of every size",
-            ".nested:NestedMethod",
+            ".nested:NestedSearch",
             ".settings:NestedSettings",
         ),
         MethodInfo(
             "ig",
             "integrated gradients from corrupt to clean, each SAE alone",
-            ".integrated_gradients:IntegratedGradientsMethod",
+            ".integrated_gradients:IntegratedGradientsSearch",
             ".settings:IntegratedGradientsSettings",
             seeded=False,
         ),
         MethodInfo(
             "atp",
             "attribution patching: one gradient times the difference of activations",
-            ".attribution_patching:AttributionPatchingMethod",
+            ".attribution_patching:AttributionPatchingSearch",
             ".settings:AttributionPatchingSettings",
             seeded=False,
         ),
         MethodInfo(
             "activation-difference",
             "how much a node's activation differs between clean and corrupt",
-            ".activation_difference:ActivationDifferenceMethod",
+            ".activation_difference:ActivationDifferenceSearch",
             ".settings:ActivationDifferenceSettings",
             seeded=False,
         ),
         MethodInfo(
             "random",
             "nodes in random order, the control every method must beat",
-            ".random_order:RandomMethod",
+            ".random_order:RandomSearch",
             ".settings:RandomSettings",
         ),
     )

@@ -1,32 +1,39 @@
-"""Some prompts of one split, ready to run from the first site on."""
+"""Some prompts of one split, ready to run from the first site on, with the constants of the splice at each site.
+
+A *column* is a token index of a batch, taken over all of its rows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from circuit_tui.core.splice.ablation import ReferenceTable
-from circuit_tui.core.splice.columns import TokenColumns
-from circuit_tui.core.splice.spliced_tokens import SpliceConstants, TokenConstants
+from circuit_tui.core.splice.nodes import Pack
+from circuit_tui.core.splice.position_groups import PositionGroups
 from circuit_tui.core.tasks.answers import Answers
+
+MAX_COLUMN_SETS, MAX_COLUMN_SETS_BY_TOKEN = 64, 4
+"""For how many sets of columns a batch keeps the constants; the second where each token has constants of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedSplit:
-    """All prompts of a split at the first site, clean side.
+    """All clean prompts of a split, run up to the first site.
 
     Attributes:
         prefix: `[row, position, d_model]`, the residual entering the first site: no mask can change it.
         ids: `[row, position]` position id, negative where nothing is spliced.
-        reference_rows: `[row, position]` the row of the reference table each token takes.
+        reference_rows: `[row, position]` the row of the reference table that each token takes.
         reference_row_of_group: `[group]` the row of each position id where it alone decides the row, else None.
         errors: for each site the vector added after the splice, `[row, position, d_out]`, or None where dropped.
-        lengths: `[row]`.
-        answers: which of the rows are whose, and where in them the answers are read.
+        lengths: `[row]` real tokens of each row.
+        answers: the answers, and where in the rows they are read.
         plain_logits: `[read, vocab]` float32 logits of M where the answers are read.
     """
 
@@ -40,7 +47,7 @@ class PreparedSplit:
     plain_logits: Tensor
 
     def __len__(self) -> int:
-        """How many prompts there are."""
+        """Number of prompts."""
         return len(self.answers)
 
     @property
@@ -49,14 +56,142 @@ class PreparedSplit:
         return self.lengths.reshape(len(self), -1).amax(1)
 
 
+class TokenConstants(NamedTuple):
+    """What is known of each token of a batch before anything runs.
+
+    Attributes:
+        ids: `[row, position]` position id, negative where nothing is spliced.
+        reference_rows: `[row, position]` the row of the reference table that each token takes.
+        reference_row_of_group: `[group]` the row of each position id where it alone decides the row, else None.
+        errors: for each site the vector added after the splice, `[row, position, d_out]`, or None where dropped.
+        tables: for each site its reference table.
+        n_positions: number of position ids.
+        transformed: for each site whether its SAE has a transform (`saes/sae_transform.py`).
+    """
+
+    ids: Tensor
+    reference_rows: Tensor
+    reference_row_of_group: Tensor | None
+    errors: tuple[Tensor | None, ...]
+    tables: Sequence[ReferenceTable]
+    n_positions: int
+    transformed: Sequence[bool]
+
+
+class SpliceConstants:
+    """The tokens of some prompts, in all columns or in `columns` `[column]`, with the splice's constants at each site.
+
+    Attributes:
+        position_groups: the tokens grouped by position.
+        errors: for each site the error `[row, column, d_out]`, None where dropped.
+        base: for each site what the empty circuit decodes to, `[group, 1 or token, d_out]`; with the error, unless the
+            site's SAE has a transform.
+        errors_after_transform: for each site the error `[group, token, d_out]` that is added after the transform, None
+            where dropped or part of `base`.
+        group_of: `[position id]` on the CPU: the group of each position, -1 where it has no token here. None if groups
+            are position ids.
+    """
+
+    def __init__(self, tokens: TokenConstants, columns: Tensor | None = None) -> None:
+        ids, reference_rows, row_of_group, errors, tables, n_groups, transformed = tokens
+        self.group_of: Tensor | None = None
+        if columns is not None:
+            ids, reference_rows = ids[:, columns], reference_rows[:, columns]
+            errors = tuple(None if error is None else error[:, columns] for error in errors)
+            present = ids[ids >= 0].unique()
+            n_groups = len(present)
+            self.group_of = torch.full((tokens.n_positions,), -1)
+            self.group_of[present.cpu()] = torch.arange(n_groups)
+            ids = torch.where(ids >= 0, torch.searchsorted(present, ids.clamp(min=0)), ids)
+            row_of_group = None if row_of_group is None else row_of_group[present]
+        self.errors, self._tables = errors, tables
+        self.position_groups = PositionGroups(ids, n_groups)
+        if row_of_group is not None:
+            self._reference_rows = row_of_group.unsqueeze(1)
+        else:
+            grouped_rows = reference_rows.reshape(-1)[self.position_groups.gather_index]
+            self._reference_rows = grouped_rows.clamp(min=0).reshape(n_groups, -1)
+        grouped = [None if error is None else self.position_groups.group(error) for error in errors]
+        self.errors_after_transform = [
+            error if late else None for error, late in zip(grouped, transformed, strict=True)
+        ]
+        self.base = [
+            self._base(site, None if late else error)
+            for site, (error, late) in enumerate(zip(grouped, transformed, strict=True))
+        ]
+
+    def references(self, site: int, pack: Pack) -> tuple[Tensor, ...]:
+        """Reference activations `[group, 1 or token, slot]` of each padded group of `pack`, at site number `site`."""
+        rows = self._reference_rows if pack.order is None else self._reference_rows[pack.order]
+        values = self._tables[site].values
+        return tuple(
+            values[rows.unsqueeze(2)[padded_group.groups], padded_group.latents.unsqueeze(1)]
+            for padded_group in pack.padded_groups
+        )
+
+    def _base(self, site: int, error: Tensor | None) -> Tensor:
+        base = self._tables[site].base[self._reference_rows]
+        return base if error is None else base + error
+
+
+class TokenColumns:
+    """Sets of columns of one batch: which token indices have what in some row. A set is a frozenset of indices.
+
+    Args:
+        tokens: the batch's.
+        real: `[row, position]` bool, false for padding.
+        read_columns: `[read]` token indices at which answers are read.
+
+    Attributes:
+        all: all columns.
+        unspliced: columns where some row has a real token that is not spliced.
+        read: columns where some answer is read.
+    """
+
+    def __init__(self, tokens: TokenConstants, real: Tensor, read_columns: Tensor) -> None:
+        self._tokens, self._device = tokens, real.device
+        width = real.shape[1]
+        present = torch.zeros(tokens.n_positions + 1, width, dtype=torch.bool, device=real.device)
+        position_or_unspliced = torch.where(tokens.ids >= 0, tokens.ids, tokens.n_positions)[real]
+        present[position_or_unspliced, torch.arange(width, device=real.device).expand_as(real)[real]] = True
+        *positions, unspliced = (frozenset(row.nonzero()[:, 0].tolist()) for row in present.cpu())
+        self._positions = positions
+        self.all, self.unspliced = frozenset(range(width)), unspliced
+        self.read = frozenset(read_columns.unique().tolist())
+        self._indices: dict[frozenset[int], Tensor] = {}
+        self._constants: dict[frozenset[int], SpliceConstants] = {}
+        by_token = tokens.reference_row_of_group is None or any(error is not None for error in tokens.errors)
+        self._max_constants = MAX_COLUMN_SETS_BY_TOKEN if by_token else MAX_COLUMN_SETS
+
+    def with_positions(self, positions: Iterable[int]) -> frozenset[int]:
+        """Columns at which any prompt has one of the position ids `positions`."""
+        return frozenset().union(*(self._positions[position] for position in positions))
+
+    def indices(self, columns: frozenset[int]) -> Tensor:
+        """The set `columns` as `[column]`, ascending."""
+        if columns not in self._indices:
+            self._indices[columns] = torch.tensor(sorted(columns), dtype=torch.long, device=self._device)
+        return self._indices[columns]
+
+    def constants(self, columns: frozenset[int]) -> SpliceConstants:
+        """The tokens in `columns`, ready for the splice."""
+        if columns not in self._constants:
+            while len(self._constants) >= self._max_constants:
+                del self._constants[next(iter(self._constants))]
+            self._constants[columns] = SpliceConstants(self._tokens, self.indices(columns))
+        return self._constants[columns]
+
+
 class Batch(SpliceConstants):
     """The prompts `prompts` `[prompt]` of a split, ready to run.
 
     Attributes:
-        recompute: whether a backward pass computes activations again instead of finding them kept, for want of memory.
-        rows: `[row]` their rows among all of the split, each prompt's behind the last one's.
-        answers: those of these prompts; `reads` `[read]` are their reads among all of the split.
-        read_rows, read_places, read_ids: `[read]` row, token index and position id of each read.
+        recompute: whether a backward pass computes activations again instead of keeping them, to save memory.
+        rows: `[row]` the prompts' rows among all of the split, prompt by prompt.
+        lengths: `[row]` real tokens of each row.
+        prefix: `[row, position, d_model]` the residual entering the first site.
+        answers: the answers of these prompts; `reads` `[read]` are their reads among all of the split.
+        read_rows, read_columns, read_ids: `[read]` row, token index and position id of each read.
     """
 
     def __init__(
@@ -64,7 +199,7 @@ class Batch(SpliceConstants):
         split: PreparedSplit,
         prompts: Tensor,
         tables: Sequence[ReferenceTable],
-        n_groups: int,
+        n_positions: int,
         transformed: Sequence[bool],
         recompute: bool = False,
     ) -> None:
@@ -76,22 +211,23 @@ class Batch(SpliceConstants):
         self.answers, self.reads = split.answers.select(prompts)
         self.read_rows, self.read_columns = self.answers.read_rows, self.answers.read_columns
         errors = tuple(None if error is None else error[self.rows, :width] for error in split.errors)
-        ids, rows = split.ids[self.rows, :width], split.reference_rows[self.rows, :width]
+        ids, reference_rows = split.ids[self.rows, :width], split.reference_rows[self.rows, :width]
         self.read_ids = ids[self.read_rows, self.read_columns]
-        self._token_constants = TokenConstants(
-            ids, rows, split.reference_row_of_group, errors, tables, n_groups, transformed
+        self._tokens = TokenConstants(
+            ids, reference_rows, split.reference_row_of_group, errors, tables, n_positions, transformed
         )
-        super().__init__(self._token_constants)
+        super().__init__(self._tokens)
 
     def __len__(self) -> int:
+        """Number of prompts."""
         return len(self.prompts)
 
     @cached_property
     def columns(self) -> TokenColumns:
-        """Where in this batch the tokens of each position are, and those that are read."""
+        """Which columns have tokens of each position, and which are read."""
         real = torch.arange(self.prefix.shape[1], device=self.lengths.device) < self.lengths.unsqueeze(1)
-        return TokenColumns(self._token_constants, real, self.read_columns)
+        return TokenColumns(self._tokens, real, self.read_columns)
 
     def logit_difference(self, logits: Tensor) -> Tensor:
-        """Gives log P(right) - log P(wrong), `[prompt]`, of logits `[read, vocab]` (see `answers.py`)."""
+        """Returns log P(right) - log P(wrong), `[prompt]`, of logits `[read, vocab]` (see `tasks/answers.py`)."""
         return self.answers.logit_difference(logits)

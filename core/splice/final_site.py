@@ -1,36 +1,30 @@
-"""A last site behind the last block: there nothing but the places of the answers is read.
+"""A site behind the last block: only its tokens at which answers are read matter.
 
-The blocks before it can then run as they do before the final norm (`LanguageModel.finish`), whose last MLP sees those
-places alone.
+The blocks before it can then run as they do before the final norm, with a last MLP that sees those tokens alone
+(`LanguageModel.final_resid`).
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from torch import Tensor
 
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.saes.site import Site
+from circuit_tui.core.splice.hook_patch import HookPatch
 
 
 def is_final(model: LanguageModel, site: Site) -> bool:
-    """Whether `site` is on the stream that leaves the last block, and `FinalSiteView` can stand for it."""
+    """Whether `logits_from` can splice `site` in: it is on the stream that leaves the last block."""
     return site.inside is None and site.depth == model.n_layers and model.padding_side == "right"
 
 
-class FinalSiteView(LanguageModel):
-    """A view of `model` that has `patch` at the end of its last block; it shares everything else.
+def logits_from(
+    model: LanguageModel, patch: HookPatch, resid: Tensor, start: int, columns: Tensor, rows: Tensor
+) -> Tensor:
+    """Like `LanguageModel.logits_from`, with `patch` on the stream that leaves the last block.
 
-    `patch` is given the stream `[row, position, d_model]` twice, as what the SAE reads and as what it replaces: the
-    true stream only where the answers are read, and nothing else of what it returns is looked at.
+    `patch` gets the whole stream `[row, position, d_model]`, which is right at the reads `rows`, `columns` `[read]`
+    alone; nothing else of its result is used.
     """
-
-    def __init__(self, model: LanguageModel, patch: Callable[[Tensor, Tensor], Tensor]) -> None:
-        self.__dict__.update(model.__dict__)
-        self._patch = patch
-
-    def logits(self, resid: Tensor, at: Tensor, rows: Tensor | None = None) -> Tensor:
-        """See `LanguageModel.logits`."""
-        resid = resid.to(self.device)
-        return super().logits(self._patch(resid, resid), at, rows)
+    resid = model.final_resid(resid, start, columns, rows).to(model.device)
+    return model.logits(patch(resid, resid), columns, rows)

@@ -1,7 +1,7 @@
-"""Candidate nodes and how a subset of them is packed for the splice.
+"""Candidate nodes, and how some of them are packed for the splice.
 
 A node is (site, position, latent). Nodes are numbered once, sorted by site, then latent, then position; a circuit is a
-set of numbers, a mask a vector `[node]`.
+set of numbers, a mask a vector `[node]`. In a pack the nodes of one position are a *group*, each in a *slot* of it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,12 @@ from circuit_tui.core.saes.sae import EncoderColumns, SiteSae
 
 @dataclass(frozen=True, slots=True)
 class NodeSpace:
-    """All candidate nodes. `site`, `position`, `latent` are `[node]` int64 on the CPU; `first[s]` starts site `s`."""
+    """All candidate nodes.
+
+    Attributes:
+        site, position, latent: `[node]` int64 on the CPU: index of the site, position id and latent of each node.
+        first: the number of each site's first node, then the number of all nodes.
+    """
 
     site: Tensor
     position: Tensor
@@ -29,41 +34,41 @@ class NodeSpace:
 
     @classmethod
     def from_fired(cls, fired: Sequence[Tensor], extra: Iterable[tuple[int, int, int]] = ()) -> NodeSpace:
-        """Nodes where `fired[site]` `[position, latent]` is true, and the (site, position, latent) of `extra`."""
+        """The nodes where `fired[site]` `[position, latent]` is true, and each (site, position, latent) of `extra`."""
         fired = [table.cpu().clone() for table in fired]
-        for site, position, latent in extra:
-            fired[site][position, latent] = True
-        sites, positions, latents, first = [], [], [], [0]
+        for index, position_id, number in extra:
+            fired[index][position_id, number] = True
+        sites, positions, latents, starts = [], [], [], [0]
         for index, table in enumerate(fired):
-            pairs = table.t().nonzero()
-            latents.append(pairs[:, 0])
-            positions.append(pairs[:, 1])
-            sites.append(torch.full((len(pairs),), index))
-            first.append(first[-1] + len(pairs))
-        return cls(torch.cat(sites), torch.cat(positions), torch.cat(latents), tuple(first))
+            latent, position = table.t().nonzero().unbind(1)
+            latents.append(latent)
+            positions.append(position)
+            sites.append(torch.full((len(latent),), index))
+            starts.append(starts[-1] + len(latent))
+        return cls(torch.cat(sites), torch.cat(positions), torch.cat(latents), tuple(starts))
 
     def of_site(self, site: int) -> range:
         """The node numbers of one site."""
         return range(self.first[site], self.first[site + 1])
 
     def kept_of_site(self, kept: Tensor, site: int) -> Tensor:
-        """Numbers of the nodes of one site that are in the circuit `kept` `[node]` bool."""
+        """The numbers of one site's nodes in the circuit `kept` `[node]` bool."""
         nodes = self.of_site(site)
         return kept[nodes.start : nodes.stop].nonzero()[:, 0] + nodes.start
 
     def counts(self, kept: Tensor) -> tuple[int, ...]:
         """How many nodes of `kept` `[node]` bool each site has."""
-        pairs = zip(self.first, self.first[1:], strict=False)
-        return tuple(int(kept[start:stop].sum()) for start, stop in pairs)
+        ranges = zip(self.first, self.first[1:], strict=False)
+        return tuple(int(kept[start:stop].sum()) for start, stop in ranges)
 
 
 @dataclass(frozen=True, slots=True)
 class PaddedGroup:
-    """Neighbouring groups of a pack with about as many nodes each, padded to the largest of them.
+    """Consecutive groups of a pack with similar numbers of nodes, padded to the largest of them.
 
     Attributes:
-        groups: which of the groups, in the order of the pack.
-        slots: which of the pack's slots.
+        groups: the range of groups, in the order of the pack.
+        slots: the range of the pack's slots.
         latents: `[group, slot]` latent of each slot, 0 in padding.
         columns: the encoder columns of the slots, None where the SAE needs its full encode.
         decoder: `[group, slot, d_out]`, 0 in padding.
@@ -81,8 +86,8 @@ class Pack:
     """Some nodes of one site, grouped by position and padded.
 
     Attributes:
-        nodes: `[slot]` node number of each slot of all bands, `n_nodes` (one past the last) in padding.
-        bands: what is padded to one width, and goes through one product. None if it holds no node.
+        nodes: `[slot]` node number of each slot of all padded groups, `n_nodes` (one past the last) in padding.
+        padded_groups: the groups in stretches, each padded to one width for one product; none if there are no nodes.
         order: `[group]` the position id of each group, None if they are in the order of the ids.
     """
 
@@ -92,17 +97,17 @@ class Pack:
 
     @property
     def empty(self) -> bool:
-        """Whether it holds no node."""
+        """Whether it has no nodes."""
         return not self.padded_groups
 
 
-# One more band costs about twenty launches forward and backward, as much as padding of so many weights. On a CPU that
-# is 0.2 ms at 150 GFLOP/s and 16 tokens a group; on CUDA 0.1 ms at 3 TB/s.
+# What one more padded group costs, as a number of weights of padding: about twenty launches, forward and backward. On a
+# CPU that is 0.2 ms at 150 GFLOP/s and 16 tokens a group; on CUDA 0.1 ms at 3 TB/s.
 PADDED_GROUP_COST = {"cpu": 1 << 19, "cuda": 1 << 25}
 
 
 def padded_groups(counts: Sequence[int], cost: int) -> list[int]:
-    """Where to cut groups with `counts` nodes, descending, into bands; 0 is the first.
+    """Returns the indices at which groups with `counts` nodes, descending, are cut into padded groups; 0 is the first.
 
     Between two cuts all groups are padded to the first. A cut is made where it saves more slots of padding than `cost`.
     """
@@ -114,9 +119,10 @@ def padded_groups(counts: Sequence[int], cost: int) -> list[int]:
 
 
 def pack(space: NodeSpace, nodes: Tensor, sae: SiteSae, n_groups: int, group_of: Tensor | None = None) -> Pack:
-    """Packs the nodes with numbers `nodes` (all of one site) for the splice at that site, in bands if that pays.
+    """Packs the nodes with numbers `nodes`, all of one site, for the splice at that site.
 
-    Groups are position ids, or `group_of` `[position id]` tells the group of each; nodes without one are left out.
+    Groups are position ids, or `group_of` `[position id]` has the group of each; nodes without one are left out. Groups
+    are padded to several widths where that costs less than one.
     """
     device, group_of = sae.b_dec.device, torch.arange(n_groups) if group_of is None else group_of
     nodes = nodes[group_of[space.position[nodes]] >= 0]
@@ -129,22 +135,22 @@ def pack(space: NodeSpace, nodes: Tensor, sae: SiteSae, n_groups: int, group_of:
     cost = PADDED_GROUP_COST["cpu" if device.type == "cpu" else "cuda"] // (sae.d_in + sae.d_out)
     cuts = padded_groups(sizes, cost)
     order = largest_first if len(cuts) > 1 else torch.arange(n_groups)
-    place = order.argsort()[group]
-    by_place = place.argsort(stable=True)
-    nodes, place = nodes[by_place], place[by_place]
+    rank = order.argsort()[group]
+    by_rank = rank.argsort(stable=True)
+    nodes, rank = nodes[by_rank], rank[by_rank]
     counts = counts[order]
-    slot = torch.arange(len(nodes)) - (counts.cumsum(0) - counts)[place]
+    slot = torch.arange(len(nodes)) - (counts.cumsum(0) - counts)[rank]
     made, numbers = list[PaddedGroup](), list[Tensor]()
     start = 0
     for first, stop in zip(cuts, [*cuts[1:], n_groups], strict=True):
         width = sizes[first]
-        if not width:  # nothing is kept at these positions
+        if not width:  # no nodes at these positions
             continue
-        inside = (place >= first) & (place < stop)
+        inside = (rank >= first) & (rank < stop)
         number = torch.full((stop - first, width), len(space), dtype=torch.long)
-        number[place[inside] - first, slot[inside]] = nodes[inside]
+        number[rank[inside] - first, slot[inside]] = nodes[inside]
         latents = torch.zeros_like(number)
-        latents[place[inside] - first, slot[inside]] = space.latent[nodes[inside]]
+        latents[rank[inside] - first, slot[inside]] = space.latent[nodes[inside]]
         latents = latents.to(device)
         decoder = sae.directions(latents) * (number < len(space)).unsqueeze(-1).to(device)
         columns = sae.columns(latents) if sae.elementwise else None

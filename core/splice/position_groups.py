@@ -1,8 +1,7 @@
 """Regroups tokens by position, so that one batched product serves each position with its own few latents.
 
-A residual `[prompt, position, d_model]` becomes `[group, token, d_model]`: group `p` holds the tokens whose position id
-is `p`, padded to the largest group. Both ways are row copies by index; so are their gradients, since no token is in two
-groups.
+A tensor `[prompt, position, d]` becomes `[group, token, d]`: group `p` holds the tokens whose position id is `p`,
+padded to the largest group. Both ways are row copies by index; so are their gradients, since no token is in two groups.
 """
 
 from __future__ import annotations
@@ -15,11 +14,18 @@ from torch import Tensor
 
 
 class PositionGroups:
-    """Where each token of one batch goes.
+    """The groups of one batch's tokens.
 
     Args:
         ids: `[prompt, position]` position id of each token; negative where nothing is spliced.
         n_groups: number of position ids.
+
+    Attributes:
+        n_groups, width: number of groups, and of tokens in each, padding included.
+        gather_index: `[group x token]` the token of the batch that goes there; 0 in padding.
+        is_token: `[group x token, 1]` float32, 1 where a token goes, 0 in padding.
+        scatter_index: `[prompt x position]` where each token is among the groups; 0 where nothing is spliced.
+        spliced: `[prompt x position, 1]` bool, false where nothing is spliced.
     """
 
     def __init__(self, ids: Tensor, n_groups: int) -> None:
@@ -30,55 +36,57 @@ class PositionGroups:
         counts = torch.bincount(groups, minlength=n_groups)
         width = max(1, int(counts.max())) if len(order) else 1
         starts = counts.cumsum(0) - counts
-        slots = groups * width + torch.arange(len(order), device=ids.device) - starts[groups]
+        places = groups * width + torch.arange(len(order), device=ids.device) - starts[groups]
         self.n_groups, self.width = n_groups, width
-        self.take = torch.zeros(n_groups * width, dtype=torch.long, device=ids.device)
-        self.take[slots] = order
-        self.valid = torch.zeros(n_groups * width, 1, device=ids.device)
-        self.valid[slots] = 1.0
-        self.put = torch.zeros(flat.shape[0], dtype=torch.long, device=ids.device)
-        self.put[order] = slots
+        self.gather_index = torch.zeros(n_groups * width, dtype=torch.long, device=ids.device)
+        self.gather_index[places] = order
+        self.is_token = torch.zeros(n_groups * width, 1, device=ids.device)
+        self.is_token[places] = 1.0
+        self.scatter_index = torch.zeros(flat.shape[0], dtype=torch.long, device=ids.device)
+        self.scatter_index[order] = places
         self.spliced = (flat >= 0).unsqueeze(1)
 
     def reordered(self, order: Tensor) -> PositionGroups:
-        """The same with group `order[g]` in place `g`, `order` `[group]`."""
-        layout = copy(self)
-        rows = (order.unsqueeze(1) * self.width + torch.arange(self.width, device=order.device)).reshape(-1)
-        layout.take, layout.valid = self.take[rows], self.valid[rows]
-        layout.put = order.argsort()[self.put // self.width] * self.width + self.put % self.width
-        return layout
+        """These groups in another order: number `g` is now `order[g]`; `order` `[group]`."""
+        groups = copy(self)
+        places = (order.unsqueeze(1) * self.width + torch.arange(self.width, device=order.device)).reshape(-1)
+        groups.gather_index, groups.is_token = self.gather_index[places], self.is_token[places]
+        group, token = self.scatter_index // self.width, self.scatter_index % self.width
+        groups.scatter_index = order.argsort()[group] * self.width + token
+        return groups
 
     def group(self, x: Tensor) -> Tensor:
-        """`[prompt, position, d]` to `[group, token, d]`; slots beyond a group's size hold some other token."""
-        flat: Tensor = _Take.apply(x.reshape(-1, x.shape[-1]), self)  # type: ignore[no-untyped-call]
+        """`[prompt, position, d]` to `[group, token, d]`; padding holds some other token."""
+        flat: Tensor = _Group.apply(x.reshape(-1, x.shape[-1]), self)  # type: ignore[no-untyped-call]
         return flat.reshape(self.n_groups, self.width, -1)
 
     def ungroup(self, grouped: Tensor, x: Tensor) -> Tensor:
         """`x` `[prompt, position, d]` with its spliced tokens replaced from `grouped` `[group, token, d]`."""
-        flat: Tensor = _Put.apply(  # type: ignore[no-untyped-call]
+        flat: Tensor = _Ungroup.apply(  # type: ignore[no-untyped-call]
             grouped.reshape(-1, x.shape[-1]), x.reshape(-1, x.shape[-1]), self
         )
         return flat.reshape(x.shape)
 
 
-class _Take(torch.autograd.Function):
+class _Group(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layout: PositionGroups) -> Tensor:
-        ctx.layout = layout
-        return x.index_select(0, layout.take)
+    def forward(ctx: Any, x: Tensor, groups: PositionGroups) -> Tensor:
+        ctx.groups = groups
+        return x.index_select(0, groups.gather_index)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return torch.where(ctx.layout.spliced, grad.index_select(0, ctx.layout.put), 0.0), None
+        return torch.where(ctx.groups.spliced, grad.index_select(0, ctx.groups.scatter_index), 0.0), None
 
 
-class _Put(torch.autograd.Function):
+class _Ungroup(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, grouped: Tensor, x: Tensor, layout: PositionGroups) -> Tensor:
-        ctx.layout = layout
-        return torch.where(layout.spliced, grouped.index_select(0, layout.put), x)
+    def forward(ctx: Any, grouped: Tensor, x: Tensor, groups: PositionGroups) -> Tensor:
+        ctx.groups = groups
+        return torch.where(groups.spliced, grouped.index_select(0, groups.scatter_index), x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
-        to_x = torch.where(ctx.layout.spliced, 0.0, grad) if ctx.needs_input_grad[1] else None
-        return grad.index_select(0, ctx.layout.take) * ctx.layout.valid, to_x, None
+        groups = ctx.groups
+        to_x = torch.where(groups.spliced, 0.0, grad) if ctx.needs_input_grad[1] else None
+        return grad.index_select(0, groups.gather_index) * groups.is_token, to_x, None

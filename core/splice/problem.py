@@ -1,4 +1,4 @@
-"""A problem: model, sites, task and ablation put together, ready to be searched and evaluated.
+"""A problem: model, sites, task and ablation together, ready to be searched and evaluated.
 
 Everything here is fixed once opened. Circuits and masks refer to its `space` of candidate nodes.
 """
@@ -20,6 +20,7 @@ from circuit_tui.core.splice.batch import Batch, PreparedSplit
 from circuit_tui.core.splice.nodes import NodeSpace
 from circuit_tui.core.splice.reference_passes import (
     ChunkOutput,
+    ErrorOf,
     LatentStats,
     PlainPass,
     chunks,
@@ -35,13 +36,24 @@ from circuit_tui.core.tasks.tokens import PromptSet
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """The frozen whole. `reference_tables`, the counts and what is `spliced_…` have one entry for each site.
+    """What a search and an evaluator need, all of it fixed.
 
-    `spliced_resids` and `spliced_corrupt_resids` are the residuals entering the stop of each site under M_s on the
-    clean and the corrupt train prompts, `[row, position, d_model]`; `spliced_sae_inputs` and `spliced_corrupt_sae_inputs` what
-    its SAE reads then, `[row, position, d_in]`, the same tensors where that is the residual. `batch_size` is the
-    largest number of prompts in one forward pass, None for no limit; with `recompute` a backward pass computes
-    activations again instead of finding them kept. Up to `n_parallel` batches are run at once (`parallel_batches.py`).
+    Attributes:
+        model, sites, task: the parts; the sites in the order in which activations pass them.
+        prompt_sets: the tokenised prompts of each split.
+        alignment: the positions of their tokens.
+        ablation, errors: the choices that define a node's reference and the SAE error.
+        reference_tables: for each site the reference values of its latents.
+        space: the candidate nodes.
+        splits: the clean prompts of each split, run up to the first site.
+        clean_stats, corrupt_stats: for each site its latents' statistics on the train prompts under M_s.
+        spliced_resids, spliced_corrupt_resids: for each site the residual `[row, position, d_model]` that enters its
+            group under M_s, on the clean and the corrupt train prompts.
+        spliced_sae_inputs, spliced_corrupt_sae_inputs: for each site the input `[row, position, d_in]` of its SAE in
+            the same passes; the same tensors where that is the residual.
+        batch_size: the largest number of prompts in one forward pass, None for no limit.
+        recompute: whether a backward pass computes activations again instead of keeping them.
+        n_parallel: how many batches may run at once (`runtime/parallel_batches.py`).
     """
 
     model: LanguageModel
@@ -66,7 +78,7 @@ class Problem:
 
     @property
     def n_positions(self) -> int:
-        """Number of position names."""
+        """Number of positions."""
         return len(self.alignment.names)
 
     def batch(self, split: Split, prompts: Tensor) -> Batch:
@@ -93,7 +105,7 @@ def build_problem(
     model: LanguageModel,
     sites: Sequence[Site],
     task: Task,
-    sets: dict[Split, PromptSet],
+    prompt_sets: dict[Split, PromptSet],
     alignment: Alignment,
     ablation: AblationKind,
     errors: ErrorsKind,
@@ -110,44 +122,45 @@ def build_problem(
     Raises:
         UserError: ``resample`` has nothing to draw from for some prompt.
     """
-    builder = _Builder(model, sites, sets, alignment, errors, batch_size)
+    builder = _Builder(model, sites, prompt_sets, alignment, errors, batch_size)
     progress("plain model")
     plain = {
         (split, side): builder.plain(split, side)
-        for split in sets
+        for split in prompt_sets
         for side in ("clean", "corrupt")
         if side == "clean" or split == "train"
     }
     source = "clean" if ablation == "clean-mean" else "corrupt"
     progress("spliced model, train prompts")
-    visited = builder.visit_train(source, plain)
-    other = builder.visit_train("corrupt" if source == "clean" else "clean", plain, visited.error_means)
-    clean, corrupt = (visited, other) if source == "clean" else (other, visited)
+    first = builder.run_train(source, plain)
+    second = builder.run_train("corrupt" if source == "clean" else "clean", plain, first.error_means)
+    clean, corrupt = (first, second) if source == "clean" else (second, first)
     tables = tuple(
-        builder.reference_rows(ablation, site, visited.cell_means[index], corrupt.activations[index])
+        builder.reference_table(ablation, site, first.means[index], corrupt.activations[index])
         for index, site in enumerate(sites)
     )
     space = NodeSpace.from_fired(
-        [(a.rows_fired > 0) | (b.rows_fired > 0) for a, b in zip(clean.counts, corrupt.counts, strict=True)],
+        [(a.rows_fired > 0) | (b.rows_fired > 0) for a, b in zip(clean.stats, corrupt.stats, strict=True)],
         extra_nodes,
     )
     splits = {
-        split: builder.split_tensors(split, plain[split, "clean"], ablation, visited.error_means, seed, task.name)
-        for split in sets
+        split: builder.prepared_split(split, plain[split, "clean"], ablation, first.error_means, seed, task.name)
+        for split in prompt_sets
     }
-    longest = max(prompts.clean.tokens.shape[1] for prompts in sets.values())
+    longest = max(prompts.clean.tokens.shape[1] for prompts in prompt_sets.values())
     n_parallel = fit_threads(model.device, model.d_model, longest, separable=separable(model, sites))
     return Problem(
-        model, tuple(sites), task, sets, alignment, ablation, errors, tables, space, splits,
-        tuple(clean.counts), tuple(corrupt.counts), tuple(clean.inputs), tuple(corrupt.inputs),
-        tuple(clean.reads), tuple(corrupt.reads), batch_size, n_parallel=n_parallel,
+        model, tuple(sites), task, prompt_sets, alignment, ablation, errors, tables, space, splits,
+        tuple(clean.stats), tuple(corrupt.stats), tuple(clean.resids), tuple(corrupt.resids),
+        tuple(clean.sae_inputs), tuple(corrupt.sae_inputs), batch_size, n_parallel=n_parallel,
     )  # fmt: skip
 
 
 def separable(model: LanguageModel, sites: Sequence[Site]) -> bool:
-    """Whether passes in several threads do not see each other.
+    """Whether passes in several threads do not disturb one another.
 
-    A change inside a block is made by hooks, which every thread would see; a padded model is a view for one batch.
+    Hooks patch the inside of a block, which every thread would run. Rows padded on the left have the blocks' arguments
+    recorded in passes of their own, during which no other thread may run the model.
     """
     return model.padding_side == "right" and len(model.devices) == 1 and all(site.inside is None for site in sites)
 
@@ -163,24 +176,32 @@ def reference_rows_of(
     Raises:
         UserError: ``resample`` has nothing to draw from for some prompt.
     """
-    cells = alignment.mean_groups[split, "clean"]
+    groups = alignment.mean_groups[split, "clean"]
     if ablation == "zero":
-        return torch.zeros_like(cells), torch.zeros(len(alignment.names), dtype=torch.long, device=cells.device)
+        return torch.zeros_like(groups), torch.zeros(len(alignment.names), dtype=torch.long, device=groups.device)
     if ablation == "resample":
-        return resample_rows(cells, alignment.mean_groups["train", "corrupt"], answers, seed, task), None
-    by_group = torch.arange(len(alignment.names), device=cells.device) if alignment.kind != "shared" else None
-    return cells, by_group
+        return resample_rows(groups, alignment.mean_groups["train", "corrupt"], answers, seed, task), None
+    by_position = torch.arange(len(alignment.names), device=groups.device) if alignment.kind != "shared" else None
+    return groups, by_position
 
 
 @dataclass(slots=True)
-class _Visited:
-    """One side of the train prompts under M_s, one entry for each site."""
+class _TrainRun:
+    """What M_s did on the clean or the corrupt train prompts; lists have one entry for each site.
 
-    counts: list[LatentStats]
-    cell_means: list[GroupMeans]
+    Attributes:
+        stats: of the latents, for each position.
+        means: of the latents, for each mean group.
+        error_means: `[mean group, d_out]` mean SAE errors; empty unless errors are replaced by their mean.
+        resids, sae_inputs: as in `Problem`.
+        activations: of each chunk its rows and the sparse activations `[row, position, latent]`.
+    """
+
+    stats: list[LatentStats]
+    means: list[GroupMeans]
     error_means: list[Tensor]
-    inputs: list[Tensor]
-    reads: list[Tensor]
+    resids: list[Tensor]
+    sae_inputs: list[Tensor]
     activations: list[list[tuple[Tensor, Tensor]]]
 
 
@@ -189,68 +210,70 @@ class _Builder:
         self,
         model: LanguageModel,
         sites: Sequence[Site],
-        sets: dict[Split, PromptSet],
+        prompt_sets: dict[Split, PromptSet],
         alignment: Alignment,
         errors: ErrorsKind,
         batch_size: int | None,
     ) -> None:
-        self.model, self.sites, self.sets, self.alignment = model, sites, sets, alignment
+        self.model, self.sites, self.prompt_sets, self.alignment = model, sites, prompt_sets, alignment
         self.errors = errors
-        self.size = None if batch_size is None else batch_size * sets["train"].answers.rows_per_prompt
+        self.size = None if batch_size is None else batch_size * prompt_sets["train"].answers.rows_per_prompt
 
     def plain(self, split: Split, side: str) -> PlainPass:
-        prompts = self.sets[split]
+        """M on the clean or the corrupt prompts of a split."""
+        prompts = self.prompt_sets[split]
         answers, keep = prompts.answers if side == "clean" else None, self.errors == "keep"
         return plain_pass(self.model, self.sites, getattr(prompts, side), answers, errors=keep, size=self.size)
 
-    def visit_train(
+    def run_train(
         self, side: str, plain: dict[tuple[Split, str], PlainPass], error_means: list[Tensor] | None = None
-    ) -> _Visited:
-        """M_s over one side of the train prompts. Mean errors are taken from this side unless given."""
-        prompts = getattr(self.sets["train"], side)
-        ids, cells = self.alignment.ids["train", side], self.alignment.mean_groups["train", side]
-        own = plain["train", side]
-        inputs = [torch.zeros_like(own.prefix) for _ in self.sites]
-        visited = _Visited(
-            counts=[LatentStats(ids, len(self.alignment.names), site.sae.d_sae) for site in self.sites],
-            cell_means=[GroupMeans(self.alignment.n_mean_groups, site.sae.d_sae, ids.device) for site in self.sites],
+    ) -> _TrainRun:
+        """Runs M_s over the clean or the corrupt train prompts. Mean errors are taken from these unless given."""
+        prompts = getattr(self.prompt_sets["train"], side)
+        ids, groups = self.alignment.ids["train", side], self.alignment.mean_groups["train", side]
+        own, n_groups = plain["train", side], self.alignment.n_mean_groups
+        resids = [torch.zeros_like(own.prefix) for _ in self.sites]
+        run = _TrainRun(
+            stats=[LatentStats(ids, len(self.alignment.names), site.sae.d_sae) for site in self.sites],
+            means=[GroupMeans(n_groups, site.sae.d_sae, ids.device) for site in self.sites],
             error_means=[],
-            inputs=inputs,
-            reads=[
+            resids=resids,
+            sae_inputs=[
                 resid if site.inside is None else resid.new_zeros(*resid.shape[:2], site.sae.d_in)
-                for site, resid in zip(self.sites, inputs, strict=True)
+                for site, resid in zip(self.sites, resids, strict=True)
             ],
             activations=[[] for _ in self.sites],
         )
 
-        def visit(index: int, rows: Tensor, resid: Tensor, read: Tensor, activations: Tensor) -> None:
-            visited.counts[index].add(rows, activations)
-            visited.cell_means[index].add(cells[rows, : activations.shape[1]], activations)
-            visited.inputs[index][rows, : resid.shape[1]] = resid
+        def visit(index: int, rows: Tensor, resid: Tensor, x: Tensor, activations: Tensor) -> None:
+            run.stats[index].add(rows, activations)
+            run.means[index].add(groups[rows, : activations.shape[1]], activations)
+            run.resids[index][rows, : resid.shape[1]] = resid
             if self.sites[index].inside is not None:
-                visited.reads[index][rows, : resid.shape[1]] = read
-            visited.activations[index].append((rows, activations.to_sparse()))
+                run.sae_inputs[index][rows, : resid.shape[1]] = x
+            run.activations[index].append((rows, activations.to_sparse()))
 
-        def errors(index: int, seen: list[ChunkOutput]) -> Callable[[Tensor, int], Tensor | None]:
+        def errors(index: int, outputs: list[ChunkOutput]) -> ErrorOf:
             if self.errors == "keep":
                 return lambda rows, width: own.errors[index][rows, :width]
             if self.errors == "drop":
                 return lambda rows, width: None
             if error_means is None:
-                visited.error_means.append(mean_errors(cells, self.alignment.n_mean_groups, seen))
-            table = (error_means or visited.error_means)[index]
-            return lambda rows, width: table[cells[rows, :width].clamp(min=0)]
+                run.error_means.append(mean_errors(groups, n_groups, outputs))
+            table = (error_means or run.error_means)[index]
+            return lambda rows, width: table[groups[rows, :width].clamp(min=0)]
 
         spliced_pass(self.model, self.sites, prompts, own.prefix, ids, visit, errors, self.size)
-        return visited
+        return run
 
-    def reference_rows(
+    def reference_table(
         self, ablation: AblationKind, site: Site, means: GroupMeans, corrupt: list[tuple[Tensor, Tensor]]
     ) -> ReferenceTable:
+        """The references of one site, from its latents' `means` or their activations on the corrupt train prompts."""
         if ablation == "zero":
             values = torch.zeros(1, site.sae.d_sae, device=self.model.device)
         elif ablation == "resample":
-            shape = self.sets["train"].corrupt.tokens.shape
+            shape = self.prompt_sets["train"].corrupt.tokens.shape
             every = torch.zeros(*shape, site.sae.d_sae, device=self.model.device)
             for rows, activations in corrupt:
                 every[rows, : activations.shape[1]] = activations.to_dense()
@@ -259,7 +282,7 @@ class _Builder:
             values = means.mean()
         return ReferenceTable(values, site.sae.decode(values))
 
-    def split_tensors(
+    def prepared_split(
         self,
         split: Split,
         plain: PlainPass,
@@ -268,15 +291,16 @@ class _Builder:
         seed: int,
         task: str,
     ) -> PreparedSplit:
-        prompts = self.sets[split]
-        ids, cells = self.alignment.ids[split, "clean"], self.alignment.mean_groups[split, "clean"]
-        rows, by_group = reference_rows_of(self.alignment, split, ablation, prompts.answers, seed, task)
+        """The clean prompts of a split with their references and errors."""
+        prompts = self.prompt_sets[split]
+        ids, groups = self.alignment.ids[split, "clean"], self.alignment.mean_groups[split, "clean"]
+        rows, row_of_group = reference_rows_of(self.alignment, split, ablation, prompts.answers, seed, task)
         errors: tuple[Tensor | None, ...] = tuple(None for _ in self.sites)
         if self.errors == "keep":
             errors = plain.errors
         elif self.errors == "mean":
-            errors = tuple(table[cells.clamp(min=0)] for table in error_means)
+            errors = tuple(table[groups.clamp(min=0)] for table in error_means)
         return PreparedSplit(
-            plain.prefix, ids, rows, by_group, errors,
+            plain.prefix, ids, rows, row_of_group, errors,
             prompts.clean.lengths, prompts.answers, plain.logits,
         )  # fmt: skip

@@ -1,7 +1,7 @@
-"""The passes made once, when a task is opened: what M and M_s do, and what every latent does on the train prompts.
+"""The passes made once, when a problem is opened: M, M_s, and statistics of every latent on the train prompts.
 
-Sites are visited from the first to the last with all prompts at each, because a site's mean error must be known before
-the next site's input can be computed.
+M_s visits the sites from the first to the last, with all prompts at each: the input of the next site depends on this
+site's mean error.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.models.language_model import LanguageModel
-from circuit_tui.core.models.left_padding import padded
+from circuit_tui.core.models.left_padding import runner_for
 from circuit_tui.core.saes.site import Site, site_groups
 from circuit_tui.core.splice.ablation import GroupMeans
 from circuit_tui.core.splice.hook_patch import HookPatch, run_patched, sae_input
@@ -27,12 +27,12 @@ MAX_LENGTH_RATIO = 2
 
 @dataclass(frozen=True, slots=True)
 class PlainPass:
-    """One side of a split under M.
+    """M on the clean or the corrupt prompts of a split.
 
     Attributes:
         prefix: `[row, position, d_model]` entering the first site.
         logits: `[read, vocab]` float32 where the answers are read, empty unless asked for.
-        errors: for each site what is there less what the SAE makes of what it reads, `[row, position, d_out]`, empty
+        errors: for each site the hook's output minus its reconstruction by the SAE, `[row, position, d_out]`; empty
             unless asked for.
     """
 
@@ -42,7 +42,7 @@ class PlainPass:
 
 
 def chunks(lengths: Tensor, size: int | None) -> list[Tensor]:
-    """Indices of prompts, or of rows, in chunks of at most `size`, alike in length so that little is padding.
+    """Indices of prompts, or of rows, in chunks of at most `size`, alike in length so that there is little padding.
 
     The longest of a chunk is at most `MAX_LENGTH_RATIO` times as long as its shortest.
     """
@@ -61,32 +61,32 @@ def chunks(lengths: Tensor, size: int | None) -> list[Tensor]:
 def plain_pass(
     model: LanguageModel,
     sites: Sequence[Site],
-    side: TokenizedPrompts,
+    prompts: TokenizedPrompts,
     answers: Answers | None,
     *,
     errors: bool,
     size: int | None,
 ) -> PlainPass:
-    """Runs M over `side`, at most `size` rows at a time.
+    """Runs M over `prompts`, at most `size` rows at a time.
 
     Goes beyond the first site only for `errors`, or to read `answers`.
     """
-    shape = (*side.tokens.shape, model.d_model)
+    shape = (*prompts.tokens.shape, model.d_model)
     prefix = torch.zeros(shape, dtype=model.dtype, device=model.device)
     error = tuple(torch.zeros(*shape[:2], site.sae.d_out, device=model.device) for site in sites) if errors else ()
     found: list[tuple[Tensor, Tensor]] = []
-    for rows in chunks(side.lengths, size):
-        width = int(side.lengths[rows].max())
-        here = padded(model, side.lengths[rows])
-        resid = here.blocks(here.embed(side.tokens[rows, :width]), 0, sites[0].depth)
+    for rows in chunks(prompts.lengths, size):
+        width = int(prompts.lengths[rows].max())
+        runner = runner_for(model, prompts.lengths[rows])
+        resid = runner.run_blocks(runner.embed(prompts.tokens[rows, :width]), 0, sites[0].depth)
         prefix[rows, :width] = resid
         if answers is None and not errors:
             continue
         for index, site in enumerate(sites):
             if errors:
-                x, there = sae_input(here, [site], resid)
-                error[index][rows, :width] = there.float() - site.sae.rebuild(site.sae.encode(x), x)
-            resid = here.blocks(resid, site.depth, _next_depth(model, sites, index))
+                x, output = sae_input(runner, [site], resid)
+                error[index][rows, :width] = output.float() - site.sae.rebuild(site.sae.encode(x), x)
+            resid = runner.run_blocks(resid, site.depth, _next_depth(model, sites, index))
         if answers is not None:
             read, row = (answers.read_rows.unsqueeze(1) == rows).nonzero(as_tuple=True)
             found.append((read, model.logits(resid, answers.read_columns[read], row)))
@@ -96,61 +96,63 @@ def plain_pass(
     return PlainPass(prefix, logits, error)
 
 
-Visit = Callable[[int, Tensor, Tensor, Tensor, Tensor], None]
-
-
 class ChunkOutput(NamedTuple):
-    """A chunk at one site: its rows, what is there and what the SAE makes of it, `[row, position, d_out]`."""
+    """A chunk at one site: its rows, the hook's output and its reconstruction by the SAE, `[row, position, d_out]`."""
 
     rows: Tensor
     output: Tensor
     rebuilt: Tensor
 
 
+Visit = Callable[[int, Tensor, Tensor, Tensor, Tensor], None]
+"""Is given site, rows, residual, SAE input and activations of each chunk at each site."""
+ErrorOf = Callable[[Tensor, int], Tensor | None]
+"""From rows `[row]` and a width to the error `[row, position, d_out]` that is added there; None where dropped."""
+
+
 @torch.no_grad()
 def spliced_pass(
     model: LanguageModel,
     sites: Sequence[Site],
-    side: TokenizedPrompts,
+    prompts: TokenizedPrompts,
     prefix: Tensor,
     ids: Tensor,
     visit: Visit,
-    errors: Callable[[int, list[ChunkOutput]], Callable[[Tensor, int], Tensor | None]],
+    errors: Callable[[int, list[ChunkOutput]], ErrorOf],
     size: int | None,
 ) -> None:
-    """Runs M_s over `side` as far as the last site, at most `size` rows at a time.
+    """Runs M_s over `prompts` as far as the last site, at most `size` rows at a time.
 
-    `visit(site, rows, residual, read, activations)` sees each chunk, with the residual that enters the site's stop
-    and what its SAE reads.
-    `errors(site, seen)` is asked once for each site and answers with a function from a chunk's rows and width to the
-    error added there (None: dropped).
+    `visit(site, rows, residual, x, activations)` is called for each chunk, with the residual that enters the site's
+    group and the input `x` of its SAE. `errors(site, outputs)` is called once for each site, with the outputs of all
+    chunks, and returns the function that gives the error to add.
     """
-    parts = chunks(side.lengths, size)
-    models = [padded(model, side.lengths[rows]) for rows in parts]
-    widths = [int(side.lengths[rows].max()) for rows in parts]
+    parts = chunks(prompts.lengths, size)
+    runners = [runner_for(model, prompts.lengths[rows]) for rows in parts]
+    widths = [int(prompts.lengths[rows].max()) for rows in parts]
     resids = [prefix[rows, :width] for rows, width in zip(parts, widths, strict=True)]
-    for stop in site_groups(sites):
-        here = sites[stop.start : stop.stop]
-        # For each chunk what takes the place of what is at the sites of this stop, as far as they have been visited.
+    for group in site_groups(sites):
+        here = sites[group.start : group.stop]
+        # For each chunk the patches of the sites of this group that have been visited.
         patches: list[list[HookPatch]] = [[] for _ in parts]
-        for index, site in zip(stop, here, strict=True):
-            seen = []
-            for own, rows, resid, before in zip(models, parts, resids, patches, strict=True):
-                x, there = sae_input(own, here, resid, before)
+        for index, site in zip(group, here, strict=True):
+            outputs = []
+            for runner, rows, resid, before in zip(runners, parts, resids, patches, strict=True):
+                x, output = sae_input(runner, here, resid, before)
                 activations = site.sae.encode(x)
                 visit(index, rows, resid, x, activations)
-                seen.append(ChunkOutput(rows, there, site.sae.rebuild(activations, x)))
-            error_of = errors(index, seen)
-            for part, width, before in zip(seen, widths, patches, strict=True):
-                error = error_of(part.rows, width)
-                out = part.rebuilt if error is None else part.rebuilt + error
-                inside = (ids[part.rows, :width] >= 0).unsqueeze(-1)
-                before.append(_constant(torch.where(inside, out.to(part.output.dtype), part.output)))
-        if stop.stop == len(sites):
+                outputs.append(ChunkOutput(rows, output, site.sae.rebuild(activations, x)))
+            error_of = errors(index, outputs)
+            for chunk, width, before in zip(outputs, widths, patches, strict=True):
+                error = error_of(chunk.rows, width)
+                spliced = chunk.rebuilt if error is None else chunk.rebuilt + error
+                inside = (ids[chunk.rows, :width] >= 0).unsqueeze(-1)
+                before.append(_constant(torch.where(inside, spliced.to(chunk.output.dtype), chunk.output)))
+        if group.stop == len(sites):
             return
-        for at, (own, resid) in enumerate(zip(models, resids, strict=True)):
-            left = run_patched(own, here, resid, patches[at])
-            resids[at] = own.blocks(left, here[0].depth_after, sites[stop.stop].depth)
+        for number, (runner, resid) in enumerate(zip(runners, resids, strict=True)):
+            after = run_patched(runner, here, resid, patches[number])
+            resids[number] = runner.run_blocks(after, here[0].depth_after, sites[group.stop].depth)
 
 
 def _constant(value: Tensor) -> HookPatch:
@@ -162,7 +164,7 @@ def _next_depth(model: LanguageModel, sites: Sequence[Site], index: int) -> int:
 
 
 class LatentStats:
-    """What the latents of one site do on one side of the train prompts, for each position.
+    """Statistics of the latents of one site on the clean or the corrupt train prompts, for each position.
 
     Args:
         ids: `[row, position]` position ids, negative where nothing is spliced.
@@ -181,7 +183,7 @@ class LatentStats:
         self.rows_fired = torch.zeros(n_positions, d_sae, device=ids.device)
 
     def add(self, rows: Tensor, activations: Tensor) -> None:
-        """Counts activations `[row, position, latent]` of the rows `rows`."""
+        """Adds the activations `[row, position, latent]` of the rows `rows`."""
         ids = self._ids[rows, : activations.shape[1]]
         self.means.add(ids, activations)
         inside = ids >= 0
@@ -190,15 +192,15 @@ class LatentStats:
             top = values[flat == position].amax(0)
             self.peak[position] = torch.maximum(self.peak[position], top)
         n_positions = len(self.peak)
-        own_row = torch.arange(len(rows), device=ids.device).unsqueeze(1) * n_positions + ids
+        row_and_position = torch.arange(len(rows), device=ids.device).unsqueeze(1) * n_positions + ids
         hits = torch.zeros(len(rows) * n_positions, activations.shape[-1], device=ids.device)
-        hits.index_add_(0, own_row[inside], (values != 0).float())
+        hits.index_add_(0, row_and_position[inside], (values != 0).float())
         self.rows_fired += (hits > 0).float().reshape(len(rows), n_positions, -1).sum(0)
 
 
-def mean_errors(cells: Tensor, n_cells: int, seen: Sequence[ChunkOutput]) -> Tensor:
-    """Mean SAE error `[cell, d_out]` of chunks; `cells` `[row, position]`."""
-    means = GroupMeans(n_cells, seen[0].output.shape[-1], cells.device)
-    for rows, there, rebuilt in seen:
-        means.add(cells[rows, : there.shape[1]], there.float() - rebuilt)
+def mean_errors(groups: Tensor, n_groups: int, outputs: Sequence[ChunkOutput]) -> Tensor:
+    """The mean SAE error `[group, d_out]` over the chunks `outputs`; `groups` `[row, position]` as in `GroupMeans`."""
+    means = GroupMeans(n_groups, outputs[0].output.shape[-1], groups.device)
+    for rows, output, rebuilt in outputs:
+        means.add(groups[rows, : output.shape[1]], output.float() - rebuilt)
     return means.mean()

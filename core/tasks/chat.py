@@ -1,4 +1,4 @@
-"""A prompt as the user's turn of a chat, in the form that the model's tokenizer has for it."""
+"""A prompt as the user's turn of a chat, in the format that the model's tokenizer has for it."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ BEFORE, AFTER = "before", "after"
 
 @dataclass(frozen=True, slots=True)
 class RenderedPrompt:
-    """The text that the model reads; the prompt's own is `text[start:stop]`."""
+    """The text that the model reads; `text[start:stop]` is the prompt itself."""
 
     text: str
     start: int
     stop: int
 
 
-def plain(prompt: str) -> RenderedPrompt:
+def render_plain(prompt: str) -> RenderedPrompt:
     """The prompt as it is."""
     return RenderedPrompt(prompt, 0, len(prompt))
 
 
-def render(prompt: str, tokenizer: Any, task: str) -> RenderedPrompt:
+def render_chat(prompt: str, tokenizer: Any, task: str) -> RenderedPrompt:
     """The prompt as a user's message, up to where the model's answer begins.
 
     Raises:
-        UserError: the tokenizer has no chat template, or one that does not hold the prompt as it was written.
+        UserError: the tokenizer has no chat template, or one that changes the prompt.
     """
     if not tokenizer.chat_template:
         raise UserError("--chat: the model's tokenizer has no chat template; take a model tuned for chat")
@@ -38,8 +38,8 @@ def render(prompt: str, tokenizer: Any, task: str) -> RenderedPrompt:
         text = str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
     except Exception as error:  # a template is a program of its own
         raise UserError(f"--chat: the model's chat template fails: {error}") from error
-    own = prompt.strip()  # templates trim
-    start = text.rfind(own)
+    stripped = prompt.strip()  # templates strip too
+    start = text.rfind(stripped)
     if start < 0:
         raise UserError(f"--chat: task {task}: the model's chat template changes the prompt {prompt!r}")
-    return RenderedPrompt(text, start, start + len(own))
+    return RenderedPrompt(text, start, start + len(stripped))

@@ -1,31 +1,31 @@
-"""The tokens of a text behind another."""
+"""The tokens of an answer behind a prompt."""
 
 from __future__ import annotations
 
 from typing import Any
 
-_SPACE = "▁"  # how SentencePiece writes one, also in front of a text that has none
+_SPACE = "▁"  # how SentencePiece writes one; it also puts one before a text that has none
 
 
 def continuation(tokenizer: Any, prompt: str, answer: str) -> list[int] | None:
-    """The tokens that `answer` is behind those of `prompt`; None if there are none that read so.
+    """The tokens that `answer` becomes behind those of `prompt`; None if no tokens read so.
 
-    The two are tokenised together, because a tokenizer may treat the start of a text apart. Where the end of the prompt
-    and the start of the answer make one token together, the answer's own tokens serve if prompt and answer, put after
-    each other, still read as the whole.
+    The two are tokenised together, because a tokenizer may treat the start of a text in its own way. Where the end of
+    the prompt and the start of the answer become one token, the tokens of the answer alone are taken, provided that
+    behind those of the prompt they still read as the whole text.
     """
     head, whole = (tokenizer.encode(text, add_special_tokens=False) for text in (prompt, prompt + answer))
     if whole[: len(head)] == head:
         return list(whole[len(head) :])
-    read = tokenizer.decode(whole)
-    for own in (tokenizer.encode(answer, add_special_tokens=False), _glued(tokenizer, answer)):
-        if own and tokenizer.decode([*head, *own]) == read:
-            return list(own)
+    text = tokenizer.decode(whole)
+    for alone in (tokenizer.encode(answer, add_special_tokens=False), _without_leading_space(tokenizer, answer)):
+        if alone and tokenizer.decode([*head, *alone]) == text:
+            return list(alone)
     return None
 
 
-def _glued(tokenizer: Any, answer: str) -> list[int]:
-    """The answer's own tokens without the space that SentencePiece puts before a text; empty where it puts none."""
+def _without_leading_space(tokenizer: Any, answer: str) -> list[int]:
+    """The answer's tokens without the space that SentencePiece puts before a text; empty where it puts none."""
     first, *rest = tokenizer.tokenize(answer) or [""]
     if answer.startswith(" ") or not first.startswith(_SPACE):
         return []

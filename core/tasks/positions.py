@@ -1,12 +1,12 @@
 """Which tokens share a node, and which share an ablation mean.
 
-Three kinds (`--positions`): ``each`` names a position by the role that the task gives the token, or by its index where
-there are no roles and every prompt has one length; ``end`` counts from the answer backwards; ``shared`` gives all
-tokens one. BOS and padding have no position: they are left as they are and enter no statistic.
+There are three kinds (`--positions`): ``each`` names a position by the role that the task gives the token, or by its
+index where there are no roles and all prompts have one length; ``end`` counts from the answer backwards; ``shared``
+gives all tokens one position. BOS and padding have no position: they are never spliced and enter no statistic.
 
-The tokens of an answer that stand behind a prompt are spliced like its own, or what the prompt says would get past the
-sites through them. Under ``each`` and ``end`` they have the positions ``answer1``, ``answer2``, …, under ``shared`` the
-one of all. Their ablation mean is that of their place in the answer, over the prompts with either answer behind them.
+An answer's tokens behind a prompt are spliced like the prompt's own; else information about the prompt would bypass
+the sites through them. Under ``each`` and ``end`` they have the positions ``answer1``, ``answer2``, …, under ``shared``
+the same as all. Their ablation mean is taken over tokens of the same index in either answer.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Alignment:
         kind: how positions are named.
         names: position names in reading order; a position id indexes it.
         ids: for each split, clean and corrupt position ids `[row, position]`, `NO_POSITION` at BOS and padding.
-        mean_groups: the same for the cells over which ablation means are taken. They equal `ids` except under ``shared``,
-            where a cell is (length, index), or a place in the answer: one mean for all positions would blur the
-            prompt's structure into the ablation.
-        n_mean_groups: how many such cells there are.
+        mean_groups: in the same form the group of tokens over which each token's ablation mean is taken. They equal
+            `ids` except under ``shared``, where a group is a (length, index), or an index in the answer: one mean for
+            all positions would blur the prompt's structure into the ablation.
+        n_mean_groups: number of these groups.
     """
 
     kind: PositionsKind
@@ -60,7 +60,7 @@ def align(kind: PositionsKind, sets: dict[Split, PromptSet], task: str) -> Align
         UserError: ``each`` without roles on prompts of several lengths, or a role that no train prompt has.
     """
     sides = {(split, side): getattr(prompts, side) for split, prompts in sets.items() for side in ("clean", "corrupt")}
-    longest = _longest_answer(sides, task)
+    longest_answer = _longest_answer(sides, task)
     if kind == "each":
         if _has_roles(sets):
             names, ids = _by_role(sides, task)
@@ -72,18 +72,18 @@ def align(kind: PositionsKind, sets: dict[Split, PromptSet], task: str) -> Align
     elif kind == "end":
         names, ids = _from_end(sides)
     else:
-        means, n_means = _by_length_and_index(sides)
-        means = _with_answers(means, sides, range(n_means, n_means + longest))
-        ids = {key: torch.where(cells >= 0, 0, NO_POSITION) for key, cells in means.items()}
-        return Alignment(kind, ("all",), ids, means, n_means + longest)
-    answers = tuple(f"answer{place + 1}" for place in range(longest))
+        groups, n_groups = _by_length_and_index(sides)
+        groups = _with_answers(groups, sides, range(n_groups, n_groups + longest_answer))
+        ids = {key: torch.where(table >= 0, 0, NO_POSITION) for key, table in groups.items()}
+        return Alignment(kind, ("all",), ids, groups, n_groups + longest_answer)
+    answers = tuple(f"answer{index + 1}" for index in range(longest_answer))
     names += tuple(name for name in answers if name not in names)  # a task may have a role of that name
     ids = _with_answers(ids, sides, [names.index(name) for name in answers])
     return Alignment(kind, names, ids, ids, len(names))
 
 
 def _longest_answer(sides: dict[tuple[Split, str], TokenizedPrompts], task: str) -> int:
-    """How many tokens of an answer stand behind a train prompt at most."""
+    """The largest number of an answer's tokens behind a train prompt."""
     longest = int(sides["train", "clean"].n_answer_tokens.max())
     if longest == 0 and any(bool(side.n_answer_tokens.any()) for side in sides.values()):
         raise UserError(f"task {task}: held-out prompts have answers of several tokens, and no train prompt has")
@@ -91,17 +91,17 @@ def _longest_answer(sides: dict[tuple[Split, str], TokenizedPrompts], task: str)
 
 
 def _with_answers(
-    ids: dict[tuple[Split, str], Tensor], sides: dict[tuple[Split, str], TokenizedPrompts], places: Sequence[int]
+    ids: dict[tuple[Split, str], Tensor], sides: dict[tuple[Split, str], TokenizedPrompts], answer_ids: Sequence[int]
 ) -> dict[tuple[Split, str], Tensor]:
-    """`ids` with `places[k]` at the answer's token number k, the last of `places` where no train answer is as long."""
-    if not places:
+    """`ids` with `answer_ids[k]` at the answer's token number k, the last one where no train answer is as long."""
+    if not answer_ids:
         return ids
-    known = torch.tensor(places, device=sides["train", "clean"].tokens.device)
+    by_index = torch.tensor(answer_ids, device=sides["train", "clean"].tokens.device)
     found = {}
     for key, side in sides.items():
-        place = torch.arange(side.tokens.shape[1], device=known.device) - side.prompt_lengths.unsqueeze(1)
-        inside = (place >= 0) & (place < side.n_answer_tokens.unsqueeze(1))
-        found[key] = torch.where(inside, known[place.clamp(0, len(places) - 1)], ids[key])
+        index = torch.arange(side.tokens.shape[1], device=by_index.device) - side.prompt_lengths.unsqueeze(1)
+        inside = (index >= 0) & (index < side.n_answer_tokens.unsqueeze(1))
+        found[key] = torch.where(inside, by_index[index.clamp(0, len(answer_ids) - 1)], ids[key])
     return found
 
 
@@ -120,9 +120,10 @@ def _require_one_length(sets: dict[Split, PromptSet], task: str) -> None:
         unequal = (clean != corrupt).nonzero()
         if len(unequal):
             row = int(unequal[0])
+            pair = prompts.pairs[row // prompts.answers.rows_per_prompt]
             raise UserError(
-                f"--positions each: task {task}: clean {prompts.pairs[row // prompts.answers.rows_per_prompt].clean!r} and its "
-                f"corrupt have {int(clean[row])} and {int(corrupt[row])} tokens; "
+                f"--positions each: task {task}: clean {pair.clean!r} and its corrupt have "
+                f"{int(clean[row])} and {int(corrupt[row])} tokens; "
                 "use --positions end or shared, or name the positions in a 'roles' field"
             )
     if not _one_length(sets):
@@ -170,7 +171,7 @@ def _from_end(
     for key, side in sides.items():
         index = _index(side)
         back = (side.prompt_lengths - side.n_bos).unsqueeze(1) - index
-        # A held-out prompt may be longer than any train prompt: its first tokens join the farthest position.
+        # A held-out prompt may be longer than any train prompt: its first tokens take the farthest position.
         ids[key] = torch.where(index >= 0, (longest - back).clamp(min=0), NO_POSITION)
     return names, ids
 
@@ -184,14 +185,14 @@ def _by_length_and_index(
     for length in lengths:
         offsets[length] = total
         total += length - corrupt.n_bos
-    means = {}
+    groups = {}
     for key, side in sides.items():
         index = _index(side)
         table = torch.full_like(index, NO_POSITION)
         for row, length in enumerate(side.prompt_lengths.tolist()):
-            # A length that no corrupt train prompt has borrows the cells of the nearest length.
+            # A length that no corrupt train prompt has takes the groups of the nearest length.
             nearest = min(lengths, key=lambda known: (abs(known - length), known))
-            cells = index[row].clamp(max=nearest - corrupt.n_bos - 1) + offsets[nearest]
-            table[row] = torch.where(index[row] >= 0, cells, NO_POSITION)
-        means[key] = table
-    return means, total
+            own = index[row].clamp(max=nearest - corrupt.n_bos - 1) + offsets[nearest]
+            table[row] = torch.where(index[row] >= 0, own, NO_POSITION)
+        groups[key] = table
+    return groups, total

@@ -1,13 +1,13 @@
-"""Reads a prompts file: JSON lines {clean, corrupt, answer, wrong}, one pair of prompts each, into a task.
+"""Reads a prompts file into a task: JSON lines {clean, corrupt, answer, wrong}, each one pair of prompts.
 
 An answer may be several tokens. Optional keys: `split` (``"train"``, ``"test"`` or ``"unseen"``), `roles` (one
 position name for each word between spaces, of clean and corrupt alike), `answer_id` and `wrong_id` (the token to read
 instead of the text's, or a list of them). Keys of other names are ignored, unless they read like one of these. Either
 every row names its split or none does.
 
-Without splits the content decides: pairs are ordered by the SHA-256 of their two texts and the first two thirds
-are train, the rest test. The same file gives the same split on every machine, the order of its lines is of no account,
-and equal pairs, also with clean and corrupt exchanged, fall on the same side: no test prompt has been seen in training.
+Without splits the content decides: pairs are ordered by the SHA-256 of their two texts; the first two thirds are train,
+the rest test. The same file gives the same splits on every machine, whatever the order of its lines. Equal pairs, also
+with clean and corrupt exchanged, are in the same split: no test prompt has been seen in training.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def load_prompts(path: Path) -> Task:
         UserError: the file is missing, empty, cut off or not JSON lines; a field is missing, misnamed, of the wrong
             type or makes no sense; a pair is in two splits; train or test is empty. The line names file, line, field.
     """
-    rows = [(number, _row(f"{path}:{number}", line)) for number, line in _lines(path)]
-    splits = _named_splits(path, rows) if any(row.split for _, row in rows) else _made_splits(path, rows)
+    rows = [(number, _parse_row(f"{path}:{number}", line)) for number, line in _lines(path)]
+    splits = _named_splits(path, rows) if any(row.split for _, row in rows) else _splits_by_hash(path, rows)
     pairs = tuple(_pair(row, split) for (_, row), split in zip(rows, splits, strict=True))
     return Task(path.stem, f"prompts of {path.name}", pairs)
 
@@ -61,13 +61,13 @@ def _pair(row: _Row, split: Split) -> Pair:
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
-    """The lines that are not blank, with their numbers from 1."""
+    """The lines that are not blank, numbered from 1."""
     text = read_text(path, "file of JSON lines")
     # Not splitlines(): JSON strings may hold U+2028 and other characters that it takes for line ends.
     return [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 
-def _row(where: str, line: str) -> _Row:
+def _parse_row(where: str, line: str) -> _Row:
     try:
         data = json.loads(line)
     except json.JSONDecodeError as error:
@@ -84,20 +84,21 @@ def _row(where: str, line: str) -> _Row:
     try:
         row = _Row.model_validate(data)
     except ValidationError as error:
-        raise UserError(f"{where}: {_problem(error)}") from error
-    _check_sense(where, row)
+        raise UserError(f"{where}: {_describe(error)}") from error
+    _check_consistency(where, row)
     return row
 
 
 def _misnamed(name: str) -> bool:
-    """Whether `name` is no field, but reads as if one were meant: a slip, or one with more behind it."""
-    known, plain = tuple(_Row.model_fields), name.lower()
-    if name in known:
+    """Whether `name` is no field but looks like a misspelt one, or like one with a suffix."""
+    fields, lower = tuple(_Row.model_fields), name.lower()
+    if name in fields:
         return False
-    return any(plain.startswith(f"{one}_") for one in known) or bool(difflib.get_close_matches(plain, known, 1, 0.75))
+    suffixed = any(lower.startswith(f"{field}_") for field in fields)
+    return suffixed or bool(difflib.get_close_matches(lower, fields, 1, 0.75))
 
 
-def _problem(error: ValidationError) -> str:
+def _describe(error: ValidationError) -> str:
     first: Any = error.errors(include_url=False, include_input=False)[0]
     field = str(first["loc"][0]) + "".join(f"[{key}]" for key in first["loc"][1:] if isinstance(key, int))
     if first["loc"][0] in ("answer_id", "wrong_id"):
@@ -109,7 +110,7 @@ def _problem(error: ValidationError) -> str:
     return f"{field}: {first['msg'].replace('Input should be', 'should be')}"
 
 
-def _check_sense(where: str, row: _Row) -> None:
+def _check_consistency(where: str, row: _Row) -> None:
     if row.clean == row.corrupt:
         raise UserError(f"{where}: clean and corrupt are the same text, so nothing tells them apart")
     if row.answer == row.wrong and row.answer_id == row.wrong_id:
@@ -123,8 +124,8 @@ def _check_sense(where: str, row: _Row) -> None:
             raise UserError(f"{where}: roles: {len(row.roles)} names for the {len(text.split())} words of {field}")
 
 
-def _key(row: _Row) -> bytes:
-    """The same for equal pairs, also with clean and corrupt exchanged."""
+def _pair_hash(row: _Row) -> bytes:
+    """A hash of a pair's two texts, the same with clean and corrupt exchanged."""
     return hashlib.sha256(json.dumps(sorted([row.clean, row.corrupt])).encode()).digest()
 
 
@@ -134,7 +135,7 @@ def _named_splits(path: Path, rows: list[tuple[int, _Row]]) -> list[Split]:
     for number, row in rows:
         if row.split is None:
             raise UserError(f"{path}:{number}: split is missing; other lines name theirs: all must, or none")
-        line, split = seen.setdefault(_key(row), (number, row.split))
+        line, split = seen.setdefault(_pair_hash(row), (number, row.split))
         if split != row.split:
             raise UserError(f"{path}:{number}: split is {row.split}, but the same pair is in {split} at line {line}")
         splits.append(row.split)
@@ -144,8 +145,8 @@ def _named_splits(path: Path, rows: list[tuple[int, _Row]]) -> list[Split]:
     return splits
 
 
-def _made_splits(path: Path, rows: list[tuple[int, _Row]]) -> list[Split]:
-    keys = [_key(row) for _, row in rows]
+def _splits_by_hash(path: Path, rows: list[tuple[int, _Row]]) -> list[Split]:
+    keys = [_pair_hash(row) for _, row in rows]
     order = sorted(set(keys))
     if len(order) < 2:
         raise UserError(f"{path}: all {len(rows)} lines are one pair; train and test need a pair each at least")

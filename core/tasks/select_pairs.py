@@ -1,8 +1,8 @@
-"""What of a built-in task a tokenizer can ask.
+"""Which pairs of a built-in task suit a tokenizer.
 
-The words of a built-in task are single tokens for the bundled model; for another some of its answers may not be. Those
-pairs are left out, since single tokens are read in half the time, unless too few would be left. A prompts file is taken
-as it is: its maker meant every line.
+The words of a built-in task are single tokens for the bundled model; for another model some answers may be several.
+Those pairs are left out, since single tokens are evaluated in half the time, unless too few would be left. A prompts
+file is taken as it is: its author meant every line.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.tasks.task import Pair, Task
 from circuit_tui.core.tasks.tokens import answer_tokens
 
-FEWEST = {"train": 32, "test": 8}
-"""Pairs that have to be left of a split for the rest to be worth opening."""
+MIN_PAIRS = {"train": 32, "test": 8}
+"""The fewest pairs of a split with which a task is opened."""
 
 
 def select_pairs(task: Task, tokenizer: Any, chat: bool = False) -> tuple[Task, tuple[str, ...]]:
-    """`task` without the pairs that `tokenizer` cannot ask, and whole sentences about what was left out.
+    """Returns `task` without the pairs that do not suit `tokenizer`, and whole sentences about what was left out.
 
     Raises:
         UserError: too few are left; the line says why the first was left out.
     """
     single: list[Pair] = []
-    asked: list[Pair] = []
+    usable: list[Pair] = []
     problem: UserError | None = None
     for pair in task.pairs:
         try:
@@ -34,7 +34,7 @@ def select_pairs(task: Task, tokenizer: Any, chat: bool = False) -> tuple[Task, 
         except UserError as error:
             problem = problem or error
             continue
-        asked.append(pair)
+        usable.append(pair)
         if all(len(answer) == 1 for answer in answers):
             single.append(pair)
     if len(single) == len(task.pairs):
@@ -45,16 +45,16 @@ def select_pairs(task: Task, tokenizer: Any, chat: bool = False) -> tuple[Task, 
         return replace(task, pairs=tuple(single)), (
             f"{total - len(single)} of {total} prompts of {name} left out: {why}.",
         )
-    if not _enough(asked):
+    if not _enough(usable):
         assert problem is not None
         raise problem
     notes = [
-        f"{len(asked) - len(single)} of {total} prompts of {name} have an answer of several tokens for this model."
+        f"{len(usable) - len(single)} of {total} prompts of {name} have an answer of several tokens for this model."
     ]
     if problem is not None:
-        notes.append(f"{total - len(asked)} of {total} prompts of {name} left out: {problem}.")
-    return replace(task, pairs=tuple(asked)), tuple(notes)
+        notes.append(f"{total - len(usable)} of {total} prompts of {name} left out: {problem}.")
+    return replace(task, pairs=tuple(usable)), tuple(notes)
 
 
 def _enough(pairs: Sequence[Pair]) -> bool:
-    return all(sum(pair.split == split for pair in pairs) >= fewest for split, fewest in FEWEST.items())
+    return all(sum(pair.split == split for pair in pairs) >= fewest for split, fewest in MIN_PAIRS.items())

@@ -1,6 +1,6 @@
-"""A task: pairs of a clean and a corrupt prompt, the right and the wrong answer, and the names of the positions.
+"""A task: pairs of a clean and a corrupt prompt, with a right and a wrong answer and the names of positions.
 
-Text only. `tokens.py` turns a task into token tensors for one model.
+It is text alone. `tokens.py` turns it into tensors of tokens for one model.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One clean prompt, its corrupt twin, and the two answers whose logits are compared.
+    """A clean prompt, its corrupt twin, and the two answers whose logits are compared.
 
-    `answer` and `wrong` are the strings that follow the prompt, with the leading space where the text has one; each may
-    be several tokens.
-    `roles` names the position of each whitespace-separated word of `clean` (and of `corrupt`, which then has as many
-    words); every token of a word takes the word's role. Empty when the prompt has no named positions.
-    `answer_id` and `wrong_id` are set where the prompts file says itself which token is read (the first of an answer of
-    several tokens, say), or which tokens; None means those of the text.
+    Attributes:
+        clean, corrupt: the two prompts.
+        answer, wrong: the texts that follow the prompt, with the leading space where there is one; each may be several
+            tokens.
+        split: what the pair is for.
+        roles: the position name of each whitespace-separated word of `clean` (and of `corrupt`, which then has as many
+            words); every token of a word takes the word's role. Empty when the prompt has no named positions.
+        answer_id, wrong_id: the token, or tokens, to read instead of those of the text (the first of an answer of
+            several tokens, say); None means those of the text.
     """
 
     clean: str
@@ -38,7 +41,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A named set of pairs. `train` is what a search may see; `test` and `unseen` (another template) are held out."""
+    """A named set of pairs. A search sees `train` alone; `test` and `unseen` (another template) are held out."""
 
     name: str
     description: str
@@ -50,7 +53,7 @@ class Task:
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the pairs, every field of each, in order: two tasks with one hash ask the same questions."""
+        """SHA-256 of every field of the pairs, in order: tasks with the same hash ask the same questions."""
         digest = hashlib.sha256()
         for pair in self.pairs:
             text = [pair.clean, pair.corrupt, pair.answer, pair.wrong, pair.split, list(pair.roles)]

@@ -1,6 +1,6 @@
-"""`circuit-tui` in a process that kills itself, as the kernel would, in the middle of a line of its audit.
+"""Runs `circuit-tui` in a process that kills itself, as the kernel would, in the middle of a line of its audit.
 
-Arguments: the line's title, then those of the command line.
+Arguments: the line's title, then the arguments of the command.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""`circuit-tui` in a process that kills itself, as the kernel would, in the middle of a stage of its search.
+"""Runs `circuit-tui` in a process that kills itself, as the kernel would, in the middle of a stage of its search.
 
 Arguments: the stage, then those of the command line.
 """

@@ -1,4 +1,4 @@
-"""`audit` on the bundled demo: measured, written into the file, checked, forged, interrupted, refused."""
+"""`audit` on the bundled demo: measuring, writing into the file, checking, forgeries, interruption, refusals."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALONE = ("--jobs", 1)
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A circuit of some prompts of `sva-simple`, found by a method without a seed."""
+    """A circuit for some prompts of `sva-simple`, found by a method without a seed."""
     folder = tmp_path_factory.mktemp("audited")
     keys, task = ("clean", "corrupt", "answer", "wrong", "split", "roles"), builtin("sva-simple")
     pairs = (*task.split("train")[:48], *task.split("test")[:24])
@@ -93,7 +93,7 @@ def test_forged_numbers_and_verdicts_are_caught(cli: Any, audited: Path) -> None
     assert "not measured again without --searches: other seeds" in done.out
 
 
-def test_a_quick_audit_replaces_none_in_full_unasked(cli: Any, audited: Path, tmp_path: Path) -> None:
+def test_a_quick_audit_does_not_replace_a_full_one_unasked(cli: Any, audited: Path, tmp_path: Path) -> None:
     """Of a circuit of a few nodes, which is audited in no time."""
 
     def measured_as(*, quick: bool) -> Path:
@@ -110,11 +110,11 @@ def test_a_quick_audit_replaces_none_in_full_unasked(cli: Any, audited: Path, tm
     few = ("--no-searches", *LITTLE, *ALONE)
     path = measured_as(quick=False)
     searched = cli("audit", path, "--seeds", "2", *LITTLE, *ALONE, "--out", tmp_path / "searched.json")
-    assert "its searches were made in haste" in searched.err
+    assert "its searches were quick ones" in searched.err
     before = path.read_text()
     done = cli("audit", path, *few)
     assert done.code == 2
-    assert f"{path}: has an audit in full" in done.error
+    assert f"{path}: has a full audit" in done.error
     assert path.read_text() == before
     assert cli("audit", path, *few, "--out", tmp_path / "beside.json").code == 1
     assert "haste" not in cli("audit", path, *few, "--full").err
@@ -122,8 +122,8 @@ def test_a_quick_audit_replaces_none_in_full_unasked(cli: Any, audited: Path, tm
     assert cli("audit", measured_as(quick=True), *few).code == 1
 
 
-def test_a_circuit_of_chance_is_not_to_be_believed(cli: Any, found: Path) -> None:
-    """The circuit with every latent's number moved by one: as many nodes at each site, and none of them meant."""
+def test_an_arbitrary_circuit_is_not_believed(cli: Any, found: Path) -> None:
+    """The circuit with one added to every latent's index: as many nodes at each site, all of them arbitrary."""
     data = json.loads(found.read_text())
     for site in data["sites"]:
         for node in site["nodes"]:
@@ -158,7 +158,7 @@ def test_an_interrupt_keeps_what_is_done(cli: Any, found: Path, monkeypatch: pyt
     monkeypatch.setattr(progress.AuditBar, "show", show)
     done = cli("audit", found, "--jobs", 2, "--out", out, "--json")
     assert done.code == 130
-    assert "searches are made in 2 processes beside this one" in done.err
+    assert "searches run in 2 other processes" in done.err
     assert not multiprocessing.active_children()
     assert "interrupted" in done.err
     assert [finding["key"] for finding in done.data["findings"]][-1] == "answers"
@@ -190,7 +190,7 @@ def test_bad_input_is_one_line(cli: Any, found: Path, tmp_path: Path) -> None:
 def test_the_same_command_goes_on_after_a_kill(
     cli: Any, found: Path, audited: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed while two processes make its searches: what was measured is not measured again, the file is the same."""
+    """After a kill during its parallel searches, nothing is measured twice, and the file is the same."""
     monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
     few, cut = ("--seeds", 2, *LITTLE), tmp_path / "cut.json"
     script = Path(__file__).with_name("killed_audit.py")
@@ -198,11 +198,11 @@ def test_the_same_command_goes_on_after_a_kill(
     command = [sys.executable, str(script), "minimality", *map(str, given)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    assert "searches are made in 2 processes" in done.stderr
+    assert "searches run in 2 other processes" in done.stderr
     assert not cut.exists()
     again = cli("audit", found, *few, *ALONE, "--out", cut)
     assert again.code == 0
-    assert "goes on with an audit that was cut off: 14 lines are measured" in again.err
+    assert "continuing an audit that was cut off: 14 lines are measured" in again.err
     one, other = (json.loads(path.read_text())["audit"] for path in (audited, cut))
     assert_close(one | {"created": "", "seconds": 0}, other | {"created": "", "seconds": 0})
 

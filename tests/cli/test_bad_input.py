@@ -1,4 +1,4 @@
-"""Bad input: exit code 2 and one line that names the file, field or flag."""
+"""Bad input leads to exit code 2 and one line that names the file, field or flag."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OTHER = {"clean": "Here the doctor always", "corrupt": "Here the doctors always"
 
 @pytest.fixture
 def refused(cli: Any) -> Callable[..., str]:
-    """A function from arguments to the error line with which they are refused."""
+    """A function that runs a command which must be refused, and returns its error line."""
 
     def run(*args: object) -> str:
         done = cli(*args)
@@ -47,7 +47,7 @@ def refused(cli: Any) -> Callable[..., str]:
         (("explore", "--method", "maks"), "did you mean mask?"),
         (("find", "--set", "lr"), "--set lr: write NAME=VALUE"),
         (("find", "--set", "rl=0.1"), "--set rl: method mask has no such setting"),
-        (("find", "--set", "lr=fast"), "--set lr=fast: method mask needs a float"),
+        (("find", "--set", "lr=fast"), "--set lr=fast: method mask needs a number"),
         (("find", "--positions", "ech"), "--positions ech: unknown; did you mean each?"),
         (("find", "--ablation", "none"), "--ablation none: unknown; "),
         (("find", "--errors", "kep"), "--errors kep: unknown; did you mean keep?"),
@@ -142,7 +142,7 @@ def test_debug_adds_the_traceback(cli: Any) -> None:
     assert done.err.splitlines()[-1].startswith("error: --task nothing")
 
 
-# What only the loaded model or SAE can tell.
+# Errors that are only found once the model or the SAE is loaded.
 
 
 def _prompts(folder: Path, *pairs: dict[str, str]) -> Path:

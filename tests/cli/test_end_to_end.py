@@ -1,4 +1,4 @@
-"""The main job on the bundled demo: found, written, checked in a fresh process, and a forgery is caught."""
+"""The main job on the bundled demo: a circuit is found, written and checked in a new process; forgeries are caught."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_circuit_opens_the_search_anew(cli: Any, found: Path, tmp_path: Path) 
 def test_prompts_of_ones_own_are_found_beside_the_file(
     cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The path in the file is relative; the check runs from elsewhere."""
+    """The path in the file is relative, and the check runs in another folder."""
     from circuit_tui.core.tasks.builtin import builtin
 
     here = tmp_path / "here"

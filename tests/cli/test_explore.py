@@ -1,4 +1,4 @@
-"""`explore` and the bare command: what they hand to the explorer."""
+"""What `explore` and the bare command hand to the explorer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from circuit_tui.tui.explorer_options import ExplorerOptions
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What the explorer was started with, instead of it."""
+    """The arguments that the explorer would have been started with."""
     calls: list[Any] = []
 
     def run(request: OpenRequest, options: ExplorerOptions, **rest: Any) -> int:

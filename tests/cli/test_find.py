@@ -1,4 +1,4 @@
-"""`find` on a session that is not there: exit codes, output, interruption."""
+"""`find` on a fake session: exit codes, output, interruption."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ RESULT = SearchResult(
 
 
 class FakeSearch:
-    """Four steps; `at_step` may do anything, and `stop` ends it as a real search would."""
+    """A search of four steps. `at_step` may do anything; `stop` ends the search as it would a real one."""
 
     def __init__(self, result: SearchResult, at_step: Callable[[int], None], *, deaf: bool = False) -> None:
         self.result: SearchResult | None = None
@@ -66,7 +66,7 @@ class FakeSearch:
 
 
 class FakeSession:
-    """What `find` needs of a session, and what it was asked."""
+    """What `find` needs of a session; it records what it was asked."""
 
     info = SimpleNamespace(warnings=("The splice alone moves faithfulness to 0.850.",))
 
@@ -81,7 +81,7 @@ class FakeSession:
         self.asked = spec
         return self.running
 
-    def subject(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         return {"task": "fake"}
 
     def adopt(self, result: SearchResult) -> None:
@@ -91,10 +91,13 @@ class FakeSession:
         self.worked += 1
         return self.worked < 3
 
+    def circuit_file(self) -> CircuitFile:
+        return CircuitFile.model_validate_json(json.dumps(example()))
+
 
 @pytest.fixture
 def session(monkeypatch: pytest.MonkeyPatch) -> FakeSession:
-    """Takes the place of the real session; the circuit found is the example file."""
+    """Replaces the real session; the circuit that it finds is the example file."""
     fake = FakeSession()
 
     def opened(request: OpenRequest, progress: Callable[[LoadProgress], None]) -> FakeSession:
@@ -104,8 +107,6 @@ def session(monkeypatch: pytest.MonkeyPatch) -> FakeSession:
         return fake
 
     monkeypatch.setattr("circuit_tui.core.session.session.open_session", opened)
-    found = CircuitFile.model_validate_json(json.dumps(example()))
-    monkeypatch.setattr("circuit_tui.core.circuits.provenance.circuit_file", lambda _: found)
     return fake
 
 
@@ -224,7 +225,7 @@ def test_a_full_device_is_one_line_that_says_what_helps(cli: Any, session: FakeS
     assert Path(done.error.rpartition("log: ")[2].rstrip(")")).is_file()
 
 
-def test_what_the_engine_tells_is_a_warning(cli: Any, session: FakeSession) -> None:
+def test_log_records_for_the_user_become_warnings(cli: Any, session: FakeSession) -> None:
     def tell(step: int) -> None:
         user_log.warning("Out of memory: %s goes on.", "it")
 

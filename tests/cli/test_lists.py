@@ -94,7 +94,7 @@ def test_version(cli: Any) -> None:
     assert cli("--version").out == "circuit-tui 0.1.0\n"
 
 
-def test_a_closed_pipe_is_no_drama() -> None:
+def test_a_closed_pipe_ends_the_command_quietly() -> None:
     command = [str(Path(sys.executable).with_name("circuit-tui")), "tasks", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         assert running.stdout is not None

@@ -1,4 +1,4 @@
-"""Searches that were cut off, in real processes: killed, ended by a signal, sent to the background, gone on with."""
+"""Searches in real processes that are killed, ended by a signal or sent to the background, and resumed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ QUICK = {
 
 @pytest.fixture(scope="module")
 def few() -> str:
-    """A few prompts of a built-in task, so that a search of the demo takes a second or two."""
+    """A few prompts of a built-in task, so that a search on the demo takes a second or two."""
     rows = [
         {"clean": pair.clean, "corrupt": pair.corrupt, "answer": pair.answer, "wrong": pair.wrong, "split": split}
         for split, count in (("train", 24), ("test", 12))
@@ -59,7 +59,7 @@ def prompts(tmp_path: Path, few: str, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(few: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
-    """The circuit file of an uninterrupted search by a method."""
+    """A function that returns the circuit file of an uninterrupted search by a method."""
 
     @functools.cache
     def find(method: str) -> Any:
@@ -86,7 +86,7 @@ def killed(stage: str, *args: object, patched: Path | None = None) -> tuple[int,
 
 
 def circuit(path: Path) -> Any:
-    """A circuit file less the moment at which it was made."""
+    """A circuit file without its date."""
     return json.loads(path.read_text()) | {"created": ""}
 
 
@@ -202,7 +202,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
 ) -> None:
     done = cut(number, 20, "find", "--prompts", prompts, *QUICK[method], "--out", tmp_path / "c.json")
     assert done.code == code
-    assert f"ended by {number.name}; `circuit-tui resume` goes on (log: " in done.error
+    assert f"ended by {number.name}; `circuit-tui resume` continues it (log: " in done.error
     assert Path(done.error.rpartition("log: ")[2].rstrip(")")).is_file()
     (job,) = all_jobs()
     assert (job.search_folder / "loop-0.pt").is_file()
@@ -281,7 +281,7 @@ def test_a_folder_that_cannot_be_written_does_not_end_the_search(
     assert done.err.count("No space left on device") == 1
 
 
-def test_names_that_are_none(cli: Any) -> None:
+def test_unknown_job_names_are_refused(cli: Any) -> None:
     assert "no such job" in cli("resume", "--job", "x").error
     assert "no such job" in cli("jobs", "--stop", "x").error
     job = new_job("find", OpenRequest(), SearchSpec("mask", 0.9, 0), None)

@@ -1,4 +1,4 @@
-"""`sweep` as a command: flags, exit codes, what it prints, and one real sweep of the demo."""
+"""`sweep` as a command: flags, exit codes, output, and one real sweep on the demo."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_grid_is_done_reported_and_not_done_again(cli: Cli, tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("fake")
-def test_failures_are_told_at_the_end_with_exit_code_1(cli: Cli, tmp_path: Path) -> None:
+def test_failures_are_reported_at_the_end_with_exit_code_1(cli: Cli, tmp_path: Path) -> None:
     done = cli("sweep", "--tasks", "ioi,sva-rc", "--out", tmp_path / "r.sqlite")
     assert done.code == 1
     assert "failed: ioi mask 0.95 seed 0: there is nothing to find" in done.err.splitlines()
@@ -66,7 +66,7 @@ def test_failures_are_told_at_the_end_with_exit_code_1(cli: Cli, tmp_path: Path)
 
 
 @pytest.mark.usefixtures("fake")
-def test_settings_that_differ_are_told_apart(cli: Cli, tmp_path: Path) -> None:
+def test_settings_that_differ_are_shown_with_the_method(cli: Cli, tmp_path: Path) -> None:
     done = cli("sweep", "--method", "published", "--set", "lambda=0.1,0.2", "--out", tmp_path / "r.sqlite")
     assert done.code == 0
     assert "published lambda=0.1" in done.out
@@ -165,7 +165,7 @@ def test_ctrl_c_leaves_a_sane_file_and_shows_bars_before(examples_path: str, tmp
     seen = b""
 
     def read(seconds: float) -> bool:
-        """Whether there was something to read."""
+        """Read what there is; returns whether there was anything."""
         nonlocal seen
         if not select.select([ours], [], [], seconds)[0]:
             return False
@@ -188,7 +188,7 @@ def test_ctrl_c_leaves_a_sane_file_and_shows_bars_before(examples_path: str, tmp
         pass
     os.close(ours)
     assert running.returncode == 130
-    assert b"interrupted: 0 of 4 runs are over; the same command goes on with the rest" in seen
+    assert b"interrupted: 0 of 4 runs are finished; the same command does the rest" in seen
     assert b"Traceback" not in seen
     assert read_rows(tmp_path / "r.sqlite") == []
     assert not (tmp_path / "r.sqlite.lock").exists()

@@ -1,9 +1,10 @@
-"""The method, written a second time from its definitions, to check the engine against.
+"""The method written a second time from its definitions: the oracle that the engine is checked against.
 
-Nothing of the engine is used but the plain data of a `Task`: a Hugging Face model with forward hooks, SAEs as
+It uses nothing of the engine except the plain data of a `Task`: a Hugging Face model with forward hooks, SAEs as
 sae-lens opens them, one prompt at a time and no padding. A node is named (site, position name, latent); `None` as a
-position name means BOS, which is left alone. A text may be a prompt with words of an answer behind it, as
-`"the cat // runs now"`; `Said` says how many words of which answer, and each word of an answer takes a run of its own.
+position name means BOS, which is never spliced. A text may be a prompt followed by words of an answer, as in
+`"the cat // runs now"`; an `AnswerPrefix` says how many words of which answer, and each word of an answer takes its own
+pass.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from circuit_tui.core.tasks.task import Pair, Task
 
 Node = tuple[int, str, int]
-Said = tuple[int, int]
+AnswerPrefix = tuple[int, int]
 """(0 for the right answer or 1 for the wrong one, how many of its words stand behind the prompt)."""
-NOTHING_SAID: Said = (0, 0)
+NO_PREFIX: AnswerPrefix = (0, 0)
 Edit = Callable[[Tensor, Tensor], Tensor]
 """From what the SAE reads and what is there, both `[token, d]`, to what will be there."""
 
 
 def tap(hf: Any, name: str, at: Callable[[Tensor], Tensor | None]) -> Any:
-    """Hands what is at a hook, by TransformerLens' name, `[prompt, token, d]`, to `at`, and takes what that gives."""
+    """Replaces the output `[prompt, token, d]` of a hook, by TransformerLens' name, by what `at` makes of it."""
     body = getattr(hf, hf.base_model_prefix)
-    body = getattr(body, "language_model", body)  # beside it, one for images
+    body = getattr(body, "language_model", body)  # where there is a vision tower
     _, layer, point = name.split(".", 2)
     block = (body.h if hasattr(body, "h") else body.layers)[int(layer)]
     attention = next(getattr(block, key) for key in ("attn", "self_attn", "attention") if hasattr(block, key))
@@ -61,7 +62,7 @@ def tap(hf: Any, name: str, at: Callable[[Tensor], Tensor | None]) -> Any:
         return mix.register_forward_pre_hook(before, with_kwargs=True)
     if point in ("hook_mlp_in", "mlp.hook_in"):
         return block.mlp.register_forward_pre_hook(before, with_kwargs=True)
-    # Gemma's blocks norm what they add to the stream once more.
+    # Gemma's blocks normalise once more what they add to the stream.
     gemma = hasattr(block, "post_feedforward_layernorm")
     if point == "ln2.hook_normalized":
         return before_mlp(block).register_forward_pre_hook(lambda _, args: normalised(args[0], at))
@@ -80,12 +81,12 @@ def before_mlp(block: Any) -> Any:
 
 
 def normalised(x: Tensor, at: Callable[[Tensor], Tensor | None]) -> None:
-    """`at` sees what an RMS norm makes of `x` before its gain (no model here has a larger epsilon); to read only."""
+    """`at` sees the output of an RMS norm for `x` before its gain (no model here has a larger epsilon); read-only."""
     assert at(x * (x.pow(2).mean(-1, keepdim=True) + 1e-6).rsqrt()) is None
 
 
 def between(block: Any, at: Callable[[Tensor], Tensor | None]) -> Any:
-    """`tap` between attention and MLP: what the MLP's norm is given, and what goes past both to the block's output."""
+    """`tap` between attention and MLP: on the input of the MLP's norm, and on the stream past both."""
     norm = before_mlp(block)
     moved: list[Tensor] = []
 
@@ -112,13 +113,13 @@ class Handles(list[Any]):
 
 @lru_cache(maxsize=8)
 def opened(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
-    """The model of a folder and its tokenizer; nobody changes them."""
+    """The model of a folder and its tokenizer; nothing changes them."""
     model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=dtype)
     return model.eval().requires_grad_(False), AutoTokenizer.from_pretrained(folder)
 
 
 def for_use(folder: Path) -> Path:
-    """The folder of an SAE, or of what its training checkpoint makes for use."""
+    """The folder of an SAE, or of the inference SAE made from a training checkpoint."""
     if json.loads((folder / "cfg.json").read_text())["architecture"] not in ("batchtopk", "matryoshka_batchtopk"):
         return folder
     TrainingSAE.load_from_disk(folder).save_inference_model(folder / "use")
@@ -126,7 +127,7 @@ def for_use(folder: Path) -> Path:
 
 
 def open_sae(folder: Path, dtype: torch.dtype) -> Any:
-    """The SAE of a folder; one trained on scaled activations sees them scaled, and its output is scaled back."""
+    """The SAE in a folder; the inputs of one trained on scaled activations are scaled, and its outputs scaled back."""
     sae = SAE.load_from_disk(for_use(folder), dtype=str(dtype).removeprefix("torch."))
     sae.turn_off_forward_pass_hook_z_reshaping()
     factor = json.loads((folder / "cfg.json").read_text()).get("norm_scaling_factor")
@@ -137,13 +138,13 @@ def open_sae(folder: Path, dtype: torch.dtype) -> Any:
 
 
 def rebuilt(sae: Any, x: Tensor, acts: Tensor) -> Tensor:
-    """What a SAE or transcoder makes of `acts` when it has read `x`."""
+    """The output of an SAE or transcoder for activations `acts` when its input is `x`."""
     skip = getattr(sae, "W_skip", None)
     return sae.decode(acts) if skip is None else sae.decode(acts) + x @ skip.t()
 
 
 class Naive:
-    """Everything asked of a circuit on `task`.
+    """Every number of a circuit on `task`.
 
     `drawn(split, prompt, answer, token)` names the source of a resampled token: a train prompt, and a token of it with
     the same answer (0 right, 1 wrong) behind it.
@@ -164,21 +165,21 @@ class Naive:
         model, self.tokenizer = opened(folder, dtype)
         self.hf = hf or model
         self.saes = [open_sae(path, dtype) for path in sae_folders]
-        self.there: dict[int, Tensor] = {}
+        self.outputs: dict[int, Tensor] = {}
         self.task, self.kind, self.ablation, self.errors, self.drawn = task, kind, ablation, errors, drawn
         self.has_roles = all(pair.roles for pair in task.pairs)
         train = task.split("train")
         self.longest = max(len(text.split()) for pair in train for text in (pair.clean, pair.corrupt))
         self.several = any(len(text.split()) > 1 for pair in task.pairs for text in (pair.answer, pair.wrong))
-        self.longest_said = max(len(text.split()) - 1 for pair in train for text in (pair.answer, pair.wrong))
+        self.longest_answer = max(len(text.split()) - 1 for pair in train for text in (pair.answer, pair.wrong))
         self.known_lengths = sorted({len(pair.corrupt.split()) for pair in train})
         self.means: list[dict[Any, Tensor]] = []
         self.error_means: list[dict[Any, Tensor]] = []
-        # The same text is asked for many times.
+        # The same text is needed many times.
         self.plain = cache(self._plain)
         self.spliced_until = cache(self._spliced_until)
         for _ in self.saes:
-            self._survey()
+            self._compute_means()
 
     # -- text ---------------------------------------------------------------------------------------------------------
 
@@ -186,13 +187,13 @@ class Naive:
         ids = [self.tokenizer.convert_tokens_to_ids(word) for word in text.replace(" //", "").split()]
         return torch.tensor([[self.tokenizer.convert_tokens_to_ids("<bos>"), *ids]])
 
-    def with_answer(self, pair: Pair, prompt: str, said: Said) -> str:
-        """A prompt of `pair` with the first words of an answer behind it."""
-        words = (pair.answer, pair.wrong)[said[0]].split()[: said[1]]
+    def with_answer(self, pair: Pair, prompt: str, prefix: AnswerPrefix) -> str:
+        """A prompt of `pair` followed by the first words of an answer."""
+        words = (pair.answer, pair.wrong)[prefix[0]].split()[: prefix[1]]
         return " ".join([prompt, "//", *words]) if words else prompt
 
     def answered(self, pair: Pair, prompt: str) -> list[str]:
-        """The texts of a prompt over which statistics are taken: each answer but its last word behind it."""
+        """The texts that statistics are taken over: the prompt followed by each answer without its last word."""
         if not self.several:
             return [prompt]
         answers = enumerate((pair.answer, pair.wrong))
@@ -200,29 +201,29 @@ class Naive:
 
     def names(self, pair: Pair, text: str) -> list[str | None]:
         """The position name of each token."""
-        prompt, _, said = text.partition("//")
-        n, n_said = len(prompt.split()), len(said.split())
+        prompt, _, prefix = text.partition("//")
+        n, n_answer = len(prompt.split()), len(prefix.split())
         if self.kind == "shared":
-            return [None] + ["all"] * (n + n_said)
-        answers = [f"answer{min(index + 1, self.longest_said)}" for index in range(n_said)]
+            return [None] + ["all"] * (n + n_answer)
+        answers = [f"answer{min(index + 1, self.longest_answer)}" for index in range(n_answer)]
         if self.kind == "end":
             return [None, *(str(-min(n - index, self.longest)) for index in range(n)), *answers]
         return [None, *(pair.roles if self.has_roles else map(str, range(n))), *answers]
 
-    def cells(self, pair: Pair, text: str) -> list[Any]:
-        """Over which tokens the mean is taken that each token gets."""
+    def mean_groups(self, pair: Pair, text: str) -> list[Any]:
+        """For each token, the group of tokens that its ablation mean is taken over."""
         if self.kind != "shared":
             return self.names(pair, text)
-        prompt, _, said = text.partition("//")
+        prompt, _, prefix = text.partition("//")
         n = len(prompt.split())
         like = min(self.known_lengths, key=lambda known: (abs(known - n), known))
-        answers = [min(index, self.longest_said - 1) for index in range(len(said.split()))]
+        answers = [min(index, self.longest_answer - 1) for index in range(len(prefix.split()))]
         return [None, *((like, min(index, like - 1)) for index in range(n)), *answers]
 
     # -- the model ----------------------------------------------------------------------------------------------------
 
     def run(self, tokens: Tensor, edits: dict[int, Edit]) -> tuple[Tensor, dict[int, Tensor]]:
-        """Logits after the last token, and the residual that reached each site; `edits[site]` replaces it there."""
+        """Logits after the last token, and the input at each site; `edits[site]` replaces the output there."""
         seen: dict[int, Tensor] = {}
 
         def read(site: int) -> Callable[[Tensor], None]:
@@ -233,7 +234,7 @@ class Naive:
 
         def write(site: int) -> Callable[[Tensor], Tensor]:
             def at(x: Tensor) -> Tensor:
-                self.there[site] = x[0]
+                self.outputs[site] = x[0]
                 return edits[site](seen[site], x[0]).unsqueeze(0) if site in edits else x
 
             return at
@@ -253,37 +254,37 @@ class Naive:
         with torch.no_grad():
             return self.run(self.tokens(text), {})
 
-    def present(self, site: int, x: Tensor, again: Callable[[], Any]) -> Tensor:
-        """What the output of a site replaces: what is read there, or of a transcoder what `again` finds elsewhere."""
+    def replaced_output(self, site: int, x: Tensor, again: Callable[[], Any]) -> Tensor:
+        """What a site's output replaces: its input; for a transcoder the output of the other hook, by `again`."""
         if self.saes[site].cfg.metadata.get("hook_name_out") is None:
             return x
         again()
-        return self.there[site].detach()
+        return self.outputs[site].detach()
 
     # -- the splice ---------------------------------------------------------------------------------------------------
 
     def error(self, site: int, pair: Pair, text: str) -> list[Any]:
-        """What is added to the decoded activations at each token."""
-        cells = self.cells(pair, text)
+        """The error that is added to the decoded activations at each token."""
+        mean_groups = self.mean_groups(pair, text)
         if self.errors == "drop":
-            return [0.0] * len(cells)
+            return [0.0] * len(mean_groups)
         if self.errors == "mean":
-            return [None if cell is None else self.error_means[site][cell] for cell in cells]
+            return [None if group is None else self.error_means[site][group] for group in mean_groups]
         x, sae = self.plain(text)[1][site], self.saes[site]
-        there = self.present(site, x, lambda: self._plain(text))
-        return list((there - rebuilt(sae, x, sae.encode(x))).detach())
+        output = self.replaced_output(site, x, lambda: self._plain(text))
+        return list((output - rebuilt(sae, x, sae.encode(x))).detach())
 
     def edit(self, site: int, pair: Pair, text: str, change: Callable[[int, Tensor], Tensor]) -> Edit:
-        """A splice in which the activations of each token go through `change(token, activations)`."""
+        """A splice that applies `change(token, activations)` to the activations of each token."""
         sae, errors, names = self.saes[site], self.error(site, pair, text), self.names(pair, text)
 
-        def spliced(x: Tensor, there: Tensor) -> Tensor:
+        def spliced(x: Tensor, output: Tensor) -> Tensor:
             rows = []
-            for token, (row, kept) in enumerate(zip(x, there, strict=True)):
+            for token, (row, kept) in enumerate(zip(x, output, strict=True)):
                 if names[token] is not None:
                     acts = change(token, sae.encode(row))
                     if sae.cfg.normalize_activations != "none":
-                        sae.encode(row)  # it decodes by the token that it encoded last
+                        sae.encode(row)  # sae-lens decodes with the statistics of the token that it encoded last
                     kept = rebuilt(sae, row, acts) + errors[token]
                 rows.append(kept)
             return torch.stack(rows)
@@ -296,8 +297,8 @@ class Naive:
         with torch.no_grad():
             return self.run(self.tokens(text), edits)
 
-    def _survey(self) -> None:
-        """The means of the next site: M_s on the source prompts, spliced at the sites before it."""
+    def _compute_means(self) -> None:
+        """The means at the next site, under M_s on the source prompts, spliced at the sites before it."""
         site = len(self.means)
         acts, errors = defaultdict(list), defaultdict(list)
         source = "clean" if self.ablation == "clean-mean" else "corrupt"
@@ -305,68 +306,72 @@ class Naive:
         texts = [(pair, text) for pair in train for text in self.answered(pair, getattr(pair, source))]
         for pair, text in texts:
             resid = self.spliced_until(pair, text, site)[1][site]
-            there = self.present(site, resid, lambda pair=pair, text=text: self._spliced_until(pair, text, site))
+            output = self.replaced_output(
+                site, resid, lambda pair=pair, text=text: self._spliced_until(pair, text, site)
+            )
             a = self.saes[site].encode(resid).detach()
-            e = there - rebuilt(self.saes[site], resid, a).detach()
-            for token, cell in enumerate(self.cells(pair, text)):
-                if cell is not None:
-                    acts[cell].append(a[token])
-                    errors[cell].append(e[token])
+            e = output - rebuilt(self.saes[site], resid, a).detach()
+            for token, group in enumerate(self.mean_groups(pair, text)):
+                if group is not None:
+                    acts[group].append(a[token])
+                    errors[group].append(e[token])
         # A position that no source prompt has is ablated to zero.
         nothing, no_error = torch.zeros_like(a[0]), torch.zeros_like(e[0])
         self.means.append(defaultdict(lambda: nothing))
         self.error_means.append(defaultdict(lambda: no_error))
-        for cell in acts:
-            self.means[site][cell] = torch.stack(acts[cell]).mean(0)
-            self.error_means[site][cell] = torch.stack(errors[cell]).mean(0)
+        for group in acts:
+            self.means[site][group] = torch.stack(acts[group]).mean(0)
+            self.error_means[site][group] = torch.stack(errors[group]).mean(0)
 
-    def reference(self, site: int, split: str, prompt: int, said: Said, token: int) -> Tensor:
-        """What an ablated latent is replaced by, `[latent]`."""
+    def reference(self, site: int, split: str, prompt: int, prefix: AnswerPrefix, token: int) -> Tensor:
+        """The reference of an ablated latent, `[latent]`."""
         pair = self.task.split(split)[prompt]  # type: ignore[arg-type]
         if self.ablation == "zero":
             return torch.zeros(self.saes[site].cfg.d_sae, dtype=self.saes[site].W_dec.dtype)
         if self.ablation == "resample":
             assert self.drawn is not None
-            # Where the two answers agree they are one text.
+            # As long as the two answers agree they are one text.
             behind = max(0, token - len(pair.clean.split()))
             words = [answer.split()[:behind] for answer in (pair.answer, pair.wrong)]
-            which = 0 if words[0] == words[1] else said[0]
+            which = 0 if words[0] == words[1] else prefix[0]
             source, at = self.drawn(split, prompt, which, token)
             donor = self.task.split("train")[source]
             text = self.answered(donor, donor.corrupt)[which]
             resid = self.spliced_until(donor, text, site)[1][site][at]
             return self.saes[site].encode(resid).detach()
-        return self.means[site][self.cells(pair, self.with_answer(pair, pair.clean, said))[token]]
+        return self.means[site][self.mean_groups(pair, self.with_answer(pair, pair.clean, prefix))[token]]
 
-    # -- what is asked ------------------------------------------------------------------------------------------------
+    # -- results -----------------------------------------------------------------------------------------------------
 
-    def unspliced(self, split: str, prompt: int, said: Said = NOTHING_SAID) -> Tensor:
+    def unspliced(self, split: str, prompt: int, prefix: AnswerPrefix = NO_PREFIX) -> Tensor:
         """Logits under M."""
         pair = self.task.split(split)[prompt]  # type: ignore[arg-type]
-        return self.plain(self.with_answer(pair, pair.clean, said))[0]
+        return self.plain(self.with_answer(pair, pair.clean, prefix))[0]
 
-    def spliced(self, split: str, prompt: int, said: Said = NOTHING_SAID) -> Tensor:
+    def spliced(self, split: str, prompt: int, prefix: AnswerPrefix = NO_PREFIX) -> Tensor:
         """Logits under M_s."""
         pair = self.task.split(split)[prompt]  # type: ignore[arg-type]
-        return self.spliced_until(pair, self.with_answer(pair, pair.clean, said), len(self.saes))[0]
+        return self.spliced_until(pair, self.with_answer(pair, pair.clean, prefix), len(self.saes))[0]
 
-    def masked(self, split: str, prompt: int, mask: Callable[[int, str], Tensor], said: Said = NOTHING_SAID) -> Tensor:
+    def masked(
+        self, split: str, prompt: int, mask: Callable[[int, str], Tensor], prefix: AnswerPrefix = NO_PREFIX
+    ) -> Tensor:
         """Logits with A' = r + m * (A - r), m = `mask(site, position name)` `[latent]`."""
-        return self.blended(split, prompt, mask, said)[0]
+        return self.blended(split, prompt, mask, prefix)[0]
 
     def blended(
-        self, split: str, prompt: int, mask: Callable[[int, str], Tensor], said: Said = NOTHING_SAID
+        self, split: str, prompt: int, mask: Callable[[int, str], Tensor], prefix: AnswerPrefix = NO_PREFIX
     ) -> tuple[Tensor, dict[int, Tensor]]:
-        """`masked`, and what reached each site."""
+        """`masked`, and the input at each site."""
         pair = self.task.split(split)[prompt]  # type: ignore[arg-type]
-        text = self.with_answer(pair, pair.clean, said)
+        text = self.with_answer(pair, pair.clean, prefix)
         names = self.names(pair, text)
 
         def change(site: int) -> Callable[[int, Tensor], Tensor]:
             def blend(token: int, acts: Tensor) -> Tensor:
                 name = names[token]
                 assert name is not None
-                reference = self.reference(site, split, prompt, said, token)
+                reference = self.reference(site, split, prompt, prefix, token)
                 return reference + mask(site, name) * (acts - reference)
 
             return blend
@@ -374,19 +379,19 @@ class Naive:
         edits = {site: self.edit(site, pair, text, change(site)) for site in range(len(self.saes))}
         return self.run(self.tokens(text), edits)
 
-    def arrived(self, split: str, prompt: int, nodes: set[Node]) -> dict[int, Tensor]:
-        """What each site's SAE reads, `[token, d_in]`, with `nodes` kept and every other node ablated."""
+    def sae_inputs(self, split: str, prompt: int, nodes: set[Node]) -> dict[int, Tensor]:
+        """The input `[token, d_in]` of each site's SAE with `nodes` kept and every other node ablated."""
         with torch.no_grad():
-            return self.blended(split, prompt, self.share_of(nodes, invert=False))[1]
+            return self.blended(split, prompt, self.hard_mask(nodes, invert=False))[1]
 
     def kept(
-        self, split: str, prompt: int, nodes: set[Node], said: Said = NOTHING_SAID, *, invert: bool = False
+        self, split: str, prompt: int, nodes: set[Node], prefix: AnswerPrefix = NO_PREFIX, *, invert: bool = False
     ) -> Tensor:
         """Logits with `nodes` kept and every other node ablated, or the other way round."""
         with torch.no_grad():
-            return self.masked(split, prompt, self.share_of(nodes, invert=invert), said)
+            return self.masked(split, prompt, self.hard_mask(nodes, invert=invert), prefix)
 
-    def share_of(self, nodes: set[Node], *, invert: bool) -> Callable[[int, str], Tensor]:
+    def hard_mask(self, nodes: set[Node], *, invert: bool) -> Callable[[int, str], Tensor]:
         """The mask that is 1 at `nodes` alone, or 0 there alone."""
 
         def mask(site: int, name: str) -> Tensor:
@@ -396,14 +401,16 @@ class Naive:
 
         return mask
 
-    def log_probability(self, pair: Pair, which: int, ask: Callable[[Said], Tensor]) -> Tensor:
-        """Log-probability of an answer as a whole; `ask` gives the logits behind what has been said of it."""
+    def log_probability(self, pair: Pair, which: int, ask: Callable[[AnswerPrefix], Tensor]) -> Tensor:
+        """Log-probability of an answer as a whole; `ask` returns the logits after a part of it."""
         words = (pair.answer, pair.wrong)[which].split()
         tokens = [self.tokenizer.convert_tokens_to_ids(word) for word in words]
         rows = [ask((which, k)).double().log_softmax(-1)[token] for k, token in enumerate(tokens)]
         return torch.stack(rows).sum()
 
-    def measure_answers(self, split: str, prompt: int, ask: Callable[[Said], Tensor]) -> tuple[float, float, float]:
+    def measure_answers(
+        self, split: str, prompt: int, ask: Callable[[AnswerPrefix], Tensor]
+    ) -> tuple[float, float, float]:
         """Logit difference of the answers, KL(M || this) along the right one, and its cross-entropy."""
         pair = self.task.split(split)[prompt]  # type: ignore[arg-type]
         right, wrong = (self.log_probability(pair, which, ask) for which in (0, 1))
@@ -414,7 +421,7 @@ class Naive:
         return float(right - wrong), kl, float(-right)
 
     def measure(self, split: str, prompt: int, logits: Tensor) -> tuple[float, float, float]:
-        """The same of answers of one token, from the logits behind the prompt; the difference is that of the logits."""
+        """The same for answers of one token, from the logits after the prompt; the difference is that of the logits."""
         pair = self.task.split(split)[prompt]  # type: ignore[arg-type]
         right, wrong = (self.tokenizer.convert_tokens_to_ids(text.strip()) for text in (pair.answer, pair.wrong))
         return float(logits[right] - logits[wrong]), *self.measure_answers(split, prompt, lambda _: logits)[1:]

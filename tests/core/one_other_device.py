@@ -1,4 +1,4 @@
-"""All of a model and its SAEs on a device that is not the CPU: the same numbers, and nothing is mixed up.
+"""A model and its SAEs on a device that is not the CPU: the same numbers, and no operation mixes devices.
 
 Torch counts devices when it first computes a gradient, so `test_device_map.py` runs this file in a process of its own.
 """
@@ -28,7 +28,9 @@ from circuit_tui.core.opening import open_problem as opening
 from circuit_tui.core.session.session import Session, open_session
 
 FAR = "far:0"
-FEW_STEPS = {method: {"steps": 2} for method in QUICK if "steps" in QUICK[method]}
+# In two steps of Adam the lowest of a mask's first values would come to lie at the threshold itself.
+FEW_STEPS: dict[str, dict[str, Any]] = {method: {"steps": 3} for method in QUICK if "steps" in QUICK[method]}
+FEW_STEPS["mask"] |= {"refine": 3}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,41 +47,31 @@ def elsewhere() -> Iterator[torch.device]:
     with two_devices() as far, pytest.MonkeyPatch.context() as patched:
         patched.setattr(TransformerBridge, "boot_transformers", boot_there)
         patched.setattr(SAE, "load_from_disk", load_there)
-        # It makes a tensor of a list inside of torch, where no wrapper of a tensor can come about.
+        # It makes a tensor from a list inside torch, which cannot make the wrapper of the second device.
         patched.setattr(PreTrainedModel, "warn_if_padding_and_no_attention_mask", lambda *given: None)
         patched.setattr(opening, "pick_device", lambda name: far if name == FAR else pick(name))
         yield far
 
 
-Opened = Callable[..., tuple[Session, Session]]
+@pytest.fixture(scope="module")
+def both(world: Callable[[str], World], tmp_path_factory: pytest.TempPathFactory) -> tuple[Session, Session]:
+    """Sessions of the same on the CPU and on the other device."""
+    tiny = world("llama")
+    path = write_prompts(able_task(tiny, (6,) * 8, (6,) * 5), tmp_path_factory.mktemp("task") / "able.jsonl")
+    near, there = (open_session(request(tiny, path, errors="keep", device=device)) for device in ("cpu", FAR))
+    return near, there
 
 
 @pytest.fixture(scope="module")
-def both(world: Callable[[str], World], tmp_path_factory: pytest.TempPathFactory) -> Opened:
-    """A function from a shape and changes to sessions on the CPU and on the other device."""
-
-    def opened(shape: str, **changes: Any) -> tuple[Session, Session]:
-        tiny = world(shape)
-        path = write_prompts(able_task(tiny, (6,) * 8, (6,) * 5), tmp_path_factory.mktemp("task") / "able.jsonl")
-        near, there = (
-            open_session(request(tiny, path, **{"errors": "keep", "device": device, **changes}))
-            for device in ("cpu", FAR)
-        )
-        return near, there
-
-    return opened
-
-
-@pytest.fixture(scope="module")
-def few(both: Opened) -> tuple[Searched, Searched]:
+def few(both: tuple[Session, Session]) -> tuple[Searched, Searched]:
     """A problem with few candidates, on both devices."""
-    near, there = (session.problem for session in both("llama"))
-    some = range(0, len(near.space), len(near.space) // 12)
+    near, there = (session.problem for session in both)
+    some = range(0, len(near.space), len(near.space) // 7)
     return Searched.of(among(near, some)), Searched.of(among(there, some))
 
 
-def test_toggles_are_the_same(both: Opened, elsewhere: torch.device) -> None:
-    near, there = both("gemma2", positions="shared", ablation="resample", errors="mean")
+def test_toggles_are_the_same(both: tuple[Session, Session], elsewhere: torch.device) -> None:
+    near, there = both
     assert there.problem.model.devices == (elsewhere,)
     assert {site.sae.device for site in there.problem.sites} == {elsewhere}
     assert there.table == near.table
@@ -96,7 +88,7 @@ def test_searches_find_the_same(few: tuple[Searched, Searched], method: str) -> 
 
 
 def test_a_step_sends_the_device_nothing_but_its_prompts(few: tuple[Searched, Searched]) -> None:
-    """What it needs of nodes is there from the first: a copy waits for all that was asked of the device before."""
+    """Data of nodes is on the device from the start: a copy waits for everything that the device has still to do."""
     search = few[1].search("mask", 0.5, steps=4, batch=6)
     next(search)
     next(search)  # the first with fewer nodes

@@ -1,4 +1,4 @@
-"""A model on two devices, with its SAEs beside their blocks: the same numbers as on one, and nothing is mixed up.
+"""A model on two devices, each SAE on its block's: the same numbers as on one, and no operation mixes devices.
 
 Torch counts devices when it first computes a gradient, so `test_device_map.py` runs this file in a process of its own.
 """
@@ -27,7 +27,7 @@ from circuit_tui.core.session.session import open_session
 
 @pytest.fixture
 def on_two(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
-    """A model that is spread has its first block on the CPU, the rest on a second device, with accelerate's hooks."""
+    """Spreads a model: its first block on the CPU, the rest on a second device, with accelerate's hooks."""
     boot = TransformerBridge.boot_transformers
 
     def spread(source: str, device: Any = None, device_map: Any = None, **given: Any) -> Any:
@@ -69,7 +69,7 @@ def test_a_search_finds_the_same(able_request: Callable[..., OpenRequest], on_tw
     found = []
     for each in (able_request("llama"), spread_out(able_request("llama"))):
         session = open_session(each)
-        settings = QUICK[method] | ({"steps": 4} if "steps" in QUICK[method] else {})
+        settings = QUICK[method] | ({"steps": 3} if "steps" in QUICK[method] else {})
         search = session.search(SearchSpec(method, 0.8, 0, settings))
         for step in search:
             if step.stage != "optimise":
@@ -82,7 +82,7 @@ def test_a_search_finds_the_same(able_request: Callable[..., OpenRequest], on_tw
 
 
 def test_gradients_are_the_same_inside_blocks(tmp_path: Path, on_two: torch.device) -> None:
-    """On the way into a block the stream changes its device, and back again, in both directions."""
+    """The stream changes its device into a block and back, in the forward and in the backward pass."""
     saes = [Spliced("blocks.0.hook_mlp_out", "standard"), Spliced("blocks.1.attn.hook_z", "jumprelu")]
     tiny = build_with("gpt2", tmp_path, saes)
     asked = request(tiny, write_prompts(able_task(tiny, (6,) * 6, (6,) * 4), tmp_path / "p.jsonl"))

@@ -22,8 +22,8 @@ from circuit_tui.core.hub import download_progress
 from circuit_tui.core.hub.download import HubClient, blob_hash, cached_file, repo_folder
 from circuit_tui.core.hub.download_progress import DownloadProgress
 from circuit_tui.core.hub.orphans import orphans
-from circuit_tui.core.models.load_model import file_sha256
 from circuit_tui.core.models.model_files import fetch_model
+from circuit_tui.core.models.weights_hash import file_sha256
 from circuit_tui.core.views import LoadProgress
 
 REPO, BIG = "org/model", "model.safetensors"

@@ -1,4 +1,4 @@
-"""An explorer on a fake session."""
+"""Fixtures for an explorer on a fake session."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from circuit_tui.tui.explorer_options import ExplorerOptions
 
 @pytest.fixture(autouse=True)
 def keys_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`pilot.press` and `pilot.pause` return when the app has done what follows from them, however slow that is."""
+    """`pilot.press` and `pilot.pause` return once the app has handled all that follows, however long it takes."""
     for module in ("app", "pilot"):
         monkeypatch.setattr(f"textual.{module}.wait_for_idle", served)
 
@@ -34,7 +34,7 @@ def session() -> FakeSession:
 
 @pytest.fixture
 def explorer(session: FakeSession, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., ExplorerApp]:
-    """Makes the app. The session is that of the test."""
+    """A function that makes the app, on the test's session unless another opener is given."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NO_COLOR", raising=False)
 

@@ -1,4 +1,4 @@
-"""Runs the explorer on the fake session in this terminal: what the tests in a real pty start.
+"""Runs the explorer on the fake session in this terminal. The tests in a real pty start it.
 
 Arguments: log file, seconds for each search step, then any of `load` (stay loading for ever), `noise` (write on
 descriptors 1 and 2), `low`, `job` (keep the work in a job), `latents=N`.

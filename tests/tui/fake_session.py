@@ -79,7 +79,7 @@ METHODS = (
 
 
 def wave(i: int) -> float:
-    """A number in [0, 1) that looks irregular and never changes."""
+    """A number in [0, 1) that looks irregular and is always the same."""
     return (i * 0.6180339887 + (i * i % 97) * 0.013) % 1.0
 
 
@@ -147,7 +147,7 @@ class FakeSearch:
 
     def save(self) -> None:
         self.session._note("save")
-        # Whole or not at all, for tests that kill the process.
+        # Written in one go, for tests that kill the process.
         self.file.with_suffix(".new").write_text(str(self.step))
         self.file.with_suffix(".new").replace(self.file)
 
@@ -193,7 +193,7 @@ class FakeSearch:
         )
 
     def frontier(self) -> tuple[FrontierPoint, ...]:
-        """From the right: after the mask, every step finds a smaller circuit; held-out numbers come at the end."""
+        """It grows from the right: after the mask, each step finds a smaller circuit. Held-out numbers come last."""
         done = self.result is not None
         last = len(self.session.table) // 3
         first = 1 if done else max(1, round(last * (1 - self.step / self.steps) / 0.2))
@@ -228,7 +228,7 @@ class FakeSearch:
 
 
 class FakeSession:
-    """See `SessionLike`. `calls` records what was asked, in order; `threads` on which threads."""
+    """A `SessionLike`. `calls` records the calls in order, `threads` the threads that made them."""
 
     def __init__(self, latents: int = 24, *, step_seconds: float = 0.0, search_steps: int = 60) -> None:
         self.table = make_table(latents)
@@ -251,16 +251,16 @@ class FakeSession:
         self.running: FakeSearch | None = None
         self.step_seconds = step_seconds
         self.search_steps = search_steps
-        # If set, a search goes on at this step and does not get beyond it.
+        # If set, a search repeats this step for ever.
         self.hold_at: int | None = None
         self.search_error: BaseException | None = None
         self.latent_error: BaseException | None = None
-        # If set, edits are answered by estimates, off by `ESTIMATE_OFF`, until this event lets `work` go on.
+        # If set, edits are answered by estimates, which are `ESTIMATE_OFF` off, until this event lets `work` continue.
         self.slow: threading.Event | None = None
         self.audited: frozenset[int] | None = None
         self.audit_slices = 0
         self.audit_full = False
-        # If set, an audit goes on at this slice and does not get beyond it.
+        # If set, an audit repeats this slice for ever.
         self.hold_audit_at: int | None = None
         self.auditing = False
         self.estimated = False
@@ -538,7 +538,7 @@ class FakeSession:
 
 
 def opener(session: FakeSession) -> Callable[[OpenRequest, Callable[[LoadProgress], None]], Any]:
-    """What the engine calls instead of opening a real session."""
+    """The function that the engine calls instead of opening a real session."""
 
     def open_fake(request: OpenRequest, progress: Callable[[LoadProgress], None]) -> Any:
         for done, text in enumerate(("reading the model", "reading 3 SAEs", "encoding prompts")):

@@ -1,7 +1,7 @@
-"""When an app has nothing left to do.
+"""Tells when an app has nothing left to do.
 
-Textual's own pilot takes a process that has used little of the CPU for 20 ms for one that is done. On a busy machine
-such a process may just not have been running.
+Textual's own pilot takes a process that has used little CPU time for 20 ms to be done. On a busy machine, such a
+process may just not have been running.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ HOPS = 5  # turns of the event loop; a key takes three from the driver to the ap
 
 
 def busy(app: App[Any]) -> bool:
-    """Whether a message waits in `app` or on its screen, or something is to be painted."""
+    """Whether a message is waiting in `app` or on its screen, or something must still be painted."""
     screen = app.screen
     if any(pump.message_queue_size or pump._next_callbacks for pump in (app, *screen.walk_children(with_self=True))):
         return True
@@ -27,7 +27,7 @@ def busy(app: App[Any]) -> bool:
 
 
 async def quiet(app: App[Any], end: float) -> bool:
-    """Turn the event loop a few times; whether `app` was not `busy` on any of them."""
+    """Turn the event loop a few times; returns whether `app` was never `busy`."""
     for _ in range(HOPS):
         await asyncio.sleep(0)
         if not app._running or not app._screen_stack:
@@ -39,9 +39,9 @@ async def quiet(app: App[Any], end: float) -> bool:
 
 
 async def served(min_sleep: float = 0.0, max_sleep: float = 1.0) -> None:
-    """In the place of Textual's `wait_for_idle`: waits until nothing is `busy` nor under way.
+    """A replacement for Textual's `wait_for_idle` that waits until nothing is busy or in progress.
 
-    At most `max_sleep` seconds, because an app may be busy for ever: one whose search runs, say.
+    It waits at most `max_sleep` seconds, because an app may be busy for ever, for instance while a search runs.
     """
     app = active_app.get()
     end = time.monotonic() + max_sleep
@@ -50,7 +50,7 @@ async def served(min_sleep: float = 0.0, max_sleep: float = 1.0) -> None:
             pass
         if not app._running:
             return
-        # A widget that is in the middle of something answers after it; what that has led to shows on the next turns.
+        # A widget that is in the middle of something answers afterwards; its effects show on the next turns.
         await Pilot(app)._wait_for_screen()
         if await quiet(app, end):
             return

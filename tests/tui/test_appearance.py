@@ -22,7 +22,7 @@ def session() -> FakeSession:
 
 
 async def found(pilot: Any) -> None:
-    """A circuit found, every number of it computed."""
+    """Find a circuit, and wait until all its numbers are computed."""
     await ready(pilot)
     await searched(pilot)
     await settled(pilot)
@@ -77,7 +77,7 @@ def test_the_frontier_beside_the_other_panes(snap_compare: Any, explorer: Make, 
 
 @pytest.mark.parametrize("size", [NARROW, WIDE], ids=["narrow", "wide"])
 def test_an_audit(snap_compare: Any, explorer: Make, size: tuple[int, int]) -> None:
-    """Finished: the verdicts, and beside them the share of searches that chose each node."""
+    """A finished audit: the verdicts, and beside them the share of searches that chose each node."""
 
     async def run(pilot: Any) -> None:
         await found(pilot)

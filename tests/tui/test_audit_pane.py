@@ -1,4 +1,4 @@
-"""The audit pane: verdicts as they arrive, the screen alive meanwhile, put away when the circuit changes."""
+"""The audit pane: verdicts as they arrive, with a responsive screen; it is cleared when the circuit changes."""
 
 from __future__ import annotations
 
@@ -96,9 +96,7 @@ async def test_it_can_be_stopped_and_started_anew(explorer: Make, session: FakeS
         assert session.calls.count("start_audit") == 2
 
 
-async def test_it_can_be_made_in_full_and_goes_on_so_when_it_was_stopped(
-    explorer: Make, session: FakeSession, tmp_path: Path
-) -> None:
+async def test_a_full_audit_stays_full_after_a_stop(explorer: Make, session: FakeSession, tmp_path: Path) -> None:
     app = explorer()
     async with app.run_test(size=NARROW) as pilot:
         await found(pilot)

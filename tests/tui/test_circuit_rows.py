@@ -135,4 +135,4 @@ def test_twenty_thousand_nodes_sort_and_filter_while_one_types() -> None:
     begin = time.perf_counter()
     rows.rebuild()
     assert rows.listed
-    assert time.perf_counter() - begin < 2.0  # generous: some 40 ms
+    assert time.perf_counter() - begin < 2.0  # a generous limit: it takes some 40 ms

@@ -1,4 +1,4 @@
-"""Numbers that come from a sample first: marked, and replaced by the exact ones as soon as those are there."""
+"""Numbers that first come from a sample: they are marked, and replaced as soon as the exact ones are there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NUMBERS = 2  # the row of the strip
 
 
 def numbers(app: ExplorerApp) -> list[str]:
-    """The words of the strip's row of numbers: faithfulness, vs M_s, completeness, KL."""
+    """The words in the strip's row of numbers: faithfulness, vs M_s, completeness, KL."""
     return screen_text(app).splitlines()[NUMBERS].split()
 
 

@@ -1,4 +1,4 @@
-"""What keys do, through the app on a fake session."""
+"""What the keys do, in the app on a fake session."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ async def test_typing_filters_and_escape_clears(explorer: Make, session: FakeSes
 
 
 def type_at_once(app: ExplorerApp, keys: str) -> None:
-    """Sends `keys` as they come in one packet: none is served before the last has arrived."""
+    """Send `keys` in one packet: none is handled before the last has arrived."""
     for character in keys:
         app.post_message(events.Key({"/": "slash", "\r": "enter"}.get(character, character), character))
 
@@ -172,7 +172,7 @@ async def test_a_filter_typed_at_once_is_typed_into_the_filter(explorer: Make, s
 
 
 @pytest.mark.parametrize("keys", ["niuxoe", "eionx"])
-async def test_what_is_typed_after_a_key_that_asks_is_no_command(explorer: Make, keys: str) -> None:
+async def test_letters_after_a_key_that_opens_a_question_are_no_commands(explorer: Make, keys: str) -> None:
     app = explorer()
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
@@ -209,7 +209,7 @@ async def test_a_search_shows_progress_then_its_result_and_fills_the_circuit(
         await ready(pilot)
         await pilot.press("s")
         await wait_for(pilot, lambda: "step 100/400" in screen_text(app) and "faithfulness  ━ soft" in screen_text(app))
-        # The rate is known after the second step, and on the screen with the tick after it.
+        # The rate is known after the second step, and on the screen after the next tick.
         await wait_for(pilot, lambda: re.search(r" optimise \d+(\.\d)?/s 15 s left", screen_text(app).splitlines()[0]))
         await pilot.press("p")
         await wait_for(pilot, lambda: app.main.shown.search.phase == "paused")
@@ -361,7 +361,7 @@ async def test_tab_walks_through_all_panes_on_a_small_screen(explorer: Make) -> 
         await wait_for(pilot, lambda: app.main.panes.current == "audit")
 
 
-async def test_snapshot_compare_and_back(explorer: Make) -> None:
+async def test_a_snapshot_is_compared_and_restored(explorer: Make) -> None:
     app = explorer()
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
@@ -383,7 +383,7 @@ async def test_snapshot_compare_and_back(explorer: Make) -> None:
         await wait_for(pilot, lambda: shown_size(app) == before)
 
 
-async def test_export_writes_shows_the_path_and_forgets_that_it_was_unsaved(explorer: Make, tmp_path: Path) -> None:
+async def test_an_export_shows_its_path_and_the_circuit_is_saved(explorer: Make, tmp_path: Path) -> None:
     app = explorer(out=tmp_path / "c.json")
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)

@@ -1,4 +1,4 @@
-"""The frontier pane: drawn while a search runs, walked along, and its circuits loaded."""
+"""The frontier pane: drawing it while a search runs, moving along it, loading its circuits."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def cursor(app: ExplorerApp) -> int:
 
 
 def reaching(points: tuple[FrontierPoint, ...]) -> int:
-    """The smallest size that reaches the target, where the cursor stands at first."""
+    """The smallest size that reaches the target, where the cursor is at first."""
     return next(point.size for point in points if point.train >= 0.95)
 
 
 async def walked(pilot: Any) -> tuple[FrontierPoint, ...]:
-    """A search that is done, and the pane of its frontier."""
+    """Run a search to its end, and return the pane with its frontier."""
     await ready(pilot)
     await searched(pilot)
     await pilot.press("5")
@@ -146,7 +146,7 @@ async def test_a_double_click_loads_what_it_hits(explorer: Make, session: FakeSe
         assert cursor(app) == points[0].size
 
 
-async def test_it_can_be_loaded_while_the_search_is_held(explorer: Make, session: FakeSession) -> None:
+async def test_a_point_can_be_loaded_while_the_search_is_paused(explorer: Make, session: FakeSession) -> None:
     session.step_seconds, session.hold_at = 0.005, 54
     app = explorer()
     async with app.run_test(size=NARROW) as pilot:

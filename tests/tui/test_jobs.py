@@ -1,4 +1,4 @@
-"""What the explorer keeps, offers at its next start, follows and leaves running."""
+"""The explorer's jobs: what it keeps, offers at its next start, follows and leaves running."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Make = Callable[..., ExplorerApp]
 
 @pytest.fixture
 def resumable(session: FakeSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
-    """Makes an explorer in a job. The session is that of the test unless another is given."""
+    """A function that makes an explorer in a job, on the test's session unless another is given."""
     monkeypatch.chdir(tmp_path)
 
     def make(of: FakeSession | None = None) -> ExplorerApp:
@@ -54,7 +54,7 @@ def resumable(session: FakeSession, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def die(app: ExplorerApp) -> None:
-    """What is left of the job is what is on the disk; its lock goes with the process."""
+    """End as a killed process does: only what is on the disk is left of the job, and its lock is free."""
     app.engine.stop()
     assert app.engine.join(60)
     assert app.engine.autosave is not None
@@ -66,7 +66,7 @@ def progress(step: int) -> SearchProgress:
 
 
 async def edited(app: ExplorerApp, pilot: Pilot[Any], session: FakeSession) -> None:
-    """A session with edits, an undone one, and a snapshot, all of it on the disk."""
+    """Make edits, undo one, and save a snapshot; wait until all of it is on the disk."""
     await ready(pilot)
     toggles = (commands.ToggleNode(1), commands.ToggleNode(2))
     for command in (*toggles, commands.Undo(), commands.SaveSnapshot("mine")):
@@ -96,7 +96,7 @@ async def test_a_session_that_was_cut_off_is_offered_and_comes_back(resumable: M
         assert len(all_jobs()) == 1, "the job is taken over"
 
 
-async def test_a_search_that_was_cut_off_goes_on_at_its_step(resumable: Make, session: FakeSession) -> None:
+async def test_a_search_that_was_cut_off_continues_at_its_step(resumable: Make, session: FakeSession) -> None:
     session.step_seconds, session.search_steps = 0.01, 100_000
     app = resumable()
     async with app.run_test(size=SIZE) as pilot:
@@ -173,7 +173,7 @@ async def test_an_offer_can_be_declined(resumable: Make, key: str, left: int) ->
         assert app.engine.state.search.phase == "none"
 
 
-async def test_what_has_changed_since_is_not_gone_on_with(resumable: Make, session: FakeSession) -> None:
+async def test_a_job_whose_files_have_changed_is_not_continued(resumable: Make, session: FakeSession) -> None:
     app = resumable()
     async with app.run_test(size=SIZE) as pilot:
         await edited(app, pilot, session)
@@ -187,7 +187,7 @@ async def test_what_has_changed_since_is_not_gone_on_with(resumable: Make, sessi
         assert len(all_jobs()) == 2, "and the other job is left as it was"
 
 
-async def test_what_nobody_will_miss_is_cleaned_up(resumable: Make) -> None:
+async def test_worthless_jobs_are_removed(resumable: Make) -> None:
     new_job("explore", OpenRequest(), None, None).release()  # killed before anything was done
     old = new_job("detached", OpenRequest(), SearchSpec("mask", 0.9, 0), None)
     old.finish("done")
@@ -201,14 +201,14 @@ async def test_what_nobody_will_miss_is_cleaned_up(resumable: Make) -> None:
         assert [job.name for job in all_jobs()] == [app.engine.autosave.job.name]  # type: ignore[union-attr]
 
 
-async def test_a_search_elsewhere_is_watched_and_its_circuit_taken(
+async def test_a_search_in_another_process_is_watched_and_its_circuit_taken(
     resumable: Make, session: FakeSession, tmp_path: Path
 ) -> None:
     away = new_job("detached", OpenRequest(), SearchSpec("mask", 0.9, 0), None)
     away.add_progress(progress(7))
     app = resumable()
     async with app.run_test(size=SIZE) as pilot:
-        # The lock belongs to this process: to the explorer it must look as if another one held it.
+        # The lock belongs to this process, but to the explorer it must look as if another process held it.
         other = Job(away.folder)
         assert other.state == "running"
         await until(pilot, lambda: isinstance(app.screen, OfferScreen))
@@ -227,7 +227,7 @@ async def test_a_search_elsewhere_is_watched_and_its_circuit_taken(
         await until(pilot, lambda: away.seen)
 
 
-async def test_a_search_elsewhere_that_dies_can_be_gone_on_with(resumable: Make) -> None:
+async def test_a_search_in_another_process_that_dies_is_reported(resumable: Make) -> None:
     away = new_job("detached", OpenRequest(), SearchSpec("mask", 0.9, 0), None)
     app = resumable()
     async with app.run_test(size=SIZE) as pilot:
@@ -314,7 +314,7 @@ def test_damaged_folders_are_no_jobs() -> None:
     assert [other.name for other in all_jobs()] == [job.name]
 
 
-async def test_what_the_engine_tells_is_a_notice(resumable: Make) -> None:
+async def test_log_records_for_the_user_become_notices(resumable: Make) -> None:
     app = resumable()
     async with app.run_test(size=SIZE) as pilot:
         await ready(pilot)

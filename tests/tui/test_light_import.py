@@ -1,4 +1,4 @@
-"""The first frame must not wait for torch: importing the explorer imports none of the heavy libraries."""
+"""The first frame does not wait for torch: importing the explorer imports none of the heavy libraries."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_importing_the_explorer_imports_nothing_heavy() -> None:
 
 
 def test_the_first_frame_waits_for_no_pane_and_no_engine() -> None:
-    """They take as long as all that it needs."""
+    """Importing them takes as long as everything that the first frame needs."""
     code = "import sys, circuit_tui.tui.commands.start, circuit_tui.tui.app\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     own = {name.removeprefix("circuit_tui.") for name in done.stdout.split() if name.startswith("circuit_tui.")}
@@ -42,7 +42,7 @@ def test_the_first_frame_waits_for_no_pane_and_no_engine() -> None:
 
 
 def test_a_job_is_begun_without_reading_a_job(tmp_path: Path) -> None:
-    """Its own job is written, in one go; reading one takes pydantic, a tenth of a second before the panes are there."""
+    """The explorer only writes its own job. Reading one needs pydantic, which takes a tenth of a second to import."""
     code = (
         "import sys\n"
         "from circuit_tui.core.opening.request import OpenRequest\n"

@@ -1,4 +1,4 @@
-"""What is said while something is loaded: on the screen, and by commands without one."""
+"""What is shown while something is loaded: on the screen, and by commands without one."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def test_a_download_is_shown_with_bytes_and_can_be_cancelled(
         assert "━" * 44 in bar
         await pilot.press("q")
     gate.set()
-    # What leaves a download early is no error that a loader could take for its own.
+    # A download is left early by an exception that a loader cannot take for its own.
     assert app.engine.join(60)
     assert len(left) == 1
     assert not isinstance(left[0], Exception)

@@ -1,4 +1,4 @@
-"""The lists that choose what to open."""
+"""The form that picks what to open."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def test_a_model_brings_its_releases_and_defaults(picker: Callable[..., Pi
     )
 
 
-async def test_what_makes_no_sense_is_said_and_nothing_opens(picker: Callable[..., PickerApp], tmp_path: Path) -> None:
+async def test_bad_choices_are_reported_and_nothing_opens(picker: Callable[..., PickerApp], tmp_path: Path) -> None:
     app = picker(model="gpt2")
     async with app.run_test(size=SIZE) as pilot:
         await read(pilot)

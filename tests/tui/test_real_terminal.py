@@ -27,7 +27,7 @@ LEAVE_ALTERNATE = b"\x1b[?1049l"
 
 
 class Terminal:
-    """One run of the script, with what it wrote and the screen that this makes."""
+    """One run of the script, with its output and the screen that results."""
 
     def __init__(self, log: Path, *arguments: str, columns: int = 80, rows: int = 24, **environment: str) -> None:
         self.pid, self.fd = pty.fork()
@@ -73,7 +73,7 @@ class Terminal:
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def ended(self, seconds: float = 60.0) -> None:
-        """Wait for the end, and read all that was written before."""
+        """Wait for the end, and read all output before it."""
         end = time.monotonic() + seconds
         while True:
             self.read(0.02)

@@ -1,4 +1,4 @@
-"""Short names of sites such as L10mid and L10pre are shown whole: cut, they would be one."""
+"""Short names of sites, such as L10mid and L10pre, are shown in full: if they were cut, they would look the same."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = ("L10mid", "L10pre", "L100mid")
 
 
 def named(session: FakeSession) -> None:
-    """Gives the sites such names."""
+    """Give the sites such names."""
     pairs = zip(session.table.sites, NAMES, strict=True)
     session.table = replace(session.table, sites=tuple(replace(site, short=name) for site, name in pairs))
 

@@ -12,7 +12,7 @@ from circuit_tui.tui.widgets.circuit_table import CircuitTable
 
 
 async def wait_for(pilot: Any, condition: Callable[[], Any], seconds: float = 60.0) -> None:
-    """Let the app run until `condition` holds. The limit is for machines so slow that it is never met elsewhere."""
+    """Let the app run until `condition` holds. The limit is so long that only a failure meets it."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -38,13 +38,13 @@ async def ready(pilot: Any) -> None:
 
 
 def shown_size(app: ExplorerApp) -> int:
-    """How many nodes the circuit on the screen has; -1 before there is one."""
+    """The number of nodes of the circuit on the screen; -1 before there is one."""
     circuit = app.main.shown.circuit
     return -1 if circuit is None else circuit.size
 
 
 async def searched(pilot: Any) -> None:
-    """Start a search, and wait until what it found is on the screen."""
+    """Start a search, and wait until its result is on the screen."""
     main = pilot.app.main
     before = main.shown.search.result
     await pilot.press("s")
@@ -52,14 +52,14 @@ async def searched(pilot: Any) -> None:
 
 
 async def edit(pilot: Any, *keys: str) -> None:
-    """Press keys of which the last changes the circuit, and wait until the new one is on the screen."""
+    """Press keys, the last of which changes the circuit, and wait until the new circuit is on the screen."""
     before = pilot.app.main.shown.circuit.version
     await pilot.press(*keys)
     await wait_for(pilot, lambda: pilot.app.main.shown.circuit.version > before)
 
 
 async def settled(pilot: Any) -> None:
-    """Wait until everything is computed that the panes on the screen show, and they show it."""
+    """Wait until everything that the visible panes show has been computed and is on the screen."""
     app = pilot.app
 
     def complete() -> bool:
@@ -83,5 +83,5 @@ async def settled(pilot: Any) -> None:
 
 
 def screen_text(app: ExplorerApp) -> str:
-    """What the screen shows, as text."""
+    """The text on the screen."""
     return "\n".join(strip.text for strip in app.screen._compositor.render_strips())

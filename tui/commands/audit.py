@@ -1,4 +1,4 @@
-"""``circuit-tui audit``: is the circuit of a file to be believed?"""
+"""``circuit-tui audit``: can the circuit in a file be believed?"""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from circuit_tui.core.circuits.audit_schema import AuditPart
     from circuit_tui.core.circuits.schema import CircuitFile
 
-_JOBS = "Searches at once, each in a process. [as cores and memory allow; on a GPU 1]"
+_JOBS = "Parallel searches, each in its own process. [as cores and memory allow; 1 on a GPU]"
 STYLES = {"good": "green", "doubtful": "yellow", "bad": "bold red", "not measured": "dim"}
 
 
@@ -33,11 +33,11 @@ def audit(
     seeds: Annotated[int, typer.Option(min=0, metavar="N", help="Searches with other seeds; 0 for none.")] = 5,
     resamplings: Annotated[int, typer.Option(min=0, metavar="N", help="Searches on resampled prompts.")] = 5,
     shuffles: Annotated[int, typer.Option(min=0, metavar="N", help="Searches on shuffled labels.")] = 1,
-    no_searches: Annotated[bool, typer.Option("--no-searches", help="Only what needs no search.")] = False,
-    full: Annotated[bool, typer.Option("--full", help="Searches as the circuit's own, on all search prompts.")] = False,
-    random: Annotated[int, typer.Option(min=0, metavar="N", help="Random circuits of its size.")] = 100,
-    pairs: Annotated[int, typer.Option(min=0, metavar="N", help="Pairs of nodes tried, at most.")] = 100,
-    seed: Annotated[int | None, typer.Option(min=0, metavar="N", help="Of every draw. [that of the file]")] = None,
+    no_searches: Annotated[bool, typer.Option("--no-searches", help="Leave out what needs a search.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Search as for the circuit, on all search prompts.")] = False,
+    random: Annotated[int, typer.Option(min=0, metavar="N", help="Random circuits of the same size.")] = 100,
+    pairs: Annotated[int, typer.Option(min=0, metavar="N", help="Pairs of nodes to try, at most.")] = 100,
+    seed: Annotated[int | None, typer.Option(min=0, metavar="N", help="Seed of every draw. [the file's]")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, metavar="N", help=_JOBS)] = None,
     model: Annotated[str | None, typer.Option(help="Where the model is now, if not where the file says.")] = None,
     sae_dir: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Where the SAEs are now; repeat.")] = None,
@@ -49,10 +49,10 @@ def audit(
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> int:
-    """Say whether a circuit is to be believed, line by line, and write that into its file.
+    """Say line by line whether a circuit can be believed, and write that into its file.
 
-    Exits 1 if it is not. The searches come last; Ctrl-C ends the audit and keeps what it has measured so far. The same
-    command again goes on where this one ended, in whatever way.
+    Exits 1 if it cannot. The searches come last; Ctrl-C ends the audit and keeps what it has measured so far. However
+    the command ended, the same command continues the audit.
     """
     request = Opening(
         model=model, sae_dir=sae_dir, prompts=prompts, device=device, device_map=device_map, batch=batch
@@ -64,7 +64,7 @@ def audit(
         raise UserError(f"{file}: its circuit has no nodes: there is nothing to audit")
     had = claimed.audit
     if out is None and not full and had is not None and had.finished and had.runs and not had.settings.quick:
-        raise UserError(f"{file}: has an audit in full; --full makes it again, --out FILE writes a quick one elsewhere")
+        raise UserError(f"{file}: has a full audit; --full makes it again, --out FILE writes a quick one elsewhere")
     options.check_out(out or file)
     options.check_text(text)
     folder = file.expanduser().parent
@@ -91,9 +91,9 @@ def audit(
         others = OtherProcesses(request_for(claimed, request, folder), claimed, jobs, log_path())
         auditing = open_audit(experiment, circuit.kept, circuit.provenance, settings, others)
         if auditing.subject.parallel_searches is not None:
-            progress.say(f"searches are made in {auditing.subject.parallel_searches.jobs} processes beside this one")
+            progress.say(f"searches run in {auditing.subject.parallel_searches.jobs} other processes")
         if auditing.taken_up:
-            progress.say(f"goes on with an audit that was cut off: {auditing.taken_up} lines are measured")
+            progress.say(f"continuing an audit that was cut off: {auditing.taken_up} lines are measured")
         try:
             interrupted = _run(auditing)
             part = audit_part(auditing.result)
@@ -108,15 +108,15 @@ def audit(
     else:
         print_audit(claimed, part, reasons(auditing.result.findings))
     if interrupted:
-        progress.say("interrupted: this is what the audit had measured when it was stopped")
+        progress.say("interrupted: this is what the audit had measured by then")
         return INTERRUPTED
     if settings.quick and part.runs:
-        progress.say("its searches were made in haste, and err on the careful side; --full makes them like its own")
+        progress.say("its searches were quick ones, which err on the careful side; --full searches like its own")
     return NO if part.outcome == "do not believe" else DONE
 
 
 def print_audit(file: CircuitFile, part: AuditPart, because: Sequence[str]) -> None:
-    """A verdict for each line and what it means, then what they say together, and because of which lines."""
+    """Print each line with its verdict and what it means, then the outcome and the lines that decide it."""
     output.print_line(f"{file.model.name} · task {file.task.name} · {file.size} nodes")
     output.print_line()
     rows = [(finding.title, finding.verdict, finding.says) for finding in part.findings]
@@ -129,7 +129,7 @@ def print_audit(file: CircuitFile, part: AuditPart, because: Sequence[str]) -> N
 
 
 def _run(auditing: Audit) -> bool:
-    """Runs an audit to its end, or to where Ctrl-C ends it; tells whether it did."""
+    """Run an audit to its end or until Ctrl-C; returns whether it was interrupted."""
     shown = 0
     with progress.AuditBar() as bar, _noted_interrupt() as interrupted:
         for step in auditing:
@@ -144,7 +144,7 @@ def _run(auditing: Audit) -> bool:
 
 @contextlib.contextmanager
 def _noted_interrupt() -> Iterator[list[int]]:
-    """A list that holds something after the first Ctrl-C; the second raises KeyboardInterrupt."""
+    """Yield a list that is no longer empty after the first Ctrl-C; the second raises KeyboardInterrupt."""
     noted: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""``circuit-tui check``: opens all that a circuit file names, computes its numbers anew and says which differ."""
+"""``circuit-tui check``: opens what a circuit file names, recomputes its numbers and says which differ."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE.json", help="The circuit file.")],
-    tolerance: Annotated[float, typer.Option(help="How far a number may be off; relative where it is above 1.")] = 1e-3,
+    tolerance: Annotated[float, typer.Option(help="How far off a number may be; relative for numbers above 1.")] = 1e-3,
     model: Annotated[str | None, typer.Option(help="Where the model is now, if not where the file says.")] = None,
     sae_dir: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Where the SAEs are now; repeat.")] = None,
     prompts: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Where the prompts are now.")] = None,
     text: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the text of its audit is now.")] = None,
-    searches: Annotated[bool, typer.Option("--searches", help="Make the searches of its audit again.")] = False,
+    searches: Annotated[bool, typer.Option("--searches", help="Repeat the searches of its audit.")] = False,
     device: Device = None,
     device_map: DeviceMap = None,
     batch: Batch = None,
@@ -37,7 +37,7 @@ def check(
 ) -> int:
     """Recompute the numbers of a circuit file. Exits 1 if a number, a hash, the size or a verdict differs.
 
-    Of an audit in it all that needs no search is measured again, with --searches the rest too.
+    If the file holds an audit, its lines that need no search are measured again; with --searches the others too.
     """
     if not 0 <= tolerance < float("inf"):
         raise UserError(f"--tolerance {tolerance:g}: must be a finite number, not below 0")
@@ -61,12 +61,12 @@ def check(
     else:
         _print(file, rows)
         if claimed.audit is not None and not searches:
-            _tell_left_out(claimed.audit)
+            _print_left_out(claimed.audit)
     return NO if wrong else DONE
 
 
 def _recompute(session: Session, file: CircuitFile) -> CircuitFile:
-    """The file's circuit, evaluated anew in a session of what the file names."""
+    """Evaluate the file's circuit again, in a session of what the file names."""
     table = session.table
     number = {
         (table.sites[site].hook, table.positions[position], latent): node
@@ -74,25 +74,25 @@ def _recompute(session: Session, file: CircuitFile) -> CircuitFile:
     }
     session.replace([number[node] for node in file.nodes()], "opened for a check")
     progress.say("computing every number")
-    progress.finish(session)
+    progress.finish_background_work(session)
     return session.circuit_file()
 
 
 def _audit_rows(
     session: Session, file: CircuitFile, text: Path | None, folder: Path, tolerance: float, *, searches: bool
 ) -> tuple[Row, ...]:
-    """The file's audit, measured anew; `text` goes before the place that the file names."""
+    """Measure the file's audit again and compare; `text` takes precedence over the path in the file."""
     from circuit_tui.core.audit.recheck import recheck
     from circuit_tui.core.audit.texts import recorded_text
 
     assert file.audit is not None
     progress.say("measuring its audit again")
-    place = None if file.audit.text is None else text or recorded_text(file.audit, folder)
+    text = None if file.audit.text is None else text or recorded_text(file.audit, folder)
     with progress.AuditBar() as bar:
-        return recheck(session.experiment, session.kept, file, place, tolerance, searches=searches, progress=bar.show)
+        return recheck(session.experiment, session.kept, file, text, tolerance, searches=searches, progress=bar.show)
 
 
-def _tell_left_out(audit: AuditPart) -> None:
+def _print_left_out(audit: AuditPart) -> None:
     from circuit_tui.core.audit.recheck import left_out
 
     titles = left_out(audit)
@@ -101,7 +101,7 @@ def _tell_left_out(audit: AuditPart) -> None:
 
 
 def _print(path: Path, rows: tuple[Row, ...]) -> None:
-    """All fields but those of single nodes, of which only the wrong ones are shown and the rest counted."""
+    """Print all fields. Those of single nodes are printed only if they are wrong; the others are counted."""
     shown = [row for row in rows if ".nodes[" not in row.field or not row.ok]
     output.print_table(
         ("field", "file", "recomputed", ""),

@@ -1,4 +1,4 @@
-"""A circuit file as tables for a person."""
+"""A circuit file as readable tables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _METRICS = (
 
 
 def print_circuit(file: CircuitFile) -> None:
-    """The circuit site by site, its numbers on train and test beside those of M, M_s and the empty circuit."""
+    """Print the circuit site by site, then its metrics and its warnings."""
     print_line(f"{file.model.name} · task {file.task.name} · {_found(file)}")
     print_line(
         f"{file.size} nodes · ablation {file.ablation.kind} ({file.ablation.source}), SAE errors {_errors(file)}"
@@ -49,7 +49,7 @@ def print_circuit(file: CircuitFile) -> None:
 
 
 def print_metrics(file: CircuitFile) -> None:
-    """The circuit on train and test, and on test the model, the spliced model and the empty circuit."""
+    """Print the metrics of the circuit on train and test, and of M, M_s and the empty circuit on test."""
     metrics = file.metrics
     parts = (metrics.train, metrics.test, metrics.plain, metrics.spliced, metrics.empty)
     columns = (f"train ({file.task.n_train})", f"test ({file.task.n_test})", "M", "M_s", "empty")

@@ -12,7 +12,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.search import registry
 from circuit_tui.tui.commands import number_list, options, output, progress
 from circuit_tui.tui.commands.boundary import DONE, INTERRUPTED, NO
-from circuit_tui.tui.commands.comparing import Comparing
+from circuit_tui.tui.commands.comparison_run import ComparisonRun
 from circuit_tui.tui.commands.interrupt import on_interrupt
 from circuit_tui.tui.commands.opening import Opening, opening_flags
 
@@ -30,15 +30,15 @@ Methods = Annotated[
     typer.Option(metavar="A,B,…", help=f"Of {', '.join(registry.METHODS)}; settings follow, as in ig:errors=true."),
 ]
 Seeds = Annotated[str, typer.Option(metavar="N|A,B,…", help="How many seeds, or which.")]
-Targets = Annotated[str, typer.Option(metavar="X,…", help="For methods that are given a target; others see the last.")]
-Lambdas = Annotated[str | None, typer.Option(metavar="X,…", help="Penalties, for methods that are given one.")]
-Sizes = Annotated[str | None, typer.Option(metavar="N,…", help="Sizes, for methods that are given one.")]
+Targets = Annotated[str, typer.Option(metavar="X,…", help="For methods that take a target; others get the last.")]
+Lambdas = Annotated[str | None, typer.Option(metavar="X,…", help="Penalties, for methods that take one.")]
+Sizes = Annotated[str | None, typer.Option(metavar="N,…", help="Sizes, for methods that take one.")]
 Earlier = Annotated[
-    list[Path] | None, typer.Option("--from", metavar="FILE", help="A comparison or a sweep whose runs count too.")
+    list[Path] | None, typer.Option("--from", metavar="FILE", help="A comparison or sweep whose runs are used too.")
 ]
 Out = Annotated[
     Path | None,
-    typer.Option(metavar="FILE.json", help="The comparison, written after every run; gone on with if there."),
+    typer.Option(metavar="FILE.json", help="The comparison, written after every run; continued if it exists."),
 ]
 Picture = Annotated[Path | None, typer.Option(metavar="FILE.svg|.pdf|.png", help="Where to draw the frontiers.")]
 
@@ -59,21 +59,21 @@ def compare(
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> int:
-    """Frontiers of several methods on the same tasks, nodes, ablation and prompts.
+    """Compare the frontiers of several methods on the same tasks, nodes, ablation and prompts.
 
-    Circuits are chosen on the search prompts and read on held-out ones. Exits 1 if a method refused a task.
+    Circuits are chosen on the search prompts and measured on held-out ones. Exits 1 if a method refused a task.
 
-    With --from, runs that a file already has are not done again; with --from and nothing to open, none are.
+    With --from, runs that a file already has are not repeated; with --from and nothing to open, nothing is run.
 
-    Ctrl-C ends after the finished runs and shows them; a second one leaves at once. The same command again, with the
-    same --out, goes on where this one ended in any way.
+    Ctrl-C ends the command and shows the finished runs; a second one leaves at once. However the command ended, the
+    same command with the same --out continues it.
     """
     from circuit_tui.core.runs import plan
     from circuit_tui.core.runs.picture import check_picture
 
     chosen = plan.variants(methods)
     grids = _grids(targets, lambdas, sizes)
-    plan.plan(chosen, grids, number_list.seeds(seeds), max(grids.sizes, default=1))  # refuses what is out of range
+    plan.plan(chosen, grids, number_list.seeds(seeds), max(grids.sizes, default=1))  # refuses values out of range
     if out is not None:
         options.check_out(out)
     if picture is not None:
@@ -83,27 +83,27 @@ def compare(
     nothing_to_open = not (places or opening.model or opening.circuit or opening.sae or opening.sae_dir)
     requests = [replace(opening, task=name, prompts=path).request() for name, path in places or [(None, None)]]
     with output.quiet(debug=debug):
-        comparing = Comparing(chosen, grids, number_list.seeds(seeds), out)
+        running = ComparisonRun(chosen, grids, number_list.seeds(seeds), out)
         for path in earlier or ():
-            comparing.take_up(path)
+            running.take_up(path)
         if not (earlier and nothing_to_open):
             if out is not None and out.expanduser().exists():
-                comparing.go_on(out)
-            with on_interrupt(comparing.stop):
+                running.go_on(out)
+            with on_interrupt(running.stop):
                 for number, request in enumerate(requests, 1):
                     where = f"task {number}/{len(requests)} " if len(requests) > 1 else ""
                     try:
-                        comparing.task(request, where)
-                    except UserError as error:  # the other tasks may do, and what is finished is to be shown
-                        comparing.leave_out(request, error)
-        comparison = comparing.comparison()
+                        running.task(request, where)
+                    except UserError as error:  # other tasks may work, and what is finished is still shown
+                        running.leave_out(request, error)
+        comparison = running.comparison()
         if out is not None:
-            progress.say(f"wrote {comparing.write(out)}")
+            progress.say(f"wrote {running.write(out)}")
         if picture is not None and comparison.tasks:
             from circuit_tui.core.runs.picture import draw
 
             progress.say(f"wrote {draw(comparison, picture)}")
-    return _finish(comparison, json=json, stopped=comparing.stopped)
+    return _finish(comparison, json=json, stopped=running.stopped)
 
 
 def _finish(comparison: Comparison, *, json: bool, stopped: bool) -> int:
@@ -114,7 +114,7 @@ def _finish(comparison: Comparison, *, json: bool, stopped: bool) -> int:
 
         print_comparison(comparison)
     if stopped:
-        progress.say("interrupted: these are the runs that were finished")
+        progress.say("interrupted: these are the finished runs")
         return INTERRUPTED
     if comparison.refused and not comparison.tasks:
         raise UserError(comparison.refused[0].reason)

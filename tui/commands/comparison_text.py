@@ -1,4 +1,4 @@
-"""A comparison as tables for a person."""
+"""A comparison as readable tables."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from circuit_tui.core.runs.comparison import Comparison, MethodPart, Needed, Spr
 from circuit_tui.tui.commands.output import number, print_line, print_table, width
 
 WIDE = 110
-"""Columns of a terminal from which on a range stands beside its median, not below it, and the runs are counted."""
+"""From this many columns on, a range stands beside its median rather than below it, and the runs are counted."""
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """One table for each task, then what was left out."""
+    """Print one table for each task, then what was left out, then how to read the tables."""
     for task in comparison.tasks:
         _print_task(task, wide=width() >= WIDE)
         print_line()
@@ -18,14 +18,14 @@ def print_comparison(comparison: Comparison) -> None:
         print_line(f"{refusal.task}: {refusal.label} left out: {refusal.reason}", style="yellow")
     if comparison.tasks:
         for line in (
-            "n(x): nodes for a held-out faithfulness f with |1 − f| at most 1 − x, on the",
-            "frontier that the search prompts choose. Medians over seeds, with the smallest",
-            "and the largest; – where half the seeds or more never get there.",
+            "n(x): nodes needed for a held-out faithfulness f with |1 − f| at most 1 − x, on",
+            "the frontier that the search prompts choose. Medians over seeds, with smallest",
+            "and largest; – where half the seeds or more never reach it.",
             "area: mean held-out |1 − f| over log size. s, steps: all runs of one seed.",
         ):
             print_line(line)
     else:
-        print_line("no run was finished")
+        print_line("no run has finished")
 
 
 def _print_task(task: TaskPart, *, wide: bool) -> None:

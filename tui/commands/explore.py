@@ -13,7 +13,7 @@ from circuit_tui.core.search.registry import method as known_method
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.tui.commands import options
 from circuit_tui.tui.commands.boundary import DONE, log_path
-from circuit_tui.tui.commands.memory_text import tell_plan
+from circuit_tui.tui.commands.memory_text import print_plan
 from circuit_tui.tui.commands.opening import Opening, opening_flags
 from circuit_tui.tui.commands.start import open_explorer
 from circuit_tui.tui.explorer_options import ExplorerOptions
@@ -27,21 +27,21 @@ def explore(
     seed: options.Seed = 0,
     out: options.Out = None,
     text: options.Text = None,
-    pick: Annotated[bool, typer.Option("--pick", help="Pick model, SAEs, layers and task from lists.")] = False,
+    pick: Annotated[bool, typer.Option("--pick", help="Pick model, SAEs, layers and task in a form.")] = False,
     low_bandwidth: Annotated[bool, typer.Option("--low-bandwidth", help="Fewer bytes, for a slow line.")] = False,
     no_mouse: Annotated[bool, typer.Option("--no-mouse", help="Leave the mouse to the terminal.")] = False,
     theme: Annotated[str | None, typer.Option(metavar="NAME", help="Colours: dark, light or ansi.")] = None,
     memory: options.Memory = False,
     debug: options.Debug = False,
 ) -> int:
-    """Open the explorer on anything.
+    """Open the explorer on any model, SAEs and task.
 
-    What is not named is the bundled demo's, or the default of a known model. Where a model has no default SAEs or
-    task, the lists of --pick open first.
+    What is not named is taken from the bundled demo, or from the defaults of a known model. If a model has no default
+    SAEs or task, the form of --pick opens first.
     """
     request = opening.request(seed)
     if memory:
-        return tell_plan(request, json=False, debug=debug)
+        return print_plan(request, json=False, debug=debug)
     spec = SearchSpec(known_method(method).name, target, seed)
     if out is not None:
         options.check_out(out)
@@ -58,7 +58,7 @@ def explore(
 
 
 def needs_picking(request: OpenRequest) -> bool:
-    """Whether `request` names a model but not all that has to be known to open it."""
+    """Whether `request` names a model but not everything that is needed to open it."""
     if request.model is None or request.circuit is not None or preset_of(request.model) is not None:
         return False
     return not (request.saes or request.sae_dirs) or (request.task is None and request.prompts is None)

@@ -1,4 +1,4 @@
-"""``circuit-tui find``: the search without a screen."""
+"""``circuit-tui find``: a search without a screen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from circuit_tui.core.search.registry import DEFAULT_METHOD, DEFAULT_TARGET
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.tui.commands import options, output, progress
 from circuit_tui.tui.commands.boundary import DONE
-from circuit_tui.tui.commands.memory_text import tell_plan
+from circuit_tui.tui.commands.memory_text import print_plan
 from circuit_tui.tui.commands.opening import Opening, opening_flags
 from circuit_tui.tui.commands.search_run import run_search
 from circuit_tui.tui.detached import start_detached
@@ -27,21 +27,21 @@ def find(
     seed: options.Seed = 0,
     settings: options.Settings = None,
     out: options.Out = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Search in the background; `circuit-tui jobs`.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Search in the background; see `circuit-tui jobs`.")] = False,
     memory: options.Memory = False,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> int:
-    """Search without a screen.
+    """Search for a circuit, without a screen.
 
     Progress goes to stderr, the circuit to stdout. Exits 1 if the target was not reached on the search prompts.
 
-    Ctrl-C stops the search and keeps what it has found so far; a second one leaves at once. What was
-    cut off in any way goes on with `circuit-tui resume`.
+    Ctrl-C stops the search and keeps what it has found so far; a second one leaves at once. However the search was cut
+    off, `circuit-tui resume` continues it.
     """
     request = opening.request(seed)
     if memory:
-        return tell_plan(request, json=json, debug=debug)
+        return print_plan(request, json=json, debug=debug)
     spec = options.search_spec(method, target, seed, settings)
     if out is not None:
         options.check_out(out)
@@ -56,13 +56,11 @@ def find(
 
 
 def _detach(request: OpenRequest, spec: SearchSpec, out: Path | None, *, json: bool) -> int:
-    """Starts the search in a process of its own, which no terminal ends, and returns."""
+    """Start the search in a process of its own, which does not end with the terminal."""
     job = new_job("detached", request, spec, out)
     pid = start_detached(job)
     if json:
         output.print_json({"job": job.name, "pid": pid, "folder": str(job.folder), "log": str(job.log)})
     else:
-        output.print_line(
-            f"job {job.name}, process {pid}; circuit-tui jobs shows how far it is, {job.log} what it says"
-        )
+        output.print_line(f"job {job.name}, process {pid}; `circuit-tui jobs` shows its progress, {job.log} its output")
     return DONE

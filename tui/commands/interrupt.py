@@ -1,4 +1,4 @@
-"""Ctrl-C during long work: once to end it whole, twice to leave at once."""
+"""Ctrl-C during long work: the first one ends the work in an orderly way, the second leaves at once."""
 
 from __future__ import annotations
 

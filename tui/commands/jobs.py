@@ -1,4 +1,4 @@
-"""``circuit-tui jobs``: searches in the background, and what was cut off."""
+"""``circuit-tui jobs``: searches in the background, and work that was cut off."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from circuit_tui.core.jobs.job import Job, all_jobs
 from circuit_tui.core.jobs.summary import job_summary
 from circuit_tui.tui.commands import options, output
 
-Stop = Annotated[str | None, typer.Option("--stop", metavar="NAME", help="End this one with what it has.")]
-Remove = Annotated[str | None, typer.Option("--remove", metavar="NAME", help="Forget this one; not while it runs.")]
+Stop = Annotated[str | None, typer.Option("--stop", metavar="NAME", help="Stop this one and take the circuit it has.")]
+Remove = Annotated[str | None, typer.Option("--remove", metavar="NAME", help="Remove this one, unless it is running.")]
 
 
 def jobs(stop: Stop = None, remove: Remove = None, json: options.Json = False, debug: options.Debug = False) -> int:
-    """List searches in the background, and what was cut off."""
+    """List searches in the background, and work that was cut off."""
     if stop is not None:
         _named("--stop", stop).stop()
         return 0

@@ -1,4 +1,4 @@
-"""A memory plan for people."""
+"""A memory plan as a readable table."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from circuit_tui.tui.commands import output
 from circuit_tui.tui.commands.boundary import DONE, NO
 
 
-def tell_plan(request: OpenRequest, *, json: bool, debug: bool) -> int:
-    """Prints what `request` needs of the device, without loading it; returns the exit code: 1 if it does not fit.
+def print_plan(request: OpenRequest, *, json: bool, debug: bool) -> int:
+    """Print how much of the device's memory `request` needs, without loading it; the exit code is 1 if it does not fit.
 
     Raises:
-        UserError: its shapes cannot be had.
+        UserError: the shapes of the model or the SAEs are not known.
     """
     with output.quiet(debug=debug):
         from circuit_tui.core.opening.memory_plan import plan_memory
@@ -35,9 +35,9 @@ def tell_plan(request: OpenRequest, *, json: bool, debug: bool) -> int:
         rows += [(f"free on {plan.device}", plan.free)]
     output.print_table(("memory", "size"), [(name, size_text(size)) for name, size in rows], right=("size",))
     if not plan.batch:
-        output.print_line("It does not fit, not even with one prompt at a time.")
+        output.print_line("It does not fit, even with one prompt at a time.")
     elif plan.batch < plan.n_prompts:
         output.print_line(
-            f"{plan.batch} of {plan.n_prompts} prompts fit into a pass: they are taken so many at a time."
+            f"{plan.batch} of {plan.n_prompts} prompts fit into a pass, so they are run that many at a time."
         )
     return DONE if plan.batch else NO

@@ -1,4 +1,4 @@
-"""Lists of numbers as flags give them: ``0.8,0.9,0.95``."""
+"""Lists of numbers in flags: ``0.8,0.9,0.95``."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ MOST_SEEDS = 10_000
 
 
 def decimals(flag: str, text: str) -> tuple[float, ...]:
-    """The finite numbers, ascending.
+    """The numbers in `text`, ascending.
 
     Raises:
-        UserError: none, or something that is no number.
+        UserError: there are none, or something is not a finite number.
     """
     return tuple(sorted({_number(flag, part) for part in _parts(flag, text)}))
 
 
 def whole(flag: str, text: str, least: int) -> tuple[int, ...]:
-    """The whole numbers, not below `least`, ascending.
+    """The whole numbers in `text`, ascending.
 
     Raises:
-        UserError: none, something that is no whole number, or one below `least`.
+        UserError: there are none, or something is not a whole number of at least `least`.
     """
     values = {_number(flag, part) for part in _parts(flag, text)}
     for value in values:
@@ -30,10 +30,10 @@ def whole(flag: str, text: str, least: int) -> tuple[int, ...]:
 
 
 def seeds(text: str) -> tuple[int, ...]:
-    """``3`` means the seeds 0, 1 and 2; ``0-4`` those from 0 to 4; ``0,4,9`` those three; ``4,`` seed 4 alone.
+    """The seeds in `text`: ``3`` is 0, 1 and 2; ``0-4`` is 0 to 4; ``0,4,9`` is these three; ``4,`` is seed 4 alone.
 
     Raises:
-        UserError: none, or something that is no seed.
+        UserError: there are none, or something is not a seed.
     """
     if "," not in text and not text.strip().partition("-")[1]:
         (count,) = whole("--seeds", text, 1)

@@ -1,4 +1,4 @@
-"""How the commands that work on a circuit file open what it names, or where the flags say that is now."""
+"""Opens what a circuit file names, for the commands that work on one. Flags take precedence over its paths."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def request_for(file: CircuitFile, base: OpenRequest, folder: Path) -> OpenRequest:
-    """What opens what `file`, which lies in `folder`, names; places in `base` go first.
+    """The request that opens what `file`, which lies in `folder`, names; paths in `base` take precedence.
 
     Raises:
         UserError: the bundled model has no SAE where the file says it has.
@@ -33,7 +33,7 @@ def request_for(file: CircuitFile, base: OpenRequest, folder: Path) -> OpenReque
 
 
 def open_file(file: CircuitFile, base: OpenRequest, folder: Path) -> Experiment:
-    """Returns the experiment that `file`, which lies in `folder`, names; places in `base` go first.
+    """Open the experiment that `file`, which lies in `folder`, names; paths in `base` take precedence.
 
     Raises:
         UserError: something cannot be found or does not fit together.

@@ -1,6 +1,6 @@
-"""The flags that say what to open, once for every command that has them, and how they become an `OpenRequest`.
+"""The flags that say what to open, shared by the commands that have them, and how they become an `OpenRequest`.
 
-Words with a fixed set of values are checked here rather than by the parser: its complaints suggest nothing.
+Words with a fixed set of values are checked here rather than by the parser, whose messages suggest nothing.
 """
 
 from __future__ import annotations
@@ -24,36 +24,39 @@ Model = Annotated[str | None, typer.Option(metavar="NAME|DIR", help="Hugging Fac
 Sae = Annotated[
     list[str] | None, typer.Option(metavar="RELEASE[:ID]", help="A released SAE, or a release; repeat for more sites.")
 ]
-Layers = Annotated[str | None, typer.Option(metavar="7,14,21", help="Of a release: the SAEs at these layers.")]
-Every = Annotated[int | None, typer.Option(metavar="N", help="Of a release: every Nth layer that it has.")]
-Width = Annotated[str | None, typer.Option(metavar="16k", help="Of a release: SAEs of this many latents.")]
-L0 = Annotated[str | None, typer.Option("--l0", metavar="N|WORD", help="Of a release: the nearest L0, or its word.")]
+Layers = Annotated[str | None, typer.Option(metavar="7,14,21", help="With a release: its SAEs at these layers.")]
+Every = Annotated[int | None, typer.Option(metavar="N", help="With a release: every Nth layer that it has.")]
+Width = Annotated[str | None, typer.Option(metavar="16k", help="With a release: SAEs with this many latents.")]
+L0 = Annotated[str | None, typer.Option("--l0", metavar="N|WORD", help="With a release: the nearest L0, or its word.")]
 SaeDir = Annotated[list[Path] | None, typer.Option(metavar="DIR", help="A sae-lens folder; repeat for more sites.")]
 TaskName = Annotated[
     str | None, typer.Option("--task", metavar="NAME", help="A built-in task, see `circuit-tui tasks`.")
 ]
 Prompts = Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Prompts of your own, instead of --task.")]
-Chat = Annotated[bool, typer.Option("--chat", help="Each prompt as a user's message, in the model's chat template.")]
-Circuit = Annotated[
-    Path | None, typer.Option(metavar="FILE.json", help="A circuit file, with all that it names; or published masks.")
+Chat = Annotated[
+    bool, typer.Option("--chat", help="Put each prompt in the model's chat template, as a user's message.")
 ]
-Positions = Annotated[str | None, typer.Option(metavar="|".join(POSITIONS), help="What a node's position is.")]
-Ablation = Annotated[str | None, typer.Option(metavar="|".join(ABLATIONS), help="What other nodes become. [mean]")]
-Errors = Annotated[str | None, typer.Option(metavar="|".join(ERRORS), help="What becomes of SAE errors. [drop]")]
-Device = Annotated[str | None, typer.Option(metavar="NAME", help="cpu, cuda, cuda:N or mps; CUDA where there is one.")]
+Circuit = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.json", help="A circuit file, with all that it names; or published masks."),
+]
+Positions = Annotated[str | None, typer.Option(metavar="|".join(POSITIONS), help="What counts as a node's position.")]
+Ablation = Annotated[str | None, typer.Option(metavar="|".join(ABLATIONS), help="What replaces other nodes. [mean]")]
+Errors = Annotated[str | None, typer.Option(metavar="|".join(ERRORS), help="What to do with SAE errors. [drop]")]
+Device = Annotated[str | None, typer.Option(metavar="NAME", help="cpu, cuda, cuda:N or mps. [cuda where there is one]")]
 DeviceMap = Annotated[
     str | None, typer.Option(metavar="auto", help="Spread the model over all CUDA devices, instead of --device.")
 ]
-Dtype = Annotated[str | None, typer.Option(metavar="|".join(DTYPES), help="Of the model alone. [float32]")]
+Dtype = Annotated[str | None, typer.Option(metavar="|".join(DTYPES), help="Of the model only. [float32]")]
 Padding = Annotated[
-    str | None, typer.Option(metavar="|".join(PADDINGS), help="Side on which prompts are padded in a pass. [right]")
+    str | None, typer.Option(metavar="|".join(PADDINGS), help="Side on which prompts are padded. [right]")
 ]
 Batch = Annotated[int | None, typer.Option(min=1, metavar="N", help="Prompts in one forward pass, at most.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """The flags as they were given."""
+    """The flags as given on the command line."""
 
     model: Model = None
     sae: Sae = None
@@ -76,7 +79,7 @@ class Opening:
     padding: Padding = None
 
     def request(self, seed: int = 0) -> OpenRequest:
-        """The request that they ask for, refused at once where that needs no model.
+        """The request that the flags describe. Errors that can be found without a model are raised at once.
 
         Raises:
             UserError: an unknown word or task, two flags that exclude each other, a file or folder that is not there,
@@ -133,7 +136,7 @@ class Opening:
 
 
 def opening_flags(*, without: Collection[str] = ()) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Gives a command the flags of `Opening`, less those of the names `without`; it takes them as `opening`."""
+    """Give a command the flags of `Opening`, except those named in `without`, as its argument `opening`."""
 
     def decorate(command: Callable[..., int]) -> Callable[..., int]:
         hints, keyword = get_type_hints(Opening, include_extras=True), inspect.Parameter.KEYWORD_ONLY
@@ -158,7 +161,7 @@ def opening_flags(*, without: Collection[str] = ()) -> Callable[[Callable[..., i
 
 
 def _check_circuit(circuit: Path, given: Mapping[str, object]) -> None:
-    """Reads a circuit file, which says itself what to open; published masks leave that to the flags `given`."""
+    """Check a circuit file, and that no flag in `given` repeats what it names; published masks need those flags."""
     from circuit_tui.core.circuits.circuit_file import read_circuit
     from circuit_tui.core.circuits.mask_file import is_mask_file, read_masks
 
@@ -172,7 +175,7 @@ def _check_circuit(circuit: Path, given: Mapping[str, object]) -> None:
 
 
 def _check_device(device: str | None) -> None:
-    """Refuses a misspelt device without loading torch; whether the machine has it is for torch to say."""
+    """Refuse a misspelt device without loading torch, which will say whether the machine has it."""
     if device is not None:
         kind, colon, index = device.partition(":")
         choice("--device", kind, ("cpu", "cuda", "mps"))

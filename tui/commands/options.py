@@ -19,15 +19,16 @@ Settings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE
 Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Same seed, same machine: same circuit.")]
 Out = Annotated[Path | None, typer.Option(metavar="FILE.json", help="Where to write the circuit file.")]
 Text = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="A text for the audit to price the SAEs on. [the demo's]")
+    Path | None,
+    typer.Option(metavar="FILE", help="A text on which audits measure the SAEs' cost. [the demo's]"),
 ]
-Memory = Annotated[bool, typer.Option("--memory", help="Say what it needs of the device's memory; load nothing.")]
+Memory = Annotated[bool, typer.Option("--memory", help="Say how much of the device's memory it needs; load nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 def search_spec(method: str, target: float, seed: int, settings: Sequence[str] | None) -> SearchSpec:
-    """How to search, with all settings of the method.
+    """The search that the flags describe, with all settings of the method.
 
     Raises:
         UserError: an unknown method or setting, a wrong value, or a target that no circuit can have.
@@ -42,10 +43,10 @@ def search_spec(method: str, target: float, seed: int, settings: Sequence[str] |
 
 
 def choice(flag: str, value: str | None, known: Sequence[str]) -> str | None:
-    """`value` if it is None or one of `known`.
+    """Return `value`, which is None or one of `known`.
 
     Raises:
-        UserError: another word; the line suggests the nearest and lists all.
+        UserError: it is another word. The message suggests the nearest of `known` and lists all.
     """
     if value is None or value in known:
         return value
@@ -55,17 +56,13 @@ def choice(flag: str, value: str | None, known: Sequence[str]) -> str | None:
 
 
 def check_text(path: Path | None) -> None:
-    """Refuses a text that is not there, before the work rather than in its middle. Raises UserError."""
+    """Raise a `UserError` if there is no file at `path`: before the work rather than in the middle of it."""
     if path is not None and not path.expanduser().is_file():
         raise UserError(f"--text {path}: no such file")
 
 
 def check_out(path: Path) -> None:
-    """Refuses a file that could not be written, before the work rather than after it.
-
-    Raises:
-        UserError: see `circuit_file.check_target`.
-    """
+    """Raise a `UserError` if `path` cannot be written: before the work rather than after it."""
     from circuit_tui.core.atomic_file import check_target
 
     check_target(path)

@@ -1,6 +1,6 @@
-"""What commands print: tables for people, one JSON object for programs, on stdout alone.
+"""The output of commands on stdout: tables for people, or one JSON object for programs.
 
-Libraries print as they like while a model loads; `quiet` keeps that off stdout, so that ``--json`` can be piped.
+Libraries print all kinds of things while a model loads. `quiet` keeps them off stdout, so that ``--json`` can be piped.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from typing_extensions import override
+
 from circuit_tui.core.runtime.user_log import user_log
 
 PIPE_WIDTH = 220
@@ -21,7 +23,7 @@ PIPE_WIDTH = 220
 
 
 def print_json(data: Mapping[str, Any]) -> None:
-    """One JSON object on stdout."""
+    """Print one JSON object on stdout."""
     sys.stdout.write(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -32,10 +34,10 @@ def print_table(
     right: Sequence[str] = (),
     styles: Mapping[str, str] | None = None,
 ) -> None:
-    """A table on stdout; the columns named in `right` hold numbers. Cells are taken as they are, without markup.
+    """Print a table on stdout. The columns named in `right` are aligned to the right. Cells are printed without markup.
 
-    A cell that is a key of `styles` is shown in that style. Without `columns` there is no head. Off a terminal no line
-    ends in blanks.
+    A cell that is a key of `styles` is shown in that style. Without `columns` there is no header. If stdout is no
+    terminal, no line ends in blanks.
     """
     from rich import box
     from rich.table import Table
@@ -56,12 +58,12 @@ def print_table(
 
 
 def print_line(text: str = "", style: str = "") -> None:
-    """One line of text on stdout."""
+    """Print one line on stdout, without markup."""
     _console().print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number for a table; a dash where there is none."""
+    """A number for a table; a dash for None. A number that rounds to zero has no sign."""
     if value is None:
         return "–"
     text = f"{value:.{digits}f}"
@@ -70,32 +72,33 @@ def number(value: float | None, digits: int = 3) -> str:
 
 @contextlib.contextmanager
 def quiet(*, debug: bool) -> Iterator[None]:
-    """Keeps libraries off stdout, and their chatter off stderr unless `debug`; what the user must know goes there."""
+    """Keep libraries off stdout, and off stderr too unless `debug`; messages for the user go to stderr."""
     if not debug:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         if not sys.stderr.isatty():
             os.environ.setdefault("TQDM_DISABLE", "1")
-    teller = _Teller()
-    user_log.addHandler(teller)
+    handler = _StderrHandler()
+    user_log.addHandler(handler)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
             if not debug:
                 warnings.simplefilter("ignore")
             yield
     finally:
-        user_log.removeHandler(teller)
+        user_log.removeHandler(handler)
 
 
-class _Teller(logging.Handler):
-    """One line on stderr for what the engine has to tell its user."""
+class _StderrHandler(logging.Handler):
+    """Writes log records for the user on stderr, one line each."""
 
+    @override
     def emit(self, record: logging.LogRecord) -> None:
         sys.stderr.write(f"warning: {record.getMessage()}\n")
 
 
 def width() -> int:
-    """Columns that a table may take."""
+    """The number of columns that a table may take."""
     return int(_console().width)
 
 

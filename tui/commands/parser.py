@@ -1,4 +1,4 @@
-"""Puts the commands together and turns the parser's own complaints into a `UserError`."""
+"""Puts the commands together, and turns the parser's own errors into a `UserError`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="Exit codes: 0 done, 1 the answer is no, 2 wrong use or bad input, 70 a fault of its own, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 the answer is no, 2 wrong use or bad input, 70 a program error, 130 interrupted.",
 )
 for _command in (explore, find, resume, jobs, compare, sweep, check, audit, tasks, saes, doctor):
     app.command()(_command)
@@ -40,7 +40,7 @@ def start(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     debug: Debug = False,
 ) -> int:
-    """A terminal explorer of sparse feature circuits. Without a command: the explorer on the bundled demo."""
+    """A terminal explorer of sparse feature circuits. Without a command it opens the bundled demo."""
     if version:
         from importlib.metadata import version as installed
 
@@ -50,20 +50,20 @@ def start(
 
 
 def parse(args: list[str]) -> int:
-    """Runs the command that `args` name and returns its exit code.
+    """Run the command that `args` name and return its exit code.
 
     Raises:
         UserError: an unknown command or flag, or a value that a flag does not take.
     """
     command = typer.main.get_command(app)
     try:
-        # Not `app()`: that has its own ideas of what Ctrl-C and a closed pipe exit with.
+        # Not `app()`, which has its own exit codes for Ctrl-C and a closed pipe.
         with command.make_context("circuit-tui", args) as context:
             return int(command.invoke(context) or 0)
     except typer.Exit as leaving:
         return leaving.exit_code
     except Exception as error:
-        # The parser's exceptions live in a private module of typer, or in click, by version: known by what they can do.
+        # Depending on the version, the parser's exceptions are in a private module of typer or in click.
         say = getattr(error, "format_message", None)
         if say is None:
             raise

@@ -1,4 +1,4 @@
-"""How far the work is, on stderr: a bar where stderr is a terminal, else a plain line now and then."""
+"""The progress of the work on stderr: a bar if stderr is a terminal, otherwise a line from time to time."""
 
 from __future__ import annotations
 
@@ -22,43 +22,43 @@ PLAIN_EVERY = 5.0
 
 
 class _Loading:
-    """Shows the stages of opening: a line for each, and a line that counts the bytes of a download."""
+    """Shows the stages of opening: one line for each, and one that counts the bytes of a download."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._told, self._open = "", False
+        self._stage, self._open = "", False
         self._throttle = Throttle(PLAIN_EVERY, clock)
 
     def __call__(self, stage: LoadProgress) -> None:
-        """Takes one stage, or one step of a download."""
+        """Show one stage, or one step of a download."""
         bytes_text = download_text(stage)
         line = f"[{stage.done + 1}/{stage.total}] {stage.text}{' · ' if bytes_text else ''}{bytes_text}"
         if bytes_text and sys.stderr.isatty():
-            # One line, written over and over; cut, because a line that wraps cannot be written over.
+            # The line is overwritten each time. It is cut, because a line that wraps cannot be overwritten.
             sys.stderr.write(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}")
             sys.stderr.flush()
             self._open = True
             return
-        if bytes_text and stage.text == self._told and not self._throttle.due():
+        if bytes_text and stage.text == self._stage and not self._throttle.due():
             return
         self._throttle.restart()
         if self._open:
             sys.stderr.write("\n")
-        self._told, self._open = stage.text, False
+        self._stage, self._open = stage.text, False
         say(line)
 
 
 loading = _Loading()
-"""What `open_session` is given to report to."""
+"""The progress callback of `open_session`."""
 
 
 def say(text: str) -> None:
-    """One line on stderr."""
+    """Write one line on stderr."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
-def finish(session: Session) -> None:
-    """Computes all that a session has left for later, with a line now and then."""
+def finish_background_work(session: Session) -> None:
+    """Compute everything that a session has left for later, with a line from time to time."""
     throttle = Throttle(PLAIN_EVERY)
     throttle.restart()
     while session.work():
@@ -68,9 +68,9 @@ def finish(session: Session) -> None:
 
 
 class TerminalBar:
-    """Bars on stderr where that is a terminal, each with `head` before it and a text behind; a context manager.
+    """A context manager for bars on stderr, each with the column `head` before it and a text behind it.
 
-    `_bars` is None elsewhere; `_first` is the first of them, which has the description `title`.
+    `_first` is the first bar, with the description `title`. If stderr is no terminal, `_bars` and `_first` are None.
     """
 
     def __init__(self, head: str, width: int, title: str = "") -> None:
@@ -101,7 +101,7 @@ class TerminalBar:
 
 
 class Bar(TerminalBar):
-    """A bar on a terminal, elsewhere a plain line now and then, and at each new stage."""
+    """A bar on a terminal; otherwise a line at each new stage and from time to time."""
 
     def __init__(self) -> None:
         super().__init__("{task.description:9}", 30)
@@ -109,7 +109,7 @@ class Bar(TerminalBar):
         self._throttle = Throttle(PLAIN_EVERY)
 
     def update(self, stage: str, text: Callable[[], str], done: float, total: float) -> None:
-        """How far the work is: `done` of `total`, and a few words."""
+        """Show that `done` of `total` is done in `stage`, and a few words."""
         if self._bars is not None:
             self._bars.update(self._first, completed=done, total=total, description=stage, text=text())
             return
@@ -120,7 +120,7 @@ class Bar(TerminalBar):
         say(f"{stage} {text()}")
 
     def say(self, text: str) -> None:
-        """A line that stays, above the bar."""
+        """Write a line that stays, above the bar."""
         if self._bars is None:
             say(text)
         else:
@@ -131,7 +131,7 @@ class SearchBar(Bar):
     """Shows a search while it runs."""
 
     def show(self, step: SearchProgress) -> None:
-        """Takes one step of the search."""
+        """Show one step of the search."""
         self.update(step.stage, lambda: describe(step), step.step, max(step.steps, step.step, 1))
 
 
@@ -139,7 +139,7 @@ class AuditBar(Bar):
     """Shows an audit while it runs."""
 
     def show(self, step: AuditProgress) -> None:
-        """Takes one slice of the audit."""
+        """Show one slice of the audit."""
         if step.done < step.total:
             self.update(step.title, lambda: describe_audit(step), step.share, 1.0)
 

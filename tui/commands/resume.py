@@ -1,4 +1,4 @@
-"""``circuit-tui resume``: goes on with a search that was cut off."""
+"""``circuit-tui resume``: continues a search that was cut off."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from circuit_tui.core.jobs.job import Job, all_jobs, unfinished
 from circuit_tui.tui.commands import options, progress
 from circuit_tui.tui.commands.search_run import run_search
 
-JobName = Annotated[str | None, typer.Option("--job", metavar="NAME", help="Which one; the newest if not given.")]
+JobName = Annotated[str | None, typer.Option("--job", metavar="NAME", help="The search to continue. [the newest]")]
 Lock = Annotated[int | None, typer.Option("--lock", hidden=True)]
 
 
@@ -23,9 +23,9 @@ def resume(
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> int:
-    """Go on with the newest search that was cut off.
+    """Continue the newest search that was cut off.
 
-    Finds the circuit that the search would have found. Without --out it is written to where the search was to write it.
+    It finds the circuit that the whole search would have found. Without --out it is written to the search's own --out.
     """
     if out is not None:
         options.check_out(out)
@@ -34,11 +34,11 @@ def resume(
     spec = chosen.spec
     assert spec.search is not None
     steps = chosen.progress()
-    far = f" after step {steps[-1].step}" if steps else ""
-    progress.say(f"going on with {chosen.name}: {spec.search.method}, target {spec.search.target:g}{far}")
+    after = f" after step {steps[-1].step}" if steps else ""
+    progress.say(f"continuing {chosen.name}: {spec.search.method}, target {spec.search.target:g}{after}")
     if not spec.folder.is_dir():
         raise UserError(f"{chosen.name}: the folder it was started in is gone: {spec.folder}")
-    os.chdir(spec.folder)  # the paths in its request, and those it writes into the circuit file, are seen from there
+    os.chdir(spec.folder)  # the paths in its request, and those in the circuit file it writes, are relative to it
     return run_search(chosen, spec.request, spec.search, out or spec.out, json=json, debug=debug)
 
 

@@ -1,4 +1,4 @@
-"""How far a series of searches is, on stderr: a bar where stderr is a terminal, else a line now and then."""
+"""The progress of a series of searches on stderr: a bar if it is a terminal, otherwise a line from time to time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PLAIN_EVERY = 30.0
 
 
 class RunsBar(TerminalBar):
-    """Shows a series of `total` runs under way."""
+    """Shows the progress of a series of `total` runs."""
 
     def __init__(self, title: str, total: int) -> None:
         super().__init__("{task.description}", 12, title)
@@ -20,7 +20,7 @@ class RunsBar(TerminalBar):
         self._throttle = Throttle(PLAIN_EVERY)
 
     def show(self, run: str, done: float, seconds_left: float | None) -> None:
-        """`done` runs are over, the one called `run` is under way."""
+        """Show that `done` runs are finished and the one called `run` is running."""
         left = [] if seconds_left is None else [f"{duration(seconds_left)} left"]
         text = " · ".join([f"run {min(int(done) + 1, self._total)}/{self._total}", *left, run])
         if self._bars is not None:

@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 
 def saes(
-    query: Annotated[list[str] | None, typer.Argument(help="Words to look for in release, id, model and hook.")] = None,
+    query: Annotated[list[str] | None, typer.Argument(help="Words to find in release, id, model and hook.")] = None,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> int:
-    """List the SAEs that --sae can name.
+    """List the SAEs that --sae can name, from sae-lens's registry, which is read without a network.
 
-    That is sae-lens's registry, read without a network: its releases, or with words to look for each SAE, with what
-    its names tell (a dash: nothing) and the size of its download (~: from its width). Exits 1 when nothing matches.
+    Without words it lists the releases. With words it lists each matching SAE with what its names tell (a dash:
+    nothing) and the size of its download (~: estimated from its width). Exits 1 if nothing matches.
     """
     from circuit_tui.core.saes.registry import find_saes
 
     words = " ".join(query or ())
     with output.quiet(debug=debug):
         found = find_saes(words)
-        rows = [_facts(sae) for sae in found] if json or words else []
+        rows = [_plain_values(sae) for sae in found] if json or words else []
     if json:
         output.print_json({"saes": rows})
     elif not words:
@@ -42,12 +42,12 @@ def saes(
             right=("width", "L0", "size"),
         )
     if not found:
-        progress.say(f"no SAE of the registry matches {words!r}; `circuit-tui saes` alone lists the releases")
+        progress.say(f"no SAE in the registry matches {words!r}; `circuit-tui saes` without words lists the releases")
     return DONE if found else NO
 
 
-def _facts(sae: RegisteredSae) -> dict[str, Any]:
-    """One SAE in plain values; `bytes` is the size of its weights where they are on the disk, else an estimate."""
+def _plain_values(sae: RegisteredSae) -> dict[str, Any]:
+    """One SAE in plain values; `bytes` is the size of its weights if they are on the disk, otherwise an estimate."""
     from circuit_tui.core.saes.sae_files import bytes_on_disk
 
     here = bytes_on_disk(sae)

@@ -1,4 +1,4 @@
-"""Runs one search without a screen, from the beginning or from where an earlier process was cut off."""
+"""Runs one search without a screen, from its beginning or from where an earlier process was cut off."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from circuit_tui.core.jobs.job import Job
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.tui.commands import output, progress
-from circuit_tui.tui.commands.boundary import DONE, INTERRUPTED, NO, Terminated, note
+from circuit_tui.tui.commands.boundary import DONE, INTERRUPTED, NO, Terminated, log_line
 from circuit_tui.tui.commands.interrupt import on_interrupt
 
 if TYPE_CHECKING:
@@ -26,14 +26,15 @@ if TYPE_CHECKING:
 def run_search(
     job: Job | None, request: OpenRequest, spec: SearchSpec, out: Path | None, *, json: bool, debug: bool
 ) -> int:
-    """Opens, searches, writes and prints; returns the exit code. `job` is kept up to date, and goes when all is safe.
+    """Open, search, write and print; returns the exit code.
 
-    A detached job's circuit goes into its folder, where whoever started it will look for it.
+    `job` is kept up to date, and is removed once the circuit is safe. The circuit of a detached job goes into the job's
+    folder too, where the process that started it looks for it.
 
     Raises:
-        UserError: what is asked for cannot be opened, or is not worth searching.
-        OutOfMemory: there is no memory for it; the job can go on.
-        Terminated: a signal ended it; the job can go on.
+        UserError: the request cannot be opened, or there is nothing to search.
+        OutOfMemory: there is not enough memory; the job can be resumed.
+        Terminated: a signal ended it; the job can be resumed.
     """
     try:
         return _run_search(job, request, spec, out, json=json, debug=debug)
@@ -46,23 +47,23 @@ def _run_search(
     job: Job | None, request: OpenRequest, spec: SearchSpec, out: Path | None, *, json: bool, debug: bool
 ) -> int:
     detached = job is not None and job.spec.kind == "detached"
-    note(f"search {spec.method} begins{'' if job is None else f', job {job.name}'}")
+    log_line(f"search {spec.method} begins{'' if job is None else f', job {job.name}'}")
     with output.quiet(debug=debug):
         try:
             file, result = _search(job, request, spec)
         except OutOfMemory as error:
-            if job is not None:  # it may fit later: the job stays
-                raise OutOfMemory(f"{error}; `circuit-tui resume` goes on with what it has") from error
+            if job is not None:  # it may fit later, so the job stays
+                raise OutOfMemory(f"{error}; `circuit-tui resume` continues the search") from error
             raise
         except UserError as error:
-            if job is not None:  # going on would end in the same error
+            if job is not None:  # resuming would end in the same error
                 job.finish("failed", str(error)) if detached else job.remove()
             raise
-        # What cannot be written there can be had again with `resume --out`: the job stays until all is written.
+        # If a file cannot be written, `resume --out` writes another: the job stays until everything is written.
         _write(file, [path for path in (job.circuit if job and detached else None, out) if path is not None])
     if job is not None:
         _close(job, detached=detached)
-    note(f"search {spec.method} ended with {file.size} nodes")
+    log_line(f"search {spec.method} ended with {file.size} nodes")
     if json:
         output.print_json(file.data())
     else:
@@ -70,7 +71,7 @@ def _run_search(
 
         print_circuit(file)
     if result.stopped:
-        progress.say("interrupted: this is what the search had when it was stopped")
+        progress.say("interrupted: this is what the search had found by then")
         return INTERRUPTED
     return DONE if result.reached else NO
 
@@ -82,16 +83,16 @@ def _search(job: Job | None, request: OpenRequest, spec: SearchSpec) -> tuple[Ci
     session = open_session(request, progress.loading)
     for warning in session.info.warnings:
         progress.say(f"warning: {warning}")
-    keeper = None if job is None else Autosave(job, lambda text: progress.say(f"warning: {text}"))
+    autosave = None if job is None else Autosave(job, lambda text: progress.say(f"warning: {text}"))
     running = session.search(spec)
-    if keeper is not None:
-        keeper.opened(session)
-        keeper.begin(running, spec, again=True)
-    result = _run(running, keeper)
+    if autosave is not None:
+        autosave.opened(session)
+        autosave.begin(running, spec, again=True)
+    result = _run(running, autosave)
     session.adopt(result)
     if not result.stopped:
         progress.say("computing the effect of every node")
-        progress.finish(session)
+        progress.finish_background_work(session)
     return session.circuit_file(), result
 
 
@@ -103,8 +104,8 @@ def _write(file: CircuitFile, paths: list[Path]) -> None:
 
 
 def _close(job: Job, *, detached: bool) -> None:
-    """The search is over: what remains is a circuit to be fetched, or a session that was cut off, or nothing."""
-    with contextlib.suppress(OSError):  # a folder that cannot be tidied is no reason to lose the circuit
+    """Tidy up after the search: a detached job keeps its circuit, a cut-off session stays, anything else is removed."""
+    with contextlib.suppress(OSError):  # a folder that cannot be tidied up is no reason to lose the circuit
         if detached:
             job.drop_checkpoints()
             job.finish("done")
@@ -114,20 +115,20 @@ def _close(job: Job, *, detached: bool) -> None:
             job.remove()
 
 
-def _run(running: Search, keeper: Autosave | None) -> SearchResult:
-    """Runs a search to its end, or to where Ctrl-C stops it."""
+def _run(running: Search, autosave: Autosave | None) -> SearchResult:
+    """Run a search to its end or until Ctrl-C stops it."""
     ending: list[int] = []
     try:
         with progress.SearchBar() as bar, on_interrupt(running.stop), _ends_between_steps(ending):
             for step in running:
                 bar.show(step)
-                if keeper is not None:
-                    keeper.step(step)
+                if autosave is not None:
+                    autosave.step(step)
                 if ending:
-                    raise Terminated(ending[0], kept=keeper is not None)
+                    raise Terminated(ending[0], kept=autosave is not None)
     finally:
-        if keeper is not None:
-            keeper.save_search()
+        if autosave is not None:
+            autosave.save_search()
     if running.result is None:
         raise RuntimeError("the search ended without a result")
     return running.result
@@ -135,7 +136,7 @@ def _run(running: Search, keeper: Autosave | None) -> SearchResult:
 
 @contextlib.contextmanager
 def _ends_between_steps(ending: list[int]) -> Iterator[None]:
-    """Collects in `ending` the signals that end the process, so that it can end where all is saved."""
+    """Collect the signals that end the process in `ending`, so that it ends between steps, where all is saved."""
     numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, lambda number, frame: ending.append(number)) for number in numbers}
     try:

@@ -1,4 +1,4 @@
-"""``circuit-tui sweep``: many searches, their results in one file."""
+"""``circuit-tui sweep``: many searches, with their results in one file."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def sweep(
 ) -> int:
     """Run many searches: every task with every choice of sites, method, setting, target and seed.
 
-    The results go to one SQLite file, each run at once when it is finished. The same command again does only what is
-    missing there or has failed. Exits 1 if a run failed; the others are done all the same.
+    The results go into one SQLite file, each as soon as its run is finished. The same command again does only the runs
+    that are missing there or have failed. Exits 1 if a run failed; the others are done nevertheless.
     """
-    if opening.circuit is not None:  # what it says itself is refused beside it
+    if opening.circuit is not None:  # so that flags that repeat what the circuit file says are refused
         opening = replace(opening, task=tasks[0] if tasks else None, prompts=prompts[0] if prompts else None)
     base = opening.request()
     orders = _orders(base, tasks, prompts, methods, targets, seeds, sites, settings)
@@ -108,7 +108,7 @@ def _orders(
 
 
 def _named_by(path: Path, base: OpenRequest) -> OpenRequest:
-    """What the circuit file at `path` was made with."""
+    """The request with which the circuit file at `path` was made."""
     from circuit_tui.core.circuits.circuit_file import read_circuit
     from circuit_tui.core.opening.open_circuit import request_of
 
@@ -116,7 +116,7 @@ def _named_by(path: Path, base: OpenRequest) -> OpenRequest:
 
 
 def _run(orders: list[RunOrder], out: Path, device: str | None, jobs: int | None, ray: str | None) -> SweepState | None:
-    """Does the runs; None if Ctrl-C ended them."""
+    """Do the runs; returns None if Ctrl-C ended them."""
     from circuit_tui.core.runs.results_file import ResultsFile
     from circuit_tui.core.runs.sweep import Sweep
     from circuit_tui.tui.commands.sweep_progress import SweepBar, ended
@@ -129,7 +129,7 @@ def _run(orders: list[RunOrder], out: Path, device: str | None, jobs: int | None
                 return running.run()
         except KeyboardInterrupt:
             over, total = ended(running.state), running.state.total
-            progress.say(f"interrupted: {over} of {total} runs are over; the same command goes on with the rest")
+            progress.say(f"interrupted: {over} of {total} runs are finished; the same command does the rest")
             return None
         finally:
             pool.close()
@@ -150,7 +150,7 @@ def _pool(device: str | None, jobs: int | None, ray: str | None) -> tuple[Worker
 
 
 def summary(rows: Iterable[Row]) -> list[Row]:
-    """The finished runs by task, sites, method, setting and target: medians over the seeds."""
+    """The finished runs grouped by task, sites, method, settings and target, with medians over the seeds."""
     import statistics
 
     groups: dict[tuple[Any, ...], list[Row]] = {}
@@ -207,7 +207,7 @@ def _print(rows: Sequence[Row]) -> None:
 
 
 def _named(row: Row, rows: Sequence[Row]) -> str:
-    """The method, with those of its settings that differ within the table."""
+    """The method and those of its settings that differ within the table."""
     import json
 
     every = [json.loads(other["settings"]) for other in rows if other["method"] == row["method"]]

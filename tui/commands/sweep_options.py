@@ -1,4 +1,4 @@
-"""The flags of `sweep` that hold several values, and how they become a grid."""
+"""The flags of `sweep` that take several values, and how they are read."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ Targets = Annotated[str, typer.Option("--targets", "--target", metavar="X,…", 
 Seeds = Annotated[str, typer.Option(metavar="N|A-B|A,B,…", help="How many seeds, or which.")]
 Sites = Annotated[
     list[str] | None,
-    typer.Option(metavar="all,A+B", help="Choices of sites: hooks or short names such as L1, joined by +. [all]"),
+    typer.Option(metavar="all,A+B", help="Sets of sites: hooks or short names such as L1, joined by +. [all]"),
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="[METHOD.]NAME=V,W", help="A setting, of each method that has it or of one; repeat."),
+    typer.Option("--set", metavar="[METHOD.]NAME=V,W", help="A setting of one method, or of each that has it; repeat."),
 ]
-ResultsOut = Annotated[Path, typer.Option(metavar="FILE.sqlite", help="The results; what is in it is not done again.")]
-Jobs = Annotated[int | None, typer.Option(min=1, metavar="N", help="Workers. [1; on Ray one for each GPU or machine]")]
-Ray = Annotated[str | None, typer.Option(metavar="ADDRESS|local", help="Send the runs to a Ray cluster.")]
+ResultsOut = Annotated[Path, typer.Option(metavar="FILE.sqlite", help="The results; runs in it are not repeated.")]
+Jobs = Annotated[int | None, typer.Option(min=1, metavar="N", help="Workers. [1; on Ray one per GPU or machine]")]
+Ray = Annotated[str | None, typer.Option(metavar="ADDRESS|local", help="Run on a Ray cluster.")]
 
 
 def words(flag: str, given: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
-    """The words of a flag that takes lists; ``all`` stands for all that are known.
+    """The words of a flag that takes lists; ``all`` stands for all of `known`.
 
     Raises:
-        UserError: an empty word.
+        UserError: a word is empty.
     """
     found: list[str] = []
     for word in _parts(flag, given):
@@ -47,7 +47,7 @@ def words(flag: str, given: Sequence[str] | None, known: Sequence[str]) -> tuple
 
 
 def sites(given: Sequence[str] | None) -> tuple[tuple[str, ...], ...]:
-    """The choices of sites; an empty one is all of them. Raises UserError for an empty name."""
+    """The sets of sites; an empty set stands for all sites. Raises UserError for an empty name."""
     found: list[tuple[str, ...]] = []
     for text in _parts("--sites", given):
         names = tuple(name.strip() for name in text.split("+"))
@@ -58,7 +58,7 @@ def sites(given: Sequence[str] | None) -> tuple[tuple[str, ...], ...]:
 
 
 def settings(given: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
-    """The values of each setting. Raises UserError for what is not ``[METHOD.]NAME=VALUE[,VALUE…]``."""
+    """The values of each setting. Raises UserError for a text that is not ``[METHOD.]NAME=VALUE[,VALUE…]``."""
     found: dict[str, tuple[str, ...]] = {}
     for text in given or ():
         name, equals, values = text.partition("=")

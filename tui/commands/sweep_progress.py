@@ -1,4 +1,4 @@
-"""How far a sweep is, on stderr: bars where stderr is a terminal, else a line for each run that ends."""
+"""The progress of a sweep on stderr: bars if it is a terminal, otherwise a line for each run that ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from circuit_tui.tui.drawing.number_text import duration
 
 
 class SweepBar(progress.TerminalBar):
-    """One bar for all runs and one for each worker."""
+    """One bar for all runs, and one for each worker."""
 
     def __init__(self) -> None:
         super().__init__("{task.description}", 30, "runs")
@@ -19,7 +19,7 @@ class SweepBar(progress.TerminalBar):
         self._started = time.monotonic()
 
     def show(self, state: SweepState) -> None:
-        """Takes what has changed."""
+        """Show what has changed."""
         if self._bars is None:
             if state.last is not None:
                 progress.say(f"[{ended(state)}/{state.total}] {describe(state)}")
@@ -30,7 +30,7 @@ class SweepBar(progress.TerminalBar):
         for worker, busy in state.busy.items():
             if worker not in self._workers:
                 self._workers[worker] = self._bars.add_task("", text="", total=None)
-            total = max(busy.steps, busy.step) or None  # nothing is known while a model is being loaded
+            total = max(busy.steps, busy.step) or None  # unknown while a model is being loaded
             self._bars.update(self._workers[worker], description=str(busy.order), completed=busy.step, total=total)
 
     def _text(self, state: SweepState) -> str:
@@ -45,12 +45,12 @@ class SweepBar(progress.TerminalBar):
 
 
 def ended(state: SweepState) -> int:
-    """How many runs are over, those that were finished before among them."""
+    """How many runs have ended, including those that were finished before."""
     return state.found + state.done + len(state.failed)
 
 
 def describe(state: SweepState) -> str:
-    """The run that ended last, and how."""
+    """The run that ended last, and its outcome."""
     assert state.last is not None
     order, outcome = state.last
     if isinstance(outcome, str):

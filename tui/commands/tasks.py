@@ -12,7 +12,7 @@ def tasks(json: options.Json = False, debug: options.Debug = False) -> int:
     """List the built-in tasks."""
     from circuit_tui.core.tasks.builtin import builtin, names
 
-    rows = [_facts(builtin(name)) for name in names()]
+    rows = [_plain_values(builtin(name)) for name in names()]
     if json:
         output.print_json({"tasks": rows})
         return 0
@@ -34,7 +34,7 @@ def tasks(json: options.Json = False, debug: options.Debug = False) -> int:
     return 0
 
 
-def _facts(task: Task) -> dict[str, Any]:
+def _plain_values(task: Task) -> dict[str, Any]:
     """One task in plain values. `positions` are the roles its prompts name, in order of appearance."""
     roles = dict.fromkeys(role for pair in task.pairs for role in pair.roles)
     return {

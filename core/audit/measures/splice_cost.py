@@ -121,13 +121,13 @@ def _cross_entropy(problem: Problem, tokens: Tensor, *, spliced: bool) -> Genera
     model, sites = problem.model, problem.sites
     first = 0 if model.tokenizer.bos_token_id is None else 1
     with torch.no_grad():
-        plain = model.blocks(model.embed(tokens), 0, sites[0].depth)
+        plain = model.run_blocks(model.embed(tokens), 0, sites[0].depth)
         resid = plain
         for stop in site_groups(sites):
             here = sites[stop.start : stop.stop]
             until = sites[stop.stop].depth if stop.stop < len(sites) else model.n_layers
             if not spliced:
-                resid = model.blocks(resid, here[0].depth, until)
+                resid = model.run_blocks(resid, here[0].depth, until)
                 continue
             changes = []
             for site in here:
@@ -137,8 +137,8 @@ def _cross_entropy(problem: Problem, tokens: Tensor, *, spliced: bool) -> Genera
                     error = there.float() - site.sae.rebuild(site.sae.encode(x), x)
                 changes.append(_spliced(site.sae, first, error))
             if problem.errors == "keep":
-                plain = model.blocks(plain, here[0].depth, until)
-            resid = model.blocks(run_patched(model, here, resid, changes), here[0].depth_after, until)
+                plain = model.run_blocks(plain, here[0].depth, until)
+            resid = model.run_blocks(run_patched(model, here, resid, changes), here[0].depth_after, until)
         loss = _next_token_loss(problem, resid, tokens)
     yield None
     return loss

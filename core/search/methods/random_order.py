@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
-from typing_extensions import override
+from torch import Tensor
 
 from circuit_tui.core.search.methods.settings import RandomSettings
-from circuit_tui.core.search.ranking import RankingMethod, Scoring
+from circuit_tui.core.search.ranking import RankingSearch
 
 
-class RandomMethod(RankingMethod[RandomSettings]):
+class RandomSearch(RankingSearch):
     """Keeps a random prefix of all candidate nodes."""
 
-    @override
-    def score_nodes(self) -> Scoring:
-        yield 1.0
-        return torch.rand(len(self.problem.space), generator=self.generator)
+    settings: RandomSettings
+
+    def score_nodes(self) -> Iterator[tuple[float, Tensor | None]]:
+        """See `RankingSearch.score_nodes`."""
+        yield 1.0, torch.rand(len(self.problem.space), generator=self.generator)

@@ -24,12 +24,16 @@ _BUILDERS: dict[str, Callable[[], Task]] = {
 
 
 def names() -> tuple[str, ...]:
-    """The names of the built-in tasks, in the order in which they are shown."""
+    """The names of the built-in tasks, in the order in which lists show them."""
     return tuple(_BUILDERS)
 
 
 def builtin(name: str) -> Task:
-    """The built-in task of this name; the same pairs every time. A name that is not known is a UserError."""
+    """The built-in task `name`; the same pairs every time.
+
+    Raises:
+        UserError: there is none of that name; the line suggests the nearest.
+    """
     if name not in _BUILDERS:
         close = get_close_matches(name.lower(), _BUILDERS, n=1)
         hint = f"did you mean {close[0]}? " if close else ""

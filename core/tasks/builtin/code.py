@@ -1,8 +1,8 @@
 """Python output: the value, or `Traceback` when the index or the key is not there.
 
 After the code-output task of Caples et al. 2025 ("Scaling Sparse Feature Circuit Finding to Gemma 9B"): one interpreter
-session, its words separated by blanks. Half of the prompts ask for a value that is there and half for one that is
-not; the corrupt prompt changes the index or the key alone, from there to not there or back.
+session, its words separated by blanks. Half of the prompts ask for a value that exists and half for one that does not;
+the corrupt prompt changes the index or the key alone, from one that exists to one that does not, or back.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Parts = list[tuple[str, str]]
 
 
 def _pair(index: int, session: Parts, inside: str, outside: str, value: str, query: tuple[Parts, Parts]) -> Pair:
-    """Even indices ask for what is there (`inside`), odd ones for what is not. `query`: the words around the asked."""
+    """Even indices ask for `inside`, which exists, odd ones for `outside`. `query`: the words before and after it."""
     before, after = query
-    there, roles = words(*session, *before, (inside, "asked"), *after)
+    present, roles = words(*session, *before, (inside, "asked"), *after)
     missing, _ = words(*session, *before, (outside, "asked"), *after)
     if index % 2 == 0:
-        return Pair(there, missing, f" {value}", f" {lexicon.TRACEBACK}", roles=roles)
-    return Pair(missing, there, f" {lexicon.TRACEBACK}", f" {value}", roles=roles)
+        return Pair(present, missing, f" {value}", f" {lexicon.TRACEBACK}", roles=roles)
+    return Pair(missing, present, f" {lexicon.TRACEBACK}", f" {value}", roles=roles)
 
 
 def _list(rng: random.Random, index: int, *, unseen: bool) -> Pair:

@@ -1,4 +1,4 @@
-"""The words of the built-in tasks and of the demo language, grouped by the part they play.
+"""The words of the built-in tasks and of the demo language, grouped by the part that they play.
 
 Every entry is one whitespace-separated word. Pairs are (singular, plural).
 """
@@ -44,7 +44,7 @@ THINGS = ("drink", "book", "ring", "letter", "ball", "cake", "hat", "map", "flow
 
 ACTIONS = ("left", "cried", "slept", "smiled", "stayed", "waited", "worked", "laughed", "rested", "sang")
 MANNERS = ("early", "alone", "quietly", "late", "again", "slowly", "quickly", "happily")
-# As every word of this module, part of the demo's vocabulary (`demo/corpus.py`), which its grammar needs.
+# Like every word of this module, part of the demo's vocabulary (`demo/corpus.py`); the demo's grammar needs them.
 MANNER_OPENINGS = tuple(manner.capitalize() for manner in MANNERS)
 CONJUNCTIONS = ("because", "while", "after", "before", "although", "when", "since", "until")
 

@@ -2,8 +2,8 @@
 
 The three structures follow the agreement tasks of Marks et al. 2024 (Sparse Feature Circuits, arXiv:2403.19647), after
 Finlayson et al. 2021 (arXiv:2106.06087). The corrupt prompt flips the number of the subject alone. Half of the subjects
-are plural, the noun in between agrees with the subject half of the time, and every verb is asked equally often in
-both numbers, so that a model that knows nothing of the prompt has a mean logit difference of 0.
+are plural, the noun in between agrees with the subject half of the time, and every verb is asked for equally often in
+both numbers, so that a model that ignores the prompt has a mean logit difference of 0.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from circuit_tui.core.tasks.builtin.generate import build, words
 from circuit_tui.core.tasks.task import Pair, Task
 
 Prompt = Callable[[int], tuple[str, tuple[str, ...]]]
-"""The subject's number (0 singular, 1 plural) to the prompt and its roles."""
+"""Maps the subject's number (0 singular, 1 plural) to the prompt and its roles."""
 
 
 def _pair(index: int, prompt: Prompt) -> Pair:

@@ -106,7 +106,7 @@ def test_few_tokens_are_run_for_a_change_at_the_last_position(
     tracer = IncrementalPass(problem, batch)
     last = problem.space.position == problem.n_positions - 1
     width, widths = batch.prefix.shape[1], list[int]()
-    blocks = LanguageModel.blocks
+    blocks = LanguageModel.run_blocks
 
     def counted(self: LanguageModel, resid: Tensor, start: int, stop: int, kv_cache: object = None) -> Tensor:
         widths.append(resid.shape[1])
@@ -115,7 +115,7 @@ def test_few_tokens_are_run_for_a_change_at_the_last_position(
     kept = last.clone()
     with torch.no_grad():
         tracer.advance_to(kept, 0).result()
-        monkeypatch.setattr(LanguageModel, "blocks", counted)
+        monkeypatch.setattr(LanguageModel, "run_blocks", counted)
         without = kept.clone()
         without[int(kept.nonzero()[0, 0])] = False
         tracer.evaluate_alternative(without, kept).result()

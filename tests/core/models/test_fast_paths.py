@@ -1,4 +1,4 @@
-"""The cheaper ways to the logits against Hugging Face's own, for every shape; where they differ they are not taken."""
+"""The fast paths against Hugging Face's own logits, for every shape; where they differ they are not used."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROWS = torch.arange(4)
 
 
 def tokens_seen(model: LanguageModel) -> list[int]:
-    """Fills up with how many tokens of a prompt the last MLP is given at each call."""
+    """Returns a list that gets, at each call of the last MLP, how many tokens of a prompt it runs on."""
     seen: list[int] = []
     model.bridge.blocks[-1].mlp.original_component.register_forward_pre_hook(
         lambda _, args: seen.append(args[0].shape[1])
@@ -48,8 +48,8 @@ def test_from_any_block_to_the_logits_of_hugging_face(shape: str, tmp_path: Path
         resid = model.embed(TOKENS)
         for layer in range(LAYERS + 1):
             torch.testing.assert_close(model.logits_from(resid, layer, ANSWER), expected, rtol=0, atol=1e-5)
-            resid = model.blocks(resid, layer, min(layer + 1, LAYERS))
-    assert seen == [1, 1, 1, TOKENS.shape[1]]  # the last is that of `blocks`, which gives every token
+            resid = model.run_blocks(resid, layer, min(layer + 1, LAYERS))
+    assert seen == [1, 1, 1, TOKENS.shape[1]]  # the last call is from `run_blocks`, which needs every token
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -61,7 +61,7 @@ def test_the_gradient_is_that_of_the_whole_block(shape: str, tmp_path: Path) -> 
 
     def gradient(short: bool) -> Tensor:
         x = resid.clone().requires_grad_()
-        logits = model.logits_from(x, 1, ANSWER) if short else model.logits(model.blocks(x, 1, LAYERS), ANSWER)
+        logits = model.logits_from(x, 1, ANSWER) if short else model.logits(model.run_blocks(x, 1, LAYERS), ANSWER)
         (logits * weight).sum().backward()
         assert x.grad is not None
         return x.grad
@@ -73,7 +73,7 @@ def test_an_mlp_that_mixes_tokens_is_given_all_of_them(tmp_path: Path) -> None:
     model = load_model(str(make_model("llama", tmp_path)), CPU, torch.float32)
 
     def mix(_: torch.nn.Module, __: Any, out: Tensor) -> Tensor:
-        """Adds to every token what came out at the first."""
+        """Adds the output at the first token to every other."""
         return out + out[:, :1]
 
     model.bridge.blocks[-1].mlp.original_component.register_forward_hook(mix)
@@ -121,7 +121,7 @@ def test_a_norm_shows_its_hook_points_what_it_does_as_soon_as_one_is_looked_at(
 def test_before_a_last_site_behind_the_last_block_only_the_answers_are_worked_on(
     shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The logits and gradients are those of whole passes, which are run where the site's input is asked for."""
+    """Logits and gradients equal those of passes over all tokens, which run where the site's input is asked for."""
     monkeypatch.setattr(nodes, "PADDED_GROUP_COST", {"cpu": 0})
     sites = [Spliced("blocks.0.hook_resid_post", "standard"), Spliced(LAST, "jumprelu")]
     problem = open_problem(build_with(shape, tmp_path, sites), TASKS["roles"], errors="keep")
@@ -154,4 +154,4 @@ def test_before_a_last_site_behind_the_last_block_only_the_answers_are_worked_on
     assert bool(short_gradient[last & read].any())
     assert not bool(whole_gradient[last & ~read].any())
     assert (n_seen, all_seen) == (1, batch.prefix.shape[1])
-    assert 0 < all_slots - n_slots <= int((last & ~read).sum())  # a band may hold other positions beside those read
+    assert 0 < all_slots - n_slots <= int((last & ~read).sum())  # a padded group may have positions that are not read

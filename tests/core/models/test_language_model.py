@@ -29,10 +29,10 @@ def test_replay_from_any_block_gives_the_logits_of_hugging_face(world: Callable[
         expected = hf(TOKENS, use_cache=False).logits[ROWS, ANSWER]
         resid = model.embed(TOKENS)
         for layer in range(LAYERS + 1):
-            got = model.logits(model.blocks(resid, layer, LAYERS), ANSWER)
+            got = model.logits(model.run_blocks(resid, layer, LAYERS), ANSWER)
             torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
             if layer < LAYERS:
-                resid = model.blocks(resid, layer, layer + 1)
+                resid = model.run_blocks(resid, layer, layer + 1)
     assert model.verify(TOKENS, ANSWER) < 1e-5
     assert model.can_run_subset
     assert model.n_layers == LAYERS
@@ -41,10 +41,10 @@ def test_replay_from_any_block_gives_the_logits_of_hugging_face(world: Callable[
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_length_of_a_batch_does_not_matter(world: Callable[[str], World], shape: str) -> None:
-    """Right padding is invisible, and a recording of one length is not used for another."""
+    """Right padding changes nothing, and the recording for one length is not used for another."""
     model = world(shape).model
-    long = model.logits(model.blocks(model.embed(TOKENS), 0, LAYERS), torch.full((4,), 4))
-    short = model.logits(model.blocks(model.embed(TOKENS[:, :5]), 0, LAYERS), torch.full((4,), 4))
+    long = model.logits(model.run_blocks(model.embed(TOKENS), 0, LAYERS), torch.full((4,), 4))
+    short = model.logits(model.run_blocks(model.embed(TOKENS[:, :5]), 0, LAYERS), torch.full((4,), 4))
     torch.testing.assert_close(short, long, rtol=0, atol=1e-5)
 
 
@@ -53,7 +53,7 @@ def test_a_model_whose_replay_differs_is_refused(tmp_path: Path) -> None:
     calls = 0
 
     def drift(_: torch.nn.Module, __: Any, out: Any) -> Any:
-        """A block that remembers: each call differs from the one before."""
+        """A block with a state: each call differs from the one before."""
         nonlocal calls
         calls += 1
         return out * (1 + 0.01 * calls)
@@ -82,7 +82,7 @@ def test_bfloat16_keeps_float32_logits(shape: str, tmp_path: Path) -> None:
     model = load_model(str(make_model(shape, tmp_path)), CPU, torch.bfloat16)
     assert model.dtype == torch.bfloat16
     assert model.embed(TOKENS).dtype == torch.bfloat16
-    assert model.logits(model.blocks(model.embed(TOKENS), 0, LAYERS), ANSWER).dtype == torch.float32
+    assert model.logits(model.run_blocks(model.embed(TOKENS), 0, LAYERS), ANSWER).dtype == torch.float32
     model.verify(TOKENS, ANSWER)
 
 
@@ -105,12 +105,12 @@ def test_asked_for_processing_changes_the_stream_but_no_probability(tmp_path: Pa
     assert (raw.processing, processed.processing) == ("none", "center_writing_weights")
     for model in (raw, processed):
         model.verify(TOKENS, ANSWER)
-    stream = [model.blocks(model.embed(TOKENS), 0, 2) for model in (raw, processed)]
+    stream = [model.run_blocks(model.embed(TOKENS), 0, 2) for model in (raw, processed)]
     assert float(stream[0].mean(-1).abs().max()) > 1e-2
     assert float(stream[1].mean(-1).abs().max()) < 1e-5
     torch.testing.assert_close(stream[1], stream[0] - stream[0].mean(-1, keepdim=True), rtol=0, atol=1e-5)
     logits = [
-        model.logits(model.blocks(x, 2, LAYERS), ANSWER) for model, x in zip((raw, processed), stream, strict=True)
+        model.logits(model.run_blocks(x, 2, LAYERS), ANSWER) for model, x in zip((raw, processed), stream, strict=True)
     ]
     torch.testing.assert_close(logits[1].log_softmax(-1), logits[0].log_softmax(-1), rtol=0, atol=1e-4)
     assert not any(weight.requires_grad for weight in processed.bridge.parameters())

@@ -1,4 +1,4 @@
-"""Prompts padded on the left give the numbers of the oracle, which pads none, whatever positions a model embeds."""
+"""Prompts padded on the left have the same numbers as in the oracle, which pads none, for every position embedding."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tiny.world import CPU, Spliced, World, build_with
 from circuit_tui.core.choices import ErrorsKind, PositionsKind
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
-from circuit_tui.core.models.language_model import LanguageModel
-from circuit_tui.core.models.left_padding import pad_on, padded
+from circuit_tui.core.models.block_arguments import MAX_LEFT_PADDED
+from circuit_tui.core.models.left_padding import LeftPaddedRunner, runner_for, set_padding_side
 from circuit_tui.core.models.load_model import load_model
-from circuit_tui.core.search.methods.attribution import PathEnds, batches_of_pairs
+from circuit_tui.core.search.methods.attribution import Ends, batches_of_pairs
 from circuit_tui.core.session.session import open_session
 
 SHAPES = ("gpt2", "neox", "llama", "gemma2", "gemma3", "qwen3")
@@ -49,7 +49,7 @@ def left(world: Callable[[str], World]) -> Iterator[Callable[[str], World]]:
     [
         ("shared", "mixed", "mean"),
         ("each", "roles", "keep"),
-        ("end", "mixed-said", "drop"),
+        ("end", "mixed-multi", "drop"),
         ("shared", "longer", "drop"),
     ],
 )
@@ -61,7 +61,7 @@ def test_a_circuit_measures_what_plain_hooks_measure(
     check_everything(left(shape), Evaluator(problem, "test"), seed=0)
 
 
-@pytest.mark.parametrize("task", ["mixed", "mixed-said"])
+@pytest.mark.parametrize("task", ["mixed", "mixed-multi"])
 def test_the_mask_s_gradient_is_that_of_plain_hooks(left: Callable[[str], World], task: str) -> None:
     problem = open_problem(left("gpt2"), TASKS[task], "shared")
     check_gradient(problem, open_naive(left("gpt2"), problem))
@@ -81,51 +81,51 @@ def test_every_family_gives_the_logits_of_each_prompt_alone(shape: str, tmp_path
     model = load_model(str(make_model(shape, tmp_path)), CPU, torch.float32)
     model.padding_side = "left"
     tokens, lengths = torch.arange(3, 19).reshape(2, 8), torch.tensor([4, 8])
-    view = padded(model, lengths)
+    view = runner_for(model, lengths)
     resid = view.embed(tokens)
     for start in range(model.n_layers + 1):
-        got = view.logits_from(view.blocks(resid, 0, start), start, lengths - 1)
+        got = view.logits_from(view.run_blocks(resid, 0, start), start, lengths - 1)
         for row, length in enumerate(lengths.tolist()):
             alone = model.bridge(tokens[row : row + 1, :length], return_type="logits")[0, -1]
             torch.testing.assert_close(got[row], alone, rtol=1e-4, atol=1e-4)
-    pad_on("left", model, tokens, lengths)
+    set_padding_side("left", model, tokens, lengths)
 
 
 def test_the_blocks_really_see_the_padding_on_the_left(left: Callable[[str], World]) -> None:
     model, seen = left("gpt2").model, []
-    view = padded(model, torch.tensor([2, 4]))
+    view = runner_for(model, torch.tensor([2, 4]))
     tokens = torch.tensor([[3, 4, 0, 0], [5, 6, 7, 8]])
     handle = model.bridge.blocks[1].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     try:
         resid = view.embed(tokens)
-        out = view.blocks(resid, 1, 2)
+        out = view.run_blocks(resid, 1, 2)
     finally:
         handle.remove()
     torch.testing.assert_close(seen[-1][0, 2:], resid[0, :2])
     torch.testing.assert_close(seen[-1][1], resid[1])
-    assert padded(model, torch.tensor([2, 4])) is not model
+    assert runner_for(model, torch.tensor([2, 4])) is not model
     model.padding_side = "right"
-    assert padded(model, torch.tensor([2, 4])) is model
-    torch.testing.assert_close(out[0, :2], model.blocks(resid, 1, 2)[0, :2], rtol=1e-4, atol=1e-5)
+    assert runner_for(model, torch.tensor([2, 4])) is model
+    torch.testing.assert_close(out[0, :2], model.run_blocks(resid, 1, 2)[0, :2], rtol=1e-4, atol=1e-5)
 
 
 def test_what_was_recorded_for_old_batches_is_let_go(left: Callable[[str], World]) -> None:
     model = left("llama").model
     for length in range(2, 20):
-        view = padded(model, torch.tensor([2, length]))
-        view.blocks(view.embed(torch.zeros(2, length, dtype=torch.long)), 0, 1)
-    assert sum(isinstance(key, tuple) for key in model._calls) <= 8
+        view = runner_for(model, torch.tensor([2, length]))
+        view.run_blocks(view.embed(torch.zeros(2, length, dtype=torch.long)), 0, 1)
+    assert len(model.recordings.left_padded) == MAX_LEFT_PADDED
 
 
 def test_attributions_take_the_same_ends(world: Callable[[str], World]) -> None:
-    """With the errors added back the ends are run again: padded on the left they are the same."""
+    """With the errors added back, both ends of the path run again, and are the same when padded on the left."""
     found = []
     for side in ("right", "left"):
         opened = world("gpt2")
         opened.model.padding_side = side  # type: ignore[assignment]
         problem = open_problem(opened, TASKS["roles"], "each")
         (batch,) = batches_of_pairs(problem, "ig")
-        ends = PathEnds.of(problem, batch, keep_errors=True)
+        ends = Ends.of(problem, batch, keep_errors=True)
         real = problem.alignment.ids["train", "clean"][batch.rows] >= 0
         found.append([x[real] for part in (ends.clean, ends.corrupt, ends.errors) for x in part if x is not None])
     opened.model.padding_side = "right"
@@ -152,6 +152,8 @@ def test_a_session_has_the_same_numbers_either_way(world: Callable[[str], World]
 
 def test_a_model_that_minds_is_refused(left: Callable[[str], World], monkeypatch: pytest.MonkeyPatch) -> None:
     model = left("gpt2").model
-    monkeypatch.setattr("circuit_tui.core.models.left_padding._LeftPadded._masks", LanguageModel._masks)
+    monkeypatch.setattr(
+        LeftPaddedRunner, "attention_mask", lambda runner, width: torch.ones(2, width, dtype=torch.long)
+    )
     with pytest.raises(UserError, match=r"^--padding left: .* gives other logits .*; use --padding right$"):
-        pad_on("left", model, torch.arange(3, 19).reshape(2, 8), torch.tensor([3, 8]))
+        set_padding_side("left", model, torch.arange(3, 19).reshape(2, 8), torch.tensor([3, 8]))

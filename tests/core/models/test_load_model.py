@@ -11,7 +11,9 @@ from tiny.models import make_model
 from tiny.world import CPU
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.models.load_model import load_model, model_folder, pick_device, pick_dtype
+from circuit_tui.core.models.devices import pick_device, pick_dtype
+from circuit_tui.core.models.load_model import load_model
+from circuit_tui.core.models.model_files import model_folder
 from circuit_tui.core.views import LoadProgress
 
 

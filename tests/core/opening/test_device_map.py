@@ -25,11 +25,10 @@ from circuit_tui.core.views import MemoryUse
 from circuit_tui.tui.cli import main
 
 
-@pytest.mark.parametrize("file", ["two_devices.py", "one_other_device.py"])
-def test_on_other_devices(root: Path, file: str) -> None:
-    """The cases of that file, in a process of their own."""
-    cases = root / "tests" / "core" / file
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(cases)]
+def test_on_other_devices(root: Path) -> None:
+    """The cases of two files, in a process of their own."""
+    cases = [str(root / "tests" / "core" / file) for file in ("two_devices.py", "one_other_device.py")]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *cases]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout

@@ -14,7 +14,7 @@ import torch
 from kept_bytes import kept_bytes
 from tiny.able import able_task
 from tiny.sessions import request, write_prompts
-from tiny.tasks import say_more
+from tiny.tasks import with_multi_token_answers
 from tiny.world import Spliced, World, build_with
 
 from circuit_tui.core.errors import UserError
@@ -53,7 +53,7 @@ def test_weights_and_prompts_are_what_is_then_held(asked: OpenRequest) -> None:
 
 def test_answers_of_several_tokens_are_planned_for(world: Callable[[str], World], tmp_path: Path) -> None:
     tiny = world("gpt2")
-    task = say_more(able_task(tiny, (6,) * 12, (6,) * 7))
+    task = with_multi_token_answers(able_task(tiny, (6,) * 12, (6,) * 7))
     asked = request(tiny, write_prompts(task, tmp_path / "said.jsonl"))
     planned = plan_memory(asked)
     opened = open_problem(asked, lambda stage: None).problem

@@ -15,7 +15,8 @@ from tiny.world import CPU, World
 
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.models.load_model import load_model
-from circuit_tui.core.saes.load_saes import check_fit, load_saes
+from circuit_tui.core.opening.check_fit import check_fit
+from circuit_tui.core.saes.load_saes import load_saes
 from circuit_tui.core.tasks.prompts_file import load_prompts
 from circuit_tui.core.tasks.task import Task
 

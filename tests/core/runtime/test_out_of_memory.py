@@ -199,7 +199,7 @@ def test_other_errors_are_not_taken_for_a_full_device(problem: Problem, monkeypa
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(LanguageModel, "blocks", broken)
+    monkeypatch.setattr(LanguageModel, "run_blocks", broken)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         next(search)
 

@@ -107,7 +107,7 @@ def test_two_at_once_answer_as_one_after_the_other(shape: str, task: str, tmp_pa
     world = build_with(shape, tmp_path, SITES)
     problem = open_problem(world, TASKS[task], "shared" if task == "mixed" else "each")
     assert len(Evaluator(problem, "train", size=2).batches) > 2
-    problem.model._calls.clear()  # what no pass has recorded yet must be recorded by one thread alone
+    problem.model.recordings.right_padded.clear()  # what no pass has recorded yet one thread must record alone
     for got, expected in zip(asked(problem, 3), asked(problem, 1), strict=True):
         if isinstance(got, PromptMetrics) and isinstance(expected, PromptMetrics):
             for name in ("logit_diff", "kl", "cross_entropy"):

@@ -1,4 +1,4 @@
-"""From flags to SAEs of sae-lens' registry, and what the registry's names tell."""
+"""Flags choose SAEs of sae-lens' registry; layers, widths and hooks are read from its names."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_every_takes_each_so_many_th_layer() -> None:
         "blocks.5.hook_resid_pre",
         "blocks.10.hook_resid_pre",
     ]
-    # Layers that a release has, not layers of the model.
+    # Of the layers that the release has, not of the model's.
     assert [sae.split("_")[1] for sae in chosen("gemma-scope-2-1b-pt-res", every=2)] == ["7", "17"]
 
 
@@ -47,7 +47,7 @@ def test_without_width_the_smallest_and_without_l0_the_middle_one() -> None:
     taken = next(sae for sae in narrow if sae.id == name)
     below = sum((sae.l0 or 0) < (taken.l0 or 0) for sae in narrow)
     assert abs(below - (len(narrow) - 1 - below)) <= 1
-    # A second seed of the same size is not what was meant.
+    # Not a second seed of the same size.
     assert chosen("gemma-scope-2-1b-pt-res", layers="7", width="262k", l0="medium") == ["layer_7_width_262k_l0_medium"]
 
 

@@ -16,8 +16,9 @@ from tiny.world import CPU, World
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.models.load_model import load_model
+from circuit_tui.core.opening.check_fit import check_fit
 from circuit_tui.core.saes import released_saes
-from circuit_tui.core.saes.load_saes import check_fit, load_saes, processing_of
+from circuit_tui.core.saes.load_saes import load_saes, processing_of
 from circuit_tui.core.saes.site import Site, site_group_of, site_groups
 
 HOOK = "blocks.1.hook_resid_post"
@@ -62,7 +63,7 @@ def test_a_damaged_sae_config(config: str, says: str, tmp_path: Path) -> None:
 def test_damaged_sae_weights(tmp_path: Path) -> None:
     weights = make_sae("standard", tmp_path / "cut", HOOK, WIDTH) / "sae_weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:500])
-    # Weights of another size than the config says: sae-lens tells that in many lines.
+    # Weights of another size than in the config: sae-lens reports that in many lines.
     other = make_sae("standard", tmp_path / "other", HOOK, WIDTH)
     config = json.loads((other / "cfg.json").read_text())
     (other / "cfg.json").write_text(json.dumps({**config, "d_sae": LATENTS + 1}))
@@ -112,7 +113,7 @@ def test_two_saes_at_one_place_of_a_block(tmp_path: Path) -> None:
 
 
 def test_the_middle_of_a_block_that_has_none(world: Callable[[str], World], tmp_path: Path) -> None:
-    """Attention and MLP side by side; or a block that scales what it adds, so that the sum is another."""
+    """Attention and MLP run in parallel; or the block scales what it adds, so that the sum differs."""
     sites = load_saes([], [make_sae("standard", tmp_path / "sae", "blocks.1.hook_resid_mid", WIDTH)], CPU)
     check_fit(world("llama").model, sites)
     model = load_model(str(make_model("neox", tmp_path / "model")), CPU, torch.float32)
@@ -193,7 +194,7 @@ def test_a_release_is_loaded_in_float32_and_named(tmp_path: Path, monkeypatch: p
 
 @pytest.fixture(scope="module")
 def named(world: Callable[[str], World]) -> Callable[..., Site]:
-    """A function that makes an SAE for the tiny GPT-2, or for something else."""
+    """A function that makes an SAE whose config names the tiny GPT-2, or something else."""
     made = iter(range(1000))
 
     def site(hook: str = HOOK, width: int = WIDTH, **config: Any) -> Site:

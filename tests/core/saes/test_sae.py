@@ -1,4 +1,4 @@
-"""What the splice takes from an SAE: exact columns, the affine decoder, and refusals."""
+"""What the splice needs of an SAE: exact encoder columns, an affine decoder, refusals."""
 
 from __future__ import annotations
 

@@ -27,6 +27,7 @@ from circuit_tui.core.choices import ErrorsKind, PositionsKind
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 from circuit_tui.core.search.open_search import open_search
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.session.latent_view import latent_view
 from circuit_tui.core.session.session import open_session
 from circuit_tui.core.splice.hook_patch import output_direction
@@ -198,7 +199,7 @@ def test_a_circuit_that_changes_is_that_of_a_fresh_evaluation(build: Callable[[s
         without[node] = False
         expected = evaluator.measure(without).result()
         assert live.evaluate_without(node).result() == pytest.approx(expected.mean_logit_diff, abs=1e-5)
-        # One site alone changes, and back, from the middle of a block too.
+        # One site changes, and back; sites in the middle of a block too.
         for circuit in (without, kept):
             live.advance_to(circuit).result()
             again = evaluator.measure(circuit).result()
@@ -208,7 +209,7 @@ def test_a_circuit_that_changes_is_that_of_a_fresh_evaluation(build: Callable[[s
 
 
 def test_a_session_on_a_crowded_block(build: Callable[[str], World], tmp_path: Path) -> None:
-    """Switched on and off as a user does; written, and opened again."""
+    """Nodes are switched on and off as a user does; the circuit is written and opened again."""
     world = build("gpt2 crowded")
     prompts = write_prompts(able_task(world, (6,) * 9, (6,) * 5), tmp_path / "able.jsonl")
     asked = request(world, prompts, positions="shared")
@@ -235,7 +236,7 @@ def test_what_a_site_of_a_crowded_block_reads_under_a_circuit(build: Callable[[s
     live, naive = LiveCircuit(Evaluator(problem, "test"), kept), open_naive(build(name), problem)
     nodes = named(problem, kept)
     for prompt in (0, 3):
-        seen = naive.arrived("test", prompt, nodes)
+        seen = naive.sae_inputs("test", prompt, nodes)
         for site in range(len(problem.sites)):
             read = live.site_read(site, prompt)
             torch.testing.assert_close(read[1:], seen[site][1:], rtol=1e-4, atol=1e-4)
@@ -297,7 +298,7 @@ def test_the_searches_run_at_every_kind_of_site(
     problem = among(problem, range(0, len(problem.space), 3))
     assert {int(site) for site in problem.space.site} == set(range(len(problem.sites)))
     train, test = Evaluator(problem, "train"), Evaluator(problem, "test")
-    search = open_search(problem, train, test, method, 0.5, 0, QUICK.get(method, {}))
+    search = open_search(problem, train, test, SearchSpec(method, 0.5, 0, QUICK.get(method, {})))
     for _ in search:
         pass
     assert search.result is not None

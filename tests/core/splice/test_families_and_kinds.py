@@ -1,7 +1,7 @@
 """Each family of models with each kind of SAE, at every kind of site at once: numbers and mask gradients.
 
-The way an SAE is trained (its input less `b_dec` or not, normalised, scaled) goes through all cells in turn, so do the
-treatments of errors; weight processing goes through all families.
+The variants of SAE inputs (with `b_dec` subtracted or not, normalised, scaled) and the treatments of errors alternate
+over all cells; weight processing is tested for all families.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ from circuit_tui.core.choices import ERRORS
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.models.load_model import load_model
-from circuit_tui.core.saes.load_saes import check_fit, load_saes, processing_of
+from circuit_tui.core.opening.check_fit import check_fit
+from circuit_tui.core.saes.load_saes import load_saes, processing_of
 from circuit_tui.core.splice.problem import Problem
 
 FAMILIES = ("gpt2", "neox", "llama", "gemma2", "gemma3", "gemma3-sighted", "qwen3")
 KINDS = ("standard", "gated", "jumprelu", "topk", "batchtopk", "matryoshka")
-# How an SAE takes its input.
+# Variants of an SAE's input.
 WAYS: dict[str, dict[str, object]] = {
     "raw": {"apply_b_dec_to_input": False},
     "less b_dec": {"apply_b_dec_to_input": True},
@@ -75,7 +76,7 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Family]:
 
 
 def check(world: World, problem: Problem, hf: Any = None) -> None:
-    """Circuits, M_s and M without a circuit; then the gradient of every mask value, at every site."""
+    """Checks circuits, M_s and M without a circuit; then the gradient of every mask value, at every site."""
     naive = open_naive(world, problem, hf)
     check_everything(world, Evaluator(problem, "test"), 0, naive)
     expected = check_gradient(problem, naive)
@@ -88,9 +89,9 @@ def check(world: World, problem: Problem, hf: Any = None) -> None:
 def test_spliced_passes_and_gradients_are_those_of_plain_hooks(
     family: Callable[[str], Family], shape: str, kind: str, tmp_path: Path
 ) -> None:
-    """Every way of taking the input is at one of the sites, in each cell at another."""
+    """Each variant of the input is at one of the sites, in each cell at another."""
     number = FAMILIES.index(shape) + KINDS.index(kind)
-    # Where attention and MLP run side by side there is nothing between them.
+    # Where attention and MLP run in parallel there is nothing between them.
     points = [point for point in POINTS if shape != "neox" or not point.endswith("mid")]
     ways = [list(WAYS.values())[(index + number) % len(WAYS)] for index in range(len(points))]
     saes = [Spliced(hook, kind, config=tuple(way.items())) for hook, way in zip(points, ways, strict=True)]
@@ -119,7 +120,7 @@ def test_spliced_passes_and_gradients_are_those_of_plain_hooks(
 def test_on_processed_weights_too(
     family: Callable[[str], Family], shape: str, steps: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """SAEs that ask for processing get it, and find the stream that its definition makes."""
+    """SAEs that ask for processing get it, and see the stream that its definition gives."""
     folder, wanted = family(shape).folder, dict.fromkeys(steps, True)
     metadata = (("model_from_pretrained_kwargs", wanted),)
     points = ("blocks.0.hook_resid_post", "blocks.1.hook_attn_out", "blocks.1.hook_mlp_out", "blocks.1.hook_resid_post")

@@ -1,4 +1,4 @@
-"""The mask's gradient against finite differences and against the oracle's, and what it must never touch."""
+"""The mask's gradient against finite differences and the oracle's; it never reaches weights or padding."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHAPES = ("gpt2", "llama", "gemma2")
 POSITIONS: tuple[tuple[PositionsKind, str], ...] = (
     ("each", "index"), ("each", "roles"), ("end", "mixed"), ("shared", "mixed"),
 )  # fmt: skip
-# A third of all combinations: any two of the three choices meet in every way.
+# A third of all combinations: every pair of values of any two choices occurs.
 CASES = [
     (SHAPES[(p + e) % len(SHAPES)], *positions, errors)
     for (p, positions), (e, errors) in product(enumerate(POSITIONS), enumerate(ERRORS))
@@ -35,7 +35,7 @@ def test_gradient_is_that_of_plain_hooks(
     check_gradient(problem, open_naive(world(shape), problem), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("kind", "task"), [("each", "index"), ("shared", "equal-said")])
+@pytest.mark.parametrize(("kind", "task"), [("each", "index"), ("shared", "equal-multi")])
 def test_gradient_is_that_of_plain_hooks_where_references_are_drawn(
     world: Callable[[str], World], kind: PositionsKind, task: str
 ) -> None:
@@ -44,7 +44,7 @@ def test_gradient_is_that_of_plain_hooks_where_references_are_drawn(
 
 
 def test_gradient_is_that_of_finite_differences_in_float64(world: Callable[[str], World]) -> None:
-    """The oracle in float64, moved by a little along one node at a time."""
+    """The oracle in float64, moved a little along one node at a time."""
     opened = world("gpt2")
     problem = open_problem(opened, TASKS["roles"])
     naive = Naive(opened.folder, opened.sae_folders, problem.task, "each", "mean", "drop", dtype=torch.float64)
@@ -86,7 +86,7 @@ def test_bos_and_padding_pass_through_untouched(world: Callable[[str], World], k
         out = splice(resid, resid)
         assert torch.equal(out[~spliced], resid[~spliced])
         assert not bool((out[spliced] == resid[spliced]).all(-1).any())
-        # What leaves BOS and padding depends on nothing but what entered there; what leaves elsewhere not on them.
+        # The output at BOS and padding depends on the input there alone; the output elsewhere does not depend on it.
         (to_mask,) = torch.autograd.grad(out[~spliced].sum(), mask, retain_graph=True)
         assert not bool(to_mask.any())
         (to_resid,) = torch.autograd.grad(out[spliced].pow(2).sum(), resid, retain_graph=True)

@@ -1,4 +1,4 @@
-"""Packs cut into bands: less padding, and the numbers and gradients of plain hooks all the same."""
+"""Packs cut into several padded groups: less padding, and still the numbers and gradients of plain hooks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FRAMED = (
 
 @pytest.fixture
 def uncosted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cut wherever it saves a slot."""
+    """Every cut that saves a slot is made."""
     monkeypatch.setattr(nodes, "PADDED_GROUP_COST", {"cpu": 0})
 
 
@@ -93,7 +93,7 @@ def test_a_layout_in_another_order_puts_tokens_back_where_they_were(order: list[
     layout = PositionGroups(torch.tensor(table), 4)
     other = layout.reordered(torch.tensor(order))
     x = torch.randn(len(table), 3, 2, requires_grad=True)
-    valid = layout.valid.reshape(4, layout.width, 1)
+    valid = layout.is_token.reshape(4, layout.width, 1)
     assert torch.equal(other.group(x) * valid[order], (layout.group(x) * valid)[order])
     torch.testing.assert_close(other.ungroup(other.group(x).tanh(), x), layout.ungroup(layout.group(x).tanh(), x))
     results = [one.ungroup(one.group(x).tanh() * 3, x).square().sum() for one in (layout, other)]

@@ -23,7 +23,7 @@ def test_group_holds_each_token_once_and_ungroup_puts_it_back(table: list[list[i
     x = torch.arange(ids.numel() * 2.0).reshape(*ids.shape, 2)
     grouped = layout.group(x)
     assert grouped.shape == (GROUPS, layout.width, 2)
-    valid = layout.valid.reshape(GROUPS, layout.width).bool()
+    valid = layout.is_token.reshape(GROUPS, layout.width).bool()
     for group in range(GROUPS):
         rows = sorted(grouped[group][valid[group]].tolist())
         assert rows == sorted(x[ids == group].tolist())
@@ -44,8 +44,8 @@ def test_gradients_are_those_of_the_copies(table: list[list[int]]) -> None:
         return layout.ungroup(layout.group(x).tanh(), x.sin())
 
     assert torch.autograd.gradcheck(there_and_back, (x,))
-    # Slots beyond a group's size hold some other token: nothing may flow back through them.
-    valid = layout.valid.reshape(GROUPS, layout.width, 1)
+    # Padding holds some other token: no gradient may flow back through it.
+    valid = layout.is_token.reshape(GROUPS, layout.width, 1)
     assert torch.autograd.gradcheck(lambda x: layout.group(x) * valid, (x,))
 
 
@@ -54,4 +54,4 @@ def test_tokens_of_a_group_keep_the_order_of_the_prompts() -> None:
     grouped = layout.group(torch.arange(8.0).reshape(2, 4, 1))[..., 0]
     assert grouped[0, :2].tolist() == [1, 5]
     assert grouped[1, :3].tolist() == [2, 3, 6]
-    assert layout.valid.reshape(3, 3).sum(1).tolist() == [2, 3, 0]
+    assert layout.is_token.reshape(3, 3).sum(1).tolist() == [2, 3, 0]

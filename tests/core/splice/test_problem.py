@@ -1,4 +1,4 @@
-"""What is fixed when a task is opened: candidates, statistics, drawn rows, and that batches change nothing."""
+"""A problem once opened: its candidates, statistics and resampled rows; batches change nothing."""
 
 from __future__ import annotations
 

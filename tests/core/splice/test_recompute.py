@@ -1,4 +1,4 @@
-"""Gradients without keeping activations, the last resort on a full device: the same gradients, in less memory."""
+"""Gradients without kept activations, the last resort on a full device: the same gradients, in less memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from circuit_tui.core.search.objective import MaskedModel
 from circuit_tui.core.search.registry import METHODS
 from circuit_tui.core.splice.problem import Problem
 
-# Those that take gradients of the model.
+# The methods that take gradients of the model.
 WITH_GRADIENTS = [method for method in METHODS if method not in ("random", "activation-difference")]
 
 
@@ -36,7 +36,7 @@ def test_the_gradient_is_the_same(world: Callable[[str], World], shape: str) -> 
 
 
 def test_the_gradient_is_the_same_past_sites_inside_blocks(tmp_path: Path) -> None:
-    """There the block runs with hooks that are gone when the backward pass begins."""
+    """Inside blocks, the hooks are gone when the backward pass begins."""
     saes = [Spliced("blocks.0.hook_mlp_out", "standard"), Spliced("blocks.2.hook_attn_out", "jumprelu")]
     problem = open_problem(build_with("gpt2", tmp_path, saes), TASKS["mixed"], "shared")
     mask = random_mask(problem)
@@ -46,7 +46,7 @@ def test_the_gradient_is_the_same_past_sites_inside_blocks(tmp_path: Path) -> No
 
 
 def kept_in_a_step(problem: Problem, n_prompts: int) -> int:
-    """The most bytes that are kept at any time in one step of a mask over all nodes."""
+    """The peak of kept bytes in one step of a mask over all nodes."""
     masked = MaskedModel(problem, torch.arange(len(problem.space)))
     mask = torch.ones(len(problem.space), requires_grad=True)
     with counting(problem) as kept:
@@ -67,10 +67,10 @@ def test_a_search_that_fits_with_no_number_of_prompts_goes_on_without_keeping_ac
     searched = Searched.of(able_problem(world("gpt2"), "each"))
     search = searched.search(method, 0.8)
     search.keep(tmp_path)
-    room = 10_000  # a prompt takes more, and less than half of it where activations are not kept
+    room = 10_000  # one prompt takes more, and less than half as much where activations are not kept
     with caplog.at_level(logging.WARNING, "circuit_tui.user"), counting(searched.problem, room):
         for _ in search:
-            search.stop()  # what it goes on with is seen by its first step
+            search.stop()  # the first step shows what the search went on with
     told = [record.getMessage() for record in caplog.records if record.name == "circuit_tui.user"]
     last = f"Out of memory: the search ({method}) goes on without keeping activations for its gradients: slower."
     assert last in told

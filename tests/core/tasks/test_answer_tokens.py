@@ -1,4 +1,4 @@
-"""Answers of several tokens: every number against plain hooks, one run for each token."""
+"""Answers of several tokens: every number against plain hooks, with a pass for each token."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from circuit_tui.core.evaluation.metrics import PromptMetrics
 from circuit_tui.core.splice.problem import Problem
 
 POSITIONS: tuple[tuple[PositionsKind, str], ...] = (
-    ("each", "index-said"), ("each", "roles-said"), ("end", "mixed-said"), ("shared", "mixed-said"),
+    ("each", "index-multi"), ("each", "roles-multi"), ("end", "mixed-multi"), ("shared", "mixed-multi"),
 )  # fmt: skip
 WAYS: tuple[tuple[AblationKind, ErrorsKind], ...] = (
     ("mean", "drop"), ("clean-mean", "mean"), ("zero", "keep"),
 )  # fmt: skip
 
 SHAPES = ("gpt2", "llama", "gemma2")
-# A third of all combinations: any two of the three choices meet in every way.
+# A third of all combinations: every pair of values of any two choices occurs.
 CASES = [
     (SHAPES[(p + w) % len(SHAPES)], *positions, *way)
     for (p, positions), (w, way) in product(*map(enumerate, (POSITIONS, WAYS)))
@@ -54,10 +54,10 @@ def test_a_circuit_measures_what_plain_hooks_measure(
 
 @pytest.mark.parametrize("kind", ["end", "shared"])
 def test_both_answers_are_read_after_the_same_drawn_prompt(world: Callable[[str], World], kind: PositionsKind) -> None:
-    problem = open_problem(world("llama"), TASKS["equal-said"], kind, "resample", batch_size=3)
+    problem = open_problem(world("llama"), TASKS["equal-multi"], kind, "resample", batch_size=3)
     check_everything(world("llama"), Evaluator(problem, "test"), seed=0)
     with pytest.raises(UserError, match="no corrupt train prompt has"):
-        open_problem(world("llama"), TASKS["mixed-said"], kind, "resample")
+        open_problem(world("llama"), TASKS["mixed-multi"], kind, "resample")
 
 
 @pytest.mark.parametrize(("kind", "task"), POSITIONS)
@@ -105,7 +105,7 @@ def test_every_method_searches(world: Callable[[str], World], method: str) -> No
 
 
 def test_nonsense_is_meant_as_surely_as_the_task(world: Callable[[str], World]) -> None:
-    problem = open_problem(world("gpt2"), TASKS["mixed-said"], "shared")
+    problem = open_problem(world("gpt2"), TASKS["mixed-multi"], "shared")
     nonsense = with_shuffled_labels(problem, 1)
     own, other = (Evaluator(each, "test") for each in (problem, nonsense))
     torch.testing.assert_close(other.baselines.plain.logit_diff, own.baselines.plain.logit_diff, rtol=1e-5, atol=1e-5)
@@ -117,7 +117,7 @@ def test_nonsense_is_meant_as_surely_as_the_task(world: Callable[[str], World]) 
 
 
 def test_prompts_drawn_anew_keep_their_answers(world: Callable[[str], World]) -> None:
-    problem = open_problem(world("gpt2"), TASKS["mixed-said"], "shared")
+    problem = open_problem(world("gpt2"), TASKS["mixed-multi"], "shared")
     drawn = torch.tensor([3, 0, 3, 5])
     resampled = with_train(problem, drawn)
     kept = random_circuit(problem, 0.5, 0)
@@ -127,9 +127,9 @@ def test_prompts_drawn_anew_keep_their_answers(world: Callable[[str], World]) ->
 
 
 def test_single_tokens_among_answers_of_several_are_scored_alike(world: Callable[[str], World]) -> None:
-    """A pair of single tokens has the same numbers whether or not other pairs of its task need more."""
+    """A pair of single tokens has the same numbers whether or not other pairs of its task have longer answers."""
     single = TASKS["mixed"]
-    longer = replace(single, pairs=(*single.pairs, *(p for p in TASKS["mixed-said"].pairs if p.split == "train")))
+    longer = replace(single, pairs=(*single.pairs, *(p for p in TASKS["mixed-multi"].pairs if p.split == "train")))
     alone, among = (Evaluator(open_problem(world("gpt2"), task, "shared", "zero"), "test") for task in (single, longer))
     assert among.problem.prompt_sets["test"].answers.rows_per_prompt == 2
     for one, other in zip(baselines(alone), baselines(among), strict=True):
@@ -137,7 +137,7 @@ def test_single_tokens_among_answers_of_several_are_scored_alike(world: Callable
 
 
 def able_problem(opened: World, kind: PositionsKind) -> Problem:
-    """The model's own answers, with the word that it goes on with behind the right one, or before both."""
+    """The model's own answers; the word that it predicts next comes after the right one, or before both."""
     task, words = able_task(opened, (6,) * 8, (6,) * 5), iter(cycle(("near", "by", "big")))
     pairs = []
     for index, pair in enumerate(task.pairs):

@@ -1,4 +1,4 @@
-"""The score of an answer against its definition, for any answers."""
+"""The score of an answer against its definition, for arbitrary answers."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ pairs = st.lists(st.tuples(answer, answer, st.integers(1, 6)), min_size=1, max_s
 
 
 @cache
-def next_token(model: int, prompt: int, said: tuple[int, ...]) -> Tensor:
-    """Logits of the next token, some for each text."""
-    draw = random.Random(repr((model, prompt, said)))
+def next_token(model: int, prompt: int, prefix: tuple[int, ...]) -> Tensor:
+    """Random logits of the next token, the same for the same text."""
+    draw = random.Random(repr((model, prompt, prefix)))
     return torch.tensor([draw.uniform(-3, 3) for _ in range(VOCAB)], dtype=torch.float64)
 
 
 def log_probability(model: int, prompt: int, tokens: tuple[int, ...]) -> float:
-    """Log-probability of `tokens`, one after the other."""
+    """Log-probability of `tokens`, one token after the other."""
     rows = [next_token(model, prompt, tokens[:k]).log_softmax(-1) for k in range(len(tokens))]
     return sum(float(row[token]) for row, token in zip(rows, tokens, strict=True))
 
@@ -42,7 +42,7 @@ def divergence(prompt: int, tokens: tuple[int, ...]) -> float:
 
 
 def read(answers: Answers, given: list[tuple[tuple[int, ...], tuple[int, ...], int]], model: int) -> Tensor:
-    """Logits at each read: what is said there is what stands in its row up to its place."""
+    """Logits at each read: those behind the tokens of its row up to its column."""
     found = []
     for row, place in zip(answers.read_rows.tolist(), answers.read_columns.tolist(), strict=True):
         prompt, text = divmod(row, answers.rows_per_prompt)

@@ -1,4 +1,4 @@
-"""Prompts as a user's messages: the tokens that the tokenizer's own template makes, and where they are spliced."""
+"""Prompts as a user's messages: their tokens are those of the tokenizer's own template, and are spliced."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from circuit_tui.core.tasks.positions import align
 from circuit_tui.core.tasks.task import Pair, Task
 from circuit_tui.core.tasks.tokens import tokenize
 
-# Words of the tiny vocabulary stand for a template's markers.
+# Words of the tiny vocabulary serve as a template's markers.
 TEMPLATE = (
     "{{ bos_token }} near {% for m in messages %}{{ m['content'] | trim }}{% endfor %} then "
     "{% if add_generation_prompt %}by {% endif %}"
@@ -157,8 +157,8 @@ def test_a_pair_of_very_different_lengths_is_measured_like_any_other(world: Call
 def test_answers_of_several_tokens_stand_where_the_template_lets_the_model_begin(
     world: Callable[[str], World], tmp_path: Path
 ) -> None:
-    """Scored as a plain model scores the template's own tokens with the answer behind them."""
-    opened, task, tokenizer = world("llama"), TASKS["mixed-said"], chatty()
+    """The score is a plain model's for the template's own tokens followed by the answer."""
+    opened, task, tokenizer = world("llama"), TASKS["mixed-multi"], chatty()
     sets = tokenize(task, tokenizer, CPU, chat=True)
     problem = build_problem(opened.model, opened.sites, task, sets, align("shared", sets, "tiny"), "mean", "drop", 2, 0)
     plain = Evaluator(problem, "test").baselines.plain
@@ -174,7 +174,7 @@ def test_answers_of_several_tokens_stand_where_the_template_lets_the_model_begin
             scores.append(float(rows[range(len(prompt) - 1, len(prompt) + len(ids) - 1), ids].sum()))
         assert float(plain.logit_diff[index]) == pytest.approx(scores[0] - scores[1], abs=1e-4)
         assert float(plain.cross_entropy[index]) == pytest.approx(-scores[0], abs=1e-4)
-    roles = tokenize(TASKS["roles-said"], tokenizer, CPU, chat=True)
+    roles = tokenize(TASKS["roles-multi"], tokenizer, CPU, chat=True)
     names = align("each", roles, "tiny").names
     assert names[-2:] == ("answer1", "answer2")
     assert {"before", "after"} <= set(names)

@@ -1,4 +1,4 @@
-"""The answer's tokens where prompt and answer grow together, with a tokenizer that is SentencePiece's kind."""
+"""The answer's tokens where its start and the end of the prompt become one token, as with SentencePiece."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from circuit_tui.core.tasks.continuation import continuation
 
 @pytest.fixture(scope="module")
 def pieces() -> PreTrainedTokenizerFast:
-    """It would rather read ``Mary'`` and ``s`` than ``Mary`` and ``'s``."""
+    """A tokenizer that prefers ``Mary'`` and ``s`` to ``Mary`` and ``'s``."""
     vocabulary = [
         *(("<unk>", 0.0), ("▁", -9.0), ("▁Mary", -2.0), ("▁Mary'", -2.1), ("s", -2.0), ("'s", -6.0), ("▁'s", -5.0)),
         *(
@@ -37,7 +37,7 @@ def pieces() -> PreTrainedTokenizerFast:
     ("prompt", "answer", "expected"),
     [
         ("Mary", " was", ["▁was"]),
-        # Alone it would be the piece with a space before it, which is another.
+        # Alone it would be the piece with a leading space, which is another token.
         ("Mary", "'s", ["'s"]),
         ("Mary's", "She", ["She"]),
         ("Mary", "'sShe", ["'s", "She"]),
@@ -54,7 +54,7 @@ def test_the_piece_that_reads_as_it_was_written(
 
 
 def test_where_no_piece_reads_so(pieces: PreTrainedTokenizerFast) -> None:
-    """What is left of ``▁ab`` behind ``▁a`` is no token of its own; ``▁b`` would read as another word."""
+    """The rest of ``▁ab`` after ``▁a`` is no token; ``▁b`` would read as another word."""
     assert pieces.tokenize("ab") == ["▁ab"]
     assert pieces.tokenize("b") == ["▁b"]
     assert continuation(pieces, "a", "b") is None

@@ -1,4 +1,4 @@
-"""Which tokens share a node and which a mean."""
+"""Which tokens share a node, and which an ablation mean."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_end_counts_from_the_answer() -> None:
     assert alignment.names == ("-3", "-2", "-1")
     assert ids(alignment, "train", "clean") == [[_, 1, 2, _], [_, 0, 1, 2]]
     assert ids(alignment, "train", "corrupt") == [[_, 0, 1, 2], [_, 1, 2, _]]
-    # Longer than any train prompt: the first tokens join the farthest position.
+    # Longer than any train prompt: the first tokens take the farthest position.
     assert ids(alignment, "test", "clean") == [[_, 0, 0, 1, 2]]
 
 
@@ -80,7 +80,7 @@ def test_shared_is_one_position_with_a_mean_for_each_length_and_index() -> None:
     assert alignment.n_mean_groups == 2 + 4
     assert alignment.mean_groups["train", "clean"].tolist() == [[_, 0, 1, _, _], [_, 0, 1, _, _], [_, 2, 3, 4, 5]]
     assert alignment.mean_groups["train", "corrupt"].tolist() == [[_, 0, 1, _, _], [_, 2, 3, 4, 5], [_, 2, 3, 4, 5]]
-    # No corrupt train prompt has three words: the nearest shorter length lends its cells, the last one twice.
+    # No corrupt train prompt has three words: they take the groups of the nearest shorter length, the last one twice.
     assert alignment.mean_groups["test", "clean"].tolist() == [[_, 0, 1, 1]]
 
 
@@ -110,7 +110,7 @@ def test_each_needs_one_length_or_roles() -> None:
     [
         ("each", [(3, 3), (2, 2)], [(3, 3)], True, ((), ())),
         ("end", [(3, 2), (2, 2)], [(2, 2)], False, (("-3",), ())),
-        # A mean is that of a place in prompts of one length, and no clean train prompt is as long as a corrupt one.
+        # A mean is over one index in prompts of one length, and no clean train prompt is as long as a corrupt one.
         ("shared", [(2, 2), (2, 3)], [(3, 2)], False, ((), ("all",))),
         ("shared", [(2, 2), (2, 2)], [(3, 2)], False, ((), ())),
     ],
@@ -144,7 +144,7 @@ def test_the_answer_s_tokens_have_positions_of_their_own(
     alignment = align(kind, sets, "toy")
     assert alignment.names == (*names, "answer1", "answer2")
     assert ids(alignment, "train", "clean") == [[_, 0, 1, 2, 3], [_, 0, 1, _, _]]
-    # An answer longer than any train answer: its last tokens join the farthest place.
+    # An answer longer than any train answer: its last tokens take the last position.
     assert ids(alignment, "test", "corrupt") == [[_, 0, 1, 2, 3, 3], [_, 0, 1, 2, _, _]]
 
 

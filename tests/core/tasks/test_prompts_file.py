@@ -1,4 +1,4 @@
-"""Prompts files: what is read, how it is split, and what is refused with file, line and field."""
+"""Prompts files: how they are read and split; bad ones are refused with file, line and field."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def put(folder: Path, lines: list[dict[str, Any]] | str | bytes, name: str = "ba
 
 
 def refused(path: Path) -> str:
-    """What the one line says after the file's name."""
+    """The line of the error, after the file's name."""
     with pytest.raises(UserError) as info:
         load_prompts(path)
     line = str(info.value)
@@ -61,7 +61,7 @@ def test_a_third_is_held_out(tmp_path: Path) -> None:
 
 
 def test_the_split_is_pinned(tmp_path: Path) -> None:
-    """A change of the rule would silently change every circuit found on a user's own prompts."""
+    """A change of this rule would silently change every circuit found on a user's own prompts."""
     task = load_prompts(put(tmp_path, rows(9)))
     assert [pair.clean[0] for pair in task.split("test")] == ["2", "6", "8"]
 

@@ -1,4 +1,4 @@
-"""What is left of a built-in task where some of its words are not single tokens of the model."""
+"""The pairs of a built-in task that remain where some of its words are not single tokens of the model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from circuit_tui.core.tasks.tokens import tokenize
 
 
 def pieces(words: set[str]) -> Any:
-    """A tokenizer that knows `words` whole, and all others by their letters."""
+    """A tokenizer with a token for each of `words`, and for each letter of other words."""
     letters = sorted({letter for word in words for letter in word} | set("abcdefghijklmnopqrstuvwxyzTABCDEFGHIJ.,:'"))
     vocabulary, merges = {letter: index for index, letter in enumerate(["▁", *letters])}, []
     for word in sorted(words):
@@ -85,7 +85,7 @@ def test_a_note_is_shown_with_the_session(monkeypatch: pytest.MonkeyPatch, tmp_p
     from circuit_tui.core.session.session import open_session
 
     monkeypatch.setattr(opening, "select_pairs", lambda task, *_: (task, ("3 of 9 prompts left out: too long.",)))
-    # The bundled model as if it were another: of that itself it is known that it can ask everything.
+    # The bundled model under another name: by its own name nothing is left out.
     folder = shutil.copytree(demo.model_dir(), tmp_path / "model")
     config = json.loads((folder / "config.json").read_text()) | {"model_name": demo.MODEL_NAME}
     (folder / "config.json").write_text(json.dumps(config))

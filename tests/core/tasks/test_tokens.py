@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def bpe() -> PreTrainedTokenizerFast:
-    """A byte-level BPE that knows the frequent words whole and cuts the others."""
+    """A byte-level BPE with tokens for frequent words, which splits the others."""
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -106,7 +106,7 @@ def test_an_answer_of_several_tokens_is_read_behind_its_own_first_ones() -> None
     assert prompts.corrupt.n_answer_tokens.tolist() == [2, 1, 0, 0]
     answers = prompts.answers
     assert (answers.right.tolist(), answers.wrong.tolist()) == (ids(["often", "runs"]), ids(["run", "see"]))
-    # The contests stand behind "now" and behind the prompt; then "now" itself and what follows "often".
+    # The first differences come after "now" and after the prompt; the other reads are "now" itself and after "often".
     assert list(zip(answers.read_rows.tolist(), answers.read_columns.tolist(), strict=True)) == [
         (0, 3),
         (2, 3),
@@ -117,7 +117,7 @@ def test_an_answer_of_several_tokens_is_read_behind_its_own_first_ones() -> None
 
 
 def test_a_score_is_the_product_over_the_answer() -> None:
-    """By hand: three tokens, the probabilities of each read written down."""
+    """Worked out by hand: three tokens, with the probabilities of each read written down."""
     answers = Answers.from_tokens([((0, 2), (0, 1, 1))], [4], 2, CPU)
     reads = {"contest": [0.5, 0.3, 0.2], "shared": [0.25, 0.5, 0.25], "wrong": [0.1, 0.7, 0.2]}
     logits = torch.tensor([reads["contest"], reads["shared"], reads["wrong"]]).log() + torch.tensor(
@@ -185,7 +185,7 @@ def test_every_token_of_a_word_takes_its_role(bpe: PreTrainedTokenizerFast) -> N
     words = {role: "".join(piece for piece, name in zip(pieces, names, strict=True) if name == role) for role in roles}
     assert {role: word.strip() for role, word in words.items()} == {"det": "the", "noun": "zebra", "verb": "sees"}
     assert names.count("noun") > 1
-    # The spare space leads to the verb.
+    # The extra space belongs to the verb.
     assert words["noun"] == " zebra"
     assert list(prompts.corrupt.roles[0]) == sorted(prompts.corrupt.roles[0], key=roles.index)
 

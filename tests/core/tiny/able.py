@@ -1,6 +1,6 @@
-"""A task that a random model can do: of its answers it prefers one after clean, the other after corrupt.
+"""A task that a random model can do: it prefers one answer after the clean prompt, the other after the corrupt one.
 
-With SAE errors kept the splice then costs nothing, and there is a circuit to find.
+With SAE errors kept, the splice then costs nothing and there is a circuit to find.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tiny.world import World
 
 
 def able_task(world: World, train: tuple[int, ...], test: tuple[int, ...], *, turn: int = 0, seed: int = 0) -> Task:
-    """Like `make_task`, with answers that the model of `world` gives right, as far as any do."""
+    """Like `make_task`, with answers that the model of `world` gets right, as far as possible."""
     model = AutoModelForCausalLM.from_pretrained(world.folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(world.folder)
     words = tokenizer.convert_tokens_to_ids(list(WORDS))
@@ -32,10 +32,10 @@ def able_task(world: World, train: tuple[int, ...], test: tuple[int, ...], *, tu
 
     def answered(pair: Pair) -> Pair:
         clean, corrupt = logits(pair.clean), logits(pair.corrupt)
-        # How far each word is ahead of each other one, at the least of two: on clean, and on clean against corrupt.
+        # By how much each word leads each other one: on clean, or more than on corrupt, whichever is less.
         ahead, gained = (row.unsqueeze(1) - row.unsqueeze(0) for row in (clean, clean - corrupt))
         best = torch.minimum(ahead, gained).flatten().topk(4).indices.tolist()
-        # Not always the best: every pair the same would be a task of one answer.
+        # Not always the best one: a task should have several answers.
         right, wrong = divmod(draw.choice(best), len(WORDS))
         return replace(pair, answer=f" {WORDS[right]}", wrong=f" {WORDS[wrong]}")
 

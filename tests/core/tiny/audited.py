@@ -30,7 +30,7 @@ def audited(
 
 
 def found(measuring: Measuring) -> Finding:
-    """Runs a measure to its end; the shares it tells never fall and lie between 0 and 1."""
+    """Runs a measure to its end; its progress never falls and lies between 0 and 1."""
     told = 0.0
     while True:
         try:
@@ -51,14 +51,14 @@ def nodes_kept(problem: Problem, *nodes: int) -> Tensor:
 
 
 def with_unseen(task: Task) -> Task:
-    """`task` with the second half of its test prompts as unseen ones."""
+    """`task` with the second half of its test prompts moved to unseen."""
     test = task.split("test")
     unseen = test[len(test) // 2 :]
     return replace(task, pairs=tuple(replace(pair, split="unseen") if pair in unseen else pair for pair in task.pairs))
 
 
 class Plainly:
-    """Logit differences, worked out by the oracle one prompt at a time: `[prompt]` float64."""
+    """Logit differences `[prompt]` float64, computed by the oracle one prompt at a time."""
 
     def __init__(self, naive: Naive) -> None:
         self.naive = naive

@@ -1,4 +1,4 @@
-"""A second device on a machine that has one: its tensors are computed on the CPU, but never together with others.
+"""A simulated second device: its tensors are computed on the CPU, but never together with others.
 
 An operation on tensors of both devices fails, as it does for two GPUs; only a copy goes from one to the other.
 """
@@ -22,7 +22,7 @@ COPIES = (aten.copy_.default, aten._to_copy.default)
 
 
 class _Module:
-    """What torch asks of a device's module; it is available to nobody who does not name it."""
+    """What torch needs of a device's module; only code that names the device gets it."""
 
     def is_initialized(self) -> bool:
         return True
@@ -83,7 +83,7 @@ class _Both(TorchDispatchMode):
 
 
 class _FromNumbers(TorchFunctionMode):
-    """Tensors made of Python's numbers come about on the CPU, and are copied."""
+    """Makes tensors of Python's numbers on the CPU, and copies them."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = dict(kwargs or {})
@@ -94,7 +94,7 @@ class _FromNumbers(TorchFunctionMode):
 
 @contextmanager
 def two_devices() -> Iterator[torch.device]:
-    """Within this block tensors can be made on the second device, which it gives."""
+    """Within this block tensors can be made on the second device; yields that device."""
     with _Both(), _FromNumbers():
         yield far_device()
 
@@ -104,7 +104,7 @@ _SENT: list[int] = []
 
 @contextmanager
 def sent_there() -> Iterator[list[int]]:
-    """Within this block: how many numbers each copy from the CPU to the second device had."""
+    """Yields the sizes of all copies from the CPU to the second device within this block."""
     _SENT.clear()
     yield _SENT
 

@@ -1,4 +1,4 @@
-"""The mean logit difference as a function of the mask, by the engine and by the oracle."""
+"""The gradient of the mean logit difference in the mask, by the engine and by the oracle."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def mean_logit_difference(problem: Problem, mask: Tensor) -> Tensor:
 
 
 def naive_mean(naive: Naive, problem: Problem, mask: Tensor) -> Tensor:
-    """The same mean by plain hooks, differentiable in `mask` `[node]`."""
+    """The mean logit difference by plain hooks, differentiable in `mask` `[node]`."""
     space, names = problem.space, problem.alignment.names
 
     def at(site: int, name: str) -> Tensor:
@@ -43,14 +43,14 @@ def naive_mean(naive: Naive, problem: Problem, mask: Tensor) -> Tensor:
 
     rows = []
     for prompt, pair in enumerate(problem.task.split("train")):
-        ask = cache(lambda said, prompt=prompt: naive.masked("train", prompt, at, said))
+        ask = cache(lambda prefix, prompt=prompt: naive.masked("train", prompt, at, prefix))
         right, wrong = (naive.log_probability(pair, which, ask) for which in (0, 1))
         rows.append(right - wrong)
     return torch.stack(rows).mean()
 
 
 def check_gradient(problem: Problem, naive: Naive, rtol: float = 1e-3, atol: float = 2e-5) -> Tensor:
-    """The engine's gradient of a random mask against the oracle's, which is returned; `atol` of its largest entry."""
+    """Checks the gradient at a random mask against the oracle's, to `atol` of its largest entry; returns that."""
     mask = random_mask(problem)
     theirs = mask.clone().requires_grad_()
     (expected,) = torch.autograd.grad(naive_mean(naive, problem, theirs), theirs)

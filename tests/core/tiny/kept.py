@@ -1,4 +1,4 @@
-"""What autograd keeps for the backward pass, counted; and a device that has room for only so much of it."""
+"""Counts what autograd keeps for the backward pass; and simulates a device with room for only so much."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from circuit_tui.core.splice.problem import Problem
 
 
 class Kept:
-    """Bytes of the tensors that are kept now, each storage once; weights of `problem` are left out."""
+    """Bytes of the tensors kept now, each storage once, without the weights of `problem`."""
 
     def __init__(self, problem: Problem) -> None:
         self.bytes = self.most = 0
@@ -46,7 +46,7 @@ class Kept:
 
 class _Held:
     def __init__(self, tensor: Tensor) -> None:
-        # Without its history: a node that keeps its own output would otherwise be held by itself.
+        # Detached: a node that keeps its own output would otherwise keep itself alive.
         self.tensor = tensor.detach()
 
 
@@ -63,7 +63,7 @@ class _Full(TorchDispatchMode):
 
 @contextmanager
 def counting(problem: Problem, room: int | None = None) -> Iterator[Kept]:
-    """Counts what is kept within this block; while that is more than `room` bytes every operation fails."""
+    """Counts what is kept within this block; every operation fails while that is more than `room` bytes."""
     kept = Kept(problem)
     full = contextlib.nullcontext() if room is None else _Full(kept, room)
     with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda held: held.tensor), full:

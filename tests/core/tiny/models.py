@@ -32,7 +32,7 @@ _COMMON = {
     "pad_token_id": 1,
 }
 _GROUPED = {**_COMMON, "num_key_value_heads": 1, "head_dim": 8}
-# A window shorter than the prompts, caps that bite, and layers that differ: what is ignored must show.
+# A window shorter than the prompts, caps that take effect, layers that differ: ignoring any of them changes numbers.
 _GEMMA = {**_GROUPED, "sliding_window": 3, "query_pre_attn_scalar": 8}
 _CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": (
@@ -48,7 +48,7 @@ _CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         "Gemma3TextConfig",
         {**_GEMMA, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
     ),
-    # As the models from 4b on are: one for images beside it, its own settings in a part of the configuration.
+    # Like the models from 4b on: with a vision tower, and the text model's settings in a part of the configuration.
     "gemma3-sighted": (
         "Gemma3Config",
         {
@@ -86,7 +86,7 @@ def make_model(shape: str, folder: Path, seed: int = 0, layers: int = LAYERS) ->
     torch.manual_seed(seed)
     model = transformers.AutoModelForCausalLM.from_config(config)
     for parameter in model.parameters():
-        # Large enough for attention to choose and logits to differ; norms and biases away from their trivial values.
+        # Large enough for attention to select and logits to differ; norms and biases away from their trivial values.
         noise = torch.randn_like(parameter)
         parameter.data = noise * 0.4 if parameter.dim() > 1 else parameter.data + noise * 0.2
     model.save_pretrained(folder)

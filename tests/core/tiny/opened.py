@@ -1,4 +1,4 @@
-"""A tiny world with a task opened by the engine, and the oracle for the same."""
+"""A task on a tiny world, opened by the engine and by the oracle."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def open_problem(
     batch_size: int | None = None,
     seed: int = 0,
 ) -> Problem:
-    """The engine's view of `task`."""
+    """Opens `task` in the engine."""
     sets = tokenize(task, world.model.tokenizer, CPU)
     alignment = align(kind, sets, task.name)
     return build_problem(world.model, world.sites, task, sets, alignment, ablation, errors, batch_size, seed)
 
 
 def open_naive(world: World, problem: Problem, hf: Any = None) -> Naive:
-    """The oracle's view, with the model `hf` if not that of the folder; of the engine it takes what resampling drew."""
+    """Opens the same in the oracle, with the model `hf` if not None; what resampling drew is taken from the engine."""
     width = problem.prompt_sets["train"].corrupt.tokens.shape[1]
 
     def drawn(split: str, prompt: int, answer: int, token: int) -> tuple[int, int]:
@@ -54,12 +54,12 @@ def open_naive(world: World, problem: Problem, hf: Any = None) -> Naive:
 
 
 def random_circuit(problem: Problem, share: float, seed: int) -> Tensor:
-    """A random `[node]` bool circuit that holds about `share` of the candidates."""
+    """A random circuit `[node]` bool with about `share` of the candidates."""
     return torch.rand(len(problem.space), generator=torch.Generator().manual_seed(seed)) < share
 
 
 def named(problem: Problem, kept: Tensor) -> set[Node]:
-    """The nodes of `kept` by name."""
+    """The names of the nodes in `kept`."""
     space = problem.space
     rows = zip(space.site.tolist(), space.position.tolist(), space.latent.tolist(), kept.tolist(), strict=True)
     return {(site, problem.alignment.names[position], latent) for site, position, latent, keep in rows if keep}

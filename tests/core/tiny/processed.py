@@ -1,8 +1,8 @@
-"""What TransformerLens' weight processing does to the residual stream, done to a Hugging Face model by definition.
+"""TransformerLens' weight processing, applied to a Hugging Face model by its definition.
 
-Folding norms into the weights behind them, centring the unembedding and moving value biases leave the stream, and what
-attention and MLP add to it, as they are. Centring the weights that write to the stream takes from it its mean over the
-width; it is done where the norms that read the stream take the mean off themselves, which RMS norms do not.
+Folding norms into the weights behind them, centring the unembedding and moving value biases change neither the stream
+nor what attention and MLP add to it. Centring the weights that write to the stream subtracts its mean over the width;
+it applies where the norms that read the stream subtract the mean themselves, which RMS norms do not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _EMBEDDING = ("wte", "wpe", "embed_in")
 
 @torch.no_grad()
 def centre_writing_weights(hf: Any) -> None:
-    """Takes the mean over the width from all that writes to the stream of a GPT-2 or GPT-NeoX."""
+    """Subtracts the mean over the width from every weight that writes to the stream of a GPT-2 or GPT-NeoX."""
     unembedding = hf.get_output_embeddings()
     unembedding.weight = torch.nn.Parameter(unembedding.weight.clone(), requires_grad=False)  # it may be tied
     for name, module in hf.named_modules():
@@ -25,6 +25,6 @@ def centre_writing_weights(hf: Any) -> None:
             module.weight -= module.weight.mean(-1, keepdim=True)
         elif name.endswith(_WRITING):
             module.bias -= module.bias.mean()
-            # GPT-2 keeps its matrices the other way round.
+            # GPT-2 stores its matrices transposed.
             out = 1 if type(module).__name__ == "Conv1D" else 0
             module.weight -= module.weight.mean(out, keepdim=True)

@@ -1,4 +1,4 @@
-"""Records made by hand, without a search."""
+"""Records made up by hand, without a search."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def subject(task: str = "able", candidates: int = 100) -> Identity:
 
 
 def points(*rows: tuple[int, float, float]) -> tuple[RunPoint, ...]:
-    """Of (size, train, test)."""
+    """Frontier points from (size, train, test)."""
     return tuple(RunPoint(size=size, train=train, test=test) for size, train, test in rows)
 
 

@@ -1,4 +1,4 @@
-"""sae-lens folders with random weights, saved by sae-lens itself."""
+"""sae-lens folders with random weights, saved by sae-lens."""
 
 from __future__ import annotations
 

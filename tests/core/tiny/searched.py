@@ -1,4 +1,4 @@
-"""Problems to search, and searches run on them without a session."""
+"""Problems to search, and searches on them without a session."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ class Searched:
         return kept
 
     def score(self, kept: Tensor) -> float:
-        """How close to 1 a fresh evaluator finds the train faithfulness of `kept`."""
+        """The score of `kept`, how close its train faithfulness is to 1, by a fresh evaluator."""
         return 1 - abs(1 - Evaluator(self.problem, "train").faithfulness(kept).result())
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A search that was run to its end: what it found, what it reported, and the circuits `[node]` it offered."""
+    """A search that has ended: its result, its progress reports, and the circuits `[node]` that it offered."""
 
     search: Search
     result: SearchResult
@@ -78,13 +78,13 @@ class Finished:
     def of(cls, search: Search) -> Finished:
         """Runs `search`."""
         offered: list[Tensor] = []
-        offer = search.attempt.offer
+        offer = search.offer
 
         def record(kept: Tensor, faithfulness: float) -> None:
             offered.append(kept.clone())
             offer(kept, faithfulness)
 
-        search.attempt.offer = record  # type: ignore[method-assign]
+        search.offer = record  # type: ignore[method-assign]
         result, steps = finish(search)
         return cls(search, result, tuple(steps), tuple(offered))
 
@@ -97,7 +97,7 @@ def able_problem(
     seed: int = 0,
     errors: ErrorsKind = "keep",
 ) -> Problem:
-    """A problem that the model of `world` can do and, with its errors kept, the splice does not hurt."""
+    """A problem that the model of `world` can do, and that the splice does not hurt since errors are kept."""
     task = able_task(world, (6,) * n_train, (6,) * n_test, seed=seed)
     return open_problem(world, task, kind, errors=errors)
 
@@ -106,7 +106,7 @@ def with_few_latents(world: World, folder: Path, latents: int, seed: int = 0) ->
     """The model of `world` with other SAEs at its sites, of `latents` latents each."""
     resid, folders = world.model.embed(torch.arange(3, 19).reshape(2, 8)), []
     for index, site in enumerate(world.sites):
-        spread = float(world.model.blocks(resid, 0, site.depth).std())
+        spread = float(world.model.run_blocks(resid, 0, site.depth).std())
         path = folder / f"few{index}"
         width = world.model.d_model
         folders.append(make_sae("standard", path, site.hook, width, spread, seed + index, latents=latents))
@@ -114,7 +114,7 @@ def with_few_latents(world: World, folder: Path, latents: int, seed: int = 0) ->
 
 
 def among(problem: Problem, nodes: Sequence[int]) -> Problem:
-    """`problem` with no candidates but `nodes`; all other nodes are ablated in every circuit."""
+    """`problem` with the candidates `nodes` alone; all other nodes are ablated in every circuit."""
     space = problem.space
     nowhere = [torch.zeros(problem.n_positions, site.sae.d_sae, dtype=torch.bool) for site in problem.sites]
     chosen = [(int(space.site[node]), int(space.position[node]), int(space.latent[node])) for node in nodes]

@@ -25,8 +25,8 @@ _CHOICES = {
 }
 
 
-def say_more(task: Task, seed: int = 0, lengths: tuple[int, int] | None = None) -> Task:
-    """`task` with answers of `lengths` words, or of one to three. Some are alike in their first word."""
+def with_multi_token_answers(task: Task, seed: int = 0, lengths: tuple[int, int] | None = None) -> Task:
+    """`task` with answers of `lengths` words, or of one to three. Some share their first word."""
     draw = random.Random(seed)
     pairs = []
     for index, pair in enumerate(task.pairs):
@@ -71,9 +71,9 @@ TASKS = {
     "index": make_task((6,) * 7, (6,) * 5),
     "roles": make_task((5, 6, 7, 5, 6, 7, 6, 7), (7, 5, 6, 7, 5), roles=True),
     "mixed": make_task((5, 6, 7, 5, 6, 7, 6, 7), (7, 5, 6, 7, 5), turn=1),
-    "index-said": say_more(make_task((6,) * 7, (6,) * 5)),
-    "roles-said": say_more(make_task((5, 6, 7, 5, 6, 7, 6, 7), (7, 5, 6, 7, 5), roles=True), 1),
-    "mixed-said": say_more(make_task((5, 6, 7, 5, 6, 7, 6, 7), (7, 5, 6, 7, 5), turn=1), 2),
-    "equal-said": say_more(make_task((5, 6, 7, 5, 6, 7, 6, 7), (7, 5, 6, 7, 5), turn=1), 2, (3, 2)),
+    "index-multi": with_multi_token_answers(make_task((6,) * 7, (6,) * 5)),
+    "roles-multi": with_multi_token_answers(make_task((5, 6, 7, 5, 6, 7, 6, 7), (7, 5, 6, 7, 5), roles=True), 1),
+    "mixed-multi": with_multi_token_answers(make_task((5, 6, 7, 5, 6, 7, 6, 7), (7, 5, 6, 7, 5), turn=1), 2),
+    "equal-multi": with_multi_token_answers(make_task((5, 6, 7, 5, 6, 7, 6, 7), (7, 5, 6, 7, 5), turn=1), 2, (3, 2)),
     "longer": make_task((5, 6, 7, 5, 6, 7), (8, 5, 8, 6), turn=1),
 }

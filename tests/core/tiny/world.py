@@ -1,4 +1,4 @@
-"""A tiny model with its SAEs, opened by the engine from the folders it was saved in."""
+"""A tiny model with its SAEs, saved in folders and opened by the engine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from naive import opened, tap
 
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.models.load_model import load_model
-from circuit_tui.core.saes.load_saes import check_fit, load_saes
+from circuit_tui.core.opening.check_fit import check_fit
+from circuit_tui.core.saes.load_saes import load_saes
 from circuit_tui.core.saes.site import Site
 from tiny.models import WIDTH, make_model
 from tiny.saes import make_sae
@@ -20,7 +21,7 @@ from tiny.saes import make_sae
 CPU = torch.device("cpu")
 
 NORMALISED = ("layer_norm", "constant_norm_rescale")
-# Every kind of SAE, the residual before the first block and after the last, neighbours and gaps.
+# Every kind of SAE; the residual before the first block and after the last; adjacent sites and gaps.
 _SITES = {
     "gpt2": (("blocks.0.hook_resid_pre", "standard"), ("blocks.1.hook_resid_post", "jumprelu")),
     "llama": (("blocks.0.hook_resid_post", "topk-rescaled"), ("blocks.2.hook_resid_post", "gated")),
@@ -30,7 +31,7 @@ _SITES = {
 
 @dataclass(frozen=True)
 class World:
-    """A model folder, SAE folders in the order of their sites, and what the engine made of them."""
+    """A model folder, SAE folders in the order of their sites, and both as the engine opened them."""
 
     folder: Path
     sae_folders: tuple[Path, ...]
@@ -40,7 +41,7 @@ class World:
 
 @dataclass(frozen=True)
 class Spliced:
-    """An SAE to be made: the hook it reads, its kind, the hook of its output if another, more of its config."""
+    """An SAE to make: the hook that it reads, its kind, the hook of its output if another, further config."""
 
     hook: str
     kind: str
@@ -50,7 +51,7 @@ class Spliced:
 
 
 def build_with(shape: str, folder: Path, saes: Sequence[Spliced]) -> World:
-    """The model of `shape` with these SAEs, each made for activations of the size of those at its hook."""
+    """The model of `shape` with these SAEs, each scaled to the activations at its hook."""
     path = make_model(shape, folder / "model")
     model = load_model(str(path), CPU, torch.float32)
     _verify(model)
@@ -61,12 +62,12 @@ def build_with(shape: str, folder: Path, saes: Sequence[Spliced]) -> World:
 
 
 def _verify(model: LanguageModel) -> None:
-    """As when a session is opened: the model finds out what it can do."""
+    """Verifies the model, as when a session is opened."""
     model.verify(torch.arange(3, 19).reshape(2, 8), torch.tensor([7, 5]))
 
 
 def make_saes(model: Path, folder: Path, saes: Sequence[Spliced]) -> tuple[Path, ...]:
-    """Saves `saes` into `folder`, each for activations of the size of those at its hook of the model at `model`."""
+    """Saves `saes` into `folder`, each scaled to the activations at its hook of the model in `model`."""
     hf, _ = opened(model, torch.float32)
     folders = []
     for seed, one in enumerate(saes):
@@ -75,7 +76,7 @@ def make_saes(model: Path, folder: Path, saes: Sequence[Spliced]) -> tuple[Path,
         with torch.no_grad():
             hf(torch.arange(3, 19).reshape(2, 8))
         handle.remove()
-        # One that normalises sees activations of size 1.
+        # An SAE that normalises sees activations of size 1.
         spread = 1.0 if dict(one.config).get("normalize_activations") in NORMALISED else sizes[0]
         metadata = {**({"hook_name_out": one.out} if one.out else {}), **dict(one.metadata)}
         target = folder / f"sae{seed}"
@@ -91,7 +92,7 @@ def build_world(shape: str, folder: Path) -> World:
     sae_folders = []
     for seed, (hook, kind) in enumerate(_SITES.get(shape, ())):
         depth = int(hook.split(".")[1]) + hook.endswith("post")
-        spread = float(model.blocks(model.embed(tokens), 0, depth).std())
+        spread = float(model.run_blocks(model.embed(tokens), 0, depth).std())
         sae_folders.append(make_sae(kind, folder / f"sae{seed}", hook, WIDTH, spread, seed))
     sites = tuple(load_saes([], sae_folders, CPU)) if sae_folders else ()
     if sites:

@@ -51,7 +51,7 @@ def test_bars_fill_by_eighths() -> None:
     assert bar(7, 2) == "██"
 
 
-def test_columns_show_that_a_small_count_is_not_none() -> None:
+def test_a_small_count_still_has_a_bar() -> None:
     strips = columns_chart((0, 1, 1000), 3, 2, STYLES.plain)
     assert [strip.text for strip in strips] == ["  █", " ▁█"]
     assert columns_chart((0, 0), 4, 2, STYLES.plain) == []

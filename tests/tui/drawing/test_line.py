@@ -1,4 +1,4 @@
-"""Lines under construction, and text made safe for a screen."""
+"""Building lines, and making text safe for the screen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine alone: order of service, interleaving, stopping, errors. No screen."""
+"""The engine without a screen: the order of commands, interleaving, stopping, errors."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def idle(engine: Engine) -> Callable[[], bool]:
     return lambda: engine._queue.empty() and not engine._work_left
 
 
-def test_of_a_backlog_edits_come_first_and_only_the_newest_view_survives() -> None:
+def test_in_a_backlog_edits_come_first_and_only_the_newest_view_survives() -> None:
     a, b, undo = commands.ToggleNode(1), commands.ToggleNode(1), commands.Undo()
     backlog = [commands.ShowLatent(0, 7), a, commands.ShowLatent(0, 20), commands.ShowPrompts(), undo, b]
     backlog.append(commands.ShowLatent(1, 33))
@@ -100,7 +100,7 @@ def test_a_toggle_is_served_between_two_steps_of_a_search(engine: Engine, sessio
 
 
 class Calls(list[str]):
-    """Calls that make something happen at each step of a search."""
+    """A list of calls that runs a callback at each step of a search."""
 
     def __init__(self, at_step: Callable[[], None]) -> None:
         super().__init__()
@@ -252,7 +252,7 @@ def test_background_work_that_fails_is_not_tried_again_and_again(
     assert len(posted.notices()) == 1
 
 
-def test_export_tells_the_path(engine: Engine, posted: Posted, tmp_path: Path) -> None:
+def test_export_reports_the_path(engine: Engine, posted: Posted, tmp_path: Path) -> None:
     engine.submit(commands.Export(tmp_path / "c.json"))
     until(lambda: any(isinstance(message, Exported) for message in posted.messages))
     engine.submit(commands.Export(tmp_path / "missing" / "c.json"))

@@ -1,4 +1,4 @@
-"""What every built-in task promises: roles, splits, balance, the same pairs every time."""
+"""Every built-in task has roles, splits, balanced answers, and the same pairs every time."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_unseen_is_another_template_with_the_same_roles(task: Task) -> None:
 
 
 def _frame(pair: Pair) -> tuple[tuple[str, ...], frozenset[str]]:
-    """The order of the roles, and the brackets: a tuple has the roles of a list."""
+    """The order of the roles and the brackets of a prompt; a tuple has the roles of a list."""
     return pair.roles, frozenset(word for word in pair.clean.split() if word in "()[]{}")
 
 
@@ -98,7 +98,7 @@ def test_the_corrupt_prompt_changes_only_what_decides(task: Task) -> None:
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_answers_are_balanced(task: Task, split: str) -> None:
-    """An answer is right as often as it is wrong; greater-than aside, whose answers are the larger by design."""
+    """An answer is right as often as it is wrong, except in greater-than, where it is larger by design."""
     pairs = [pair for pair in task.pairs if pair.split == split]
     right, wrong = Counter(pair.answer for pair in pairs), Counter(pair.wrong for pair in pairs)
     if task.name == "greater-than":

@@ -1,4 +1,4 @@
-"""What ``circuit-tui compare`` does task by task: takes the runs that are known, does the rest, writes after each."""
+"""The runs of ``circuit-tui compare``: takes those that are known, does the others, and writes after each."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from circuit_tui.core.views import SearchProgress
 
 
-class Comparing:
-    """The runs so far, task by task."""
+class ComparisonRun:
+    """Does the runs of a comparison task by task, and keeps what is known so far."""
 
     def __init__(self, chosen: Sequence[Variant], grids: Grids, seeds: Sequence[int], out: Path | None) -> None:
         self.stopped = False
@@ -33,10 +33,10 @@ class Comparing:
         self._complete = True
 
     def take_up(self, path: Path) -> None:
-        """Takes the runs of a comparison or a sweep, of equal ones the first, and what was refused there.
+        """Take the runs of a comparison or a sweep, and what was refused there. Of equal runs the first is kept.
 
         Raises:
-            UserError: the file is missing, neither of the two, or damaged.
+            UserError: the file is missing, neither a comparison nor a sweep, or damaged.
         """
         from circuit_tui.core.runs.earlier import read_earlier
 
@@ -46,10 +46,10 @@ class Comparing:
         self._refused += [refusal for refusal in read.refused if refusal not in self._refused]
 
     def go_on(self, path: Path) -> None:
-        """Takes the runs of an earlier `path` that is about to be written; what is refused shows again.
+        """Take the runs in the existing file `path`, which will be overwritten. Refusals there are found again.
 
         Raises:
-            UserError: what is there is no comparison, and would be lost.
+            UserError: the file is no comparison, and would be lost.
         """
         from circuit_tui.core.runs.comparison import read_comparison
 
@@ -57,7 +57,7 @@ class Comparing:
             records = read_comparison(path).records
         except UserError as error:
             raise UserError(f"--out {error}; name another file, or remove it") from error
-        progress.say(f"{path}: goes on with the {len(records)} runs that it has")
+        progress.say(f"{path}: continuing with its {len(records)} runs")
         self._add(records)
 
     def _add(self, records: Iterable[RunRecord]) -> None:
@@ -65,11 +65,11 @@ class Comparing:
             self._records.setdefault(_key(record.subject, record.spec), record)
 
     def stop(self) -> None:
-        """Ends with the runs that are finished."""
+        """End the work after the finished runs."""
         self.stopped = True
 
     def comparison(self, *, under_way: bool = False) -> Comparison:
-        """What follows from the runs so far; `under_way`: there are more to come."""
+        """The comparison that follows from the runs so far; `under_way` marks it as incomplete."""
         from circuit_tui.core.runs.comparison import Comparison
 
         return Comparison.of(
@@ -77,13 +77,13 @@ class Comparing:
         )
 
     def write(self, path: Path, *, under_way: bool = False) -> Path:
-        """Writes what follows from the runs so far."""
+        """Write the comparison that follows from the runs so far."""
         from circuit_tui.core.runs.comparison import write_comparison
 
         return write_comparison(self.comparison(under_way=under_way), path)
 
     def leave_out(self, request: OpenRequest, error: UserError) -> None:
-        """Notes that a task cannot be compared on at all."""
+        """Note that nothing can be compared on a task."""
         from circuit_tui.core.runs.comparison import Refusal
 
         name = request.task or (request.prompts.stem if request.prompts else "the task")
@@ -91,10 +91,10 @@ class Comparing:
         progress.say(f"{name} left out: {error}")
 
     def task(self, request: OpenRequest, where: str) -> None:
-        """All runs on one task that are not known yet.
+        """Do all runs on one task that are not known yet.
 
         Raises:
-            UserError: it cannot be opened.
+            UserError: the task cannot be opened.
         """
         if self.stopped:
             return
@@ -133,5 +133,5 @@ class Comparing:
 
 
 def _key(subject: Identity, spec: SearchSpec) -> tuple[Identity, str]:
-    """What tells one run from another."""
+    """The key that tells one run from another."""
     return subject.comparable, json.dumps(spec.data(), sort_keys=True)

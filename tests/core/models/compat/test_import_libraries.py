@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import subprocess
 import sys
 
 import pytest
@@ -33,3 +34,17 @@ def test_what_comes_later_is_collected() -> None:
     assert gc.get_freeze_count() <= frozen
     del later
     assert gc.collect() >= 1000
+
+
+def test_python_still_collects_while_it_imports() -> None:
+    """When this fails, delete the patch: `import_libraries` need not hold the collector back."""
+    program = (
+        "import gc\n"
+        "seen = []\n"
+        "gc.callbacks.append(lambda phase, info: seen.append(info) if phase == 'stop' else None)\n"
+        "import torch\n"
+        "print(sum(info['generation'] == 2 for info in seen), sum(info['collected'] for info in seen))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    full, _ = map(int, done.stdout.split())
+    assert full > 1
