@@ -74,6 +74,15 @@ def test_files_that_pages_name_are_there(root: Path) -> None:
     assert not {(page, path) for page, path in named if not (root / path).exists()}
 
 
+def test_modules_that_have_moved_are_where_the_changelog_says(root: Path) -> None:
+    table = re.search(r"now \|\n  \|---\|---\|\n((?:  \|.*\n)+)", (root / "CHANGELOG.md").read_text())
+    assert table
+    moved = {name for row in table[1].splitlines() for name in re.findall(r"`([a-z_]+\.[a-z_]+)`", row.split("|")[2])}
+    assert moved
+    paths = {name: root / "core" / name.replace(".", "/") for name in moved}
+    assert not [name for name, path in paths.items() if not (path.is_dir() or path.with_suffix(".py").is_file())]
+
+
 def test_every_page_is_in_the_index(root: Path) -> None:
     index = (root / "docs" / "README.md").read_text()
     pages = {path.name for path in (root / "docs").glob("*.md")} - {"README.md"}
