@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from circuit_tui.tui.screens.confirm_quit import Answer
     from circuit_tui.tui.screens.explorer import ExplorerScreen
 
-JOIN = 0.6  # seconds to wait for the engine when leaving
-FORCED = 10.0  # seconds after a signal: long enough for a busy machine to give the terminal back first
+JOIN_TIMEOUT = 0.6  # seconds to wait for the engine when leaving
+FORCED_EXIT_AFTER = 10.0  # seconds after a signal: long enough for a busy machine to give the terminal back first
 
 log = logging.getLogger("circuit_tui")
 
@@ -133,7 +133,7 @@ class ExplorerApp(App[None]):
 
     def _leave_on_signal(self, number: int) -> None:
         # A terminal that is gone may block every write: then nothing but this ends the process.
-        timer = threading.Timer(FORCED, os._exit, [128 + number])
+        timer = threading.Timer(FORCED_EXIT_AFTER, os._exit, [128 + number])
         timer.daemon = True
         timer.start()
         self.exit(return_code=128 + number)
@@ -142,7 +142,7 @@ class ExplorerApp(App[None]):
         if self.loaded:
             user_log.removeHandler(self._notice_handler)
             self.engine.stop()
-            await asyncio.to_thread(self.engine.join, JOIN)
+            await asyncio.to_thread(self.engine.join, JOIN_TIMEOUT)
 
     @override
     def _watch_theme(self, theme_name: str) -> None:

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("circuit_tui")
 
-SEEN_KEPT = 7 * 24 * 3600.0  # seconds for which a job stays after its result was seen
+SEEN_JOB_AGE = 7 * 24 * 3600.0  # seconds for which a job stays after its result was seen
 LOOK_EVERY = 0.5  # seconds between two looks at a search in another process
-DETACH_JOIN = 5.0  # seconds for the step under way to end and be stored
+DETACH_TIMEOUT = 5.0  # seconds for the step under way to end and be stored
 
 
 def explorer_job(request: OpenRequest) -> Job | None:
@@ -167,7 +167,7 @@ class JobControl:
         """
         job = self._autosave.job
         if self.leaving_search:
-            self._engine.join(DETACH_JOIN)
+            self._engine.join(DETACH_TIMEOUT)
             pid = start_detached(job)
             return f"the search goes on in process {pid}; circuit-tui shows it again, log: {job.log}"
         if wanted and "failed" not in (self._engine.state.phase, self._engine.state.search.phase):
@@ -203,4 +203,4 @@ def worthless(job: Job) -> bool:
         return False
     if state == "unfinished":
         return spec.search is None and job.session is None
-    return state != "running" and job.seen and time.time() - job.touched > SEEN_KEPT
+    return state != "running" and job.seen and time.time() - job.touched > SEEN_JOB_AGE

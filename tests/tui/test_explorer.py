@@ -21,7 +21,7 @@ from circuit_tui.tui.circuit_rows import LatentRow, NodeRow, SiteRow
 from circuit_tui.tui.screens.ask_text import AskText
 from circuit_tui.tui.screens.compare import CompareScreen, ComparisonView
 from circuit_tui.tui.screens.confirm_quit import ConfirmQuit
-from circuit_tui.tui.screens.explorer import SETTLE
+from circuit_tui.tui.screens.explorer import CURSOR_REST
 from circuit_tui.tui.screens.help import HelpScreen
 from circuit_tui.tui.widgets.circuit_pane import FilterInput
 from circuit_tui.tui.widgets.circuit_table import CircuitTable
@@ -285,7 +285,7 @@ async def test_a_hidden_latent_pane_asks_for_nothing(explorer: Make, session: Fa
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
         await pilot.press("j", "j")
-        await pilot.pause(2 * SETTLE)
+        await pilot.pause(2 * CURSOR_REST)
         assert not any(call.startswith(("latent", "prompt")) for call in session.calls)
         await pilot.press("2")
         await wait_for(pilot, lambda: app.main.shown.latent is not None)

@@ -19,7 +19,7 @@ from pathlib import Path
 import pyte
 import pytest
 
-from circuit_tui.tui.app import JOIN
+from circuit_tui.tui.app import JOIN_TIMEOUT
 
 SCRIPT = Path(__file__).parent / "explorer_script.py"
 JUNK = re.compile(rb"\x1b\[[<>=][0-9;]*[a-zA-Z]|\x1b\[\??[0-9;]*\$[a-z]")  # what pyte would print as text
@@ -136,7 +136,7 @@ def test_quitting_during_a_search_does_not_wait_for_its_step(start: Callable[...
     terminal.until(lambda text: "search starting" in text if step > 1 else "optimise" in text and "step" in text)
     terminal.keys("q")
     terminal.ended()
-    assert JOIN < 1, "seconds, and nothing else is waited for"
+    assert JOIN_TIMEOUT < 1, "seconds, and nothing else is waited for"
     assert terminal.status == 0
     assert terminal.output.rstrip().endswith(b"\x1b[?1004l")
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +13,7 @@ from circuit_tui.core.audit.finding import reasons
 from circuit_tui.core.errors import UserError
 from circuit_tui.tui.commands import options, output, progress
 from circuit_tui.tui.commands.boundary import DONE, INTERRUPTED, NO, log_path
+from circuit_tui.tui.commands.interrupt import on_interrupt
 from circuit_tui.tui.commands.open_file import open_file, request_for
 from circuit_tui.tui.commands.opening import Batch, Device, DeviceMap, Opening
 
@@ -130,29 +129,13 @@ def print_audit(file: CircuitFile, part: AuditPart, because: Sequence[str]) -> N
 
 def _run(auditing: Audit) -> bool:
     """Run an audit to its end or until Ctrl-C; returns whether it was interrupted."""
-    shown = 0
-    with progress.AuditBar() as bar, _noted_interrupt() as interrupted:
+    shown, interrupted = 0, threading.Event()
+    with progress.AuditBar() as bar, on_interrupt(interrupted.set):
         for step in auditing:
             for finding in auditing.findings[shown:]:
                 bar.say(f"{finding.verdict:12} {finding.title}")
             shown = len(auditing.findings)
             bar.show(step)
-            if interrupted:
+            if interrupted.is_set():
                 break
-    return bool(interrupted)
-
-
-@contextlib.contextmanager
-def _noted_interrupt() -> Iterator[list[int]]:
-    """Yield a list that is no longer empty after the first Ctrl-C; the second raises KeyboardInterrupt."""
-    noted: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        noted.append(number)
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield noted
-    finally:
-        signal.signal(signal.SIGINT, before)
+    return interrupted.is_set()

@@ -85,17 +85,17 @@ def compare(
     with output.quiet(debug=debug):
         running = ComparisonRun(chosen, grids, number_list.seeds(seeds), out)
         for path in earlier or ():
-            running.take_up(path)
+            running.add_earlier(path)
         if not (earlier and nothing_to_open):
             if out is not None and out.expanduser().exists():
-                running.go_on(out)
+                running.continue_from(out)
             with on_interrupt(running.stop):
                 for number, request in enumerate(requests, 1):
                     where = f"task {number}/{len(requests)} " if len(requests) > 1 else ""
                     try:
                         running.task(request, where)
                     except UserError as error:  # other tasks may work, and what is finished is still shown
-                        running.leave_out(request, error)
+                        running.refuse_task(request, error)
         comparison = running.comparison()
         if out is not None:
             progress.say(f"wrote {running.write(out)}")

@@ -32,7 +32,7 @@ class ComparisonRun:
         self._refused: list[Refusal] = []
         self._complete = True
 
-    def take_up(self, path: Path) -> None:
+    def add_earlier(self, path: Path) -> None:
         """Take the runs of a comparison or a sweep, and what was refused there. Of equal runs the first is kept.
 
         Raises:
@@ -45,7 +45,7 @@ class ComparisonRun:
         self._add(read.records)
         self._refused += [refusal for refusal in read.refused if refusal not in self._refused]
 
-    def go_on(self, path: Path) -> None:
+    def continue_from(self, path: Path) -> None:
         """Take the runs in the existing file `path`, which will be overwritten. Refusals there are found again.
 
         Raises:
@@ -82,7 +82,7 @@ class ComparisonRun:
 
         return write_comparison(self.comparison(under_way=under_way), path)
 
-    def leave_out(self, request: OpenRequest, error: UserError) -> None:
+    def refuse_task(self, request: OpenRequest, error: UserError) -> None:
         """Note that nothing can be compared on a task."""
         from circuit_tui.core.runs.comparison import Refusal
 

@@ -184,7 +184,7 @@ def summary(rows: Iterable[Row]) -> list[Row]:
 def _print(rows: Sequence[Row]) -> None:
     if not rows:
         return
-    heads = ("task", "sites", "method", "target", "reached", "nodes", "from", "to", "train f", "held-out f", "s")
+    headers = ("task", "sites", "method", "target", "reached", "nodes", "from", "to", "train f", "held-out f", "s")
     cells = []
     for row in rows:
         size = f"{row['size']:g}"
@@ -203,7 +203,7 @@ def _print(rows: Sequence[Row]) -> None:
                 output.number(row["seconds"], 1),
             )
         )
-    output.print_table(heads, cells, right=heads[3:])
+    output.print_table(headers, cells, right=headers[3:])
 
 
 def _named(row: Row, rows: Sequence[Row]) -> str:

@@ -182,8 +182,8 @@ Edit = (
 # Edits that replace the whole circuit.
 REPLACING = (RestoreSnapshot, LoadFrontier, OpenCircuit)
 View = ShowLatent | ShowPrompts | ShowPrompt | CompareSnapshot
-Audits = StartAudit | StopAudit
-Command = Edit | View | SaveSnapshot | StartSearch | PauseSearch | StopSearch | Export | Follow | Collect | Audits
+AuditCommand = StartAudit | StopAudit
+Command = Edit | View | SaveSnapshot | StartSearch | PauseSearch | StopSearch | Export | Follow | Collect | AuditCommand
 
 
 def apply_edit(session: SessionLike, edit: Edit) -> None:

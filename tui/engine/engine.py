@@ -237,7 +237,7 @@ class Engine(EngineThread):
             case commands.StartSearch(spec):
                 self._start(session, spec)
             case commands.PauseSearch() | commands.StopSearch():
-                self._hold(session, command)
+                self._pause_or_stop(session, command)
             case commands.StartAudit(text, full):
                 session.start_audit(text, full=full)
                 self._work_left = True
@@ -276,7 +276,7 @@ class Engine(EngineThread):
         if self.autosave is not None:
             self.autosave.begin(self._search, spec)
 
-    def _hold(self, session: SessionLike, command: commands.PauseSearch | commands.StopSearch) -> None:
+    def _pause_or_stop(self, session: SessionLike, command: commands.PauseSearch | commands.StopSearch) -> None:
         """Pause, continue or stop the search; one in another process can only be stopped."""
         search, stop = self._state.search, isinstance(command, commands.StopSearch)
         if self.followed is not None:

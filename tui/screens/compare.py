@@ -73,14 +73,14 @@ class ComparisonView(ScrollingLines):
         row = StyledLine().left(" nodes", 18).right(count(sizes[0]), 9, pane_styles.strong).right(count(sizes[1]), 12)
         lines.append(row.right(f"{sizes[0] - sizes[1]:+,}", 9, pane_styles.muted).strip())
         for name, field, decimals in NUMBERS:
-            now, then = getattr(comparison.current, field), getattr(comparison.snapshot, field)
+            current, snapshot = getattr(comparison.current, field), getattr(comparison.snapshot, field)
             row = (
                 StyledLine()
                 .left(f" {name}", 18)
-                .right(fixed(now, decimals), 9, pane_styles.strong)
-                .right(fixed(then, decimals), 12)
+                .right(fixed(current, decimals), 9, pane_styles.strong)
+                .right(fixed(snapshot, decimals), 12)
             )
-            difference = None if now is None or then is None else now - then
+            difference = None if current is None or snapshot is None else current - snapshot
             lines.append(row.right(signed(difference, decimals), 9, pane_styles.muted).strip())
         row = StyledLine().left(" accuracy", 18).right(percent(comparison.current.accuracy), 9, pane_styles.strong)
         lines += [row.right(percent(comparison.snapshot.accuracy), 12).strip(), Strip.blank(1)]

@@ -31,7 +31,7 @@ from circuit_tui.tui.widgets.panes import Panes
 
 CHART_RATE = 4.0  # chart frames per second
 SLOW_CHART_RATE = 2.0
-SETTLE = 0.06  # seconds the cursor rests before the latent under it is asked for
+CURSOR_REST = 0.06  # seconds the cursor rests before the latent under it is asked for
 
 
 class ExplorerScreen(FrameScreen):
@@ -81,7 +81,7 @@ class ExplorerScreen(FrameScreen):
     def on_circuit_table_cursor_moved(self) -> None:
         if self.panes.visible_pane("latent"):
             at = self.panes.circuit.table.cursor
-            self.set_timer(SETTLE, lambda: self._cursor_rested(at))
+            self.set_timer(CURSOR_REST, lambda: self._cursor_rested(at))
 
     def _cursor_rested(self, at: int) -> None:
         # If it has moved on since, a later call asks.

@@ -23,7 +23,7 @@ from circuit_tui.tui.widgets.pane_tabs import PaneTabs
 
 SMALLEST = (80, 24)
 WIDE = (120, 36)
-WRITTEN = 0.02  # seconds for Textual's writer thread to write a frame
+WRITE_TIME = 0.02  # seconds for Textual's writer thread to write a frame
 
 
 class FrameScreen(Screen[None]):
@@ -70,7 +70,7 @@ class FrameScreen(Screen[None]):
 
     def when_drawn(self, callback: Callable[[], None]) -> None:
         """Call `callback`, which may hold the interpreter for long, once the terminal shows the current frame."""
-        self.call_after_refresh(lambda: self.set_timer(WRITTEN, callback))
+        self.call_after_refresh(lambda: self.set_timer(WRITE_TIME, callback))
 
     def action_leave(self) -> None:
         self.explorer.action_leave()

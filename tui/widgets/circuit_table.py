@@ -73,7 +73,6 @@ class CircuitTable(LineList):
     def __init__(self) -> None:
         super().__init__(id="circuit-table")
         self.model: CircuitRows | None = None
-        self._loading_text = ""
 
     def set_table(self, table: NodeTable) -> None:
         """Take the candidate nodes of a newly opened session."""

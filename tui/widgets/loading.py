@@ -58,7 +58,7 @@ class Loading(LinesView):
             ),
             StyledLine().pad_to(indent).add(download_text(load) if load else "", pane_styles.strong).strip(),
             Strip.blank(1),
-            StyledLine().pad_to(indent).add("q", pane_styles.key).add(_quits(load), pane_styles.muted).strip(),
+            StyledLine().pad_to(indent).add("q", pane_styles.key).add(_quit_hint(load), pane_styles.muted).strip(),
         ]
 
     def _failed(self, width: int) -> list[Strip]:
@@ -77,6 +77,6 @@ class Loading(LinesView):
         return lines
 
 
-def _quits(load: LoadProgress | None) -> str:
+def _quit_hint(load: LoadProgress | None) -> str:
     downloading = load is not None and load.bytes_total
     return " cancels; what has arrived is kept for the next time" if downloading else " quits at any time"
