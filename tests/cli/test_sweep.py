@@ -46,7 +46,7 @@ def test_a_grid_is_done_reported_and_not_done_again(cli: Cli, tmp_path: Path) ->
     assert "[24/24] " in first.err
     again = cli("sweep", *flags, "--out", out)
     assert again.code == 0
-    assert f"{out}: 0 runs done, 24 found done, 0 failed" in again.err
+    assert f"{out}: 0 runs done, 24 done before, 0 failed" in again.err
     assert "3/3" in again.out
     assert "held-out f" in again.out
     more = cli("sweep", *flags[:-1], "0-3", "--out", out, "--json")
@@ -59,7 +59,7 @@ def test_failures_are_reported_at_the_end_with_exit_code_1(cli: Cli, tmp_path: P
     done = cli("sweep", "--tasks", "ioi,sva-rc", "--out", tmp_path / "r.sqlite")
     assert done.code == 1
     assert "failed: ioi mask 0.95 seed 0: there is nothing to find" in done.err.splitlines()
-    assert done.err.splitlines()[-1] == f"{tmp_path / 'r.sqlite'}: 1 runs done, 0 found done, 1 failed"
+    assert done.err.splitlines()[-1] == f"{tmp_path / 'r.sqlite'}: 1 runs done, 0 done before, 1 failed"
     assert "sva-rc" in done.out
     rows = {row["task"]: row["status"] for row in read_rows(tmp_path / "r.sqlite")}
     assert rows == {"ioi": "failed", "sva-rc": "done"}

@@ -173,7 +173,7 @@ def test_however_it_ends_its_state_is_kept(start: Callable[..., Terminal], tmp_p
     if way.startswith("SIG"):
         assert terminal.status == 128 + getattr(signal, way)
         assert terminal.output.rindex(LEAVE_ALTERNATE) > terminal.output.rindex(b"optimise")
-        assert b"what was open is kept" in terminal.output
+        assert b"your work is kept" in terminal.output
     (job,) = jobs.iterdir()
     assert json.loads((job / "session.json").read_text())["past"], "the toggle"
     step = int((job / "search" / "step").read_text())

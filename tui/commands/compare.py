@@ -27,7 +27,7 @@ PromptFiles = Annotated[
 ]
 Methods = Annotated[
     str,
-    typer.Option(metavar="A,B,…", help=f"Of {', '.join(registry.METHODS)}; settings follow, as in ig:errors=true."),
+    typer.Option(metavar="A,B,…", help=f"{', '.join(registry.METHODS)}; settings follow, as in ig:errors=true."),
 ]
 Seeds = Annotated[str, typer.Option(metavar="N|A,B,…", help="How many seeds, or which.")]
 Targets = Annotated[str, typer.Option(metavar="X,…", help="For methods that take a target; others get the last.")]

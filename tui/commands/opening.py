@@ -47,7 +47,9 @@ Device = Annotated[str | None, typer.Option(metavar="NAME", help="cpu, cuda, cud
 DeviceMap = Annotated[
     str | None, typer.Option(metavar="auto", help="Spread the model over all CUDA devices, instead of --device.")
 ]
-Dtype = Annotated[str | None, typer.Option(metavar="|".join(DTYPES), help="Of the model only. [float32]")]
+Dtype = Annotated[
+    str | None, typer.Option(metavar="|".join(DTYPES), help="Data type of the model; SAEs stay in float32. [float32]")
+]
 Padding = Annotated[
     str | None, typer.Option(metavar="|".join(PADDINGS), help="Side on which prompts are padded. [right]")
 ]

@@ -64,7 +64,7 @@ def sweep(
         _print(rows)
     for each in failed:
         progress.say(f"failed: {each['run']}: {each['error']}")
-    progress.say(f"{out}: {state.done} runs done, {state.found} found done, {len(failed)} failed")
+    progress.say(f"{out}: {state.done} runs done, {state.found} done before, {len(failed)} failed")
     return NO if failed else DONE
 
 

@@ -17,7 +17,7 @@ Tasks = Annotated[
 PromptFiles = Annotated[list[Path] | None, typer.Option(metavar="FILE.jsonl", help="Prompts of your own; repeat.")]
 Methods = Annotated[
     list[str] | None,
-    typer.Option("--methods", "--method", metavar="A,B|all", help=f"Of {', '.join(registry.METHODS)}."),
+    typer.Option("--methods", "--method", metavar="A,B|all", help=f"{', '.join(registry.METHODS)}, or all of them."),
 ]
 Targets = Annotated[str, typer.Option("--targets", "--target", metavar="X,…", help="Faithfulness to reach.")]
 Seeds = Annotated[str, typer.Option(metavar="N|A-B|A,B,…", help="How many seeds, or which.")]
