@@ -170,6 +170,6 @@ def test_the_examples_run(root: Path, tmp_path: Path, monkeypatch: pytest.Monkey
         for start, block in blocks:
             # Blank lines in front, so that a traceback has the page's own line numbers.
             exec(compile("\n" * text.count("\n", 0, start) + block, page, "exec"), names)
-    assert not [row.field for row in names["rows"] if not row.ok]
+    assert not [check.field for check in names["checks"] if not check.ok]
     assert list(names["frontier"]["size"]) == [1, 2]
     assert (tmp_path / "compared.png").stat().st_size

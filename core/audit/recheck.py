@@ -1,4 +1,4 @@
-"""Measures an audit again, with the settings and seeds it recorded, and says which of its numbers still hold."""
+"""Measures the audit of a circuit file again, with its own settings and seeds, and compares the numbers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from circuit_tui.core.audit.open_audit import audited_circuit
 from circuit_tui.core.audit.report import audit_part, settings_of
 from circuit_tui.core.audit.run import Audit
 from circuit_tui.core.circuits.audit_schema import AuditPart, FindingPart
-from circuit_tui.core.circuits.recheck import Row, close_rows, same_row
+from circuit_tui.core.circuits.field_check import FieldCheck, check_close, check_equal
 from circuit_tui.core.circuits.schema import CircuitFile
 from circuit_tui.core.opening.experiment import Experiment
 from circuit_tui.core.search.spec import SearchSpec
 
 
-def recheck(
+def recheck_audit(
     experiment: Experiment,
     kept: Tensor,
     file: CircuitFile,
@@ -28,10 +28,17 @@ def recheck(
     *,
     searches: bool,
     progress: Callable[[AuditProgress], None] = lambda step: None,
-) -> tuple[Row, ...]:
-    """Returns every field of the file's audit that was measured again; `kept` `[node]` bool is the file's circuit.
+) -> tuple[FieldCheck, ...]:
+    """Returns a check of every field of the file's audit that was measured again.
 
-    `text` is where the audit's text is now. Without `searches` the lines that rest on searches are left as they are.
+    Args:
+        experiment: the file's experiment, opened.
+        kept: the file's circuit, `[node]` bool.
+        file: the circuit file; without an audit there is nothing to check.
+        text: where the audit's text is now.
+        tolerance: how far a number may be off (`check_close`).
+        searches: whether to measure the lines that rest on searches too.
+        progress: hears of every step.
 
     Raises:
         UserError: the text cannot be read, or the method that searched is unknown here.
@@ -39,63 +46,61 @@ def recheck(
     claimed = file.audit
     if claimed is None:
         return ()
-    used = SearchSpec(claimed.search.method, claimed.search.target, 0, claimed.search.settings).complete()
-    subject = audited_circuit(experiment, kept, used, file.method.target, settings_of(claimed, text))
+    spec = SearchSpec(claimed.search.method, claimed.search.target, 0, claimed.search.settings).complete()
+    subject = audited_circuit(experiment, kept, spec, file.method.target, settings_of(claimed, text))
     keys = {finding.key for finding in claimed.findings}
-    lines = tuple(
-        line for line in LINES if line.key in keys and (searches or not line.searches(subject.settings))
-    )  # fmt: skip
-    auditing = Audit(subject, lines)
-    for step in auditing:
+    lines = tuple(line for line in LINES if line.key in keys and (searches or not line.searches(subject.settings)))
+    audit = Audit(subject, lines)
+    for step in audit:
         progress(step)
-    return tuple(_rows(claimed, audit_part(auditing.result), tolerance, searches=searches))
+    return tuple(_checks(claimed, audit_part(audit.result), tolerance, searches=searches))
 
 
-def left_out(claimed: AuditPart) -> tuple[str, ...]:
-    """The titles of the lines that rest on searches."""
-    resting = {"shuffled": claimed.settings.shuffles, "seeds": claimed.settings.seeds}
-    resting["resamplings"] = claimed.settings.resamplings
-    return tuple(finding.title for finding in claimed.findings if resting.get(finding.key))
+def titles_left_out(claimed: AuditPart) -> tuple[str, ...]:
+    """Returns the titles of the lines that rest on searches."""
+    counts = {"shuffled": claimed.settings.shuffles, "seeds": claimed.settings.seeds}
+    counts["resamplings"] = claimed.settings.resamplings
+    return tuple(finding.title for finding in claimed.findings if counts.get(finding.key))
 
 
-def _rows(claimed: AuditPart, fresh: AuditPart, tolerance: float, *, searches: bool) -> Iterator[Row]:
+def _checks(claimed: AuditPart, fresh: AuditPart, tolerance: float, *, searches: bool) -> Iterator[FieldCheck]:
     known = {line.key for line in LINES}
     keys = [finding.key for finding in claimed.findings]
-    lines = tuple(Finding(finding.key, finding.verdict, finding.says) for finding in claimed.findings)
+    findings = tuple(Finding(finding.key, finding.verdict, finding.says) for finding in claimed.findings)
     finished = set(keys) == known and len(keys) == len(known)
-    yield same_row("audit.finished", str(claimed.finished), str(finished))
-    yield same_row("audit.outcome", claimed.outcome, outcome(lines, finished=finished))
+    yield check_equal("audit.finished", str(claimed.finished), str(finished))
+    yield check_equal("audit.outcome", claimed.outcome, outcome(findings, finished=finished))
     if claimed.text is not None and fresh.text is not None:
-        yield same_row("audit.text.sha256", claimed.text.sha256, fresh.text.sha256)
-    again = {finding.key: finding for finding in fresh.findings}
+        yield check_equal("audit.text.sha256", claimed.text.sha256, fresh.text.sha256)
+    fresh_findings = {finding.key: finding for finding in fresh.findings}
     for finding in claimed.findings:
         if finding.key not in known:
-            yield Row(f"audit.{finding.key}", finding.verdict, None, False)
-        elif finding.key in again:
-            yield from _finding_rows(finding, again[finding.key], tolerance)
+            yield FieldCheck(f"audit.{finding.key}", finding.verdict, None, False)
+        elif finding.key in fresh_findings:
+            yield from _finding_checks(finding, fresh_findings[finding.key], tolerance)
     if searches:
-        yield same_row("audit.runs", len(claimed.runs), len(fresh.runs))
+        yield check_equal("audit.runs", len(claimed.runs), len(fresh.runs))
         for index, (run, now) in enumerate(zip(claimed.runs, fresh.runs, strict=False)):
             for name in ("kind", "seed", "draw", "size", "reached"):
-                yield same_row(f"audit.runs[{index}].{name}", getattr(run, name), getattr(now, name))
-        yield from _share_rows(claimed, fresh, tolerance)
+                yield check_equal(f"audit.runs[{index}].{name}", getattr(run, name), getattr(now, name))
+        yield from _share_checks(claimed, fresh, tolerance)
 
 
-def _finding_rows(claimed: FindingPart, now: FindingPart, tolerance: float) -> Iterator[Row]:
+def _finding_checks(claimed: FindingPart, fresh: FindingPart, tolerance: float) -> Iterator[FieldCheck]:
     path = f"audit.{claimed.key}"
-    yield same_row(f"{path}.verdict", claimed.verdict, now.verdict)
-    for name in {**now.numbers, **claimed.numbers}:
-        ours, theirs = now.numbers.get(name), claimed.numbers.get(name)
-        if ours is None or theirs is None:
-            yield same_row(f"{path}.{name}", theirs, ours)
+    yield check_equal(f"{path}.verdict", claimed.verdict, fresh.verdict)
+    for name in {**fresh.numbers, **claimed.numbers}:
+        now, file = fresh.numbers.get(name), claimed.numbers.get(name)
+        if now is None or file is None:
+            yield check_equal(f"{path}.{name}", file, now)
         else:
-            yield from close_rows(f"{path}.{name}", float(theirs), float(ours), tolerance)
+            yield from check_close(f"{path}.{name}", float(file), float(now), tolerance)
 
 
-def _share_rows(claimed: AuditPart, fresh: AuditPart, tolerance: float) -> Iterator[Row]:
+def _share_checks(claimed: AuditPart, fresh: AuditPart, tolerance: float) -> Iterator[FieldCheck]:
     def by_node(part: AuditPart) -> dict[str, float]:
         return {f"{node.latent}@{node.position} {node.hook}": node.share for node in part.shares}
 
-    theirs, ours = by_node(claimed), by_node(fresh)
-    for node in {**theirs, **ours}:
-        yield from close_rows(f"audit.shares.nodes[{node}]", theirs.get(node, 0.0), ours.get(node, 0.0), tolerance)
+    file, now = by_node(claimed), by_node(fresh)
+    for node in {**file, **now}:
+        yield from check_close(f"audit.shares.nodes[{node}]", file.get(node, 0.0), now.get(node, 0.0), tolerance)

@@ -14,7 +14,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class AuditSettingsPart(Part):
-    """How much was measured: see `subject.AuditSettings`. Whoever measures again with these gets the same numbers."""
+    """How much was measured (`audit/settings.py`). An audit with the same settings gives the same numbers."""
 
     seed: Count
     bootstraps: Count
@@ -29,7 +29,7 @@ class AuditSettingsPart(Part):
 
 
 class AuditSearchPart(Part):
-    """How the audit searched: as the circuit was found, or by default where it was made by hand."""
+    """How the audit searched: as the circuit was found, or with the defaults if it was made by hand."""
 
     method: str
     target: float
@@ -37,14 +37,14 @@ class AuditSearchPart(Part):
 
 
 class AuditTextPart(Part):
-    """The text on which the splice was priced; `path` is ``circuit-tui/demo`` for the one that ships."""
+    """The text on which the splice was priced; `path` is ``circuit-tui/demo`` for the text that ships."""
 
     path: str
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class FindingPart(Part):
-    """One line: see `finding.Finding`. A number that has no value is null."""
+    """One line of the audit (`audit/finding.py`). A number without a value is null."""
 
     key: Annotated[str, Field(min_length=1)]
     title: str
@@ -55,9 +55,9 @@ class FindingPart(Part):
 
 
 class AuditRunPart(Part):
-    """One search made for the audit: with which seed, on prompts or labels drawn with which, and what it found.
+    """One search made for the audit, and what it found. `draw` is the seed that drew its prompts or labels.
 
-    `train` is the faithfulness on the prompts it searched, `test` that on held-out ones.
+    `train` is the faithfulness on the prompts it searched, `test` the faithfulness on held-out prompts.
     """
 
     kind: str
@@ -70,7 +70,7 @@ class AuditRunPart(Part):
 
 
 class NodeSharePart(Part):
-    """The share of the searches with other seeds and on resampled prompts that chose a node."""
+    """A node, and the share of the searches that chose it: those with other seeds and those on resampled prompts."""
 
     hook: str
     position: str
@@ -79,13 +79,13 @@ class NodeSharePart(Part):
 
 
 class AuditPart(Part):
-    """Whether the circuit of this file is to be believed.
+    """The audit: how far the circuit of this file is to be believed.
 
     Attributes:
         finished: whether every line was computed.
         runs: the searches made.
-        jaccard: the overlap of every two of those that are not about nonsense, in the order of `runs`.
-        shares: every node that any of those chose.
+        jaccard: the overlap of every two searches on real labels, in the order of `runs`.
+        shares: every node that any of these searches chose.
     """
 
     created: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]

@@ -1,4 +1,4 @@
-"""Reads and writes circuit files: whole or not at all, and with one clear line when something is wrong."""
+"""Reads and writes circuit files. A file is written whole or not at all; an error is one line that names its place."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from circuit_tui.core.errors import UserError
 
 
 def now() -> str:
-    """The present moment as the file's `created` writes it."""
+    """Returns the present time in the form of the file's `created`."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def read_circuit(path: Path) -> CircuitFile:
-    """Reads a circuit file and checks its form and that its nodes lie within its own SAEs and positions.
+    """Reads a circuit file; checks its form, and that its nodes lie within its own SAEs and positions.
 
-    `size` and the numbers are not checked here: that is what a recomputation is for.
+    `size` and the numbers are not checked here: a recomputation does that.
 
     Raises:
-        UserError: missing, empty, truncated, not JSON, another schema, a field missing or wrong (named by its JSON
-            path), or a latent or position out of range.
+        UserError: the file is missing, empty, truncated, not JSON or of another schema, a field is missing or wrong
+            (named by its JSON path), or a latent or position is out of range.
     """
     from pydantic import ValidationError  # with the models already imported this costs nothing
 
@@ -41,19 +41,17 @@ def read_circuit(path: Path) -> CircuitFile:
         file = CircuitFile.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise UserError(f"{path}: {_json_path(data, first['loc'])}: {_say(first)}") from error
+        raise UserError(f"{path}: {_json_path(data, first['loc'])}: {_message(first)}") from error
     for where, problem in _out_of_range(file):
         raise UserError(f"{path}: {where}: {problem}")
     return file
 
 
 def write_circuit(file: CircuitFile, path: Path) -> Path:
-    """Writes a circuit file atomically after checking it against the shipped JSON Schema; returns the absolute path.
-
-    The old file stays whole until the new one is complete on the disk; after a failure nothing else is left behind.
+    """Checks a circuit file against the shipped JSON Schema and writes it (`write_text`); returns the absolute path.
 
     Raises:
-        UserError: the folder is missing or read-only, the disk is full, `path` is a folder or no ordinary file.
+        UserError: the file does not fit the schema, or `write_text` cannot write it.
     """
     data = file.data()
     for error in _validator().iter_errors(data):
@@ -63,12 +61,12 @@ def write_circuit(file: CircuitFile, path: Path) -> Path:
 
 
 def write_export(file: CircuitFile, path: Path) -> Path:
-    """Writes `file` in the form that its name asks for, and returns the absolute path.
+    """Writes `file` in the form that the name of `path` asks for; returns the absolute path.
 
-    A name that ends in ``.masks.json`` gets published masks, any other the circuit file itself.
+    A name that ends in ``.masks.json`` gets published masks, any other name the circuit file itself.
 
     Raises:
-        UserError: it cannot be written there.
+        UserError: the file cannot be written there.
     """
     return write_masks(file, path) if path.name.endswith(ENDING) else write_circuit(file, path)
 
@@ -88,15 +86,13 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
 
 
 def _json_path(data: Any, loc: tuple[int | str, ...]) -> str:
-    """``$.sites[0].nodes[3].latent`` of a pydantic location, less the union members that pydantic appends to it."""
+    """Returns a pydantic location as ``$.sites[0].nodes[3].latent``, less the union members that pydantic appends."""
     path = "$"
     for depth, key in enumerate(loc):
         if isinstance(data, list) and isinstance(key, int):
             path += f"[{key}]"
             data = data[key] if key < len(data) else None
-        elif isinstance(data, dict) and (
-            key in data or depth == len(loc) - 1
-        ):  # the last key may be one that is missing
+        elif isinstance(data, dict) and (key in data or depth == len(loc) - 1):  # the last key may be a missing one
             path += f".{key}"
             data = data.get(key)
         else:
@@ -104,7 +100,7 @@ def _json_path(data: Any, loc: tuple[int | str, ...]) -> str:
     return path
 
 
-def _say(error: Any) -> str:
+def _message(error: Any) -> str:
     message = str(error["msg"])
     if error["type"] == "missing":
         return "is missing"
@@ -114,7 +110,7 @@ def _say(error: Any) -> str:
 
 
 def _out_of_range(file: CircuitFile) -> Iterator[tuple[str, str]]:
-    """(JSON path, what is wrong) of everything that points outside the file's own SAEs and positions, or is doubled."""
+    """Yields (JSON path, message) for everything outside the file's own SAEs and positions, or listed twice."""
     positions = set(file.task.positions)
     hooks: set[str] = set()
     for i, site in enumerate(file.sites):
@@ -135,6 +131,6 @@ def _out_of_range(file: CircuitFile) -> Iterator[tuple[str, str]]:
 
 @functools.cache
 def _validator() -> Any:
-    import jsonschema  # slow to import and needed at export alone
+    import jsonschema  # slow to import, and only an export needs it
 
     return jsonschema.Draft202012Validator(json.loads(SCHEMA_PATH.read_text(encoding="utf-8")))

@@ -1,13 +1,13 @@
-"""Published mask files, read and written: ``{"blocks.7.hook_resid_post": [latent, …], …}`` beside a few numbers.
+"""Reads and writes published mask files: ``{"blocks.7.hook_resid_post": [latent, …], …}`` beside a few numbers.
 
-That is what the code of Caples et al. 2025 writes and others share. An id is a latent of the hook's SAE: the position
-is lost, also where the mask had one, so a latent stands for itself at every position. The other keys are
+The code of Caples et al. 2025 writes this form, and others share it. A number in a list is a latent of the hook's SAE.
+The form has no positions, even if the mask had them: a latent stands for itself at every position. The other keys are
 
-    total_density   how many latents are listed
-    avg_density     the same for each hook
+    total_density   the number of latents listed
+    avg_density     the same, averaged over hooks
     ce_loss, logit_diff, faithfulness   of the circuit on held-out prompts; faithfulness against the spliced model
 
-Neither model nor SAEs, task nor ablation are named: whoever opens such a file says what to open.
+The file names no model, SAEs, task or ablation: whoever opens it says what to open.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from circuit_tui.core.circuits.schema import CircuitFile
 from circuit_tui.core.errors import UserError
 
 ENDING = ".masks.json"
-"""A file of this name is written in this form."""
+"""A file whose name ends so is written in this form."""
 _HOOK = re.compile(r"blocks\.\d+\.[\w.]+")
 _NUMBERS = ("total_density", "avg_density", "ce_loss", "logit_diff", "faithfulness")
 
 
 def is_mask_file(path: Path) -> bool:
-    """Whether a file is a published mask file: a JSON object without a schema, with a list at some hook.
+    """Returns whether a file is a published mask file: a JSON object without a schema, with a list at some hook.
 
-    A file that cannot be read is none; whoever reads it next says why.
+    Returns False for a file that cannot be read; the next reader says why.
     """
     try:
         data = json.loads(path.expanduser().read_text(encoding="utf-8-sig"))
@@ -45,10 +45,10 @@ def is_mask_file(path: Path) -> bool:
 
 
 def read_masks(path: Path) -> dict[str, tuple[int, ...]]:
-    """The latents of each hook, ascending.
+    """Returns the latents of each hook, ascending.
 
     Raises:
-        UserError: unreadable, or a hook's value is no list of latents; the line names the key.
+        UserError: the file cannot be read, or a hook's value is no list of latents; the message names the key.
     """
     data: dict[str, Any] = json.loads(read_text(path, "published masks"))
     found = {}
@@ -67,7 +67,7 @@ def read_masks(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def masks(file: CircuitFile) -> dict[str, Any]:
-    """`file` in the published form."""
+    """Returns `file` in the published form."""
     latents = {site.hook: sorted({node.latent for node in site.nodes}) for site in file.sites}
     total, test = sum(map(len, latents.values())), file.metrics.test
     return {
@@ -84,7 +84,7 @@ def write_masks(file: CircuitFile, path: Path) -> Path:
     """Writes `file` in the published form, whole or not at all; returns the absolute path.
 
     Raises:
-        UserError: see `text_file.write_text`.
+        UserError: it cannot be written there (`write_text`).
     """
     return write_text(json.dumps(masks(file), indent=1, allow_nan=False) + "\n", path)
 
@@ -92,9 +92,9 @@ def write_masks(file: CircuitFile, path: Path) -> Path:
 def masked_nodes(
     latents: dict[str, tuple[int, ...]], hooks: Sequence[tuple[str, int]], space: Sequence[tuple[int, int]], path: Path
 ) -> tuple[list[int], tuple[str, ...]]:
-    """The nodes of the listed latents at every position, and what has to be said about them.
+    """Returns the nodes of the listed latents at every position, and notes on them for the user.
 
-    `hooks` are the sites' (hook, d_sae), `space` the candidates' (site, latent) in the order of their numbers.
+    `hooks` has the (hook, d_sae) of each site, `space` the (site, latent) of each candidate, by node number.
 
     Raises:
         UserError: no SAE is spliced in at a hook of the file, or a latent is out of its SAE's range.

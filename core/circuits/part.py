@@ -1,4 +1,4 @@
-"""What every part of a file of ours is: immutable, strict, and without surprises."""
+"""The base class of every part of a file that this program writes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Part(BaseModel):
-    """What all parts of a file share: immutable, strict about types, no unknown keys, no NaN and no infinity."""
+    """A part of a file: immutable, strict about types, without unknown keys, NaN or infinity."""
 
     model_config = ConfigDict(
         extra="forbid",

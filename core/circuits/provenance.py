@@ -14,9 +14,9 @@ from circuit_tui.core.views import SearchResult
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """How a circuit was found: by hand unless a search or a file says otherwise.
+    """How a circuit was found; by default it was made by hand.
 
-    `nodes` `[node]` bool is the circuit as it was found, to tell later edits from it; None where it was made by hand.
+    `nodes` `[node]` bool is the circuit as it was found, which shows later edits; None if it was made by hand.
     The other fields are those of `MethodPart`.
     """
 

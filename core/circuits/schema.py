@@ -1,7 +1,7 @@
 """The circuit file as data, schema ``circuit-tui/circuit/1``, and the JSON Schema made from it.
 
-The models are the one definition. ``python -m circuit_tui.core.circuits.schema`` writes `circuit.schema.json` beside
-this module anew; a test compares the two. Every number is finite. Unknown keys are refused: they are misspelt.
+The models here define the format. ``python -m circuit_tui.core.circuits.schema`` writes `circuit.schema.json` beside
+this module anew, and a test compares the two. Every number is finite. Unknown keys are refused: they are misspelt.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from circuit_tui.core.views import Metrics
 SCHEMA: Final = "circuit-tui/circuit/1"
 SCHEMA_PATH = Path(__file__).with_name("circuit.schema.json")
 BUNDLED = "circuit-tui/demo"
-"""`model.name` of the model that ships with this program, and `sae.release` of its SAEs: no path of one machine."""
+"""The `model.name` of the bundled model and the `sae.release` of its SAEs, in place of a path on one machine."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Sha256OrNone = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
@@ -53,8 +53,8 @@ class Versions(Part):
 class MethodPart(Part):
     """How the nodes were found. `name` is ``"manual"`` when no search ran; `target` and `reached` are then null.
 
-    `reached` is about the search prompts. `edited` tells that a person changed the nodes after the search. `warnings`
-    are the search's own, whole sentences.
+    `reached` refers to the search prompts. `edited` means that a person changed the nodes after the search. `warnings`
+    are whole sentences from the search.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -66,7 +66,7 @@ class MethodPart(Part):
 
 
 class ModelPart(Part):
-    """The model: a Hub name, a folder, or `BUNDLED`. `revision` is empty for a folder; an empty hash means unknown."""
+    """The model: a Hub name, a folder, or `BUNDLED`. `revision` is empty for a folder, the hash if unknown."""
 
     name: Annotated[str, Field(min_length=1)]
     revision: str
@@ -83,7 +83,7 @@ class TaskSource(Part):
     path: str | None = None
 
     @model_validator(mode="after")
-    def _has_its_place(self) -> Self:
+    def _has_its_key(self) -> Self:
         key = "name" if self.kind == "builtin" else "path"
         if not getattr(self, key):
             raise ValueError(f"kind {self.kind!r} needs {key!r}")
@@ -91,9 +91,9 @@ class TaskSource(Part):
 
 
 class TaskPart(Part):
-    """The prompts and what a position is. `positions` names all positions in order; nodes refer to these names.
+    """The prompts and their positions. `positions` names all positions in order; nodes refer to these names.
 
-    `chat`: each prompt is a user's message in the chat template of the model's tokenizer.
+    `chat` means that each prompt is a user's message in the chat template of the model's tokenizer.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -109,7 +109,7 @@ class TaskPart(Part):
 class SaePart(Part):
     """One SAE: sae-lens `release` and `id`, or the folder `path`. The hash is over its weights.
 
-    Of a released one `path` is where the Hub keeps it, repository and folder, and `revision` the commit of that.
+    For a released SAE, `path` is its repository and folder on the Hub, and `revision` the commit of the repository.
     """
 
     release: str | None
@@ -121,7 +121,7 @@ class SaePart(Part):
     architecture: str
 
     @model_validator(mode="after")
-    def _can_be_found(self) -> Self:
+    def _has_a_name(self) -> Self:
         if not self.path and not (self.release and self.id):
             raise ValueError("needs 'release' and 'id', or 'path'")
         return self
@@ -130,7 +130,7 @@ class SaePart(Part):
 class StatsPart(Part):
     """Activations of one node over the train prompts (units of the SAE), and its exact `effect`.
 
-    `effect` is the drop of test faithfulness when this node alone is ablated; null where it was not computed.
+    `effect` is the drop in test faithfulness when this node alone is ablated; null if it was not computed.
     """
 
     mean_clean: float
@@ -150,7 +150,7 @@ class NodePart(Part):
 
 
 class SitePart(Part):
-    """One hook with its SAE and its kept nodes; a site without kept nodes is listed too, it is spliced all the same."""
+    """One hook with its SAE and its kept nodes. A site without kept nodes is listed too: it is spliced."""
 
     hook: Annotated[str, Field(min_length=1)]
     sae: SaePart
@@ -166,7 +166,7 @@ ABLATION_SOURCES: dict[AblationKind, str] = {
 
 
 class AblationPart(Part):
-    """The value that a node outside the circuit takes. `source` names the prompts that it was computed from."""
+    """The value that a node outside the circuit takes. `source` names the prompts from which it was computed."""
 
     kind: AblationKind
     errors: ErrorsKind
@@ -179,7 +179,7 @@ class AblationPart(Part):
 
 
 class MetricsPart(Part):
-    """The numbers of one circuit on one split: see `views.Metrics`."""
+    """The numbers of one circuit on one split, with the meaning they have in `views.Metrics`."""
 
     faithfulness: float
     faithfulness_spliced: float
@@ -192,7 +192,7 @@ class MetricsPart(Part):
 
     @classmethod
     def of(cls, metrics: Metrics) -> Self:
-        """Returns the numbers as a file holds them.
+        """Returns the numbers in the form of a file.
 
         Raises:
             UserError: a number is not finite.
@@ -208,7 +208,7 @@ class MetricsPart(Part):
 
 
 class MetricsParts(Part):
-    """`train` and `test` are the circuit on the two splits; plain, spliced and empty the references on test."""
+    """`train` and `test` are the circuit on the two splits; `plain`, `spliced`, `empty` are M, M_s and ∅ on test."""
 
     train: MetricsPart
     test: MetricsPart
@@ -218,7 +218,7 @@ class MetricsParts(Part):
 
 
 class CircuitFile(Part):
-    """A circuit with all it takes to open it again and to recompute its numbers. `size` is the number of nodes.
+    """A circuit, with everything needed to open it again and recompute its numbers. `size` is the number of nodes.
 
     `audit` is absent until the circuit has been audited.
     """
@@ -237,26 +237,26 @@ class CircuitFile(Part):
     audit: AuditPart | None = None
 
     def data(self) -> dict[str, Any]:
-        """The file's content as plain JSON values, keys in the order of the schema."""
+        """Returns the file's content as plain JSON values, keys in the order of the schema."""
         data = self.model_dump(mode="json", by_alias=True)
         if self.audit is None:
             del data["audit"]
         return data
 
     def nodes(self) -> list[tuple[str, str, int]]:
-        """Every kept node as (hook, position name, latent), in file order."""
+        """Returns every kept node as (hook, position name, latent), in file order."""
         return [(site.hook, node.position, node.latent) for site in self.sites for node in site.nodes]
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of `CircuitFile`."""
-    made = CircuitFile.model_json_schema(by_alias=True, mode="serialization")
-    made["required"].remove("audit")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA, **made}
+    """Returns the JSON Schema (draft 2020-12) of `CircuitFile`."""
+    schema = CircuitFile.model_json_schema(by_alias=True, mode="serialization")
+    schema["required"].remove("audit")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA, **schema}
 
 
 def schema_text() -> str:
-    """What `circuit.schema.json` holds."""
+    """Returns the text of `circuit.schema.json`."""
     return json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n"
 
 

@@ -16,7 +16,7 @@ from circuit_tui.tui.commands.opening import Batch, Device, DeviceMap, Opening
 
 if TYPE_CHECKING:
     from circuit_tui.core.circuits.audit_schema import AuditPart
-    from circuit_tui.core.circuits.recheck import Row
+    from circuit_tui.core.circuits.field_check import FieldCheck
     from circuit_tui.core.circuits.schema import CircuitFile
     from circuit_tui.core.session.session import Session
 
@@ -45,21 +45,22 @@ def check(
         model=model, sae_dir=sae_dir, prompts=prompts, device=device, device_map=device_map, batch=batch
     ).request()
     from circuit_tui.core.circuits.circuit_file import read_circuit
-    from circuit_tui.core.circuits.recheck import compare
+    from circuit_tui.core.circuits.recheck import recheck_circuit
 
     claimed, folder = read_circuit(file), file.expanduser().parent
     with output.quiet(debug=debug):
         from circuit_tui.core.session.session import Session
 
         session = Session(open_file(claimed, request, folder))
-        rows = compare(claimed, _recompute(session, claimed), tolerance)
+        checks = recheck_circuit(claimed, _recompute(session, claimed), tolerance)
         if claimed.audit is not None:
-            rows += _audit_rows(session, claimed, text, folder, tolerance, searches=searches)
-    wrong = [row for row in rows if not row.ok]
+            checks += _audit_checks(session, claimed, text, folder, tolerance, searches=searches)
+    wrong = [each for each in checks if not each.ok]
     if json:
-        output.print_json({"file": str(file), "ok": not wrong, "tolerance": tolerance, "fields": [*map(asdict, rows)]})
+        fields = [*map(asdict, checks)]
+        output.print_json({"file": str(file), "ok": not wrong, "tolerance": tolerance, "fields": fields})
     else:
-        _print(file, rows)
+        _print(file, checks)
         if claimed.audit is not None and not searches:
             _print_left_out(claimed.audit)
     return NO if wrong else DONE
@@ -78,44 +79,46 @@ def _recompute(session: Session, file: CircuitFile) -> CircuitFile:
     return session.circuit_file()
 
 
-def _audit_rows(
+def _audit_checks(
     session: Session, file: CircuitFile, text: Path | None, folder: Path, tolerance: float, *, searches: bool
-) -> tuple[Row, ...]:
+) -> tuple[FieldCheck, ...]:
     """Measure the file's audit again and compare; `text` takes precedence over the path in the file."""
-    from circuit_tui.core.audit.recheck import recheck
+    from circuit_tui.core.audit.recheck import recheck_audit
     from circuit_tui.core.audit.texts import recorded_text
 
     assert file.audit is not None
     progress.say("measuring its audit again")
     text = None if file.audit.text is None else text or recorded_text(file.audit, folder)
     with progress.AuditBar() as bar:
-        return recheck(session.experiment, session.kept, file, text, tolerance, searches=searches, progress=bar.show)
+        return recheck_audit(
+            session.experiment, session.kept, file, text, tolerance, searches=searches, progress=bar.show
+        )
 
 
 def _print_left_out(audit: AuditPart) -> None:
-    from circuit_tui.core.audit.recheck import left_out
+    from circuit_tui.core.audit.recheck import titles_left_out
 
-    titles = left_out(audit)
+    titles = titles_left_out(audit)
     if titles:
         output.print_line(f"not measured again without --searches: {', '.join(titles)}")
 
 
-def _print(path: Path, rows: tuple[Row, ...]) -> None:
+def _print(path: Path, checks: tuple[FieldCheck, ...]) -> None:
     """Print all fields. Those of single nodes are printed only if they are wrong; the others are counted."""
-    shown = [row for row in rows if ".nodes[" not in row.field or not row.ok]
+    shown = [each for each in checks if ".nodes[" not in each.field or not each.ok]
     output.print_table(
         ("field", "file", "recomputed", ""),
-        [(row.field, _cell(row.file), _cell(row.now), "ok" if row.ok else "DIFFERS") for row in shown],
+        [(each.field, _cell(each.file), _cell(each.now), "ok" if each.ok else "DIFFERS") for each in shown],
         right=("file", "recomputed"),
     )
-    wrong = sum(not row.ok for row in rows)
+    wrong = sum(not each.ok for each in checks)
     output.print_line()
-    if len(shown) < len(rows):
-        output.print_line(f"and {len(rows) - len(shown)} numbers of single nodes, all ok")
+    if len(shown) < len(checks):
+        output.print_line(f"and {len(checks) - len(shown)} numbers of single nodes, all ok")
     if wrong:
-        output.print_line(f"{path}: {wrong} of {len(rows)} fields differ", style="bold red")
+        output.print_line(f"{path}: {wrong} of {len(checks)} fields differ", style="bold red")
     else:
-        output.print_line(f"{path}: all {len(rows)} fields agree", style="bold green")
+        output.print_line(f"{path}: all {len(checks)} fields agree", style="bold green")
 
 
 def _cell(value: str | float | None) -> str:
