@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -123,6 +124,21 @@ def test_the_circuit_is_printed_and_nothing_else(cli: Any, session: FakeSession)
     assert "[2/7] loading SAEs" in done.err
     assert "optimise 0/4 · faithfulness 0.900 · 40 nodes · 2.0 s left" in done.err
     assert "warning: The splice alone" in done.err
+
+
+@pytest.mark.parametrize("reached", [True, False])
+def test_a_reader_that_has_gone_away_does_not_change_the_answer(
+    cli: Any, session: FakeSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reached: bool
+) -> None:
+    session.running = FakeSearch(replace(RESULT, reached=reached), lambda step: None)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w", buffering=1) as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        done = cli("find", "--out", tmp_path / "c.json")
+    assert done.code == (0 if reached else 1)
+    assert "error" not in done.err
+    assert read_circuit(tmp_path / "c.json").data() == example()
 
 
 def test_json_is_the_circuit_file(cli: Any, session: FakeSession, tmp_path: Path) -> None:

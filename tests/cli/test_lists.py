@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from circuit_tui.core.tasks import builtin as tasks
+from circuit_tui.tui.cli import main
+from circuit_tui.tui.commands import output
 
 
 def test_tasks_as_json(cli: Any) -> None:
@@ -94,14 +99,47 @@ def test_version(cli: Any) -> None:
     assert cli("--version").out == "circuit-tui 0.1.0\n"
 
 
-def test_a_closed_pipe_ends_the_command_quietly() -> None:
-    command = [str(Path(sys.executable).with_name("circuit-tui")), "tasks", "--json"]
+@pytest.mark.parametrize("args", [("tasks", "--json"), ("tasks",), ("saes", "gpt2")])
+def test_a_closed_pipe_changes_nothing_about_the_answer(args: tuple[str, ...]) -> None:
+    command = [str(Path(sys.executable).with_name("circuit-tui")), *args]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         assert running.stdout is not None
         assert running.stderr is not None
         running.stdout.close()
         assert running.stderr.read() == b""
-    assert running.returncode == 141
+    assert running.returncode == 0
+
+
+@contextlib.contextmanager
+def latin() -> Iterator[io.BytesIO]:
+    """The bytes that arrive at a stdout which has the 256 characters of Latin-1 alone, and fails at others."""
+    written = io.BytesIO()
+    with pytest.MonkeyPatch.context() as patch:
+        stdout = io.TextIOWrapper(written, encoding="latin-1", write_through=True)
+        patch.setattr(sys, "stdout", stdout)
+        yield written
+
+
+@pytest.mark.parametrize("args", [("tasks",), ("saes", "gpt2"), ("doctor",)])
+def test_what_the_encoding_does_not_have_is_replaced(args: tuple[str, ...]) -> None:
+    with latin() as written:
+        assert main(args) == 0
+        assert written.getvalue()
+
+
+def test_a_dash_becomes_a_question_mark() -> None:
+    with latin() as written:
+        output.replace_unencodable()
+        output.print_table(("f",), [("–",)])
+        output.print_line("«0.5» – …")
+        assert written.getvalue().decode("latin-1").splitlines()[-2:] == ["?", "«0.5» ? ?"]
+
+
+def test_json_is_whole_in_any_encoding() -> None:
+    with latin() as written:
+        output.replace_unencodable()
+        output.print_json({"label": "–猫"})
+        assert json.loads(written.getvalue()) == {"label": "–猫"}
 
 
 def test_stdout_is_one_json_object_in_a_real_process() -> None:

@@ -2,7 +2,7 @@
 
 0 done · 1 the answer is no (a check failed, a target was not reached) · 2 wrong use or bad input · 70 an error in this
 program, with the traceback in the log file · 130 interrupted · 128 + n ended by signal n · 141 the reader of a pipe
-went away.
+went away before there was an answer.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.runtime.out_of_memory import describe_error, is_out_of_memory
+from circuit_tui.tui.commands import output
 
 DONE, NO, BAD_INPUT, OWN_ERROR, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 70, 130, 141
 
@@ -36,8 +37,9 @@ class Terminated(Exception):
 def guarded(run: Callable[[], int], *, debug: bool) -> int:
     """Run a command and return its exit code; `debug` adds tracebacks to the lines on stderr."""
     try:
+        output.replace_unencodable()
         code = run()
-        sys.stdout.flush()
+        output.flush()
     except UserError as error:
         return _print_error(str(error), BAD_INPUT, error if debug else None)
     except KeyboardInterrupt as error:
@@ -45,9 +47,7 @@ def guarded(run: Callable[[], int], *, debug: bool) -> int:
     except Terminated as error:
         return _print_error(f"{error} (log: {log_path()})", 128 + error.number, error if debug else None)
     except BrokenPipeError:
-        # The interpreter flushes stdout once more at exit, so it needs a place to flush to.
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        output.give_up_stdout()
         return PIPE_CLOSED
     except Exception as error:  # noqa: BLE001 the last line of defence: the user gets one line in any case
         if is_out_of_memory(error):

@@ -6,6 +6,7 @@ Libraries print all kinds of things while a model loads. `quiet` keeps them off 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
 import os
@@ -22,9 +23,16 @@ PIPE_WIDTH = 220
 """Columns of a table that is not on a terminal: wide enough that nothing wraps."""
 
 
+def replace_unencodable() -> None:
+    """From now on stdout writes a question mark for a character that its encoding does not have."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
 def print_json(data: Mapping[str, Any]) -> None:
-    """Print one JSON object on stdout."""
-    sys.stdout.write(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    """Print one JSON object on stdout; characters beyond ASCII are escaped where the encoding might not have them."""
+    escape = not (sys.stdout.encoding or "").lower().startswith("utf")
+    _write(json.dumps(data, indent=1, ensure_ascii=escape, allow_nan=False) + "\n")
 
 
 def print_table(
@@ -49,17 +57,26 @@ def print_table(
     for row in rows:
         table.add_row(*(Text(cell, style=(styles or {}).get(cell, "")) for cell in row))
     console = _console()
-    if console.is_terminal:
-        console.print(table)
-        return
     with console.capture() as captured:
         console.print(table)
-    sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+    text = captured.get()
+    _write(text if console.is_terminal else "".join(f"{line.rstrip()}\n" for line in text.splitlines()))
 
 
 def print_line(text: str = "", style: str = "") -> None:
     """Print one line on stdout, without markup."""
-    _console().print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    console = _console()
+    with console.capture() as captured:
+        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    _write(captured.get())
+
+
+def flush() -> None:
+    """Flush stdout. Nothing more is written once the reader of its pipe has gone away; that is no error."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        give_up_stdout()
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -100,6 +117,20 @@ class _StderrHandler(logging.Handler):
 def width() -> int:
     """The number of columns that a table may take."""
     return int(_console().width)
+
+
+def _write(text: str) -> None:
+    """Write on stdout, past rich, which would end the program where the reader of a pipe has gone away."""
+    try:
+        sys.stdout.write(text)
+    except BrokenPipeError:
+        give_up_stdout()
+
+
+def give_up_stdout() -> None:
+    """Let what is written from now on, and the interpreter's last flush, go nowhere."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _console() -> Any:
