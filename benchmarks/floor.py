@@ -96,11 +96,11 @@ def of_size(search: Search, size: int) -> tuple[Tensor, float]:
     """The circuit of `size` nodes nearest to the search's frontier, and its score there; nodes are added by number."""
     found = search.circuit(size)
     if found is not None:
-        return found[0].clone(), score(found[1])
+        return found.kept.clone(), score(found.faithfulness)
     larger = min(point.size for point in search.frontier() if point.size >= size)
     circuit = search.circuit(larger)
     assert circuit is not None
-    kept = circuit[0].clone()
+    kept = circuit.kept.clone()
     kept[kept.nonzero()[size:, 0]] = False
     return kept, score(search.train.faithfulness(kept).result())
 

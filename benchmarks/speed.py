@@ -48,9 +48,10 @@ from circuit_tui.core.opening.open_problem import open_problem
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runtime.device_memory import free_memory
 from circuit_tui.core.search.methods.hard_mask import hard_mask
-from circuit_tui.core.search.methods.mask import prompts_in_a_step
+from circuit_tui.core.search.methods.mask import default_batch_size
 from circuit_tui.core.search.objective import MaskedModel
 from circuit_tui.core.search.open_search import new_search
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.problem import Problem
 
 TARGET = 0.95
@@ -70,7 +71,7 @@ def our_step(problem: Problem) -> Callable[[], None]:
         batch = problem.batch("train", prompts)
         mask = hard_mask(theta)
         loss = masked.logit_difference(mask, batch).mean().abs() + 1e-4 * mask.sum()
-        masked.forget(batch)
+        masked.release(batch)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -141,7 +142,7 @@ def whole_search(problem: Problem, steps: int, recipe_steps: int, clock: str) ->
     """Seconds of ours, and of its stages; of the recipe and of bare steps, scaled up from some; what ours found."""
     device, read = problem.model.device, CLOCKS[clock]
     train, test = (Evaluator(problem, split) for split in ("train", "test"))
-    search = new_search(problem, train, test, "mask", TARGET, 0, {"steps": steps})
+    search = new_search(problem, train, test, SearchSpec("mask", TARGET, 0, {"steps": steps}))
     stages, start = dict[str, float](), read()
     before = start
     for told in search:
@@ -152,7 +153,7 @@ def whole_search(problem: Problem, steps: int, recipe_steps: int, clock: str) ->
     ours = read() - start
     assert search.result is not None
     recipe, n = Recipe(problem), len(problem.splits["train"])
-    bare, generator = bare_pass(problem, "train", True, prompts_in_a_step(n)), torch.Generator().manual_seed(0)
+    bare, generator = bare_pass(problem, "train", True, default_batch_size(n)), torch.Generator().manual_seed(0)
     seconds, without = [], []
     for step in range(recipe_steps + 1):
         chosen = torch.randperm(n, generator=generator)[:16].to(device)

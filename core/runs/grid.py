@@ -14,7 +14,8 @@ from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runs.order import RunOrder
 from circuit_tui.core.runs.plan import Variant
 from circuit_tui.core.saes.hook_names import Hook, matching_hooks
-from circuit_tui.core.search.registry import SettingValue, method
+from circuit_tui.core.search.registry import method
+from circuit_tui.core.search.setting import SettingValue
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.tasks import builtin as tasks
 from circuit_tui.core.tasks.prompts_file import load_prompts

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.search.registry import SettingValue, method
+from circuit_tui.core.search.registry import method
+from circuit_tui.core.search.setting import SettingValue
 from circuit_tui.core.search.spec import SearchSpec
 
 DEFAULT_TARGETS = (0.8, 0.9, 0.95, 0.99)

@@ -1,15 +1,23 @@
-"""Which of the circuits that a search has met are on its frontier: those that no smaller one betters."""
+"""Which of the circuits that a search has evaluated are on its frontier: those that no smaller circuit betters.
+
+No torch: comparisons of finished runs use `score` without it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Found = tuple[int, float, "Tensor"]
-"""A circuit: its size, its faithfulness on the search prompts, its nodes `[node]` bool."""
+
+class EvaluatedCircuit(NamedTuple):
+    """A hard circuit: its size, its exact faithfulness on the search prompts and its nodes, `[node]` bool."""
+
+    size: int
+    faithfulness: float
+    kept: Tensor
 
 
 def score(faithfulness: float) -> float:
@@ -17,17 +25,16 @@ def score(faithfulness: float) -> float:
     return 1 - abs(1 - faithfulness)
 
 
-def undominated(points: Mapping[int, tuple[float, Tensor]]) -> list[Found]:
-    """Of the best circuit of each size those that score higher than all smaller ones, ascending in size."""
-    found: list[Found] = []
-    for size in sorted(points):
-        faithfulness, circuit = points[size]
-        if not found or score(faithfulness) > score(found[-1][1]):
-            found.append((size, faithfulness, circuit))
+def undominated(circuits: Iterable[EvaluatedCircuit]) -> list[EvaluatedCircuit]:
+    """The circuits that score higher than all smaller ones, ascending in size. `circuits` has one of each size."""
+    found: list[EvaluatedCircuit] = []
+    for circuit in sorted(circuits, key=lambda circuit: circuit.size):
+        if not found or score(circuit.faithfulness) > score(found[-1].faithfulness):
+            found.append(circuit)
     return found
 
 
-def thinned(points: list[Found], limit: int) -> list[Found]:
-    """At most `limit` of the points, evenly spread by rank, the largest among them."""
-    every = max(1, -(-len(points) // limit))
-    return points[::-1][::every][::-1]
+def thinned(circuits: Sequence[EvaluatedCircuit], limit: int) -> list[EvaluatedCircuit]:
+    """At most `limit` of the circuits, evenly spread by rank, the last among them."""
+    every = max(1, -(-len(circuits) // limit))
+    return list(circuits[::-1][::every][::-1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar, Self
 
@@ -11,18 +10,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.search.registry import SettingValue
+from circuit_tui.core.search.setting import Setting, SettingValue
 
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting as a form shows it: its name, its default and what it does."""
-
-    name: str
-    default: SettingValue
-    help: str
 
 
 class MethodSettings(BaseModel):

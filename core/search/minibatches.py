@@ -1,4 +1,4 @@
-"""Mini-batches of the train prompts in a fresh random order each time round."""
+"""Mini-batches of the train prompts, in a new random order each epoch."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from circuit_tui.core.splice.problem import Problem
 
 @dataclass(frozen=True, slots=True)
 class MiniBatch:
-    """Some prompts, `prompts` `[prompt]`, in as many batches as they have length buckets; in the order of those."""
+    """Some prompts as one `Batch` for each of their length buckets."""
 
     parts: tuple[Batch, ...]
 
     @property
     def prompts(self) -> Tensor:
-        """See above."""
+        """The numbers of its prompts, `[prompt]`, in the order of `parts`."""
         return torch.cat([part.prompts for part in self.parts])
 
 
 class ShuffledBatches:
-    """Endless batches of `size` train prompts (all of them if there are fewer), each prompt once a round."""
+    """Endless batches of `size` train prompts, or of all if there are fewer; each prompt at most once an epoch."""
 
     def __init__(self, problem: Problem, size: int, generator: torch.Generator) -> None:
         self._problem, self._generator = problem, generator
@@ -35,16 +35,16 @@ class ShuffledBatches:
         self._left = torch.zeros(0, dtype=torch.long)
 
     def next(self) -> MiniBatch:
-        """The next batch; a round's remainder smaller than a batch is left out."""
+        """The next batch. Prompts at the end of an epoch that do not fill a batch are left out."""
         if len(self._left) < self.size:
             self._left = torch.randperm(self._n, generator=self._generator)
         prompts, self._left = self._left[: self.size], self._left[self.size :]
         return MiniBatch(tuple(self._problem.batches("train", prompts.to(self._problem.model.device))))
 
     def state_dict(self) -> dict[str, Any]:
-        """What is left of the round; the generator is not part of it."""
+        """The rest of the epoch. The generator is not part of the state."""
         return {"left": self._left}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from `state_dict`."""
+        """Restores what `state_dict` returned."""
         self._left = state["left"]

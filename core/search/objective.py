@@ -1,4 +1,4 @@
-"""The differentiable side of a search: the logit difference of every prompt as a function of a mask over nodes."""
+"""What optimisations differentiate: the logit difference of every prompt as a function of a mask, and the loss."""
 
 from __future__ import annotations
 
@@ -14,31 +14,49 @@ from circuit_tui.core.splice.nodes import pack
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.splice.splice import BoundPack, CircuitSplice, Splice, run_spliced
 
+PER_PROMPT_WEIGHT = 0.3
+
+
+def faithfulness_loss(error: Tensor, gap: float, per_prompt_weight: float = PER_PROMPT_WEIGHT) -> Tensor:
+    """The loss of the methods that learn a mask: how far a masked run is from M, in units of faithfulness.
+
+    |mean e| / |gap| + w mean |e| / |gap|,  e = LD(masked) - LD(M),  gap = m(M) - m(empty)
+
+    The first term is |1 - faithfulness|, the published loss; the second keeps errors of single prompts from cancelling.
+
+    Args:
+        error: e of each prompt, `[prompt]`.
+        gap: the difference of the mean logit differences of M and the empty circuit.
+        per_prompt_weight: w.
+    """
+    return (error.mean().abs() + per_prompt_weight * error.abs().mean()) / abs(gap)
+
 
 class MaskedModel:
     """The model as a function of a mask over some active nodes; every other node is ablated.
 
-    Fewer active nodes make a step cheaper, exactly: what is not active is already at its reference.
+    Fewer active nodes make a step cheaper and its result no less exact: the other nodes are at their reference already.
 
     Attributes:
-        active: numbers of the active nodes, `[active]` int64 on the CPU, ascending; `chosen` the same on the device.
+        active: the numbers of the active nodes, `[active]` int64 on the CPU, ascending.
+        active_on_device: the same on the model's device.
     """
 
     def __init__(self, problem: Problem, active: Tensor) -> None:
         self.problem = problem
         self.active = active
         space, device = problem.space, problem.model.device
-        self.chosen = active.to(device)
+        self.active_on_device = active.to(device)
         self._packs, self._slots = [], []
-        # A slot finds its mask value by its place among the active nodes; padding reads a zero put at the end.
-        place = torch.full((len(space) + 1,), len(active), dtype=torch.long)
-        place[active] = torch.arange(len(active))
+        # A slot finds its mask value by its index among the active nodes; padding reads a zero at the end.
+        index_of = torch.full((len(space) + 1,), len(active), dtype=torch.long)
+        index_of[active] = torch.arange(len(active))
         for index, site in enumerate(problem.sites):
             nodes = problem.space.of_site(index)
             own = active[(active >= nodes.start) & (active < nodes.stop)]
             packed = pack(space, own, site.sae, problem.n_positions)
             self._packs.append(packed)
-            self._slots.append(place.to(device)[packed.nodes])
+            self._slots.append(index_of.to(device)[packed.nodes])
         self._bound: dict[int, tuple[Batch, list[BoundPack]]] = {}
 
     def logits(self, mask: Tensor, batch: Batch) -> Tensor:
@@ -54,8 +72,8 @@ class MaskedModel:
         """Logit difference `[prompt]` under `mask` `[active]`, differentiable in it."""
         return torch.cat([part.logit_difference(self.logits(mask, part)) for part in _parts(batch)])
 
-    def forget(self, batch: Batch | MiniBatch) -> None:
-        """Lets go of what is kept for a batch that will not come again."""
+    def release(self, batch: Batch | MiniBatch) -> None:
+        """Frees what is cached for a batch that will not be used again."""
         for part in _parts(batch):
             self._bound.pop(id(part), None)
 
@@ -70,11 +88,11 @@ class MaskedModel:
 
 
 def faithfulness_gradient(masked: MaskedModel, evaluator: Evaluator, kept: Tensor) -> Tensor:
-    """Gradient `[node]` on the CPU of the faithfulness on `evaluator`'s prompts with respect to the mask.
+    """Gradient of faithfulness on the prompts of `evaluator` with respect to the mask, `[node]` on the CPU.
 
-    At the circuit `kept` `[node]` bool, whose nodes are all active; 0 for nodes that are not.
+    It is taken at the circuit `kept` `[node]` bool, whose nodes are all active. It is 0 for nodes that are not active.
     """
-    mask = kept[masked.active].to(masked.chosen.device, torch.float32).requires_grad_()
+    mask = kept[masked.active].to(masked.active_on_device.device, torch.float32).requires_grad_()
     for batch in evaluator.batches:
         masked.logit_difference(mask, batch).sum().backward()
     assert mask.grad is not None

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
-from circuit_tui.core.search.registry import method
-from circuit_tui.core.search.search import Search, SearchInput
+from circuit_tui.core.search.search import Search
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.problem import Problem
 
@@ -35,7 +34,7 @@ def new_search(
     Raises:
         UserError: an unknown method or setting, or a wrong value.
     """
-    return method(spec.method).search_class(SearchInput(problem, train, test, spec.complete(), circuit_only))
+    return Search(problem, train, test, spec, circuit_only=circuit_only)
 
 
 def check_worth_searching(problem: Problem, train: Evaluator) -> None:

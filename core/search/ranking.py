@@ -1,92 +1,101 @@
-"""Searches that score every node once and keep the best: the target picks how many.
+"""Searches that score every node once and keep the best: the target decides how many.
 
-Faithfulness does not grow steadily with size, so the smallest prefix of the ranking that reaches the target is looked
-for by evaluating sizes in ascending order on a grid, and then each size in the gap before the first that does, in steps
-of at most `FINE_SHARE`. Lower levels on the way are looked for in the same manner, so that the frontier is as exact
-there.
+Faithfulness does not grow steadily with size. To find the smallest prefix of the ranking that reaches the target, sizes
+on a grid are evaluated in ascending order, and then each size in the gap before the first that does, in steps of at
+most `FINE_SHARE`. Lower levels on the way are treated in the same manner, so that the frontier is as exact there.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from circuit_tui.core.search.search import Search, Steps
+from circuit_tui.core.search.frontier import score
+from circuit_tui.core.search.method import SearchMethod, Settings, Steps
 from circuit_tui.core.views import SearchProgress
 
 GRID_FACTOR = 1.15
 FINE_SHARE = 0.01
 LEVELS = (0.8, 0.9, 0.95, 0.99)
+Scoring = Generator[float, None, Tensor]
+"""Yields the share that is done after each step, at last 1; returns the score of each node, `[node]`."""
 
 
-class RankingSearch(Search):
+class RankingMethod(SearchMethod[Settings]):
     """A search by one score for each node."""
 
     @abstractmethod
-    def score_nodes(self) -> Iterator[tuple[float, Tensor | None]]:
-        """Yields (share done, None) after each step and last (1, score `[node]`), larger kept first."""
+    def score_nodes(self) -> Scoring:
+        """Scores every node; the nodes with the largest scores are kept first."""
 
     def steps(self) -> Steps:
-        """See `Search.steps`."""
-        nobody = torch.zeros(len(self.problem.space), dtype=torch.bool)
-        scores: Tensor | None = None
-        for share, latest in self.score_nodes():
-            scores = latest
-            yield self.progress("score", nobody, share / 2)
+        """Scores all nodes, then evaluates prefixes of their ranking."""
+        empty = torch.zeros(len(self.problem.space), dtype=torch.bool)
+        scoring = self.score_nodes()
+        while True:
+            try:
+                share = next(scoring)
+            except StopIteration as end:
+                scores: Tensor = end.value
+                break
+            yield self.progress("score", empty, share / 2)
             if self.stopped:
                 return
-        assert scores is not None
-        yield from walk(self, scores)
+        yield from offer_prefixes(self, scores)
 
 
-def walk(search: Search, scores: Tensor, start: float = 0.5) -> Steps:
+def offer_prefixes(attempt: SearchMethod[Any], scores: Tensor, start: float = 0.5) -> Steps:
     """Offers prefixes of the ranking by `scores` `[node]`, smallest first, up to the first that reaches the target.
 
     `start` is the share of the search that is over when it begins.
     """
     order = scores.argsort(descending=True, stable=True)
-    levels = [level for level in LEVELS if level < search.target] + [search.target]
+    target = attempt.spec.target
+    levels = [level for level in LEVELS if level < target] + [target]
     below = 0
     sizes = size_grid(len(order))
     for at, size in enumerate(sizes):
         share = start + (0.9 - start) * at / len(sizes)
-        score = yield from _offer(search, order, size, share)
-        if search.stopped:
+        reached = yield from _offer(attempt, order, size, share)
+        if attempt.stopped:
             return
-        passed = [level for level in levels if score >= level]
+        passed = [level for level in levels if reached >= level]
         if passed:
             for between in range(below + 1, size, max(1, int(size * FINE_SHARE))):
-                score = yield from _offer(search, order, between, share)
-                if search.stopped or score >= max(passed):
+                reached = yield from _offer(attempt, order, between, share)
+                if attempt.stopped or reached >= max(passed):
                     break
-            if search.stopped or score >= search.target or search.target in passed:
+            if attempt.stopped or reached >= target or target in passed:
                 return
             levels = [level for level in levels if level not in passed]
         below = size
 
 
-def _offer(search: Search, order: Tensor, size: int, share: float) -> Generator[SearchProgress, None, float]:
-    """Evaluates one prefix, and returns its score."""
+def _offer(
+    attempt: SearchMethod[Any], order: Tensor, size: int, share_done: float
+) -> Generator[SearchProgress, None, float]:
+    """Offers the first `size` nodes of `order` `[node]`; returns their score."""
     kept = prefix(order, size)
-    yield search.progress("eliminate", kept, share)
-    if search.stopped:
+    yield attempt.progress("eliminate", kept, share_done)
+    if attempt.stopped:
         return 0.0
-    faithfulness = search.train.faithfulness(kept).result()
-    search.offer(kept, faithfulness)
-    return search.score(faithfulness)
+    faithfulness = attempt.train.faithfulness(kept).result()
+    attempt.offer(kept, faithfulness)
+    return score(faithfulness)
 
 
-def offer_roughly(search: Search, scores: Tensor) -> None:
-    """Offers prefixes of doubled sizes up to one that reaches the target: for a search that is stopped."""
+def offer_doubled_prefixes(attempt: SearchMethod[Any], scores: Tensor) -> None:
+    """Offers prefixes of doubled sizes up to one that reaches the target: few evaluations, for a stopped search."""
     order, size = scores.argsort(descending=True, stable=True), 1
     while True:
         kept = prefix(order, size)
-        faithfulness = search.train.faithfulness(kept).result()
-        search.offer(kept, faithfulness)
-        if search.reaches(faithfulness) or size >= len(order):
+        faithfulness = attempt.train.faithfulness(kept).result()
+        attempt.offer(kept, faithfulness)
+        if attempt.reaches(faithfulness) or size >= len(order):
             return
         size = min(2 * size, len(order))
 
@@ -99,7 +108,7 @@ def prefix(order: Tensor, size: int) -> Tensor:
 
 
 def size_grid(largest: int) -> list[int]:
-    """Sizes from 1 to `largest`, each at least one and about `GRID_FACTOR` times the last."""
+    """Sizes from 1 to `largest`, each at least one more and about `GRID_FACTOR` times the last."""
     sizes, size = [], 1
     while size < largest:
         sizes.append(size)

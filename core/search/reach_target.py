@@ -1,4 +1,4 @@
-"""Two promises around an elimination: the target is reached where it can be, and what is returned is minimal."""
+"""Makes a circuit reach the target where that is possible, and what is returned minimal."""
 
 from __future__ import annotations
 
@@ -6,62 +6,66 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.runtime.incremental import Increments
-from circuit_tui.core.search.eliminate import Elimination
+from circuit_tui.core.search.eliminate import make_minimal
+from circuit_tui.core.search.probed_circuit import ProbedCircuit
 
 
-def reach_target(elimination: Elimination, order: Tensor) -> Increments[None]:
+def reach_target(circuit: ProbedCircuit, order: Tensor) -> Increments[None]:
     """Adds the nodes of `order` `[node]`, twice as many each time, until the target is reached.
 
-    Too many can be as wrong as too few: where faithfulness comes to lie beyond 1, it looks for the number in between
-    that reaches the target, with fewer of the circuit's own nodes where they alone are too many. Leaves the circuit as
-    it was if not even all nodes do.
+    Too many nodes can be as wrong as too few. Where faithfulness overshoots 1, the number of nodes is bisected, also
+    below the size of the circuit if its own nodes overshoot. The circuit stays as it was if not even all nodes reach
+    the target.
     """
-    search, before = elimination.search, elimination.kept
-    ranked = sorted(order.tolist(), key=lambda node: not before[node])  # the circuit's own first
-    count = len(elimination.nodes)
-    short, step, beyond = 0, max(1, count // 4), False
-    while not search.stopped and not search.reaches(elimination.faithfulness):
-        if elimination.faithfulness <= 1:
-            short, beyond = count, False
-        elif not beyond:
-            beyond = True
-            if (yield from _between(elimination, ranked, short, count)):
+    before = circuit.kept
+    ranked = sorted(order.tolist(), key=lambda node: not before[node])  # the circuit's own nodes first
+    size = len(circuit.nodes)
+    too_small, step, overshot = 0, max(1, size // 4), False
+    while not circuit.attempt.stopped and not circuit.reaches_target:
+        if circuit.faithfulness <= 1:
+            too_small, overshot = size, False
+        elif not overshot:
+            overshot = True
+            if (yield from _bisect(circuit, ranked, too_small, size)):
                 return
-        if count == len(ranked):
-            yield from elimination.change(before)
+        if size == len(ranked):
+            yield from circuit.change(before)
             return
-        count, step = min(len(ranked), count + step), 2 * step
-        yield from elimination.change(_first(elimination, ranked, count))
-        elimination.share = count / len(ranked)
+        size, step = min(len(ranked), size + step), 2 * step
+        yield from circuit.change(_prefix(circuit, ranked, size))
+        circuit.share_done = size / len(ranked)
 
 
-def _between(elimination: Elimination, ranked: list[int], short: int, beyond: int) -> Increments[bool]:
-    """Halves the way between the first `short` nodes, too few, and the first `beyond`, too many; tells if that did."""
-    search = elimination.search
-    while beyond - short > 1 and not search.stopped:
-        middle = (short + beyond) // 2
-        yield from elimination.change(_first(elimination, ranked, middle))
-        if search.reaches(elimination.faithfulness):
+def _bisect(circuit: ProbedCircuit, ranked: list[int], too_small: int, too_large: int) -> Increments[bool]:
+    """Bisects the prefix length; returns whether a prefix reached the target.
+
+    The first `too_small` nodes of `ranked` have a faithfulness of at most 1, the first `too_large` overshoot.
+    """
+    while too_large - too_small > 1 and not circuit.attempt.stopped:
+        middle = (too_small + too_large) // 2
+        yield from circuit.change(_prefix(circuit, ranked, middle))
+        if circuit.reaches_target:
             return True
-        short, beyond = (middle, beyond) if elimination.faithfulness <= 1 else (short, middle)
+        too_small, too_large = (middle, too_large) if circuit.faithfulness <= 1 else (too_small, middle)
     return False
 
 
-def _first(elimination: Elimination, ranked: list[int], count: int) -> Tensor:
-    kept = torch.zeros_like(elimination.kept)
-    kept[ranked[:count]] = True
+def _prefix(circuit: ProbedCircuit, ranked: list[int], size: int) -> Tensor:
+    """The first `size` nodes of `ranked`, `[node]` bool."""
+    kept = torch.zeros_like(circuit.kept)
+    kept[ranked[:size]] = True
     return kept
 
 
-def best_to_minimal(elimination: Elimination) -> Increments[None]:
+def make_best_minimal(circuit: ProbedCircuit) -> Increments[None]:
     """Makes the best circuit of the whole search minimal.
 
-    It need not be the last that was eliminated from: a smaller circuit can reach the target though all between miss it.
+    It need not be the circuit that was last made minimal: a smaller one can reach the target though all sizes in
+    between miss it.
     """
-    search = elimination.search
-    while search.best is not None and search.reaches(search.best[1]) and not search.stopped:
-        best = search.best[0]
-        if elimination.minimal is not None and torch.equal(best, elimination.minimal):
+    attempt = circuit.attempt
+    while (best := attempt.offered.best) is not None and attempt.reaches(best.faithfulness) and not attempt.stopped:
+        if circuit.minimal is not None and torch.equal(best.kept, circuit.minimal):
             return
-        yield from elimination.change(best)
-        yield from elimination.to_minimal()
+        yield from circuit.change(best.kept)
+        yield from make_minimal(circuit)

@@ -1,6 +1,6 @@
 """The search methods by name.
 
-A method is a `Search` in a file of `methods/`, a class of settings in `methods/settings.py` and an entry here. Nothing
+A method is a `SearchMethod` in a file of `methods/`, its settings in `methods/settings.py` and an entry here. Nothing
 heavy is imported: the command line lists the methods before torch or pydantic is loaded.
 """
 
@@ -13,13 +13,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.search.setting import Setting, SettingValue
 
 if TYPE_CHECKING:
-    from circuit_tui.core.search.method_settings import MethodSettings, Setting
-    from circuit_tui.core.search.search import Search
-
-SettingValue = float | int | str | bool
-"""The value of one setting of a method, as a flag, a form or a file gives it."""
+    from circuit_tui.core.search.method_settings import MethodSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +26,8 @@ class MethodInfo:
     Attributes:
         name: the word after ``--method``.
         description: one line for a list.
-        search_path: where the `Search` is, as ``module:class``; a module that begins with a dot is one of `methods/`.
-        settings_path: where the `MethodSettings` are, written the same way.
+        method_path: the `SearchMethod`, as ``module:class``. A module that begins with a dot is one of `methods/`.
+        settings_path: the `MethodSettings`, written the same way.
         grid: the setting that moves a run along the frontier, ``"lambda"`` or ``"size"``, or ``"target"``; empty where
             one run finds circuits of all sizes.
         seeded: whether the seed changes the result.
@@ -38,7 +35,7 @@ class MethodInfo:
 
     name: str
     description: str
-    search_path: str
+    method_path: str
     settings_path: str
     grid: Literal["", "target", "lambda", "size"] = ""
     seeded: bool = True
@@ -46,13 +43,7 @@ class MethodInfo:
     @property
     def settings_class(self) -> type[MethodSettings]:
         """The class of its settings; imports pydantic."""
-        found: type[MethodSettings] = _load(self.settings_path)
-        return found
-
-    @property
-    def search_class(self) -> type[Search]:
-        """The class that searches; imports torch."""
-        found: type[Search] = _load(self.search_path)
+        found: type[MethodSettings] = load_class(self.settings_path)
         return found
 
     @property
@@ -77,8 +68,8 @@ class MethodInfo:
         return self.parse_settings(given).quickened()
 
 
-def _load(path: str) -> Any:
-    """The class at ``module:class``."""
+def load_class(path: str) -> Any:
+    """Imports the class that a path of `MethodInfo` names."""
     module, class_name = path.split(":")
     return getattr(import_module(module, "circuit_tui.core.search.methods"), class_name)
 
@@ -89,55 +80,55 @@ METHODS: dict[str, MethodInfo] = {
         MethodInfo(
             "mask",
             "smallest circuit that reaches the target, in one run (default)",
-            ".mask:MaskSearch",
+            ".mask:MaskMethod",
             ".settings:MaskSettings",
             grid="target",
         ),
         MethodInfo(
             "published",
             "sigmoid masks with an L1 penalty, as in Caples et al. 2025",
-            ".published:PublishedSearch",
+            ".published:PublishedMethod",
             ".settings:PublishedSettings",
             grid="lambda",
         ),
         MethodInfo(
             "hard-concrete",
             "L0 gates with a Lagrangian to a size, as in Edge Pruning",
-            ".hard_concrete:HardConcreteSearch",
+            ".hard_concrete:HardConcreteMethod",
             ".settings:HardConcreteSettings",
             grid="size",
         ),
         MethodInfo(
             "nested",
             "one learned ranking whose prefixes are circuits of every size",
-            ".nested:NestedSearch",
+            ".nested:NestedMethod",
             ".settings:NestedSettings",
         ),
         MethodInfo(
             "ig",
             "integrated gradients from corrupt to clean, each SAE alone",
-            ".integrated_gradients:IntegratedGradientsSearch",
+            ".integrated_gradients:IntegratedGradientsMethod",
             ".settings:IntegratedGradientsSettings",
             seeded=False,
         ),
         MethodInfo(
             "atp",
             "attribution patching: one gradient times the difference of activations",
-            ".attribution_patching:AttributionPatchingSearch",
+            ".attribution_patching:AttributionPatchingMethod",
             ".settings:AttributionPatchingSettings",
             seeded=False,
         ),
         MethodInfo(
             "activation-difference",
             "how much a node's activation differs between clean and corrupt",
-            ".activation_difference:ActivationDifferenceSearch",
+            ".activation_difference:ActivationDifferenceMethod",
             ".settings:ActivationDifferenceSettings",
             seeded=False,
         ),
         MethodInfo(
             "random",
             "nodes in random order, the control every method must beat",
-            ".random_order:RandomSearch",
+            ".random_order:RandomMethod",
             ".settings:RandomSettings",
         ),
     )

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.search.registry import SettingValue, method
+from circuit_tui.core.search.registry import method
+from circuit_tui.core.search.setting import SettingValue
 
 if TYPE_CHECKING:
     from circuit_tui.core.search.method_settings import MethodSettings

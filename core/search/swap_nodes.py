@@ -1,36 +1,36 @@
-"""Add-and-drop: a local search for a smaller circuit around a minimal one.
+"""Add-and-drop: a local search for a smaller circuit around one that was eliminated down to the target.
 
-Add the outside node that brings faithfulness closest to 1; then drop whatever can go. Two dropped for one added is a
-smaller circuit. One for one is kept only if it leaves more faithfulness to spend, and each node that was tried and
-did not help is left alone from then on, so the search ends.
+Add the outside node that brings faithfulness closest to 1, then drop whatever can go. Two dropped for one added make a
+smaller circuit. One for one is kept only if it leaves more score to spend. A node that was tried is not tried again, so
+the search ends.
 """
 
 from __future__ import annotations
 
 from circuit_tui.core.runtime.incremental import Increments
-from circuit_tui.core.search.eliminate import Elimination
+from circuit_tui.core.search.probed_circuit import ProbedCircuit
 
 ADDITIONS = 6
 DROPS = 12
+GRADIENT_COST = 3
+"""A forward and a backward pass cost about as much as so many evaluations."""
 
 
-def swap_nodes(elimination: Elimination, evaluations: int) -> Increments[None]:
+def swap_nodes(circuit: ProbedCircuit, evaluations: int) -> Increments[None]:
     """Spends about `evaluations` evaluations at most, most of them on the probe."""
-    search = elimination.search
-    spent, tried = 0, set[int]()
-    if not search.reaches(elimination.faithfulness):
+    attempt, spent, tried = circuit.attempt, 0, set[int]()
+    if not circuit.reaches_target:
         return
-    while spent < evaluations and not search.stopped:
-        elimination.share = spent / evaluations
-        before, score = elimination.kept, elimination.score
-        probed = elimination.probed(before)
-        gradient = elimination.gradient()
-        spent += 3  # a forward and a backward pass
-        gain = gradient * (1 if elimination.faithfulness < 1 else -1)
+    while spent < evaluations and not attempt.stopped:
+        circuit.share_done = spent / evaluations
+        before, score = circuit.kept, circuit.score
+        best, best_score = -1, circuit.probe_score(before)
+        gradient = circuit.mask_gradient()
+        spent += GRADIENT_COST
+        gain = gradient * (1 if circuit.faithfulness < 1 else -1)
         outside = [node for node in gain.argsort(descending=True).tolist() if not before[node] and node not in tried]
-        best, best_score = -1, probed
         for node in outside[:ADDITIONS]:
-            value = elimination.probed(elimination.with_nodes([node], True))
+            value = circuit.probe_score(circuit.with_nodes([node], True))
             spent += 1
             yield
             if value > best_score:
@@ -38,18 +38,15 @@ def swap_nodes(elimination: Elimination, evaluations: int) -> Increments[None]:
         tried.update(outside[:ADDITIONS])
         if best < 0:
             break
-        yield from elimination.change(elimination.with_nodes([best], True))
-        order = sorted(
-            (node for node in elimination.nodes if node != best), key=lambda node: abs(float(gradient[node]))
-        )
-        order = order[:DROPS]
-        for _ in elimination.probe_losses(order):
+        yield from circuit.change(circuit.with_nodes([best], True))
+        order = [node for node in circuit.sorted_by_gradient(gradient) if node != best][:DROPS]
+        for _ in circuit.measure_probe_losses(order):
             spent += 1
             yield
-        for node in elimination.least_lost(order):
+        for node in circuit.sorted_by_probe_loss(order):
             spent += 1
-            if search.stopped or not (yield from elimination.drop_if_enough(node)):
+            if attempt.stopped or not (yield from circuit.drop_if_reached([node])):
                 break
-        size, old_size = len(elimination.nodes), int(before.sum())
-        if size > old_size or (size == old_size and elimination.score <= score + 1e-6):
-            yield from elimination.change(before)
+        size, old_size = len(circuit.nodes), int(before.sum())
+        if size > old_size or (size == old_size and circuit.score <= score + 1e-6):
+            yield from circuit.change(before)

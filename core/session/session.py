@@ -151,7 +151,7 @@ class Session:
         if not 0 <= latent < d_sae:
             raise UserError(f"latent {latent}: out of range, the SAE has {d_sae}")
         label = label_of(self.table, site, latent)
-        steps, path = (self._search.mask_steps, self._search.mask_path) if self._search else ([], [])
+        steps, path = (self._search.masks.steps, self._search.masks.masks) if self._search else ([], [])
         return latent_view(self.problem, site, latent, label, steps, path)
 
     def prompts_view(self) -> PromptsView:
@@ -237,9 +237,8 @@ class Session:
         point = search.circuit(size) if search else None
         if search is None or point is None:
             raise UserError(f"frontier: there is no circuit of {size} nodes on it")
-        kept, faithfulness = point
-        self._become(kept, f"frontier: {size} nodes")
-        self._provenance, self._dirty = _on_frontier(search, kept, faithfulness), True
+        self._become(point.kept, f"frontier: {size} nodes")
+        self._provenance, self._dirty = _on_frontier(search, point.kept, point.faithfulness), True
 
     def start_audit(self, text: Path | None = None, *, full: bool = False) -> None:
         """Begins an audit of the current circuit: see `Audits.start`."""

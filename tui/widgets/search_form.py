@@ -7,7 +7,8 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Button, Input, Label, Select
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.search.registry import MethodInfo, SettingValue
+from circuit_tui.core.search.registry import MethodInfo
+from circuit_tui.core.search.setting import SettingValue
 from circuit_tui.core.search.spec import SearchSpec
 
 

@@ -1,4 +1,4 @@
-"""Activation difference: how much a node changes between clean and corrupt, with no gradient at all.
+"""Activation difference: how much a node changes between clean and corrupt, without gradients.
 
 The factor (A_clean - A_corrupt) of attribution patching (Nanda 2023) on its own, scaled by how far the node moves the
 residual stream,
@@ -13,23 +13,20 @@ means are equal and the second form is blind. The decoder norm puts latents of S
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
+from typing_extensions import override
 
-from circuit_tui.core.search.methods.attribution import PROMPTS_AT_ONCE
+from circuit_tui.core.search.methods.attribution import MAX_BATCH
 from circuit_tui.core.search.methods.settings import ActivationDifferenceSettings
-from circuit_tui.core.search.ranking import RankingSearch
+from circuit_tui.core.search.ranking import RankingMethod, Scoring
 
 
-class ActivationDifferenceSearch(RankingSearch):
+class ActivationDifferenceMethod(RankingMethod[ActivationDifferenceSettings]):
     """Ranks nodes by the difference of their activations."""
 
-    settings: ActivationDifferenceSettings
-
-    def score_nodes(self) -> Iterator[tuple[float, Tensor | None]]:
-        """See `RankingSearch.score_nodes`."""
+    @override
+    def score_nodes(self) -> Scoring:
         problem, space = self.problem, self.problem.space
         scores = torch.zeros(len(space))
         for index, site in enumerate(problem.sites):
@@ -41,8 +38,9 @@ class ActivationDifferenceSearch(RankingSearch):
             table = (table * site.sae.w_dec.norm(dim=-1).to(table.device)).cpu()
             nodes = slice(space.of_site(index).start, space.of_site(index).stop)
             scores[nodes] = table[space.position[nodes], space.latent[nodes]]
-            yield (index + 1) / len(problem.sites), None
-        yield 1.0, scores
+            yield (index + 1) / len(problem.sites)
+        yield 1.0
+        return scores
 
     def _paired(self, site: int) -> Tensor:
         """Mean over pairs of rows of |A_clean - A_corrupt|, `[position, latent]`."""
@@ -53,14 +51,20 @@ class ActivationDifferenceSearch(RankingSearch):
         )
         n_rows, d_sae = len(problem.splits["train"].lengths), problem.sites[site].sae.d_sae
         total = torch.zeros(problem.n_positions, d_sae, device=problem.model.device)
-        for rows in torch.arange(n_rows, device=total.device).split(PROMPTS_AT_ONCE):
+        for rows in torch.arange(n_rows, device=total.device).split(MAX_BATCH):
             clean, corrupt = (self._by_position(site, inputs[rows], ids[rows]) for inputs, ids in sides)
             total += (clean - corrupt).abs().sum(0)
         return total / n_rows
 
     @torch.no_grad()
     def _by_position(self, site: int, reads: Tensor, ids: Tensor) -> Tensor:
-        """Activations of what the SAE reads, `[prompt, token, d_in]`, summed over each position's tokens."""
+        """Activations summed over the tokens of each position, `[prompt, position, latent]`.
+
+        Args:
+            site: the site's number.
+            reads: what its SAE reads, `[prompt, token, d_in]`.
+            ids: the position of each token, `[prompt, token]`, negative where it has none.
+        """
         n_positions, sae = self.problem.n_positions, self.problem.sites[site].sae
         inside = ids >= 0
         prompt = torch.arange(len(ids), device=ids.device).unsqueeze(1).expand_as(ids)

@@ -12,8 +12,8 @@ largest log a:
     min over a, max over l1, l2 of  error + l1 g + l2 g^2,   g = log(L0 / wanted)
 
 `wanted` falls from all candidates to `size` over the first half of the run. Sizes enter as logarithms, since circuits
-of 20 and of 2,000 nodes are both looked for. The error is that of `behaviour.py`. Without a size, sizes are bisected,
-in their logarithm, for the smallest that reaches the target; each is a training of its own.
+of 20 and of 2,000 nodes are both looked for. The error is `objective.faithfulness_loss`. Without a size, sizes are
+bisected in their logarithm for the smallest that reaches the target; each size is trained on its own.
 """
 
 from __future__ import annotations
@@ -26,12 +26,11 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.search.behaviour import behaviour_error
+from circuit_tui.core.search.method import SearchMethod, Steps
 from circuit_tui.core.search.methods.settings import HardConcreteSettings
 from circuit_tui.core.search.minibatches import ShuffledBatches
-from circuit_tui.core.search.objective import MaskedModel
+from circuit_tui.core.search.objective import MaskedModel, faithfulness_loss
 from circuit_tui.core.search.ranking import prefix
-from circuit_tui.core.search.search import Search, Steps
 from circuit_tui.core.views import SearchProgress
 
 BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
@@ -41,18 +40,29 @@ WARM_UP = 0.5
 
 
 def sample_gates(log_alpha: Tensor, uniform: Tensor) -> Tensor:
-    """The gates z `[node]` that `uniform` `[node]` in (0, 1) draws."""
+    """The gates z `[node]` for random numbers `uniform` `[node]` in (0, 1)."""
     stretched = torch.sigmoid((torch.logit(uniform) + log_alpha) / BETA) * (ZETA - GAMMA) + GAMMA
     return stretched.clamp(0, 1)
 
 
 def expected_size(log_alpha: Tensor) -> Tensor:
-    """Expected number of gates that are not zero."""
+    """The expected number of gates that are not zero, a scalar, for `log_alpha` `[node]`."""
     return torch.sigmoid(log_alpha - BETA * math.log(-GAMMA / ZETA)).sum()
 
 
 class SizeLagrangian:
-    """Holds the expected size at what is wanted: `size`, after a warm-up in which that falls from `start`."""
+    """Holds the expected size at `size`, after a warm-up in which the wanted size falls from `start`.
+
+    Args:
+        size: the wanted number of nodes at the end.
+        start: the wanted number at the first step.
+        rate: the step size of the multipliers.
+        n_steps: how many steps there are.
+
+    Attributes:
+        linear: the multiplier l1.
+        quadratic: the multiplier l2.
+    """
 
     def __init__(self, size: int, start: int, rate: float, n_steps: int) -> None:
         self.size, self.start, self.rate, self.n_steps = size, start, rate, n_steps
@@ -60,11 +70,11 @@ class SizeLagrangian:
         self._step = 0
 
     def loss(self, error: Tensor, size: Tensor) -> Tensor:
-        """What the gates descend: `error` and the expected `size` are those of this step."""
+        """The loss of the gates, a scalar, from this step's `error` and expected `size`, scalars both."""
         return error + self.linear * self._excess(size) + self.quadratic * self._excess(size) ** 2
 
     def ascend(self, size: float) -> None:
-        """The multipliers' step of ascent, once the gates have taken theirs."""
+        """Raises the multipliers by one step of ascent, after the gates have taken their step."""
         excess = float(self._excess(torch.tensor(size)))
         self.linear += self.rate * excess
         self.quadratic += self.rate * excess**2
@@ -75,40 +85,46 @@ class SizeLagrangian:
         return size.log() - (1 - share) * math.log(self.start) - share * math.log(self.size)
 
     def state_dict(self) -> dict[str, Any]:
-        """What it has come to."""
+        """The multipliers and the step."""
         return {"linear": self.linear, "quadratic": self.quadratic, "step": self._step}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from `state_dict`."""
+        """Restores what `state_dict` returned."""
         self.linear, self.quadratic, self._step = state["linear"], state["quadratic"], state["step"]
 
 
-class HardConcreteSearch(Search):
-    """Learns gates at one size, or at several in search of the smallest that reaches the target."""
-
-    settings: HardConcreteSettings
+class HardConcreteMethod(SearchMethod[HardConcreteSettings]):
+    """Learns gates at one size, or at several sizes to find the smallest that reaches the target."""
 
     def steps(self) -> Steps:
-        """See `Search.steps`."""
+        """Trains gates at the size that is set, or bisects sizes.
+
+        Raises:
+            UserError: the size that is set exceeds the number of candidate nodes.
+        """
         wanted, n_nodes = self.settings.size, len(self.problem.space)
         if wanted > n_nodes:
             raise UserError(f"--set size={wanted}: there are only {n_nodes} candidate nodes")
         if wanted:
             yield from self._train(wanted, 0.0, 0.95)
             return
-        too_small, enough = 0, n_nodes
+        too_small, large_enough = 0, n_nodes
         for round_ in range(ROUNDS):
-            size = round(math.sqrt(max(1, too_small) * enough))
-            if not too_small < size < enough:
+            size = round(math.sqrt(max(1, too_small) * large_enough))
+            if not too_small < size < large_enough:
                 return
-            start, stop = (0.95 * part / ROUNDS for part in (round_, round_ + 1))
-            faithfulness = yield from self._train(size, start, stop)
+            start, end = (0.95 * part / ROUNDS for part in (round_, round_ + 1))
+            faithfulness = yield from self._train(size, start, end)
             if self.stopped:
                 return
-            too_small, enough = (too_small, size) if self.reaches(faithfulness) else (size, enough)
+            reached = self.reaches(faithfulness)
+            too_small, large_enough = (too_small, size) if reached else (size, large_enough)
 
-    def _train(self, wanted: int, start: float, stop: float) -> Generator[SearchProgress, None, float]:
-        """One training at one size; offers its circuit and returns the faithfulness of that on the search prompts."""
+    def _train(self, wanted: int, start: float, end: float) -> Generator[SearchProgress, None, float]:
+        """Trains gates at one size and offers their circuit; returns its faithfulness on the search prompts.
+
+        `start` and `end` are the shares of the search that are over before and after.
+        """
         n_steps, problem, baselines = self.settings.steps, self.problem, self.train.baselines
         device, n_nodes = problem.model.device, len(problem.space)
         log_alpha = torch.full((n_nodes,), OPEN_AT_START, device=device, requires_grad=True)
@@ -117,21 +133,20 @@ class HardConcreteSearch(Search):
         masked = MaskedModel(problem, torch.arange(n_nodes))
         batches = ShuffledBatches(problem, self.settings.batch, self.generator)
         plain = baselines.plain.logit_diff.to(device)
-        gap = baselines.gap
         loop = self.loop(n_steps, log_alpha=log_alpha, optimiser=optimiser, batches=batches, lagrangian=lagrangian)
         for step in loop:
             batch = batches.next()
             uniform = torch.rand(n_nodes, generator=self.generator).clamp(1e-6, 1 - 1e-6)
             measured = masked.logit_difference(sample_gates(log_alpha, uniform.to(device)), batch)
-            masked.forget(batch)
-            error = behaviour_error(measured, plain[batch.prompts], gap)
+            masked.release(batch)
+            error = faithfulness_loss(measured - plain[batch.prompts], baselines.gap)
             optimiser.zero_grad()
             lagrangian.loss(error, expected_size(log_alpha)).backward()
             optimiser.step()
             lagrangian.ascend(float(expected_size(log_alpha.detach())))
-            self.record_mask(step, n_steps, torch.sigmoid(log_alpha.detach()))
+            self.masks.record(step, n_steps, torch.sigmoid(log_alpha.detach()))
             soft = baselines.faithfulness(float(measured.detach().mean()))
-            share, kept = start + (stop - start) * (step + 1) / n_steps, (log_alpha.detach() > 0).cpu()
+            share, kept = start + (end - start) * (step + 1) / n_steps, (log_alpha.detach() > 0).cpu()
             yield self.progress("optimise", kept, share, loss=float(error.detach()), soft=soft)
         kept = prefix(log_alpha.detach().cpu().argsort(descending=True, stable=True), wanted)
         faithfulness = self.train.faithfulness(kept).result()

@@ -12,37 +12,35 @@ and evaluated like any other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
+from typing_extensions import override
 
-from circuit_tui.core.search.methods.attribution import Ends, Given, NodeSums, batches_of_pairs
+from circuit_tui.core.search.methods.attribution import FixedActivations, NodeSums, PathEnds, batches_of_pairs
 from circuit_tui.core.search.methods.settings import IntegratedGradientsSettings
-from circuit_tui.core.search.ranking import RankingSearch
+from circuit_tui.core.search.ranking import RankingMethod, Scoring
 from circuit_tui.core.splice.batch import Batch
 from circuit_tui.core.splice.splice import FullSplice, Splice, run_spliced
 
 
-class IntegratedGradientsSearch(RankingSearch):
+class IntegratedGradientsMethod(RankingMethod[IntegratedGradientsSettings]):
     """Ranks nodes by |integrated gradient|. Needs pairs of equal token length."""
 
-    settings: IntegratedGradientsSettings
-
-    def score_nodes(self) -> Iterator[tuple[float, Tensor | None]]:
-        """See `RankingSearch.score_nodes`."""
+    @override
+    def score_nodes(self) -> Scoring:
         problem = self.problem
         batches = batches_of_pairs(problem, self.spec.method)
         sums, done = NodeSums(problem), 0
         for batch in batches:
-            ends = Ends.of(problem, batch, self.settings.errors)
+            ends = PathEnds.of(problem, batch, self.settings.errors)
             for site in range(len(problem.sites)):
                 sums.add(site, batch, self._attribution(batch, ends, site))
                 done += 1
-                yield done / (len(batches) * len(problem.sites)), None
-        yield 1.0, sums.means().abs()
+                yield done / (len(batches) * len(problem.sites))
+        yield 1.0
+        return sums.means().abs()
 
-    def _attribution(self, batch: Batch, ends: Ends, site: int) -> Tensor:
+    def _attribution(self, batch: Batch, ends: PathEnds, site: int) -> Tensor:
         """The scores of one batch at one site, `[prompt, position, latent]`."""
         problem, sae = self.problem, self.problem.sites[site].sae
         clean, corrupt = (sae.encode(read[site]) for read in (ends.clean, ends.corrupt))
@@ -52,7 +50,7 @@ class IntegratedGradientsSearch(RankingSearch):
         total = torch.zeros_like(clean)
         for step in range(1, steps + 1):
             moved = (corrupt + (clean - corrupt) * (step / steps)).requires_grad_()
-            splices[site] = Given(moved, full[site])
-            logits = run_spliced(problem.model, problem.sites, batch, splices, site, ends.inputs[site]).result()
+            splices[site] = FixedActivations(moved, full[site])
+            logits = run_spliced(problem.model, problem.sites, batch, splices, site, ends.resids[site]).result()
             total += torch.autograd.grad(batch.logit_difference(logits).sum(), moved)[0]
         return total / steps * (clean - corrupt)

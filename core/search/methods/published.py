@@ -11,21 +11,19 @@ from __future__ import annotations
 
 import torch
 
+from circuit_tui.core.search.method import SearchMethod, Steps
 from circuit_tui.core.search.methods.settings import PublishedSettings
 from circuit_tui.core.search.minibatches import ShuffledBatches
 from circuit_tui.core.search.objective import MaskedModel
-from circuit_tui.core.search.search import Search, Steps
 
 BASE_TEMPERATURE = 200.0
 
 
-class PublishedSearch(Search):
-    """One run at one fixed lambda; the target only decides whether the result counts as reached."""
-
-    settings: PublishedSettings
+class PublishedMethod(SearchMethod[PublishedSettings]):
+    """One run with one fixed lambda; the target only decides whether the result counts as reached."""
 
     def steps(self) -> Steps:
-        """See `Search.steps`."""
+        """Trains the mask and offers its circuit."""
         n_steps, problem = self.settings.steps, self.problem
         theta = torch.ones(len(problem.space), device=problem.model.device, requires_grad=True)
         masked = MaskedModel(problem, torch.arange(len(problem.space)))
@@ -37,13 +35,13 @@ class PublishedSearch(Search):
             batch = batches.next()
             mask = torch.sigmoid(theta * BASE_TEMPERATURE ** (self.settings.r * step / n_steps))
             masked_mean = masked.logit_difference(mask, batch).mean()
-            self.record_mask(step, n_steps, mask)
+            self.masks.record(step, n_steps, mask)
             loss = (spliced[batch.prompts].mean() - masked_mean).abs()
             loss = loss + self.settings.penalty * mask.sum() / divisor
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            masked.forget(batch)
+            masked.release(batch)
             kept = (theta.detach() > 0).cpu()
             soft = self.train.baselines.faithfulness(float(masked_mean.detach()))
             yield self.progress("optimise", kept, (step + 1) / n_steps * 0.95, loss=float(loss.detach()), soft=soft)

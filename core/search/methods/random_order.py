@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
-from torch import Tensor
+from typing_extensions import override
 
 from circuit_tui.core.search.methods.settings import RandomSettings
-from circuit_tui.core.search.ranking import RankingSearch
+from circuit_tui.core.search.ranking import RankingMethod, Scoring
 
 
-class RandomSearch(RankingSearch):
+class RandomMethod(RankingMethod[RandomSettings]):
     """Keeps a random prefix of all candidate nodes."""
 
-    settings: RandomSettings
-
-    def score_nodes(self) -> Iterator[tuple[float, Tensor | None]]:
-        """See `RankingSearch.score_nodes`."""
-        yield 1.0, torch.rand(len(self.problem.space), generator=self.generator)
+    @override
+    def score_nodes(self) -> Scoring:
+        yield 1.0
+        return torch.rand(len(self.problem.space), generator=self.generator)

@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from circuit_tui.core.search.method_settings import MethodSettings
-from circuit_tui.core.search.registry import SettingValue
+from circuit_tui.core.search.setting import SettingValue
 
 BATCH_HELP = "prompts in a step"
 ERRORS_HELP = "add the SAE errors back while attributing"

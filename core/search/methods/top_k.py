@@ -1,4 +1,4 @@
-"""The k best nodes as a hard mask, with the gradient of a soft choice of k."""
+"""The k nodes with the highest scores as a hard mask, with the gradient of a soft choice of k."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class _TopK(torch.autograd.Function):
         chosen = torch.zeros_like(scores)
         best = scores.topk(min(k + 1, len(scores)))
         chosen[best.indices[:k]] = 1.0
-        # Half way between the last that is in and the first that is out.
+        # Half way between the last node that is kept and the first that is not.
         threshold = best.values[-2:].mean() if k < len(scores) else best.values[-1] - width
         soft = torch.sigmoid((scores - threshold) / width)
         ctx.save_for_backward(4 * soft * (1 - soft))
@@ -28,14 +28,14 @@ class _TopK(torch.autograd.Function):
 
 
 def top_k_mask(scores: Tensor, k: int, width: float) -> Tensor:
-    """1.0 for the `k` largest of `scores` `[node]`, else 0.0.
+    """1.0 for the `k` largest of `scores` `[node]`, 0.0 for the others.
 
-    Backward as if it were m_i = sigmoid((s_i - t) / width) with a threshold t that moves with the scores such that the
-    sum of m stays what it is,
+    The gradient is that of m_i = sigmoid((s_i - t) / width), with a threshold t that moves with the scores so that the
+    sum of m stays the same,
 
         dL/ds_i = g_i (dL/dm_i - sum_j g_j dL/dm_j / sum_j g_j),   g_i the slope of the sigmoid at s_i,
 
-    scaled by 4 width: the slope at the threshold is 1. What all nodes gain alike moves none.
+    scaled by 4 width, so that the slope at the threshold is 1. A gain that all nodes share moves none of them.
     """
     result: Tensor = _TopK.apply(scores, k, width)  # type: ignore[no-untyped-call]
     return result

@@ -54,9 +54,9 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seeds: list[int] = []
     real = Search.__init__
 
-    def counted(self: Search, given: Any) -> None:
-        seeds.append(given.spec.seed)
-        real(self, given)
+    def counted(self: Search, *given: Any, **named: Any) -> None:
+        real(self, *given, **named)
+        seeds.append(self.spec.seed)
 
     monkeypatch.setattr(Search, "__init__", counted)
     return seeds

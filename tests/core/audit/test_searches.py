@@ -207,7 +207,7 @@ def test_quick_searches_end_with_their_circuit(problem: Problem, quick: bool, mo
     finding = found(
         stability.seeds(audited(problem, random_circuit(problem, 0.3, 0), "mask", 0.8, seeds=2, quick=quick))
     )
-    assert [search.stopped for search in made] == [quick, quick]
+    assert [search.attempt.stopped for search in made] == [quick, quick]
     assert [run.reached for run in finding.runs] == [True, True]
     smallest = [min(point.size for point in search.frontier()) for search in made]
     assert ([run.size for run in finding.runs] == smallest) is quick

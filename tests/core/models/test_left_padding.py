@@ -23,7 +23,7 @@ from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.models.block_arguments import MAX_LEFT_PADDED
 from circuit_tui.core.models.left_padding import LeftPaddedRunner, runner_for, set_padding_side
 from circuit_tui.core.models.load_model import load_model
-from circuit_tui.core.search.methods.attribution import Ends, batches_of_pairs
+from circuit_tui.core.search.methods.attribution import PathEnds, batches_of_pairs
 from circuit_tui.core.session.session import open_session
 
 SHAPES = ("gpt2", "neox", "llama", "gemma2", "gemma3", "qwen3")
@@ -125,7 +125,7 @@ def test_attributions_take_the_same_ends(world: Callable[[str], World]) -> None:
         opened.model.padding_side = side  # type: ignore[assignment]
         problem = open_problem(opened, TASKS["roles"], "each")
         (batch,) = batches_of_pairs(problem, "ig")
-        ends = Ends.of(problem, batch, keep_errors=True)
+        ends = PathEnds.of(problem, batch, keep_errors=True)
         real = problem.alignment.ids["train", "clean"][batch.rows] >= 0
         found.append([x[real] for part in (ends.clean, ends.corrupt, ends.errors) for x in part if x is not None])
     opened.model.padding_side = "right"

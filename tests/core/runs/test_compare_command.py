@@ -17,6 +17,7 @@ from tiny.world import World
 
 from circuit_tui.core.circuits.circuit_file import read_circuit
 from circuit_tui.core.runs.comparison import read_comparison
+from circuit_tui.core.search.method import SearchMethod
 from circuit_tui.core.search.registry import METHODS, MethodInfo
 from circuit_tui.core.search.search import Search
 from circuit_tui.tui.cli import main
@@ -52,9 +53,9 @@ def test_json_is_the_file_and_earlier_runs_are_not_done_again(
     begun: list[str] = []
     real = Search.__init__
 
-    def counted(self: Search, given: Any) -> None:
-        begun.append(f"{given.spec.method} {given.spec.seed}")
-        real(self, given)
+    def counted(self: Search, *given: Any, **named: Any) -> None:
+        real(self, *given, **named)
+        begun.append(f"{self.spec.method} {self.spec.seed}")
 
     monkeypatch.setattr(Search, "__init__", counted)
     more = cli("compare", *able_flags, "--methods", "random,atp", "--seeds", "2", "--from", out, "--json")
@@ -68,15 +69,15 @@ def test_json_is_the_file_and_earlier_runs_are_not_done_again(
 def test_ctrl_c_keeps_what_is_finished(
     cli: Cli, able_flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, progress, calls = tmp_path / "c.json", Search.progress, list[str]()
+    out, progress, calls = tmp_path / "c.json", SearchMethod.progress, list[str]()
 
-    def interrupted(self: Search, *args: Any, **kwargs: Any) -> Any:
+    def interrupted(self: SearchMethod[Any], *args: Any, **kwargs: Any) -> Any:
         if self.spec.method == "random" and self.spec.seed == 1 and not calls:
             calls.append("now")
             os.kill(os.getpid(), signal.SIGINT)
         return progress(self, *args, **kwargs)
 
-    monkeypatch.setattr(Search, "progress", interrupted)
+    monkeypatch.setattr(SearchMethod, "progress", interrupted)
     before = signal.getsignal(signal.SIGINT)
     done = cli("compare", *able_flags, "--methods", "atp,random", "--seeds", "3", "--out", out)
     assert done.code == 130
@@ -144,16 +145,17 @@ TOY = '''
 """Keeps the nodes of the largest latents."""
 import torch
 from circuit_tui.core.search.method_settings import MethodSettings
-from circuit_tui.core.search.ranking import RankingSearch
+from circuit_tui.core.search.ranking import RankingMethod
 
 
 class ToySettings(MethodSettings):
     sign: float = 1.0
 
 
-class ToySearch(RankingSearch):
+class ToyMethod(RankingMethod):
     def score_nodes(self):
-        yield 1.0, self.problem.space.latent.float() * self.settings.sign
+        yield 1.0
+        return self.problem.space.latent.float() * self.settings.sign
 '''
 
 
@@ -163,7 +165,7 @@ def test_a_method_is_one_file_and_one_line(
     """The file and the line, and `find` and `compare` know it: flags, settings, search, export."""
     (tmp_path / "largest.py").write_text(TOY)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(METHODS, "toy", MethodInfo("toy", "largest first", "largest:ToySearch", "largest:ToySettings"))
+    monkeypatch.setitem(METHODS, "toy", MethodInfo("toy", "largest first", "largest:ToyMethod", "largest:ToySettings"))
     out = tmp_path / "toy.json"
     done = cli("find", *able_flags, "--method", "toy", "--target", "0.5", "--out", out)
     assert done.code == 0, done.err
@@ -187,20 +189,20 @@ def test_the_same_command_goes_on_where_it_was_killed(
     out, begun, steps = tmp_path / "c.json", list[str](), list[str]()
     args = ("compare", *able_flags, "--methods", "atp,random", "--seeds", "3", "--targets", "0.6")
     whole = cli(*args, "--json")
-    real_init, real_progress = Search.__init__, Search.progress
+    real_init, real_progress = Search.__init__, SearchMethod.progress
 
-    def counted(self: Search, given: Any) -> None:
-        begun.append(f"{given.spec.method} {given.spec.seed}")
-        real_init(self, given)
+    def counted(self: Search, *given: Any, **named: Any) -> None:
+        real_init(self, *given, **named)
+        begun.append(f"{self.spec.method} {self.spec.seed}")
 
-    def killed(self: Search, *rest: Any, **options: Any) -> Any:
+    def killed(self: SearchMethod[Any], *rest: Any, **options: Any) -> Any:
         steps.append(f"{self.spec.method} {self.spec.seed}")
         if steps.count("random 1") == 4:
             raise SystemExit  # no `except Exception` sees it, and nothing of compare's own tidies up
         return real_progress(self, *rest, **options)
 
     monkeypatch.setattr(Search, "__init__", counted)
-    monkeypatch.setattr(Search, "progress", killed)
+    monkeypatch.setattr(SearchMethod, "progress", killed)
     monkeypatch.setattr("circuit_tui.core.jobs.resumable_work.SAVE_EVERY", 0.0)
     with pytest.raises(SystemExit):
         main([str(arg) for arg in (*args, "--out", out)])
@@ -210,7 +212,7 @@ def test_the_same_command_goes_on_where_it_was_killed(
     assert not read_comparison(out).complete
     (folder,) = (tmp_path / "state" / "circuit-tui" / "unfinished").iterdir()
     assert (folder / "search" / "journal.jsonl").read_bytes()
-    monkeypatch.setattr(Search, "progress", real_progress)
+    monkeypatch.setattr(SearchMethod, "progress", real_progress)
     begun.clear()
     done = cli(*args, "--out", out, "--json")
     assert done.code == 0

@@ -37,10 +37,10 @@ def test_a_size_that_the_search_did_not_see_is_cut_from_the_next_larger_one(few:
     seen = {point.size for point in search.frontier()}
     gap = sorted(seen)[len(seen) // 2 - 1]
     larger = search.circuit(min(size for size in seen if size > gap))
-    del search._points[gap]
+    del search.attempt.offered._by_size[gap]
     kept, score = of_size(search, gap)
     assert int(kept.sum()) == gap
     assert larger is not None
-    assert not (kept & ~larger[0]).any()
+    assert not (kept & ~larger.kept).any()
     assert score == pytest.approx(few.score(kept), abs=1e-5)
-    assert of_size(search, int(larger[0].sum()))[0].equal(larger[0])
+    assert of_size(search, larger.size)[0].equal(larger.kept)

@@ -9,6 +9,7 @@ import pytest
 from tiny.searched import Finished, Searched, finish
 
 from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.search import result as result_module
 from circuit_tui.core.search import search as search_module
 from circuit_tui.core.search.registry import METHODS
 
@@ -53,7 +54,7 @@ def test_a_long_frontier_is_thinned_but_keeps_its_end(
 ) -> None:
     whole = finished("llama-each", "mask").result
     assert len(whole.frontier) > 4
-    monkeypatch.setattr(search_module, "FRONTIER_POINTS", 4)
+    monkeypatch.setattr(result_module, "FRONTIER_POINTS", 4)
     thinned, _ = finish(searched("llama-each").search("mask", 0.8))
     assert 2 <= len(thinned.frontier) <= 4
     assert set(thinned.frontier) < set(whole.frontier)
@@ -80,8 +81,8 @@ def test_the_frontier_can_be_looked_at_on_the_way_and_its_circuits_taken(
     for point in search.frontier():
         found = search.circuit(point.size)
         assert found is not None
-        kept, faithfulness = found
-        assert int(kept.sum()) == point.size
+        size, faithfulness, kept = found
+        assert int(kept.sum()) == size == point.size
         assert faithfulness == point.train == pytest.approx(train.faithfulness(kept).result(), abs=1e-5)
     assert search.circuit(10**6) is None
 

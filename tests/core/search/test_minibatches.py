@@ -53,7 +53,7 @@ def test_a_mini_batch_has_the_gradient_of_all_its_prompts_at_once(problem: Probl
         difference = masked.logit_difference(mask, each)
         (gradient,) = torch.autograd.grad(difference.pow(2).mean(), mask)
         found.append((difference.detach(), gradient))
-        masked.forget(each)
+        masked.release(each)
     assert not masked._bound
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

@@ -134,15 +134,15 @@ def test_nothing_to_find_at_these_sites(searched: Callable[[str], Searched]) -> 
 TOY = '''
 """Keeps the first nodes there are."""
 import torch
+from circuit_tui.core.search.method import SearchMethod
 from circuit_tui.core.search.method_settings import MethodSettings
-from circuit_tui.core.search.search import Search
 
 
 class ToySettings(MethodSettings):
     most: int = 4
 
 
-class ToySearch(Search):
+class ToyMethod(SearchMethod):
     def steps(self):
         kept = torch.zeros(len(self.problem.space), dtype=torch.bool)
         for node in range(self.settings.most):
@@ -160,7 +160,7 @@ def test_a_method_is_one_file_and_one_line(
 ) -> None:
     (tmp_path / "firsts.py").write_text(TOY)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(METHODS, "toy", MethodInfo("toy", "first nodes", "firsts:ToySearch", "firsts:ToySettings"))
+    monkeypatch.setitem(METHODS, "toy", MethodInfo("toy", "first nodes", "firsts:ToyMethod", "firsts:ToySettings"))
     problem = searched("gpt2")
     result, events = finish(problem.search("toy", 0.5, most=3))
     assert result.method == "toy"
@@ -179,7 +179,7 @@ def test_a_method_that_offers_nothing_returns_everything(
 ) -> None:
     (tmp_path / "idle.py").write_text(TOY.replace("most: int = 4", "most: int = 0"))
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(METHODS, "idle", MethodInfo("idle", "", "idle:ToySearch", "idle:ToySettings"))
+    monkeypatch.setitem(METHODS, "idle", MethodInfo("idle", "", "idle:ToyMethod", "idle:ToySettings"))
     result, _ = finish(searched("gpt2").search("idle"))
     assert len(result.nodes) == len(searched("gpt2").problem.space)
     assert result.train.faithfulness == pytest.approx(float(torch.tensor(1.0)), abs=1e-4)

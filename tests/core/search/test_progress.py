@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny.searched import Finished, Searched
 
-from circuit_tui.core.search import search as search_module
+from circuit_tui.core.search import progress
 from circuit_tui.core.search.registry import METHODS
 
 
@@ -56,19 +56,19 @@ def test_optimisation_reports_its_loss_and_its_mask(searched: Callable[[str], Se
     assert next(search).stage != "optimise"
     assert all(event.loss is not None and event.soft is not None for event in optimised)
     assert len({event.loss for event in optimised}) > 30
-    assert search.mask_steps == list(range(40))
-    assert all(mask.shape == (len(problem.problem.space),) for mask in search.mask_path)
-    assert all(bool(((mask >= 0) & (mask <= 1)).all()) for mask in search.mask_path)
-    assert not torch.equal(search.mask_path[0], search.mask_path[-1])
+    assert search.masks.steps == list(range(40))
+    assert all(mask.shape == (len(problem.problem.space),) for mask in search.masks.masks)
+    assert all(bool(((mask >= 0) & (mask <= 1)).all()) for mask in search.masks.masks)
+    assert not torch.equal(search.masks.masks[0], search.masks.masks[-1])
 
 
 def test_a_long_run_remembers_some_of_its_masks(
     searched: Callable[[str], Searched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_module, "PATH_POINTS", 10)
+    monkeypatch.setattr(progress, "RECORDED_MASKS", 10)
     search = searched("gpt2").search("published", 0.8, steps=26)
     assert len(list(islice(search, 26))) == 26
-    assert search.mask_steps == list(range(0, 26, 2))
+    assert search.masks.steps == list(range(0, 26, 2))
 
 
 def test_events_cannot_be_changed(finished: Callable[..., Finished]) -> None:

@@ -18,21 +18,30 @@ from torch import Tensor
 from circuit_tui.core.choices import PositionsKind
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
-from circuit_tui.core.search.methods.attribution_patching import AttributionPatchingSearch
-from circuit_tui.core.search.methods.integrated_gradients import IntegratedGradientsSearch
-from circuit_tui.core.search.ranking import RankingSearch, size_grid
-from circuit_tui.core.search.search import SearchInput
+from circuit_tui.core.search.open_search import new_search
+from circuit_tui.core.search.ranking import RankingMethod, size_grid
+from circuit_tui.core.search.search import Search
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.tasks.task import Pair
 
 
-def scores_of(search: RankingSearch) -> Tensor:
+def scores_of(search: Search) -> Tensor:
     """The scores `[node]` that the search ranks by."""
-    *_, (share, scores) = search.score_nodes()
-    assert share == 1
-    assert scores is not None
-    return scores
+    assert isinstance(search.attempt, RankingMethod)
+    scoring, shares = search.attempt.score_nodes(), list[float]()
+    while True:
+        try:
+            shares.append(next(scoring))
+        except StopIteration as end:
+            assert shares[-1] == 1
+            scores: Tensor = end.value
+            return scores
+
+
+def new_search_of(problem: Problem, spec: SearchSpec) -> Search:
+    """A search of `problem`, whether the model can do its task or not."""
+    return new_search(problem, Evaluator(problem, "train"), Evaluator(problem, "test"), spec)
 
 
 def naive_integrated_gradients(naive: Naive, problem: Problem, steps: int) -> Tensor:
@@ -74,7 +83,6 @@ def test_integrated_gradients_are_those_of_plain_hooks(
     problem = searched(name).problem
     expected = naive_integrated_gradients(open_naive(world(name.split("-")[0]), problem), problem, steps)
     search = searched(name).search("ig", steps=steps)
-    assert isinstance(search, RankingSearch)
     scale = float(expected.max())
     assert scale > 1e-2
     torch.testing.assert_close(scores_of(search), expected, rtol=0, atol=1e-5 * max(1.0, scale))
@@ -88,7 +96,6 @@ def test_one_gradient_at_all_sites_is_that_of_plain_hooks_at_each(
     problem = searched(name).problem
     expected = naive_integrated_gradients(open_naive(world(name.split("-")[0]), problem), problem, 1)
     search = searched(name).search("atp")
-    assert isinstance(search, RankingSearch)
     torch.testing.assert_close(scores_of(search), expected, rtol=0, atol=1e-5 * max(1.0, float(expected.max())))
 
 
@@ -98,14 +105,13 @@ def test_attributions_of_answers_of_several_tokens_are_those_of_plain_hooks(
 ) -> None:
     problem = open_problem(world("llama"), TASKS[task], kind)
     naive = open_naive(world("llama"), problem)
-    for method, name, steps in ((IntegratedGradientsSearch, "ig", 2), (AttributionPatchingSearch, "atp", 1)):
+    for name, steps in (("ig", 2), ("atp", 1)):
         spec = SearchSpec(name, 0.9, 0, {"steps": steps} if name == "ig" else {})
-        given = SearchInput(problem, Evaluator(problem, "train"), Evaluator(problem, "test"), spec)
         expected = naive_integrated_gradients(naive, problem, steps)
         assert float(expected.max()) > 1e-2
         # Rounding of up to six log-probabilities, each taken anew by the oracle.
         tolerance = 3e-5 * max(1.0, float(expected.max()))
-        torch.testing.assert_close(scores_of(method(given)), expected, rtol=0, atol=tolerance)
+        torch.testing.assert_close(scores_of(new_search_of(problem, spec)), expected, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize(("name", "method"), [("gpt2", "ig"), ("llama", "ig"), ("gpt2", "atp")])
@@ -121,9 +127,7 @@ def test_errors_added_back_are_those_of_the_model_itself(
     scores = {}
     for errors in (True, False):
         spec = SearchSpec(method, 0.9, 0, {**steps, "errors": errors})
-        given = SearchInput(dropped, Evaluator(dropped, "train"), Evaluator(dropped, "test"), spec)
-        kind = {"ig": IntegratedGradientsSearch, "atp": AttributionPatchingSearch}[method]
-        scores[errors] = scores_of(kind(given))
+        scores[errors] = scores_of(new_search_of(dropped, spec))
     tolerance = 1e-5 * max(1.0, float(expected.max()))
     torch.testing.assert_close(scores[True], expected, rtol=0, atol=tolerance)
     assert float((scores[False] - expected).abs().max()) > 100 * tolerance
@@ -158,7 +162,6 @@ def test_activation_difference_is_that_of_plain_hooks(
         moved = naive.saes[site].decode(one) - naive.saes[site].decode(torch.zeros_like(one))
         expected[node] = difference * float(moved.detach().norm())
     search = searched(name).search("activation-difference", paired=paired)
-    assert isinstance(search, RankingSearch)
     assert float(expected.max()) > 1e-2
     torch.testing.assert_close(scores_of(search), expected, rtol=1e-4, atol=1e-4)
 
@@ -179,7 +182,7 @@ def test_activation_difference_takes_pairs_of_unequal_length(world: Callable[[st
 
 def test_random_order_is_a_draw_of_its_seed(searched: Callable[[str], Searched]) -> None:
     problem = searched("gpt2-each")
-    drawn = [scores_of(problem.search("random", seed=seed)) for seed in (0, 0, 1)]  # type: ignore[arg-type]
+    drawn = [scores_of(problem.search("random", seed=seed)) for seed in (0, 0, 1)]
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
     assert len(set(drawn[0].tolist())) == len(problem.problem.space)
@@ -190,7 +193,7 @@ def test_the_first_prefix_on_the_grid_that_reaches_then_those_before_it(
     searched: Callable[[str], Searched], method: str, target: float
 ) -> None:
     problem = searched("llama-each")
-    order = scores_of(problem.search(method)).argsort(descending=True, stable=True).tolist()  # type: ignore[arg-type]
+    order = scores_of(problem.search(method)).argsort(descending=True, stable=True).tolist()
 
     def reaches(size: int) -> bool:
         return problem.score(problem.circuit(frozenset(order[:size]))) >= target
@@ -207,7 +210,7 @@ def test_the_first_prefix_on_the_grid_that_reaches_then_those_before_it(
 def test_lower_levels_are_found_as_exactly_as_the_target(searched: Callable[[str], Searched]) -> None:
     """Up to 199 nodes every size in a gap is tried."""
     problem = searched("llama-each")
-    order = scores_of(problem.search("atp")).argsort(descending=True, stable=True).tolist()  # type: ignore[arg-type]
+    order = scores_of(problem.search("atp")).argsort(descending=True, stable=True).tolist()
     scores = [problem.score(problem.circuit(frozenset(order[:size]))) for size in range(1, 100)]
     result, _ = finish(problem.search("atp", 0.99))
     firsts = [next(size for size, score in enumerate(scores, 1) if score >= level) for level in (0.8, 0.9, 0.95)]

@@ -11,7 +11,7 @@ from tiny.searched import Searched
 from torch import Tensor
 
 from circuit_tui.core.evaluation.evaluator import Evaluator
-from circuit_tui.core.search.eliminate import Elimination
+from circuit_tui.core.search.probed_circuit import ProbedCircuit
 from circuit_tui.core.search.reach_target import reach_target
 
 TARGET = 0.98
@@ -45,12 +45,12 @@ def test_where_faithfulness_comes_to_lie_beyond_1_the_prefix_in_between_is_found
     problem = searched("gpt2-each")
     order, values = overshooting(problem)
     beyond = next(count for count, value in enumerate(values) if value > 2 - TARGET)
-    elimination = Elimination(problem.search(target=TARGET), prefix(order, 0 if start == "nothing" else beyond))
-    for _ in reach_target(elimination, order):
+    circuit = ProbedCircuit(problem.search(target=TARGET).attempt, prefix(order, 0 if start == "nothing" else beyond))
+    for _ in reach_target(circuit, order):
         pass
-    count = len(elimination.nodes)
-    assert torch.equal(elimination.kept, prefix(order, count))
-    assert elimination.faithfulness == pytest.approx(values[count], abs=1e-5)
+    count = len(circuit.nodes)
+    assert torch.equal(circuit.kept, prefix(order, count))
+    assert circuit.faithfulness == pytest.approx(values[count], abs=1e-5)
     assert TARGET - 1e-5 <= values[count] <= 2 - TARGET + 1e-5
     if start == "too many":
         assert count < beyond
@@ -59,8 +59,8 @@ def test_where_faithfulness_comes_to_lie_beyond_1_the_prefix_in_between_is_found
 def test_what_cannot_be_reached_leaves_the_circuit_as_it_was(searched: Callable[[str], Searched]) -> None:
     problem = searched("gpt2-each")
     order, _ = overshooting(problem)
-    elimination = Elimination(problem.search(target=TARGET), prefix(order, 3))
-    elimination.search.score = lambda faithfulness: 0.0  # type: ignore[method-assign]
-    for _ in reach_target(elimination, order):
+    circuit = ProbedCircuit(problem.search(target=TARGET).attempt, prefix(order, 3))
+    circuit.attempt.reaches = lambda faithfulness: False  # type: ignore[method-assign]
+    for _ in reach_target(circuit, order):
         pass
-    assert torch.equal(elimination.kept, prefix(order, 3))
+    assert torch.equal(circuit.kept, prefix(order, 3))

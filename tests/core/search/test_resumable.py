@@ -119,7 +119,7 @@ def test_a_search_counts_the_time_of_the_run_before(searched: Callable[[str], Se
     dying = problem.search("mask", 0.8)
     dying.keep(tmp_path)
     last = [next(dying) for _ in range(20)][-1]
-    dying._started -= 100
+    dying.attempt.meter.started -= 100
     dying.save()
     again = problem.search("mask", 0.8)
     again.keep(tmp_path)
@@ -158,6 +158,6 @@ def test_a_loss_that_is_no_number_ends_it_with_what_it_had(
 def test_a_loss_without_bound_ends_it_too(searched: Callable[[str], Searched]) -> None:
     search = searched("gpt2-each").search("published", 0.8, **{"lambda": 0.0})
     next(search)
-    search._watch_loss(1e9)
+    search.attempt.loops.watch(1e9)
     result, _ = finish(search)
     assert "loss became 1e+09" in result.warnings[0]

@@ -10,9 +10,11 @@ import torch
 from tiny.searched import Searched, able_problem, among, finish, with_few_latents
 from tiny.world import World
 
-from circuit_tui.core.evaluation.live_circuit import LiveCircuit
-from circuit_tui.core.runtime.incremental import Incremental, Increments
-from circuit_tui.core.search.eliminate import Elimination
+from circuit_tui.core.runtime.incremental import Increments
+from circuit_tui.core.search import reach_target
+from circuit_tui.core.search.eliminate import make_minimal
+from circuit_tui.core.search.methods import mask
+from circuit_tui.core.search.probed_circuit import ProbedCircuit
 
 TARGETS = (0.5, 0.9)
 THOROUGH = {"steps": 100, "refine": 100}
@@ -108,18 +110,18 @@ def test_every_node_is_tried_after_the_last_drop(
     searched: Callable[[str], Searched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem, tried = searched("gpt2"), list[int]()
-    original = LiveCircuit.evaluate_without
+    original = ProbedCircuit.drop_if_reached
 
-    def recorded(self: LiveCircuit, node: int) -> Incremental[float]:
-        tried.append(node)
-        return original(self, node)
+    def recorded(self: ProbedCircuit, nodes: list[int]) -> Increments[bool]:
+        tried.extend(nodes)
+        return original(self, nodes)
 
-    monkeypatch.setattr(LiveCircuit, "evaluate_without", recorded)
+    monkeypatch.setattr(ProbedCircuit, "drop_if_reached", recorded)
     every = torch.ones(len(problem.problem.space), dtype=torch.bool)
-    elimination = Elimination(problem.search(target=0.85), every)
-    for _ in elimination.to_minimal():
+    circuit = ProbedCircuit(problem.search(target=0.85).attempt, every)
+    for _ in make_minimal(circuit):
         pass
-    left = elimination.nodes
+    left = circuit.nodes
     assert 0 < len(left) < len(every)
     assert sorted(tried[-len(left) :]) == left
 
@@ -129,14 +131,14 @@ def test_whatever_turns_out_best_is_made_minimal(
 ) -> None:
     """The stage that should have done it does nothing: the circuit comes from elsewhere."""
     problem, calls = searched("gemma2-each"), list[int]()
-    original = Elimination.to_minimal
 
-    def sometimes(self: Elimination) -> Increments[None]:
+    def sometimes(circuit: ProbedCircuit) -> Increments[None]:
         calls.append(1)
         if len(calls) > 1:
-            yield from original(self)
+            yield from make_minimal(circuit)
 
-    monkeypatch.setattr(Elimination, "to_minimal", sometimes)
+    for module in (mask, reach_target):
+        monkeypatch.setattr(module, "make_minimal", sometimes)
     result, _ = finish(problem.search(target=0.85, refine=0, steps=15))
     assert len(calls) > 1
     assert result.reached

@@ -13,11 +13,11 @@ from tiny.searched import Finished, Searched
 from torch import Tensor
 
 from circuit_tui.core.evaluation.evaluator import Evaluator
-from circuit_tui.core.search.eliminate import Elimination
+from circuit_tui.core.search.method import Steps
 from circuit_tui.core.search.methods import mask
-from circuit_tui.core.search.methods.mask import MaskSearch
+from circuit_tui.core.search.methods.mask import MaskMethod
 from circuit_tui.core.search.registry import METHODS
-from circuit_tui.core.search.search import Search, Steps
+from circuit_tui.core.search.search import Search
 from circuit_tui.core.views import Metrics, SearchProgress
 
 
@@ -71,32 +71,32 @@ def test_after_any_step(searched: Callable[[str], Searched], finished: Callable[
         assert [event.step for event in [*before, *after]] == list(range(1, cut + len(after) + 1))
 
 
-def far_too_small(search: MaskSearch, theta: Tensor) -> Steps:
+def far_too_small(search: MaskMethod, theta: Tensor) -> Steps:
     """In place of the optimisation: a circuit of three nodes, which has to grow."""
     theta[3:] = -0.1
     yield search.progress("optimise", (theta > 0).cpu(), 0.4)
 
 
 @pytest.mark.parametrize(
-    "stage", ["grow", "in_bulk", "by_probe", "to_minimal", "below_target", "swap_nodes", "reach_target"]
+    "stage",
+    ["grow", "drop_in_bulk", "drop_by_probe", "make_minimal", "extend_below_target", "swap_nodes", "reach_target"],
 )
 def test_within_each_stage_of_the_elimination(
     searched: Callable[[str], Searched], monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     problem, running = searched("llama"), []
-    owner: Any = Elimination if hasattr(Elimination, stage) else mask
-    original = getattr(owner, stage)
+    original = getattr(mask, stage)
 
     def watched(*given: Any) -> Iterator[float]:
         for share in original(*given):
             running.append(stage)
             yield share
 
-    monkeypatch.setattr(owner, stage, watched)
+    monkeypatch.setattr(mask, stage, watched)
     if stage in {"grow", "reach_target"}:
-        monkeypatch.setattr(MaskSearch, "_optimise", far_too_small)
+        monkeypatch.setattr(MaskMethod, "_optimise", far_too_small)
     if stage == "reach_target":
-        monkeypatch.setattr(Elimination, "grow", lambda self: iter(()))
+        monkeypatch.setattr(mask, "grow", lambda circuit: iter(()))
     search = problem.search("mask", 0.9)
     for _ in search:
         if running:
@@ -111,12 +111,12 @@ def test_a_stop_while_the_frontier_is_evaluated_keeps_the_circuit(searched: Call
     for event in search:
         if event.stage == "done":
             break
-    best = search.best
+    best = search.attempt.offered.best
     assert best is not None
     assert_ends_well(problem, search)
     assert search.result is not None
     assert search.result.reached
-    assert search.result.nodes == frozenset(best[0].nonzero()[:, 0].tolist())
+    assert search.result.nodes == frozenset(best.kept.nonzero()[:, 0].tolist())
 
 
 def test_stopping_twice_and_after_the_end_changes_nothing(searched: Callable[[str], Searched]) -> None:

@@ -132,7 +132,7 @@ def test_how_its_mask_moved(fresh: Callable[[str], Session]) -> None:
     path = view().mask_path
     own = [number for number in session.problem.space.of_site(site) if session.table.latent[number] == latent]
     assert set(path) == {session.table.positions[session.table.position[number]] for number in own}
-    expected = [float(mask[node]) for mask in search.mask_path]
+    expected = [float(mask[node]) for mask in search.masks.masks]
     assert path[session.table.positions[session.table.position[node]]] == pytest.approx(expected)
 
 

@@ -78,13 +78,13 @@ class Finished:
     def of(cls, search: Search) -> Finished:
         """Runs `search`."""
         offered: list[Tensor] = []
-        offer = search.offer
+        offer = search.attempt.offer
 
         def record(kept: Tensor, faithfulness: float) -> None:
             offered.append(kept.clone())
             offer(kept, faithfulness)
 
-        search.offer = record  # type: ignore[method-assign]
+        search.attempt.offer = record  # type: ignore[method-assign]
         result, steps = finish(search)
         return cls(search, result, tuple(steps), tuple(offered))
 

@@ -94,7 +94,7 @@ def test_the_first_step_is_that_of_a_plain_loop(
     uniform = torch.rand(len(problem.problem.space), generator=generator)
     gradient = naive_first_gradient(open_naive(world("gpt2"), problem.problem), problem, uniform)
     next(search)
-    after = torch.logit(search.mask_path[0].double())
+    after = torch.logit(search.masks.masks[0].double())
     clear = gradient.abs() > 1e-5
     assert int(clear.sum()) > 10
     torch.testing.assert_close(after[clear], 2 - 0.05 * gradient[clear].sign().double(), rtol=0, atol=2e-4)

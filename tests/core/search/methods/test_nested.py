@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tiny.searched import Searched, finish
 from torch import Tensor
 
-from circuit_tui.core.search.methods.nested import NestedSearch
+from circuit_tui.core.search.methods.nested import NestedMethod
 from circuit_tui.core.search.methods.top_k import top_k_mask
 from circuit_tui.core.search.objective import MaskedModel
 
@@ -67,8 +67,8 @@ def test_what_all_nodes_gain_alike_moves_none() -> None:
 
 
 def test_sizes_are_uniform_in_their_logarithm(searched: Callable[[str], Searched]) -> None:
-    search = searched("gpt2-each").search("nested")
-    assert isinstance(search, NestedSearch)
+    search = searched("gpt2-each").search("nested").attempt
+    assert isinstance(search, NestedMethod)
     n = len(search.problem.space)
     sizes = [search.draw_size() for _ in range(4000)]
     assert min(sizes) == 1
@@ -105,8 +105,8 @@ def test_it_learns(searched: Callable[[str], Searched]) -> None:
     assert 2 * len(learned.nodes) < len(chance.nodes)
     nested = problem.search("nested", 0.9, steps=150)
     offered = []
-    offer = nested.offer
-    nested.offer = lambda kept, value: (offered.append(kept.clone()), offer(kept, value))[1]  # type: ignore[method-assign]
+    offer = nested.attempt.offer
+    nested.attempt.offer = lambda kept, value: (offered.append(kept.clone()), offer(kept, value))[1]  # type: ignore[method-assign]
     finish(nested)
     ordered = sorted(offered, key=lambda kept: int(kept.sum()))
     assert all(bool((small <= large).all()) for small, large in pairwise(ordered))

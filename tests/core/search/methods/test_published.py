@@ -74,10 +74,10 @@ def test_the_first_steps_are_those_of_a_plain_loop(
     )
     _, events = finish(search)
     assert [event.loss for event in events if event.stage == "optimise"] == pytest.approx(losses, abs=1e-5)
-    assert search.mask_steps == list(range(STEPS))
-    for got, expected in zip(search.mask_path, masks, strict=True):
+    assert search.masks.steps == list(range(STEPS))
+    for got, expected in zip(search.masks.masks, masks, strict=True):
         torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
-    theta = [torch.logit(mask.double()) / 200 ** (r * step / STEPS) for step, mask in enumerate(search.mask_path)]
+    theta = [torch.logit(mask.double()) / 200 ** (r * step / STEPS) for step, mask in enumerate(search.masks.masks)]
     assert bool((theta[0] - 1).abs().max() < 1e-5)
     # A step of Adam is at most about its learning rate, and its first is all of it.
     torch.testing.assert_close((theta[1] - theta[0]).abs().max(), torch.tensor(0.05).double(), rtol=0, atol=1e-3)

@@ -1,0 +1,134 @@
+"""A hard circuit that a search changes step by step, exactly evaluated on the search prompts and on a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.evaluation.journal import recalled
+from circuit_tui.core.evaluation.live_circuit import LiveCircuit
+from circuit_tui.core.runtime.incremental import Increments
+from circuit_tui.core.search.frontier import score
+from circuit_tui.core.search.method import SearchMethod
+from circuit_tui.core.search.objective import MaskedModel, faithfulness_gradient
+
+PROBE_PROMPTS = 128
+
+
+class ProbedCircuit:
+    """One circuit on all search prompts and on the probe, a random sample of them.
+
+    The probe and gradients decide which change to try first. Whether a change is made is decided on all search prompts.
+
+    Args:
+        attempt: the search, to which every circuit is offered.
+        kept: the first circuit, `[node]` bool.
+
+    Attributes:
+        attempt: the search.
+        share_done: how much of the present stage is over, 0..1, as far as that is known.
+        minimal: the last circuit `[node]` bool from which no single node could be dropped, None before there is one.
+        probe_losses: by node, how much score the circuit lost on the probe without it when that was last measured.
+    """
+
+    def __init__(self, attempt: SearchMethod[Any], kept: Tensor) -> None:
+        self.attempt = attempt
+        self.share_done = 0.0
+        self.minimal: Tensor | None = None
+        self.probe_losses = dict[int, float]()
+        self._live = LiveCircuit(attempt.train, kept)
+        order = torch.randperm(len(attempt.train), generator=attempt.generator)
+        self._probe = LiveCircuit(Evaluator(attempt.problem, "train", order[:PROBE_PROMPTS]), kept)
+        self._masked = MaskedModel(attempt.problem, torch.arange(len(attempt.problem.space)))
+
+    @property
+    def kept(self) -> Tensor:
+        """The circuit, `[node]` bool."""
+        return self._live.kept
+
+    @property
+    def nodes(self) -> list[int]:
+        """The numbers of its nodes, ascending."""
+        return [int(node) for node in self.kept.nonzero()[:, 0]]
+
+    @property
+    def faithfulness(self) -> float:
+        """Its exact faithfulness against M on the search prompts."""
+        return self.attempt.train.baselines.faithfulness(self._live.measured.mean_logit_diff)
+
+    @property
+    def score(self) -> float:
+        """Its exact score on the search prompts."""
+        return score(self.faithfulness)
+
+    @property
+    def reaches_target(self) -> bool:
+        """Whether it reaches the target on the search prompts."""
+        return self.attempt.reaches(self.faithfulness)
+
+    def with_nodes(self, nodes: list[int], on: bool) -> Tensor:
+        """The circuit with `nodes` switched on or off, `[node]` bool."""
+        kept = self.kept.clone()
+        kept[nodes] = on
+        return kept
+
+    def change(self, kept: Tensor) -> Increments[None]:
+        """Makes `kept` `[node]` bool the circuit, evaluates it on all search prompts and offers it to the search."""
+        yield from self._live.advance_to(kept)
+        self._probe.advance_to(kept).result()
+        self.attempt.offer(self.kept, self.faithfulness)
+
+    def drop_if_reached(self, nodes: list[int]) -> Increments[bool]:
+        """Drops `nodes` if the rest reaches the target on all search prompts; returns whether it did."""
+        trial = self.with_nodes(nodes, False)
+        value = yield from self._live.evaluate_alternative(trial)
+        reached = self.attempt.reaches(self.attempt.train.baselines.faithfulness(value))
+        if reached:
+            yield from self.change(trial)
+        return reached
+
+    def probe_score(self, kept: Tensor) -> float:
+        """The score of the circuit `kept` `[node]` bool on the probe."""
+        return self._probe_score(self._probe.evaluate_alternative(kept).result())
+
+    def measure_probe_losses(self, nodes: Iterable[int]) -> Increments[None]:
+        """Measures how much score the circuit loses on the probe without each of `nodes`; one increment for each.
+
+        A loss stays a good guess while a few other nodes are dropped, and it only decides what is tried first.
+        """
+        whole = self._probe_score(self._probe.measured.mean_logit_diff)
+        for node in nodes:
+            if self.attempt.stopped:
+                return
+            self.probe_losses[node] = whole - self._probe_score(self._probe.evaluate_without(node).result())
+            yield
+
+    def sorted_by_probe_loss(self, nodes: Iterable[int]) -> list[int]:
+        """`nodes` by their last probe loss, smallest first; nodes that were never measured come before all others."""
+        return sorted(nodes, key=lambda node: self.probe_losses.get(node, -float("inf")))
+
+    def sorted_by_gradient(self, gradient: Tensor) -> list[int]:
+        """The circuit's nodes by the size of their `gradient` `[node]`, smallest first."""
+        return sorted(self.nodes, key=lambda node: abs(float(gradient[node])))
+
+    def mask_gradient(self) -> Tensor:
+        """Gradient of faithfulness on the probe with respect to the mask of every candidate, `[node]` on the CPU."""
+        return self._recalled_gradient("gradient", self._masked)
+
+    def mask_gradient_of_kept(self) -> Tensor:
+        """The same gradient for the circuit's nodes alone, which is cheaper; 0 for all others."""
+        return self._recalled_gradient("gradient of kept", None)
+
+    def _recalled_gradient(self, question: str, masked: MaskedModel | None) -> Tensor:
+        def compute() -> Tensor:
+            active = masked or MaskedModel(self.attempt.problem, self.kept.nonzero()[:, 0])
+            return faithfulness_gradient(active, self._probe.evaluator, self.kept)
+
+        return recalled(compute, question, self._probe.evaluator.identity, self.kept)
+
+    def _probe_score(self, logit_difference: float) -> float:
+        return score(self._probe.evaluator.baselines.faithfulness(logit_difference))

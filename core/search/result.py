@@ -1,0 +1,113 @@
+"""The end of every search: evaluates its circuit on both splits and its frontier on the test prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.evaluation.live_circuit import LiveCircuit
+from circuit_tui.core.runtime.incremental import Incremental
+from circuit_tui.core.search.frontier import EvaluatedCircuit, score, thinned
+from circuit_tui.core.search.method import SearchMethod
+from circuit_tui.core.views import FrontierPoint, Metrics, SearchProgress, SearchResult
+
+# Train and test faithfulness further apart than this deserve a word: about three standard errors of 128 prompts.
+GAP_WORTH_A_WARNING = 0.03
+FRONTIER_POINTS = 40
+
+
+def evaluate_result(
+    attempt: SearchMethod[Any], test: Evaluator, *, circuit_only: bool, note: str
+) -> Generator[SearchProgress, None, tuple[SearchProgress, SearchResult]]:
+    """Evaluates the best circuit that `attempt` has offered; the circuit of all candidates if it has offered none.
+
+    Yields a report after each step. Returns the last report and the result.
+
+    Args:
+        attempt: the search, which has ended or been stopped.
+        test: evaluates circuits on the held-out prompts.
+        circuit_only: no frontier and no completeness: they would not be read.
+        note: a warning for the result; empty for none.
+    """
+    best = attempt.offered.best or _offer_everything(attempt)
+    kept = best.kept
+    attempt.offered.latest = best.faithfulness
+    frontier: list[FrontierPoint] = []
+    if not circuit_only:
+        live = LiveCircuit(test, kept)
+        for circuit in reversed(_frontier_up_to(attempt, best.size)):
+            if attempt.stopped and frontier:
+                break
+            held_out = test.baselines.faithfulness(live.evaluate_alternative(circuit.kept).result())
+            frontier.insert(0, FrontierPoint(circuit.size, circuit.faithfulness, held_out))
+            yield attempt.progress("done", kept, 0.98)
+    on_train = yield from _reported(attempt, attempt.train.evaluate(kept, not circuit_only), kept, 0.98)
+    on_test = yield from _reported(attempt, test.evaluate(kept, not circuit_only), kept, 0.99)
+    last = attempt.progress("done", kept, 1.0)
+    spec, reached = attempt.spec, attempt.reaches(on_train.faithfulness)
+    early_end = f"The search ended early with what it had, because {attempt.loops.diverged}; a smaller lr may help."
+    notes = (early_end if attempt.loops.diverged else "", note)
+    return last, SearchResult(
+        method=spec.method,
+        settings=dict(spec.settings),
+        seed=spec.seed,
+        target=spec.target,
+        nodes=frozenset(kept.nonzero()[:, 0].tolist()),
+        train=on_train,
+        test=on_test,
+        frontier=tuple(frontier),
+        reached=reached,
+        stopped=attempt.stop_requested and not attempt.loops.diverged,
+        steps=attempt.meter.steps,
+        seconds=attempt.meter.seconds,
+        warnings=(*filter(None, notes), *result_warnings(on_train, on_test, spec.target, reached)),
+    )
+
+
+def _offer_everything(attempt: SearchMethod[Any]) -> EvaluatedCircuit:
+    """Offers the circuit of all candidate nodes and returns it."""
+    everything = torch.ones(len(attempt.problem.space), dtype=torch.bool)
+    attempt.offer(everything, attempt.train.faithfulness(everything).result())
+    assert attempt.offered.best is not None
+    return attempt.offered.best
+
+
+def _frontier_up_to(attempt: SearchMethod[Any], size: int) -> list[EvaluatedCircuit]:
+    """At most `FRONTIER_POINTS` circuits of the frontier with at most `size` nodes."""
+    return thinned([circuit for circuit in attempt.offered.frontier() if circuit.size <= size], FRONTIER_POINTS)
+
+
+def _reported(
+    attempt: SearchMethod[Any], evaluation: Incremental[Metrics], kept: Tensor, share_done: float
+) -> Generator[SearchProgress, None, Metrics]:
+    """The value of `evaluation` of the circuit `kept` `[node]` bool; yields a report after each of its increments."""
+    while True:
+        try:
+            next(evaluation)
+        except StopIteration as end:
+            metrics: Metrics = end.value
+            return metrics
+        yield attempt.progress("done", kept, share_done)
+
+
+def result_warnings(train: Metrics, test: Metrics, target: float, reached: bool) -> list[str]:
+    """What a reader of a circuit's numbers should be told, as whole sentences."""
+    warnings = []
+    if not reached:
+        warnings.append(
+            f"The target {target:.2f} was not reached: faithfulness on the search prompts is {train.faithfulness:.3f}."
+        )
+    if abs(train.faithfulness - test.faithfulness) > GAP_WORTH_A_WARNING:
+        warnings.append(
+            f"Train and test part: faithfulness is {train.faithfulness:.3f} on the search prompts and "
+            f"{test.faithfulness:.3f} on held-out ones."
+        )
+    if reached and score(test.faithfulness) < target - GAP_WORTH_A_WARNING:
+        warnings.append(f"On held-out prompts the circuit is off the target {target:.2f}.")
+    if test.accuracy < 0.9:
+        warnings.append(f"The circuit answers only {test.accuracy:.0%} of the held-out prompts rightly.")
+    return warnings
