@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny.searched import Searched, able_problem, among, finish, with_few_latents
+from tiny.searched import Finished, Searched, able_problem, among, finish, with_few_latents
 from tiny.world import World
 
 from circuit_tui.core.runtime.incremental import Increments
@@ -23,7 +23,7 @@ THOROUGH = {"steps": 100, "refine": 100}
 def smallest(searched: Searched) -> list[float]:
     """For each size the best score that any subset of the candidates of that size has."""
     n = len(searched.problem.space)
-    assert n <= 10
+    assert n <= 8
     best = [-float("inf")] * (n + 1)
     for bits in range(2**n):
         kept = torch.tensor([bool(bits >> node & 1) for node in range(n)])
@@ -42,9 +42,9 @@ def assert_minimal(searched: Searched, nodes: frozenset[int], target: float) -> 
         assert searched.score(fewer) < target + 1e-6, node
 
 
-@pytest.mark.parametrize(("shape", "seed"), [("gpt2", 1), ("llama", 3), ("gemma2", 3)])
+@pytest.mark.parametrize(("shape", "seed"), [("gpt2", 1), ("llama", 6), ("gemma2", 7)])
 def test_as_small_as_trying_all_subsets(world: Callable[[str], World], tmp_path: Path, shape: str, seed: int) -> None:
-    few = with_few_latents(world(shape), tmp_path, 5, seed * 10)
+    few = with_few_latents(world(shape), tmp_path, 4, seed * 10)
     searched = Searched.of(able_problem(few, seed=seed))
     best, excess = smallest(searched), []
     assert best[-1] == pytest.approx(1, abs=1e-4)
@@ -59,28 +59,28 @@ def test_as_small_as_trying_all_subsets(world: Callable[[str], World], tmp_path:
     assert sum(excess) <= 1
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("name", ["gpt2-each", "llama", "gemma2-each"])
-def test_no_node_of_the_result_can_go(searched: Callable[[str], Searched], name: str, seed: int) -> None:
-    problem = searched(name)
-    result, _ = finish(problem.search(target=0.85, seed=seed))
+def test_no_node_of_the_result_can_go(
+    searched: Callable[[str], Searched], finished: Callable[..., Finished], name: str, seed: int
+) -> None:
+    problem, result = searched(name), finished(name, "mask", seed).result
     assert result.reached
     assert 1 < len(result.nodes) < len(problem.problem.space) / 2
-    assert_minimal(problem, result.nodes, 0.85)
+    assert_minimal(problem, result.nodes, result.target)
 
 
-@pytest.mark.parametrize("steps", [0, 15])
+@pytest.mark.parametrize(("steps", "lr"), [(0, 0.03), (15, 0.03), (15, 0.5)])
 def test_the_target_is_reached_wherever_all_candidates_reach_it(
-    world: Callable[[str], World], tmp_path: Path, steps: int
+    world: Callable[[str], World], tmp_path: Path, steps: int, lr: float
 ) -> None:
     """However poor the optimisation: here it gets no time, or ends where gradients promise nothing."""
     few = with_few_latents(world("llama"), tmp_path, 5, 40)
     problem = Searched.of(able_problem(few, seed=4))
-    for target in (0.7, 0.9, 0.98):
-        for lr in (0.03, 0.5):
-            result, _ = finish(problem.search(target=target, steps=steps, lr=lr))
-            assert result.reached
-            assert_minimal(problem, result.nodes, target)
+    for target in (0.7, 0.98):
+        result, _ = finish(problem.search(target=target, steps=steps, lr=lr))
+        assert result.reached
+        assert_minimal(problem, result.nodes, target)
 
 
 def test_a_target_out_of_reach_ends_in_the_best_there_is(searched: Callable[[str], Searched]) -> None:
