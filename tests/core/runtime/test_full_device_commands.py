@@ -61,7 +61,7 @@ def test_a_search_for_which_there_is_no_room_is_kept(
         cut = cli("find", *able_flags, *QUICK)
     assert cut.code == 2
     assert "the search (published) does not fit even with one prompt" in cut.error
-    assert cut.error.endswith("`circuit-tui resume` goes on with what it has")
+    assert cut.error.endswith("`circuit-tui resume` continues the search")
     limit(10**9)
     resumed = cli("resume", "--out", tmp_path / "resumed.json")
     assert "after step" in resumed.err
@@ -71,6 +71,10 @@ def test_a_search_for_which_there_is_no_room_is_kept(
 def test_audit_goes_on_or_ends_with_one_line(cli: Cli, able_flags: list[str], limit: Limit, tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     cli("find", *able_flags, *QUICK, "--out", path)
+    data = json.loads(path.read_text())
+    for site in data["sites"]:
+        site["nodes"] = site["nodes"][:2]  # fewer are audited sooner
+    path.write_text(json.dumps(data | {"size": sum(len(site["nodes"]) for site in data["sites"])}))
     plain = cli("audit", path, "--no-searches", "--json", "--device", "cpu")
     limit(5)
     fewer = cli("audit", path, "--no-searches", "--json", "--device", "cpu")

@@ -15,7 +15,7 @@ import torch
 from tiny.able import able_task
 from tiny.audited import audited, with_unseen
 from tiny.opened import open_problem, random_circuit
-from tiny.searched import Searched, able_problem, finish
+from tiny.searched import Searched, able_problem, among, finish
 from tiny.sessions import kept_of, make_session, request, settle, write_prompts
 from tiny.world import World
 
@@ -37,9 +37,15 @@ def full() -> RuntimeError:
     return torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def problem(world: Callable[[str], World]) -> Problem:
     return able_problem(world("gpt2"))
+
+
+@pytest.fixture(scope="module")
+def few(problem: Problem) -> Problem:
+    """With few candidates, so that searches are short."""
+    return among(problem, range(0, len(problem.space), 3))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +122,7 @@ def test_a_toggle_and_what_can_wait_go_on_with_fewer_prompts(
 ) -> None:
     easy, hard = make_session(problem), make_session(problem)
     for session in (easy, hard):
-        session.only(range(0, len(session.table), 2))
+        session.only(range(0, len(session.table), 8))
     limit(2)
     with caplog.at_level(logging.WARNING, "circuit_tui.user"):
         hard.toggle_node(1)
@@ -153,10 +159,10 @@ def test_a_live_circuit_that_shares_its_evaluator_follows(problem: Problem, limi
     [*((method, "from the start") for method in METHODS), ("mask", "half way"), ("published", "half way")],
 )
 def test_a_search_goes_on_with_fewer_prompts(
-    problem: Problem, limit: Limit, caplog: pytest.LogCaptureFixture, tmp_path: Path, method: str, stage: str
+    few: Problem, limit: Limit, caplog: pytest.LogCaptureFixture, tmp_path: Path, method: str, stage: str
 ) -> None:
-    searched = Searched.of(problem)
-    search = Searched.of(problem).search(method, 0.8)
+    searched = Searched.of(few)
+    search = Searched.of(few).search(method, 0.8)
     search.keep(tmp_path)
     if stage == "half way":
         for _ in range(20):
@@ -174,14 +180,15 @@ def test_a_search_goes_on_with_fewer_prompts(
     )
 
 
-def test_a_step_that_needs_memory_keeps_the_steps_before_it(problem: Problem, limit: Limit, tmp_path: Path) -> None:
-    search = Searched.of(problem).search("mask", 0.8)
+def test_a_step_that_needs_memory_keeps_the_steps_before_it(few: Problem, limit: Limit, tmp_path: Path) -> None:
+    search = Searched.of(few).search("mask", 0.8)
     search.keep(tmp_path)
     for _ in range(12):
         last = next(search)
     search.save()
     limit(3)
     assert next(search).step == last.step + 1, "from where it was saved"
+    search.stop()
     result, _ = finish(search)
     assert "Memory ran out: the search went on with at most" in result.warnings[0]
 
