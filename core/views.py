@@ -1,4 +1,4 @@
-"""What a screen or a printer shows: immutable, plain Python values, no tensor.
+"""The values that a screen or a printer shows: immutable, plain Python, no tensor.
 
 A session makes these objects and nothing changes them. Nodes are numbered: node `i` is row `i` of the `NodeTable`,
 fixed for as long as the session is open.

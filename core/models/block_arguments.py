@@ -1,4 +1,4 @@
-"""The arguments that each block of a model gets beside the residual stream: recorded in a plain pass, used in a replay.
+"""The arguments that each block of a model gets besides the residual stream, recorded in a plain pass for replays.
 
 Under causal attention no token sees the padding to its right, so positions and mask depend on the length of the rows
 alone: one recording serves every batch of that length. Where rows are padded on the left they depend on the lengths of

@@ -1,4 +1,4 @@
-"""What runs the blocks of a model on a batch of rows, whichever side of the rows the model pads."""
+"""The interface through which a model's blocks run on a batch of rows, on whichever side the model pads them."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class LanguageModel:
     Attributes:
         bridge: the TransformerBridge; every parameter frozen, evaluation mode.
         tokenizer: the Hugging Face tokenizer as it was saved; the bridge's own may have been given a BOS.
-        name: what the user asked for. `revision` and `weights_sha256` say which weights those were.
+        name: the name or folder that the user gave. `revision` and `weights_sha256` say which weights those were.
         processing: ``"none"``, or the weight processing that the SAEs asked for.
         padding_side: the side on which `left_padding.runner_for` pads rows.
         can_run_subset: whether `run_blocks` can run some tokens on a cache of the others; `verify` finds out.

@@ -19,7 +19,7 @@ from circuit_tui.core.models.language_model import LanguageModel
 
 
 def runner_for(model: LanguageModel, lengths: Tensor) -> BlockRunner:
-    """What runs the blocks of `model` on rows of `lengths` `[row]` real tokens, padded on the model's side."""
+    """Returns the runner of the blocks of `model` for rows of `lengths` `[row]` real tokens, padded on its side."""
     return LeftPaddedRunner(model, lengths) if model.padding_side == "left" else model
 
 

@@ -1,4 +1,4 @@
-"""The folder that a model is loaded from: on this disk, or in the cache with what is needed from the Hub."""
+"""The folder that a model is loaded from: on this disk, or in the cache, fetched from the Hub."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from circuit_tui.core.hub.explain_error import explain_error, transport_error
 from circuit_tui.core.models.presets import preset_of
 from circuit_tui.core.views import LoadProgress
 
-# Configuration and tokenizer: files of the top folder that a model is loaded from, beside its weights.
+# Configuration and tokenizer: the files of the top folder, besides weights, that a model is loaded from.
 _SMALL = re.compile(r"[^/]+\.(json|txt|model|jinja)")
 _WEIGHTS = (re.compile(r"model(-\d+-of-\d+)?\.safetensors"), re.compile(r"pytorch_model(-\d+-of-\d+)?\.bin"))
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
@@ -109,7 +109,7 @@ def _needed(entries: Sequence[Any]) -> list[Any]:
         weights = [entry for entry in entries if pattern.fullmatch(entry.rfilename)]
         if weights:
             break
-    # The largest last: what is wrong with a repository shows before the long wait.
+    # The largest last: a problem with the repository shows before the long wait.
     return [entry for entry in entries if _SMALL.fullmatch(entry.rfilename)] + weights
 
 

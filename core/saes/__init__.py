@@ -1,1 +1,1 @@
-"""Sparse autoencoders: which ones there are, how they are chosen and loaded, and where they sit in a model."""
+"""Sparse autoencoders: their registry, choosing and loading them, and their sites in a model."""

@@ -1,4 +1,4 @@
-"""What a user can pick: the releases of SAEs for a model, with their layers, widths and kinds, and their downloads."""
+"""The releases of SAEs that a user can pick for a model, and the downloads that a choice needs."""
 
 from __future__ import annotations
 

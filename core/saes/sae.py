@@ -175,7 +175,7 @@ class SiteSae:
         raise UserError(f"SAE {self.name}: its decoder ({self.architecture}) is not affine and cannot be spliced")
 
     def _compute_encoder_terms(self) -> dict[str, Tensor] | None:
-        """What `EncoderColumns` needs besides weights, each `[latent]`; None for kinds that are not elementwise."""
+        """The fields of `EncoderColumns` besides `weight`, each `[latent]`; None for kinds that are not elementwise."""
         sae = self.sae
         shift = self.b_dec @ sae.W_enc if sae.cfg.apply_b_dec_to_input else torch.zeros_like(sae.W_enc[0])
         if self.architecture in ("standard", "transcoder", "skip_transcoder"):

@@ -1,4 +1,4 @@
-"""What an SAE does around its encoder and decoder: it normalises each token, or adds a skip connection.
+"""Transforms around an SAE's encoder and decoder: normalisation of each token, or a skip connection.
 
 With x the SAE's input, z the input to the encoder, d the decoded latents and y the SAE's output:
 

@@ -57,7 +57,7 @@ class PreparedSplit:
 
 
 class TokenConstants(NamedTuple):
-    """What is known of each token of a batch before anything runs.
+    """Constants of each token of a batch, known before anything runs.
 
     Attributes:
         ids: `[row, position]` position id, negative where nothing is spliced.

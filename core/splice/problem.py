@@ -36,7 +36,7 @@ from circuit_tui.core.tasks.tokens import PromptSet
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What a search and an evaluator need, all of it fixed.
+    """Everything that searches and evaluators need; nothing in it changes.
 
     Attributes:
         model, sites, task: the parts; the sites in the order in which activations pass them.
@@ -187,7 +187,7 @@ def reference_rows_of(
 
 @dataclass(slots=True)
 class _TrainRun:
-    """What M_s did on the clean or the corrupt train prompts; lists have one entry for each site.
+    """The run of M_s on the clean or the corrupt train prompts; lists have one entry for each site.
 
     Attributes:
         stats: of the latents, for each position.

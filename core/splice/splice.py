@@ -1,4 +1,4 @@
-"""The splice: what the SAE of each site makes of its input, and what of a circuit stays in it.
+"""The splice: the output of each site is rebuilt from its SAE's latents, with those outside a circuit at a reference.
 
 With A the SAE's latents of its input, r their reference values, m the mask (Caples et al. 2025):
 
@@ -35,7 +35,7 @@ from circuit_tui.core.splice.position_groups import PositionGroups
 
 
 class Splice(Protocol):
-    """A `HookPatch`: what one site makes of the output of its hook."""
+    """A `HookPatch` for one site, which replaces the output of its hook."""
 
     def __call__(self, x: Tensor, output: Tensor, /) -> Tensor:
         """Returns what replaces the hook's `output` `[row, position, d_out]` when the SAE's input is `x`.

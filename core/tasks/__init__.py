@@ -1,1 +1,1 @@
-"""Prompts: what a task is, how it is read from a file, tokenized and aligned."""
+"""Tasks: pairs of prompts, built in or read from a file, tokenised and aligned by position."""

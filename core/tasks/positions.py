@@ -33,8 +33,8 @@ class Alignment:
         kind: how positions are named.
         names: position names in reading order; a position id indexes it.
         ids: for each split, clean and corrupt position ids `[row, position]`, `NO_POSITION` at BOS and padding.
-        mean_groups: in the same form the group of tokens over which each token's ablation mean is taken. They equal
-            `ids` except under ``shared``, where a group is a (length, index), or an index in the answer: one mean for
+        mean_groups: in the same form, the group over which each token's ablation mean is taken. They equal `ids`
+            except under ``shared``, where a group is a (length, index), or an index in the answer: one mean for
             all positions would blur the prompt's structure into the ablation.
         n_mean_groups: number of these groups.
     """

@@ -22,7 +22,7 @@ class Pair:
         clean, corrupt: the two prompts.
         answer, wrong: the texts that follow the prompt, with the leading space where there is one; each may be several
             tokens.
-        split: what the pair is for.
+        split: which prompts the pair belongs to.
         roles: the position name of each whitespace-separated word of `clean` (and of `corrupt`, which then has as many
             words); every token of a word takes the word's role. Empty when the prompt has no named positions.
         answer_id, wrong_id: the token, or tokens, to read instead of those of the text (the first of an answer of

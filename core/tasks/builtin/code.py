@@ -1,4 +1,4 @@
-"""Python output: the value, or `Traceback` when the index or the key is not there.
+"""Python output: the value at an index or a key, or `Traceback` when it does not exist.
 
 After the code-output task of Caples et al. 2025 ("Scaling Sparse Feature Circuit Finding to Gemma 9B"): one interpreter
 session, its words separated by blanks. Half of the prompts ask for a value that exists and half for one that does not;
