@@ -71,7 +71,7 @@ def test_few_latents_carry_what_prompts_differ_in_and_the_others_fire_as_before(
         torch.manual_seed(1)
         sites.append(random_sites(model, shape, tokens, share))
     for plain, carrying in zip(*sites, strict=True):
-        sae, x = carrying.sae.sae, model.run_blocks(model.embed(tokens), 0, carrying.after)[:, 1:]
+        sae, x = carrying.sae.sae, model.run_blocks(model.embed(tokens), 0, carrying.depth_after)[:, 1:]
         count = int((sae.threshold == 0).sum())
         assert 0 < count < shape.d_sae // 20
         own, others = sae.W_dec[:count], sae.W_dec[count:]
