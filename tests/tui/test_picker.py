@@ -24,16 +24,16 @@ SIZE = (80, 30)
 
 
 @pytest.fixture(scope="module")
-def facts() -> tuple[ReleaseSummary, ...]:
+def summaries() -> tuple[ReleaseSummary, ...]:
     return catalogue()
 
 
 @pytest.fixture
 def picker(
-    facts: tuple[ReleaseSummary, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    summaries: tuple[ReleaseSummary, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Callable[..., PickerApp]:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    return lambda **fields: PickerApp(OpenRequest(**fields), read=lambda: facts)
+    return lambda **fields: PickerApp(OpenRequest(**fields), read=lambda: summaries)
 
 
 def said(app: PickerApp) -> str:
@@ -52,19 +52,19 @@ async def read(pilot: Any) -> None:
     await wait_for(pilot, lambda: pilot.app._releases is not None)
 
 
-def test_the_catalogue_knows_a_model_by_any_of_its_names(facts: tuple[ReleaseSummary, ...]) -> None:
-    by_name = {one.name: one for one in facts}
+def test_the_catalogue_knows_a_model_by_any_of_its_names(summaries: tuple[ReleaseSummary, ...]) -> None:
+    by_name = {one.name: one for one in summaries}
     nine = by_name["gemma-scope-9b-pt-res-canonical"]
     assert (nine.site, nine.layers, nine.model) == ("hook_resid_post", "0-41", "gemma-2-9b")
     assert 16384 in nine.widths
     for name in ("gemma-2-9b", "google/gemma-2-9b"):
-        assert releases_for(name, facts)[0] is nine
-        assert all(one.model == "gemma-2-9b" for one in releases_for(name, facts))
-    own = [one.name for one in releases_for("Qwen/Qwen3-8B-Base", facts)]
+        assert releases_for(name, summaries)[0] is nine
+        assert all(one.model == "gemma-2-9b" for one in releases_for(name, summaries))
+    own = [one.name for one in releases_for("Qwen/Qwen3-8B-Base", summaries)]
     assert own == ["qwen-scope-3-8b-base-w64k-l50", "qwen-scope-3-8b-base-w64k-l100"]
-    sites = [one.site.startswith("hook_resid") for one in releases_for("gpt2", facts)]
+    sites = [one.site.startswith("hook_resid") for one in releases_for("gpt2", summaries)]
     assert sites == sorted(sites, reverse=True)
-    assert releases_for("somebody/model", facts) == ()
+    assert releases_for("somebody/model", summaries) == ()
 
 
 async def test_nothing_changed_opens_the_demo(picker: Callable[..., PickerApp]) -> None:
