@@ -95,7 +95,7 @@ class Engine(EngineThread):
             self._guard(lambda: self._advance(session))
 
     def _open(self) -> SessionLike | None:
-        """Open the session; None, with the reason in the state, if that fails. Raises `_Stopped` if the engine is stopped."""
+        """Open the session; None, with the reason in the state, if that fails. Raises `_Stopped` on `stop`."""
 
         def progress(stage: LoadProgress) -> None:
             if self._stop.is_set():
