@@ -8,6 +8,7 @@ with the plain pass. Rows of tokens are padded on the right, unless `left_paddin
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from circuit_tui.core.models.compat.attention_patterns import drop_patterns
 from circuit_tui.core.models.compat.gelu import fuse_gelu
 from circuit_tui.core.models.compat.native_norms import use_native_norms
 from circuit_tui.core.models.fast_paths import TokenFilter
+from circuit_tui.core.models.hf_reference import ReferencePass
 from circuit_tui.core.models.kv_cache import AnyKvCache, KvCache, KvCacheSubset
 
 
@@ -43,6 +45,10 @@ class LanguageModel:
         can_run_subset: whether `run_blocks` can run some tokens on a cache of the others; `verify` finds out.
         block_devices: the device of each block. Everything else is on `device`; the stream goes from block to block.
         recordings: the arguments of the blocks, for each shape of rows that has run.
+        folder: where the model was loaded from, None if it was made in memory.
+        passes: Hugging Face's own passes over a few prompts, recorded while the model was loaded.
+        n_embeddings: the number of tokens that the model has an embedding for.
+        unused_weights: names of tensors in the checkpoint that the model does not use.
     """
 
     def __init__(
@@ -61,6 +67,10 @@ class LanguageModel:
         self.block_devices = [next(iter(block.parameters())).device for block in bridge.blocks]
         self.padding_side: PaddingKind = "right"
         self.recordings = BlockRecordings(bridge, self.block_devices)
+        self.folder: Path | None = None
+        self.passes: tuple[ReferencePass, ...] = ()
+        self.unused_weights: tuple[str, ...] = ()
+        self.n_embeddings = int(bridge.cfg.d_vocab)
         self._last_mlp: TokenFilter | None = None
         self.can_run_subset = False
         cap = getattr(bridge.cfg, "output_logits_soft_cap", None)

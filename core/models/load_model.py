@@ -1,17 +1,19 @@
-"""Loads a language model from a folder through TransformerBridge."""
+"""Loads a language model from a folder through TransformerBridge, with Hugging Face's own pass for comparison."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from circuit_tui.core.errors import UserError, first_line
 from circuit_tui.core.models.compat.no_processor import without_processor
 from circuit_tui.core.models.compat.progress_bars import hide_progress_bars
-from circuit_tui.core.models.compat.saved_tokenizer import saved_tokenizer
+from circuit_tui.core.models.hf_reference import CheckedLoader
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.models.weights_hash import weights_sha256
 from circuit_tui.core.runtime.out_of_memory import WHAT_HELPS, is_out_of_memory
@@ -27,6 +29,8 @@ def load_model(
     processing: Mapping[str, Any] | None = None,
     folder: Path | None = None,
     budgets: Mapping[int, int] | None = None,
+    tokenizer: Any = None,
+    prompts: Sequence[Tensor] = (),
 ) -> LanguageModel:
     """Loads the model in `folder`, or in the folder `name` if that is None.
 
@@ -34,22 +38,52 @@ def load_model(
     `device` alone if there are none. None puts it on `device`.
 
     `processing` is what an SAE's metadata calls `model_from_pretrained_kwargs` (such as ``center_writing_weights``);
-    empty means raw weights.
+    empty means raw weights. `tokenizer` is that of the model, loaded already or else from the folder. `prompts`, each
+    `[position]`, are run by Hugging Face's own model (`LanguageModel.passes`).
 
     Raises:
-        UserError: not a causal language model that the bridge knows, or damaged, or larger than `budgets`.
+        UserError: not a causal language model that the bridge knows, or damaged, or larger than `budgets`; a weight
+            that is missing or not finite; activations that are not finite.
     """
     folder = Path(name).expanduser() if folder is None else folder
-    bridge = _boot(name, folder, device, dtype, budgets)
+    tokenizer = load_tokenizer(name, folder) if tokenizer is None else tokenizer
+    bridge, loader = _boot(name, folder, device, dtype, budgets, tokenizer, prompts)
     applied = _process_weights(bridge, processing or {})
     # In the Hub's cache a folder is named after its commit.
     revision = folder.name if folder.parent.name == "snapshots" else ""
-    tokenizer = saved_tokenizer(bridge.tokenizer, str(folder))
-    return LanguageModel(bridge, name, revision, weights_sha256(folder), applied, tokenizer)
+    model = LanguageModel(bridge, name, revision, weights_sha256(folder), applied, tokenizer)
+    model.folder, model.passes, model.unused_weights = folder, loader.passes, loader.unused
+    model.n_embeddings = loader.n_embeddings
+    return model
 
 
-def _boot(name: str, folder: Path, device: torch.device, dtype: torch.dtype, budgets: Mapping[int, int] | None) -> Any:
-    """Opens the TransformerBridge of the model in `folder`; arguments and errors as in `load_model`."""
+def load_tokenizer(name: str, folder: Path) -> Any:
+    """Returns the Hugging Face tokenizer in `folder`, as it was saved.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    except Exception as error:  # the loaders raise dozens of types; each means this tokenizer cannot be had
+        raise UserError(f"--model {name}: cannot be loaded: {first_line(error)}") from error
+    if len(tokenizer) < 2:
+        raise UserError(f"--model {name}: the folder has no tokenizer (tokenizer.json)")
+    return tokenizer
+
+
+def _boot(
+    name: str,
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    budgets: Mapping[int, int] | None,
+    tokenizer: Any,
+    prompts: Sequence[Tensor],
+) -> tuple[Any, CheckedLoader]:
+    """Opens the TransformerBridge of the model in `folder`, and what loaded it; arguments and errors as `load_model`."""
     from transformer_lens.model_bridge import TransformerBridge  # slow, hence late
 
     hide_progress_bars()
@@ -60,7 +94,14 @@ def _boot(name: str, folder: Path, device: torch.device, dtype: torch.dtype, bud
         placement = {"device_map": {"": str(device)}}
     try:
         with without_processor():
-            return TransformerBridge.boot_transformers(str(folder), dtype=dtype, **placement)
+            loader = CheckedLoader(_model_class(folder), name, device if budgets is None else None, prompts)
+            # The bridge changes the tokenizer that it is given: it invents a BOS, for one.
+            bridge = TransformerBridge.boot_transformers(
+                str(folder), dtype=dtype, tokenizer=copy.deepcopy(tokenizer), model_class=loader, **placement
+            )
+            return bridge, loader
+    except UserError:
+        raise
     except Exception as error:  # the loaders raise dozens of types; each means this model cannot be had
         if is_out_of_memory(error):
             raise
@@ -70,6 +111,19 @@ def _boot(name: str, folder: Path, device: torch.device, dtype: torch.dtype, bud
                 f"{WHAT_HELPS}"
             ) from error
         raise UserError(f"--model {name}: cannot be loaded: {first_line(error)}") from error
+
+
+def _model_class(folder: Path) -> Any:
+    """Returns the Hugging Face class that the bridge would load the model in `folder` with."""
+    from transformer_lens.model_bridge.sources.transformers import (
+        determine_architecture_from_hf_config,
+        get_hf_model_class_for_architecture,
+    )
+    from transformers import AutoConfig
+
+    return get_hf_model_class_for_architecture(
+        determine_architecture_from_hf_config(AutoConfig.from_pretrained(str(folder)))
+    )
 
 
 def _process_weights(bridge: Any, processing: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,11 +15,11 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.models.compat.import_libraries import import_libraries
 from circuit_tui.core.models.devices import pick_device, pick_dtype
 from circuit_tui.core.models.language_model import LanguageModel
-from circuit_tui.core.models.left_padding import set_padding_side
-from circuit_tui.core.models.load_model import load_model
+from circuit_tui.core.models.load_model import load_model, load_tokenizer
 from circuit_tui.core.models.model_files import model_folder
 from circuit_tui.core.models.presets import preset_of
 from circuit_tui.core.opening.check_fit import check_fit
+from circuit_tui.core.opening.check_model import check_model, check_tokens, reference_prompts
 from circuit_tui.core.opening.pass_memory import Shape, SiteShape, bytes_a_prompt
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runtime.device_memory import budgets, largest_batch
@@ -55,12 +56,18 @@ class OpenedProblem:
 
 
 def load_parts(request: OpenRequest, progress: Callable[[LoadProgress], None]) -> Parts:
-    """The model and the sites of `request`, whatever the task.
+    """Returns the model and the sites of `request`; Hugging Face's own passes are over prompts of its task.
 
     Raises:
         UserError: anything that cannot be found or does not fit.
     """
+    return _load(request, progress)[0]
+
+
+def _load(request: OpenRequest, progress: Callable[[LoadProgress], None]) -> tuple[Parts, _Tokenized]:
+    """The model and the sites of `request`, and its task for the model's tokenizer, on the CPU."""
     request.check_devices()
+    chosen_task(request)  # refused before the long wait
     device, dtype = pick_device(request.device), pick_dtype(request.dtype)
     spread = request.device_map is not None
     progress(LoadProgress("loading libraries", 0, _STAGES))
@@ -83,11 +90,14 @@ def load_parts(request: OpenRequest, progress: Callable[[LoadProgress], None]) -
         progress(stage)
     room = budgets(sum(site.sae.bytes for site in sites)) if spread else None
     with explain_oom(f"loading model {name} on {f'{len(room)} devices' if room else device}"):
-        model = load_model(name, device, dtype, processing_of(sites), folder, room)
+        tokenizer = load_tokenizer(name, folder)
+        tokenized = _tokenized(request, tokenizer, torch.device("cpu"))
+        prompts = reference_prompts(tokenized.prompt_sets)
+        model = load_model(name, device, dtype, processing_of(sites), folder, room, tokenizer, prompts)
         check_fit(model, sites)
         for site in sites if spread else []:
             site.sae.to_devices(model.block_devices[site.layer], model.device)
-    return model, sites
+    return (model, sites), tokenized
 
 
 def open_problem(
@@ -105,21 +115,21 @@ def open_problem(
     """
     if request.batch is not None and request.batch < 1:
         raise UserError(f"--batch {request.batch}: must be at least 1")
-    task, source = chosen_task(request)
-    model, sites = parts or load_parts(request, progress)
-    device = model.device
-    progress(LoadProgress(f"tokenizing task {task.name}", 3, _STAGES))
-    notes: tuple[str, ...] = ()
-    if source.kind == "builtin" and request.model is not None:  # the bundled one can ask all of every task
-        task, notes = select_pairs(task, model.tokenizer, request.chat)
-    sets = tokenize(task, model.tokenizer, device, request.chat)
+    tokenized: _Tokenized | None = None
+    if parts is None:
+        parts, tokenized = _load(request, progress)
+    model, sites = parts
+    progress(LoadProgress("tokenizing the task", 3, _STAGES))
+    if tokenized is None or model.device.type != "cpu":
+        tokenized = _tokenized(request, model.tokenizer, model.device)
+    task, source, notes, sets = tokenized.task, tokenized.source, tokenized.notes, tokenized.prompt_sets
+    check_tokens(model, sets)
     alignment = align(pick_kind(request.positions, sets), sets, task.name)
-    progress(LoadProgress("checking block replay", 4, _STAGES))
-    prompts = sets["test"].clean
-    with explain_oom("checking block replay"):
-        model.verify(prompts.tokens[:2], prompts.last[:2])
-        set_padding_side(request.padding, model, prompts.tokens, prompts.lengths)
+    progress(LoadProgress("comparing with Hugging Face's own pass", 4, _STAGES))
     size = request.batch or _fitting_batch(model, sites, sets)
+    model.padding_side = request.padding
+    with explain_oom("comparing with Hugging Face's own pass"):
+        check_model(model, sets, size)
     while True:
         try:
             problem = build_problem(
@@ -135,6 +145,23 @@ def open_problem(
         size = halve_prompts(size or max(len(prompts) for prompts in sets.values()), "running the model", failure)
     progress(LoadProgress("evaluating", 6, _STAGES))
     return OpenedProblem(problem, BUNDLED if request.model is None else model.name, source, request.chat, notes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tokenized:
+    task: Task
+    source: TaskSource
+    notes: tuple[str, ...]
+    prompt_sets: dict[Split, PromptSet]
+
+
+def _tokenized(request: OpenRequest, tokenizer: Any, device: torch.device) -> _Tokenized:
+    """The task of `request` for one tokenizer: of a built-in one the pairs that the tokenizer can ask."""
+    task, source = chosen_task(request)
+    notes: tuple[str, ...] = ()
+    if source.kind == "builtin" and request.model is not None:  # the bundled model can ask all of every task
+        task, notes = select_pairs(task, tokenizer, request.chat)
+    return _Tokenized(task, source, notes, tokenize(task, tokenizer, device, request.chat))
 
 
 def _fitting_batch(model: LanguageModel, sites: Sequence[Site], sets: Mapping[Split, PromptSet]) -> int | None:

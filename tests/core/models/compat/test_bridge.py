@@ -20,7 +20,6 @@ from circuit_tui.core.models.compat.attention_patterns import drop_patterns
 from circuit_tui.core.models.compat.native_norms import use_native_norms
 from circuit_tui.core.models.compat.no_processor import without_processor
 from circuit_tui.core.models.compat.norm_hook_points import HookPointReader
-from circuit_tui.core.models.compat.saved_tokenizer import saved_tokenizer
 
 TOKENS = torch.randint(3, 20, (2, 9), generator=torch.Generator().manual_seed(0))
 
@@ -71,20 +70,6 @@ def test_without_a_processor_nothing_is_installed(tmp_path: Path, installed: lis
         boot(folder)
     assert not installed
     assert AutoProcessor.__dict__["from_pretrained"] is before
-
-
-def test_the_bridge_still_gives_a_tokenizer_a_bos(tmp_path: Path) -> None:
-    """When this fails, delete the patch `saved_tokenizer`."""
-    make_model("gpt2", tmp_path)
-    make_tokenizer(bos=False).save_pretrained(tmp_path)
-    tokenizer = boot(tmp_path).tokenizer
-    assert tokenizer.bos_token_id is not None
-    assert saved_tokenizer(tokenizer, str(tmp_path)).bos_token_id is None
-
-
-def test_a_tokenizer_with_a_bos_of_its_own_stays(tmp_path: Path) -> None:
-    tokenizer = boot(make_model("gpt2", tmp_path)).tokenizer
-    assert saved_tokenizer(tokenizer, str(tmp_path)) is tokenizer
 
 
 @pytest.mark.parametrize("shape", ["gpt2", "llama", "gemma3", "neox"])

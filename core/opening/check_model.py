@@ -1,0 +1,79 @@
+"""Whether a model does here what it does in Hugging Face, on prompts of the task that is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from circuit_tui.core.errors import UserError, first_line
+from circuit_tui.core.evaluation.evaluator import BATCH_PROMPTS
+from circuit_tui.core.models.check_pass import check_pass
+from circuit_tui.core.models.hf_reference import check_vocabulary, load_passes
+from circuit_tui.core.models.language_model import LanguageModel
+from circuit_tui.core.runtime.out_of_memory import is_out_of_memory
+from circuit_tui.core.tasks.task import Split
+from circuit_tui.core.tasks.tokens import PromptSet
+
+
+def reference_prompts(prompt_sets: Mapping[Split, PromptSet]) -> list[Tensor]:
+    """Returns the tokens `[position]` of a shortest and of a longest row of all prompts; one where all are as long."""
+    sides = [side for prompts in prompt_sets.values() for side in (prompts.clean, prompts.corrupt)]
+    rows = [(int(length), side.tokens[row]) for side in sides for row, length in enumerate(side.lengths.tolist())]
+    shortest, longest = min(rows, key=lambda row: row[0]), max(rows, key=lambda row: row[0])
+    chosen = [shortest] if shortest[0] == longest[0] else [shortest, longest]
+    return [tokens[:length].cpu() for length, tokens in chosen]
+
+
+def check_tokens(model: LanguageModel, prompt_sets: Mapping[Split, PromptSet]) -> None:
+    """Checks every token of a task against the model's embedding and context.
+
+    Raises:
+        UserError: a token that has no row in the embedding, or a prompt longer than the model reads.
+    """
+    sides = [side for prompts in prompt_sets.values() for side in (prompts.clean, prompts.corrupt)]
+    check_vocabulary(model.name, model.n_embeddings, [side.tokens for side in sides])
+    limit = model.context_length
+    for split, prompts in prompt_sets.items():
+        for side in (prompts.clean, prompts.corrupt):
+            row = int(side.lengths.argmax())
+            if limit is not None and int(side.lengths[row]) > limit:
+                pair = prompts.pairs[row // prompts.answers.rows_per_prompt]
+                text = pair.clean if side is prompts.clean else pair.corrupt
+                raise UserError(
+                    f"prompts: the {split} prompt {text[:60]!r}… has {int(side.lengths[row])} tokens, but the model "
+                    f"{model.name} reads at most {limit}"
+                )
+
+
+def check_model(model: LanguageModel, prompt_sets: Mapping[Split, PromptSet], batch: int | None) -> None:
+    """Turns on the fast paths of `model`, then compares its passes with Hugging Face's own (`check_pass`).
+
+    `batch` is the largest number of prompts in a pass, None for all. Passes over prompts of other lengths than those
+    that the model was loaded with are recorded anew.
+
+    Raises:
+        UserError: they depart from each other, or the model's blocks cannot be replayed.
+    """
+    tokens = prompt_sets["test"].clean
+    try:
+        model.verify(tokens.tokens[:2], tokens.last[:2])
+    except (RuntimeError, TypeError, IndexError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise UserError(
+            f"--model {model.name}: this architecture is not supported: its blocks cannot be replayed: "
+            f"{first_line(error)}"
+        ) from error
+    wanted = reference_prompts(prompt_sets)
+    passes = model.passes
+    if model.folder is not None and not _covered([len(one) for one in wanted], [len(one.tokens) for one in passes]):
+        passes = load_passes(model.name, model.folder, model.dtype, model.device, wanted)
+    rows_per_prompt = prompt_sets["test"].answers.rows_per_prompt
+    most = max(len(prompts) for prompts in prompt_sets.values()) * rows_per_prompt
+    check_pass(model, passes, min(most, BATCH_PROMPTS, (batch or most) * rows_per_prompt))
+
+
+def _covered(lengths: Sequence[int], known: Sequence[int]) -> bool:
+    """Whether passes over prompts of `known` lengths speak for prompts of `lengths`: those lie between them."""
+    return bool(known) and min(known) <= min(lengths) and max(lengths) <= max(known)
