@@ -15,6 +15,14 @@ class OutOfMemory(UserError):
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an exception's message, or its type if it has none."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    """The first line of an exception's message, or its type if it has none.
+
+    A line that ends in a colon is followed by the next: what it announces is the news.
+    """
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    told = lines[:1]
+    while told[-1].endswith(":") and len(told) < len(lines):
+        told.append(lines[len(told)])
+    return " ".join(told)

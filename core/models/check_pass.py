@@ -34,7 +34,9 @@ def check_pass(model: LanguageModel, passes: Sequence[ReferencePass], batch_size
             rows = [passes[index % len(passes)] for index in range(max(batch_size, len(passes)))]
             lengths = sorted({len(reference.tokens) for reference in passes})
             words = f"{lengths[0]} and {lengths[-1]}" if len(lengths) > 1 else f"{lengths[0]}"
-            _compare(model, rows, f" with prompts of {words} tokens in one batch (--batch 1 runs each alone)")
+            helps = "--padding right" if model.padding_side == "left" else "--batch 1 runs each alone"
+            side = " padded on the left" if model.padding_side == "left" else ""
+            _compare(model, rows, f" with prompts of {words} tokens in one batch{side} ({helps})")
     except (RuntimeError, TypeError, IndexError) as error:
         if is_out_of_memory(error):
             raise

@@ -11,8 +11,6 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from circuit_tui.core.choices import PaddingKind
-from circuit_tui.core.errors import UserError
 from circuit_tui.core.models.block_arguments import BlockCall
 from circuit_tui.core.models.block_runner import BlockRunner
 from circuit_tui.core.models.language_model import LanguageModel
@@ -94,30 +92,3 @@ def _take_positions(x: Tensor, index: Tensor) -> Tensor:
     """`x` `[row, position, …]` at the token indices `index` `[row, position]`."""
     rows = torch.arange(len(x), device=x.device).unsqueeze(1)
     return x[rows, index]
-
-
-@torch.no_grad()
-def set_padding_side(side: PaddingKind, model: LanguageModel, tokens: Tensor, lengths: Tensor) -> None:
-    """Makes `model` pad on `side` from now on.
-
-    On the left it checks that the shortest and the longest of the rows `tokens` `[row, position]`, of `lengths`
-    `[row]`, have the logits together that each has alone.
-
-    Raises:
-        UserError: their logits differ.
-    """
-    model.padding_side = side
-    if side == "right":
-        return
-    two = torch.stack([lengths.argmin(), lengths.argmax()])
-    tokens, lengths = tokens[two, : int(lengths.max())], lengths[two]
-    runner = runner_for(model, lengths)
-    together = runner.logits_from(runner.embed(tokens), 0, lengths - 1)
-    rows = [row[None, :length] for row, length in zip(tokens, lengths.tolist(), strict=True)]
-    alone = torch.cat([model.logits_from(model.embed(row), 0, torch.tensor([row.shape[1] - 1])) for row in rows])
-    difference = float((together - alone).abs().max())
-    if not difference <= model.tolerance(alone):
-        raise UserError(
-            f"--padding left: {model.name} gives other logits when prompts are padded on the left (off by "
-            f"{difference:.2g}); use --padding right"
-        )

@@ -83,7 +83,7 @@ def _boot(
     tokenizer: Any,
     prompts: Sequence[Tensor],
 ) -> tuple[Any, CheckedLoader]:
-    """Opens the TransformerBridge of the model in `folder`, and what loaded it; arguments and errors as `load_model`."""
+    """Opens the TransformerBridge of the model in `folder`, and its loader; arguments and errors as `load_model`."""
     from transformer_lens.model_bridge import TransformerBridge  # slow, hence late
 
     hide_progress_bars()

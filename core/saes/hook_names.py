@@ -21,10 +21,10 @@ class Hook:
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any]) -> Hook:
-        """The hook that a sae-lens ``cfg.json`` names; an empty name if it names none."""
+        """The hook that a sae-lens ``cfg.json`` names, older ones as ``hook_point``; an empty name if it names none."""
         metadata = config.get("metadata") or {}
-        name = str(metadata.get("hook_name") or config.get("hook_name") or "")
-        return cls(name, str(metadata.get("hook_name_out") or ""))
+        name = metadata.get("hook_name") or config.get("hook_name") or config.get("hook_point") or ""
+        return cls(str(name), str(metadata.get("hook_name_out") or ""))
 
     @property
     def short(self) -> str:

@@ -67,8 +67,8 @@ class SiteSae:
         device: the device of encoder and decoder. Inputs and outputs are on another one after `to_devices`.
 
     Raises:
-        UserError: a kind of SAE that cannot be spliced, one whose normalisation is not supported or not folded in, or
-            one whose decoder is not affine.
+        UserError: a kind of SAE that cannot be spliced, one whose normalisation is not supported or not folded in, one
+            whose decoder is not affine, or one with a parameter that is not finite.
     """
 
     def __init__(
@@ -103,6 +103,9 @@ class SiteSae:
                 f"SAE {self.name}: normalize_activations={cfg.normalize_activations!r} is not supported, "
                 "unless it is folded into the weights"
             )
+        for name, weight in self.sae.named_parameters():
+            if not bool(torch.isfinite(weight).all()):
+                raise UserError(f"SAE {self.name}: its parameter {name} is not finite")
         # The heads' outputs are side by side already.
         self.sae.turn_off_forward_pass_hook_z_reshaping()
         self.transform = take_transform(self.sae)

@@ -180,6 +180,11 @@ def _tokenized_prompts(
     rows, roles, n_bos = [], [], 0
     # All at once: a call takes far longer than what it does for one prompt.
     with_roles = any(word_roles)
+    if with_roles and not tokenizer.is_fast:
+        raise UserError(
+            f"task {task}: it has roles, and the model's tokenizer is written in Python and does not say where its "
+            "tokens lie in the text; convert it to a tokenizer.json, or leave the roles out"
+        )
     encoded = tokenizer(
         [prompt.text for prompt in prompts], add_special_tokens=False, return_offsets_mapping=with_roles
     )

@@ -21,7 +21,8 @@ from circuit_tui.core.choices import ErrorsKind, PositionsKind
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.models.block_arguments import MAX_LEFT_PADDED
-from circuit_tui.core.models.left_padding import LeftPaddedRunner, runner_for, set_padding_side
+from circuit_tui.core.models.check_pass import check_pass
+from circuit_tui.core.models.left_padding import LeftPaddedRunner, runner_for
 from circuit_tui.core.models.load_model import load_model
 from circuit_tui.core.search.methods.attribution import PathEnds, batches_of_pairs
 from circuit_tui.core.session.session import open_session
@@ -88,7 +89,6 @@ def test_every_family_gives_the_logits_of_each_prompt_alone(shape: str, tmp_path
         for row, length in enumerate(lengths.tolist()):
             alone = model.bridge(tokens[row : row + 1, :length], return_type="logits")[0, -1]
             torch.testing.assert_close(got[row], alone, rtol=1e-4, atol=1e-4)
-    set_padding_side("left", model, tokens, lengths)
 
 
 def test_the_blocks_really_see_the_padding_on_the_left(left: Callable[[str], World]) -> None:
@@ -150,10 +150,13 @@ def test_a_session_has_the_same_numbers_either_way(world: Callable[[str], World]
         assert one == pytest.approx(other, abs=1e-4)
 
 
-def test_a_model_that_minds_is_refused(left: Callable[[str], World], monkeypatch: pytest.MonkeyPatch) -> None:
-    model = left("gpt2").model
+def test_a_model_that_minds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = [torch.arange(3, 6), torch.arange(3, 11)]
+    model = load_model(str(make_model("gpt2", tmp_path)), CPU, torch.float32, prompts=prompts)
+    model.padding_side = "left"
+    check_pass(model, model.passes, 2)
     monkeypatch.setattr(
         LeftPaddedRunner, "attention_mask", lambda runner, width: torch.ones(2, width, dtype=torch.long)
     )
-    with pytest.raises(UserError, match=r"^--padding left: .* gives other logits .*; use --padding right$"):
-        set_padding_side("left", model, torch.arange(3, 19).reshape(2, 8), torch.tensor([3, 8]))
+    with pytest.raises(UserError, match=r"of 3 and 8 tokens in one batch padded on the left \(--padding right\)"):
+        check_pass(model, model.passes, 2)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny.models import make_model, make_tokenizer
+from tiny.models import make_model
 from tiny.world import CPU
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
