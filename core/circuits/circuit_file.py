@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,7 +10,8 @@ from typing import Any
 
 from circuit_tui.core.atomic_file import read_text, write_text
 from circuit_tui.core.circuits.mask_file import ENDING, write_masks
-from circuit_tui.core.circuits.schema import SCHEMA, SCHEMA_PATH, CircuitFile
+from circuit_tui.core.circuits.schema import CircuitFile
+from circuit_tui.core.circuits.upgrade import upgrade
 from circuit_tui.core.errors import UserError
 
 
@@ -21,7 +21,7 @@ def now() -> str:
 
 
 def read_circuit(path: Path) -> CircuitFile:
-    """Reads a circuit file; checks its form, and that its nodes lie within its own SAEs and positions.
+    """Reads a circuit file of any version; checks its form, and that its nodes lie within its own SAEs and positions.
 
     `size` and the numbers are not checked here: a recomputation does that.
 
@@ -32,13 +32,10 @@ def read_circuit(path: Path) -> CircuitFile:
     from pydantic import ValidationError  # with the models already imported this costs nothing
 
     text = read_text(path, "circuit file")
-    data = _parse(path, text)
-    found = data.get("schema")
-    if found != SCHEMA:
-        named = "it names no schema" if found is None else f"its schema is {found!r}"
-        raise UserError(f"{path}: {named}, this version reads {SCHEMA!r}")
+    stored = _parse(path, text)
+    data = upgrade(stored, path)
     try:
-        file = CircuitFile.model_validate_json(text)
+        file = CircuitFile.model_validate_json(text if data is stored else json.dumps(data))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise UserError(f"{path}: {_json_path(data, first['loc'])}: {_message(first)}") from error
@@ -48,16 +45,12 @@ def read_circuit(path: Path) -> CircuitFile:
 
 
 def write_circuit(file: CircuitFile, path: Path) -> Path:
-    """Checks a circuit file against the shipped JSON Schema and writes it (`write_text`); returns the absolute path.
+    """Writes a circuit file in the present version (`write_text`); returns the absolute path.
 
     Raises:
-        UserError: the file does not fit the schema, or `write_text` cannot write it.
+        UserError: `write_text` cannot write it.
     """
-    data = file.data()
-    for error in _validator().iter_errors(data):
-        raise UserError(f"{path}: not written, {error.json_path} does not fit the schema: {error.message}")
-    text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    return write_text(text, path)
+    return write_text(json.dumps(file.data(), indent=1, ensure_ascii=False, allow_nan=False) + "\n", path)
 
 
 def write_export(file: CircuitFile, path: Path) -> Path:
@@ -127,10 +120,24 @@ def _out_of_range(file: CircuitFile) -> Iterator[tuple[str, str]]:
             if (node.position, node.latent) in seen:
                 yield where, f"latent {node.latent} at {node.position!r} is listed twice"
             seen.add((node.position, node.latent))
+    yield from _snapshots_out_of_range(file)
 
 
-@functools.cache
-def _validator() -> Any:
-    import jsonschema  # slow to import, and only an export needs it
-
-    return jsonschema.Draft202012Validator(json.loads(SCHEMA_PATH.read_text(encoding="utf-8")))
+def _snapshots_out_of_range(file: CircuitFile) -> Iterator[tuple[str, str]]:
+    """Yields for the snapshots what `_out_of_range` yields for the circuit."""
+    positions, d_sae = set(file.task.positions), {site.hook: site.sae.d_sae for site in file.sites}
+    names: set[str] = set()
+    for i, snapshot in enumerate(file.snapshots):
+        if snapshot.name in names:
+            yield f"$.snapshots[{i}].name", f"{snapshot.name!r} is listed twice"
+        names.add(snapshot.name)
+        for j, node in enumerate(snapshot.nodes):
+            where = f"$.snapshots[{i}].nodes[{j}]"
+            if node.hook not in d_sae:
+                yield f"{where}.hook", f"{node.hook!r} is none of the sites' hooks"
+            elif node.latent >= d_sae[node.hook]:
+                yield f"{where}.latent", f"{node.latent} is out of range, the SAE has {d_sae[node.hook]} latents"
+            if node.position not in positions:
+                yield f"{where}.position", f"{node.position!r} is none of the task's positions"
+            if node in snapshot.nodes[:j]:
+                yield where, f"latent {node.latent} at {node.position!r} is listed twice"

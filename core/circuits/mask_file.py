@@ -21,10 +21,12 @@ from typing import Any
 from circuit_tui.core.atomic_file import read_text, write_text
 from circuit_tui.core.circuits.schema import CircuitFile
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.runtime.user_log import user_log
 
 ENDING = ".masks.json"
 """A file whose name ends so is written in this form."""
 _HOOK = re.compile(r"blocks\.\d+\.[\w.]+")
+_LOST = "positions, labels, statistics, model, SAEs, task, audit and snapshots"
 _NUMBERS = ("total_density", "avg_density", "ce_loss", "logit_diff", "faithfulness")
 
 
@@ -81,12 +83,14 @@ def masks(file: CircuitFile) -> dict[str, Any]:
 
 
 def write_masks(file: CircuitFile, path: Path) -> Path:
-    """Writes `file` in the published form, whole or not at all; returns the absolute path.
+    """Writes `file` in the published form, whole or not at all; returns the absolute path. Tells the user what is lost.
 
     Raises:
         UserError: it cannot be written there (`write_text`).
     """
-    return write_text(json.dumps(masks(file), indent=1, allow_nan=False) + "\n", path)
+    written = write_text(json.dumps(masks(file), indent=1, allow_nan=False) + "\n", path)
+    user_log.warning("%s: published masks hold the latents of each hook; %s are not in it.", path, _LOST)
+    return written
 
 
 def masked_nodes(

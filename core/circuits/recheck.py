@@ -11,7 +11,7 @@ from circuit_tui.core.circuits.schema import CircuitFile, MetricsPart, NodePart,
 def recheck_circuit(file: CircuitFile, fresh: CircuitFile, tolerance: float = TOLERANCE) -> tuple[FieldCheck, ...]:
     """Returns a check of every field that can be recomputed, in the order of the file.
 
-    `fresh` holds the nodes of `file`, evaluated anew.
+    `fresh` holds the nodes and the snapshots of `file`, evaluated anew.
     """
     return tuple(_checks(file, fresh, tolerance))
 
@@ -35,6 +35,22 @@ def _checks(file: CircuitFile, fresh: CircuitFile, tolerance: float) -> Iterator
     for index, site in enumerate(file.sites):
         if site.hook in fresh_sites:
             yield from _site_checks(f"sites[{index}]", site, fresh_sites[site.hook], tolerance)
+    yield from _snapshot_checks(file, fresh, tolerance)
+
+
+def _snapshot_checks(file: CircuitFile, fresh: CircuitFile, tolerance: float) -> Iterator[FieldCheck]:
+    """Yields a check of every metric of the snapshots; a snapshot without metrics claims nothing."""
+    fresh_metrics = {snapshot.name: snapshot.metrics for snapshot in fresh.snapshots}
+    for index, snapshot in enumerate(file.snapshots):
+        claimed, now = snapshot.metrics, fresh_metrics.get(snapshot.name)
+        if claimed is None:
+            continue
+        path = f"snapshots[{index}].metrics"
+        if now is None:
+            yield FieldCheck(path, snapshot.name, None, False)
+            continue
+        for name in MetricsPart.model_fields:
+            yield from check_close(f"{path}.{name}", getattr(claimed, name), getattr(now, name), tolerance)
 
 
 def _site_checks(path: str, site: SitePart, fresh: SitePart, tolerance: float) -> Iterator[FieldCheck]:

@@ -1,4 +1,4 @@
-"""The circuit file as data, schema ``circuit-tui/circuit/1``, and the JSON Schema made from it.
+"""The circuit file as data, schema ``circuit-tui/circuit/2``, and the JSON Schema made from it.
 
 The models here define the format. ``python -m circuit_tui.core.circuits.schema`` writes `circuit.schema.json` beside
 this module anew, and a test compares the two. Every number is finite. Unknown keys are refused: they are misspelt.
@@ -21,7 +21,7 @@ from circuit_tui.core.circuits.part import Part
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.views import Metrics
 
-SCHEMA: Final = "circuit-tui/circuit/1"
+SCHEMA: Final = "circuit-tui/circuit/2"
 SCHEMA_PATH = Path(__file__).with_name("circuit.schema.json")
 BUNDLED = "circuit-tui/demo"
 """The `model.name` of the bundled model and the `sae.release` of its SAEs, in place of a path on one machine."""
@@ -217,13 +217,32 @@ class MetricsParts(Part):
     empty: MetricsPart
 
 
+class SnapshotNode(Part):
+    """One node of a snapshot: a latent of the SAE at `hook`, at a named position."""
+
+    hook: str
+    position: str
+    latent: Count
+
+
+class SnapshotPart(Part):
+    """A circuit remembered by a name. `metrics` are on the test prompts; null where they were not computed."""
+
+    name: Annotated[str, Field(min_length=1)]
+    nodes: tuple[SnapshotNode, ...]
+    metrics: MetricsPart | None
+
+
+_ABSENT_IF_EMPTY = ("audit", "snapshots")
+
+
 class CircuitFile(Part):
     """A circuit, with everything needed to open it again and recompute its numbers. `size` is the number of nodes.
 
-    `audit` is absent until the circuit has been audited.
+    `audit` is absent until the circuit has been audited, `snapshots` if there are none.
     """
 
-    schema_: Annotated[Literal["circuit-tui/circuit/1"], Field(alias="schema")] = SCHEMA
+    schema_: Annotated[Literal["circuit-tui/circuit/2"], Field(alias="schema")] = SCHEMA
     created: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", description="ISO 8601, UTC")]
     versions: Versions
     seed: int
@@ -235,23 +254,29 @@ class CircuitFile(Part):
     size: Count
     metrics: MetricsParts
     audit: AuditPart | None = None
+    snapshots: tuple[SnapshotPart, ...] = ()
 
     def data(self) -> dict[str, Any]:
         """Returns the file's content as plain JSON values, keys in the order of the schema."""
         data = self.model_dump(mode="json", by_alias=True)
-        if self.audit is None:
-            del data["audit"]
+        for key in _ABSENT_IF_EMPTY:
+            if not getattr(self, key):
+                del data[key]
         return data
 
     def nodes(self) -> list[tuple[str, str, int]]:
         """Returns every kept node as (hook, position name, latent), in file order."""
         return [(site.hook, node.position, node.latent) for site in self.sites for node in site.nodes]
 
+    def snapshot_nodes(self) -> dict[str, list[tuple[str, str, int]]]:
+        """Returns the nodes of each snapshot by its name, each as (hook, position name, latent)."""
+        return {each.name: [(node.hook, node.position, node.latent) for node in each.nodes] for each in self.snapshots}
+
 
 def json_schema() -> dict[str, Any]:
     """Returns the JSON Schema (draft 2020-12) of `CircuitFile`."""
     schema = CircuitFile.model_json_schema(by_alias=True, mode="serialization")
-    schema["required"].remove("audit")
+    schema["required"] = [key for key in schema["required"] if key not in _ABSENT_IF_EMPTY]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA, **schema}
 
 

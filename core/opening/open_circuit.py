@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -22,11 +23,15 @@ from circuit_tui.core.splice.problem import Problem
 
 @dataclass(frozen=True, slots=True)
 class OpenedCircuit:
-    """The circuit of a file: `kept` `[node]` bool, where it came from, and its audit if it has one."""
+    """The circuit of a file: `kept` `[node]` bool, where it came from, its audit if it has one, and its snapshots.
+
+    `snapshots` are circuits `[node]` bool by name.
+    """
 
     kept: Tensor
     provenance: Provenance
     audit: AuditPart | None = None
+    snapshots: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def open_circuit(path: Path, opened: OpenedProblem) -> OpenedCircuit:
@@ -36,17 +41,19 @@ def open_circuit(path: Path, opened: OpenedProblem) -> OpenedCircuit:
         UserError: the file is damaged, was made with something else, or has nodes that are no candidates here.
     """
     problem = opened.problem
-    kept = torch.zeros(len(problem.space), dtype=torch.bool)
     if is_mask_file(path):
         hooks = [(site.hook, site.sae.d_sae) for site in problem.sites]
         space = list(zip(problem.space.site.tolist(), problem.space.latent.tolist(), strict=True))
         nodes, notes = masked_nodes(read_masks(path), hooks, space, path)
-        kept[nodes] = True
+        kept = _mask(nodes, problem)
         return OpenedCircuit(kept, Provenance(method="imported", warnings=notes, nodes=kept))
     file = read_circuit(path)
     check_same(opened, file, path)
-    kept[candidates_of(file, problem, path)] = True
-    return OpenedCircuit(kept, Provenance.of_file(file, kept), file.audit)
+    kept = _mask(_candidates(file.nodes(), problem, path), problem)
+    snapshots = {
+        name: _mask(_candidates(nodes, problem, path), problem) for name, nodes in file.snapshot_nodes().items()
+    }
+    return OpenedCircuit(kept, Provenance.of_file(file, kept), file.audit, snapshots)
 
 
 def request_of(file: CircuitFile, base: OpenRequest, folder: Path) -> OpenRequest:
@@ -101,8 +108,14 @@ def check_same(opened: OpenedProblem, file: CircuitFile, path: Path) -> None:
     _same(path, "ablation.errors", file.ablation.errors, problem.errors)
 
 
-def candidates_of(file: CircuitFile, problem: Problem, path: Path) -> list[int]:
-    """The numbers of the candidates that are the nodes of `file`, which lies at `path`.
+def _mask(nodes: Sequence[int], problem: Problem) -> Tensor:
+    kept = torch.zeros(len(problem.space), dtype=torch.bool)
+    kept[torch.tensor(nodes, dtype=torch.long)] = True
+    return kept
+
+
+def _candidates(nodes: Sequence[tuple[str, str, int]], problem: Problem, path: Path) -> list[int]:
+    """Returns the numbers of the candidates that are these (hook, position name, latent) of the file at `path`.
 
     Raises:
         UserError: a hook, position or latent that this problem does not have, or a node that is no candidate here.
@@ -110,12 +123,12 @@ def candidates_of(file: CircuitFile, problem: Problem, path: Path) -> list[int]:
     space = problem.space
     places = zip(space.site.tolist(), space.position.tolist(), space.latent.tolist(), strict=True)
     known = {node: index for index, node in enumerate(places)}
-    nodes = nodes_of(file, problem.sites, problem.alignment.names)
-    for site, position, latent in nodes:
+    numbered = nodes_of(nodes, problem.sites, problem.alignment.names)
+    for site, position, latent in numbered:
         if (site, position, latent) not in known:
             name = f"{problem.sites[site].short} {latent}@{problem.alignment.names[position]}"
             raise UserError(f"{path}: {name} never fires on this task; open the file with --circuit")
-    return [known[node] for node in nodes]
+    return [known[node] for node in numbered]
 
 
 def _find(name: str | None, folder: Path) -> Path | None:

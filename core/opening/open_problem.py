@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def open_problem(
     circuit: CircuitFile | None = None,
     parts: Parts | None = None,
 ) -> OpenedProblem:
-    """Opens what `request` asks for. With `circuit`, its nodes become candidates whether they fire or not.
+    """Opens what `request` asks for. With `circuit`, its nodes and its snapshots' become candidates, firing or not.
 
     `parts` are what `load_parts` made of the same model and SAEs, if they are loaded already.
 
@@ -134,7 +135,7 @@ def open_problem(
         try:
             problem = build_problem(
                 model, sites, task, sets, alignment, request.ablation, request.errors, size, RESAMPLE_SEED,
-                () if circuit is None else nodes_of(circuit, sites, alignment.names),
+                () if circuit is None else _all_nodes(circuit, sites, alignment.names),
                 lambda text: progress(LoadProgress(f"running the {text}", 5, _STAGES)),
             )  # fmt: skip
             break
@@ -174,8 +175,16 @@ def _fitting_batch(model: LanguageModel, sites: Sequence[Site], sets: Mapping[Sp
     return largest_batch(a_prompt, max(len(prompts) for prompts in sets.values()), shares)
 
 
-def nodes_of(file: CircuitFile, sites: Sequence[Site], positions: Sequence[str]) -> list[tuple[int, int, int]]:
-    """Returns the (site, position, latent) of every node of `file`, as indices into `sites` and `positions`.
+def _all_nodes(file: CircuitFile, sites: Sequence[Site], positions: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Returns the nodes of the circuit and of the snapshots of `file`, as `nodes_of` does, each once."""
+    every = itertools.chain(file.nodes(), *file.snapshot_nodes().values())
+    return nodes_of(dict.fromkeys(every), sites, positions)
+
+
+def nodes_of(
+    nodes: Iterable[tuple[str, str, int]], sites: Sequence[Site], positions: Sequence[str]
+) -> list[tuple[int, int, int]]:
+    """Returns the (site, position, latent) of each (hook, position name, latent), as indices into the arguments.
 
     Raises:
         UserError: a hook, position or latent that is not among them.
@@ -183,7 +192,7 @@ def nodes_of(file: CircuitFile, sites: Sequence[Site], positions: Sequence[str])
     by_hook = {site.hook: index for index, site in enumerate(sites)}
     by_name = {name: index for index, name in enumerate(positions)}
     found = []
-    for hook, position, latent in file.nodes():
+    for hook, position, latent in nodes:
         if hook not in by_hook:
             raise UserError(f"circuit: no SAE is spliced in at {hook}; open it with the file's own SAEs")
         if position not in by_name:

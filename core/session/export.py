@@ -17,6 +17,7 @@ from circuit_tui.core.circuits.schema import (
     NodePart,
     SaePart,
     SitePart,
+    SnapshotPart,
     StatsPart,
     TaskPart,
     Versions,
@@ -32,6 +33,7 @@ def circuit_file(
     view: CircuitView,
     provenance: Provenance,
     audit: AuditPart | None = None,
+    snapshots: tuple[SnapshotPart, ...] = (),
 ) -> CircuitFile:
     """Returns the file of the circuit that `view` shows, with `table` for its nodes; null for what is not computed yet.
 
@@ -74,6 +76,7 @@ def circuit_file(
             empty=MetricsPart.of(test.summarise(test.empty)),
         ),
         audit=audit,
+        snapshots=snapshots,
     )
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from circuit_tui.core.audit.view import AuditView
 from circuit_tui.core.circuits.circuit_file import read_circuit, write_export
-from circuit_tui.core.circuits.mask_file import is_mask_file
+from circuit_tui.core.circuits.mask_file import ENDING, is_mask_file
 from circuit_tui.core.circuits.provenance import Provenance
 from circuit_tui.core.circuits.schema import CircuitFile
 from circuit_tui.core.errors import UserError
@@ -36,6 +36,7 @@ from circuit_tui.core.session.info import session_info
 from circuit_tui.core.session.latent_view import latent_view
 from circuit_tui.core.session.node_table import label_of, node_table
 from circuit_tui.core.session.prompt_views import prompt_view, prompts_view
+from circuit_tui.core.session.snapshots import Snapshots
 from circuit_tui.core.session.state import SessionState
 from circuit_tui.core.views import (
     CircuitView,
@@ -82,7 +83,7 @@ class Session:
         self._audits = Audits(experiment)
         self._history = History(torch.zeros(len(self.problem.space), dtype=torch.bool))
         self._background = Background(experiment.test, experiment.train, self.kept, clock)
-        self._snapshots: dict[str, Tensor] = {}
+        self._snapshots = Snapshots(experiment.test)
         self._search: Search | None = None
         self._provenance = Provenance()
         self._version, self._change, self._dirty = 0, "", False
@@ -114,7 +115,7 @@ class Session:
             delta=None if self._before is None else work.test.faithfulness - self._before,
             can_undo=self._history.can_undo,
             can_redo=self._history.can_redo,
-            snapshots=tuple(self._snapshots),
+            snapshots=tuple(self._snapshots.circuits),
             dirty=self._dirty,
             estimated=work.estimated,
         )
@@ -125,7 +126,7 @@ class Session:
 
     def compare(self, name: str) -> SnapshotComparison:
         """The current circuit beside a remembered one. Raises UserError if there is none of that name."""
-        theirs, ours = self._snapshot(name), self.kept
+        theirs, ours = self._snapshots.circuit(name), self.kept
         self._background.be_exact()
         return SnapshotComparison(
             name=name,
@@ -140,9 +141,11 @@ class Session:
         """Computes one more of the numbers that can wait; returns whether more remains."""
         if not self._background.done:
             self._background.advance()
+        elif not self._snapshots.done:
+            self._snapshots.advance()
         elif self._audits.advance(self.kept):
             self._dirty = True  # minutes of work are worth a question before they are lost
-        return not self._background.done or self._audits.under_way(self.kept)
+        return not (self._background.done and self._snapshots.done) or self._audits.under_way(self.kept)
 
     def latent_view(self, site: int, latent: int) -> LatentView:
         """One latent looked at closely. Raises UserError if it is not one of the SAE's."""
@@ -209,11 +212,12 @@ class Session:
         """Remembers the current circuit under a name; an old one of that name is replaced."""
         if not name.strip():
             raise UserError("snapshot: give it a name")
-        self._snapshots[name.strip()] = self.kept
+        self._snapshots.save(name.strip(), self.kept, self._background.test if self._background.done else None)
+        self._dirty = True
 
     def restore_snapshot(self, name: str) -> None:
         """Makes a remembered circuit current (undoable). Raises UserError if there is none of that name."""
-        self._become(self._snapshot(name), f"snapshot {name}")
+        self._become(self._snapshots.circuit(name), f"snapshot {name}")
 
     def search(self, spec: SearchSpec) -> Search:
         """Returns a search that has not begun. Raises UserError when it cannot be or is not worth beginning."""
@@ -254,21 +258,23 @@ class Session:
 
     def circuit_file(self) -> CircuitFile:
         """Returns the file of the current circuit; null for numbers that are not computed yet."""
-        return circuit_file(self.experiment, self.table, self.view(), self._provenance, self._audits.part(self.kept))
+        audit, snapshots = self._audits.part(self.kept), self._snapshots.parts(self.table)
+        return circuit_file(self.experiment, self.table, self.view(), self._provenance, audit, snapshots)
 
     def export(self, path: Path) -> Path:
-        """Writes the current circuit with every number computed (`write_export`); returns the absolute path.
+        """Writes the circuit and the snapshots with every number computed (`write_export`); returns the absolute path.
 
         Raises:
             UserError: it cannot be written there; nothing is then changed.
         """
         self._background.complete()
+        self._snapshots.complete()
         written = write_export(self.circuit_file(), path)
-        self._dirty = False
+        self._dirty = path.name.endswith(ENDING) and bool(self._snapshots.circuits)  # masks do not hold them
         return written
 
     def open_circuit(self, path: Path) -> None:
-        """Makes the circuit of a file current (undoable), if it was made with what is open.
+        """Makes the circuit of a file current (undoable), if it was made with what is open; adds its snapshots.
 
         Raises:
             UserError: the file is damaged, or model, SAEs, prompts or ablation differ, or a node is no candidate here.
@@ -276,6 +282,7 @@ class Session:
         opened = open_circuit(path, self.experiment.opened)
         self._become(opened.kept, f"opened {path.name}")
         self._provenance, self._dirty = opened.provenance, False
+        self._snapshots.add(opened.snapshots, path.name)
         self._audits.remember(self.kept, opened.audit)
 
     def fingerprint(self) -> dict[str, Any]:
@@ -284,7 +291,7 @@ class Session:
 
     def state(self) -> dict[str, Any]:
         """Returns all that the user has done, as JSON values."""
-        return SessionState(self._history, self._snapshots, self._provenance, self._change, self._dirty).data()
+        return SessionState(self._history, self._snapshots.circuits, self._provenance, self._change, self._dirty).data()
 
     def restore(self, state: dict[str, Any]) -> None:
         """Becomes what `state` says, undo and redo included.
@@ -293,7 +300,8 @@ class Session:
             UserError: it is no such state, or that of another problem.
         """
         stored = SessionState.of(state, len(self.problem.space))
-        self._history, self._snapshots, self._provenance = stored.history, stored.snapshots, stored.provenance
+        self._history, self._provenance = stored.history, stored.provenance
+        self._snapshots.replace_all(stored.snapshots)
         self._refresh(stored.change)
         self._dirty = stored.dirty
 
@@ -315,11 +323,6 @@ class Session:
     def _name(self, node: int) -> str:
         site = self.problem.sites[self.table.site[node]].short
         return f"{site} {self.table.latent[node]}@{self.table.positions[self.table.position[node]]}"
-
-    def _snapshot(self, name: str) -> Tensor:
-        if name not in self._snapshots:
-            raise UserError(f"snapshot {name!r}: there is none of that name")
-        return self._snapshots[name]
 
     def _switch(self, chosen: Tensor, name: str) -> None:
         kept, on = self.kept.clone(), not bool(self.kept[chosen].any())

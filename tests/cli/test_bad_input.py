@@ -96,7 +96,7 @@ def test_broken_files(refused: Callable[..., str], tmp_path: Path, kind: str, ar
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"schema": "circuit-tui/circuit/2"}, "its schema is 'circuit-tui/circuit/2', this version reads"),
+        ({"schema": "circuit-tui/circuit/3"}, "its schema is 'circuit-tui/circuit/3', this version reads"),
         ({"seed": None}, "$.seed: should be a valid integer"),
         ({"sites": []}, "$.sites"),
     ],

@@ -28,7 +28,7 @@ def example() -> dict[str, Any]:
     sae = {"release": "circuit-tui/demo", "id": "blocks.0", "path": None, "revision": ""}
     sae |= {"weights_sha256": HEX, "d_sae": 512, "architecture": "jumprelu"}
     data = {
-        "schema": "circuit-tui/circuit/1",
+        "schema": "circuit-tui/circuit/2",
         "created": "2026-11-21T03:00:00Z",
         "versions": {"circuit_tui": "0.1.0", "torch": "2.13.0", "transformer_lens": "3.9.0", "sae_lens": "6.54.12"},
         "seed": 0,

@@ -67,12 +67,15 @@ def check(
 
 
 def _recompute(session: Session, file: CircuitFile) -> CircuitFile:
-    """Evaluate the file's circuit again, in a session of what the file names."""
+    """Evaluate the file's circuit and its snapshots again, in a session of what the file names."""
     table = session.table
     number = {
         (table.sites[site].hook, table.positions[position], latent): node
         for node, (site, position, latent) in enumerate(zip(table.site, table.position, table.latent, strict=True))
     }
+    for name, nodes in file.snapshot_nodes().items():
+        session.replace([number[node] for node in nodes], "opened for a check")
+        session.save_snapshot(name)
     session.replace([number[node] for node in file.nodes()], "opened for a check")
     progress.say("computing every number")
     progress.finish_background_work(session)

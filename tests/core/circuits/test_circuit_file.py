@@ -13,6 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 from circuit_example import METRICS, example
+from command_line import Cli
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +26,12 @@ from circuit_tui.core.errors import UserError
 
 def make() -> CircuitFile:
     return CircuitFile.model_validate_json(json.dumps(example()))
+
+
+def with_snapshots() -> dict[str, Any]:
+    nodes = [{"hook": "blocks.1.hook_resid_post", "position": "verb", "latent": latent} for latent in (3, 4)]
+    snapshots = [{"name": "before", "nodes": nodes, "metrics": METRICS}, {"name": "ø", "nodes": [], "metrics": None}]
+    return example() | {"snapshots": snapshots}
 
 
 def put(folder: Path, text: str | bytes) -> Path:
@@ -53,6 +60,7 @@ def test_written_file_is_read_back_equal(tmp_path: Path) -> None:
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 WORDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
 SETTINGS = st.dictionaries(WORDS, FINITE | st.integers(-(2**63), 2**63) | st.booleans() | WORDS, max_size=4)
+VALIDATOR = jsonschema.Draft202012Validator(circuit_schema.json_schema())
 METRIC = st.fixed_dictionaries(
     dict.fromkeys(("faithfulness", "faithfulness_spliced", "kl", "logit_diff", "cross_entropy"), FINITE)
     | {"completeness": FINITE | st.none(), "accuracy": st.floats(0, 1), "per_prompt_iqr": st.tuples(FINITE, FINITE)}
@@ -78,6 +86,20 @@ def files(draw: st.DrawFn) -> CircuitFile:
         ]
     data["size"] = sum(len(site["nodes"]) for site in data["sites"])
     data["metrics"] = {key: draw(METRIC) for key in data["metrics"]}
+    hooks = st.sampled_from([site["hook"] for site in data["sites"]])
+    snapshots = draw(
+        st.dictionaries(WORDS, st.tuples(st.sets(st.tuples(hooks, places), max_size=4), METRIC | st.none()), max_size=3)
+    )
+    data["snapshots"] = [
+        {
+            "name": name,
+            "nodes": [
+                {"hook": hook, "position": position, "latent": latent} for hook, (position, latent) in sorted(nodes)
+            ],
+            "metrics": metrics,
+        }
+        for name, (nodes, metrics) in snapshots.items()
+    ]
     return CircuitFile.model_validate_json(json.dumps(data))
 
 
@@ -114,11 +136,9 @@ def test_schema_demands_the_keys_that_others_rely_on(keys: tuple[Any, ...]) -> N
         jsonschema.validate(data, circuit_schema.json_schema())
 
 
-def test_export_is_checked_against_the_schema(tmp_path: Path) -> None:
-    wrong = make().model_copy(update={"size": -1})
-    with pytest.raises(UserError, match=r"\$\.size"):
-        write_circuit(wrong, tmp_path / "out.json")
-    assert list(tmp_path.iterdir()) == []
+@given(file=files())
+def test_the_schema_takes_every_file_that_the_models_make(file: CircuitFile) -> None:
+    VALIDATOR.validate(file.data())
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -138,7 +158,7 @@ def test_numbers_are_finite(value: float) -> None:
         (b"\xff\xfe\x00", "not UTF-8"),
         (b"[1, 2]", "not an object"),
         (b"[" * 100_000, "recursion"),
-        (b'{"schema": "circuit-tui/circuit/9"}', "'circuit-tui/circuit/9', this version reads 'circuit-tui/circuit/1'"),
+        (b'{"schema": "circuit-tui/circuit/9"}', "'circuit-tui/circuit/9', this version reads 'circuit-tui/circuit/2'"),
         (b'{"schema": 1}', "its schema is 1"),
         (b"{}", "it names no schema"),
         (b'{"size": ' + b"9" * 5000 + b"}", "not a circuit file"),
@@ -208,14 +228,45 @@ def _drop(*keys: Any) -> Callable[[dict[str, Any]], None]:
         (_set("sites", 0, "sae", "release", to=None), "$.sites[0].sae: needs 'release'"),
         (_set("metrics", "test", "kl", to=float("nan")), "$.metrics.test.kl"),
         (_set("sites", to=[]), "$.sites"),
+        (_set("snapshots", 0, "nodes", 0, "hook", to="blocks.7"), "$.snapshots[0].nodes[0].hook: 'blocks.7' is none"),
+        (_set("snapshots", 0, "nodes", 0, "latent", to=512), "$.snapshots[0].nodes[0].latent: 512 is out of range"),
+        (_set("snapshots", 0, "nodes", 1, "position", to="adverb"), "$.snapshots[0].nodes[1].position: 'adverb' is"),
+        (_set("snapshots", 0, "nodes", 1, "latent", to=3), "$.snapshots[0].nodes[1]: latent 3 at 'verb' is listed"),
+        (_set("snapshots", 1, "name", to="before"), "$.snapshots[1].name: 'before' is listed twice"),
+        (_drop("snapshots", 1, "metrics"), "$.snapshots[1].metrics: is missing"),
+        (_set("snapshots", 0, "colour", to="red"), "$.snapshots[0].colour: is not a key"),
     ],
 )
 def test_a_wrong_field_is_named_by_its_path(
     tmp_path: Path, change: Callable[[dict[str, Any]], None], says: str
 ) -> None:
-    data = example()
+    data = with_snapshots()
     change(data)
     assert says in refused(put(tmp_path, json.dumps(data)))
+
+
+def test_snapshots_are_read_back_and_absent_where_there_are_none(tmp_path: Path) -> None:
+    path = put(tmp_path, json.dumps(with_snapshots()))
+    file = read_circuit(path)
+    assert file.snapshot_nodes() == {"before": [("blocks.1.hook_resid_post", "verb", n) for n in (3, 4)], "ø": []}
+    assert json.loads(write_circuit(file, path).read_text()) == with_snapshots()
+    assert "snapshots" not in json.loads(write_circuit(make(), path).read_text())
+
+
+def test_version_1_is_read_and_written_as_version_2(tmp_path: Path) -> None:
+    path = put(tmp_path, json.dumps(example() | {"schema": "circuit-tui/circuit/1"}))
+    assert read_circuit(path) == make()
+    assert json.loads(write_circuit(read_circuit(path), path).read_text()) == example()
+
+
+def test_a_key_of_version_2_is_none_of_version_1(tmp_path: Path) -> None:
+    path = put(tmp_path, json.dumps(with_snapshots() | {"schema": "circuit-tui/circuit/1"}))
+    assert "$.snapshots: is not a key of 'circuit-tui/circuit/1'" in refused(path)
+
+
+def test_a_wrong_field_of_version_1_is_named_by_its_path(tmp_path: Path) -> None:
+    path = put(tmp_path, json.dumps(example() | {"schema": "circuit-tui/circuit/1", "seed": None}))
+    assert "$.seed: should be" in refused(path)
 
 
 def test_size_is_left_for_the_recomputation(tmp_path: Path) -> None:
@@ -296,3 +347,10 @@ def test_created_has_the_form_of_the_schema() -> None:
     data = example()
     data["created"] = now()
     assert CircuitFile.model_validate_json(json.dumps(data)).created.endswith("Z")
+
+
+@pytest.mark.slow
+def test_a_file_that_version_1_wrote_is_opened_and_agrees(cli: Cli) -> None:
+    """A circuit of `sva-simple` on the demo, written by the last program that wrote version 1."""
+    done = cli("check", Path(__file__).with_name("version_1.json"), "--json")
+    assert done.code == 0, [field for field in done.data["fields"] if not field["ok"]]

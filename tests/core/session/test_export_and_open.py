@@ -20,6 +20,8 @@ from tiny.world import World
 from circuit_tui.core import demo
 from circuit_tui.core.choices import ERRORS
 from circuit_tui.core.circuits.circuit_file import read_circuit
+from circuit_tui.core.circuits.recheck import recheck_circuit
+from circuit_tui.core.circuits.schema import MetricsPart
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.search.spec import SearchSpec
@@ -230,6 +232,78 @@ def test_nothing_to_be_faithful_to_is_an_error_at_export(world: Callable[[str], 
     with pytest.raises(UserError, match="export: faithfulness_spliced has no value"):
         session.export(tmp_path / "circuit.json")
     assert not (tmp_path / "circuit.json").exists()
+
+
+def test_snapshots_come_back_with_the_file(opened: Callable[..., OpenRequest], tmp_path: Path) -> None:
+    session, path = some_kept(open_session(opened("gpt2"))), tmp_path / "circuit.json"
+    session.save_snapshot("all")
+    kept = session.kept.clone()
+    session.only([0, 2])
+    session.save_snapshot("two")
+    session.export(path)
+    file = read_circuit(path)
+    evaluator = session.experiment.test
+    for snapshot, circuit in zip(file.snapshots, (kept, session.kept), strict=True):
+        assert snapshot.metrics == MetricsPart.of(evaluator.evaluate(circuit).result())
+    again = open_session(OpenRequest(circuit=path, device="cpu"))
+    assert again.view().snapshots == ("all", "two")
+    assert not again.view().dirty
+    assert again.circuit_file().snapshots[0].metrics is None, "a file's numbers are not taken for computed ones"
+    settle(again)
+    checks = recheck_circuit(file, again.circuit_file())
+    assert all(check.ok for check in checks)
+    assert any(check.field == "snapshots[1].metrics.faithfulness" for check in checks)
+
+    def forge(data: Any) -> None:
+        data["snapshots"][1]["metrics"]["kl"] += 0.01
+
+    forged = recheck_circuit(read_circuit(edited(path, forge)), again.circuit_file())
+    assert [check.field for check in forged if not check.ok] == ["snapshots[1].metrics.kl"]
+    again.restore_snapshot("all")
+    assert torch.equal(again.kept, kept)
+
+
+def test_a_snapshot_of_a_file_replaces_none_of_the_same_name(
+    opened: Callable[..., OpenRequest], tmp_path: Path
+) -> None:
+    session = some_kept(open_session(opened("gpt2")))
+    session.save_snapshot("same")
+    session.save_snapshot("other")
+    path = session.export(tmp_path / "c.json")
+    session.only([1])
+    session.save_snapshot("other")
+    session.open_circuit(path)
+    assert session.view().snapshots == ("same", "other", "other (c.json)")
+    session.restore_snapshot("other")
+    assert session.kept.nonzero().flatten().tolist() == [1]
+
+
+def test_a_snapshot_with_a_node_that_never_fires_opens_with_the_file(
+    opened: Callable[..., OpenRequest], tmp_path: Path
+) -> None:
+    session, path = some_kept(open_session(opened("gpt2"))), tmp_path / "circuit.json"
+    session.export(path)
+    site, position, latent = a_silent_node(session)
+    silent = {"hook": session.table.sites[site].hook, "position": position, "latent": latent}
+    other = edited(path, lambda data: data.update(snapshots=[{"name": "silent", "nodes": [silent], "metrics": None}]))
+    again = open_session(OpenRequest(circuit=other, device="cpu"))
+    again.restore_snapshot("silent")
+    assert named(again) == {(silent["hook"], position, latent)}
+
+
+def test_snapshots_are_work_that_a_mask_file_does_not_hold(
+    opened: Callable[..., OpenRequest], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = some_kept(open_session(opened("gpt2")))
+    session.export(tmp_path / "c.json")
+    assert not session.view().dirty
+    session.save_snapshot("mine")
+    assert session.view().dirty
+    session.export(tmp_path / "c.masks.json")
+    assert session.view().dirty
+    assert "published masks hold the latents of each hook" in caplog.text
+    session.export(tmp_path / "c.json")
+    assert not session.view().dirty
 
 
 def copied(folder: Path, to: Path) -> Path:

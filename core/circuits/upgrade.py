@@ -1,0 +1,32 @@
+"""Turns the content of a circuit file of an earlier version into that of the present one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from circuit_tui.core.circuits.schema import SCHEMA
+from circuit_tui.core.errors import UserError
+
+VERSION_1 = "circuit-tui/circuit/1"
+_NEW_IN_2 = ("snapshots",)
+
+
+def upgrade(data: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Returns `data`, the content of the file at `path`, in the present version. All of it that is valid stays so.
+
+    Version 1 differs from version 2 in that it has no snapshots.
+
+    Raises:
+        UserError: another schema, or a key that its version does not have.
+    """
+    found = data.get("schema")
+    if found == SCHEMA:
+        return data
+    if found == VERSION_1:
+        for key in _NEW_IN_2:
+            if key in data:
+                raise UserError(f"{path}: $.{key}: is not a key of {VERSION_1!r}")
+        return {**data, "schema": SCHEMA}
+    named = "it names no schema" if found is None else f"its schema is {found!r}"
+    raise UserError(f"{path}: {named}, this version reads {SCHEMA!r} and {VERSION_1!r}")
