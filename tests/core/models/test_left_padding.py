@@ -156,7 +156,7 @@ def test_a_model_that_minds_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     model.padding_side = "left"
     check_pass(model, model.passes, 2)
     monkeypatch.setattr(
-        LeftPaddedRunner, "attention_mask", lambda runner, width: torch.ones(2, width, dtype=torch.long)
+        LeftPaddedRunner, "attention_mask", lambda runner, width: torch.ones(len(runner._lengths), width).long()
     )
     with pytest.raises(UserError, match=r"of 3 and 8 tokens in one batch padded on the left \(--padding right\)"):
         check_pass(model, model.passes, 2)
