@@ -1,4 +1,4 @@
-"""The audit: measures that say whether a circuit is to be believed. One file for each group of measures.
+"""An audit: how far a circuit is to be believed, line by line.
 
-`lines.py` lists them in the order in which they are computed, `run.py` runs them.
+`run.py` runs the lines of `lines.py`; each is computed by a measure in `measures/` and ends in a `Finding`.
 """

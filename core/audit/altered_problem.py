@@ -1,7 +1,7 @@
-"""The problem a search would have had on other prompts, or with labels that mean nothing.
+"""The same problem with other search prompts, or with labels that mean nothing.
 
-References, statistics and candidates stay those of the problem itself: what an ablated node becomes is part of what is
-claimed, not of the search.
+References, statistics and candidates stay those of the problem itself: the value that an ablated node takes belongs to
+the claim about the circuit, not to the search.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from circuit_tui.core.tasks.task import Split
 from circuit_tui.core.tasks.tokens import PromptSet, TokenizedPrompts
 
 
-def problem_for(problem: Problem, search: AuditSearch) -> Problem:
-    """What `search` looks at: `problem` itself, resampled search prompts, or shuffled labels.
+def altered_problem(problem: Problem, search: AuditSearch) -> Problem:
+    """Returns the problem that `search` searches: `problem`, or with resampled search prompts, or with shuffled labels.
 
     A resampling draws as many prompts as there are, with replacement.
     """
@@ -27,12 +27,12 @@ def problem_for(problem: Problem, search: AuditSearch) -> Problem:
         return with_shuffled_labels(problem, search.draw)
     if search.kind == "resamplings":
         n = len(problem.splits["train"])
-        return with_train(problem, torch.randint(n, (n,), generator=torch.Generator().manual_seed(search.draw)))
+        return with_train_prompts(problem, torch.randint(n, (n,), generator=torch.Generator().manual_seed(search.draw)))
     return problem
 
 
-def with_train(problem: Problem, prompts: Tensor) -> Problem:
-    """`problem` with the train prompts of numbers `prompts` `[prompt]` alone; a number may stand there twice."""
+def with_train_prompts(problem: Problem, prompts: Tensor) -> Problem:
+    """Returns `problem` with the train prompts that have the numbers `prompts` `[prompt]`; a number may be repeated."""
     prompts = prompts.to(problem.model.device)
     rows = problem.splits["train"].answers.rows_of(prompts)
     ids, means = dict(problem.alignment.ids), dict(problem.alignment.mean_groups)
@@ -42,28 +42,29 @@ def with_train(problem: Problem, prompts: Tensor) -> Problem:
     old = problem.prompt_sets["train"]
     chosen = PromptSet(
         tuple(old.pairs[index] for index in prompts.tolist()),
-        _side(old.clean, rows),
-        _side(old.corrupt, rows),
+        _select_rows(old.clean, rows),
+        _select_rows(old.corrupt, rows),
         old.answers.select(prompts)[0],
     )
     return replace(
         problem,
         prompt_sets=problem.prompt_sets | {"train": chosen},
         alignment=replace(problem.alignment, ids=ids, mean_groups=means),
-        splits=problem.splits | {"train": _split(problem.splits["train"], prompts)},
+        splits=problem.splits | {"train": _select_prompts(problem.splits["train"], prompts)},
         spliced_resids=tuple(resid[rows] for resid in problem.spliced_resids),
         spliced_corrupt_resids=tuple(resid[rows] for resid in problem.spliced_corrupt_resids),
-        spliced_sae_inputs=tuple(read[rows] for read in problem.spliced_sae_inputs),
-        spliced_corrupt_sae_inputs=tuple(read[rows] for read in problem.spliced_corrupt_sae_inputs),
+        spliced_sae_inputs=tuple(inputs[rows] for inputs in problem.spliced_sae_inputs),
+        spliced_corrupt_sae_inputs=tuple(inputs[rows] for inputs in problem.spliced_corrupt_sae_inputs),
     )
 
 
 def with_shuffled_labels(problem: Problem, seed: int) -> Problem:
-    """`problem` with right and wrong exchanged on a random half of the prompts of each split.
+    """Returns `problem` with right and wrong exchanged on a random half of the train and of the test prompts.
 
-    The model is made to mean it: where the answers are exchanged so are its two logits at their contest, set so far
-    apart that what follows there is made up for. So the model of this problem answers the nonsense labels as surely as
-    M answers the real ones, and faithfulness 1 on it means to have found a circuit that does so too.
+    Where the answers are exchanged, so are the model's two logits at the first token in which they differ. If answers
+    have more tokens, the right logit is lowered by twice what the tokens after it add to the logit difference. So the
+    model of this problem answers the nonsense labels as surely as M answers the real ones, and a circuit with
+    faithfulness 1 does so too.
     """
     draw = torch.Generator().manual_seed(seed)
     sets, splits = dict(problem.prompt_sets), dict(problem.splits)
@@ -82,18 +83,17 @@ def with_shuffled_labels(problem: Problem, seed: int) -> Problem:
     return replace(problem, prompt_sets=sets, splits=splits)
 
 
-def _side(side: TokenizedPrompts, rows: Tensor) -> TokenizedPrompts:
-    roles = tuple(side.roles[index] for index in rows.tolist())
+def _select_rows(prompts: TokenizedPrompts, rows: Tensor) -> TokenizedPrompts:
     return replace(
-        side,
-        tokens=side.tokens[rows],
-        lengths=side.lengths[rows],
-        roles=roles,
-        n_answer_tokens=side.n_answer_tokens[rows],
+        prompts,
+        tokens=prompts.tokens[rows],
+        lengths=prompts.lengths[rows],
+        roles=tuple(prompts.roles[row] for row in rows.tolist()),
+        n_answer_tokens=prompts.n_answer_tokens[rows],
     )
 
 
-def _split(split: PreparedSplit, prompts: Tensor) -> PreparedSplit:
+def _select_prompts(split: PreparedSplit, prompts: Tensor) -> PreparedSplit:
     answers, reads = split.answers.select(prompts)
     rows = split.answers.rows_of(prompts)
     return PreparedSplit(

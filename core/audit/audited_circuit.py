@@ -1,4 +1,4 @@
-"""What an audit is of: a circuit, the problem it solves, and how it was found."""
+"""The circuit that an audit judges, with the problem it solves and how it was found."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from circuit_tui.core.splice.problem import Problem
 
 @dataclass(frozen=True, slots=True)
 class AuditedCircuit:
-    """The circuit `kept` `[node]` bool of `problem`.
+    """The circuit `kept` `[node]` bool of `problem`, and everything that measures need.
 
     Attributes:
-        unseen: evaluates prompts of a template that no search saw; None where the task has none.
-        search: how searches are made.
-        target: the faithfulness that the circuit was found to reach; None where it was made by hand.
-        log: keeps what is measured; None where nothing is kept.
-        parallel_searches: other processes that make the searches; None where this one does.
+        unseen: evaluates prompts of a template that no search saw; None if the task has none.
+        search: how the audit searches.
+        target: the faithfulness that the circuit's own search had to reach; None if it was made by hand.
+        log: keeps what is measured; None if nothing is kept.
+        parallel_searches: makes the searches in other processes; None if this process makes them.
     """
 
     problem: Problem

@@ -1,4 +1,4 @@
-"""What a measure of the audit returns: numbers, a verdict and what it means. Plain values, no tensor."""
+"""What a measure of the audit returns: numbers, a verdict and a sentence. Plain values, no tensor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from circuit_tui.core.choices import VERDICTS, Outcome, Verdict
 
-Value = TypeVar("Value")
+Result = TypeVar("Result")
 Number = float | int | None
 
 
@@ -33,14 +33,14 @@ TITLES: dict[str, str] = {
     "seeds": "other seeds",
     "resamplings": "resampled search prompts",
 }
-"""Every line of the audit by its key."""
+"""The title of every line of the audit, by its key."""
 DECIDING = frozenset({"task", "held-out", "overfit", "answers", "errors", "completeness", "random", "shuffled"})
-"""Without these the circuit is not what it is said to be: enough for the behaviour, needed for it, and no accident."""
+"""Lines that decide: together they say that a circuit is enough for the behaviour, needed for it, and no accident."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditSearch:
-    """One search that an audit makes; `draw` is the seed of what is done to the prompts or labels."""
+    """One search that an audit makes; `draw` is the seed that resamples its prompts or shuffles its labels."""
 
     kind: str
     seed: int
@@ -48,7 +48,7 @@ class AuditSearch:
 
     @property
     def id(self) -> str:
-        """Tells it from the other searches of the same audit; fit for a folder's name."""
+        """A name that no other search of the same audit has; it can name a folder."""
         return f"{self.kind}-{self.seed}-{self.draw}"
 
 
@@ -56,8 +56,8 @@ class AuditSearch:
 class SearchRun:
     """One search made for the audit, and the circuit it found.
 
-    `kind`, `seed` and `draw` are those of its `AuditSearch`; `train` and `test` are its faithfulness, None where there
-    is none.
+    `kind`, `seed` and `draw` are those of its `AuditSearch`. `train` and `test` are the circuit's faithfulness, None
+    if it has no value.
     """
 
     kind: str
@@ -72,14 +72,14 @@ class SearchRun:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the audit.
+    """One line of the audit, measured.
 
     Attributes:
         key: names the line, as in the circuit file.
-        verdict: against the thresholds of the measure's module.
-        says: one sentence, what was found and what it means.
-        numbers: by name; None where a number has no value.
-        runs: the searches it rests on.
+        verdict: by the thresholds of the measure's module.
+        says: one sentence: what was found, and what it means.
+        numbers: by name; None for a number without a value.
+        runs: the searches on which the line rests.
     """
 
     key: str
@@ -90,12 +90,12 @@ class Finding:
 
     @property
     def title(self) -> str:
-        """The line's name for a reader."""
+        """The line's title for a reader."""
         return TITLES[self.key]
 
     @property
     def decides(self) -> bool:
-        """Whether the circuit is not to be believed if this is bad. The other lines limit what may be claimed of it."""
+        """Whether a bad verdict means that the circuit is not to be believed. Other lines limit what may be claimed."""
         return self.key in DECIDING
 
 
@@ -103,7 +103,7 @@ class Finding:
 class AuditProgress:
     """How far an audit is: the line under way, `done` of `total` lines, the `share` 0..1 of the whole, and seconds.
 
-    `searches` is how many of all its searches are over, where they are made in processes of their own.
+    `searches` is (finished, all) if searches are made in processes of their own, else None.
     """
 
     title: str
@@ -115,39 +115,39 @@ class AuditProgress:
     searches: tuple[int, int] | None = None
 
 
-# A measure in slices: it yields after each piece of work, now and then with the share of it that is done, 0..1.
-Measuring = Generator[float | None, None, Finding]
+Measurement = Generator[float | None, None, Finding]
+"""A measure under way: it yields after each piece of work, at times with the share 0..1 that is done."""
 
 
-def within(
-    steps: Generator[float | None, None, Value], start: float, stop: float
-) -> Generator[float | None, None, Value]:
-    """`steps`, its shares mapped to the part from `start` to `stop`."""
+def rescaled(
+    steps: Generator[float | None, None, Result], start: float, stop: float
+) -> Generator[float | None, None, Result]:
+    """Runs `steps` with its shares mapped from 0..1 to `start`..`stop`."""
     while True:
         try:
             share = next(steps)
         except StopIteration as end:
-            value: Value = end.value
-            return value
+            result: Result = end.value
+            return result
         yield None if share is None else start + (stop - start) * share
 
 
 def grade(value: float, good: float, doubtful: float) -> Verdict:
-    """Smaller is better: good up to and with `good`, doubtful up to and with `doubtful`; not a number is bad."""
+    """Returns good up to and including `good`, doubtful up to and including `doubtful`, else bad; NaN is bad."""
     return "good" if value <= good else "doubtful" if value <= doubtful else "bad"
 
 
-def worst(*verdicts: Verdict) -> Verdict:
-    """The worst of some verdicts; what was not measured does not count unless nothing was."""
+def worst_verdict(*verdicts: Verdict) -> Verdict:
+    """Returns the worst of some verdicts; ``not measured`` counts only if all of them are that."""
     measured = [verdict for verdict in verdicts if verdict != "not measured"]
     return max(measured, key=VERDICTS.index, default="not measured")
 
 
 def outcome(findings: tuple[Finding, ...], *, finished: bool) -> Outcome:
-    """What the lines say together.
+    """Returns what the lines say together.
 
-    Do not believe: a line that decides is bad. Within limits: one of those is doubtful or was not measured, or any
-    other line is bad.
+    ``do not believe``: a deciding line is bad. ``believable within limits``: a deciding line is doubtful or was not
+    measured, or any other line is bad.
     """
     deciding = {finding.verdict for finding in findings if finding.decides}
     if "bad" in deciding:
@@ -159,12 +159,16 @@ def outcome(findings: tuple[Finding, ...], *, finished: bool) -> Outcome:
 
 
 def reasons(findings: Sequence[Finding]) -> tuple[str, ...]:
-    """The titles of the lines that keep the outcome from being ``believable``."""
-    against = [line.title for line in findings if line.decides and line.verdict == "bad"]
-    limits = (line.title for line in findings if line.verdict == "bad" or (line.decides and line.verdict != "good"))
+    """Returns the titles of the lines that keep the outcome from being ``believable``."""
+    against = [finding.title for finding in findings if finding.decides and finding.verdict == "bad"]
+    limits = (
+        finding.title
+        for finding in findings
+        if finding.verdict == "bad" or (finding.decides and finding.verdict != "good")
+    )
     return tuple(against or limits)
 
 
 def finite(value: float) -> float | None:
-    """`value`, or None where it has none."""
+    """Returns `value`, or None if it is infinite or NaN."""
     return value if math.isfinite(value) else None

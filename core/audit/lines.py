@@ -1,4 +1,4 @@
-"""The lines of the audit, in the order in which they are computed and shown: what is cheap comes first."""
+"""The lines of the audit, in the order in which they are computed and shown: cheap lines come first."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from circuit_tui.core.audit.audited_circuit import AuditedCircuit
-from circuit_tui.core.audit.finding import AuditSearch, Measuring
+from circuit_tui.core.audit.finding import AuditSearch, Measurement
 from circuit_tui.core.audit.measures import (
     ablations,
     completeness,
@@ -22,44 +22,44 @@ from circuit_tui.core.audit.measures import (
 from circuit_tui.core.audit.settings import AuditSettings
 
 SEARCH_SECONDS = 12.0
-"""A default search on the demo, where weights are about seconds. They only serve to say how far the audit is."""
+"""Seconds of a default search on the demo, the unit of `AuditLine.weight`. Only the estimate of progress uses them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One line: its key, how it is measured, how long that takes, and the searches it rests on."""
+class AuditLine:
+    """One line of the audit: its key, its measure, the seconds that takes, and the searches on which it rests."""
 
     key: str
-    measure: Callable[[AuditedCircuit], Measuring]
+    measure: Callable[[AuditedCircuit], Measurement]
     weight: float = 0.1
     searches: Callable[[AuditSettings], tuple[AuditSearch, ...]] = lambda settings: ()
 
 
-LINES: tuple[Line, ...] = (
-    Line("task", held_out.task),
-    Line("held-out", held_out.held_out),
-    Line("overfit", held_out.overfit),
-    Line("unseen", held_out.unseen),
-    Line("answers", per_prompt.answers),
-    Line("errors", per_prompt.errors),
-    Line("averaging", ablations.averaging),
-    Line("distribution", distribution.distribution),
-    Line("completeness", completeness.removal),
-    Line("splice-task", splice_cost.on_task),
-    Line("splice-text", splice_cost.on_text, 2.0),
-    Line("random", random_circuits.random_circuits, 2.0),
-    Line("ablation", ablations.sensitivity, 4.0),
-    Line("subsets", completeness.subsets, 6.0),
-    Line("minimality", minimality.minimality, 15.0),
-    Line("shuffled", shuffled.shuffled, 0.0, shuffled.shuffled_searches),
-    Line("seeds", stability.seeds, 0.0, stability.seed_searches),
-    Line("resamplings", stability.resamplings, 0.0, stability.resampled_searches),
+LINES: tuple[AuditLine, ...] = (
+    AuditLine("task", held_out.task),
+    AuditLine("held-out", held_out.held_out),
+    AuditLine("overfit", held_out.overfit),
+    AuditLine("unseen", held_out.unseen),
+    AuditLine("answers", per_prompt.answers),
+    AuditLine("errors", per_prompt.errors),
+    AuditLine("averaging", ablations.averaging),
+    AuditLine("distribution", distribution.distribution),
+    AuditLine("completeness", completeness.without_circuit),
+    AuditLine("splice-task", splice_cost.on_task),
+    AuditLine("splice-text", splice_cost.on_text, 2.0),
+    AuditLine("random", random_circuits.random_circuits, 2.0),
+    AuditLine("ablation", ablations.sensitivity, 4.0),
+    AuditLine("subsets", completeness.subsets, 6.0),
+    AuditLine("minimality", minimality.minimality, 15.0),
+    AuditLine("shuffled", shuffled.shuffled, 0.0, shuffled.shuffled_searches),
+    AuditLine("seeds", stability.seeds, 0.0, stability.seed_searches),
+    AuditLine("resamplings", stability.resamplings, 0.0, stability.resampled_searches),
 )
 
 
-def searches_left(lines: Sequence[Line], subject: AuditedCircuit) -> tuple[AuditSearch, ...]:
-    """The searches that `lines` rest on, but those that an audit which was cut off had finished."""
-    kept = subject.log
-    known = frozenset[str]() if kept is None else kept.findings.keys()
-    asked = (search for line in lines if line.key not in known for search in line.searches(subject.settings))
-    return tuple(search for search in asked if kept is None or kept.run(search) is None)
+def searches_left(lines: Sequence[AuditLine], audited: AuditedCircuit) -> tuple[AuditSearch, ...]:
+    """Returns the searches on which `lines` rest, less those that the same audit finished before it was cut off."""
+    log = audited.log
+    measured = frozenset[str]() if log is None else log.findings.keys()
+    searches = (search for line in lines if line.key not in measured for search in line.searches(audited.settings))
+    return tuple(search for search in searches if log is None or log.run(search) is None)

@@ -13,7 +13,7 @@ from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.lines import LINES, searches_left
 from circuit_tui.core.audit.parallel_searches import ParallelSearches
 from circuit_tui.core.audit.run import Audit
-from circuit_tui.core.audit.search_processes import fitting_jobs, start_searches
+from circuit_tui.core.audit.search_processes import default_jobs, start_searches
 from circuit_tui.core.audit.search_worker import SearchEnvironment
 from circuit_tui.core.audit.settings import AuditSettings
 from circuit_tui.core.audit.texts import read_text, text_sha256
@@ -29,14 +29,14 @@ from circuit_tui.core.search.spec import SearchSpec
 
 
 @dataclass(frozen=True, slots=True)
-class OtherProcesses:
-    """How other processes open the same experiment, and how many of them may make searches for the audit.
+class ParallelOptions:
+    """How workers open the experiment of an audit, and how many of them may make its searches.
 
     Attributes:
         request: what to open.
         file: the circuit file that names it.
-        jobs: at most so many at once; None for as many as the machine allows (`fitting_jobs`).
-        log: takes what libraries print there.
+        jobs: the largest number of workers; None for as many as the machine allows (`default_jobs`).
+        log: the file that takes what libraries print in workers.
     """
 
     request: OpenRequest
@@ -50,56 +50,56 @@ def open_audit(
     kept: Tensor,
     provenance: Provenance,
     settings: AuditSettings,
-    others: OtherProcesses | None = None,
+    parallel: ParallelOptions | None = None,
 ) -> Audit:
     """Returns an audit of the circuit `kept` `[node]` bool, which has not begun.
 
-    Its searches are made as the one that found the circuit, or with quick settings if the audit is quick. It keeps what
-    it measures, and goes on with what the same audit had measured before it was cut off. With `others` searches are
-    made in processes of their own, if there are two at least and room for them.
+    It searches as the circuit was found, or with quick settings if the audit is quick. It keeps what it measures, and
+    goes on from what the same audit measured before it was cut off. With `parallel`, searches run in processes of their
+    own, if at least two are left and there is room for them.
 
     Raises:
         UserError: the circuit is empty, the text cannot be read, or the method that found the circuit is unknown here.
     """
     target = provenance.target
-    used = SearchSpec(DEFAULT_METHOD, DEFAULT_TARGET, settings.seed)
+    spec = SearchSpec(DEFAULT_METHOD, DEFAULT_TARGET, settings.seed)
     if target is not None:
-        used = SearchSpec(provenance.method, target, settings.seed, provenance.settings)
-    used = used.quick() if settings.quick else used.complete()
-    circuit = audited_circuit(experiment, kept, used, target, settings)
-    opened = fingerprint(experiment)
-    what = {
-        "opened": opened,
-        "circuit": circuit.kept.nonzero()[:, 0].tolist(),
-        "search": {"method": used.method, "target": used.target, "settings": dict(used.settings)},
-        "aimed": circuit.target,
+        spec = SearchSpec(provenance.method, target, settings.seed, provenance.settings)
+    spec = spec.quick() if settings.quick else spec.complete()
+    audited = audited_circuit(experiment, kept, spec, target, settings)
+    identity = fingerprint(experiment)
+    inputs = {
+        "opened": identity,
+        "circuit": audited.kept.nonzero()[:, 0].tolist(),
+        "search": {"method": spec.method, "target": spec.target, "settings": dict(spec.settings)},
+        "aimed": audited.target,
         "settings": asdict(settings) | {"text": None},
     }
-    text = "" if settings.text is None else text_sha256(settings.text)
-    circuit = replace(circuit, log=AuditLog(what, text))
-    if others is not None:
-        circuit = replace(circuit, parallel_searches=_parallel_searches(circuit, opened, others))
-    return Audit(circuit)
+    text_hash = "" if settings.text is None else text_sha256(settings.text)
+    audited = replace(audited, log=AuditLog(inputs, text_hash))
+    if parallel is not None:
+        audited = replace(audited, parallel_searches=_parallel_searches(audited, identity, parallel))
+    return Audit(audited)
 
 
 def _parallel_searches(
-    circuit: AuditedCircuit, opened: Mapping[str, object], others: OtherProcesses
+    audited: AuditedCircuit, identity: Mapping[str, object], options: ParallelOptions
 ) -> ParallelSearches | None:
-    """Returns workers for the searches that are left, None if this process should make them."""
-    jobs = min(others.jobs or fitting_jobs(circuit.problem), len(searches_left(LINES, circuit)))
+    """Returns workers for the searches that are left; None if this process should make them."""
+    jobs = min(options.jobs or default_jobs(audited.problem), len(searches_left(LINES, audited)))
     if jobs < 2:
         return None
-    # With as many prompts in a pass as here: sums of other batches may differ in their last digits.
-    request = replace(others.request, batch=circuit.problem.batch_size)
-    folder = None if circuit.log is None else circuit.log.folder
-    environment = SearchEnvironment(request, others.file, opened, circuit.search, circuit.settings.quick, folder)
-    return start_searches(environment, jobs, others.log)
+    # As many prompts in a pass as here: sums over other batches may differ in their last digits.
+    request = replace(options.request, batch=audited.problem.batch_size)
+    folder = None if audited.log is None else audited.log.folder
+    environment = SearchEnvironment(request, options.file, identity, audited.search, audited.settings.quick, folder)
+    return start_searches(environment, jobs, options.log)
 
 
 def audited_circuit(
-    experiment: Experiment, kept: Tensor, used: SearchSpec, target: float | None, settings: AuditSettings
+    experiment: Experiment, kept: Tensor, spec: SearchSpec, target: float | None, settings: AuditSettings
 ) -> AuditedCircuit:
-    """Returns the circuit `kept` `[node]` bool as an audit sees it, found for `target` (None: made by hand).
+    """Returns what an audit needs of the circuit `kept` `[node]` bool, found for `target` (None: made by hand).
 
     Raises:
         UserError: the circuit is empty, or the text cannot be read.
@@ -111,5 +111,5 @@ def audited_circuit(
         read_text(settings.text)
     unseen = Evaluator(problem, "unseen") if "unseen" in problem.splits else None
     return AuditedCircuit(
-        problem, kept.clone(), experiment.train, experiment.test, unseen, used, target, settings
+        problem, kept.clone(), experiment.train, experiment.test, unseen, spec, target, settings
     )  # fmt: skip

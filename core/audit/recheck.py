@@ -47,10 +47,10 @@ def recheck_audit(
     if claimed is None:
         return ()
     spec = SearchSpec(claimed.search.method, claimed.search.target, 0, claimed.search.settings).complete()
-    subject = audited_circuit(experiment, kept, spec, file.method.target, settings_of(claimed, text))
+    audited = audited_circuit(experiment, kept, spec, file.method.target, settings_of(claimed, text))
     keys = {finding.key for finding in claimed.findings}
-    lines = tuple(line for line in LINES if line.key in keys and (searches or not line.searches(subject.settings)))
-    audit = Audit(subject, lines)
+    lines = tuple(line for line in LINES if line.key in keys and (searches or not line.searches(audited.settings)))
+    audit = Audit(audited, lines)
     for step in audit:
         progress(step)
     return tuple(_checks(claimed, audit_part(audit.result), tolerance, searches=searches))

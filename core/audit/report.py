@@ -1,4 +1,4 @@
-"""From what an audit found to the part of a circuit file, and back to settings that repeat it."""
+"""The `audit` part of a circuit file, made of what an audit found; and the settings that repeat an audit."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from circuit_tui.core.circuits.schema import Versions
 
 
 def audit_part(result: AuditResult) -> AuditPart:
-    """What goes into the circuit file of the audited circuit."""
-    subject, settings = result.subject, asdict(result.subject.settings)
+    """Returns the `audit` part for the file of the audited circuit."""
+    audited, settings = result.audited, asdict(result.audited.settings)
     settings.pop("text")
-    space, names = subject.problem.space, subject.problem.alignment.names
+    space, names = audited.problem.space, audited.problem.alignment.names
     runs = stability_runs(result.findings)
     return AuditPart(
         created=now(),
@@ -37,15 +37,15 @@ def audit_part(result: AuditResult) -> AuditPart:
         seconds=result.seconds,
         settings=AuditSettingsPart(**settings),
         search=AuditSearchPart(
-            method=subject.search.method, target=subject.search.target, settings=dict(subject.search.settings)
+            method=audited.search.method, target=audited.search.target, settings=dict(audited.search.settings)
         ),
-        text=text_part(subject.settings.text),
-        findings=tuple(map(_finding, result.findings)),
-        runs=tuple(_run(run) for finding in result.findings for run in finding.runs),
+        text=text_part(audited.settings.text),
+        findings=tuple(map(_finding_part, result.findings)),
+        runs=tuple(_run_part(run) for finding in result.findings for run in finding.runs),
         jaccard=tuple(tuple(jaccard(one.nodes, other.nodes) for other in runs) for one in runs),
         shares=tuple(
             NodeSharePart(
-                hook=subject.problem.sites[int(space.site[node])].hook,
+                hook=audited.problem.sites[int(space.site[node])].hook,
                 position=names[int(space.position[node])],
                 latent=int(space.latent[node]),
                 share=share,
@@ -56,16 +56,16 @@ def audit_part(result: AuditResult) -> AuditPart:
 
 
 def settings_of(part: AuditPart, text: Path | None) -> AuditSettings:
-    """The settings that repeat an audit; `text` is where its text is now."""
+    """Returns the settings that repeat an audit; `text` is where its text is now."""
     return AuditSettings(**part.settings.model_dump(), text=text)
 
 
 def stability_runs(findings: Sequence[Finding]) -> list[SearchRun]:
-    """The searches that tell how often a node is chosen: all but those for nonsense."""
+    """Returns the searches that count for how often a node is chosen: all but those on shuffled labels."""
     return [run for finding in findings for run in finding.runs if run.kind != "shuffled"]
 
 
-def _finding(finding: Finding) -> FindingPart:
+def _finding_part(finding: Finding) -> FindingPart:
     return FindingPart(
         key=finding.key,
         title=finding.title,
@@ -76,7 +76,7 @@ def _finding(finding: Finding) -> FindingPart:
     )
 
 
-def _run(run: SearchRun) -> AuditRunPart:
+def _run_part(run: SearchRun) -> AuditRunPart:
     values = asdict(run)
     values.pop("nodes")
     return AuditRunPart(**values)

@@ -1,4 +1,4 @@
-"""A process that makes searches for an audit: it opens what the audit has open once, and keeps what the audit keeps."""
+"""The worker that makes searches for an audit. It opens the audit's experiment once, and keeps what the audit keeps."""
 
 from __future__ import annotations
 
@@ -19,55 +19,59 @@ from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.workers.pool import ReportSteps
 
-PARTS = 1000
-"""How finely a worker tells what share of a search is done."""
+PROGRESS_STEPS = 1000
+"""The steps into which a worker divides a search when it reports progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchEnvironment:
-    """What a search worker opens: `request` with its circuit's `file`, which must be `opened` (`fingerprint`).
+    """What a worker opens, and how it searches.
 
-    `used` is how searches are made, on few prompts if `quick`. `folder` is where the audit keeps them, None if it does
-    not.
+    Attributes:
+        request, file: what to open, and the file of the audited circuit.
+        identity: the audit's experiment (`fingerprint`), which the worker must have opened too.
+        spec: how to search; the seed is that of each search.
+        quick: whether to search on few prompts.
+        folder: where the audit keeps its searches, None if it does not.
     """
 
     request: OpenRequest
     file: CircuitFile
-    opened: Mapping[str, Any]
-    used: SearchSpec
+    identity: Mapping[str, Any]
+    spec: SearchSpec
     quick: bool
     folder: Path | None
 
 
 class SearchWorker:
-    """Makes searches, one after the other, in `environment`, which it opens for the first of them."""
+    """Makes one search after another in `environment`, which it opens for the first of them."""
 
     def __init__(self, environment: SearchEnvironment) -> None:
         self._environment = environment
         self._searcher: Searcher | None = None
-        self._kept = SearchLog(ResumableWork(environment.folder))
+        self._log = SearchLog(ResumableWork(environment.folder))
 
     def __call__(self, order: AuditSearch, report: ReportSteps) -> SearchRun:
         """Makes the search `order`.
 
         Raises:
-            UserError: what is there now is not what the audit has open.
+            UserError: model, SAEs or prompts are no longer those that the audit has open.
         """
         if self._searcher is None:
-            self._searcher = self._opened()
-        steps, done = self._searcher.run(order, self._kept), 0
+            self._searcher = self._open()
+        steps, done = self._searcher.run(order, self._log), 0
         while True:
-            report(done, PARTS)
+            report(done, PROGRESS_STEPS)
             try:
                 share = next(steps)
             except StopIteration as end:
                 run: SearchRun = end.value
                 return run
-            done = done if share is None else round(share * PARTS)
+            done = done if share is None else round(share * PROGRESS_STEPS)
 
-    def _opened(self) -> Searcher:
+    def _open(self) -> Searcher:
         environment = self._environment
         experiment = open_experiment(environment.request, circuit=environment.file)
-        if fingerprint(experiment) != environment.opened:
+        if fingerprint(experiment) != environment.identity:
             raise UserError("model, SAEs or prompts have changed since the audit was begun")
-        return Searcher(experiment.problem, experiment.train, experiment.test, environment.used, environment.quick)
+        return Searcher(experiment.problem, experiment.train, experiment.test, environment.spec, environment.quick)

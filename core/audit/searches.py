@@ -1,4 +1,4 @@
-"""Runs the search that found the circuit again, for the controls and the stability."""
+"""Makes the searches of an audit: the circuit's own search with another seed, other prompts or other labels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from circuit_tui.core.audit.altered_problem import problem_for, with_train
+from circuit_tui.core.audit.altered_problem import altered_problem, with_train_prompts
 from circuit_tui.core.audit.audit_log import SearchLog
 from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.finding import AuditSearch, SearchRun, finite
@@ -17,60 +17,61 @@ from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.problem import Problem
 
 QUICK_PROMPTS = 128
-"""What a quick audit's searches see: a quarter of a built-in task's search prompts."""
+"""Search prompts that a quick audit's searches see: a quarter of those of a built-in task."""
 
 
-def quick_word(subject: AuditedCircuit) -> str:
-    """An adjective for the searches of an audit, and a space; empty where they are made like the circuit's own."""
-    return "quick " if subject.settings.quick else ""
+def quick_adjective(audited: AuditedCircuit) -> str:
+    """Returns "quick " for a quick audit, to stand before the word searches; else an empty string."""
+    return "quick " if audited.settings.quick else ""
 
 
-def run_search(subject: AuditedCircuit, search: AuditSearch) -> Generator[float | None, None, SearchRun]:
-    """Makes one search of an audit. Yields the share that is done.
+def run_search(audited: AuditedCircuit, search: AuditSearch) -> Generator[float | None, None, SearchRun]:
+    """Makes one search of an audit and returns its run; yields the share that is done.
 
-    One that an audit which was cut off had finished is not made again; one that another process makes is waited for.
+    A search that was finished before the audit was cut off is not made again. If another process makes the search, this
+    waits for it.
 
     Raises:
-        UserError: that process could not make it.
+        UserError: the other process could not make it.
     """
-    known = None if subject.log is None else subject.log.run(search)
-    if known is not None:
+    earlier = None if audited.log is None else audited.log.run(search)
+    if earlier is not None:
         yield 1.0
-        return known
-    if subject.parallel_searches is not None:
-        return (yield from subject.parallel_searches.run(search))
-    searcher = Searcher(subject.problem, subject.train, subject.test, subject.search, subject.settings.quick)
-    return (yield from searcher.run(search, None if subject.log is None else subject.log.searches))
+        return earlier
+    if audited.parallel_searches is not None:
+        return (yield from audited.parallel_searches.run(search))
+    searcher = Searcher(audited.problem, audited.train, audited.test, audited.search, audited.settings.quick)
+    return (yield from searcher.run(search, None if audited.log is None else audited.log.searches))
 
 
 @dataclass(frozen=True, slots=True)
 class Searcher:
-    """Makes the searches of an audit of `problem`: as the one `used`; on few prompts, up to its circuit, if `quick`."""
+    """Makes searches as `spec` says. If `quick`, they see few prompts and end with their circuit, without frontier."""
 
     problem: Problem
     train: Evaluator
     test: Evaluator
-    used: SearchSpec
+    spec: SearchSpec
     quick: bool
 
-    def run(self, search: AuditSearch, kept: SearchLog | None) -> Generator[float | None, None, SearchRun]:
-        """Makes `search`; goes on with what is `kept` of it, and keeps what comes of it. Yields the share done."""
-        problem, train, test = problem_for(self.problem, search), self.train, self.test
+    def run(self, search: AuditSearch, log: SearchLog | None) -> Generator[float | None, None, SearchRun]:
+        """Makes `search`, from where `log` has it, and keeps its run there; yields the share done."""
+        problem, train, test = altered_problem(self.problem, search), self.train, self.test
         if self.quick:
             order = torch.randperm(len(problem.splits["train"]), generator=torch.Generator().manual_seed(search.draw))
-            problem = with_train(problem, order[:QUICK_PROMPTS])
+            problem = with_train_prompts(problem, order[:QUICK_PROMPTS])
         if problem is not self.problem:
             train, test = (Evaluator(problem, split, size=BATCH_PROMPTS, ready=False) for split in ("train", "test"))
             for evaluator in (train, test):
                 yield from evaluator.prepare()
-        found = new_search(problem, train, test, replace(self.used, seed=search.seed), circuit_only=True)
-        share = 0.0  # a search corrects its estimate as it goes; what is told of it only grows
-        for step in found if kept is None else kept.steps(found, search):
+        made = new_search(problem, train, test, replace(self.spec, seed=search.seed), circuit_only=True)
+        share = 0.0  # a search corrects its estimate as it goes; the share that is reported never falls
+        for step in made if log is None else log.steps(made, search):
             if self.quick and step.stage == "frontier":
-                found.stop()  # what is left is for smaller circuits that miss the target
+                made.stop()  # the rest would look for smaller circuits that miss the target
             share = max(share, min(step.step / max(step.steps, 1), 1.0))
             yield share
-        result = found.result
+        result = made.result
         assert result is not None  # a search that was not interrupted ends in one
         run = SearchRun(
             search.kind,
@@ -82,6 +83,6 @@ class Searcher:
             result.reached,
             tuple(sorted(result.nodes)),
         )
-        if kept is not None:
-            kept.add_run(run)
+        if log is not None:
+            log.add_run(run)
         return run

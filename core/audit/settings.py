@@ -8,17 +8,18 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class AuditSettings:
-    """How much is measured. `seed` is that of every draw, and the first of the searches' seeds.
+    """How much is measured.
 
     Attributes:
-        bootstraps: resamplings of the prompts behind an interval.
-        subsets: random subsets K of the circuit, and steps of the greedy one.
-        draws: of resample ablation.
-        random_circuits: circuits of the same size for each site.
-        pairs: pairs of nodes tried for minimality, at most.
+        seed: the seed of every draw, and the first seed of the searches.
+        bootstraps: resamplings of the prompts for an interval.
+        subsets: random subsets K of the circuit, and steps of the greedy subset.
+        draws: draws of resample ablation.
+        random_circuits: random circuits with as many nodes at each site.
+        pairs: the most pairs of nodes that are tried for minimality.
         seeds, resamplings, shuffles: searches with another seed, on resampled prompts, on shuffled labels; with 0 the
             line is not measured.
-        quick: searches see `QUICK_PROMPTS` of the search prompts, with `Method.quick` settings.
+        quick: searches see `QUICK_PROMPTS` of the search prompts, with the method's quick settings.
         text: the text on which the splice is priced by cross-entropy; None for none.
     """
 

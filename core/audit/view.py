@@ -1,4 +1,4 @@
-"""An audit as the screen sees it. Plain values, no tensor."""
+"""An audit as a screen shows it. Plain values, no tensor."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from circuit_tui.core.choices import Outcome
 
 @dataclass(frozen=True, slots=True)
 class AuditView:
-    """What is known of the current circuit. `progress` is None where no audit is under way.
+    """What audits say of the current circuit. `progress` is None if no audit is under way.
 
-    `shares` has the share of the searches with other seeds and on resampled prompts that chose a node, for every node
-    that any of them chose; empty while there was none. `quick` says that these searches were made in haste.
+    `shares` maps each node that a search with another seed or on resampled prompts chose to the share of these searches
+    that chose it; it is empty before the first. `quick` means that they were quick searches.
     """
 
     findings: tuple[Finding, ...]

@@ -16,7 +16,7 @@ from circuit_tui.core.audit.open_audit import open_audit
 from circuit_tui.core.audit.report import audit_part, stability_runs
 from circuit_tui.core.audit.run import Audit
 from circuit_tui.core.audit.settings import AuditSettings
-from circuit_tui.core.audit.texts import text_to_price
+from circuit_tui.core.audit.texts import splice_text
 from circuit_tui.core.audit.view import AuditView
 from circuit_tui.core.circuits.audit_schema import AuditPart
 from circuit_tui.core.circuits.provenance import Provenance
@@ -42,7 +42,7 @@ class Audits:
         Raises:
             UserError: the circuit is empty, the text cannot be read, or the method that found it is unknown here.
         """
-        text = text_to_price(self._experiment.opened, text)
+        text = splice_text(self._experiment.opened, text)
         settings = AuditSettings(seed=provenance.seed, quick=not full, text=text)
         self._leave()
         self._audit = open_audit(self._experiment, kept, provenance, settings)
@@ -77,7 +77,7 @@ class Audits:
         audit, known = self._current(kept), self._known(kept)
         if audit is not None:
             result = audit.result
-            chosen, quick = shares(stability_runs(result.findings)), audit.subject.settings.quick
+            chosen, quick = shares(stability_runs(result.findings)), audit.audited.settings.quick
             return AuditView(result.findings, result.outcome, self._progress, chosen, quick)
         return None if known is None else self._view_of(known)
 
@@ -93,7 +93,7 @@ class Audits:
         self._read = None if part is None else (kept.clone(), part)
 
     def _current(self, kept: Tensor) -> Audit | None:
-        if self._audit is not None and not torch.equal(self._audit.subject.kept, kept):
+        if self._audit is not None and not torch.equal(self._audit.audited.kept, kept):
             self._leave()
         return self._audit
 

@@ -15,7 +15,7 @@ from sae_lens import SAE
 from shapes import SHAPES, random_model, random_problem, random_sites, template_tokens
 from speed import edit_runs, step_runs
 from tiny.able import able_task
-from tiny.audited import audited
+from tiny.audited import audited_circuit
 from tiny.far import Far, sent_there, two_devices
 from tiny.searched import QUICK, Searched, among, finish
 from tiny.sessions import assert_toggles_alike, request, write_prompts
@@ -102,7 +102,7 @@ def test_audits_find_the_same(few: tuple[Searched, Searched]) -> None:
     found = []
     for each in few:
         kept = torch.arange(len(each.problem.space)) % 3 > 0
-        audit = Audit(audited(each.problem, kept, "atp", 0.5, **little, seeds=0, resamplings=0, shuffles=0))
+        audit = Audit(audited_circuit(each.problem, kept, "atp", 0.5, **little, seeds=0, resamplings=0, shuffles=0))
         for _ in audit:
             pass
         found.append([(finding.key, finding.verdict) for finding in audit.result.findings])

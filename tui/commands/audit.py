@@ -72,10 +72,10 @@ def audit(
         from circuit_tui.core.opening.open_circuit import open_circuit
 
         circuit = open_circuit(file, experiment.opened)
-        from circuit_tui.core.audit.open_audit import OtherProcesses, open_audit
+        from circuit_tui.core.audit.open_audit import ParallelOptions, open_audit
         from circuit_tui.core.audit.report import audit_part
         from circuit_tui.core.audit.settings import AuditSettings
-        from circuit_tui.core.audit.texts import text_to_price
+        from circuit_tui.core.audit.texts import splice_text
 
         settings = AuditSettings(
             seed=claimed.seed if seed is None else seed,
@@ -85,27 +85,27 @@ def audit(
             resamplings=0 if no_searches else resamplings,
             shuffles=0 if no_searches else shuffles,
             quick=not full,
-            text=text_to_price(experiment.opened, text),
+            text=splice_text(experiment.opened, text),
         )
-        others = OtherProcesses(request_for(claimed, request, folder), claimed, jobs, log_path())
-        auditing = open_audit(experiment, circuit.kept, circuit.provenance, settings, others)
-        if auditing.subject.parallel_searches is not None:
-            progress.say(f"searches run in {auditing.subject.parallel_searches.jobs} other processes")
-        if auditing.taken_up:
-            progress.say(f"continuing an audit that was cut off: {auditing.taken_up} lines are measured")
+        parallel = ParallelOptions(request_for(claimed, request, folder), claimed, jobs, log_path())
+        running = open_audit(experiment, circuit.kept, circuit.provenance, settings, parallel)
+        if running.audited.parallel_searches is not None:
+            progress.say(f"searches run in {running.audited.parallel_searches.jobs} other processes")
+        if running.n_resumed_lines:
+            progress.say(f"continuing an audit that was cut off: {running.n_resumed_lines} lines are measured")
         try:
-            interrupted = _run(auditing)
-            part = audit_part(auditing.result)
+            interrupted = _run(running)
+            part = audit_part(running.result)
             written = write_circuit(claimed.model_copy(update={"audit": part}), out or file)
             if part.finished:
-                auditing.done()
+                running.done()
         finally:
-            auditing.leave()
+            running.leave()
         progress.say(f"wrote {written}")
     if json:
         output.print_json({"file": str(file), **part.model_dump(mode="json")})
     else:
-        print_audit(claimed, part, reasons(auditing.result.findings))
+        print_audit(claimed, part, reasons(running.result.findings))
     if interrupted:
         progress.say("interrupted: this is what the audit had measured by then")
         return INTERRUPTED
@@ -127,14 +127,14 @@ def print_audit(file: CircuitFile, part: AuditPart, because: Sequence[str]) -> N
     output.print_line(f"{part.outcome}{why}", style=style)
 
 
-def _run(auditing: Audit) -> bool:
+def _run(audit: Audit) -> bool:
     """Run an audit to its end or until Ctrl-C; returns whether it was interrupted."""
     shown, interrupted = 0, threading.Event()
     with progress.AuditBar() as bar, on_interrupt(interrupted.set):
-        for step in auditing:
-            for finding in auditing.findings[shown:]:
+        for step in audit:
+            for finding in audit.findings[shown:]:
                 bar.say(f"{finding.verdict:12} {finding.title}")
-            shown = len(auditing.findings)
+            shown = len(audit.findings)
             bar.show(step)
             if interrupted.is_set():
                 break

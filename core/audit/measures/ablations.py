@@ -1,13 +1,13 @@
-"""Does it matter what an ablated node becomes, and how prompts are averaged?
+"""Does the number depend on the ablation, or on how prompts are averaged?
 
-Both move faithfulness (Miller et al. 2024), so the circuit is evaluated under every ablation, resample with several
-draws, and as the ratio of means (the mean LD over prompts first) and the mean of ratios (of every prompt its own):
+Both move faithfulness (Miller et al. 2024). So the circuit is evaluated under every ablation, under resample with
+several draws, and as the ratio of means and the mean of ratios:
 
     ratio of means   (mean_i LD_i(C) - mean_i LD_i(0)) / (mean_i LD_i(M) - mean_i LD_i(0))
     mean of ratios   mean_i (LD_i(C) - LD_i(0)) / (LD_i(M) - LD_i(0))
 
-A prompt on which the model gains nothing over the empty circuit makes its own ratio huge; the median of ratios, beside
-it, is not moved by a few of those.
+The ratio of a prompt is huge if the model gains nothing on it over the empty circuit. The median of ratios is not moved
+by a few such prompts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from circuit_tui.core.audit.audited_circuit import AuditedCircuit
-from circuit_tui.core.audit.finding import Finding, Measuring, Number, finite, grade
+from circuit_tui.core.audit.finding import Finding, Measurement, Number, finite, grade
 from circuit_tui.core.choices import ABLATIONS, AblationKind
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
@@ -27,11 +27,11 @@ from circuit_tui.core.splice.ablation import GroupMeans, ReferenceTable
 from circuit_tui.core.splice.problem import Problem, reference_rows_of
 from circuit_tui.core.splice.reference_passes import chunks
 
-MOVED = 0.15, 0.4
-"""The furthest that another ablation moves faithfulness: a sixth of the behaviour; then two fifths."""
-AVERAGED = 0.1, 0.3
-"""Ratio of means against mean of ratios."""
-ROWS_AT_ONCE = 64
+ABLATION_LIMITS = 0.15, 0.4
+"""The most that another ablation moves faithfulness: about a sixth of the behaviour, and two fifths."""
+AVERAGING_LIMITS = 0.1, 0.3
+"""The distance between ratio of means and mean of ratios."""
+ROWS_PER_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,27 +44,28 @@ class Averages:
 
 
 def averages(baselines: Baselines, measured: PromptMetrics) -> Averages:
-    """See the module's docstring; prompts on which M and the empty circuit do not differ at all have no ratio."""
+    """Returns the three averages; a prompt on which M and the empty circuit are equal has no ratio."""
     circuit, plain, empty = (
         part.logit_diff.double() for part in (measured, baselines.plain, baselines.empty)
     )  # fmt: skip
-    has = plain != empty
-    ratios = (circuit - empty)[has] / (plain - empty)[has]
+    differ = plain != empty
+    ratios = (circuit - empty)[differ] / (plain - empty)[differ]
     if not len(ratios):
         return Averages(float("nan"), float("nan"), float("nan"))
-    whole = baselines.faithfulness(measured.mean_logit_diff)
-    return Averages(whole, float(ratios.mean()), float(torch.quantile(ratios, 0.5)))
+    return Averages(
+        baselines.faithfulness(measured.mean_logit_diff), float(ratios.mean()), float(torch.quantile(ratios, 0.5))
+    )
 
 
-def averaging(subject: AuditedCircuit) -> Measuring:
-    """Ratio of means, mean of ratios and median of ratios on held-out prompts."""
-    measured = yield from subject.test.measure(subject.kept)
-    found = averages(subject.test.baselines, measured)
-    verdict = grade(abs(found.ratio_of_means - found.mean_of_ratios), *AVERAGED)
+def averaging(audited: AuditedCircuit) -> Measurement:
+    """Measures ratio of means, mean of ratios and median of ratios on held-out prompts."""
+    measured = yield from audited.test.measure(audited.kept)
+    found = averages(audited.test.baselines, measured)
+    verdict = grade(abs(found.ratio_of_means - found.mean_of_ratios), *AVERAGING_LIMITS)
     return Finding(
         "averaging", verdict,
         f"Faithfulness is {found.ratio_of_means:.3f} as the ratio of means, {found.mean_of_ratios:.3f} as the mean of "
-        f"ratios and {found.median_of_ratios:.3f} as their median: {_AVERAGED[verdict]}.",
+        f"ratios and {found.median_of_ratios:.3f} as their median: {_AVERAGING_MEANING[verdict]}.",
         {
             "ratio_of_means": finite(found.ratio_of_means), "mean_of_ratios": finite(found.mean_of_ratios),
             "median_of_ratios": finite(found.median_of_ratios),
@@ -72,15 +73,15 @@ def averaging(subject: AuditedCircuit) -> Measuring:
     )  # fmt: skip
 
 
-def sensitivity(subject: AuditedCircuit) -> Measuring:
-    """Faithfulness on held-out prompts under each ablation, as the ratio of means and as the mean of ratios."""
-    own = yield from subject.test.faithfulness(subject.kept)
+def sensitivity(audited: AuditedCircuit) -> Measurement:
+    """Measures faithfulness on held-out prompts under each ablation, as ratio of means and as mean of ratios."""
+    own = yield from audited.test.faithfulness(audited.kept)
     numbers: dict[str, Number] = {}
     distances, says = [], []
     for index, kind in enumerate(ABLATIONS):
         yield index / len(ABLATIONS)
         try:
-            found = yield from under(subject, kind)
+            found = yield from averages_under(audited, kind)
         except UserError:  # resample, where no corrupt prompt has a prompt's positions
             numbers |= {f"{kind}_ratio_of_means": None, f"{kind}_mean_of_ratios": None}
             says.append(f"{kind} has nothing to draw from")
@@ -94,55 +95,55 @@ def sensitivity(subject: AuditedCircuit) -> Measuring:
         says.append(f"{mean:.3f} under {kind}" + (f" (±{spread:.3f})" if kind == "resample" else ""))
         distances.append(abs(mean - own))
     moved = float(torch.tensor(distances).max())  # unlike the built-in, it does not lose a nan
-    verdict = grade(moved, *MOVED)
+    verdict = grade(moved, *ABLATION_LIMITS)
     return Finding(
         "ablation", verdict,
-        f"Faithfulness is {', '.join(says)}: {_MOVED[verdict].format(own=subject.problem.ablation)}.",
+        f"Faithfulness is {', '.join(says)}: {_ABLATION_MEANING[verdict].format(own=audited.problem.ablation)}.",
         numbers | {"moved": finite(moved)},
     )  # fmt: skip
 
 
-def under(subject: AuditedCircuit, kind: AblationKind) -> Generator[float | None, None, list[Averages]]:
-    """Averages of the circuit on held-out prompts under `kind`, one for each draw.
+def averages_under(audited: AuditedCircuit, kind: AblationKind) -> Generator[float | None, None, list[Averages]]:
+    """Returns the averages of the circuit on held-out prompts under the ablation `kind`, one for each draw.
 
     Raises:
         UserError: ``resample`` has nothing to draw from for some prompt.
     """
-    problem = subject.problem
-    tables, answers = (yield from references(problem, kind)), problem.splits["test"].answers
+    problem = audited.problem
+    tables, answers = (yield from reference_tables(problem, kind)), problem.splits["test"].answers
     found = []
-    for draw in range(subject.settings.draws if kind == "resample" else 1):
+    for draw in range(audited.settings.draws if kind == "resample" else 1):
         rows, by_group = reference_rows_of(
-            problem.alignment, "test", kind, answers, subject.settings.seed + draw, problem.task.name
+            problem.alignment, "test", kind, answers, audited.settings.seed + draw, problem.task.name
         )
         test = replace(problem.splits["test"], reference_rows=rows, reference_row_of_group=by_group)
         other = replace(problem, ablation=kind, reference_tables=tables, splits=problem.splits | {"test": test})
         evaluator = Evaluator(other, "test", ready=False)
         yield from evaluator.prepare()
-        measured = yield from evaluator.measure(subject.kept)
+        measured = yield from evaluator.measure(audited.kept)
         found.append(averages(evaluator.baselines, measured))
     return found
 
 
-def references(problem: Problem, kind: AblationKind) -> Generator[float | None, None, tuple[ReferenceTable, ...]]:
-    """The reference tables of `problem` under another ablation; SAE errors stay as they are."""
+def reference_tables(problem: Problem, kind: AblationKind) -> Generator[float | None, None, tuple[ReferenceTable, ...]]:
+    """Returns the reference tables of `problem` under the ablation `kind`; SAE errors stay as they are."""
     side = "clean" if kind == "clean-mean" else "corrupt"
-    reads = problem.spliced_sae_inputs if side == "clean" else problem.spliced_corrupt_sae_inputs
+    all_inputs = problem.spliced_sae_inputs if side == "clean" else problem.spliced_corrupt_sae_inputs
     lengths = getattr(problem.prompt_sets["train"], side).lengths
-    cells, device, tables = problem.alignment.mean_groups["train", side], problem.model.device, []
-    for site, read in zip(problem.sites, reads, strict=True):
+    groups, device, tables = problem.alignment.mean_groups["train", side], problem.model.device, []
+    for site, inputs in zip(problem.sites, all_inputs, strict=True):
         d_sae = site.sae.d_sae
         means = GroupMeans(problem.alignment.n_mean_groups, d_sae, device)
-        every = torch.zeros(*cells.shape if kind == "resample" else (0, 0), d_sae, device=device)
-        for rows in chunks(lengths, ROWS_AT_ONCE) if kind != "zero" else []:
+        drawn_from = torch.zeros(*groups.shape if kind == "resample" else (0, 0), d_sae, device=device)
+        for rows in chunks(lengths, ROWS_PER_BATCH) if kind != "zero" else []:
             with torch.no_grad():
-                activations = site.sae.encode(read[rows])
+                activations = site.sae.encode(inputs[rows])
             if kind == "resample":
-                every[rows] = activations
+                drawn_from[rows] = activations
             else:
-                means.add(cells[rows], activations)
+                means.add(groups[rows], activations)
             yield None
-        values = every.flatten(0, 1) if kind == "resample" else means.mean()
+        values = drawn_from.flatten(0, 1) if kind == "resample" else means.mean()
         if kind == "zero":
             values = torch.zeros(1, d_sae, device=device)
         with torch.no_grad():
@@ -150,12 +151,12 @@ def references(problem: Problem, kind: AblationKind) -> Generator[float | None, 
     return tuple(tables)
 
 
-_AVERAGED = {
+_AVERAGING_MEANING = {
     "good": "it does not matter how prompts are averaged",
     "doubtful": "say which average is meant",
     "bad": "a few prompts decide the number",
 }
-_MOVED = {
+_ABLATION_MEANING = {
     "good": "it does not hang on the ablation",
     "doubtful": "say that the ablation is {own}",
     "bad": "it holds under {own} and not under every other ablation",

@@ -1,12 +1,12 @@
-"""Does the circuit hold all that matters?
+"""Does the circuit hold everything that matters?
 
-Completeness is what is left of the behaviour when the circuit is ablated in M_s (Marks et al. 2024). Nodes are removed
-at the positions at which the circuit has them. Published comparisons removed a mask's latents at all positions and a
-baseline's at single ones; that number stands beside, it is not the verdict.
+Completeness is the share of the behaviour that is left when the circuit is ablated in M_s (Marks et al. 2024). Nodes
+are removed at the positions at which the circuit has them. Published comparisons removed a mask's latents at all
+positions and a baseline's at single positions; the finding gives that number too, but the verdict does not use it.
 
 Wang et al. 2022 (section 4, completeness) ask more: for every subset K of the circuit, C without K should do what M
-without K does, F(C∖K) = F(M∖K). If something outside the circuit stands in for K, the two part. K is drawn at
-random, each node with probability 1/2, and grown greedily, each step with the best of `CANDIDATES` nodes drawn at
+without K does, F(C∖K) = F(M∖K). If something outside the circuit stands in for K, the two differ. K is drawn at random,
+each node with probability 1/2. It is also grown greedily: each step adds the best of `GREEDY_CANDIDATES` nodes drawn at
 random. F is the mean logit difference as a share of m(M) - m(0), as in faithfulness, and M has the SAEs spliced in.
 """
 
@@ -18,106 +18,111 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.audit.audited_circuit import AuditedCircuit
-from circuit_tui.core.audit.finding import Finding, Measuring, finite, grade, worst
+from circuit_tui.core.audit.finding import Finding, Measurement, finite, grade, worst_verdict
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 
-LEFT = 0.2, 0.5
-"""|completeness|: a fifth of the behaviour is left without it; then half. Below 0 the rest works against it."""
-RANDOM = 0.15, 0.3
-"""Mean |F(C∖K) - F(M∖K)| over random K. An honest circuit at 0.95 starts with 0.05 at K = {}."""
-GREEDY = 0.3
-"""The same of the worst K that a greedy search finds: beyond it something stands in for a part of the circuit."""
-CANDIDATES = 10
+COMPLETENESS_LIMITS = 0.2, 0.5
+"""|completeness|: a fifth of the behaviour is left, and half. Below 0 the other nodes work against the behaviour."""
+RANDOM_SUBSET_LIMITS = 0.15, 0.3
+"""Mean |F(C∖K) - F(M∖K)| over random K. For K = {} a circuit of faithfulness 0.95 already has 0.05."""
+GREEDY_SUBSET_LIMIT = 0.3
+"""Up to here |F(C∖K) - F(M∖K)| of the worst K that a greedy search finds is good; above, something stands in for K."""
+GREEDY_CANDIDATES = 10
 
 
-def removal(subject: AuditedCircuit) -> Measuring:
-    """What is left of the behaviour on held-out prompts without the circuit."""
-    matched = yield from _removed(subject, subject.kept)
-    every = yield from _removed(subject, at_every_position(subject))
-    verdict = grade(abs(matched), *LEFT)
+def without_circuit(audited: AuditedCircuit) -> Measurement:
+    """Measures how much of the behaviour is left on held-out prompts without the circuit."""
+    own_positions = yield from _faithfulness_without(audited, audited.kept)
+    every_position = yield from _faithfulness_without(audited, at_every_position(audited))
+    verdict = grade(abs(own_positions), *COMPLETENESS_LIMITS)
     return Finding(
         "completeness", verdict,
-        f"Without the circuit's nodes, at their own positions, {matched:.1%} of the behaviour is left: "
-        f"{_LEFT['against' if matched < -LEFT[0] else verdict]}.",
-        {"completeness": finite(matched), "at_every_position": finite(every)},
+        f"Without the circuit's nodes, at their own positions, {own_positions:.1%} of the behaviour is left: "
+        f"{_COMPLETENESS_MEANING['against' if own_positions < -COMPLETENESS_LIMITS[0] else verdict]}.",
+        {"completeness": finite(own_positions), "at_every_position": finite(every_position)},
     )  # fmt: skip
 
 
-def subsets(subject: AuditedCircuit) -> Measuring:
-    """F(C∖K) against F(M∖K), K a random and a greedily grown subset of the circuit."""
-    count = subject.settings.subsets
-    nodes = subject.kept.nonzero()[:, 0]
+def subsets(audited: AuditedCircuit) -> Measurement:
+    """Compares F(C∖K) with F(M∖K) for random subsets K of the circuit and for a greedily grown one."""
+    count = audited.settings.subsets
+    nodes = audited.kept.nonzero()[:, 0]
     if not len(nodes) or not count:
         return Finding("subsets", "not measured", "There are no parts to take away.")
-    draw = torch.Generator().manual_seed(subject.settings.seed)
-    whole = yield from difference(subject, nodes[:0])
-    apart = []
+    draw = torch.Generator().manual_seed(audited.settings.seed)
+    nothing_removed = yield from subset_difference(audited, nodes[:0])
+    differences = []
     for index in range(count):
-        taken = nodes[torch.rand(len(nodes), generator=draw) < 0.5]
-        apart.append((yield from difference(subject, taken)))
+        subset = nodes[torch.rand(len(nodes), generator=draw) < 0.5]
+        differences.append((yield from subset_difference(audited, subset)))
         yield 0.3 * (index + 1) / count
-    worst_of, taken = whole, nodes[:0]
-    live = LiveCircuit(subject.test, subject.kept)
+    greatest, subset = nothing_removed, nodes[:0]
+    live = LiveCircuit(audited.test, audited.kept)
     yield None
     for step in range(min(count, len(nodes))):
-        left = nodes[~torch.isin(nodes, taken)]
-        tried = left[torch.randperm(len(left), generator=draw)[:CANDIDATES]]
-        yield from live.advance_to(_less(subject.kept, taken))
-        parts = []
+        rest = nodes[~torch.isin(nodes, subset)]
+        tried = rest[torch.randperm(len(rest), generator=draw)[:GREEDY_CANDIDATES]]
+        yield from live.advance_to(_without(audited.kept, subset))
+        tried_differences: list[float] = []
         for node in tried:
             mean = yield from live.evaluate_without(int(node))
-            model = yield from _removed(subject, subject.kept & ~_less(subject.kept, torch.cat([taken, node[None]])))
-            parts.append(abs(subject.test.baselines.faithfulness(mean) - model))
-            yield 0.3 + 0.7 * (step + len(parts) / len(tried)) / count
-        best = max(range(len(parts)), key=parts.__getitem__)
-        taken = torch.cat([taken, tried[best : best + 1]])
-        if parts[best] > worst_of:
-            worst_of = parts[best]
-    mean = sum(apart) / len(apart)
-    verdict = worst(grade(mean, *RANDOM), "good" if worst_of <= GREEDY else "doubtful")
+            larger = torch.cat([subset, node[None]])
+            model = yield from _faithfulness_without(audited, audited.kept & ~_without(audited.kept, larger))
+            tried_differences.append(abs(audited.test.baselines.faithfulness(mean) - model))
+            yield 0.3 + 0.7 * (step + len(tried_differences) / len(tried)) / count
+        best = max(range(len(tried_differences)), key=tried_differences.__getitem__)
+        subset = torch.cat([subset, tried[best : best + 1]])
+        if tried_differences[best] > greatest:
+            greatest = tried_differences[best]
+    mean = sum(differences) / len(differences)
+    verdict = worst_verdict(
+        grade(mean, *RANDOM_SUBSET_LIMITS), "good" if greatest <= GREEDY_SUBSET_LIMIT else "doubtful"
+    )
     return Finding(
         "subsets", verdict,
         f"Take a random half of the circuit out of it and out of the model: they end {mean:.2f} apart on average, "
-        f"{worst_of:.2f} for the worst part found: {_SUBSETS[verdict]}.",
+        f"{greatest:.2f} for the worst part found: {_SUBSETS_MEANING[verdict]}.",
         {
-            "nothing_taken": finite(whole), "random_mean": finite(mean), "random_max": finite(max(apart)),
-            "greedy_max": finite(worst_of), "greedy_size": len(taken),
+            "nothing_taken": finite(nothing_removed),
+            "random_mean": finite(mean), "random_max": finite(max(differences)),
+            "greedy_max": finite(greatest), "greedy_size": len(subset),
         },
     )  # fmt: skip
 
 
-def difference(subject: AuditedCircuit, taken: Tensor) -> Generator[float | None, None, float]:
-    """|F(C∖K) - F(M∖K)| on held-out prompts, K the nodes `taken` `[taken]` of the circuit."""
-    without = _less(subject.kept, taken)
-    circuit = yield from subject.test.faithfulness(without)
-    model = yield from _removed(subject, subject.kept & ~without)
+def subset_difference(audited: AuditedCircuit, subset: Tensor) -> Generator[float | None, None, float]:
+    """Returns |F(C∖K) - F(M∖K)| on held-out prompts, K the nodes `subset` `[node of K]` of the circuit."""
+    without = _without(audited.kept, subset)
+    circuit = yield from audited.test.faithfulness(without)
+    model = yield from _faithfulness_without(audited, audited.kept & ~without)
     return abs(circuit - model)
 
 
-def _less(kept: Tensor, taken: Tensor) -> Tensor:
-    """The circuit `kept` `[node]` bool without the nodes `taken` `[taken]`."""
-    return kept.index_fill(0, taken, False)
+def _without(kept: Tensor, nodes: Tensor) -> Tensor:
+    """Returns the circuit `kept` `[node]` bool without the nodes of these numbers."""
+    return kept.index_fill(0, nodes, False)
 
 
-def at_every_position(subject: AuditedCircuit) -> Tensor:
-    """`[node]` bool of the candidates whose latent the circuit has at any position."""
-    space = subject.problem.space
+def at_every_position(audited: AuditedCircuit) -> Tensor:
+    """Returns the candidates, `[node]` bool, whose latent the circuit has at some position."""
+    space = audited.problem.space
     latents = space.site * (int(space.latent.max()) + 1) + space.latent
-    return torch.isin(latents, latents[subject.kept])
+    return torch.isin(latents, latents[audited.kept])
 
 
-def _removed(subject: AuditedCircuit, nodes: Tensor) -> Generator[float | None, None, float]:
-    measured = yield from subject.test.measure_removed(nodes)
-    return subject.test.baselines.faithfulness(measured.mean_logit_diff)
+def _faithfulness_without(audited: AuditedCircuit, nodes: Tensor) -> Generator[float | None, None, float]:
+    """Returns the faithfulness on held-out prompts of M_s with `nodes` `[node]` bool ablated."""
+    measured = yield from audited.test.measure_removed(nodes)
+    return audited.test.baselines.faithfulness(measured.mean_logit_diff)
 
 
-_LEFT = {
+_COMPLETENESS_MEANING = {
     "good": "it holds nearly all that matters",
     "doubtful": "something outside it carries part of the behaviour",
     "bad": "the model hardly needs it",
     "against": "nodes outside it work against the behaviour",
 }
-_SUBSETS = {
+_SUBSETS_MEANING = {
     "good": "its parts matter to the model as they matter to it",
     "doubtful": "something outside the circuit stands in for a part of it",
     "bad": "the model does not depend on its parts as the circuit does",

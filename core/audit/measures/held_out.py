@@ -1,7 +1,7 @@
 """Does the model do the task, and does the circuit hold on prompts that the search did not see?
 
-Narrow prompts make narrow circuits, and a search overfits its prompts (512 of them by 0.02 to 0.03 on indirect objects,
-in our own runs). The interval is the percentile bootstrap over prompts (Efron 1979) of the ratio of means.
+Narrow prompts make narrow circuits, and a search overfits its prompts (in our runs on indirect objects, 512 prompts by
+0.02 to 0.03). The interval is the percentile bootstrap over prompts (Efron 1979) of the ratio of means.
 """
 
 from __future__ import annotations
@@ -9,26 +9,26 @@ from __future__ import annotations
 import torch
 
 from circuit_tui.core.audit.audited_circuit import AuditedCircuit
-from circuit_tui.core.audit.finding import Finding, Measuring, finite, grade, worst
+from circuit_tui.core.audit.finding import Finding, Measurement, finite, grade, worst_verdict
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.metrics import Baselines, PromptMetrics
 from circuit_tui.core.search.frontier import score
 from circuit_tui.core.search.open_search import MIN_ACCURACY, MIN_GAP, MIN_SPLICED
 
-ABLE = 0.9
-"""A model that answers nine of ten prompts does the task; below `MIN_ACCURACY` a search is refused."""
-KEPT_BY_SPLICE = 0.1, 1 - MIN_SPLICED
-"""How far from 1 the faithfulness of M_s may be; with half of the behaviour lost a search is refused."""
-OFF = 0.1, 0.25
+ABLE_ACCURACY = 0.9
+"""A model of this accuracy does the task; below `MIN_ACCURACY` a search is refused."""
+SPLICE_LIMITS = 0.1, 1 - MIN_SPLICED
+"""Distance of M_s's faithfulness from 1; beyond the second number a search is refused."""
+FAITHFULNESS_LIMITS = 0.1, 0.25
 """|1 - f| on held-out prompts: nine tenths of the behaviour, three quarters."""
-GAP = 0.03, 0.1
-"""Search prompts against held-out ones: what honest searches lose; then a tenth of the behaviour."""
-WIDTH = 0.2
-"""A 95% interval wider than this leaves even a faithfulness of 1 in doubt."""
+OVERFIT_LIMITS = 0.03, 0.1
+"""Score lost from search prompts to held-out ones: honest searches lose the first number; the second is a tenth."""
+MAX_INTERVAL_WIDTH = 0.2
+"""A wider 95% interval leaves even a faithfulness of 1 in doubt."""
 
 
 def interval(baselines: Baselines, measured: PromptMetrics, draws: int, seed: int) -> tuple[float, float]:
-    """The 95% bootstrap interval of the faithfulness of `measured`: prompts drawn anew with replacement."""
+    """Returns the 95% bootstrap interval of the faithfulness of `measured`: prompts are drawn with replacement."""
     n = len(measured.logit_diff)
     chosen = torch.randint(n, (draws, n), generator=torch.Generator().manual_seed(seed))
     circuit, plain, empty = (
@@ -38,79 +38,81 @@ def interval(baselines: Baselines, measured: PromptMetrics, draws: int, seed: in
     return low, high
 
 
-def task(subject: AuditedCircuit) -> Measuring:
-    """Whether M does the task on held-out prompts, and whether M_s still does."""
-    baselines = subject.test.baselines
+def task(audited: AuditedCircuit) -> Measurement:
+    """Measures whether M does the task on held-out prompts, and whether M_s still does."""
+    baselines = audited.test.baselines
     plain, spliced = baselines.summarise(baselines.plain), baselines.summarise(baselines.spliced)
-    width = baselines.gap
-    verdict = worst(
-        grade(1 - plain.accuracy, 1 - ABLE, 1 - MIN_ACCURACY),
-        "good" if width >= MIN_GAP else "bad",
-        grade(abs(1 - spliced.faithfulness), *KEPT_BY_SPLICE),
+    gap = baselines.gap
+    verdict = worst_verdict(
+        grade(1 - plain.accuracy, 1 - ABLE_ACCURACY, 1 - MIN_ACCURACY),
+        "good" if gap >= MIN_GAP else "bad",
+        grade(abs(1 - spliced.faithfulness), *SPLICE_LIMITS),
     )
     yield 1.0
     return Finding(
         "task", verdict,
-        f"The model answers {plain.accuracy:.0%} of the held-out prompts rightly, the sites carry {width:.2f} of its "
+        f"The model answers {plain.accuracy:.0%} of the held-out prompts rightly, the sites carry {gap:.2f} of its "
         f"logit difference of {plain.logit_diff:.2f}, and the SAEs alone leave a faithfulness of "
-        f"{spliced.faithfulness:.3f}: {_TASK[verdict]}.",
+        f"{spliced.faithfulness:.3f}: {_TASK_MEANING[verdict]}.",
         {
-            "accuracy": plain.accuracy, "logit_diff": plain.logit_diff, "gap": width,
+            "accuracy": plain.accuracy, "logit_diff": plain.logit_diff, "gap": gap,
             "spliced_accuracy": spliced.accuracy, "spliced_faithfulness": finite(spliced.faithfulness),
         },
     )  # fmt: skip
 
 
-def held_out(subject: AuditedCircuit) -> Measuring:
-    """Faithfulness on held-out prompts with its bootstrap interval."""
-    evaluator = subject.test
-    measured = yield from evaluator.measure(subject.kept)
-    value = evaluator.baselines.faithfulness(measured.mean_logit_diff)
-    low, high = interval(evaluator.baselines, measured, subject.settings.bootstraps, subject.settings.seed)
-    wide = not high - low <= WIDTH
-    verdict = worst(grade(abs(1 - value), *OFF), "doubtful" if wide else "good")
+def held_out(audited: AuditedCircuit) -> Measurement:
+    """Measures faithfulness on held-out prompts, with its bootstrap interval."""
+    evaluator = audited.test
+    measured = yield from evaluator.measure(audited.kept)
+    value = _faithfulness(evaluator, measured)
+    low, high = interval(evaluator.baselines, measured, audited.settings.bootstraps, audited.settings.seed)
+    wide = not high - low <= MAX_INTERVAL_WIDTH
+    verdict = worst_verdict(grade(abs(1 - value), *FAITHFULNESS_LIMITS), "doubtful" if wide else "good")
+    meaning = "too few prompts to tell" if wide and verdict != "bad" else _HELD_OUT_MEANING[verdict]
     return Finding(
         "held-out", verdict,
         f"On {len(evaluator)} prompts that the search did not see, faithfulness is {value:.3f} (95% interval "
-        f"{low:.3f} to {high:.3f}): {'too few prompts to tell' if wide and verdict != 'bad' else _OFF[verdict]}.",
+        f"{low:.3f} to {high:.3f}): {meaning}.",
         {"faithfulness": finite(value), "low": finite(low), "high": finite(high), "prompts": len(evaluator)},
     )  # fmt: skip
 
 
-def overfit(subject: AuditedCircuit) -> Measuring:
-    """How much better the circuit is on the search prompts than on held-out ones."""
-    train = yield from subject.train.faithfulness(subject.kept)
-    test = yield from subject.test.faithfulness(subject.kept)
+def overfit(audited: AuditedCircuit) -> Measurement:
+    """Measures how much better the circuit is on the search prompts than on held-out ones."""
+    train = yield from audited.train.faithfulness(audited.kept)
+    test = yield from audited.test.faithfulness(audited.kept)
     lost = score(train) - score(test)
-    verdict = grade(lost, *GAP)
+    verdict = grade(lost, *OVERFIT_LIMITS)
     return Finding(
         "overfit", verdict,
-        f"Faithfulness is {train:.3f} on the search prompts and {test:.3f} on held-out ones: {_GAP[verdict]}.",
+        f"Faithfulness is {train:.3f} on the search prompts and {test:.3f} on held-out ones: "
+        f"{_OVERFIT_MEANING[verdict]}.",
         {"train": finite(train), "test": finite(test), "lost": finite(lost)},
     )  # fmt: skip
 
 
-def unseen(subject: AuditedCircuit) -> Measuring:
-    """Faithfulness on the task's other template, which no search ever sees."""
-    evaluator = subject.unseen
+def unseen(audited: AuditedCircuit) -> Measurement:
+    """Measures faithfulness on the task's other template, which no search ever sees."""
+    evaluator = audited.unseen
     if evaluator is None:
         return Finding("unseen", "not measured", "The task has no prompts of another template.")
     baselines = evaluator.baselines
-    plain, width = baselines.summarise(baselines.plain), baselines.gap
+    plain, gap = baselines.summarise(baselines.plain), baselines.gap
     numbers: dict[str, float | int | None] = {
-        "accuracy": plain.accuracy, "gap": width, "prompts": len(evaluator)
+        "accuracy": plain.accuracy, "gap": gap, "prompts": len(evaluator)
     }  # fmt: skip
-    if plain.accuracy < MIN_ACCURACY or width < MIN_GAP:
+    if plain.accuracy < MIN_ACCURACY or gap < MIN_GAP:
         says = f"The model itself does not do the task there: it answers {plain.accuracy:.0%} rightly."
         return Finding("unseen", "not measured", says, numbers)
-    measured = yield from evaluator.measure(subject.kept)
+    measured = yield from evaluator.measure(audited.kept)
     value = _faithfulness(evaluator, measured)
-    low, high = interval(baselines, measured, subject.settings.bootstraps, subject.settings.seed)
-    verdict = grade(abs(1 - value), *OFF)
+    low, high = interval(baselines, measured, audited.settings.bootstraps, audited.settings.seed)
+    verdict = grade(abs(1 - value), *FAITHFULNESS_LIMITS)
     return Finding(
         "unseen", verdict,
         f"On {len(evaluator)} prompts of another template, faithfulness is {value:.3f} (95% interval {low:.3f} to "
-        f"{high:.3f}): {_UNSEEN[verdict]}.",
+        f"{high:.3f}): {_UNSEEN_MEANING[verdict]}.",
         numbers | {"faithfulness": finite(value), "low": finite(low), "high": finite(high)},
     )  # fmt: skip
 
@@ -119,22 +121,22 @@ def _faithfulness(evaluator: Evaluator, measured: PromptMetrics) -> float:
     return evaluator.baselines.faithfulness(measured.mean_logit_diff)
 
 
-_TASK = {
+_TASK_MEANING = {
     "good": "there is a behaviour to explain",
     "doubtful": "part of the behaviour is not there to explain",
     "bad": "there is no behaviour here that a circuit could explain",
 }
-_OFF = {
+_HELD_OUT_MEANING = {
     "good": "it carries the behaviour",
     "doubtful": "it carries only part of the behaviour, or too much",
     "bad": "it does not carry the behaviour",
 }
-_GAP = {
+_OVERFIT_MEANING = {
     "good": "it does not lean on the prompts it was found on",
     "doubtful": "it leans a little on the prompts it was found on",
     "bad": "it was fitted to the prompts it was found on",
 }
-_UNSEEN = {
+_UNSEEN_MEANING = {
     "good": "it carries the behaviour there too",
     "doubtful": "it holds only in part beyond the template it was found on",
     "bad": "claim nothing beyond the template it was found on",

@@ -1,7 +1,7 @@
-"""Could it be smaller? No single node can go, and how many pairs could.
+"""Could the circuit be smaller? Counts the single nodes and the pairs of nodes that could go.
 
-A node, or a pair, can go if the circuit without it still is what was asked for on the search prompts: its score
-1 - |1 - f| stays at the target if the circuit reaches that, and does not fall otherwise.
+A node, or a pair, can go if the circuit without it still does what was asked for on the search prompts. If the circuit
+reaches its target, its score 1 - |1 - f| must stay at the target; if it does not, the score must not fall.
 """
 
 from __future__ import annotations
@@ -9,54 +9,59 @@ from __future__ import annotations
 from itertools import combinations
 
 from circuit_tui.core.audit.audited_circuit import AuditedCircuit
-from circuit_tui.core.audit.finding import Finding, Measuring, finite
+from circuit_tui.core.audit.finding import Finding, Measurement, finite
 from circuit_tui.core.choices import Verdict
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 from circuit_tui.core.search.frontier import score
 
-IDLE = 0.1
-"""More than a tenth of the nodes each of which could go: the circuit is larger than what it shows."""
+MAX_REMOVABLE_SHARE = 0.1
+"""If more than this share of the nodes could each go alone, the circuit is larger than it need be."""
 
 
-def minimality(subject: AuditedCircuit) -> Measuring:
-    """Every node taken out alone, then the likeliest pairs."""
-    nodes = [int(node) for node in subject.kept.nonzero()[:, 0]]
+def minimality(audited: AuditedCircuit) -> Measurement:
+    """Takes out every node alone, then the likeliest pairs."""
+    nodes = [int(node) for node in audited.kept.nonzero()[:, 0]]
     if not nodes:
         return Finding("minimality", "not measured", "The circuit is empty.")
-    train = subject.train
-    live = LiveCircuit(train, subject.kept)
+    train = audited.train
+    live = LiveCircuit(train, audited.kept)
     own = train.baselines.faithfulness(live.measured.mean_logit_diff)
-    reached = subject.target is not None and score(own) >= subject.target
-    least = subject.target if reached and subject.target is not None else score(own)
+    reached = audited.target is not None and score(own) >= audited.target
+    least = audited.target if reached and audited.target is not None else score(own)
     effect = {}
     for index, node in enumerate(nodes):
         effect[node] = own - train.baselines.faithfulness((yield from live.evaluate_without(node)))
         yield 0.3 * (index + 1) / len(nodes)
-    single = [node for node in nodes if score(own - effect[node]) >= least]
-    every = list(combinations(nodes, 2))
-    # Effects add up nearly enough to say which pairs are the likeliest to go.
-    every.sort(key=lambda pair: -score(own - effect[pair[0]] - effect[pair[1]]))
-    tried, can_go = sorted(every[: subject.settings.pairs]), 0
+    removable = [node for node in nodes if score(own - effect[node]) >= least]
+    pairs = list(combinations(nodes, 2))
+    # Effects nearly add up: enough to rank the pairs by how likely they can go.
+    pairs.sort(key=lambda pair: -score(own - effect[pair[0]] - effect[pair[1]]))
+    tried, removable_pairs = sorted(pairs[: audited.settings.pairs]), 0
     for index, (first, second) in enumerate(tried):
-        without = subject.kept.clone()
+        without = audited.kept.clone()
         without[first] = False
         yield from live.advance_to(without)  # nothing to do for the next pair with the same first node
-        can_go += score(train.baselines.faithfulness((yield from live.evaluate_without(second)))) >= least
+        removable_pairs += score(train.baselines.faithfulness((yield from live.evaluate_without(second)))) >= least
         yield 0.3 + 0.7 * (index + 1) / len(tried)
-    verdict: Verdict = "bad" if len(single) > IDLE * len(nodes) else "doubtful" if single or can_go else "good"
-    of = f"all {len(every)}" if len(tried) == len(every) else f"the {len(tried)} likeliest of {len(every)}"
+    verdict: Verdict = "good"
+    if len(removable) > MAX_REMOVABLE_SHARE * len(nodes):
+        verdict = "bad"
+    elif removable or removable_pairs:
+        verdict = "doubtful"
+    all_pairs = f"all {len(pairs)}" if len(tried) == len(pairs) else f"the {len(tried)} likeliest of {len(pairs)}"
     return Finding(
         "minimality", verdict,
-        f"With {least:.3f} to be kept on the search prompts, {len(single)} of {len(nodes)} nodes could go alone, and "
-        f"{can_go} of {of} pairs: {_SAYS[verdict]}.",
+        f"With {least:.3f} to be kept on the search prompts, {len(removable)} of {len(nodes)} nodes could go alone, "
+        f"and {removable_pairs} of {all_pairs} pairs: {_MEANING[verdict]}.",
         {
-            "least": finite(least), "nodes": len(nodes), "single": len(single), "pairs": can_go,
-            "pairs_tried": len(tried), "pairs_in_all": len(every),
+            "least": finite(least), "nodes": len(nodes), "single": len(removable),
+            "pairs": removable_pairs,
+            "pairs_tried": len(tried), "pairs_in_all": len(pairs),
         },
     )  # fmt: skip
 
 
-_SAYS = {
+_MEANING = {
     "good": "every node is needed",
     "doubtful": "it could be a little smaller",
     "bad": "it is larger than it need be",

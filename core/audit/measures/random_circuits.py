@@ -1,4 +1,4 @@
-"""The first control: how good are random circuits with as many nodes at each site?"""
+"""The first control: how good are random circuits with as many nodes at each site as the circuit?"""
 
 from __future__ import annotations
 
@@ -6,42 +6,42 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.audit.audited_circuit import AuditedCircuit
-from circuit_tui.core.audit.finding import Finding, Measuring, finite
+from circuit_tui.core.audit.finding import Finding, Measurement, finite
 from circuit_tui.core.choices import Verdict
 from circuit_tui.core.search.frontier import score
 from circuit_tui.core.splice.problem import Problem
 
-CHANCE = 0.05
-"""The share of random circuits at least as good, counting the circuit itself, above which it is no find."""
-CLOSE = 0.5
-"""A best random circuit with more than this share of the circuit's score: most of it is had by chance."""
+MAX_CHANCE = 0.05
+"""If more than this share of random circuits, the circuit itself included, is at least as good, chance found it."""
+CLOSE_SHARE = 0.5
+"""If the best random circuit has more than this share of the circuit's score, most of it is had by chance."""
 
 
-def random_circuits(subject: AuditedCircuit) -> Measuring:
-    """Scores 1 - |1 - f| of random circuits on held-out prompts against the circuit's own."""
-    count = subject.settings.random_circuits
+def random_circuits(audited: AuditedCircuit) -> Measurement:
+    """Compares the scores 1 - |1 - f| of random circuits on held-out prompts with the circuit's own."""
+    count = audited.settings.random_circuits
     if not count:
         return Finding("random", "not measured", "No random circuits were asked for.")
-    own = score((yield from subject.test.faithfulness(subject.kept)))
-    draw = torch.Generator().manual_seed(subject.settings.seed)
+    own = score((yield from audited.test.faithfulness(audited.kept)))
+    draw = torch.Generator().manual_seed(audited.settings.seed)
     values = []
     for index in range(count):
-        values.append((yield from subject.test.faithfulness(random_like(subject.problem, subject.kept, draw))))
+        values.append((yield from audited.test.faithfulness(random_circuit_like(audited.problem, audited.kept, draw))))
         yield (index + 1) / count
     scores = [score(value) for value in values]
     chance = (1 + sum(value >= own for value in scores)) / (1 + count)
     mean, best = sum(values) / count, max(scores)
-    verdict: Verdict = "bad" if not chance <= CHANCE else "doubtful" if best > CLOSE * own else "good"
+    verdict: Verdict = "bad" if not chance <= MAX_CHANCE else "doubtful" if best > CLOSE_SHARE * own else "good"
     return Finding(
         "random", verdict,
         f"{count} random circuits with as many nodes at each site have a faithfulness of {mean:.3f} on average, the "
-        f"best comes as close to 1 as {best:.3f}, the circuit {own:.3f}: {_SAYS[verdict]}.",
+        f"best comes as close to 1 as {best:.3f}, the circuit {own:.3f}: {_MEANING[verdict]}.",
         {"mean": finite(mean), "best_score": finite(best), "own_score": finite(own), "chance": chance, "draws": count},
     )  # fmt: skip
 
 
-def random_like(problem: Problem, kept: Tensor, draw: torch.Generator) -> Tensor:
-    """A random circuit `[node]` bool with as many candidates at each site as `kept` has there."""
+def random_circuit_like(problem: Problem, kept: Tensor, draw: torch.Generator) -> Tensor:
+    """Returns a random circuit, `[node]` bool, with as many nodes at each site as `kept`."""
     chosen = torch.zeros_like(kept)
     for site, count in enumerate(problem.space.counts(kept)):
         nodes = problem.space.of_site(site)
@@ -49,7 +49,7 @@ def random_like(problem: Problem, kept: Tensor, draw: torch.Generator) -> Tensor
     return chosen
 
 
-_SAYS = {
+_MEANING = {
     "good": "it is no accident",
     "doubtful": "much of it can be had by chance",
     "bad": "a random choice does as well",

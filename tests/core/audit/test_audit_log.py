@@ -1,4 +1,4 @@
-"""An audit that was cut off anywhere goes on to the same findings, and no finished search is made again."""
+"""An audit that was cut off goes on to the same findings, and no finished search is made again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny.audited import audited
+from tiny.audited import audited_circuit
 from tiny.opened import random_circuit
 from tiny.searched import among
 
@@ -31,16 +31,16 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def subject(problem: Problem) -> AuditedCircuit:
+def audited(problem: Problem) -> AuditedCircuit:
     small = among(problem, list(range(0, len(problem.space), 12)))
-    return audited(small, random_circuit(small, 0.5, 0), "mask", 0.3, seeds=2, resamplings=2, **FEW)
+    return audited_circuit(small, random_circuit(small, 0.5, 0), "mask", 0.3, seeds=2, resamplings=2, **FEW)
 
 
 @pytest.fixture(scope="module")
-def finished(subject: AuditedCircuit) -> tuple[Audit, int]:
-    """The audit without an interruption, and in how many steps."""
-    auditing = Audit(subject)
-    return auditing, len(list(auditing))
+def finished(audited: AuditedCircuit) -> tuple[Audit, int]:
+    """The audit without an interruption, and its number of steps."""
+    audit = Audit(audited)
+    return audit, len(list(audit))
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def whole(finished: tuple[Audit, int]) -> Audit:
 
 @pytest.fixture
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The seeds of the searches begun from now on."""
+    """The seeds of the searches that the test begins."""
     seeds: list[int] = []
     real = Search.__init__
 
@@ -62,26 +62,26 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seeds
 
 
-def _kept(subject: AuditedCircuit) -> AuditedCircuit:
-    return replace(subject, log=AuditLog({"of": "this test"}))
+def _logged(audited: AuditedCircuit) -> AuditedCircuit:
+    return replace(audited, log=AuditLog({"of": "this test"}))
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9])
 def test_it_goes_on_where_it_was_cut_off(
-    subject: AuditedCircuit, finished: tuple[Audit, int], state: Path, begun: list[int], share: float
+    audited: AuditedCircuit, finished: tuple[Audit, int], state: Path, begun: list[int], share: float
 ) -> None:
     whole, all_steps = finished
-    auditing = Audit(_kept(subject))
-    steps = next(number for number, step in enumerate(auditing, 1) if step.share >= share)
-    cut, searched = len(auditing.findings), len(begun) - 1
-    auditing.leave()  # the lock alone is what the end of a process would take
+    audit = Audit(_logged(audited))
+    steps = next(number for number, step in enumerate(audit, 1) if step.share >= share)
+    cut, searched = len(audit.findings), len(begun) - 1
+    audit.leave()  # the end of a process would release the lock alone
     begun.clear()
-    again = Audit(_kept(subject))
-    assert again.taken_up == cut
+    again = Audit(_logged(audited))
+    assert again.n_resumed_lines == cut
     left = len(list(again))
     assert again.result.findings == whole.result.findings
     assert again.result.finished
-    searches = sum(len(line.searches(subject.settings)) for line in LINES)
+    searches = sum(len(line.searches(audited.settings)) for line in LINES)
     assert len(begun) == searches - max(0, searched)
     assert left < all_steps - steps / 2
     again.done()
@@ -89,37 +89,37 @@ def test_it_goes_on_where_it_was_cut_off(
     assert not list(state.iterdir())
 
 
-def test_half_a_line_is_cut_off_and_measured_again(subject: AuditedCircuit, whole: Audit, state: Path) -> None:
-    auditing = Audit(_kept(subject))
-    while len(auditing.findings) < 3:
-        next(auditing)
-    auditing.leave()
+def test_half_a_line_is_cut_off_and_measured_again(audited: AuditedCircuit, whole: Audit, state: Path) -> None:
+    audit = Audit(_logged(audited))
+    while len(audit.findings) < 3:
+        next(audit)
+    audit.leave()
     (folder,) = state.iterdir()
     path = folder / "measured.jsonl"
     data = path.read_bytes()
     path.write_bytes(data[: -len(data) // 6])
-    again = Audit(_kept(subject))
-    assert 0 < again.taken_up < 3
+    again = Audit(_logged(audited))
+    assert 0 < again.n_resumed_lines < 3
     while len(again.findings) < 5:
         next(again)
     again.leave()
-    assert Audit(_kept(subject)).taken_up == 5
+    assert Audit(_logged(audited)).n_resumed_lines == 5
     assert again.findings == whole.findings[:5]
 
 
-def test_another_text_asks_for_its_own_line_alone(subject: AuditedCircuit, state: Path, tmp_path: Path) -> None:
+def test_another_text_asks_for_its_own_line_alone(audited: AuditedCircuit, state: Path, tmp_path: Path) -> None:
     def measured(words: str) -> Audit:
         path = tmp_path / "words.txt"
         path.write_text(words)
-        settings = replace(subject.settings, text=path, seeds=0, resamplings=0, shuffles=0)
+        settings = replace(audited.settings, text=path, seeds=0, resamplings=0, shuffles=0)
         kept = AuditLog({"of": "this test"}, text_sha256(path))
-        auditing = Audit(replace(subject, settings=settings, log=kept))
-        before = auditing.taken_up
-        for _ in auditing:
+        audit = Audit(replace(audited, settings=settings, log=kept))
+        before = audit.n_resumed_lines
+        for _ in audit:
             pass
-        auditing.leave()
+        audit.leave()
         assert before == expected
-        return auditing
+        return audit
 
     expected = 0
     first = measured("w1 w2 w3 w4")
@@ -131,9 +131,9 @@ def test_another_text_asks_for_its_own_line_alone(subject: AuditedCircuit, state
     assert differ == ["splice-text"]
 
 
-def test_of_something_else_nothing_is_taken_up(subject: AuditedCircuit, state: Path) -> None:
-    auditing = Audit(_kept(subject))
-    while len(auditing.findings) < 3:
-        next(auditing)
-    auditing.leave()
-    assert Audit(replace(subject, log=AuditLog({"of": "another"}))).taken_up == 0
+def test_an_audit_with_other_inputs_takes_nothing_up(audited: AuditedCircuit, state: Path) -> None:
+    audit = Audit(_logged(audited))
+    while len(audit.findings) < 3:
+        next(audit)
+    audit.leave()
+    assert Audit(replace(audited, log=AuditLog({"of": "another"}))).n_resumed_lines == 0

@@ -1,4 +1,4 @@
-"""Distribution, random circuits, minimality and the cost of the splice: by brute force, and when to say no."""
+"""Distribution, random circuits, minimality and the cost of the splice: checked by brute force, and on bad circuits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny.able import able_task
-from tiny.audited import Plainly, audited, found, nodes_kept
+from tiny.audited import Oracle, audited_circuit, finding_of, nodes_kept
 from tiny.opened import named, open_naive, open_problem, random_circuit
 from tiny.world import World
 
@@ -20,14 +20,14 @@ from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.splice.problem import Problem
 
 
-def test_the_distribution_is_that_of_the_oracle(problem: Problem, plainly: Plainly) -> None:
+def test_the_distribution_is_that_of_the_oracle(problem: Problem, oracle: Oracle) -> None:
     kept = random_circuit(problem, 0.6, 1)
-    nodes, naive = named(problem, kept), plainly.naive
+    nodes, naive = named(problem, kept), oracle.naive
     pairs = problem.task.split("test")
     logits = [naive.kept("test", prompt, nodes) for prompt in range(len(pairs))]
     measured = [naive.measure("test", prompt, row) for prompt, row in enumerate(logits)]
     same = [int(row.argmax() == naive.plain(pair.clean)[0].argmax()) for row, pair in zip(logits, pairs, strict=True)]
-    numbers = found(distribution.distribution(audited(problem, kept))).numbers
+    numbers = finding_of(distribution.distribution(audited_circuit(problem, kept))).numbers
     n = len(pairs)
     empty = [naive.measure("test", prompt, naive.kept("test", prompt, set())) for prompt in range(n)]
     assert numbers["kl"] == pytest.approx(sum(row[1] for row in measured) / n, abs=1e-4)
@@ -39,24 +39,24 @@ def test_the_distribution_is_that_of_the_oracle(problem: Problem, plainly: Plain
 
 
 def test_a_ruined_distribution_is_refused(problem: Problem) -> None:
-    everything = audited(problem, torch.ones(len(problem.space), dtype=torch.bool))
-    assert found(distribution.distribution(everything)).verdict == "good"
+    everything = audited_circuit(problem, torch.ones(len(problem.space), dtype=torch.bool))
+    assert finding_of(distribution.distribution(everything)).verdict == "good"
     evaluator = Evaluator(problem, "test")
     circuits = [random_circuit(problem, 0.3, seed) for seed in range(40)]
     kept = max(circuits, key=lambda kept: evaluator.evaluate(kept, completeness=False).result().kl)
-    ruined = found(distribution.distribution(audited(problem, kept)))
+    ruined = finding_of(distribution.distribution(audited_circuit(problem, kept)))
     assert ruined.verdict == "bad"
 
 
 def test_random_circuits_are_as_large_at_each_site(problem: Problem) -> None:
     kept = random_circuit(problem, 0.2, 1)
     draw = torch.Generator().manual_seed(0)
-    drawn = [random_circuits.random_like(problem, kept, draw) for _ in range(50)]
+    drawn = [random_circuits.random_circuit_like(problem, kept, draw) for _ in range(50)]
     assert {problem.space.counts(one) for one in drawn} == {problem.space.counts(kept)}
     often = torch.stack(drawn).double().mean(0)
     assert float(often.min()) < 0.5
     assert len({bytes(one.to(torch.uint8).tolist()) for one in drawn}) == 50
-    finding = found(random_circuits.random_circuits(audited(problem, kept, random_circuits=50)))
+    finding = finding_of(random_circuits.random_circuits(audited_circuit(problem, kept, random_circuits=50)))
     values = [Evaluator(problem, "test").faithfulness(one).result() for one in drawn]
     assert finding.numbers["mean"] == pytest.approx(sum(values) / 50, abs=1e-5)
     own = 1 - abs(1 - Evaluator(problem, "test").faithfulness(kept).result())
@@ -65,10 +65,10 @@ def test_random_circuits_are_as_large_at_each_site(problem: Problem) -> None:
 
 
 def test_a_circuit_no_better_than_chance_is_refused(problem: Problem) -> None:
-    """Of forty random circuits the middle one."""
+    """The circuit is the middle one of forty random circuits."""
     circuits = [random_circuit(problem, 0.3, seed) for seed in range(40)]
     circuits.sort(key=lambda kept: abs(1 - Evaluator(problem, "test").faithfulness(kept).result()))
-    finding = found(random_circuits.random_circuits(audited(problem, circuits[20], random_circuits=40)))
+    finding = finding_of(random_circuits.random_circuits(audited_circuit(problem, circuits[20], random_circuits=40)))
     assert finding.verdict == "bad"
     assert finding.decides
 
@@ -88,10 +88,10 @@ def test_minimality_by_brute_force(problem: Problem) -> None:
     score = score_without()
     alone = [score_without(node) for node in nodes]
     together = [score_without(*pair) for pair in combinations(nodes, 2)]
-    for target in (score - 0.05, score + 0.05):  # reached, and not
+    for target in (score - 0.05, score + 0.05):  # a target that is reached, and one that is not
         least = min(target, score)
         assert min(abs(value - least) for value in (*alone, *together)) > 1e-5, "rounding would decide"
-        numbers = found(minimality.minimality(audited(problem, kept, target=target, pairs=1000))).numbers
+        numbers = finding_of(minimality.minimality(audited_circuit(problem, kept, target=target, pairs=1000))).numbers
         assert 0 < sum(value >= least for value in alone) < len(nodes)
         assert numbers["single"] == sum(value >= least for value in alone)
         assert numbers["pairs"] == sum(value >= least for value in together)
@@ -100,7 +100,7 @@ def test_minimality_by_brute_force(problem: Problem) -> None:
 
 def test_a_circuit_with_idle_nodes_is_refused(problem: Problem) -> None:
     everything = torch.ones(len(problem.space), dtype=torch.bool)
-    assert found(minimality.minimality(audited(problem, everything, pairs=5))).verdict == "bad"
+    assert finding_of(minimality.minimality(audited_circuit(problem, everything, pairs=5))).verdict == "bad"
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_splice_on_a_text_is_that_of_hooks(world: Callable[[str], World], text: Path) -> None:
-    """Both sides by Hugging Face with plain hooks, a document at a time, every next word."""
+    """Both numbers are computed by Hugging Face with plain hooks, one document at a time, for every next word."""
     tiny = world("gpt2")
     problem = open_problem(tiny, able_task(tiny, (6,) * 4, (6,) * 4), errors="drop")
     naive = open_naive(tiny, problem)
@@ -128,14 +128,14 @@ def test_the_splice_on_a_text_is_that_of_hooks(world: Callable[[str], World], te
                     row = naive.run(tokens[:, :length], chosen)[0].log_softmax(-1)
                 sums[index] -= float(row[tokens[0, length]])
             count += 1
-    finding = found(splice_cost.on_text(audited(problem, random_circuit(problem, 0.5, 0), text=text)))
+    finding = finding_of(splice_cost.on_text(audited_circuit(problem, random_circuit(problem, 0.5, 0), text=text)))
     assert finding.numbers["tokens"] == count
     assert finding.numbers["plain"] == pytest.approx(sums[0] / count, abs=1e-4)
     assert finding.numbers["spliced"] == pytest.approx(sums[1] / count, abs=1e-4)
 
 
 def test_saes_that_ruin_the_model_are_refused(world: Callable[[str], World], tmp_path: Path) -> None:
-    """On a text of the model's own, every word its likeliest next one, random SAEs are no help."""
+    """The text is the model's own, each word the likeliest next one, so random SAEs make it worse."""
     tiny = world("gpt2")
     problem = open_problem(tiny, able_task(tiny, (6,) * 4, (6,) * 4), errors="drop")
     naive, words = open_naive(tiny, problem), ["the", "cat"]
@@ -145,14 +145,14 @@ def test_saes_that_ruin_the_model_are_refused(world: Callable[[str], World], tmp
         words.append(naive.tokenizer.convert_ids_to_tokens(int(row.argmax())))
     path = tmp_path / "own.txt"
     path.write_text(" ".join(words))
-    finding = found(splice_cost.on_text(audited(problem, random_circuit(problem, 0.5, 0), text=path)))
+    finding = finding_of(splice_cost.on_text(audited_circuit(problem, random_circuit(problem, 0.5, 0), text=path)))
     assert finding.verdict == "bad"
 
 
 def test_kept_errors_cost_nothing(problem: Problem, text: Path) -> None:
-    subject = audited(problem, random_circuit(problem, 0.5, 0), text=text)
+    audited = audited_circuit(problem, random_circuit(problem, 0.5, 0), text=text)
     for measure in (splice_cost.on_text, splice_cost.on_task):
-        finding = found(measure(subject))
+        finding = finding_of(measure(audited))
         assert finding.numbers["cost"] == pytest.approx(0, abs=1e-5)
         assert finding.verdict == "good"
 
@@ -165,11 +165,11 @@ def test_a_text_that_cannot_be_read_is_named(problem: Problem, tmp_path: Path) -
         with pytest.raises(UserError, match=words):
             read_text(path)
     kept = random_circuit(problem, 0.5, 0)
-    assert found(splice_cost.on_text(audited(problem, kept))).verdict == "not measured"
+    assert finding_of(splice_cost.on_text(audited_circuit(problem, kept))).verdict == "not measured"
 
 
 def test_long_documents_are_cut_into_windows(problem: Problem, text: Path) -> None:
-    """The tiny model reads 32 tokens: BOS and 31 words."""
+    """The tiny model reads at most 32 tokens: BOS and 31 words."""
     parts = list(splice_cost.windows(problem, "the cat " * 40, text))
     assert [part.shape[1] for part in parts] == [32, 32, 19]
     assert all(int(part[0, 0]) == 0 for part in parts)

@@ -1,4 +1,4 @@
-"""Held-out prompts, other templates, answers and errors: against the oracle and in closed form, and when to say no."""
+"""Held-out prompts, other templates, answers and errors: checked by the oracle, in closed form, and on bad circuits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny.audited import Plainly, audited, found
+from tiny.audited import Oracle, audited_circuit, finding_of
 from tiny.opened import named, random_circuit
 from torch import Tensor
 
@@ -21,13 +21,13 @@ def _metrics(logit_diff: Tensor) -> PromptMetrics:
     return PromptMetrics(logit_diff.float(), torch.zeros(len(logit_diff)), torch.zeros(len(logit_diff)))
 
 
-def test_faithfulness_on_each_split_is_that_of_the_oracle(problem: Problem, plainly: Plainly) -> None:
+def test_faithfulness_on_each_split_is_that_of_the_oracle(problem: Problem, oracle: Oracle) -> None:
     kept = random_circuit(problem, 0.5, 1)
-    subject, nodes = audited(problem, kept), named(problem, kept)
+    audited, nodes = audited_circuit(problem, kept), named(problem, kept)
     on_test, lost, unseen = (
-        found(measure(subject)) for measure in (held_out.held_out, held_out.overfit, held_out.unseen)
+        finding_of(measure(audited)) for measure in (held_out.held_out, held_out.overfit, held_out.unseen)
     )
-    train, test, other = (plainly.faithfulness(split, nodes) for split in ("train", "test", "unseen"))
+    train, test, other = (oracle.faithfulness(split, nodes) for split in ("train", "test", "unseen"))
     assert on_test.numbers["faithfulness"] == pytest.approx(test, abs=1e-4)
     assert unseen.numbers["faithfulness"] == pytest.approx(other, abs=1e-4)
     assert lost.numbers["lost"] == pytest.approx(abs(1 - test) - abs(1 - train), abs=1e-4)
@@ -42,7 +42,7 @@ def test_an_interval_without_spread_is_a_point() -> None:
 
 
 def test_the_interval_is_that_of_the_delta_method() -> None:
-    """For many prompts the bootstrap of a ratio r = a / b of means has variance var(a_i - r b_i) / (n mean(b)^2)."""
+    """With many prompts, the bootstrap of a ratio r = a / b of means has variance var(a_i - r b_i) / (n mean(b)^2)."""
     draw = torch.Generator().manual_seed(1)
     plain, empty = torch.randn(2000, generator=draw) + 5, torch.randn(2000, generator=draw)
     circuit = 0.9 * plain + torch.randn(2000, generator=draw)
@@ -58,17 +58,17 @@ def test_the_interval_is_that_of_the_delta_method() -> None:
 def test_few_prompts_leave_doubt(problem: Problem) -> None:
     everything = torch.ones(len(problem.space), dtype=torch.bool)
     noisy = random_circuit(problem, 0.7, 3)
-    sure, unsure = (found(held_out.held_out(audited(problem, kept))) for kept in (everything, noisy))
+    sure, unsure = (finding_of(held_out.held_out(audited_circuit(problem, kept))) for kept in (everything, noisy))
     assert sure.verdict == "good"
     low, high = unsure.numbers["low"], unsure.numbers["high"]
     assert low is not None
     assert high is not None
-    assert high - low > held_out.WIDTH
+    assert high - low > held_out.MAX_INTERVAL_WIDTH
     assert unsure.verdict in ("doubtful", "bad")
 
 
-def _chosen(problem: Problem, train: float, test: float) -> Tensor:
-    """Of random circuits the first with a score above `train` on the search prompts, below `test` on held-out ones."""
+def _overfitted(problem: Problem, train: float, test: float) -> Tensor:
+    """Returns the first random circuit that scores over `train` on search prompts and below `test` on held-out ones."""
     evaluators = Evaluator(problem, "train"), Evaluator(problem, "test")
     for seed in range(2000):
         kept = random_circuit(problem, 0.6, seed)
@@ -79,35 +79,35 @@ def _chosen(problem: Problem, train: float, test: float) -> Tensor:
 
 
 def test_an_overfitted_circuit_is_refused(problem: Problem) -> None:
-    kept = _chosen(problem, 0.93, 0.7)
-    subject = audited(problem, kept)
-    assert found(held_out.overfit(subject)).verdict == "bad"
-    assert found(held_out.held_out(subject)).verdict in ("doubtful", "bad")
+    kept = _overfitted(problem, 0.93, 0.7)
+    audited = audited_circuit(problem, kept)
+    assert finding_of(held_out.overfit(audited)).verdict == "bad"
+    assert finding_of(held_out.held_out(audited)).verdict in ("doubtful", "bad")
 
 
 def test_no_other_template_is_not_measured(problem: Problem) -> None:
-    subject = replace(audited(problem, random_circuit(problem, 0.5, 0)), unseen=None)
-    assert found(held_out.unseen(subject)).verdict == "not measured"
+    audited = replace(audited_circuit(problem, random_circuit(problem, 0.5, 0)), unseen=None)
+    assert finding_of(held_out.unseen(audited)).verdict == "not measured"
 
 
 def test_a_task_that_the_model_cannot_do_is_refused(problem: Problem) -> None:
-    """Right and wrong exchanged everywhere: the model answers all wrong."""
+    """Right and wrong answers are exchanged on all prompts: the model answers all of them wrongly."""
     splits = {
         name: replace(split, answers=split.answers.swapped(torch.arange(len(split))))
         for name, split in problem.splits.items()
     }
     nonsense = replace(problem, splits=splits)
-    assert found(held_out.task(audited(problem, random_circuit(problem, 0.5, 0)))).verdict == "good"
-    finding = found(held_out.task(audited(nonsense, random_circuit(problem, 0.5, 0))))
+    assert finding_of(held_out.task(audited_circuit(problem, random_circuit(problem, 0.5, 0)))).verdict == "good"
+    finding = finding_of(held_out.task(audited_circuit(nonsense, random_circuit(problem, 0.5, 0))))
     assert finding.verdict == "bad"
     assert finding.decides
 
 
-def test_answers_and_errors_are_those_of_the_oracle(problem: Problem, plainly: Plainly) -> None:
+def test_answers_and_errors_are_those_of_the_oracle(problem: Problem, oracle: Oracle) -> None:
     kept = random_circuit(problem, 0.4, 5)
-    subject, nodes = audited(problem, kept), named(problem, kept)
-    circuit, plain, empty = plainly.circuit("test", nodes), plainly.plain("test"), plainly.circuit("test", set())
-    answers, errors = found(per_prompt.answers(subject)).numbers, found(per_prompt.errors(subject)).numbers
+    audited, nodes = audited_circuit(problem, kept), named(problem, kept)
+    circuit, plain, empty = oracle.circuit("test", nodes), oracle.plain("test"), oracle.circuit("test", set())
+    answers, errors = finding_of(per_prompt.answers(audited)).numbers, finding_of(per_prompt.errors(audited)).numbers
     assert answers["disagree"] == pytest.approx(float(((circuit > 0) != (plain > 0)).double().mean()))
     error = circuit - plain
     left = float(error.abs().mean() / (empty - plain).abs().mean())
@@ -117,9 +117,9 @@ def test_answers_and_errors_are_those_of_the_oracle(problem: Problem, plainly: P
 
 
 def test_errors_that_cancel_are_seen(problem: Problem) -> None:
-    """A circuit that is perfect on average, and far off on every prompt."""
-    subject = audited(problem, random_circuit(problem, 0.5, 0))
-    plain = subject.test.baselines.plain.logit_diff
+    """The circuit is perfect on average, and far off on every prompt."""
+    audited = audited_circuit(problem, random_circuit(problem, 0.5, 0))
+    plain = audited.test.baselines.plain.logit_diff
     swing = plain.abs().mean() * torch.tensor([1.0, -1.0]).repeat(len(plain))[: len(plain)]
     swing -= swing.mean()
 
@@ -130,15 +130,15 @@ def test_errors_that_cancel_are_seen(problem: Problem) -> None:
             return _metrics(plain + swing)
 
     test = Cancelling(problem, "test")
-    test.baselines = subject.test.baselines
+    test.baselines = audited.test.baselines
     assert test.baselines.faithfulness(float((plain + swing).double().mean())) == pytest.approx(1, abs=1e-5)
-    finding = found(per_prompt.errors(replace(subject, test=test)))
+    finding = finding_of(per_prompt.errors(replace(audited, test=test)))
     assert finding.verdict == "bad"
     assert finding.decides
 
 
 def test_a_circuit_whose_errors_cancel_is_refused(problem: Problem) -> None:
-    """The same of a circuit of the tiny model: of many the one that is faithful on average and not prompt by prompt."""
+    """The same with a real circuit: among many, one that is faithful on average but not prompt by prompt."""
     evaluator = Evaluator(problem, "test")
     most, least = evaluator.baselines.plain.logit_diff, evaluator.baselines.empty.logit_diff
 
@@ -151,6 +151,6 @@ def test_a_circuit_whose_errors_cancel_is_refused(problem: Problem) -> None:
         if abs(1 - evaluator.faithfulness(random_circuit(problem, 0.5, seed)).result()) < 0.08
     ]
     kept = max((random_circuit(problem, 0.5, seed) for seed in seeds), key=left)
-    subject = audited(problem, kept)
-    assert found(per_prompt.errors(subject)).verdict == "bad"
-    assert abs(1 - subject.test.faithfulness(kept).result()) < 0.08
+    audited = audited_circuit(problem, kept)
+    assert finding_of(per_prompt.errors(audited)).verdict == "bad"
+    assert abs(1 - audited.test.faithfulness(kept).result()) < 0.08

@@ -1,4 +1,4 @@
-"""The audit as a whole: what the lines say together, slices, a part of a file, and a task that makes no sense."""
+"""The audit as a whole: its outcome, its steps, its part of a file, and a task that makes no sense."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 import torch
 from circuit_example import example
-from tiny.audited import audited
+from tiny.audited import audited_circuit
 from tiny.opened import random_circuit
 from tiny.searched import among
 
@@ -65,10 +65,10 @@ def test_grades(value: float, verdict: Verdict) -> None:
 
 def test_every_line_has_a_name_and_says_something(problem: Problem) -> None:
     small = among(problem, list(range(0, len(problem.space), 12)))
-    subject = audited(small, random_circuit(small, 0.5, 0), "ig", 0.3, seeds=2, resamplings=2, **FEW)
-    auditing = Audit(subject)
-    steps = list(auditing)
-    result = auditing.result
+    audited = audited_circuit(small, random_circuit(small, 0.5, 0), "ig", 0.3, seeds=2, resamplings=2, **FEW)
+    audit = Audit(audited)
+    steps = list(audit)
+    result = audit.result
     assert [finding.key for finding in result.findings] == [line.key for line in LINES] == list(TITLES)
     assert result.finished
     assert all(finding.says.endswith(".") for finding in result.findings)
@@ -76,14 +76,14 @@ def test_every_line_has_a_name_and_says_something(problem: Problem) -> None:
     shares = [step.share for step in steps]
     assert shares == sorted(shares)
     assert (shares[0], shares[-1]) == (0, pytest.approx(1))
-    assert len(steps) > 100, "short slices"
+    assert len(steps) > 100, "short steps"
 
     part = audit_part(result)
     assert len(part.runs) == 5
     assert len(part.jaccard) == 4
     assert [row[index] for index, row in enumerate(part.jaccard)] == [1, 1, 1, 1]
     assert part.outcome == result.outcome
-    assert settings_of(part, None) == subject.settings
+    assert settings_of(part, None) == audited.settings
     data = example() | {"audit": part.model_dump(mode="json")}
     file = CircuitFile.model_validate_json(json.dumps(data))
     assert file.data() == data
@@ -99,31 +99,31 @@ def test_a_file_without_an_audit_stays_as_it_was() -> None:
 
 
 def test_an_audit_can_be_left_at_any_time(problem: Problem) -> None:
-    auditing = Audit(audited(problem, random_circuit(problem, 0.5, 0), **FEW))
-    for step in auditing:
+    audit = Audit(audited_circuit(problem, random_circuit(problem, 0.5, 0), **FEW))
+    for step in audit:
         if step.done == 4:
             break
-    result = auditing.result
+    result = audit.result
     assert len(result.findings) == 4
     assert not result.finished
     assert not audit_part(result).finished
 
 
 def test_a_nonsense_task_is_refused(problem: Problem) -> None:
-    """Labels exchanged everywhere: the model answers all wrong, and no search is made."""
+    """Labels are exchanged on all prompts: the model answers all of them wrongly, and no search is made."""
     splits = {
         name: replace(split, answers=split.answers.swapped(torch.arange(len(split))))
         for name, split in problem.splits.items()
     }
     nonsense = replace(problem, splits=splits)
-    auditing = Audit(audited(nonsense, random_circuit(problem, 0.5, 0), **FEW))
-    for _ in auditing:
+    audit = Audit(audited_circuit(nonsense, random_circuit(problem, 0.5, 0), **FEW))
+    for _ in audit:
         pass
-    verdicts = {finding.key: finding.verdict for finding in auditing.result.findings}
-    assert auditing.result.outcome == "do not believe"
+    verdicts = {finding.key: finding.verdict for finding in audit.result.findings}
+    assert audit.result.outcome == "do not believe"
     assert verdicts["task"] == "bad"
     assert verdicts["shuffled"] == verdicts["seeds"] == verdicts["resamplings"] == "not measured"
-    assert "the model cannot do it" in auditing.result.findings[-1].says
+    assert "the model cannot do it" in audit.result.findings[-1].says
 
 
 def test_the_demos_text_is_what_its_script_makes() -> None:

@@ -1,4 +1,4 @@
-"""Shuffled labels and stability: by brute force and against plain searches, and when to say no."""
+"""Shuffled labels and stability: checked by brute force and by plain searches, and on bad circuits."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny.able import able_task
-from tiny.audited import Plainly, audited, found
+from tiny.audited import Oracle, audited_circuit, finding_of
 from tiny.opened import named, open_problem, random_circuit
 from tiny.searched import QUICK, Searched, among, finish
 from tiny.world import World
 
-from circuit_tui.core.audit.altered_problem import with_shuffled_labels, with_train
+from circuit_tui.core.audit.altered_problem import with_shuffled_labels, with_train_prompts
 from circuit_tui.core.audit.measures import shuffled, stability
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.splice.problem import Problem
@@ -38,33 +38,31 @@ def test_shuffled_labels_are_exchanged_on_half_of_each_split(problem: Problem) -
     assert len(seeds) > 4
 
 
-def test_nonsense_faithfulness_is_that_of_the_oracle(problem: Problem, plainly: Plainly) -> None:
-    """m(C) and m(0) with the sign of each shuffled prompt turned, m(M) with its own labels: as sure as it really is."""
+def test_nonsense_faithfulness_is_that_of_the_oracle(problem: Problem, oracle: Oracle) -> None:
+    """Shuffled prompts turn their sign in m(C) and m(0), not in m(M): the altered model is as sure as M."""
     nonsense, kept = with_shuffled_labels(problem, 3), random_circuit(problem, 0.5, 1)
     changed = problem.splits["test"].answers.right != nonsense.splits["test"].answers.right
     sign = 1 - 2 * changed.double()
-    circuit, empty = plainly.circuit("test", named(problem, kept)), plainly.circuit("test", set())
-    expected = ((sign * circuit).mean() - (sign * empty).mean()) / (
-        plainly.plain("test").mean() - (sign * empty).mean()
-    )
+    circuit, empty = oracle.circuit("test", named(problem, kept)), oracle.circuit("test", set())
+    expected = ((sign * circuit).mean() - (sign * empty).mean()) / (oracle.plain("test").mean() - (sign * empty).mean())
     assert Evaluator(nonsense, "test").faithfulness(kept).result() == pytest.approx(float(expected), abs=1e-4)
 
 
 def _nonsense(problem: Problem, nodes: list[int], **changes: Any) -> Any:
     few = among(problem, nodes)
     kept = torch.ones(len(few.space), dtype=torch.bool)
-    return audited(few, kept, **changes), few
+    return audited_circuit(few, kept, **changes), few
 
 
 @pytest.fixture(scope="module")
 def narrow(world: Callable[[str], World]) -> Problem:
-    """Two search prompts and some 200 free nodes: anything can be fitted, by half."""
+    """Two search prompts and some 200 free nodes: about half of anything can be fitted."""
     tiny = world("gpt2")
     return open_problem(tiny, able_task(tiny, (6,) * 2, (6,) * 6, seed=1), "each")
 
 
 def test_the_circuit_for_nonsense_is_the_smallest_there_is(narrow: Problem) -> None:
-    """Of six candidates, those that alone do most for nonsense, by trying every subset."""
+    """The candidates are the six nodes that alone do most for nonsense; every subset is tried."""
     evaluator = Evaluator(with_shuffled_labels(narrow, 1), "train")
     alone = {node: evaluator.faithfulness(_circuit(narrow, (node,))).result() for node in range(len(narrow.space))}
     few = among(narrow, sorted(alone, key=lambda node: -alone[node])[:6])
@@ -80,7 +78,7 @@ def test_the_circuit_for_nonsense_is_the_smallest_there_is(narrow: Problem) -> N
     target = best * 0.8
     assert target > 0.1
     smallest = min(size for size, value in scores.items() if value >= target)
-    finding = found(shuffled.shuffled(audited(few, kept, target=target, seed=0)))
+    finding = finding_of(shuffled.shuffled(audited_circuit(few, kept, target=target, seed=0)))
     assert finding.numbers["reached"] == 1
     assert finding.numbers["size"] == smallest
     assert finding.runs[0].kind == "shuffled"
@@ -96,28 +94,28 @@ def _circuit(problem: Problem, nodes: tuple[int, ...]) -> Any:
 
 
 def test_a_search_that_finds_nonsense_as_easily_is_refused(narrow: Problem) -> None:
-    finding = found(shuffled.shuffled(audited(narrow, random_circuit(narrow, 0.5, 0), target=0.5)))
+    finding = finding_of(shuffled.shuffled(audited_circuit(narrow, random_circuit(narrow, 0.5, 0), target=0.5)))
     assert finding.numbers["reached"] == 1
     assert finding.verdict == "bad"
     assert finding.decides
 
 
 def test_nonsense_that_cannot_be_found_is_good(problem: Problem) -> None:
-    """With one candidate node there is nothing to fit with."""
-    finding = found(shuffled.shuffled(audited(among(problem, [5]), torch.ones(1, dtype=torch.bool))))
+    """The problem has one candidate node, so that nothing can be fitted."""
+    finding = finding_of(shuffled.shuffled(audited_circuit(among(problem, [5]), torch.ones(1, dtype=torch.bool))))
     assert finding.numbers["reached"] == 0
     assert finding.verdict == "good"
 
 
 @pytest.fixture(scope="module")
 def small(problem: Problem) -> Problem:
-    """With fewer candidates, so that searches are short."""
+    """The problem with fewer candidates, so that searches are short."""
     return among(problem, list(range(0, len(problem.space), 4)))
 
 
 def test_the_seeds_runs_are_plain_searches(small: Problem) -> None:
     kept = random_circuit(small, 0.3, 0)
-    finding = found(stability.seeds(audited(small, kept, seed=4, seeds=2)))
+    finding = finding_of(stability.seeds(audited_circuit(small, kept, seed=4, seeds=2)))
     assert [(run.seed, run.kind) for run in finding.runs] == [(5, "seeds"), (6, "seeds")]
     searched = Searched.of(small)
     for run in finding.runs:
@@ -134,16 +132,16 @@ def test_the_seeds_runs_are_plain_searches(small: Problem) -> None:
 
 
 def test_a_resampled_problem_weighs_its_prompts(problem: Problem) -> None:
-    """A prompt drawn twice counts twice, one not drawn not at all; references stay."""
+    """A prompt drawn twice counts twice, a prompt that is not drawn does not count; references stay."""
     kept = random_circuit(problem, 0.5, 1)
     draw = torch.tensor([0, 0, 3, 5, 5, 5])
-    whole, part = Evaluator(problem, "train"), Evaluator(with_train(problem, draw), "train")
+    whole, part = Evaluator(problem, "train"), Evaluator(with_train_prompts(problem, draw), "train")
     circuit, plain, empty = (
         metrics.logit_diff.double()[draw].mean()
         for metrics in (whole.measure(kept).result(), whole.baselines.plain, whole.baselines.empty)
     )
     assert part.faithfulness(kept).result() == pytest.approx(float((circuit - empty) / (plain - empty)), abs=1e-5)
-    other = with_train(problem, draw)
+    other = with_train_prompts(problem, draw)
     assert [pair.clean for pair in other.prompt_sets["train"].pairs] == [
         problem.prompt_sets["train"].pairs[index].clean for index in draw
     ]
@@ -154,22 +152,24 @@ def test_a_resampled_problem_weighs_its_prompts(problem: Problem) -> None:
 
 
 def test_resamplings_differ_and_keep_the_seed(small: Problem) -> None:
-    finding = found(stability.resamplings(audited(small, random_circuit(small, 0.3, 0), seed=7, resamplings=2)))
+    finding = finding_of(
+        stability.resamplings(audited_circuit(small, random_circuit(small, 0.3, 0), seed=7, resamplings=2))
+    )
     assert [(run.seed, run.draw) for run in finding.runs] == [(7, 8), (7, 9)]
     assert finding.runs[0].train != finding.runs[1].train
 
 
 def test_circuits_chosen_at_random_are_not_stable(problem: Problem) -> None:
     kept = random_circuit(problem, 0.3, 0)
-    finding = found(stability.seeds(audited(problem, kept, method="random", target=0.5, seeds=3)))
-    again = found(stability.seeds(audited(problem, kept, method="random", target=0.5, seeds=1)))
+    finding = finding_of(stability.seeds(audited_circuit(problem, kept, method="random", target=0.5, seeds=3)))
+    again = finding_of(stability.seeds(audited_circuit(problem, kept, method="random", target=0.5, seeds=1)))
     assert finding.verdict in ("doubtful", "bad")
     assert again.verdict == "not measured"
 
 
 def test_the_same_circuit_each_time_is_stable(problem: Problem) -> None:
-    """Integrated gradients do not know of seeds."""
-    finding = found(stability.seeds(audited(problem, random_circuit(problem, 0.3, 0), "ig", 0.8, seeds=3)))
+    """Integrated gradients do not depend on the seed."""
+    finding = finding_of(stability.seeds(audited_circuit(problem, random_circuit(problem, 0.3, 0), "ig", 0.8, seeds=3)))
     assert finding.verdict == "good"
     assert finding.numbers["jaccard_min"] == 1
     assert set(stability.shares(finding.runs).values()) == {1.0}
@@ -187,8 +187,8 @@ def test_quick_searches_see_fewer_prompts(problem: Problem, monkeypatch: pytest.
         return real(problem, *given, **named)
 
     monkeypatch.setattr(searches, "new_search", spy)
-    found(stability.seeds(audited(problem, random_circuit(problem, 0.3, 0), "ig", seeds=2, quick=True)))
-    found(stability.seeds(audited(problem, random_circuit(problem, 0.3, 0), "ig", seeds=2)))
+    finding_of(stability.seeds(audited_circuit(problem, random_circuit(problem, 0.3, 0), "ig", seeds=2, quick=True)))
+    finding_of(stability.seeds(audited_circuit(problem, random_circuit(problem, 0.3, 0), "ig", seeds=2)))
     assert seen == [5, 5, 8, 8]
 
 
@@ -204,8 +204,8 @@ def test_quick_searches_end_with_their_circuit(problem: Problem, quick: bool, mo
         return made[-1]
 
     monkeypatch.setattr(searches, "new_search", spy)
-    finding = found(
-        stability.seeds(audited(problem, random_circuit(problem, 0.3, 0), "mask", 0.8, seeds=2, quick=quick))
+    finding = finding_of(
+        stability.seeds(audited_circuit(problem, random_circuit(problem, 0.3, 0), "mask", 0.8, seeds=2, quick=quick))
     )
     assert [search.attempt.stopped for search in made] == [quick, quick]
     assert [run.reached for run in finding.runs] == [True, True]
@@ -229,7 +229,7 @@ def test_jaccard_is_a_similarity(one: set[int], other: set[int]) -> None:
 
 
 def test_shares_of_runs(problem: Problem) -> None:
-    finding = found(stability.seeds(audited(problem, random_circuit(problem, 0.3, 0), "ig", 0.8, seeds=2)))
+    finding = finding_of(stability.seeds(audited_circuit(problem, random_circuit(problem, 0.3, 0), "ig", 0.8, seeds=2)))
     first = replace(finding.runs[0], nodes=(1, 2))
     assert stability.shares([first, replace(first, nodes=(2, 3)), replace(first, nodes=(2,))]) == pytest.approx(
         {1: 1 / 3, 2: 1.0, 3: 1 / 3}

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from tiny.able import able_task
-from tiny.audited import audited, with_unseen
+from tiny.audited import audited_circuit, with_unseen
 from tiny.opened import open_problem, random_circuit
 from tiny.searched import Searched, able_problem, among, finish
 from tiny.sessions import kept_of, make_session, request, settle, write_prompts
@@ -219,11 +219,11 @@ def test_an_audit_goes_on_with_fewer_prompts(world: Callable[[str], World], limi
     few = {"bootstraps": 20, "subsets": 1, "draws": 1, "random_circuits": 2, "pairs": 2}
 
     def audit() -> dict[str, Finding]:
-        auditing = Audit(audited(opened, kept, **few))
-        for _ in auditing:
-            if lines <= {finding.key for finding in auditing.result.findings}:
+        audit = Audit(audited_circuit(opened, kept, **few))
+        for _ in audit:
+            if lines <= {finding.key for finding in audit.result.findings}:
                 break
-        return {finding.key: finding for finding in auditing.result.findings if finding.key in lines}
+        return {finding.key: finding for finding in audit.result.findings if finding.key in lines}
 
     expected = audit()
     assert expected.keys() == lines

@@ -21,7 +21,7 @@ from tiny.sessions import request, write_prompts
 from tiny.tasks import TASKS
 from tiny.world import Spliced, World, build_with
 
-from circuit_tui.core.audit.measures.ablations import references
+from circuit_tui.core.audit.measures.ablations import reference_tables
 from circuit_tui.core.audit.measures.splice_cost import _cross_entropy
 from circuit_tui.core.choices import ErrorsKind, PositionsKind
 from circuit_tui.core.evaluation.evaluator import Evaluator
@@ -269,7 +269,7 @@ def test_the_direction_of_a_head_latent_goes_through_the_mixing_weights(build: C
 @pytest.mark.parametrize("name", ["gpt2 heads", "gpt2 normalised", "gemma2", "gpt2 crowded"])
 def test_the_audit_measures_what_was_opened(build: Callable[[str], World], name: str, errors: ErrorsKind) -> None:
     problem = open_problem(build(name), TASKS["index"], errors=errors)
-    drawn = exhaust(references(problem, "mean"))
+    drawn = exhaust(reference_tables(problem, "mean"))
     for table, other in zip(problem.reference_tables, drawn, strict=True):
         torch.testing.assert_close(other.values, table.values, rtol=1e-5, atol=1e-5)
     naive = open_naive(build(name), problem)

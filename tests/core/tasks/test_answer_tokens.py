@@ -16,7 +16,7 @@ from tiny.searched import QUICK, Searched, finish
 from tiny.tasks import TASKS
 from tiny.world import World
 
-from circuit_tui.core.audit.altered_problem import with_shuffled_labels, with_train
+from circuit_tui.core.audit.altered_problem import with_shuffled_labels, with_train_prompts
 from circuit_tui.core.choices import AblationKind, ErrorsKind, PositionsKind
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
@@ -119,7 +119,7 @@ def test_nonsense_is_meant_as_surely_as_the_task(world: Callable[[str], World]) 
 def test_prompts_drawn_anew_keep_their_answers(world: Callable[[str], World]) -> None:
     problem = open_problem(world("gpt2"), TASKS["mixed-multi"], "shared")
     drawn = torch.tensor([3, 0, 3, 5])
-    resampled = with_train(problem, drawn)
+    resampled = with_train_prompts(problem, drawn)
     kept = random_circuit(problem, 0.5, 0)
     whole, part = (Evaluator(each, "train").measure(kept).result() for each in (problem, resampled))
     for name in ("logit_diff", "kl", "cross_entropy"):

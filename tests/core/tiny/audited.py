@@ -1,4 +1,4 @@
-"""Circuits of tiny problems as the audit sees them."""
+"""Circuits of tiny problems for audits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from naive import Naive, Node
 from torch import Tensor
 
 from circuit_tui.core.audit.audited_circuit import AuditedCircuit
-from circuit_tui.core.audit.finding import Finding, Measuring
+from circuit_tui.core.audit.finding import Finding, Measurement
 from circuit_tui.core.audit.settings import AuditSettings
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.search.spec import SearchSpec
@@ -19,45 +19,45 @@ from circuit_tui.core.tasks.task import Task
 from tiny.searched import QUICK
 
 
-def audited(
+def audited_circuit(
     problem: Problem, kept: Tensor, method: str = "mask", target: float = 0.9, **settings: Any
 ) -> AuditedCircuit:
-    """The circuit `kept` of `problem`, found for `target` by a quick search."""
+    """Returns the circuit `kept` of `problem` for an audit, as if a quick search for `target` had found it."""
     unseen = Evaluator(problem, "unseen") if "unseen" in problem.splits else None
-    used = SearchSpec(method, target, 0, QUICK[method])
+    spec = SearchSpec(method, target, 0, QUICK[method])
     train, test = Evaluator(problem, "train"), Evaluator(problem, "test")
-    return AuditedCircuit(problem, kept, train, test, unseen, used, target, AuditSettings(**settings))
+    return AuditedCircuit(problem, kept, train, test, unseen, spec, target, AuditSettings(**settings))
 
 
-def found(measuring: Measuring) -> Finding:
-    """Runs a measure to its end; its progress never falls and lies between 0 and 1."""
-    told = 0.0
+def finding_of(measurement: Measurement) -> Finding:
+    """Runs a measure to its end and returns its finding; checks that its shares lie in 0..1 and never fall."""
+    greatest = 0.0
     while True:
         try:
-            share = next(measuring)
+            share = next(measurement)
         except StopIteration as end:
             finding: Finding = end.value
             return finding
         if share is not None:
-            assert told <= share <= 1
-            told = share
+            assert greatest <= share <= 1
+            greatest = share
 
 
 def nodes_kept(problem: Problem, *nodes: int) -> Tensor:
-    """These nodes as `[node]` bool."""
+    """Returns the circuit of these nodes, `[node]` bool."""
     kept = torch.zeros(len(problem.space), dtype=torch.bool)
     kept[list(nodes)] = True
     return kept
 
 
 def with_unseen(task: Task) -> Task:
-    """`task` with the second half of its test prompts moved to unseen."""
+    """Returns `task` with the second half of its test prompts moved to the split ``unseen``."""
     test = task.split("test")
     unseen = test[len(test) // 2 :]
     return replace(task, pairs=tuple(replace(pair, split="unseen") if pair in unseen else pair for pair in task.pairs))
 
 
-class Plainly:
+class Oracle:
     """Logit differences `[prompt]` float64, computed by the oracle one prompt at a time."""
 
     def __init__(self, naive: Naive) -> None:
