@@ -50,7 +50,7 @@ from circuit_tui.core.runtime.device_memory import free_memory
 from circuit_tui.core.search.methods.hard_mask import hard_mask
 from circuit_tui.core.search.methods.mask import default_batch_size
 from circuit_tui.core.search.objective import MaskedModel
-from circuit_tui.core.search.open_search import new_search
+from circuit_tui.core.search.search import Search
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.problem import Problem
 
@@ -142,7 +142,7 @@ def whole_search(problem: Problem, steps: int, recipe_steps: int, clock: str) ->
     """Seconds of ours, and of its stages; of the recipe and of bare steps, scaled up from some; what ours found."""
     device, read = problem.model.device, CLOCKS[clock]
     train, test = (Evaluator(problem, split) for split in ("train", "test"))
-    search = new_search(problem, train, test, SearchSpec("mask", TARGET, 0, {"steps": steps}))
+    search = Search(problem, train, test, SearchSpec("mask", TARGET, 0, {"steps": steps}))
     stages, start = dict[str, float](), read()
     before = start
     for told in search:

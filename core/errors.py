@@ -14,6 +14,10 @@ class OutOfMemory(UserError):
     """There is no memory now for what was asked; it may work later, or on another device."""
 
 
+class CheckpointError(UserError):
+    """A stored search that this version cannot continue. What is stored stays where it is."""
+
+
 def first_line(error: Exception) -> str:
     """The first line of an exception's message, or its type if it has none.
 

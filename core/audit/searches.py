@@ -12,7 +12,7 @@ from circuit_tui.core.audit.audit_log import SearchLog
 from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.finding import AuditSearch, SearchRun, finite
 from circuit_tui.core.evaluation.evaluator import BATCH_PROMPTS, Evaluator
-from circuit_tui.core.search.open_search import new_search
+from circuit_tui.core.search.search import Search
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.problem import Problem
 
@@ -64,7 +64,7 @@ class Searcher:
             train, test = (Evaluator(problem, split, size=BATCH_PROMPTS, ready=False) for split in ("train", "test"))
             for evaluator in (train, test):
                 yield from evaluator.prepare()
-        made = new_search(problem, train, test, replace(self.spec, seed=search.seed), circuit_only=True)
+        made = Search(problem, train, test, replace(self.spec, seed=search.seed), circuit_only=True)
         share = 0.0  # a search corrects its estimate as it goes; the share that is reported never falls
         for step in made if log is None else log.steps(made, search):
             if self.quick and step.stage == "frontier":

@@ -1,1 +1,1 @@
-"""The circuit searches."""
+"""Searches for circuits: what a method is, and what methods share."""

@@ -13,14 +13,9 @@ from typing import Any, Protocol
 
 import torch
 
-from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.journal import Journal
 
 JOURNAL = "journal.jsonl"
-
-
-class CheckpointError(UserError):
-    """A stored search that cannot be continued: another version, or a search with other settings, has stored it."""
 
 
 class Stateful(Protocol):

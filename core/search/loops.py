@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from circuit_tui.core.errors import CheckpointError
 from circuit_tui.core.runtime.out_of_memory import is_out_of_memory
-from circuit_tui.core.search.checkpoint import Checkpoint, CheckpointError, Stateful
+from circuit_tui.core.search.checkpoint import Checkpoint, Stateful
 
 Part = Tensor | torch.Generator | Stateful
 """A part of a loop's state."""
@@ -148,8 +149,8 @@ class ResumableLoops:
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
             if is_out_of_memory(error):
                 raise
-            path = self._checkpoint.path(loop.number)
-            raise CheckpointError(f"{path}: this version cannot go on with the search stored there") from error
+            line = f"{self._checkpoint.path(loop.number)}: this version cannot continue the search stored there"
+            raise CheckpointError(f"{line}; start the search anew") from error
 
     def _stored(self, loop: OptimisationLoop) -> tuple[int, int, dict[str, Any]]:
         search = {name: value for part in self._gathered for name, value in part.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Starts a search by name, after making sure that there is something to find."""
+"""Makes a search after checking that there is something to find."""
 
 from __future__ import annotations
 
@@ -14,31 +14,18 @@ MIN_SPLICED = 0.5
 
 
 def open_search(problem: Problem, train: Evaluator, test: Evaluator, spec: SearchSpec) -> Search:
-    """A search by `spec`, not yet begun.
+    """A search that has not begun. A control, which searches where there should be nothing, makes a `Search` itself.
 
     Raises:
         UserError: an unknown method or setting, a wrong value, or nothing to find (`check_worth_searching`).
     """
-    search = new_search(problem, train, test, spec)
+    search = Search(problem, train, test, spec)
     check_worth_searching(problem, train)
     return search
 
 
-def new_search(
-    problem: Problem, train: Evaluator, test: Evaluator, spec: SearchSpec, *, circuit_only: bool = False
-) -> Search:
-    """A search by `spec` whether there is anything to find or not: a control searches where there should be nothing.
-
-    With `circuit_only` the result is the circuit alone: no frontier on the test prompts, no completeness.
-
-    Raises:
-        UserError: an unknown method or setting, or a wrong value.
-    """
-    return Search(problem, train, test, spec, circuit_only=circuit_only)
-
-
 def check_worth_searching(problem: Problem, train: Evaluator) -> None:
-    """Refuses a task the model cannot do, or one that the splice alone destroys, with the numbers and what would help.
+    """Refuses a task that the model cannot do or that the splice alone destroys; says the numbers and what would help.
 
     Raises:
         UserError: accuracy below `MIN_ACCURACY`, no gap between M and the empty circuit, or M_s below `MIN_SPLICED`.

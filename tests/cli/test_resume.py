@@ -287,3 +287,22 @@ def test_unknown_job_names_are_refused(cli: Any) -> None:
     job = new_job("find", OpenRequest(), SearchSpec("mask", 0.9, 0), None)
     assert "still running" in cli("resume", "--job", job.name).error
     job.remove()
+
+
+def test_a_checkpoint_that_cannot_be_continued_is_refused_and_kept(cli: Any, prompts: Path, tmp_path: Path) -> None:
+    """The line names the command that starts the search anew."""
+    request = OpenRequest(prompts=prompts, positions="shared")
+    job = new_job("find", request, SearchSpec("published", 0.5, 3, {"steps": 5, "lambda": 0.2}), Path("out.json"))
+    job.search_folder.mkdir()
+    stored = job.search_folder / "loop-0.pt"
+    torch.save({"step": 3, "state": {"mask": torch.ones(4)}}, stored)
+    job.release()
+    done = cli("resume")
+    assert done.code == 2
+    assert done.error == (
+        f"{stored}: this version cannot continue the search stored there; start the search anew: circuit-tui find "
+        "--prompts few.jsonl --positions shared --method published --target 0.5 --seed 3 --set steps=5 "
+        f"--set lambda=0.2 --out {tmp_path / 'out.json'}"
+    )
+    assert torch.load(stored, weights_only=True)["step"] == 3
+    assert [other.state for other in all_jobs()] == ["unfinished"]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circuit_tui.core.errors import OutOfMemory, UserError
+from circuit_tui.core.errors import CheckpointError, OutOfMemory, UserError
 from circuit_tui.core.jobs.autosave import Autosave
 from circuit_tui.core.jobs.job import Job
 from circuit_tui.core.opening.request import OpenRequest
@@ -16,6 +16,7 @@ from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.tui.commands import output, progress
 from circuit_tui.tui.commands.boundary import DONE, INTERRUPTED, NO, Terminated, log_line
 from circuit_tui.tui.commands.interrupt import on_interrupt
+from circuit_tui.tui.commands.restart_command import restart_command
 
 if TYPE_CHECKING:
     from circuit_tui.core.circuits.schema import CircuitFile
@@ -33,6 +34,8 @@ def run_search(
 
     Raises:
         UserError: the request cannot be opened, or there is nothing to search.
+        CheckpointError: this version cannot continue the stored search; the job stays, and the line names the command
+            that starts the search anew.
         OutOfMemory: there is not enough memory; the job can be resumed.
         Terminated: a signal ended it; the job can be resumed.
     """
@@ -55,6 +58,8 @@ def _run_search(
             if job is not None:  # it may fit later, so the job stays
                 raise OutOfMemory(f"{error}; `circuit-tui resume` continues the search") from error
             raise
+        except CheckpointError as error:  # another version may be able to continue it, so the job stays
+            raise CheckpointError(f"{error}: {restart_command(request, spec, out)}") from error
         except UserError as error:
             if job is not None:  # resuming would end in the same error
                 job.finish("failed", str(error)) if detached else job.remove()

@@ -1,4 +1,4 @@
-"""What a form is made of: a label and a field in a line, and paths that complete themselves."""
+"""The parts of a form: labelled fields on one line each, and completion of paths."""
 
 from __future__ import annotations
 
@@ -9,41 +9,42 @@ from textual.containers import Horizontal
 from textual.suggester import Suggester
 from textual.widget import Widget
 from textual.widgets import Input, Label, Select
+from typing_extensions import override
 
 
 class PathSuggester(Suggester):
-    """The first path, by name, that begins with what was typed; after a comma with what was typed behind it."""
+    """Suggests the first path by name that begins with what was typed, after the last comma if there is one."""
 
     def __init__(self) -> None:
         super().__init__(use_cache=False, case_sensitive=True)
 
+    @override
     async def get_suggestion(self, value: str) -> str | None:
-        """See `Suggester`."""
         before, comma, typed = value.rpartition(",")
         if not typed or typed.endswith("/"):
             return None
         path = Path(typed).expanduser()
         try:
-            found = sorted(one for one in path.parent.iterdir() if one.name.startswith(path.name))
+            matches = sorted(entry for entry in path.parent.iterdir() if entry.name.startswith(path.name))
         except OSError:
             return None
-        if not found:
+        if not matches:
             return None
-        return before + comma + typed + found[0].name[len(path.name) :] + ("/" if found[0].is_dir() else "")
+        return before + comma + typed + matches[0].name[len(path.name) :] + ("/" if matches[0].is_dir() else "")
 
 
 def text_field(name: str, value: str, placeholder: str, suggester: Suggester | None = None) -> Input:
-    """A line to type in."""
-    made = Input(value, placeholder=placeholder, id=name, compact=True, select_on_focus=False, suggester=suggester)
-    made.cursor_blink = False
-    return made
+    """A line of text that can be edited; `name` is the widget's id."""
+    field = Input(value, placeholder=placeholder, id=name, compact=True, select_on_focus=False, suggester=suggester)
+    field.cursor_blink = False
+    return field
 
 
 def choice_field(options: Sequence[str], value: str, name: str) -> Select[str]:
-    """One of `options`."""
+    """A choice of one of `options`; `name` is the widget's id."""
     return Select([(option, option) for option in options], value=value, allow_blank=False, id=name, compact=True)
 
 
 def form_line(label: str, field: Widget, *beside: Widget) -> Iterator[Widget]:
-    """A labelled field, and what stands to its right."""
+    """A label, a field and further widgets to its right, on one line."""
     yield Horizontal(Label(label), field, *beside, classes="field")

@@ -1,4 +1,4 @@
-"""The form of a search: method, target, seed and the settings of the method."""
+"""The form that describes a search: method, target, seed and the settings of the method."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from circuit_tui.core.search.spec import SearchSpec
 
 
 class Field(Horizontal):
-    """A name and an input on one line."""
+    """A name and an input field on one line."""
 
     def __init__(self, name: str, value: str, tooltip: str = "") -> None:
         super().__init__(classes="field")
@@ -28,14 +28,20 @@ class Field(Horizontal):
 
 
 class SearchForm(VerticalScroll, can_focus=False):
-    """Collects what a search needs; `spec` reads it."""
+    """Asks for what a search needs; `spec` returns it.
+
+    Args:
+        method: the method that is chosen at first.
+        target: the target that is proposed.
+        seed: the seed that is proposed.
+    """
 
     def __init__(self, method: str, target: float, seed: int) -> None:
         super().__init__(id="search-form")
-        self._first = method
+        self._first_method = method
         self._methods: dict[str, MethodInfo] = {}
         self._settings: dict[str, Field] = {}
-        self._offered = ""
+        self._shown_method = ""
         self._target = Field("target", f"{target:g}", "the faithfulness to reach on the search prompts")
         self._seed = Field("seed", str(seed))
         self._select: Select[str] = Select([(method, method)], value=method, allow_blank=False, compact=True)
@@ -53,33 +59,35 @@ class SearchForm(VerticalScroll, can_focus=False):
             yield Button("Stop", id="stop", compact=True)
 
     def set_methods(self, methods: tuple[MethodInfo, ...]) -> None:
-        """Offer these methods."""
+        """Offer `methods` to choose from."""
         self._methods = {method.name: method for method in methods}
         if not methods:
             return
-        chosen = self._first if self._first in self._methods else methods[0].name
+        chosen = self._first_method if self._first_method in self._methods else methods[0].name
         self._select.set_options([(name, name) for name in self._methods])
         self._select.value = chosen
-        self._offer_settings(chosen)
+        self._show_settings(chosen)
 
     def on_select_changed(self, event: Select.Changed) -> None:
         event.stop()
-        self._offer_settings(str(event.value))
+        self._show_settings(str(event.value))
 
-    def _offer_settings(self, name: str) -> None:
+    def _show_settings(self, name: str) -> None:
         """Show the settings of the method `name`."""
         method = self._methods.get(name)
-        if method is None or name == self._offered:
+        if method is None or name == self._shown_method:
             return
-        self._offered = name
-        self._settings = {s.name: Field(s.name, _text(s.default), s.help) for s in method.settings}
+        self._shown_method = name
+        self._settings = {
+            setting.name: Field(setting.name, _text(setting.default), setting.help) for setting in method.settings
+        }
         holder = self.query_one("#settings")
         holder.remove_children()
         holder.mount_all(self._settings.values())
         self._select.tooltip = method.description
 
     def show_live(self, live: bool, paused: bool) -> None:
-        """Enable the buttons that make sense now."""
+        """Enable the buttons that do something now; `live` and `paused` tell how the search stands."""
         self.query_one("#start", Button).disabled = live
         pause = self.query_one("#pause", Button)
         pause.disabled = not live
@@ -87,7 +95,7 @@ class SearchForm(VerticalScroll, can_focus=False):
         self.query_one("#stop", Button).disabled = not live
 
     def spec(self) -> SearchSpec:
-        """The search that the form describes; its settings are those that are not at their default.
+        """The search that the form describes, with the settings that are not at their default.
 
         Raises:
             UserError: a field that cannot be read.
@@ -98,9 +106,11 @@ class SearchForm(VerticalScroll, can_focus=False):
             seed = _number("seed", self._seed.input.value, int)
             return SearchSpec(name, target, int(seed), self._changed_settings(name))
         except UserError as error:
-            raise UserError(str(error).removeprefix("--set ").removeprefix("--")) from None  # a form has no flags
+            without_flag = str(error).removeprefix("--set ").removeprefix("--")  # a form has names, not flags
+            raise UserError(without_flag) from error
 
     def _changed_settings(self, name: str) -> dict[str, SettingValue]:
+        """The settings of the method `name` that are not at their default. Raises UserError for a wrong value."""
         method = self._methods.get(name)
         if method is None:
             return {}

@@ -1,4 +1,4 @@
-"""The published recipe, so that we can be compared with it.
+"""The published recipe, for comparison.
 
 Caples, Nainani, McDougall and rrenaud (2025), "Scaling Sparse Feature Circuit Finding to Gemma 9B", as their code
 runs it: one parameter for each node, initialised at 1; train with m = sigmoid(theta T), T = 200^(r step / steps);

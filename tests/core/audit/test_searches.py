@@ -180,13 +180,13 @@ def test_quick_searches_see_fewer_prompts(problem: Problem, monkeypatch: pytest.
 
     seen = []
     monkeypatch.setattr(searches, "QUICK_PROMPTS", 5)
-    real = searches.new_search
+    real = searches.Search
 
     def spy(problem: Problem, *given: Any, **named: Any) -> Any:
         seen.append(len(problem.splits["train"]))
         return real(problem, *given, **named)
 
-    monkeypatch.setattr(searches, "new_search", spy)
+    monkeypatch.setattr(searches, "Search", spy)
     finding_of(stability.seeds(audited_circuit(problem, random_circuit(problem, 0.3, 0), "ig", seeds=2, quick=True)))
     finding_of(stability.seeds(audited_circuit(problem, random_circuit(problem, 0.3, 0), "ig", seeds=2)))
     assert seen == [5, 5, 8, 8]
@@ -197,13 +197,13 @@ def test_quick_searches_end_with_their_circuit(problem: Problem, quick: bool, mo
     from circuit_tui.core.audit import searches
 
     made = []
-    real = searches.new_search
+    real = searches.Search
 
     def spy(*given: Any, **named: Any) -> Any:
         made.append(real(*given, **named))
         return made[-1]
 
-    monkeypatch.setattr(searches, "new_search", spy)
+    monkeypatch.setattr(searches, "Search", spy)
     finding = finding_of(
         stability.seeds(audited_circuit(problem, random_circuit(problem, 0.3, 0), "mask", 0.8, seeds=2, quick=quick))
     )

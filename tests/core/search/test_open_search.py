@@ -75,7 +75,7 @@ def test_settings_take_the_type_of_their_default() -> None:
     assert [type(resolved[name]) for name in ("lambda", "steps", "batch")] == [float, int, int]
 
 
-def test_what_the_user_set_stays_in_haste() -> None:
+def test_a_quick_search_keeps_what_the_user_set() -> None:
     mask = METHODS["mask"]
     quick = mask.settings_class.quick
     assert set(quick) == {"steps", "batch"}

@@ -18,7 +18,6 @@ from torch import Tensor
 from circuit_tui.core.choices import PositionsKind
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
-from circuit_tui.core.search.open_search import new_search
 from circuit_tui.core.search.ranking import RankingMethod, size_grid
 from circuit_tui.core.search.search import Search
 from circuit_tui.core.search.spec import SearchSpec
@@ -39,9 +38,9 @@ def scores_of(search: Search) -> Tensor:
             return scores
 
 
-def new_search_of(problem: Problem, spec: SearchSpec) -> Search:
+def search_of(problem: Problem, spec: SearchSpec) -> Search:
     """A search of `problem`, whether the model can do its task or not."""
-    return new_search(problem, Evaluator(problem, "train"), Evaluator(problem, "test"), spec)
+    return Search(problem, Evaluator(problem, "train"), Evaluator(problem, "test"), spec)
 
 
 def naive_integrated_gradients(naive: Naive, problem: Problem, steps: int) -> Tensor:
@@ -111,7 +110,7 @@ def test_attributions_of_answers_of_several_tokens_are_those_of_plain_hooks(
         assert float(expected.max()) > 1e-2
         # Rounding of up to six log-probabilities, each taken anew by the oracle.
         tolerance = 3e-5 * max(1.0, float(expected.max()))
-        torch.testing.assert_close(scores_of(new_search_of(problem, spec)), expected, rtol=0, atol=tolerance)
+        torch.testing.assert_close(scores_of(search_of(problem, spec)), expected, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize(("name", "method"), [("gpt2", "ig"), ("llama", "ig"), ("gpt2", "atp")])
@@ -127,7 +126,7 @@ def test_errors_added_back_are_those_of_the_model_itself(
     scores = {}
     for errors in (True, False):
         spec = SearchSpec(method, 0.9, 0, {**steps, "errors": errors})
-        scores[errors] = scores_of(new_search_of(dropped, spec))
+        scores[errors] = scores_of(search_of(dropped, spec))
     tolerance = 1e-5 * max(1.0, float(expected.max()))
     torch.testing.assert_close(scores[True], expected, rtol=0, atol=tolerance)
     assert float((scores[False] - expected).abs().max()) > 100 * tolerance

@@ -17,8 +17,8 @@ from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.metrics import PromptMetrics
 from circuit_tui.core.runtime.incremental import Increments, incremental
 from circuit_tui.core.search.methods import mask
-from circuit_tui.core.search.open_search import new_search
 from circuit_tui.core.search.registry import METHODS
+from circuit_tui.core.search.search import Search
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.views import FrontierPoint, Metrics, SearchResult
 
@@ -130,7 +130,7 @@ def test_the_circuit_alone_is_that_of_the_whole_result(
 ) -> None:
     on, whole = searched("gpt2-each"), finished("gpt2-each", method).result
     alone, _ = finish(
-        new_search(on.problem, on.train, on.test, SearchSpec(method, 0.8, 0, QUICK[method]), circuit_only=True)
+        Search(on.problem, on.train, on.test, SearchSpec(method, 0.8, 0, QUICK[method]), circuit_only=True)
     )
     assert alone.nodes == whole.nodes
     assert (alone.train, alone.test) == tuple(

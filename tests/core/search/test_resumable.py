@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tiny.searched import Finished, Searched, finish
 
+from circuit_tui.core.errors import CheckpointError
 from circuit_tui.core.evaluation import evaluator as evaluate
 from circuit_tui.core.search.checkpoint import JOURNAL
 from circuit_tui.core.search.registry import METHODS
@@ -112,6 +114,30 @@ def test_a_cut_line_and_a_damaged_state_only_cost_time(
     again.save()
     assert len(journal.read_bytes().splitlines()) > len((kept / JOURNAL).read_bytes().splitlines())
     assert all(line.endswith(b"}") for line in journal.read_bytes().splitlines())
+
+
+@pytest.mark.parametrize("what", ["a part is missing", "another size"])
+def test_a_state_that_does_not_fit_is_refused_and_stays(
+    searched: Callable[[str], Searched], tmp_path: Path, what: str
+) -> None:
+    problem = searched("gpt2-each")
+    dying = problem.search("published", 0.8)
+    dying.keep(tmp_path)
+    die(dying, SAVE_EVERY + 1)
+    path = tmp_path / "loop-0.pt"
+    stored = torch.load(path, weights_only=True)
+    if what == "another size":
+        stored["state"]["theta"] = stored["state"]["theta"][:-1]
+    else:
+        del stored["state"]["optimiser"]
+    torch.save(stored, path)
+    before = path.read_bytes()
+    again = problem.search("published", 0.8)
+    again.keep(tmp_path)
+    with pytest.raises(CheckpointError, match=rf"^{path}: this version cannot continue the search stored there"):
+        next(again)
+    again.save()
+    assert path.read_bytes() == before
 
 
 def test_a_search_counts_the_time_of_the_run_before(searched: Callable[[str], Searched], tmp_path: Path) -> None:

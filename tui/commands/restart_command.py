@@ -1,0 +1,44 @@
+"""The command that starts a stored search anew."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.search.spec import SearchSpec
+
+
+def restart_command(request: OpenRequest, spec: SearchSpec, out: Path | None) -> str:
+    """The ``circuit-tui find`` command that makes the search `spec` of what `request` opens, from the beginning."""
+    words = ["circuit-tui", "find", *opening_words(request), "--method", spec.method, "--target", f"{spec.target:g}"]
+    words += ["--seed", str(spec.seed)]
+    for name, value in spec.settings.items():
+        words += ["--set", f"{name}={value}"]
+    return shlex.join([*words, *(["--out", str(out)] if out is not None else [])])
+
+
+def opening_words(request: OpenRequest) -> list[str]:
+    """The flags of `Opening` that ask for `request`, without those at their default."""
+    default, words = OpenRequest(), list[str]()
+    for flag, value, without_flag in _flags(request, default):
+        if value != without_flag and value is not None:
+            words += [flag] if value is True else [flag, str(value)]
+    return words
+
+
+def _flags(request: OpenRequest, default: OpenRequest) -> Iterator[tuple[str, object, object]]:
+    """Each flag with its value in `request` and the value that it has if it is not given."""
+    yield "--model", request.model, default.model
+    for name in request.saes:
+        yield "--sae", name, None
+    for flag in ("layers", "every", "width", "l0"):
+        yield f"--{flag}", getattr(request.site_flags, flag), getattr(default.site_flags, flag)
+    for folder in request.sae_dirs:
+        yield "--sae-dir", folder, None
+    for flag in ("task", "prompts", "circuit", "chat", "positions", "ablation", "errors", "device"):
+        yield f"--{flag}", getattr(request, flag), getattr(default, flag)
+    yield "--device-map", request.device_map, default.device_map
+    for flag in ("dtype", "batch", "padding"):
+        yield f"--{flag}", getattr(request, flag), getattr(default, flag)
