@@ -209,7 +209,9 @@ def jobs_dir() -> Path:
     return state_dir("jobs")
 
 
-def new_job(kind: Kind, request: OpenRequest, search: SearchSpec | None, out: Path | None) -> Job:
+def new_job(
+    kind: Kind, request: OpenRequest, search: SearchSpec | None, out: Path | None, *, force: bool = False
+) -> Job:
     """Makes a job that this process works on.
 
     Raises:
@@ -222,7 +224,7 @@ def new_job(kind: Kind, request: OpenRequest, search: SearchSpec | None, out: Pa
     job.claim()
     wanted = None if out is None else Path.cwd() / out.expanduser()
     created = now.isoformat(timespec="seconds")
-    job._write(_SPEC, JobSpec(kind, request, search, wanted, Path.cwd(), platform.node(), created).data())
+    job._write(_SPEC, JobSpec(kind, request, search, wanted, Path.cwd(), platform.node(), created, force=force).data())
     return job
 
 

@@ -18,6 +18,8 @@ Kind = Literal["find", "explore", "detached"]
 class JobSpec:
     """One job. `search` is None while no search is under way; `out` is where the circuit file is to be written.
 
+    With `force` the file may replace one that this program did not write.
+
     `subject` is what the opened files held (hashes, sizes), by which a change is noticed; None before they are open.
     `folder` is the working directory that relative paths of `request` refer to.
     """
@@ -30,6 +32,7 @@ class JobSpec:
     host: str
     created: str
     subject: dict[str, Any] | None = None
+    force: bool = False
 
     def data(self) -> dict[str, Any]:
         """Returns it as JSON values."""
@@ -42,6 +45,7 @@ class JobSpec:
             "host": self.host,
             "created": self.created,
             "subject": self.subject,
+            **({"force": True} if self.force else {}),
         }
 
     @classmethod
@@ -59,6 +63,7 @@ class JobSpec:
             host=str(data["host"]),
             created=str(data["created"]),
             subject=data["subject"],
+            force=bool(data.get("force", False)),
         )
 
     def from_anywhere(self) -> OpenRequest:

@@ -1,12 +1,13 @@
 """The results of many runs in one SQLite file: one transaction for each run, one writing process at a time.
 
-A process that writes holds the lock ``FILE.lock``. Readers need none. The tables are described in `results_schema.py`.
+A process that writes holds the file's lock (`claim_output`). Readers need none. `results_schema.py` has the tables.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,13 +16,15 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
+from circuit_tui.core.atomic_file import part_of
 from circuit_tui.core.circuits.circuit_file import now
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.identity import Identity
+from circuit_tui.core.outputs.file_kind import APPLICATION
+from circuit_tui.core.outputs.output_file import claim_output
 from circuit_tui.core.runs.order import RunOrder
 from circuit_tui.core.runs.record import RunRecord
-from circuit_tui.core.runs.results_schema import APPLICATION, TABLES, VERSION, order_row, record_row
-from circuit_tui.core.runtime.file_lock import FileLock
+from circuit_tui.core.runs.results_schema import TABLES, VERSION, order_row, record_row
 from circuit_tui.core.search.spec import SearchSpec
 
 BUSY_SECONDS = 30.0
@@ -33,16 +36,21 @@ class SubjectError(UserError):
 
 
 class ResultsFile:
-    """A results file open for writing; a context manager.
+    """A results file open for writing; a context manager. With `replace` it takes the place of whatever is there.
 
     Raises:
         UserError: it cannot be written, is something else, or another process writes to it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, replace: bool = False) -> None:
         self.path = path
-        self._lock = _lock(path)
         try:
+            self._lock = claim_output(path)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written there: {error.strerror or error}") from error
+        try:
+            if replace:
+                _replace(path)
             self._connection = _connect(path, create=True)
         except BaseException:
             self._lock.release()
@@ -205,13 +213,14 @@ def _connect(path: Path, *, create: bool) -> sqlite3.Connection:
     return connection
 
 
-def _lock(path: Path) -> FileLock:
-    """The lock of a results file, held."""
-    lock = FileLock(path.expanduser().with_name(f"{path.name}.lock"), delete=True)
+def _replace(path: Path) -> None:
+    """Puts an empty results file in the place of the file at `path`, in one go."""
+    target = path.expanduser().resolve()
+    part = part_of(target)
     try:
-        claimed = lock.claim()
+        _connect(part, create=True).close()
+        os.replace(part, target)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written there: {error.strerror or error}") from error
-    if not claimed:
-        raise UserError(f"{path}: another process is writing to it; wait for it, or name another file")
-    return lock
+        raise UserError(f"{path}: cannot write: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)

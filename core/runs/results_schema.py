@@ -10,8 +10,6 @@ from circuit_tui.core.runs.order import RunOrder
 from circuit_tui.core.runs.record import RunRecord
 from circuit_tui.core.views import Metrics
 
-APPLICATION = 0x43545549
-"""``PRAGMA application_id``: the letters CTUI."""
 VERSION = 1
 """``PRAGMA user_version`` of a file with these tables."""
 

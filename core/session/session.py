@@ -24,6 +24,7 @@ from circuit_tui.core.opening.experiment import Experiment, open_experiment
 from circuit_tui.core.opening.identity import fingerprint
 from circuit_tui.core.opening.open_circuit import open_circuit, request_of
 from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.outputs.output_file import check_output
 from circuit_tui.core.runtime.device_memory import memory_use
 from circuit_tui.core.search.open_search import open_search
 from circuit_tui.core.search.search import Search
@@ -261,12 +262,14 @@ class Session:
         audit, snapshots = self._audits.part(self.kept), self._snapshots.parts(self.table)
         return circuit_file(self.experiment, self.table, self.view(), self._provenance, audit, snapshots)
 
-    def export(self, path: Path) -> Path:
+    def export(self, path: Path, *, force: bool = False) -> Path:
         """Writes the circuit and the snapshots with every number computed (`write_export`); returns the absolute path.
 
         Raises:
+            ForeignFileError: there is a file that this program did not write, and `force` is not given.
             UserError: it cannot be written there; nothing is then changed.
         """
+        check_output(path, force=force)
         self._background.complete()
         self._snapshots.complete()
         written = write_export(self.circuit_file(), path)

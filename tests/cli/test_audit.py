@@ -179,6 +179,8 @@ def test_bad_input_is_one_line(cli: Any, found: Path, tmp_path: Path) -> None:
         ((tmp_path / "gone.json",), "no such file"),
         ((found, "--text", tmp_path / "gone.txt"), "--text"),
         ((found, "--out", tmp_path / "gone" / "c.json"), "there is no folder"),
+        ((found, "--out", "/proc/c.json"), "/proc/c.json: cannot write: the folder /proc takes no files"),
+        ((found, "--out", __file__), "there is a file that circuit-tui did not write; --force replaces it"),
         ((found, "--seeds", "-1"), "Invalid value for '--seeds'"),
         ((found, "--jobs", "0"), "Invalid value for '--jobs'"),
     ):

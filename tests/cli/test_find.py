@@ -19,6 +19,7 @@ from circuit_tui.core.circuits.circuit_file import read_circuit
 from circuit_tui.core.circuits.schema import CircuitFile
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.outputs.output_file import claim_output
 from circuit_tui.core.runtime.user_log import user_log
 from circuit_tui.core.saes.sae_filter import SiteFlags
 from circuit_tui.core.search.spec import SearchSpec
@@ -146,6 +147,72 @@ def test_json_is_the_circuit_file(cli: Any, session: FakeSession, tmp_path: Path
     assert done.code == 0
     assert done.data == example()
     assert read_circuit(tmp_path / "c.json").data() == example()
+
+
+def test_a_file_of_someone_else_is_replaced_by_force_alone(cli: Any, session: FakeSession, tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("mine")
+    done = cli("find", "--out", path)
+    assert (done.code, done.out) == (2, "")
+    assert done.error == f"{path}: there is a file that circuit-tui did not write; --force replaces it"
+    assert session.asked is None, "said before the work"
+    assert path.read_text() == "mine"
+    assert cli("find", "--out", path, "--force").code == 0
+    assert read_circuit(path).data() == example()
+
+
+def test_a_file_of_ours_is_replaced_and_a_line_says_so(cli: Any, session: FakeSession, tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    assert "replaced" not in cli("find", "--out", path).err
+    assert f"{path} will be replaced: it is a circuit file" in cli("find", "--out", path).err
+    masks = tmp_path / "c.masks.json"
+    masks.touch()
+    first = cli("find", "--out", masks).err
+    assert "replaced" not in first, "an empty file is none"
+    assert f"{masks}: published masks hold the latents of each hook" in first
+    assert f"{masks} will be replaced: it is a mask file" in cli("find", "--out", masks).err
+
+
+def test_a_file_that_comes_during_the_search_is_not_lost(cli: Any, session: FakeSession, tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    session.running = FakeSearch(RESULT, lambda step: path.write_text("mine"))
+    done = cli("find", "--out", path)
+    assert done.code == 2
+    assert path.read_text() == "mine"
+    state = cli("jobs", "--json").data
+    assert [job["state"] for job in state["jobs"]] == ["unfinished"], "the search can be resumed with another --out"
+
+
+def test_the_second_search_on_one_file_is_told(cli: Any, session: FakeSession, tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    told: list[str] = []
+
+    def second(step: int) -> None:
+        if not told:
+            told.append("")
+            with pytest.raises(UserError, match=r"c\.json: another process .* is writing to it"):
+                claim_output(path)
+
+    session.running = FakeSearch(RESULT, second)
+    assert cli("find", "--out", path).code == 0
+    assert told
+    lock = claim_output(path)
+    for args in ((), ("--detach",)):
+        done = cli("find", "--out", path, *args)
+        assert done.code == 2
+        assert "is writing to it; wait for it, or name another file" in done.error
+    lock.release()
+    assert [each.name for each in tmp_path.iterdir() if each.name != "state"] == ["c.json"]
+
+
+def test_without_locks_the_search_goes_on(
+    cli: Any, session: FakeSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("circuit_tui.core.outputs.output_file.claim_output", refuse)
+    assert cli("find", "--out", tmp_path / "c.json").code == 0
 
 
 def test_flags_reach_the_session(cli: Any, session: FakeSession, tmp_path: Path) -> None:

@@ -191,7 +191,7 @@ def test_ctrl_c_leaves_a_sane_file_and_shows_bars_before(examples_path: str, tmp
     assert b"interrupted: 0 of 4 runs are finished; the same command does the rest" in seen
     assert b"Traceback" not in seen
     assert read_rows(tmp_path / "r.sqlite") == []
-    assert not (tmp_path / "r.sqlite.lock").exists()
+    assert not (tmp_path / ".r.sqlite.circuit-tui.lock").exists()
 
 
 @pytest.mark.slow

@@ -508,7 +508,7 @@ class FakeSession:
         self._note("adopt")
         self._edit(result.nodes, f"found by {result.method}")
 
-    def export(self, path: Path) -> Path:
+    def export(self, path: Path, *, force: bool = False) -> Path:
         self._note("export")
         if not path.absolute().parent.is_dir():
             raise UserError(f"{path}: there is no folder {path.parent}")

@@ -45,6 +45,7 @@ def audit(
     device_map: DeviceMap = None,
     batch: Batch = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write there instead of into FILE.")] = None,
+    force: options.Force = False,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> int:
@@ -57,6 +58,8 @@ def audit(
         model=model, sae_dir=sae_dir, prompts=prompts, device=device, device_map=device_map, batch=batch
     ).request()
     from circuit_tui.core.circuits.circuit_file import read_circuit, write_circuit
+    from circuit_tui.core.outputs.file_kind import CIRCUIT_FILE
+    from circuit_tui.core.outputs.output_file import check_output
 
     claimed = read_circuit(file)
     if not claimed.nodes():
@@ -64,10 +67,10 @@ def audit(
     had = claimed.audit
     if out is None and not full and had is not None and had.finished and had.runs and not had.settings.quick:
         raise UserError(f"{file}: has a full audit; --full makes it again, --out FILE writes a quick one elsewhere")
-    options.check_out(out or file)
     options.check_text(text)
     folder = file.expanduser().parent
-    with output.quiet(debug=debug):
+    continues = CIRCUIT_FILE if out is None or _continues(out, claimed) else ""
+    with options.claimed_out(out or file, force=force, continues=continues), output.quiet(debug=debug):
         experiment = open_file(claimed, request, folder)
         from circuit_tui.core.opening.open_circuit import open_circuit
 
@@ -96,6 +99,7 @@ def audit(
         try:
             interrupted = _run(running)
             part = audit_part(running.result)
+            check_output(out or file, force=force)  # someone may have put a file there in the meantime
             written = write_circuit(claimed.model_copy(update={"audit": part}), out or file)
             if part.finished:
                 running.done()
@@ -112,6 +116,19 @@ def audit(
     if settings.quick and part.runs:
         progress.say("its searches were quick ones, which err on the careful side; --full searches like its own")
     return NO if part.outcome == "do not believe" else DONE
+
+
+def _continues(out: Path, file: CircuitFile) -> bool:
+    """Whether `out` holds an unfinished audit of the circuit of `file`."""
+    from circuit_tui.core.circuits.circuit_file import read_circuit
+
+    try:
+        there = read_circuit(out)
+    except UserError:
+        return False
+    without = {"audit": None}
+    unfinished = there.audit is not None and not there.audit.finished
+    return unfinished and there.model_copy(update=without) == file.model_copy(update=without)
 
 
 def print_audit(file: CircuitFile, part: AuditPart, because: Sequence[str]) -> None:

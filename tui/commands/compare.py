@@ -56,6 +56,7 @@ def compare(
     earlier: Earlier = None,
     out: Out = None,
     picture: Picture = None,
+    force: options.Force = False,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> int:
@@ -68,27 +69,29 @@ def compare(
     Ctrl-C ends the command and shows the finished runs; a second one leaves at once. However the command ended, the
     same command with the same --out continues it.
     """
+    from circuit_tui.core.outputs.file_kind import COMPARISON
     from circuit_tui.core.runs import plan
     from circuit_tui.core.runs.picture import check_picture
 
     chosen = plan.variants(methods)
     grids = _grids(targets, lambdas, sizes)
     plan.plan(chosen, grids, number_list.seeds(seeds), max(grids.sizes, default=1))  # refuses values out of range
-    if out is not None:
-        options.check_out(out)
     if picture is not None:
         check_picture(picture)
+        options.check_replacing(picture, force=force)
     places: list[tuple[str | None, Path | None]] = [(name, None) for name in task or ()]
     places += [(None, path) for path in prompts or ()]
     nothing_to_open = not (places or opening.model or opening.circuit or opening.sae or opening.sae_dir)
     requests = [replace(opening, task=name, prompts=path).request() for name, path in places or [(None, None)]]
-    with output.quiet(debug=debug):
+    shows_earlier = bool(earlier) and nothing_to_open
+    continues = "" if shows_earlier else COMPARISON
+    with options.claimed_out(out, force=force, continues=continues) as found, output.quiet(debug=debug):
         running = ComparisonRun(chosen, grids, number_list.seeds(seeds), out)
         for path in earlier or ():
             running.add_earlier(path)
-        if not (earlier and nothing_to_open):
-            if out is not None and out.expanduser().exists():
-                running.continue_from(out)
+        if not shows_earlier:
+            if out is not None and found == COMPARISON:
+                running.continue_from(out, force=force)
             with on_interrupt(running.stop):
                 for number, request in enumerate(requests, 1):
                     where = f"task {number}/{len(requests)} " if len(requests) > 1 else ""

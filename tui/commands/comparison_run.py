@@ -45,18 +45,21 @@ class ComparisonRun:
         self._add(read.records)
         self._refused += [refusal for refusal in read.refused if refusal not in self._refused]
 
-    def continue_from(self, path: Path) -> None:
+    def continue_from(self, path: Path, *, force: bool) -> None:
         """Take the runs in the existing file `path`, which will be overwritten. Refusals there are found again.
 
         Raises:
-            UserError: the file is no comparison, and would be lost.
+            UserError: the file is damaged or of another version, and would be lost; with `force` it is replaced.
         """
         from circuit_tui.core.runs.comparison import read_comparison
 
         try:
             records = read_comparison(path).records
         except UserError as error:
-            raise UserError(f"--out {error}; name another file, or remove it") from error
+            if force:
+                progress.say(f"{path} will be replaced: it cannot be read")
+                return
+            raise UserError(f"--out {error}; name another file, or replace it with --force") from error
         progress.say(f"{path}: continuing with its {len(records)} runs")
         self._add(records)
 

@@ -27,6 +27,7 @@ def find(
     seed: options.Seed = 0,
     settings: options.Settings = None,
     out: options.Out = None,
+    force: options.Force = False,
     detach: Annotated[bool, typer.Option("--detach", help="Search in the background; see `circuit-tui jobs`.")] = False,
     memory: options.Memory = False,
     json: options.Json = False,
@@ -43,21 +44,22 @@ def find(
     if memory:
         return print_plan(request, json=json, debug=debug)
     spec = options.search_spec(method, target, seed, settings)
-    if out is not None:
-        options.check_out(out)
     if detach:
-        return _detach(request, spec, out, json=json)
-    try:
-        job = new_job("find", request, spec, out)
-    except OSError as error:
-        progress.say(f"warning: nothing is kept for a restart: {error}")
-        job = None
-    return run_search(job, request, spec, out, json=json, debug=debug)
+        with options.claimed_out(out, force=force):
+            pass  # the other process claims it again
+        return _detach(request, spec, out, force=force, json=json)
+    with options.claimed_out(out, force=force):
+        try:
+            job = new_job("find", request, spec, out, force=force)
+        except OSError as error:
+            progress.say(f"warning: nothing is kept for a restart: {error}")
+            job = None
+        return run_search(job, request, spec, out, force=force, json=json, debug=debug)
 
 
-def _detach(request: OpenRequest, spec: SearchSpec, out: Path | None, *, json: bool) -> int:
+def _detach(request: OpenRequest, spec: SearchSpec, out: Path | None, *, force: bool, json: bool) -> int:
     """Start the search in a process of its own, which does not end with the terminal."""
-    job = new_job("detached", request, spec, out)
+    job = new_job("detached", request, spec, out, force=force)
     pid = start_detached(job)
     if json:
         output.print_json({"job": job.name, "pid": pid, "folder": str(job.folder), "log": str(job.log)})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,12 +13,14 @@ import typer
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.search import registry
 from circuit_tui.core.search.spec import SearchSpec
+from circuit_tui.tui.commands import progress
 
 Target = Annotated[float, typer.Option(metavar="X", help="Faithfulness to reach on the search prompts.")]
 Method = Annotated[str, typer.Option(metavar="NAME", help=f"Search method: {', '.join(registry.METHODS)}.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the method.")]
 Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Same seed, same machine: same circuit.")]
 Out = Annotated[Path | None, typer.Option(metavar="FILE.json", help="Where to write the circuit file.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace a file that circuit-tui did not write.")]
 Text = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="A text on which audits measure the SAEs' cost. [the demo's]"),
@@ -66,3 +69,42 @@ def check_out(path: Path) -> None:
     from circuit_tui.core.atomic_file import check_target
 
     check_target(path)
+
+
+def check_replacing(path: Path, *, force: bool, continues: str = "") -> str | None:
+    """Return the kind of the file that writing `path` replaces, and say that it will be; None if there is none.
+
+    Nothing is said of a file of the kind `continues`, which the command goes on with.
+
+    Raises:
+        UserError: `path` cannot be written, or circuit-tui did not write the file there and there is no `force`.
+    """
+    from circuit_tui.core.outputs.output_file import check_output
+
+    kind = check_output(path, force=force)
+    if kind not in (None, continues):
+        progress.say(f"{path} will be replaced: it is a {kind}")
+    return kind
+
+
+@contextlib.contextmanager
+def claimed_out(path: Path | None, *, force: bool, continues: str = "") -> Iterator[str | None]:
+    """Hold the lock of an output file while the command works; yields what `check_replacing` returns.
+
+    Raises:
+        UserError: another process writes `path`, or what `check_replacing` raises.
+    """
+    if path is None:
+        yield None
+        return
+    from circuit_tui.core.outputs.output_file import claim_output
+
+    check_out(path)
+    lock = None
+    with contextlib.suppress(OSError):  # where no lock can be made, the command works without one
+        lock = claim_output(path)
+    try:
+        yield check_replacing(path, force=force, continues=continues)
+    finally:
+        if lock is not None:
+            lock.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +19,7 @@ Lock = Annotated[int | None, typer.Option("--lock", hidden=True)]
 
 def resume(
     out: options.Out = None,
+    force: options.Force = False,
     job: JobName = None,
     lock: Lock = None,
     json: options.Json = False,
@@ -31,6 +33,14 @@ def resume(
         options.check_out(out)
         out = out.expanduser().resolve()
     chosen = _chosen(job, inherited=lock)
+    try:
+        return _continue(chosen, out, force=force, json=json, debug=debug)
+    finally:
+        chosen.release()
+
+
+def _continue(chosen: Job, out: Path | None, *, force: bool, json: bool, debug: bool) -> int:
+    """Continue the search of a job that this process has claimed; `out` overrules where its circuit goes."""
     spec = chosen.spec
     assert spec.search is not None
     steps = chosen.progress()
@@ -39,7 +49,10 @@ def resume(
     if not spec.folder.is_dir():
         raise UserError(f"{chosen.name}: the folder it was started in is gone: {spec.folder}")
     os.chdir(spec.folder)  # the paths in its request, and those in the circuit file it writes, are relative to it
-    return run_search(chosen, spec.request, spec.search, out or spec.out, json=json, debug=debug)
+    if out is None:
+        out, force = spec.out, force or spec.force
+    with options.claimed_out(out, force=force):
+        return run_search(chosen, spec.request, spec.search, out, force=force, json=json, debug=debug)
 
 
 def _chosen(name: str | None, *, inherited: int | None) -> Job:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def run_search(
-    job: Job | None, request: OpenRequest, spec: SearchSpec, out: Path | None, *, json: bool, debug: bool
+    job: Job | None, request: OpenRequest, spec: SearchSpec, out: Path | None, *, force: bool, json: bool, debug: bool
 ) -> int:
     """Open, search, write and print; returns the exit code.
 
@@ -40,14 +40,14 @@ def run_search(
         Terminated: a signal ended it; the job can be resumed.
     """
     try:
-        return _run_search(job, request, spec, out, json=json, debug=debug)
+        return _run_search(job, request, spec, out, force=force, json=json, debug=debug)
     finally:
         if job is not None:
             job.release()
 
 
 def _run_search(
-    job: Job | None, request: OpenRequest, spec: SearchSpec, out: Path | None, *, json: bool, debug: bool
+    job: Job | None, request: OpenRequest, spec: SearchSpec, out: Path | None, *, force: bool, json: bool, debug: bool
 ) -> int:
     detached = job is not None and job.spec.kind == "detached"
     log_line(f"search {spec.method} begins{'' if job is None else f', job {job.name}'}")
@@ -65,7 +65,14 @@ def _run_search(
                 job.finish("failed", str(error)) if detached else job.remove()
             raise
         # If a file cannot be written, `resume --out` writes another: the job stays until everything is written.
-        _write(file, [path for path in (job.circuit if job and detached else None, out) if path is not None])
+        from circuit_tui.core.circuits.circuit_file import write_export
+        from circuit_tui.core.outputs.output_file import check_output
+
+        if job is not None and detached:
+            progress.say(f"wrote {write_export(file, job.circuit)}")
+        if out is not None:
+            check_output(out, force=force)  # someone may have put a file there while the search ran
+            progress.say(f"wrote {write_export(file, out)}")
     if job is not None:
         _close(job, detached=detached)
     log_line(f"search {spec.method} ended with {file.size} nodes")
@@ -99,13 +106,6 @@ def _search(job: Job | None, request: OpenRequest, spec: SearchSpec) -> tuple[Ci
         progress.say("computing the effect of every node")
         progress.finish_background_work(session)
     return session.circuit_file(), result
-
-
-def _write(file: CircuitFile, paths: list[Path]) -> None:
-    from circuit_tui.core.circuits.circuit_file import write_export
-
-    for path in paths:
-        progress.say(f"wrote {write_export(file, path)}")
 
 
 def _close(job: Job, *, detached: bool) -> None:

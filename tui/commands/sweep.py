@@ -37,6 +37,7 @@ def sweep(
     settings: lists.Settings = None,
     jobs: lists.Jobs = None,
     ray: lists.Ray = None,
+    force: options.Force = False,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> int:
@@ -49,8 +50,11 @@ def sweep(
         opening = replace(opening, task=tasks[0] if tasks else None, prompts=prompts[0] if prompts else None)
     base = opening.request()
     orders = _orders(base, tasks, prompts, methods, targets, seeds, sites, settings)
+    from circuit_tui.core.outputs.file_kind import RESULTS_FILE
+
+    replace_file = options.check_replacing(out, force=force, continues=RESULTS_FILE) not in (None, RESULTS_FILE)
     with output.quiet(debug=debug):
-        state = _run(orders, out, opening.device, jobs, ray)
+        state = _run(orders, out, opening.device, jobs, ray, replace_file=replace_file)
     if state is None:
         return INTERRUPTED
     from circuit_tui.core.runs.results_file import read_rows
@@ -115,13 +119,15 @@ def _named_by(path: Path, base: OpenRequest) -> OpenRequest:
     return request_of(read_circuit(path), base, path.parent)
 
 
-def _run(orders: list[RunOrder], out: Path, device: str | None, jobs: int | None, ray: str | None) -> SweepState | None:
-    """Do the runs; returns None if Ctrl-C ended them."""
+def _run(
+    orders: list[RunOrder], out: Path, device: str | None, jobs: int | None, ray: str | None, *, replace_file: bool
+) -> SweepState | None:
+    """Do the runs; returns None if Ctrl-C ended them. With `replace_file` another file at `out` makes way."""
     from circuit_tui.core.runs.results_file import ResultsFile
     from circuit_tui.core.runs.sweep import Sweep
     from circuit_tui.tui.commands.sweep_progress import SweepBar, ended
 
-    with ResultsFile(out) as results:
+    with ResultsFile(out, replace=replace_file) as results:
         pool, jobs = _pool(device, jobs, ray)
         try:
             running = Sweep(orders, results, pool, jobs, lambda state: bar.show(state))

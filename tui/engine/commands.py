@@ -139,9 +139,10 @@ class ShowPrompt:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """Write the circuit file."""
+    """Write the circuit file; with `force` also over a file that circuit-tui did not write."""
 
     path: Path
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -252,8 +252,8 @@ class Engine(EngineThread):
             case commands.ShowPrompt(index):
                 version = session.view().version
                 self._publish(wake=True, prompt=session.prompt_view(index), prompt_version=version)
-            case commands.Export(path):
-                written = session.export(path)
+            case commands.Export(path, force):
+                written = session.export(path, force=force)
                 self._publish(wake=True, circuit=session.view())
                 self._post(Exported(written))
             case commands.Follow():

@@ -16,6 +16,7 @@ from tiny.sessions import write_prompts
 from tiny.world import World
 
 from circuit_tui.core.circuits.circuit_file import read_circuit
+from circuit_tui.core.outputs.output_file import claim_output
 from circuit_tui.core.runs.comparison import read_comparison
 from circuit_tui.core.search.method import SearchMethod
 from circuit_tui.core.search.registry import METHODS, MethodInfo
@@ -233,5 +234,34 @@ def test_a_file_that_is_no_comparison_is_not_overwritten(cli: Cli, able_flags: l
     out.write_text('{"mine": 1}')
     done = cli("compare", *able_flags, "--methods", "random", "--seeds", "1", "--out", out)
     assert done.code == 2
-    assert f"error: --out {out}: not a comparison" in done.err
+    assert done.error == f"{out}: there is a file that circuit-tui did not write; --force replaces it"
     assert out.read_text() == '{"mine": 1}'
+    out.write_text('{"schema": "circuit-tui/comparison/1"}')
+    damaged = cli("compare", *able_flags, "--methods", "random", "--seeds", "1", "--out", out)
+    assert damaged.code == 2
+    assert "replace it with --force" in damaged.error
+    forced = cli("compare", *able_flags, "--methods", "random", "--seeds", "1", "--out", out, "--force")
+    assert forced.code == 0
+    assert f"{out} will be replaced: it cannot be read" in forced.err
+    assert read_comparison(out).complete
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".pdf", ".png"])
+def test_pictures_are_known_again(cli: Cli, able_flags: list[str], tmp_path: Path, suffix: str) -> None:
+    out, picture = tmp_path / "c.json", tmp_path / f"p{suffix}"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n of someone else")
+    args = ("compare", *able_flags, "--methods", "random", "--seeds", "1", "--out", out, "--picture", picture)
+    assert "did not write" in cli(*args).error
+    assert f"{picture} will be replaced: it is a file that circuit-tui did not write" in cli(*args, "--force").err
+    again = cli("compare", "--from", out, "--picture", picture)
+    assert again.code == 0
+    assert f"{picture} will be replaced: it is a picture" in again.err
+
+
+def test_the_second_run_on_one_file_is_told(cli: Cli, able_flags: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "c.json"
+    lock = claim_output(out)
+    done = cli("compare", *able_flags, "--methods", "random", "--out", out)
+    lock.release()
+    assert done.code == 2
+    assert done.error == f"{out}: another process ({os.getpid()}) is writing to it; wait for it, or name another file"

@@ -24,6 +24,7 @@ from circuit_tui.core.circuits.recheck import recheck_circuit
 from circuit_tui.core.circuits.schema import MetricsPart
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.outputs.output_file import ForeignFileError
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.session.session import Session, open_session
 from circuit_tui.core.views import Metrics
@@ -304,6 +305,18 @@ def test_snapshots_are_work_that_a_mask_file_does_not_hold(
     assert "published masks hold the latents of each hook" in caplog.text
     session.export(tmp_path / "c.json")
     assert not session.view().dirty
+
+
+def test_an_export_replaces_a_foreign_file_by_force_alone(opened: Callable[..., OpenRequest], tmp_path: Path) -> None:
+    session, path = some_kept(open_session(opened("gpt2"))), tmp_path / "notes.txt"
+    path.write_text("mine")
+    with pytest.raises(ForeignFileError, match="--force replaces it"):
+        session.export(path)
+    assert path.read_text() == "mine"
+    assert session.view().dirty
+    session.export(path, force=True)
+    session.export(path)
+    assert len(read_circuit(path).nodes()) == session.view().size
 
 
 def copied(folder: Path, to: Path) -> Path:
