@@ -24,6 +24,8 @@ def _checks(file: CircuitFile, fresh: CircuitFile, tolerance: float) -> Iterator
     ):
         for key in keys:
             yield check_equal(f"{part}.{key}", getattr(getattr(file, part), key), getattr(getattr(fresh, part), key))
+    if file.task.tokens_sha256:
+        yield check_equal("task.tokens_sha256", file.task.tokens_sha256, fresh.task.tokens_sha256)
     yield check_equal("task.positions", " ".join(file.task.positions), " ".join(fresh.task.positions))
     yield check_equal("sites", " ".join(site.hook for site in file.sites), " ".join(site.hook for site in fresh.sites))
     yield check_equal("size", file.size, len(file.nodes()))

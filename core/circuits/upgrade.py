@@ -10,12 +10,14 @@ from circuit_tui.core.errors import UserError
 
 VERSION_1 = "circuit-tui/circuit/1"
 _NEW_IN_2 = ("snapshots",)
+_NEW_IN_TASK = ("bos", "chat_date", "tokens_sha256")
 
 
 def upgrade(data: dict[str, Any], path: Path) -> dict[str, Any]:
     """Returns `data`, the content of the file at `path`, in the present version. All of it that is valid stays so.
 
-    Version 1 differs from version 2 in that it has no snapshots.
+    Version 1 differs from version 2 in that it has no snapshots, and says neither that prompts begin with BOS, as they
+    always did, nor which tokens they are.
 
     Raises:
         UserError: another schema, or a key that its version does not have.
@@ -27,6 +29,10 @@ def upgrade(data: dict[str, Any], path: Path) -> dict[str, Any]:
         for key in _NEW_IN_2:
             if key in data:
                 raise UserError(f"{path}: $.{key}: is not a key of {VERSION_1!r}")
+        task = data.get("task")
+        for key in _NEW_IN_TASK:
+            if isinstance(task, dict) and key in task:
+                raise UserError(f"{path}: $.task.{key}: is not a key of {VERSION_1!r}")
         return {**data, "schema": SCHEMA}
     named = "it names no schema" if found is None else f"its schema is {found!r}"
     raise UserError(f"{path}: {named}, this version reads {SCHEMA!r} and {VERSION_1!r}")

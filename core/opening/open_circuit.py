@@ -19,6 +19,7 @@ from circuit_tui.core.opening.bundled import bundled_sae
 from circuit_tui.core.opening.open_problem import OpenedProblem, nodes_of
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.splice.problem import Problem
+from circuit_tui.core.tasks.tokens import tokens_sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ def request_of(file: CircuitFile, base: OpenRequest, folder: Path) -> OpenReques
         task=source.name if source.kind == "builtin" else None,
         prompts=_find(source.path, folder) if source.kind == "file" else None,
         chat=file.task.chat,
+        bos=file.task.bos,
         positions=file.task.positions_kind,
         ablation=file.ablation.kind,
         errors=file.ablation.errors,
@@ -102,6 +104,9 @@ def check_same(opened: OpenedProblem, file: CircuitFile, path: Path) -> None:
     for theirs, ours in zip(file.sites, problem.sites, strict=True):
         _same(path, f"sites {ours.hook} sae.weights_sha256", theirs.sae.weights_sha256, ours.sae.weights_sha256)
     _same(path, "task.chat", file.task.chat, opened.chat)
+    _same(path, "task.bos", file.task.bos, opened.bos)
+    if file.task.tokens_sha256:
+        _same(path, "task.tokens_sha256", file.task.tokens_sha256, tokens_sha256(problem.prompt_sets))
     _same(path, "task.positions_kind", file.task.positions_kind, problem.alignment.kind)
     _same(path, "task.positions", list(file.task.positions), list(problem.alignment.names))
     _same(path, "ablation.kind", file.ablation.kind, problem.ablation)

@@ -53,6 +53,7 @@ class OpenedProblem:
     model_name: str
     source: TaskSource
     chat: bool = False
+    bos: bool = True
     notes: tuple[str, ...] = ()
 
 
@@ -92,7 +93,7 @@ def _load(request: OpenRequest, progress: Callable[[LoadProgress], None]) -> tup
     room = budgets(sum(site.sae.bytes for site in sites)) if spread else None
     with explain_oom(f"loading model {name} on {f'{len(room)} devices' if room else device}"):
         tokenizer = load_tokenizer(name, folder)
-        tokenized = _tokenized(request, tokenizer, torch.device("cpu"))
+        tokenized = _tokenized(request, tokenizer, sites, torch.device("cpu"))
         prompts = reference_prompts(tokenized.prompt_sets)
         model = load_model(name, device, dtype, processing_of(sites), folder, room, tokenizer, prompts)
         check_fit(model, sites)
@@ -122,7 +123,7 @@ def open_problem(
     model, sites = parts
     progress(LoadProgress("tokenizing the task", 3, _STAGES))
     if tokenized is None or model.device.type != "cpu":
-        tokenized = _tokenized(request, model.tokenizer, model.device)
+        tokenized = _tokenized(request, model.tokenizer, sites, model.device)
     task, source, notes, sets = tokenized.task, tokenized.source, tokenized.notes, tokenized.prompt_sets
     check_tokens(model, sets)
     alignment = align(pick_kind(request.positions, sets), sets, task.name)
@@ -145,24 +146,35 @@ def open_problem(
             failure = error.with_traceback(None)  # it holds on to every tensor of the pass
         size = halve_prompts(size or max(len(prompts) for prompts in sets.values()), "running the model", failure)
     progress(LoadProgress("evaluating", 6, _STAGES))
-    return OpenedProblem(problem, BUNDLED if request.model is None else model.name, source, request.chat, notes)
+    return OpenedProblem(
+        problem, BUNDLED if request.model is None else model.name, source, request.chat, tokenized.bos, notes
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Tokenized:
     task: Task
     source: TaskSource
+    bos: bool
     notes: tuple[str, ...]
     prompt_sets: dict[Split, PromptSet]
 
 
-def _tokenized(request: OpenRequest, tokenizer: Any, device: torch.device) -> _Tokenized:
+def _tokenized(request: OpenRequest, tokenizer: Any, sites: Sequence[Site], device: torch.device) -> _Tokenized:
     """The task of `request` for one tokenizer: of a built-in one the pairs that the tokenizer can ask."""
     task, source = chosen_task(request)
     notes: tuple[str, ...] = ()
     if source.kind == "builtin" and request.model is not None:  # the bundled model can ask all of every task
         task, notes = select_pairs(task, tokenizer, request.chat)
-    return _Tokenized(task, source, notes, tokenize(task, tokenizer, device, request.chat))
+    bos = _with_bos(tokenizer, sites) if request.bos is None else request.bos
+    if not bos and request.bos is None and not request.chat:
+        notes = (*notes, "No BOS stands in front of the prompts: tokenizer and SAEs say so (--bos puts it there).")
+    return _Tokenized(task, source, bos, notes, tokenize(task, tokenizer, device, request.chat, bos))
+
+
+def _with_bos(tokenizer: Any, sites: Sequence[Site]) -> bool:
+    """Whether prompts begin with BOS: unless the tokenizer adds none and no SAE was trained behind one."""
+    return getattr(tokenizer, "add_bos_token", None) is not False or any(site.sae.prepend_bos for site in sites)
 
 
 def _fitting_batch(model: LanguageModel, sites: Sequence[Site], sets: Mapping[Split, PromptSet]) -> int | None:

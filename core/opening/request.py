@@ -19,7 +19,8 @@ class OpenRequest:
     model, None for the newest. `saes` are ``RELEASE:ID`` names, or releases that `site_flags` narrow down; `sae_dirs`
     are sae-lens folders. Both empty means the SAEs of the demo, or those that a known model has by default.
     `sae_revisions` pins the commit of some of `saes`, by name. `task` names a built-in task, `prompts` is a JSON-
-    lines file; not both; with `chat` each prompt is a user's message. `positions` None picks ``each`` where the task
+    lines file; not both; with `chat` each prompt is a user's message. `bos` puts
+    the tokenizer's BOS in front of plain prompts or leaves it out; None asks tokenizer and SAEs. `positions` None picks ``each`` where the task
     allows it and ``shared`` otherwise. `batch` is the largest number of prompts in one forward pass, None for all
     that fit. `padding` is the side of the prompts on which they are padded in a forward pass. `sites` names the hooks
     to splice at, in full or short (``L1``); empty means every hook that has an SAE.
@@ -36,6 +37,7 @@ class OpenRequest:
     prompts: Path | None = None
     circuit: Path | None = None
     chat: bool = False
+    bos: bool | None = None
     positions: PositionsKind | None = None
     ablation: AblationKind = "mean"
     errors: ErrorsKind = "drop"

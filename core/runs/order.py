@@ -57,6 +57,7 @@ class RunOrder:
             "task": self.task,
             "prompts_sha256": self.prompts_sha256,
             "chat": request.chat,
+            **({} if request.bos is None else {"bos": request.bos}),
             "positions": request.positions,
             "ablation": request.ablation,
             "errors": request.errors,

@@ -63,6 +63,7 @@ class SiteSae:
             transcoder.
         transform: what it does before encoding and after decoding, None if nothing.
         w_dec: `[latent, d_out]`; b_dec: `[d_out]`. decode(A) = A w_dec + b_dec, checked when opened.
+        prepend_bos: whether it was trained on texts that begin with BOS; true where its configuration says nothing.
         elementwise: whether a latent can be encoded from its own column.
         device: the device of encoder and decoder. Inputs and outputs are on another one after `to_devices`.
 
@@ -86,6 +87,7 @@ class SiteSae:
         self.model_name = str(cfg.metadata.get("model_name") or "")
         kwargs = cfg.metadata.get("model_from_pretrained_kwargs") or {}
         self.processing: dict[str, Any] = {name: value for name, value in kwargs.items() if value}
+        self.prepend_bos = cfg.metadata.get("prepend_bos") is not False
         self.neuronpedia_id = str(cfg.metadata.get("neuronpedia_id") or "")
         if self.architecture not in ARCHITECTURES:
             raise UserError(

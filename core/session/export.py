@@ -24,6 +24,8 @@ from circuit_tui.core.circuits.schema import (
 )
 from circuit_tui.core.opening.experiment import Experiment
 from circuit_tui.core.splice.problem import Problem
+from circuit_tui.core.tasks.chat_date import CHAT_DATE
+from circuit_tui.core.tasks.tokens import tokens_sha256
 from circuit_tui.core.views import CircuitView, NodeTable
 
 
@@ -60,6 +62,9 @@ def circuit_file(
             source=opened.source,
             prompts_sha256=problem.task.sha256,
             chat=opened.chat,
+            chat_date=CHAT_DATE if opened.chat else None,
+            bos=opened.bos,
+            tokens_sha256=tokens_sha256(problem.prompt_sets),
             positions_kind=problem.alignment.kind,
             positions=problem.alignment.names,
             n_train=len(experiment.train),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.tasks.chat_date import fixed_date
 
 BEFORE, AFTER = "before", "after"
 """The roles of the template's own tokens, in front of the prompt and behind it."""
@@ -35,7 +36,8 @@ def render_chat(prompt: str, tokenizer: Any, task: str) -> RenderedPrompt:
         raise UserError("--chat: the model's tokenizer has no chat template; take a model tuned for chat")
     message = [{"role": "user", "content": prompt}]
     try:
-        text = str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
+        with fixed_date():
+            text = str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
     except Exception as error:  # a template is a program of its own
         raise UserError(f"--chat: the model's chat template fails: {error}") from error
     stripped = prompt.strip()  # templates strip too

@@ -8,8 +8,10 @@ followed by all but the last token of the right answer, and by those of the wron
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,8 +68,12 @@ class PromptSet:
         return len(self.pairs)
 
 
-def tokenize(task: Task, tokenizer: Any, device: torch.device, chat: bool = False) -> dict[Split, PromptSet]:
+def tokenize(
+    task: Task, tokenizer: Any, device: torch.device, chat: bool = False, bos: bool = True
+) -> dict[Split, PromptSet]:
     """Tokenises the splits of `task` that have prompts; with `chat` each prompt is a user's message.
+
+    Without `bos` the tokenizer's BOS is not put in front of plain prompts.
 
     Raises:
         UserError: no train or no test prompts, a word that the model does not know, an answer that is the same as the
@@ -81,7 +87,7 @@ def tokenize(task: Task, tokenizer: Any, device: torch.device, chat: bool = Fals
     }
     rows_per_prompt = rows_per_prompt_of(pair for pairs in answers.values() for pair in pairs)
     return {
-        split: _prompt_set(task, split, pairs, rows_per_prompt, tokenizer, device, chat)
+        split: _prompt_set(task, split, pairs, rows_per_prompt, tokenizer, device, chat, bos)
         for split, pairs in answers.items()
         if pairs
     }
@@ -95,17 +101,35 @@ def _prompt_set(
     tokenizer: Any,
     device: torch.device,
     chat: bool,
+    bos: bool,
 ) -> PromptSet:
     pairs = task.split(split)
     suffixes = [tuple(answer[:-1] for answer in pair) if rows_per_prompt > 1 else ((),) for pair in answers]
 
     def tokenized(prompts: Sequence[str]) -> TokenizedPrompts:
         rendered = [render_chat(prompt, tokenizer, task.name) if chat else render_plain(prompt) for prompt in prompts]
-        return _tokenized_prompts(task.name, rendered, [pair.roles for pair in pairs], suffixes, tokenizer, device)
+        roles = [pair.roles for pair in pairs]
+        return _tokenized_prompts(task.name, rendered, roles, suffixes, tokenizer, device, bos)
 
     clean, corrupt = tokenized([pair.clean for pair in pairs]), tokenized([pair.corrupt for pair in pairs])
     lengths = clean.prompt_lengths[::rows_per_prompt].tolist()
     return PromptSet(pairs, clean, corrupt, Answers.from_tokens(answers, lengths, rows_per_prompt, device))
+
+
+def tokens_sha256(prompt_sets: Mapping[Split, PromptSet]) -> str:
+    """SHA-256 of all that is computed on: the token ids of every row, clean and corrupt, and those of the answers."""
+    digest = hashlib.sha256()
+    for split in SPLITS:
+        if split not in prompt_sets:
+            continue
+        prompts = prompt_sets[split]
+        for side in (prompts.clean, prompts.corrupt):
+            rows = zip(side.tokens.tolist(), side.lengths.tolist(), strict=True)
+            digest.update(json.dumps([split, side.n_bos, [row[:length] for row, length in rows]]).encode())
+        answers = prompts.answers
+        for part in (answers.difference_column, answers.right, answers.wrong, answers.other_tokens):
+            digest.update(json.dumps(part.tolist()).encode())
+    return digest.hexdigest()
 
 
 def answer_tokens(pair: Pair, tokenizer: Any, task: str, chat: bool = False) -> AnswerTokens:
@@ -175,6 +199,7 @@ def _tokenized_prompts(
     suffixes: Sequence[tuple[tuple[int, ...], ...]],
     tokenizer: Any,
     device: torch.device,
+    with_bos: bool,
 ) -> TokenizedPrompts:
     """Tokenises `prompts`, each with the roles of its words; `suffixes` are the tokens behind each of its rows."""
     rows, roles, n_bos = [], [], 0
@@ -204,7 +229,7 @@ def _tokenized_prompts(
                 f"task {task}: the prompt {own!r} has words that are not in the model's vocabulary: "
                 f"{', '.join(unknown)}"
             )
-        bos = _bos(tokenizer, prompt, ids)
+        bos = _bos(tokenizer, prompt, ids) if with_bos else []
         if bos and ids[0] == bos[0]:  # the template has put it there
             ids, offsets = ids[1:], offsets[1:]
         n_bos = len(bos)

@@ -36,6 +36,10 @@ Prompts = Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Prompt
 Chat = Annotated[
     bool, typer.Option("--chat", help="Put each prompt in the model's chat template, as a user's message.")
 ]
+Bos = Annotated[
+    bool | None,
+    typer.Option("--bos/--no-bos", help="BOS in front of prompts or not. [as tokenizer and SAEs say]"),
+]
 Circuit = Annotated[
     Path | None,
     typer.Option(metavar="FILE.json", help="A circuit file, with all that it names; or published masks."),
@@ -70,6 +74,7 @@ class Opening:
     task: TaskName = None
     prompts: Prompts = None
     chat: Chat = False
+    bos: Bos = None
     circuit: Circuit = None
     positions: Positions = None
     ablation: Ablation = None
@@ -126,6 +131,7 @@ class Opening:
             prompts=self.prompts,
             circuit=self.circuit,
             chat=self.chat,
+            bos=self.bos,
             device=self.device,
             device_map=self.device_map,
             dtype=self.dtype,

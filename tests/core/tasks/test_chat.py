@@ -24,9 +24,11 @@ from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.session.session import open_session
 from circuit_tui.core.splice.problem import build_problem
 from circuit_tui.core.splice.reference_passes import chunks
+from circuit_tui.core.tasks.chat import render_chat
+from circuit_tui.core.tasks.chat_date import CHAT_DATE
 from circuit_tui.core.tasks.positions import align
 from circuit_tui.core.tasks.task import Pair, Task
-from circuit_tui.core.tasks.tokens import tokenize
+from circuit_tui.core.tasks.tokens import tokenize, tokens_sha256
 
 # Words of the tiny vocabulary serve as a template's markers.
 TEMPLATE = (
@@ -178,3 +180,27 @@ def test_answers_of_several_tokens_stand_where_the_template_lets_the_model_begin
     names = align("each", roles, "tiny").names
     assert names[-2:] == ("answer1", "answer2")
     assert {"before", "after"} <= set(names)
+
+
+DATED = "{{ strftime_now('%Y-%m-%d') }} {{ messages[0].content }}"
+
+
+def test_a_template_that_asks_for_the_date_gets_the_same_one_every_day() -> None:
+    assert render_chat("near then", chatty(DATED), "task").text == f"{CHAT_DATE} near then"
+
+
+def test_templates_still_get_the_day_s_date_from_transformers() -> None:
+    """When this fails, `fixed_date` may be replaced by passing ``strftime_now``."""
+    message = [{"role": "user", "content": "near"}]
+    with pytest.raises(TypeError):
+        chatty(DATED).apply_chat_template(message, tokenize=False, strftime_now=lambda form: CHAT_DATE)
+
+
+def test_the_hash_of_the_tokens_tells_what_the_hash_of_the_texts_does_not() -> None:
+    task = make_task((5, 6), (6, 6), roles=True)
+    plain, chat = tokenize(task, chatty(), CPU), tokenize(task, chatty(), CPU, chat=True)
+    without = tokenize(task, chatty(), CPU, bos=False)
+    assert len({tokens_sha256(sets) for sets in (plain, chat, without)}) == 3
+    assert tokens_sha256(plain) == tokens_sha256(tokenize(task, chatty(), CPU))
+    assert int(without["train"].clean.lengths[0]) == int(plain["train"].clean.lengths[0]) - 1
+    assert without["train"].clean.n_bos == 0
