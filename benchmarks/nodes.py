@@ -19,7 +19,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from circuit_tui.core.runs.comparison import MethodPart, TaskPart, read_comparison
+from circuit_tui.core.runs.comparison import MethodComparison, TaskComparison, read_comparison
 from circuit_tui.core.runs.record import RunRecord
 from circuit_tui.core.search.frontier import score
 
@@ -39,7 +39,7 @@ def pick(runs: list[RunRecord], target: float) -> Pick | None:
     return ours[0], max(theirs, key=lambda run: score(run.test.faithfulness)), False
 
 
-def row(task: TaskPart, target: float) -> float | None:
+def row(task: TaskComparison, target: float) -> float | None:
     """Prints one row; returns the median ratio, or None if the two were not both run."""
     seeds = sorted({run.spec.seed for run in task.runs})
     picks = [found for seed in seeds if (found := pick([run for run in task.runs if run.spec.seed == seed], target))]
@@ -58,7 +58,7 @@ def row(task: TaskPart, target: float) -> float | None:
     return median
 
 
-def print_methods(tasks: list[TaskPart], *, ranges: bool) -> None:
+def print_methods(tasks: list[TaskComparison], *, ranges: bool) -> None:
     """Prints two tables, a row for each task and a column for each method: nodes for each level, then area and seconds.
 
     A dash stands where a method never gets to a level or was not run. With `ranges` several seeds have theirs beside
@@ -75,12 +75,12 @@ def print_methods(tasks: list[TaskPart], *, ranges: bool) -> None:
         print()
 
 
-def nodes_cell(method: MethodPart, ranges: bool) -> str:
+def nodes_cell(method: MethodComparison, ranges: bool) -> str:
     """The nodes that a method needs for each level, lowest level first."""
     return " / ".join(with_range(needed.median, needed.low, needed.high, "g", ranges) for needed in method.needed)
 
 
-def cost_cell(method: MethodPart, ranges: bool) -> str:
+def cost_cell(method: MethodComparison, ranges: bool) -> str:
     """The area of a method and its seconds."""
     area, seconds = method.area, method.seconds
     return f"{with_range(area.median, area.low, area.high, '.3f', ranges)}, {seconds.median:.0f} s"

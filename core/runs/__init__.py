@@ -1,1 +1,1 @@
-"""Searches run one after another, what each left behind, and what follows from many of them."""
+"""Runs of searches, one after another or in workers: their records, results files and comparisons."""

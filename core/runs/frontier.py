@@ -1,13 +1,13 @@
-"""Frontiers from recorded runs: chosen on the search prompts, read on the held-out ones.
+"""Frontiers of recorded runs: circuits are chosen on the search prompts and judged on the held-out ones.
 
     score          1 - |1 - f|: overshooting is as wrong as falling short
-    frontier       of all circuits of a seed, those that no smaller one equals in score on the search prompts
-    nodes needed   size of the first circuit of the frontier whose held-out score is at least the level
+    frontier       the circuits of a seed that no smaller circuit equals in score on the search prompts
+    nodes needed   the size of the first circuit of the frontier whose held-out score is at least the level
     area           1 / ln N * integral of |1 - f(n)| d ln n from 1 to N, N the candidates, f(n) the held-out
                    faithfulness of the largest circuit of the frontier with at most n nodes, 0 before the first
 
-The area is that of the CMD measure of MIB (Mueller et al. 2025), over the logarithm of the size: 0 is best, 1 is a
-method that finds nothing.
+The area is that of the CMD measure of MIB (Mueller et al. 2025), taken over the logarithm of the size. 0 is best; a
+method that finds nothing has 1.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from circuit_tui.core.search.frontier import score
 
 
 def frontier(points: Iterable[RunPoint]) -> tuple[RunPoint, ...]:
-    """The points, ascending in size, that no smaller point equals in train score; of one size, the best on train."""
+    """Returns the points that no smaller point equals in train score, ascending in size; one point for each size."""
     chosen: list[RunPoint] = []
     for point in sorted(points, key=lambda point: (point.size, -score(point.train))):
         if not chosen or score(point.train) > score(chosen[-1].train):
@@ -30,24 +30,24 @@ def frontier(points: Iterable[RunPoint]) -> tuple[RunPoint, ...]:
 
 
 def nodes_needed(points: Sequence[RunPoint], level: float) -> int | None:
-    """Size of the first of the frontier `points` whose held-out score is at least `level`, None if there is none."""
+    """Returns the size of the first of the frontier `points` with a held-out score of at least `level`, else None."""
     return next((point.size for point in points if score(point.test) >= level), None)
 
 
-def chosen_at(points: Sequence[RunPoint], level: float) -> RunPoint | None:
-    """The first of the frontier `points` whose score on the search prompts is at least `level`."""
+def chosen_for_level(points: Sequence[RunPoint], level: float) -> RunPoint | None:
+    """Returns the first of the frontier `points` with a score of at least `level` on the search prompts, else None."""
     return next((point for point in points if score(point.train) >= level), None)
 
 
-def held_out(points: Sequence[RunPoint], size: int) -> float:
-    """Held-out faithfulness of the largest of the frontier `points` with at most `size` nodes, 0 before the first."""
+def held_out_faithfulness(points: Sequence[RunPoint], size: int) -> float:
+    """Returns the held-out faithfulness of the largest of the frontier `points` with at most `size` nodes, else 0."""
     return next((point.test for point in reversed(points) if point.size <= size), 0.0)
 
 
 def area(points: Sequence[RunPoint], candidates: int) -> float:
-    """Mean |1 - f| over the logarithm of the size, see the module."""
+    """Returns the mean held-out |1 - f| over the logarithm of the size, from 1 to `candidates` nodes."""
     if candidates < 2:
-        return abs(1 - held_out(points, candidates))
+        return abs(1 - held_out_faithfulness(points, candidates))
     steps = sorted({1, candidates, *(point.size for point in points if 1 <= point.size <= candidates)})
-    total = sum(abs(1 - held_out(points, low)) * math.log(high / low) for low, high in pairwise(steps))
+    total = sum(abs(1 - held_out_faithfulness(points, low)) * math.log(high / low) for low, high in pairwise(steps))
     return total / math.log(candidates)

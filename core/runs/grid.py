@@ -1,4 +1,4 @@
-"""A sweep as a grid: every task with every choice of sites, method, setting, target and seed."""
+"""The grid of a sweep: every task with every choice of sites, method, setting, target and seed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.bundled import BUNDLED_HOOKS
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runs.order import RunOrder
-from circuit_tui.core.runs.plan import Variant
+from circuit_tui.core.runs.plan import MethodVariant
 from circuit_tui.core.saes.hook_names import Hook, matching_hooks
 from circuit_tui.core.search.registry import method
 from circuit_tui.core.search.setting import SettingValue
@@ -24,12 +24,17 @@ from circuit_tui.core.tasks.task import Task
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """What to combine.
+    """The values that a sweep combines.
 
-    `base` says what all runs share. `tasks` are built-in tasks, `prompts` prompts files. `methods` are written as
-    `plan.Variant` reads them. `sites` are choices of hooks (or short names such as ``L1``), an empty one being all.
-    `settings` maps ``NAME`` or ``METHOD.NAME`` to the values that it takes in turn; a bare name goes to every method
-    that has such a setting.
+    Attributes:
+        base: what all runs share.
+        tasks: built-in tasks.
+        prompts: prompts files.
+        methods: methods as `MethodVariant.parse` reads them.
+        targets, seeds: each is combined with each method.
+        sites: choices of hooks, or short names such as ``L1``; an empty choice means all sites.
+        settings: maps ``NAME`` or ``METHOD.NAME`` to the values that it takes in turn; a bare name goes to every method
+            that has such a setting.
     """
 
     base: OpenRequest
@@ -43,53 +48,53 @@ class Grid:
 
 
 def orders_of(grid: Grid) -> list[RunOrder]:
-    """The runs of the grid, each once, those that share what has to be loaded side by side.
+    """Returns the runs of the grid, each once; runs that share a model and SAEs follow one another.
 
     Raises:
-        UserError: a task, prompts file, method, setting, target or seed that is not one; a site without an SAE.
+        UserError: a task, prompts file, method, setting, target or seed is wrong, or a site has no SAE.
     """
     requests: list[tuple[OpenRequest, Task]] = []
-    for chosen in (_checked(grid.base, sites) for sites in grid.sites):
-        base = replace(grid.base, sites=chosen)
+    for sites in (_normalised_sites(grid.base, chosen) for chosen in grid.sites):
+        base = replace(grid.base, sites=sites)
         requests += [(replace(base, task=name), tasks.builtin(name)) for name in grid.tasks]
         requests += [(replace(base, prompts=path), load_prompts(path)) for path in grid.prompts]
-    hashed = [(request, task.name, task.sha256) for request, task in requests]
+    named = [(request, task.name, task.sha256) for request, task in requests]
     specs = _specs(grid)
-    orders = [RunOrder(request, spec, name, sha256) for request, name, sha256 in hashed for spec in specs]
+    orders = [RunOrder(request, spec, name, sha256) for request, name, sha256 in named for spec in specs]
     return list({order.id: order for order in orders}.values())
 
 
 def _specs(grid: Grid) -> list[SearchSpec]:
-    chosen = [Variant.parse(text) for text in grid.methods]
-    names = [variant.method for variant in chosen]
+    variants = [MethodVariant.parse(text) for text in grid.methods]
+    names = [variant.method for variant in variants]
     for name in grid.settings:
-        if not any(_meant_for(name, one) for one in names):
+        if not any(_setting_of(name, method_name) for method_name in names):
             known = {f"{one}: {', '.join(s.name for s in method(one).settings) or 'none'}" for one in names}
             raise UserError(f"--set {name}: no method of the sweep has that setting ({'; '.join(sorted(known))})")
     specs = []
-    for variant in chosen:
-        given = {_meant_for(key, variant.method): values for key, values in grid.settings.items()}
+    for variant in variants:
+        given = {_setting_of(key, variant.method): values for key, values in grid.settings.items()}
         given |= {key: (value,) for key, value in variant.settings}
         given.pop("", None)
         for values in itertools.product(*given.values()):
             settings = dict(zip(given, values, strict=True))
-            moved = itertools.product(grid.targets, grid.seeds)
-            specs += [SearchSpec(variant.method, target, seed, settings).complete() for target, seed in moved]
+            for target, seed in itertools.product(grid.targets, grid.seeds):
+                specs.append(SearchSpec(variant.method, target, seed, settings).complete())
     return specs
 
 
-def _meant_for(key: str, name: str) -> str:
-    """The setting that `key` is for the method `name`; empty if it is not for it."""
+def _setting_of(key: str, name: str) -> str:
+    """Returns the setting that `key` names for the method `name`; empty if the method has no such setting."""
     owner, dot, setting = key.rpartition(".")
     if dot and owner != name:
         return ""
     return setting if setting in {known.name for known in method(name).settings} else ""
 
 
-def _checked(base: OpenRequest, chosen: tuple[str, ...]) -> tuple[str, ...]:
-    """`chosen` as hooks, as far as the folders say which there are: those of a release are known once it is loaded.
+def _normalised_sites(base: OpenRequest, chosen: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns `chosen` as full hook names, if the SAEs are in folders; hooks of a release are known once it is loaded.
 
-    Naming all of them is the same as naming none: it makes the same runs.
+    Returns an empty tuple if `chosen` names all sites, so that both ways of naming them make the same runs.
     """
     if not chosen or base.saes or (base.model is not None and not base.sae_dirs):
         return chosen

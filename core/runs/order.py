@@ -1,6 +1,6 @@
-"""One run of a sweep: what to open and how to search it. Equal orders have equal names, and are done once.
+"""One run of a sweep: what to open and how to search it. Equal orders have equal ids, and run once.
 
-No torch: orders are made before anything is loaded.
+Imports no torch: orders are made before anything is loaded.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from circuit_tui.core.circuits.schema import BUNDLED
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.search.spec import SearchSpec
 
-_OF_A_TASK = ("task", "prompts_sha256", "positions", "ablation", "errors")
+_TASK_FIELDS = ("task", "prompts_sha256", "positions", "ablation", "errors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +29,22 @@ class RunOrder:
 
     @property
     def id(self) -> str:
-        """SHA-256 of the full specification: of everything but where and how fast it is computed."""
+        """SHA-256 of the full specification: everything but where and how fast the run is computed."""
         return _hash(self.opening_spec | {"search": self.spec.data()})
 
     @property
-    def parts(self) -> str:
-        """SHA-256 of what has to be loaded: orders with the same can share a model and SAEs."""
-        return _hash({key: value for key, value in self.opening_spec.items() if key not in _OF_A_TASK})
+    def loading_key(self) -> str:
+        """SHA-256 of what has to be loaded: orders with the same key can share a model and SAEs."""
+        return _hash({key: value for key, value in self.opening_spec.items() if key not in _TASK_FIELDS})
 
     @property
-    def opening(self) -> str:
-        """SHA-256 of what has to be opened: orders with the same can share a session."""
+    def opening_key(self) -> str:
+        """SHA-256 of what has to be opened: orders with the same key can share an experiment."""
         return _hash(self.opening_spec)
 
     @property
     def opening_spec(self) -> dict[str, Any]:
-        """What is opened. Folders by their resolved paths, prompts by their content."""
+        """What is opened: folders by their resolved paths, prompts by the hash of their content."""
         request = self.request
         return {
             "model": BUNDLED if request.model is None else _resolved(request.model),
@@ -66,7 +66,7 @@ class RunOrder:
 
     @property
     def sites(self) -> str:
-        """The sites it is confined to, as the command line writes them."""
+        """The sites to which the run is confined, as the command line writes them."""
         return "+".join(self.request.sites) or "all"
 
     def __str__(self) -> str:
@@ -75,8 +75,8 @@ class RunOrder:
 
 
 def _resolved(model: str) -> str:
-    path = Path(model).expanduser()
-    return str(path.resolve()) if path.is_dir() else model
+    folder = Path(model).expanduser()
+    return str(folder.resolve()) if folder.is_dir() else model
 
 
 def _hash(data: dict[str, Any]) -> str:

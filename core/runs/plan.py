@@ -1,8 +1,8 @@
-"""Which runs a comparison takes: methods, each over its own grid, for every seed.
+"""Plans the runs of a comparison: every method over its own grid, for every seed.
 
-A method is written as its name, with settings of its own behind colons: ``ig``, ``ig:errors=true``. What moves it along
-the frontier is its `MethodInfo.grid`: targets, penalties or sizes. A method without a grid has circuits of all sizes in
-one run.
+A method is written as its name, followed by settings of its own after colons: ``ig``, ``ig:errors=true``. Its
+`MethodInfo.grid` (targets, penalties or sizes) moves it along the frontier. A method without a grid yields circuits of
+all sizes in one run.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ SMALLEST_SIZE = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Variant:
-    """A method with the settings that it keeps in every run."""
+class MethodVariant:
+    """A method with the settings that it has in every run."""
 
     method: str
     settings: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def parse(cls, text: str) -> Variant:
-        """The variant that ``name`` or ``name:setting=value:…`` names.
+    def parse(cls, text: str) -> MethodVariant:
+        """Returns the variant that ``name`` or ``name:setting=value:…`` names.
 
         Raises:
-            UserError: unknown method or setting, or a wrong value.
+            UserError: the method or a setting is unknown, or a value is wrong.
         """
         name, *rest = text.split(":")
         settings = []
@@ -46,32 +46,35 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
-class Grids:
-    """The values over which methods are run. `sizes` empty means doubled sizes up to half the candidates."""
+class GridValues:
+    """The values of each kind of grid. Empty `sizes` means doubled sizes up to half the candidates."""
 
     targets: tuple[float, ...] = DEFAULT_TARGETS
     lambdas: tuple[float, ...] = DEFAULT_LAMBDAS
     sizes: tuple[int, ...] = ()
 
 
-def variants(text: str) -> list[Variant]:
-    """The variants of a comma-separated list.
+def parse_variants(text: str) -> list[MethodVariant]:
+    """Returns the variants of a comma-separated list.
 
     Raises:
-        UserError: none, one twice, or one that is not known.
+        UserError: the list is empty, or has a variant twice, or has an unknown one.
     """
-    found = [Variant.parse(part) for part in text.split(",") if part]
+    found = [MethodVariant.parse(part) for part in text.split(",") if part]
     if not found:
         raise UserError("--methods: name at least one")
-    labels = [label(SearchSpec(each.method, 0.5, 0, dict(each.settings)).complete()) for each in found]
+    labels = [method_label(SearchSpec(each.method, 0.5, 0, dict(each.settings)).complete()) for each in found]
     twice = next((name for name in labels if labels.count(name) > 1), None)
     if twice is not None:
         raise UserError(f"--methods {twice}: named twice")
     return found
 
 
-def label(spec: SearchSpec) -> str:
-    """What runs of one method with equal settings share: its name and what is not at its default, the grid left out."""
+def method_label(spec: SearchSpec) -> str:
+    """Returns the name under which runs are compared: the method, and its settings that are not at their default.
+
+    The setting that the grid moves is left out.
+    """
     chosen = method(spec.method)
     own = [
         f"{setting.name}={str(spec.settings[setting.name]).lower()}"
@@ -81,33 +84,35 @@ def label(spec: SearchSpec) -> str:
     return ":".join([spec.method, *own])
 
 
-def plan(chosen: Sequence[Variant], grids: Grids, seeds: Sequence[int], candidates: int) -> list[SearchSpec]:
-    """All runs, seed by seed, so that what an interruption leaves is whole for the first seeds.
+def plan_runs(
+    chosen: Sequence[MethodVariant], grids: GridValues, seeds: Sequence[int], candidates: int
+) -> list[SearchSpec]:
+    """Returns all runs, seed by seed, so that an interruption leaves the first seeds complete.
 
     A method that the seed does not change runs for the first seed alone.
 
     Raises:
-        UserError: a target, size, seed or penalty out of range.
+        UserError: a target, size, seed or penalty is out of range.
     """
     return [
-        SearchSpec(each.method, target, seed, {**dict(each.settings), **moved}).complete()
+        SearchSpec(each.method, target, seed, {**dict(each.settings), **settings}).complete()
         for seed in seeds
         for each in chosen
         if seed == seeds[0] or method(each.method).seeded
-        for target, moved in _grid(each, grids, candidates)
+        for target, settings in _grid(each, grids, candidates)
     ]
 
 
 def doubled_sizes(candidates: int) -> tuple[int, ...]:
-    """5, 10, 20, … up to half the candidates, at least one."""
+    """Returns 5, 10, 20, … up to half the candidates; at least one size."""
     sizes = [min(SMALLEST_SIZE, candidates)]
     while sizes[-1] * 4 <= candidates:
         sizes.append(sizes[-1] * 2)
     return tuple(sizes)
 
 
-def _grid(variant: Variant, grids: Grids, candidates: int) -> list[tuple[float, dict[str, SettingValue]]]:
-    """(target, settings) of each run of one seed."""
+def _grid(variant: MethodVariant, grids: GridValues, candidates: int) -> list[tuple[float, dict[str, SettingValue]]]:
+    """Returns the (target, settings) of each run of one seed."""
     chosen, highest = method(variant.method), max(grids.targets)
     if not chosen.grid or chosen.grid in dict(variant.settings):
         return [(highest, {})]

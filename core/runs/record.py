@@ -1,4 +1,4 @@
-"""One search and what came of it, as data that outlives the process: the unit of every comparison and sweep."""
+"""The record of one finished search: comparisons and sweeps are made of such records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from circuit_tui.core.search.spec import SearchSpec
 
 
 class RunMachine(Part):
-    """Where it ran, to read the seconds by."""
+    """The machine on which a search ran, without which its seconds mean nothing."""
 
     system: str
     device: str
@@ -21,7 +21,7 @@ class RunMachine(Part):
 
 
 class RunPoint(Part):
-    """One hard circuit of a run: its size and its faithfulness against M on the search and on the held-out prompts."""
+    """One hard circuit of a run: its size, and its faithfulness against M on search prompts and on held-out ones."""
 
     size: Count
     train: float
@@ -32,12 +32,14 @@ class RunRecord(Part):
     """One finished search.
 
     Attributes:
-        spec: how it searched, with all settings of the method.
-        reached: whether the target was reached, on the search prompts.
-        stopped: whether it was stopped early; `points` then holds the last circuit alone.
-        nodes: the returned circuit as (site, position, latent); site and position number those of the subject.
+        subject: what was searched.
+        spec: how it was searched, with all settings of the method.
+        reached: whether the target was reached on the search prompts.
+        stopped: whether the search was stopped early; `points` then holds the last circuit alone.
+        nodes: the returned circuit as (site, position, latent); site and position index those of the subject.
         points: the circuits on the way, ascending in size. All were chosen on the search prompts.
-        steps: progress reports; `seconds`: wall time of the search, its last evaluation included.
+        steps: the number of progress reports.
+        seconds: the wall time of the search, its last evaluation included.
     """
 
     subject: Identity
@@ -57,5 +59,5 @@ class RunRecord(Part):
 
     @property
     def size(self) -> int:
-        """Number of nodes of the returned circuit."""
+        """The number of nodes of the returned circuit."""
         return len(self.nodes)

@@ -1,6 +1,6 @@
 """The results of many runs in one SQLite file: one transaction for each run, one writing process at a time.
 
-A process that writes holds the file's lock (`claim_output`). Readers need none. `results_schema.py` has the tables.
+A process that writes holds the file's lock (`claim_output`); readers need none. `results_schema.py` has the tables.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from circuit_tui.core.outputs.file_kind import APPLICATION
 from circuit_tui.core.outputs.output_file import claim_output
 from circuit_tui.core.runs.order import RunOrder
 from circuit_tui.core.runs.record import RunRecord
-from circuit_tui.core.runs.results_schema import TABLES, VERSION, order_row, record_row
+from circuit_tui.core.runs.results_schema import TABLES, VERSION, order_columns, record_columns
 from circuit_tui.core.search.spec import SearchSpec
 
 BUSY_SECONDS = 30.0
 _MAGIC = b"SQLite format 3\0"
 
 
-class SubjectError(UserError):
-    """Runs of the same name in the file were made with something else."""
+class IdentityError(UserError):
+    """Runs of the same names in the file were made with other weights or SAEs."""
 
 
 class ResultsFile:
-    """A results file open for writing; a context manager. With `replace` it takes the place of whatever is there.
+    """A results file open for writing; a context manager. With `replace`, a new one takes the place of the file.
 
     Raises:
-        UserError: it cannot be written, is something else, or another process writes to it.
+        UserError: the file cannot be written, is no results file, or another process writes to it.
     """
 
     def __init__(self, path: Path, *, replace: bool = False) -> None:
@@ -65,23 +65,23 @@ class ResultsFile:
         self.close()
 
     def close(self) -> None:
-        """Gives the file free for others."""
+        """Closes the file and releases its lock."""
         self._connection.close()
         self._lock.release()
 
-    def done(self) -> set[str]:
-        """The ids of all finished runs."""
+    def finished_ids(self) -> set[str]:
+        """Returns the ids of all finished runs."""
         return {row["id"] for row in self._connection.execute("SELECT id FROM runs WHERE status = 'done'")}
 
     def save(self, order: RunOrder, record: RunRecord) -> None:
-        """Writes a finished run; one that failed before is replaced.
+        """Writes a finished run, in place of an earlier failure of the same run.
 
         Raises:
             SubjectError: runs in the file were made with other weights or SAEs of the same name.
             UserError: the file can no longer be written.
-            ValueError: the run is there already.
+            ValueError: the file has the run already.
         """
-        self._check_subject(order, record.subject)
+        self._check_identity(order, record.subject)
         subject = record.subject
         nodes = [
             (order.id, subject.sites[site].hook, subject.positions[position], latent)
@@ -89,22 +89,22 @@ class ResultsFile:
         ]
         points = [(order.id, point.size, point.train, point.test) for point in record.points]
         with self._transaction() as connection:
-            _replace_failed(connection, order_row(order) | record_row(record))
+            _insert(connection, order_columns(order) | record_columns(record))
             connection.executemany("INSERT INTO frontier VALUES (?, ?, ?, ?)", points)
             connection.executemany("INSERT INTO nodes VALUES (?, ?, ?, ?)", nodes)
 
     def save_failure(self, order: RunOrder, error: str, traceback: str = "") -> None:
-        """Writes that a run failed, with its one-line `error`. Raises ValueError if it is there as finished."""
+        """Writes that a run failed, with its one-line `error`. Raises ValueError if the file has it as finished."""
         row = {"status": "failed", "created": now(), "error": error, "traceback": traceback or None}
         with self._transaction() as connection:
-            _replace_failed(connection, order_row(order) | row)
+            _insert(connection, order_columns(order) | row)
 
-    def _check_subject(self, order: RunOrder, subject: Identity) -> None:
+    def _check_identity(self, order: RunOrder, identity: Identity) -> None:
         found = self._connection.execute(
-            "SELECT record FROM runs WHERE opening = ? AND status = 'done' LIMIT 1", (order.opening,)
+            "SELECT record FROM runs WHERE opening = ? AND status = 'done' LIMIT 1", (order.opening_key,)
         ).fetchone()
-        if found is not None and RunRecord.model_validate_json(found["record"]).subject != subject:
-            raise SubjectError(
+        if found is not None and RunRecord.model_validate_json(found["record"]).subject != identity:
+            raise IdentityError(
                 f"{self.path}: its runs of {order.task} were made with other weights or SAEs of the same name; "
                 "write to another --out"
             )
@@ -125,10 +125,10 @@ class ResultsFile:
 
 
 def read_rows(path: Path, ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """The lines of `runs` without their records, in the order in which they were written; of `ids` alone if given.
+    """Returns the rows of `runs` without records and tracebacks, in the order of writing; only those of `ids` if given.
 
     Raises:
-        UserError: there is no such file, or it is something else.
+        UserError: there is no such file, or it is no results file.
     """
     with contextlib.closing(_connect(path, create=False)) as connection:
         rows = [dict(row) for row in connection.execute("SELECT * FROM runs ORDER BY rowid")]
@@ -139,10 +139,10 @@ def read_rows(path: Path, ids: Sequence[str] | None = None) -> list[dict[str, An
 
 
 def read_records(path: Path) -> list[RunRecord]:
-    """All finished runs, in the order in which they were written.
+    """Returns all finished runs, in the order in which they were written.
 
     Raises:
-        UserError: there is no such file, it is something else, or a record is damaged.
+        UserError: there is no such file, it is no results file, or a record is damaged.
     """
     with contextlib.closing(_connect(path, create=False)) as connection:
         found = connection.execute("SELECT id, record FROM runs WHERE status = 'done' ORDER BY rowid").fetchall()
@@ -156,10 +156,10 @@ def read_records(path: Path) -> list[RunRecord]:
 
 
 def read_failures(path: Path) -> list[tuple[str, SearchSpec, str]]:
-    """(task, how it was searched, why it failed) of every failed run.
+    """Returns (task, how it was searched, error) for every failed run.
 
     Raises:
-        UserError: there is no such file, or it is something else.
+        UserError: there is no such file, or it is no results file.
     """
     return [
         (
@@ -173,7 +173,7 @@ def read_failures(path: Path) -> list[tuple[str, SearchSpec, str]]:
 
 
 def is_results_file(path: Path) -> bool:
-    """Whether there is a file at `path` that begins as SQLite's do."""
+    """Returns whether there is a file at `path` that begins as an SQLite file does."""
     try:
         with path.expanduser().open("rb") as file:
             return file.read(len(_MAGIC)) == _MAGIC
@@ -181,7 +181,8 @@ def is_results_file(path: Path) -> bool:
         return False
 
 
-def _replace_failed(connection: sqlite3.Connection, row: dict[str, Any]) -> None:
+def _insert(connection: sqlite3.Connection, row: dict[str, Any]) -> None:
+    """Inserts `row` into `runs`, in place of an earlier failure. Raises ValueError if the run is finished."""
     found = connection.execute("SELECT status FROM runs WHERE id = ?", (row["id"],)).fetchone()
     if found is not None and found["status"] == "done":
         raise ValueError(f"run {row['id']} is finished already")

@@ -1,4 +1,4 @@
-"""The tables of a results file, in SQLite's own words. A notebook reads them with ``pandas.read_sql``."""
+"""The tables of a results file as SQL, and the columns of a run. A notebook reads them with ``pandas.read_sql``."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ CREATE INDEX runs_by_what ON runs (task, method, target, seed);
 """
 
 
-def order_row(order: RunOrder) -> dict[str, Any]:
-    """The columns of `runs` that are known before the run."""
+def order_columns(order: RunOrder) -> dict[str, Any]:
+    """Returns the columns of `runs` that are known before the run."""
     request, spec = order.request, order.spec
     return {
         "id": order.id,
-        "opening": order.opening,
+        "opening": order.opening_key,
         "model": order.opening_spec["model"],
         "task": order.task,
         "sites": order.sites,
@@ -84,8 +84,8 @@ def order_row(order: RunOrder) -> dict[str, Any]:
     }
 
 
-def record_row(record: RunRecord) -> dict[str, Any]:
-    """The columns of `runs` that a finished run fills in."""
+def record_columns(record: RunRecord) -> dict[str, Any]:
+    """Returns the columns of `runs` that a finished run fills in."""
     row: dict[str, Any] = {
         "status": "done",
         "positions": record.subject.positions_kind,

@@ -20,13 +20,13 @@ from circuit_tui.core.search.search import Search
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.views import SearchProgress
 
-Watch = Callable[[Search, SearchProgress], None]
+WatchSearch = Callable[[Search, SearchProgress], None]
 
 
-def run_one(experiment: Experiment, spec: SearchSpec, watch: Watch = lambda search, step: None) -> RunRecord:
-    """Searches and returns the record. A run that was cut off goes on where it was.
+def run_one(experiment: Experiment, spec: SearchSpec, watch: WatchSearch = lambda search, step: None) -> RunRecord:
+    """Runs the search of `spec` and returns its record. A run that was cut off goes on where it was.
 
-    `watch` sees every step, and may call `stop` on the search, which ends it with what it has.
+    `watch` sees every step. It may call `stop` on the search, which then ends with what it has.
 
     Raises:
         UserError: the search is not worth beginning, or a metric has no value.

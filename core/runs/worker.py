@@ -1,4 +1,4 @@
-"""What a worker does with an order: loads model and SAEs once, opens each task once, runs the searches."""
+"""The worker of a sweep: it loads model and SAEs once, opens each task once, and runs searches."""
 
 from __future__ import annotations
 
@@ -12,45 +12,45 @@ from circuit_tui.core.views import LoadProgress
 from circuit_tui.core.workers.pool import ReportSteps
 
 
-class Worker:
-    """Keeps the model and the experiment of the last order, and why others could not be opened."""
+class SweepWorker:
+    """Runs orders. It keeps the model and the experiment of the last order, and the errors of openings that failed."""
 
     def __init__(self) -> None:
         self._parts: tuple[str, Parts] | None = None
         self._experiment: tuple[str, Experiment] | None = None
-        self._refused: dict[str, str] = {}
+        self._failures: dict[str, str] = {}
 
     def __call__(self, order: RunOrder, report: ReportSteps) -> RunRecord:
-        """Runs `order`; `report` hears of every step.
+        """Runs `order` and returns its record; `report` hears of every step.
 
         Raises:
-            UserError: it cannot be opened, or is not worth searching.
+            UserError: the experiment cannot be opened, or is not worth searching.
         """
-        return run_one(self._opened(order), order.spec, lambda search, step: report(step.step, step.steps))
+        return run_one(self._open(order), order.spec, lambda search, step: report(step.step, step.steps))
 
-    def _opened(self, order: RunOrder) -> Experiment:
-        key = order.opening
+    def _open(self, order: RunOrder) -> Experiment:
+        key = order.opening_key
         if self._experiment is not None and self._experiment[0] == key:
             return self._experiment[1]
-        if key in self._refused:  # opening it again would only take as long again
-            raise UserError(self._refused[key])
+        if key in self._failures:  # opening it again would fail again after the same wait
+            raise UserError(self._failures[key])
         self._experiment = None  # its tensors make room for the next
         try:
             experiment = open_experiment(order.request, parts=self._loaded(order))
         except OutOfMemory:  # there may be room when the next order comes
             raise
         except UserError as error:
-            self._refused[key] = str(error)
+            self._failures[key] = str(error)
             raise
         self._experiment = (key, experiment)
         return experiment
 
     def _loaded(self, order: RunOrder) -> Parts:
-        if self._parts is None or self._parts[0] != order.parts:
+        if self._parts is None or self._parts[0] != order.loading_key:
             self._parts = None
-            self._parts = (order.parts, load_parts(order.request, _nobody))
+            self._parts = (order.loading_key, load_parts(order.request, _ignore))
         return self._parts[1]
 
 
-def _nobody(stage: LoadProgress) -> None:
-    """Nobody watches a worker load."""
+def _ignore(stage: LoadProgress) -> None:
+    """Takes the progress of loading, which nobody watches in a worker."""

@@ -18,7 +18,7 @@ from circuit_tui.tui.commands.opening import Opening, opening_flags
 
 if TYPE_CHECKING:
     from circuit_tui.core.runs.comparison import Comparison
-    from circuit_tui.core.runs.plan import Grids
+    from circuit_tui.core.runs.plan import GridValues
 
 ALL_METHODS = ",".join(registry.METHODS)
 Tasks = Annotated[list[str] | None, typer.Option("--task", metavar="NAME", help="A built-in task; repeat for more.")]
@@ -73,9 +73,9 @@ def compare(
     from circuit_tui.core.runs import plan
     from circuit_tui.core.runs.picture import check_picture
 
-    chosen = plan.variants(methods)
+    chosen = plan.parse_variants(methods)
     grids = _grids(targets, lambdas, sizes)
-    plan.plan(chosen, grids, number_list.seeds(seeds), max(grids.sizes, default=1))  # refuses values out of range
+    plan.plan_runs(chosen, grids, number_list.seeds(seeds), max(grids.sizes, default=1))  # refuses values out of range
     if picture is not None:
         check_picture(picture)
         options.check_replacing(picture, force=force)
@@ -103,9 +103,9 @@ def compare(
         if out is not None:
             progress.say(f"wrote {running.write(out)}")
         if picture is not None and comparison.tasks:
-            from circuit_tui.core.runs.picture import draw
+            from circuit_tui.core.runs.picture import draw_comparison
 
-            progress.say(f"wrote {draw(comparison, picture)}")
+            progress.say(f"wrote {draw_comparison(comparison, picture)}")
     return _finish(comparison, json=json, stopped=running.stopped)
 
 
@@ -124,10 +124,10 @@ def _finish(comparison: Comparison, *, json: bool, stopped: bool) -> int:
     return NO if comparison.refused else DONE
 
 
-def _grids(targets: str, lambdas: str | None, sizes: str | None) -> Grids:
-    from circuit_tui.core.runs.plan import Grids
+def _grids(targets: str, lambdas: str | None, sizes: str | None) -> GridValues:
+    from circuit_tui.core.runs.plan import GridValues
 
-    grids = Grids(targets=number_list.decimals("--targets", targets))
+    grids = GridValues(targets=number_list.decimals("--targets", targets))
     if lambdas is not None:
         grids = replace(grids, lambdas=number_list.decimals("--lambdas", lambdas))
     if sizes is not None:

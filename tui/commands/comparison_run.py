@@ -14,8 +14,8 @@ from circuit_tui.tui.commands.runs_progress import RunsBar
 
 if TYPE_CHECKING:
     from circuit_tui.core.opening.identity import Identity
-    from circuit_tui.core.runs.comparison import Comparison, Refusal
-    from circuit_tui.core.runs.plan import Grids, Variant
+    from circuit_tui.core.runs.comparison import Comparison, RefusedMethod
+    from circuit_tui.core.runs.plan import GridValues, MethodVariant
     from circuit_tui.core.runs.record import RunRecord
     from circuit_tui.core.search.search import Search
     from circuit_tui.core.search.spec import SearchSpec
@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 class ComparisonRun:
     """Does the runs of a comparison task by task, and keeps what is known so far."""
 
-    def __init__(self, chosen: Sequence[Variant], grids: Grids, seeds: Sequence[int], out: Path | None) -> None:
+    def __init__(
+        self, chosen: Sequence[MethodVariant], grids: GridValues, seeds: Sequence[int], out: Path | None
+    ) -> None:
         self.stopped = False
         self._chosen, self._grids, self._seeds, self._out = chosen, grids, seeds, out
         self._records: dict[tuple[Identity, str], RunRecord] = {}
-        self._refused: list[Refusal] = []
+        self._refused: list[RefusedMethod] = []
         self._complete = True
 
     def add_earlier(self, path: Path) -> None:
@@ -38,9 +40,9 @@ class ComparisonRun:
         Raises:
             UserError: the file is missing, neither a comparison nor a sweep, or damaged.
         """
-        from circuit_tui.core.runs.earlier import read_earlier
+        from circuit_tui.core.runs.stored_comparison import read_stored_comparison
 
-        read = read_earlier(path)
+        read = read_stored_comparison(path)
         self._complete = self._complete and read.complete
         self._add(read.records)
         self._refused += [refusal for refusal in read.refused if refusal not in self._refused]
@@ -87,10 +89,10 @@ class ComparisonRun:
 
     def refuse_task(self, request: OpenRequest, error: UserError) -> None:
         """Note that nothing can be compared on a task."""
-        from circuit_tui.core.runs.comparison import Refusal
+        from circuit_tui.core.runs.comparison import RefusedMethod
 
         name = request.task or (request.prompts.stem if request.prompts else "the task")
-        self._refused.append(Refusal(task=name, label="every method", reason=str(error)))
+        self._refused.append(RefusedMethod(task=name, label="every method", reason=str(error)))
         progress.say(f"{name} left out: {error}")
 
     def task(self, request: OpenRequest, where: str) -> None:
@@ -105,15 +107,15 @@ class ComparisonRun:
         from circuit_tui.core.opening.experiment import open_experiment
         from circuit_tui.core.opening.identity import identity_of
         from circuit_tui.core.opening.warnings import warnings_of
-        from circuit_tui.core.runs.comparison import Refusal
-        from circuit_tui.core.runs.plan import plan
+        from circuit_tui.core.runs.comparison import RefusedMethod
+        from circuit_tui.core.runs.plan import plan_runs
         from circuit_tui.core.runs.series import Series
 
         experiment = open_experiment(request, progress.loading)
         for warning in warnings_of(experiment):
             progress.say(f"warning: {warning}")
         subject = identity_of(experiment)
-        specs = plan(self._chosen, self._grids, self._seeds, subject.candidates)
+        specs = plan_runs(self._chosen, self._grids, self._seeds, subject.candidates)
         series = Series(experiment, [spec for spec in specs if _key(subject, spec) not in self._records])
         total = len(series)
         with RunsBar(f"{where}{subject.task}", total) as bar:
@@ -125,7 +127,7 @@ class ComparisonRun:
                 bar.show(series.name, total - len(series) + share, series.seconds_left(share))
 
             for record in series.run(watch):
-                if isinstance(record, Refusal):
+                if isinstance(record, RefusedMethod):
                     if record not in self._refused:
                         self._refused.append(record)
                     progress.say(f"{record.label} left out: {record.reason}")

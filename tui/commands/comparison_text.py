@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from circuit_tui.core.runs.comparison import Comparison, MethodPart, Needed, Spread, TaskPart
+from circuit_tui.core.runs.comparison import Comparison, MethodComparison, NodesNeeded, SeedRange, TaskComparison
 from circuit_tui.tui.commands.output import number, print_line, print_table, width
 
 WIDE = 110
@@ -28,7 +28,7 @@ def print_comparison(comparison: Comparison) -> None:
         print_line("no run has finished")
 
 
-def _print_task(task: TaskPart, *, wide: bool) -> None:
+def _print_task(task: TaskComparison, *, wide: bool) -> None:
     subject = task.subject
     print_line(f"{subject.task} · {subject.model} · {subject.candidates} candidates", style="bold")
     print_line(
@@ -51,7 +51,7 @@ def _print_task(task: TaskPart, *, wide: bool) -> None:
     print_table(columns, rows, right=columns[1:])
 
 
-def _needed(needed: Needed, *, wide: bool) -> str:
+def _needed(needed: NodesNeeded, *, wide: bool) -> str:
     if not needed.reached:
         return "–"
     middle = "–" if needed.median is None else f"{needed.median:g}"
@@ -60,7 +60,7 @@ def _needed(needed: Needed, *, wide: bool) -> str:
     return _range(middle, f"{needed.low}–{'' if needed.high is None else needed.high}", wide=wide)
 
 
-def _area(spread: Spread, *, wide: bool) -> str:
+def _area(spread: SeedRange, *, wide: bool) -> str:
     middle = number(spread.median)
     if spread.low == spread.high or not wide:
         return middle
@@ -71,5 +71,5 @@ def _range(middle: str, ends: str, *, wide: bool) -> str:
     return f"{middle} ({ends})" if wide else f"{middle}\n{ends}"
 
 
-def _runs(method: MethodPart) -> str:
+def _runs(method: MethodComparison) -> str:
     return "+".join(str(seed.runs) for seed in method.seeds)

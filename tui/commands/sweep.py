@@ -62,13 +62,13 @@ def sweep(
     rows = summary(read_rows(out, [order.id for order in orders]))
     failed = [{"run": str(order), "id": order.id, "error": error} for order, error in state.failed]
     if json:
-        counts = {"runs": state.total, "found": state.found, "done": state.done}
+        counts = {"runs": state.total, "found": state.already_done, "done": state.done}
         output.print_json({"file": str(out), **counts, "failed": failed, "summary": rows})
     else:
         _print(rows)
     for each in failed:
         progress.say(f"failed: {each['run']}: {each['error']}")
-    progress.say(f"{out}: {state.done} runs done, {state.found} done before, {len(failed)} failed")
+    progress.say(f"{out}: {state.done} runs done, {state.already_done} done before, {len(failed)} failed")
     return NO if failed else DONE
 
 

@@ -46,7 +46,7 @@ class SweepBar(progress.TerminalBar):
 
 def ended(state: SweepState) -> int:
     """How many runs have ended, including those that were finished before."""
-    return state.found + state.done + len(state.failed)
+    return state.already_done + state.done + len(state.failed)
 
 
 def describe(state: SweepState) -> str:

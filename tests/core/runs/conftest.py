@@ -1,4 +1,4 @@
-"""An experiment that searches are run in."""
+"""An experiment in which searches run."""
 
 from __future__ import annotations
 

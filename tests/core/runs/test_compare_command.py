@@ -1,4 +1,4 @@
-"""`compare` on a tiny model, from flags to files; and a method that is one file and one line, through `find`."""
+"""`compare` on a tiny model, from flags to files; and `find` with a method that is one file and one line."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ class ToyMethod(RankingMethod):
 def test_a_method_is_one_file_and_one_line(
     cli: Cli, able_flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file and the line, and `find` and `compare` know it: flags, settings, search, export."""
+    """With the file and the line, `find` and `compare` know the method: flags, settings, search, export."""
     (tmp_path / "largest.py").write_text(TOY)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(METHODS, "toy", MethodInfo("toy", "largest first", "largest:ToyMethod", "largest:ToySettings"))
@@ -186,7 +186,7 @@ def test_a_method_is_one_file_and_one_line(
 def test_the_same_command_goes_on_where_it_was_killed(
     cli: Cli, able_flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cut off in its third run, as a kill does it; the finished two are not done again, the third is not begun anew."""
+    """The command is killed in its third run: the finished two are not done again, and the third is not begun anew."""
     out, begun, steps = tmp_path / "c.json", list[str](), list[str]()
     args = ("compare", *able_flags, "--methods", "atp,random", "--seeds", "3", "--targets", "0.6")
     whole = cli(*args, "--json")

@@ -1,4 +1,4 @@
-"""A comparison from records: grouping, spreads, and the file."""
+"""A comparison from records: grouping, ranges, and the file."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.identity import Identity, IdentitySite
 from circuit_tui.core.runs.comparison import (
     Comparison,
-    Needed,
-    Refusal,
-    Spread,
+    NodesNeeded,
+    RefusedMethod,
+    SeedRange,
     read_comparison,
     write_comparison,
 )
@@ -38,11 +38,11 @@ def test_runs_of_a_grid_are_one_frontier_for_each_seed() -> None:
     assert [[point.size for point in seed.points] for seed in published.seeds] == [[10, 40], [12, 60]]
     assert [seed.runs for seed in published.seeds] == [2, 2]
     assert [seed.seconds for seed in published.seeds] == [5, 9]
-    assert published.seconds == Spread(median=7, low=5, high=9)
-    assert published.steps == Spread(median=20, low=20, high=20)
+    assert published.seconds == SeedRange(median=7, low=5, high=9)
+    assert published.steps == SeedRange(median=20, low=20, high=20)
     areas = [area(frontier([RunPoint(size=s, train=a, test=b) for s, a, b in rows]), 100)
              for rows in (((10, 0.85, 0.8), (40, 0.96, 0.94)), ((12, 0.7, 0.75), (60, 0.99, 0.97)))]  # fmt: skip
-    assert published.area == Spread(median=sum(areas) / 2, low=min(areas), high=max(areas))
+    assert published.area == SeedRange(median=sum(areas) / 2, low=min(areas), high=max(areas))
     assert task.runs == tuple(RECORDS)
 
 
@@ -70,7 +70,7 @@ def test_nodes_needed_over_seeds() -> None:
 def test_a_seed_that_never_gets_there_counts_as_larger_than_any(
     sizes: tuple[int | None, ...], median: float | None, high: int | None
 ) -> None:
-    needed = Needed.over(0.9, sizes)
+    needed = NodesNeeded.over(0.9, sizes)
     assert (needed.median, needed.low, needed.high) == (median, 3, high)
 
 
@@ -92,8 +92,8 @@ def test_other_subjects_are_other_tasks_and_stopped_runs_count_for_nothing() -> 
     assert [seed.seed for seed in found.tasks[0].methods[0].seeds] == [0, 1]
 
 
-def moved(hashed: str) -> Identity:
-    """The subject of the records, in other folders."""
+def relocated(hashed: str) -> Identity:
+    """Returns the subject of the records, in other folders."""
     site = IdentitySite(hook="blocks.0.hook_resid_post", sae="/elsewhere/sae", weights_sha256=hashed)
     return subject().model_copy(update={"model": "/elsewhere/tiny", "model_sha256": hashed, "sites": (site,)})
 
@@ -107,18 +107,18 @@ def test_the_same_weights_in_other_folders_are_the_same_subject() -> None:
         runs = [record("ig", 0, rows, about=here), record("atp", 0, rows, about=other)]
         return [len(task.methods) for task in Comparison.of(runs, complete=True).tasks]
 
-    assert tasks_with(moved("b" * 64)) == [2]
-    assert tasks_with(moved("c" * 64)) == [1, 1]
-    assert tasks_with(moved("")) == [1, 1]
+    assert tasks_with(relocated("b" * 64)) == [2]
+    assert tasks_with(relocated("c" * 64)) == [1, 1]
+    assert tasks_with(relocated("")) == [1, 1]
 
 
 def test_nothing_but_names_tells_subjects_without_hashes_apart() -> None:
-    runs = [record("ig", 0, ((5, 0.9, 0.9),), about=about) for about in (subject(), moved(""))]
+    runs = [record("ig", 0, ((5, 0.9, 0.9),), about=about) for about in (subject(), relocated(""))]
     assert len(Comparison.of(runs, complete=True).tasks) == 2
 
 
 def test_the_file_is_read_as_it_was_written(tmp_path: Path) -> None:
-    refusal = Refusal(task="able", label="ig", reason="pairs of unequal length")
+    refusal = RefusedMethod(task="able", label="ig", reason="pairs of unequal length")
     comparison = Comparison.of(RECORDS, [refusal], complete=False)
     path = write_comparison(comparison, tmp_path / "c.json")
     assert read_comparison(path) == comparison

@@ -1,4 +1,4 @@
-"""From a grid to runs: every combination once, with names that change with what the run is and with nothing else."""
+"""From a grid to runs: every combination once, with an id that changes exactly when the run does."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def test_every_combination_once() -> None:
     assert len(orders) == len({order.id for order in orders}) == 2 * 2 * 2 * 3 * 2
     assert {order.sites for order in orders} == {"all", f"{HOOKS[0]}+{HOOKS[2]}"}
     assert {order.request.task for order in orders} == {"sva-rc", "ioi"}
-    openings = [order.opening for order in orders]
+    openings = [order.opening_key for order in orders]
     assert len(set(openings)) == 4
-    assert sum(one != other for one, other in pairwise(openings)) == 3, "side by side"
-    assert len({order.parts for order in orders}) == 2
+    assert sum(one != other for one, other in pairwise(openings)) == 3, "runs of one experiment follow one another"
+    assert len({order.loading_key for order in orders}) == 2
 
 
 def test_settings_go_to_the_methods_that_have_them() -> None:
@@ -57,7 +57,7 @@ def test_methods_may_bring_settings_of_their_own() -> None:
     assert [order.spec.settings["lambda"] for order in orders] == [0.3, 0.1, 1.0]
 
 
-def test_the_same_by_another_name_is_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_words_for_the_same_run_give_the_same_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (default,) = grid()
     for changes in (
         {"sites": (("L0", "L1", "L2"),)},
@@ -78,10 +78,10 @@ def test_the_same_by_another_name_is_the_same_run(tmp_path: Path, monkeypatch: p
         (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
     one, other = grid(tasks=(), prompts=(tmp_path / "one.jsonl", tmp_path / "other.jsonl"))
     assert one.prompts_sha256 == other.prompts_sha256
-    assert one.id != other.id, "a task by another name is told apart in the results"
+    assert one.id != other.id, "a task by another name is another task in the results"
 
 
-def test_whatever_else_changes_is_another_run() -> None:
+def test_any_other_change_gives_another_id() -> None:
     (default,) = grid()
     base = OpenRequest()
     changes: list[dict[str, Any]] = [

@@ -1,4 +1,4 @@
-"""Which runs a comparison takes."""
+"""The runs that a comparison plans."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections import Counter
 import pytest
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.runs.plan import Grids, Variant, doubled_sizes, label, plan, variants
+from circuit_tui.core.runs.plan import GridValues, MethodVariant, doubled_sizes, method_label, parse_variants, plan_runs
 from circuit_tui.core.search.registry import METHODS
 from circuit_tui.core.search.spec import SearchSpec
 
-GRIDS = Grids(targets=(0.8, 0.95), lambdas=(0.1, 0.2, 0.4), sizes=(5, 10, 900))
+GRIDS = GridValues(targets=(0.8, 0.95), lambdas=(0.1, 0.2, 0.4), sizes=(5, 10, 900))
 
 
 def test_each_method_over_its_own_grid() -> None:
-    specs = plan(variants("mask,published,hard-concrete,nested"), GRIDS, (0, 3), candidates=400)
+    specs = plan_runs(parse_variants("mask,published,hard-concrete,nested"), GRIDS, (0, 3), candidates=400)
     assert Counter((spec.method, spec.seed) for spec in specs) == {
         (method, seed): count
         for seed in (0, 3)
@@ -30,26 +30,26 @@ def test_each_method_over_its_own_grid() -> None:
 
 
 def test_a_method_without_chance_runs_once() -> None:
-    specs = plan(variants("ig,atp,activation-difference,random"), GRIDS, (4, 5, 6), candidates=400)
+    specs = plan_runs(parse_variants("ig,atp,activation-difference,random"), GRIDS, (4, 5, 6), candidates=400)
     assert Counter(spec.method for spec in specs) == {"ig": 1, "atp": 1, "activation-difference": 1, "random": 3}
     assert {spec.seed for spec in specs if spec.method == "ig"} == {4}
 
 
-def test_a_setting_given_is_no_longer_moved() -> None:
-    (spec,) = plan(variants("published:lambda=0.3:steps=9"), GRIDS, (0,), candidates=400)
+def test_a_given_setting_replaces_the_grid() -> None:
+    (spec,) = plan_runs(parse_variants("published:lambda=0.3:steps=9"), GRIDS, (0,), candidates=400)
     assert (spec.settings["lambda"], spec.settings["steps"]) == (0.3, 9)
 
 
 def test_labels_tell_variants_apart_and_runs_of_one_grid_together() -> None:
-    chosen = variants("ig,ig:errors=true,ig:steps=5:errors=true,published")
-    specs = plan(chosen, GRIDS, (0,), candidates=400)
+    chosen = parse_variants("ig,ig:errors=true,ig:steps=5:errors=true,published")
+    specs = plan_runs(chosen, GRIDS, (0,), candidates=400)
     names = ["ig", "ig:errors=true", "ig:steps=5:errors=true", *["published"] * 3]
-    assert [label(spec) for spec in specs] == names
+    assert [method_label(spec) for spec in specs] == names
 
 
 def test_every_grid_of_the_registry_can_be_planned() -> None:
     for name, method in METHODS.items():
-        assert plan([Variant(name)], GRIDS, (0,), candidates=400), name
+        assert plan_runs([MethodVariant(name)], GRIDS, (0,), candidates=400), name
         assert method.grid in {"", "target"} or method.grid in {setting.name for setting in method.settings}
 
 
@@ -58,7 +58,7 @@ def test_every_grid_of_the_registry_can_be_planned() -> None:
 )
 def test_doubled_sizes_stay_within_half(candidates: int, sizes: tuple[int, ...]) -> None:
     assert doubled_sizes(candidates) == sizes
-    specs = plan([Variant("hard-concrete")], Grids(), (0,), candidates)
+    specs = plan_runs([MethodVariant("hard-concrete")], GridValues(), (0,), candidates)
     assert tuple(spec.settings["size"] for spec in specs) == sizes
 
 
@@ -75,12 +75,12 @@ def test_doubled_sizes_stay_within_half(candidates: int, sizes: tuple[int, ...])
 )
 def test_bad_lists(text: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
-        variants(text)
+        parse_variants(text)
 
 
 def test_seeds_and_targets_out_of_range() -> None:
     with pytest.raises(UserError, match="--seed"):
-        plan([Variant("mask")], GRIDS, (2**63,), 10)
+        plan_runs([MethodVariant("mask")], GRIDS, (2**63,), 10)
     with pytest.raises(UserError, match="--target 2"):
-        plan([Variant("mask")], Grids(targets=(2.0,)), (0,), 10)
-    assert label(SearchSpec("published", 0.5, 0, {"lambda": 9.0}).complete()) == "published"
+        plan_runs([MethodVariant("mask")], GridValues(targets=(2.0,)), (0,), 10)
+    assert method_label(SearchSpec("published", 0.5, 0, {"lambda": 9.0}).complete()) == "published"

@@ -12,12 +12,12 @@ import pytest
 from fake_work import order, record_of
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.runs.comparison import Comparison, Refusal, write_comparison
-from circuit_tui.core.runs.earlier import read_earlier
+from circuit_tui.core.runs.comparison import Comparison, RefusedMethod, write_comparison
 from circuit_tui.core.runs.results_file import ResultsFile, read_records, read_rows
+from circuit_tui.core.runs.stored_comparison import read_stored_comparison
 
 
-def written(path: Path, folder: Path, *seeds: int) -> None:
+def write_runs(path: Path, folder: Path, *seeds: int) -> None:
     with ResultsFile(path) as results:
         for seed in seeds:
             results.save(order(folder, seed), record_of(order(folder, seed)))
@@ -25,15 +25,15 @@ def written(path: Path, folder: Path, *seeds: int) -> None:
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     path = tmp_path / "r.sqlite"
-    written(path, tmp_path, 3, 1, 2)
+    write_runs(path, tmp_path, 3, 1, 2)
     assert read_records(path) == [record_of(order(tmp_path, seed)) for seed in (3, 1, 2)]
     with ResultsFile(path) as results:
-        assert results.done() == {order(tmp_path, seed).id for seed in (1, 2, 3)}
+        assert results.finished_ids() == {order(tmp_path, seed).id for seed in (1, 2, 3)}
 
 
 def test_the_tables_hold_what_the_records_hold(tmp_path: Path) -> None:
     path = tmp_path / "r.sqlite"
-    written(path, tmp_path, 5)
+    write_runs(path, tmp_path, 5)
     connection = sqlite3.connect(path)
     connection.row_factory = sqlite3.Row
     row = dict(connection.execute("SELECT * FROM runs").fetchone())
@@ -56,7 +56,7 @@ def test_the_tables_hold_what_the_records_hold(tmp_path: Path) -> None:
 
 def test_a_finished_run_is_never_written_again(tmp_path: Path) -> None:
     path = tmp_path / "r.sqlite"
-    written(path, tmp_path, 0)
+    write_runs(path, tmp_path, 0)
     with ResultsFile(path) as results:
         with pytest.raises(ValueError, match="finished already"):
             results.save(order(tmp_path, 0), record_of(order(tmp_path, 0)))
@@ -72,7 +72,7 @@ def test_a_run_that_cannot_be_written_whole_is_not_written(tmp_path: Path) -> No
     with ResultsFile(path) as results:
         with pytest.raises(sqlite3.IntegrityError):
             results.save(order(tmp_path, 0), twice)
-        assert results.done() == set()
+        assert results.finished_ids() == set()
         results.save(order(tmp_path, 0), record)
     connection = sqlite3.connect(path)
     assert connection.execute("SELECT count(*) FROM frontier").fetchone() == (2,)
@@ -107,9 +107,9 @@ def test_a_file_system_without_locks_is_written_to(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr("fcntl.flock", refuse)
     path = tmp_path / "r.sqlite"
-    written(path, tmp_path, 1)
+    write_runs(path, tmp_path, 1)
     (tmp_path / ".r.sqlite.circuit-tui.lock").touch()  # of a process that was killed
-    written(path, tmp_path, 2)
+    write_runs(path, tmp_path, 2)
     assert len(read_records(path)) == 2
     assert sorted(found.name for found in tmp_path.iterdir()) == ["r.sqlite"]
 
@@ -140,7 +140,7 @@ def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     path = tmp_path / "r.sqlite"
-    written(path, tmp_path, 0)
+    write_runs(path, tmp_path, 0)
     connection = sqlite3.connect(path)
     with connection:
         connection.execute("UPDATE runs SET record = '{}'")
@@ -151,8 +151,8 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
 
 def test_a_comparison_can_be_made_of_it(tmp_path: Path) -> None:
     path = tmp_path / "r.sqlite"
-    written(path, tmp_path, 0, 1, 2)
-    done = read_earlier(path)
+    write_runs(path, tmp_path, 0, 1, 2)
+    done = read_stored_comparison(path)
     assert done.complete
     assert done.records == read_records(path)
     (task,) = done.tasks
@@ -162,11 +162,11 @@ def test_a_comparison_can_be_made_of_it(tmp_path: Path) -> None:
     with ResultsFile(path) as results:
         for seed in (3, 4):
             results.save_failure(order(tmp_path, seed, task="other"), "nothing to find")
-    failed = read_earlier(path)
+    failed = read_stored_comparison(path)
     assert not failed.complete
-    assert failed.refused == (Refusal(task="other", label="random", reason="nothing to find"),)
+    assert failed.refused == (RefusedMethod(task="other", label="random", reason="nothing to find"),)
     assert failed.tasks == done.tasks
     again = write_comparison(Comparison.of(done.records, complete=True), tmp_path / "c.json")
-    assert read_earlier(again).tasks == done.tasks
+    assert read_stored_comparison(again).tasks == done.tasks
     with pytest.raises(UserError, match="absent"):
-        read_earlier(tmp_path / "absent.sqlite")
+        read_stored_comparison(tmp_path / "absent.sqlite")

@@ -1,4 +1,4 @@
-"""One recorded run: what the search itself says, as data that survives being written down."""
+"""A recorded run says what the search says, and survives being written and read."""
 
 from __future__ import annotations
 

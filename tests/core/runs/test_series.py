@@ -10,7 +10,7 @@ from tiny.sessions import make_experiment
 from tiny.world import World
 
 from circuit_tui.core.opening.experiment import Experiment
-from circuit_tui.core.runs.comparison import Refusal
+from circuit_tui.core.runs.comparison import RefusedMethod
 from circuit_tui.core.runs.record import RunRecord
 from circuit_tui.core.runs.run_one import run_one
 from circuit_tui.core.runs.series import Series
@@ -26,12 +26,12 @@ def nothing(search: Search, step: SearchProgress) -> None:
 SPECS = [SearchSpec("random", 0.5, 0, {}).complete(), SearchSpec("activation-difference", 0.5, 0, {}).complete()]
 
 
-def numbers(found: RunRecord | Refusal) -> object:
+def numbers(found: RunRecord | RefusedMethod) -> object:
     assert isinstance(found, RunRecord)
     return found.spec, found.nodes, found.points, found.test
 
 
-def test_each_is_what_it_is_alone(experiment: Experiment) -> None:
+def test_a_run_in_a_series_is_the_same_as_alone(experiment: Experiment) -> None:
     found = list(Series(experiment, SPECS).run(nothing))
     assert [numbers(each) for each in found] == [numbers(run_one(experiment, spec)) for spec in SPECS]
 
@@ -44,7 +44,7 @@ def test_a_method_that_refuses_is_left_out_and_the_others_go_on(world) -> None: 
         SearchSpec("random", 0.5, 0, {}).complete()
     ]
     refused, done = list(Series(experiment, specs).run(nothing))
-    assert isinstance(refused, Refusal)
+    assert isinstance(refused, RefusedMethod)
     assert (refused.task, refused.label) == ("able", "ig")
     assert "unequal token length" in refused.reason
     assert isinstance(done, RunRecord)
@@ -69,7 +69,7 @@ def test_the_time_left_is_that_of_runs_like_those_to_come(experiment: Experiment
     series = Series(experiment, [slow, quick, SearchSpec("mask", 0.9, 0, {}).complete()])
     assert series.seconds_left(0.5) is None
     series.done += [record("published", seconds=40), record("published", seconds=60), record("random", seconds=2)]
-    # published 50, half of it over; random 2; mask, which was never run, as all on average: 34.
+    # published takes 50 s, half of it is over; random 2 s; mask never ran, so it takes the average of all, 34 s.
     assert series.seconds_left(0.5) == pytest.approx(25 + 2 + 34)
     series.current = slow
     assert series.name == "published · lambda 0.05 · seed 0"

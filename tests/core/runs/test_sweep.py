@@ -18,11 +18,11 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.runs.order import RunOrder
 from circuit_tui.core.runs.record import RunRecord
 from circuit_tui.core.runs.results_file import ResultsFile, read_records, read_rows
-from circuit_tui.core.runs.sweep import Sweep, SweepState, Watch
+from circuit_tui.core.runs.sweep import Sweep, SweepState, WatchSweep
 from circuit_tui.core.workers.process_pool import ProcessPool
 
 
-def run(orders: Sequence[RunOrder], path: Path, jobs: int = 2, watch: Watch = lambda state: None) -> SweepState:
+def run(orders: Sequence[RunOrder], path: Path, jobs: int = 2, watch: WatchSweep = lambda state: None) -> SweepState:
     pool = ProcessPool(FakeWork, 3)
     try:
         with ResultsFile(path) as results:
@@ -47,7 +47,7 @@ def test_several_processes_do_every_run_once(tmp_path: Path, capfd: pytest.Captu
     orders = [order(tmp_path, seed) for seed in range(12)]
     seen: list[tuple[RunOrder, RunRecord | str]] = []
     state = run(orders, tmp_path / "r.sqlite", watch=lambda state: seen.append(state.last) if state.last else None)
-    assert (state.total, state.found, state.done, state.failed) == (12, 0, 12, [])
+    assert (state.total, state.already_done, state.done, state.failed) == (12, 0, 12, [])
     assert sorted(order.spec.seed for order, _ in seen) == list(range(12))
     assert sorted(seed for seed, _ in begun_seeds(tmp_path)) == seeds(tmp_path / "r.sqlite") == list(range(12))
     workers = {pid for _, pid in begun_seeds(tmp_path)}
@@ -107,7 +107,7 @@ def test_failures_are_written_down_and_tried_again_but_nothing_that_is_done(tmp_
     assert traces[0] is None
     assert "in __call__" in traces[1]
     again = run([*orders, order(tmp_path, 4)], path, jobs=1)
-    assert (again.found, again.done, len(again.failed)) == (2, 1, 2)
+    assert (again.already_done, again.done, len(again.failed)) == (2, 1, 2)
     counts = [seed for seed, _ in begun_seeds(tmp_path)]
     assert {seed: counts.count(seed) for seed in range(5)} == {0: 2, 1: 2, 2: 1, 3: 1, 4: 1}
     assert len(read_rows(path)) == 5
@@ -148,7 +148,7 @@ def test_killed_and_started_again_it_goes_on_where_it_was(tmp_path: Path, exampl
         while not any(seed == 3 for seed, _ in begun_seeds(tmp_path)):
             assert time.monotonic() < end
             time.sleep(0.02)
-        with pytest.raises(UserError, match="another process .* is writing to it"):
+        with pytest.raises(UserError, match=r"another process .* is writing to it"):
             ResultsFile(tmp_path / "r.sqlite")
     finally:
         killed.kill()
@@ -161,7 +161,7 @@ def test_killed_and_started_again_it_goes_on_where_it_was(tmp_path: Path, exampl
         time.sleep(0.02)
     (tmp_path / "go").touch()
     state = run([order(tmp_path, seed, "wait" if seed == 3 else "plain") for seed in range(6)], tmp_path / "r.sqlite")
-    assert (state.found, state.done) == (3, 3)
+    assert (state.already_done, state.done) == (3, 3)
     assert seeds(tmp_path / "r.sqlite") == list(range(6))
     counts = [seed for seed, _ in begun_seeds(tmp_path)]
     assert [counts.count(seed) for seed in range(6)] == [1, 1, 1, 2, 1, 1]

@@ -20,7 +20,7 @@ from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runs import worker as worker_module
 from circuit_tui.core.runs.grid import Grid, orders_of
 from circuit_tui.core.runs.run_one import run_one
-from circuit_tui.core.runs.worker import Worker
+from circuit_tui.core.runs.worker import SweepWorker
 from circuit_tui.core.views import LoadProgress
 
 
@@ -57,7 +57,7 @@ def test_models_are_loaded_once_and_the_numbers_are_those_of_a_fresh_session(
         return load_parts(asked, tell)
 
     monkeypatch.setattr(worker_module, "load_parts", counted)
-    worker, steps = Worker(), list[tuple[int, int]]()
+    worker, steps = SweepWorker(), list[tuple[int, int]]()
     records = [worker(order, lambda step, total: steps.append((step, total))) for order in orders]
     assert len(loads) == 2, "once for each choice of sites"
     assert [len(record.subject.sites) for record in records] == [2, 2, 1, 1]
@@ -83,7 +83,7 @@ def test_what_cannot_be_opened_is_not_opened_again(
         raise UserError("SAE has another width")
 
     monkeypatch.setattr(worker_module, "load_parts", refuse)
-    worker = Worker()
+    worker = SweepWorker()
     for order in orders:
         with pytest.raises(UserError, match="SAE has another width"):
             worker(order, lambda step, total: None)
@@ -97,7 +97,7 @@ def test_a_full_device_is_gone_on_with_and_forgotten_when_there_is_room(
     settings = {"published.steps": (4,)}
     base = replace(asked, prompts=None)
     order = orders_of(Grid(base, prompts=prompts[:1], methods=("published",), settings=settings))[0]
-    worker = Worker()
+    worker = SweepWorker()
     limit(0)
     with pytest.raises(OutOfMemory, match="out of memory"):
         worker(order, lambda step, steps: None)
