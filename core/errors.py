@@ -18,6 +18,10 @@ class CheckpointError(UserError):
     """A stored search that this version cannot continue. What is stored stays where it is."""
 
 
+class NoResult(UserError):
+    """The work was done as asked and has no result: a search whose numbers ceased to be finite, for one. Exit code 1."""
+
+
 def first_line(error: Exception) -> str:
     """The first line of an exception's message, or its type if it has none.
 

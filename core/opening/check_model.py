@@ -11,7 +11,7 @@ from circuit_tui.core.evaluation.evaluator import BATCH_PROMPTS
 from circuit_tui.core.models.check_pass import check_pass
 from circuit_tui.core.models.hf_reference import check_vocabulary, load_passes
 from circuit_tui.core.models.language_model import LanguageModel
-from circuit_tui.core.runtime.out_of_memory import is_out_of_memory
+from circuit_tui.core.runtime.out_of_memory import free_cached, is_out_of_memory
 from circuit_tui.core.tasks.task import Split
 from circuit_tui.core.tasks.tokens import PromptSet
 
@@ -71,7 +71,17 @@ def check_model(model: LanguageModel, prompt_sets: Mapping[Split, PromptSet], ba
         passes = load_passes(model.name, model.folder, model.dtype, model.device, wanted)
     rows_per_prompt = prompt_sets["test"].answers.rows_per_prompt
     most = max(len(prompts) for prompts in prompt_sets.values()) * rows_per_prompt
-    check_pass(model, passes, min(most, BATCH_PROMPTS, (batch or most) * rows_per_prompt))
+    size = min(most, BATCH_PROMPTS, (batch or most) * rows_per_prompt)
+    while True:
+        try:
+            check_pass(model, passes, size)
+            return
+        except (RuntimeError, MemoryError) as error:
+            if size <= 1 or not is_out_of_memory(error):
+                raise
+        # Evaluations will be halved as well, and say so.
+        free_cached()
+        size //= 2
 
 
 def _covered(lengths: Sequence[int], known: Sequence[int]) -> bool:

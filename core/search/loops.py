@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,10 @@ Part = Tensor | torch.Generator | Stateful
 """A part of a loop's state."""
 MAX_LOSS = 1e3
 """A loss this many times the first one does not come back."""
+
+
+class NotFinite(ArithmeticError):
+    """A loss, a gradient, a parameter or a score that is not a finite number; its text names which."""
 
 
 class OptimisationLoop:
@@ -86,10 +91,10 @@ class ResumableLoops:
         """The numbers of the steps of the next loop, from the one before which an earlier process stored it.
 
         `state` is all that one step leaves for the next. The loop ends early when `stopped()` or when the optimisation
-        diverges: a loss or a parameter is not finite, or the loss is out of bounds. The parameters are then those from
-        before that step.
+        diverges: the loss is out of bounds. The parameters are then those from before that step.
 
         Raises:
+            NotFinite: a parameter is not finite.
             CheckpointError: what is stored does not fit `state`.
         """
         loop = OptimisationLoop(self._n_loops, n_steps, state)
@@ -100,8 +105,8 @@ class ResumableLoops:
             while loop.next < n_steps and not stopped():
                 step, loop.next = loop.next, loop.next + 1
                 yield step
-                if not self.diverged and not loop.is_finite:
-                    self.diverged = "the mask is no longer a number"
+                if not loop.is_finite:
+                    raise NotFinite("the mask")
                 if self.diverged:
                     loop.take_back()
                 else:
@@ -111,7 +116,9 @@ class ResumableLoops:
             self._loop = None
 
     def watch(self, loss: float) -> None:
-        """Takes in the loss of a step."""
+        """Takes in the loss of a step. Raises NotFinite if it is not finite."""
+        if not math.isfinite(loss):
+            raise NotFinite("the loss")
         if self._first_loss is None:
             self._first_loss = abs(loss)
         if not self.diverged and not abs(loss) <= MAX_LOSS * (1 + self._first_loss):

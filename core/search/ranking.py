@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.search.frontier import score
+from circuit_tui.core.search.loops import NotFinite
 from circuit_tui.core.search.method import SearchMethod, Settings, Steps
 from circuit_tui.core.views import SearchProgress
 
@@ -45,6 +46,8 @@ class RankingMethod(SearchMethod[Settings]):
             yield self.progress("score", empty, share / 2)
             if self.stopped:
                 return
+        if not bool(torch.isfinite(scores).all()):
+            raise NotFinite("a node's score")
         yield from offer_prefixes(self, scores)
 
 

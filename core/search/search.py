@@ -9,12 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from circuit_tui.core.errors import NoResult
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.runtime.out_of_memory import is_out_of_memory
 from circuit_tui.core.search.checkpoint import Checkpoint
 from circuit_tui.core.search.frontier import EvaluatedCircuit, thinned
+from circuit_tui.core.search.loops import NotFinite
 from circuit_tui.core.search.memory_fallback import MemoryFallback
 from circuit_tui.core.search.method import SearchMethod, Steps
+from circuit_tui.core.search.not_finite import explain_not_finite
 from circuit_tui.core.search.progress import MaskHistory
 from circuit_tui.core.search.registry import load_class, method
 from circuit_tui.core.search.result import evaluate_result
@@ -62,6 +65,7 @@ class Search:
         return self
 
     def __next__(self) -> SearchProgress:
+        """Runs the next step. Raises NoResult if a loss, a gradient, a mask or a score ceases to be finite."""
         while True:
             try:
                 with self._journal():
@@ -70,6 +74,8 @@ class Search:
                 if not is_out_of_memory(error):
                     raise
                 failure = error.with_traceback(None)  # a traceback holds on to every tensor of the step
+            except NotFinite as error:
+                raise NoResult(explain_not_finite(self.problem, self.train, str(error))) from error
             self._attempt_again(failure)
 
     @property

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from circuit_tui.core.errors import UserError
+from circuit_tui.core.errors import NoResult, UserError
 from circuit_tui.core.runtime.out_of_memory import describe_error, is_out_of_memory
 from circuit_tui.tui.commands import output
 
@@ -40,6 +40,8 @@ def guarded(run: Callable[[], int], *, debug: bool) -> int:
         output.replace_unencodable()
         code = run()
         output.flush()
+    except NoResult as error:
+        return _print_error(str(error), NO, error if debug else None)
     except UserError as error:
         return _print_error(str(error), BAD_INPUT, error if debug else None)
     except KeyboardInterrupt as error:

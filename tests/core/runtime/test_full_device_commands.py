@@ -51,7 +51,7 @@ def test_a_search_for_which_there_is_no_room_is_kept(
     step = Search.__next__
 
     def filled_after_four(self: Search) -> Any:
-        if self._step == 4:
+        if self.attempt.meter.steps == 4:
             self.save()
             limit(0)
         return step(self)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny.searched import Finished, Searched, finish
 
-from circuit_tui.core.errors import CheckpointError
+from circuit_tui.core.errors import CheckpointError, NoResult
 from circuit_tui.core.evaluation import evaluator as evaluate
 from circuit_tui.core.search.checkpoint import JOURNAL
 from circuit_tui.core.search.registry import METHODS
@@ -155,7 +155,7 @@ def test_a_search_counts_the_time_of_the_run_before(searched: Callable[[str], Se
 
 
 @pytest.mark.parametrize("method", ["mask", "published"])
-def test_a_loss_that_is_no_number_ends_it_with_what_it_had(
+def test_a_loss_that_is_no_number_ends_it_without_a_circuit(
     searched: Callable[[str], Searched], method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from circuit_tui.core.search.objective import MaskedModel
@@ -169,16 +169,36 @@ def test_a_loss_that_is_no_number_ends_it_with_what_it_had(
 
     monkeypatch.setattr(MaskedModel, "logit_difference", broken)
     search = problem.search(method, 0.8)
+    with pytest.raises(NoResult, match="the loss is not a finite number at the activations of L0pre; the model or its"):
+        collect(search, steps)
+    assert search.result is None
+
+
+def collect(search: Search, steps: list[SearchProgress]) -> None:
     for step in search:
         steps.append(step)
-    result = search.result
-    assert result is not None
-    optimised = [step for step in steps if step.stage == "optimise"]
-    assert len(optimised) == 13
-    assert result.nodes, "the circuit of the last good step, not that of a broken one"
-    assert len(result.nodes) == optimised[-2].size
-    assert not result.stopped, "nobody stopped it"
-    assert "loss became nan" in result.warnings[0]
+
+
+@pytest.mark.parametrize("site", [0, 1])
+def test_a_gradient_that_is_not_finite_names_its_site(
+    searched: Callable[[str], Searched], site: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a dtype cannot hold the gradient: it is spoilt from that site back to the first."""
+    from circuit_tui.core.search import not_finite
+    from circuit_tui.core.search.objective import MaskedModel
+
+    problem = searched("gpt2-each").problem
+    real = MaskedModel.logit_difference
+
+    def spoilt(self: MaskedModel, mask: Any, batch: Any) -> Any:
+        if mask.requires_grad:
+            upto = problem.space.first[site + 1]
+            mask.register_hook(lambda gradient: gradient.index_fill(0, torch.arange(upto), float("inf")))
+        return real(self, mask, batch)
+
+    monkeypatch.setattr(MaskedModel, "logit_difference", spoilt)
+    line = not_finite.explain_not_finite(problem, searched("gpt2-each").train, "the mask")
+    assert f"the mask is not a finite number at the gradient of {problem.sites[site].short}; the model or" in line
 
 
 def test_a_loss_without_bound_ends_it_too(searched: Callable[[str], Searched]) -> None:
