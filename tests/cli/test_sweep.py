@@ -96,7 +96,7 @@ def test_a_circuit_file_says_what_to_open(cli: Cli, tmp_path: Path) -> None:
     ("args", "words"),
     [
         ((), "Missing option '--out'"),
-        (("--out", "absent/r.sqlite"), "absent/r.sqlite: cannot be written there: No such file or directory"),
+        (("--out", "absent/r.sqlite"), "absent/r.sqlite: there is no folder absent"),
         (("--out", "r.sqlite", "--tasks", "sva-cr"), "--tasks sva-cr: unknown; did you mean sva-rc?"),
         (("--out", "r.sqlite", "--tasks", "sva-rc,"), "--tasks sva-rc,: a name is missing between the commas"),
         (("--out", "r.sqlite", "--methods", "maks"), "--method maks: unknown method"),
