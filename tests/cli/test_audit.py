@@ -17,6 +17,7 @@ import torch
 from circuit_example import example
 
 from circuit_tui.core.circuits.circuit_file import read_circuit
+from circuit_tui.core.outputs.output_file import claim_output
 from circuit_tui.core.tasks.builtin import builtin
 from circuit_tui.tui.cli import main
 from circuit_tui.tui.commands import progress
@@ -187,6 +188,14 @@ def test_bad_input_is_one_line(cli: Any, found: Path, tmp_path: Path) -> None:
         done = cli("audit", *args)
         assert done.code == 2
         assert words in done.error
+
+
+def test_a_second_audit_of_one_file_is_told(cli: Any, found: Path, tmp_path: Path) -> None:
+    lock = claim_output(found)
+    done = cli("audit", found)
+    lock.release()
+    assert done.code == 2
+    assert done.error.startswith(f"{found}: another process ({os.getpid()}) is writing to it")
 
 
 def test_the_same_command_goes_on_after_a_kill(
