@@ -1,4 +1,4 @@
-"""What a sweep worker and an audit worker open for an order: an `Experiment`, in turn with the `Session` they once made.
+"""What workers build for an order of a sweep or an audit: an `Experiment`, in turn with the `Session` they once built.
 
     python benchmarks/worker_cost.py [--task sva-rc] [--rounds 5] [--json FILE]
 

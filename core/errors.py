@@ -19,7 +19,7 @@ class CheckpointError(UserError):
 
 
 class NoResult(UserError):
-    """The work was done as asked and has no result: a search whose numbers ceased to be finite, for one. Exit code 1."""
+    """The work was done as asked and has no result, such as a search whose numbers ceased to be finite. Exit code 1."""
 
 
 def first_line(error: Exception) -> str:

@@ -93,8 +93,8 @@ class TaskSource(Part):
 class TaskPart(Part):
     """The prompts and their positions. `positions` names all positions in order; nodes refer to these names.
 
-    `chat` means that each prompt is a user's message in the chat template of the model's tokenizer; a template that asks
-    for the date is given `chat_date`. `bos` says whether plain prompts begin with the tokenizer's BOS, if it has one.
+    `chat` means that each prompt is a user's message in the chat template of the model's tokenizer. A template that
+    asks for the date is given `chat_date`. `bos` says whether plain prompts begin with the tokenizer's BOS, if it has one.
     `tokens_sha256` is over the token ids of prompts and answers; empty in files of version 1.
     """
 

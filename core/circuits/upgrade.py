@@ -35,4 +35,4 @@ def upgrade(data: dict[str, Any], path: Path) -> dict[str, Any]:
                 raise UserError(f"{path}: $.task.{key}: is not a key of {VERSION_1!r}")
         return {**data, "schema": SCHEMA}
     named = "it names no schema" if found is None else f"its schema is {found!r}"
-    raise UserError(f"{path}: {named}, this version reads {SCHEMA!r} and {VERSION_1!r}")
+    raise UserError(f"{path}: {named}, this version reads {SCHEMA!r} and {VERSION_1!r}; `find --out` writes such files")

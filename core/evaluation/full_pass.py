@@ -1,6 +1,7 @@
 """A circuit's passes over all tokens of a batch: what enters each site is kept, a change starts where it is made.
 
-For sites inside blocks, and where a trace (`incremental_pass.py`) finds no memory, or a model that cannot run some tokens alone.
+It serves sites inside blocks, and where `incremental_pass.py` finds no memory or a model that cannot run some tokens
+alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a search that ceased to be finite lost its numbers: the first site whose activations or gradients are not finite."""
+"""Explains why a search ceased to be finite: at which site activations or gradients are not finite."""
 
 from __future__ import annotations
 

@@ -37,6 +37,7 @@ def check_worth_searching(problem: Problem, train: Evaluator) -> None:
         raise UserError(
             f"task {problem.task.name}: the model cannot do it: accuracy {plain.accuracy:.0%}, logit difference "
             f"{plain.logit_diff:.2f} on {len(problem.splits['train'])} train prompts; try another task or model"
+            f"{_spaceless_answers(problem)}"
         )
     if plain.logit_diff - empty < MIN_GAP:
         raise UserError(
@@ -50,3 +51,14 @@ def check_worth_searching(problem: Problem, train: Evaluator) -> None:
             f"{spliced.logit_diff:.2f} against {plain.logit_diff:.2f} (faithfulness {spliced.faithfulness:.2f} with "
             "every latent kept); try fewer or other sites, or --errors keep"
         )
+
+
+def _spaceless_answers(problem: Problem) -> str:
+    """A hint where answers are words without a space in front, which continue the last word for most tokenizers."""
+    pairs = problem.task.pairs
+    joined = all(pair.answer[:1].isalpha() and pair.clean[-1:].isalnum() for pair in pairs)
+    return (
+        f"; its answers begin without a space: {pairs[0].answer!r} may have to be {(' ' + pairs[0].answer)!r}"
+        if joined
+        else ""
+    )

@@ -345,7 +345,7 @@ class Session:
 
 
 def _on_frontier(search: Search, kept: Tensor, faithfulness: float) -> Provenance:
-    """Returns the provenance of a circuit `kept` on the frontier of a search; `faithfulness` is on the search prompts."""
+    """Returns the provenance of a circuit on the frontier of a search; `faithfulness` is on the search prompts."""
     result = search.result
     if result is not None and result.nodes == frozenset(kept.nonzero()[:, 0].tolist()):
         return Provenance.of_search(result, kept)
