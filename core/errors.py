@@ -15,7 +15,10 @@ class OutOfMemory(UserError):
 
 
 class CheckpointError(UserError):
-    """A stored search that this version cannot continue. What is stored stays where it is."""
+    """Stored work that cannot be continued: its files have changed, or this version cannot read its state.
+
+    What is stored stays where it is: whoever has those files, or that version, can continue it.
+    """
 
 
 class NoResult(UserError):

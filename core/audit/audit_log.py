@@ -43,6 +43,7 @@ class AuditLog:
 
     `inputs` (JSON values) is everything that decides the result: an audit with other inputs has another folder. `text`
     is the hash of the text; the line that rests on a text is taken from an earlier process only if its hash is equal.
+    `inputs_0_1` are the inputs as version 0.1 wrote them.
 
     Attributes:
         findings: the finished lines by key.
@@ -50,9 +51,9 @@ class AuditLog:
         searches: keeps the searches.
     """
 
-    def __init__(self, inputs: Mapping[str, Any], text: str = "") -> None:
+    def __init__(self, inputs: Mapping[str, Any], text: str = "", inputs_0_1: Mapping[str, Any] | None = None) -> None:
         self._text = text
-        self._work = ResumableWork.claim("audit", inputs)
+        self._work = ResumableWork.claim("audit", inputs, inputs_0_1)
         self.findings: dict[str, Finding] = {}
         self.seconds = 0.0
         self.searches = SearchLog(self._work)

@@ -22,7 +22,7 @@ from circuit_tui.core.circuits.schema import CircuitFile
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.opening.experiment import Experiment
-from circuit_tui.core.opening.identity import fingerprint
+from circuit_tui.core.opening.identity import comparable, fingerprint, fingerprint_0_1
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.search.registry import DEFAULT_METHOD, DEFAULT_TARGET
 from circuit_tui.core.search.spec import SearchSpec
@@ -69,14 +69,15 @@ def open_audit(
     audited = audited_circuit(experiment, kept, spec, target, settings)
     identity = fingerprint(experiment)
     inputs = {
-        "opened": identity,
+        "opened": comparable(identity),
         "circuit": audited.kept.nonzero()[:, 0].tolist(),
         "search": {"method": spec.method, "target": spec.target, "settings": dict(spec.settings)},
         "aimed": audited.target,
         "settings": asdict(settings) | {"text": None},
     }
     text_hash = "" if settings.text is None else text_sha256(settings.text)
-    audited = replace(audited, log=AuditLog(inputs, text_hash))
+    inputs_0_1 = inputs | {"opened": fingerprint_0_1(experiment)}
+    audited = replace(audited, log=AuditLog(inputs, text_hash, inputs_0_1))
     if parallel is not None:
         audited = replace(audited, parallel_searches=_parallel_searches(audited, identity, parallel))
     return Audit(audited)

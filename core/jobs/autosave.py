@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from circuit_tui.core.errors import UserError
+from circuit_tui.core.errors import CheckpointError
 from circuit_tui.core.jobs.job import Job
 from circuit_tui.core.runtime.throttle import Throttle
 from circuit_tui.core.search.spec import SearchSpec
@@ -58,12 +58,16 @@ class Autosave:
         """Notes what the session has opened.
 
         Raises:
-            UserError: the job was begun with other files than those that are there now.
+            CheckpointError: the job was begun with other files than those that are there now. Where a file lies does
+                not count.
         """
-        before, now = self.job.spec.subject, session.fingerprint()
-        if before is not None and before != now:
-            fields = ", ".join(name for name in now if before.get(name) != now[name])
-            raise UserError(f"the job {self.job.name} cannot go on: what it had opened has changed ({fields})")
+        from circuit_tui.core.opening.identity import comparable  # slow: not before the first frame
+
+        now = session.fingerprint()
+        before, wanted = comparable(self.job.spec.subject or now), comparable(now)
+        if before != wanted:
+            fields = ", ".join(name for name in wanted | before if before.get(name) != wanted.get(name))
+            raise CheckpointError(f"the job {self.job.name} cannot go on: what it had opened has changed ({fields})")
         self._try(lambda: self.job.change(subject=now))
 
     def begin(self, search: SavedSearch, spec: SearchSpec, *, again: bool = False) -> None:

@@ -1,7 +1,7 @@
 """Runs and audits that were cut off, which the same command goes on with.
 
-Nobody has to name such a piece of work: its folder is named by the SHA-256 of all that decides its result. The folder
-goes when the work is over, or after `KEPT_DAYS` if nobody came back to it.
+Nobody has to name such a piece of work: its folder is named by the SHA-256 of all that decides its result, `FORMAT`
+included. The folder goes when the work is over, or after `KEPT_DAYS` if nobody came back to it.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Generator, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from circuit_tui.core.errors import CheckpointError
 from circuit_tui.core.jobs.autosave import SAVE_EVERY
 from circuit_tui.core.jobs.state_dir import state_dir
 from circuit_tui.core.runtime.file_lock import FileLock
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
     from circuit_tui.core.search.search import Search
     from circuit_tui.core.views import SearchProgress
 
+FORMAT = 1
+"""Raise this when a change makes the same work give another result: what was kept before is then not gone on with.
+
+A version of the program that leaves results alone goes on with what the version before kept. Version 0.1 had its own
+number in this place (`ResumableWork.claim`); its work is of format 1.
+"""
 KEPT_DAYS = 7
 """Days after which work that nobody came back to is deleted."""
 _LOCK = "lock"
@@ -47,11 +54,17 @@ class ResumableWork:
         self.folder, self._lock, self._left = folder, lock, False
 
     @classmethod
-    def claim(cls, kind: str, what: Mapping[str, Any]) -> Self:
-        """Finds the work whose result `kind` and `what` (JSON values) decide, and makes it this process's."""
-        text = json.dumps([version("circuit-tui"), what], sort_keys=True, ensure_ascii=False, default=str)
+    def claim(cls, kind: str, what: Mapping[str, Any], what_0_1: Mapping[str, Any] | None = None) -> Self:
+        """Finds the work whose result `kind` and `what` (JSON values) decide, and makes it this process's.
+
+        `what_0_1` is `what` as version 0.1 wrote it. The folder that it named is taken over, unless 0.1 is at work in
+        it.
+        """
         try:
-            folder = resumable_dir() / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+            every = resumable_dir()
+            folder = every / _folder_name(kind, FORMAT, what)
+            if what_0_1 is not None and not folder.exists():
+                _take_over(every / _folder_name(kind, "0.1.0", what_0_1), folder)
             folder.mkdir(exist_ok=True)
             lock = FileLock(folder / _LOCK)
             return cls(folder, lock) if lock.claim() else cls(None)
@@ -91,6 +104,17 @@ class ResumableWork:
         self.leave()
 
 
+def _folder_name(kind: str, form: int | str, what: Mapping[str, Any]) -> str:
+    text = json.dumps([form, what], sort_keys=True, ensure_ascii=False, default=str)
+    return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+def _take_over(before: Path, folder: Path) -> None:
+    """Gives the folder `before`, if there is one and nobody holds it, the name of `folder`."""
+    if before.is_dir() and not FileLock(before / _LOCK).held_elsewhere:
+        before.rename(folder)
+
+
 def resumable_dir() -> Path:
     """Returns the folder of all such work, less what is too old. Raises OSError as `state_dir` does."""
     folder = state_dir("unfinished")
@@ -110,6 +134,9 @@ def resumable_steps(
 
     If the caller stops early, everything up to there is kept; at the end of the search nothing is. Nothing is kept
     while a worker that has lost its parent is still at its last step of the same search.
+
+    Raises:
+        CheckpointError: the search cannot go on from what is there. It is left as it is.
     """
     lock = _keep(search, work, name)
     if lock is None or work.folder is None:
@@ -125,6 +152,10 @@ def resumable_steps(
                 _save(search, work)
                 saving.restart()  # for saving takes a while
         ended = True
+    except CheckpointError as error:
+        work.leave()
+        again = f"start the search anew: rm -r {shlex.quote(str(folder))}, then the same command"
+        raise CheckpointError(f"{error}; {again}") from error
     finally:
         if ended and search.result is not None and not search.result.stopped:
             shutil.rmtree(folder, ignore_errors=True)

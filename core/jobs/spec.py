@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,8 +82,13 @@ class JobSpec:
 
 
 def progress_of(data: Mapping[str, Any]) -> SearchProgress:
-    """Reads the report of a step from JSON values. Raises TypeError or KeyError if they are something else."""
-    return SearchProgress(**{**data, "size_by_site": tuple(data["size_by_site"])})
+    """Reads the report of a step from JSON values; keys that this version does not know are left out.
+
+    Raises:
+        TypeError, KeyError: they are something else.
+    """
+    known = {field.name: data[field.name] for field in fields(SearchProgress) if field.name in data}
+    return SearchProgress(**{**known, "size_by_site": tuple(data["size_by_site"])})
 
 
 def _plain(value: Any) -> Any:

@@ -5,21 +5,33 @@ Runs are compared only where these agree, and what was cut off goes on only wher
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 from circuit_tui.core.choices import PositionsKind
 from circuit_tui.core.circuits.part import Part
-from circuit_tui.core.circuits.schema import AblationPart, Count, Sha256, Sha256OrNone
+from circuit_tui.core.circuits.schema import BUNDLED, AblationPart, Count, Sha256, Sha256OrNone
 from circuit_tui.core.evaluation.journal import digest
 from circuit_tui.core.opening.experiment import Experiment
+from circuit_tui.core.saes.site import Site
 
 
 class IdentitySite(Part):
-    """A hook with the SAE that is spliced in there."""
+    """A hook with the SAE that is spliced in there.
+
+    `sae` is ``RELEASE:ID`` or a folder. A bundled SAE is ``circuit-tui/demo:HOOK``; version 0.1 wrote its folder.
+    """
 
     hook: str
     sae: str
     weights_sha256: Sha256OrNone
+
+    @classmethod
+    def of(cls, site: Site) -> Self:
+        """Returns what identifies a site."""
+        sae = site.sae
+        name = f"{BUNDLED}:{sae.id}" if sae.release == BUNDLED else sae.name
+        return cls(hook=site.hook, sae=name, weights_sha256=sae.weights_sha256)
 
 
 class Identity(Part):
@@ -62,10 +74,7 @@ def identity_of(experiment: Experiment) -> Identity:
         prompts_sha256=problem.task.sha256,
         positions_kind=problem.alignment.kind,
         positions=problem.alignment.names,
-        sites=tuple(
-            IdentitySite(hook=site.hook, sae=site.sae.name, weights_sha256=site.sae.weights_sha256)
-            for site in problem.sites
-        ),
+        sites=tuple(map(IdentitySite.of, problem.sites)),
         ablation=AblationPart.of(problem.ablation, problem.errors),
         candidates=len(problem.space),
         n_train=len(experiment.train),
@@ -76,8 +85,29 @@ def identity_of(experiment: Experiment) -> Identity:
 def fingerprint(experiment: Experiment) -> dict[str, Any]:
     """Returns the identity and a digest of the candidate nodes, as JSON values.
 
-    A stored session, or work that was cut off, can go on only where this is equal.
+    A stored session, or work that was cut off, can go on only where `comparable` of this is equal.
     """
     space = experiment.problem.space
     nodes = digest(space.site, space.position, space.latent)
     return {**identity_of(experiment).model_dump(mode="json"), "nodes_digest": nodes}
+
+
+def fingerprint_0_1(experiment: Experiment) -> dict[str, Any]:
+    """Returns the fingerprint as version 0.1 wrote it: the name of a bundled SAE is its folder."""
+    found = fingerprint(experiment)
+    for site, written in zip(experiment.problem.sites, found["sites"], strict=True):
+        written["sae"] = site.sae.name
+    return found
+
+
+def comparable(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a fingerprint without the names of weights whose hash is known, as `Identity.comparable`.
+
+    Fields that are absent, because another version wrote the fingerprint, stay absent.
+    """
+    found = dict(fingerprint)
+    if found.get("model_sha256"):
+        found["model"] = ""
+    if "sites" in found:
+        found["sites"] = [{**site, "sae": ""} if site.get("weights_sha256") else site for site in found["sites"]]
+    return found

@@ -103,7 +103,9 @@ class ResultsFile:
         found = self._connection.execute(
             "SELECT record FROM runs WHERE opening = ? AND status = 'done' LIMIT 1", (order.opening_key,)
         ).fetchone()
-        if found is not None and RunRecord.model_validate_json(found["record"]).subject != identity:
+        if found is None:
+            return
+        if RunRecord.model_validate_json(found["record"]).subject.comparable != identity.comparable:
             raise IdentityError(
                 f"{self.path}: its runs of {order.task} were made with other weights or SAEs of the same name; "
                 "write to another --out"

@@ -12,7 +12,7 @@ from circuit_tui.core.circuits.circuit_file import now
 from circuit_tui.core.circuits.schema import MetricsPart, Versions
 from circuit_tui.core.jobs.resumable_work import ResumableWork, resumable_steps
 from circuit_tui.core.opening.experiment import Experiment
-from circuit_tui.core.opening.identity import fingerprint, identity_of
+from circuit_tui.core.opening.identity import comparable, fingerprint, fingerprint_0_1, identity_of
 from circuit_tui.core.runs.record import RunMachine, RunPoint, RunRecord
 from circuit_tui.core.runtime.machine import device_name
 from circuit_tui.core.search.open_search import open_search
@@ -30,10 +30,15 @@ def run_one(experiment: Experiment, spec: SearchSpec, watch: WatchSearch = lambd
 
     Raises:
         UserError: the search is not worth beginning, or a metric has no value.
+        CheckpointError: the run cannot go on from where it was cut off.
     """
     problem = experiment.problem
     search = open_search(problem, experiment.train, experiment.test, spec)
-    with ResumableWork.claim("run", {"subject": fingerprint(experiment), "spec": spec.data()}) as work:
+    what, what_0_1 = (
+        {"subject": subject, "spec": spec.data()}
+        for subject in (comparable(fingerprint(experiment)), fingerprint_0_1(experiment))
+    )
+    with ResumableWork.claim("run", what, what_0_1) as work:
         with contextlib.closing(resumable_steps(search, work)) as steps:
             for step in steps:
                 watch(search, step)

@@ -156,8 +156,8 @@ class ResumableLoops:
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
             if is_out_of_memory(error):
                 raise
-            line = f"{self._checkpoint.path(loop.number)}: this version cannot continue the search stored there"
-            raise CheckpointError(f"{line}; start the search anew") from error
+            path = self._checkpoint.path(loop.number)
+            raise CheckpointError(f"{path}: this version cannot continue the search stored there") from error
 
     def _stored(self, loop: OptimisationLoop) -> tuple[int, int, dict[str, Any]]:
         search = {name: value for part in self._gathered for name, value in part.state_dict().items()}

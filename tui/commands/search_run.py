@@ -34,8 +34,8 @@ def run_search(
 
     Raises:
         UserError: the request cannot be opened, or there is nothing to search.
-        CheckpointError: this version cannot continue the stored search; the job stays, and the line names the command
-            that starts the search anew.
+        CheckpointError: the stored search cannot be continued; the job stays, and the line names the command that
+            starts the search anew.
         OutOfMemory: there is not enough memory; the job can be resumed.
         Terminated: a signal ended it; the job can be resumed.
     """
@@ -58,8 +58,8 @@ def _run_search(
             if job is not None:  # it may fit later, so the job stays
                 raise OutOfMemory(f"{error}; `circuit-tui resume` continues the search") from error
             raise
-        except CheckpointError as error:  # another version may be able to continue it, so the job stays
-            raise CheckpointError(f"{error}: {restart_command(request, spec, out)}") from error
+        except CheckpointError as error:  # its files or its version may come back, so the job stays
+            raise CheckpointError(f"{error}; start the search anew: {restart_command(request, spec, out)}") from error
         except UserError as error:
             if job is not None:  # resuming would end in the same error
                 job.finish("failed", str(error)) if detached else job.remove()

@@ -14,7 +14,7 @@ from typing import Any
 
 from textual.message import Message
 
-from circuit_tui.core.errors import UserError
+from circuit_tui.core.errors import CheckpointError, UserError
 from circuit_tui.core.jobs.job import Job
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runtime.out_of_memory import describe_error
@@ -194,9 +194,11 @@ class Engine(EngineThread):
             self._search = None
             self._finish(session, search)
             return
-        except BaseException:
+        except BaseException as error:
             self._search = None
             self._publish(wake=True, search=replace(self._state.search, phase="failed"))
+            if isinstance(error, CheckpointError):
+                raise CheckpointError(f"{error}; s starts it anew") from error
             raise
         self._trace.add(progress)
         trace, rate = self._trace.points(), self._trace.rate.per_second

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from circuit_tui.core.errors import UserError
+from circuit_tui.core.errors import CheckpointError
 from circuit_tui.core.jobs.autosave import SAVE_EVERY, Autosave
 from circuit_tui.core.jobs.job import Job, new_job
 from circuit_tui.core.runtime.throttle import Throttle
@@ -42,15 +42,17 @@ class JobAutosave:
         """Compare the opened `session` with the job's; return the job's stored session and search, None where absent.
 
         Raises:
-            UserError: the files that the job had opened have changed. It is left as it was; a new job takes its place.
+            CheckpointError: the files that the job had opened have changed. It is left as it was; a new job takes its
+                place.
         """
         spec, stored = self.job.spec, self.job.session
         try:
             self._autosave.opened(session)
-        except UserError:
+        except CheckpointError as error:
+            name = self.job.name
             self.job.release()
             self._use(new_job("explore", request, None, None))
-            raise
+            raise CheckpointError(f"{error}; `circuit-tui jobs --remove {name}` discards it") from error
         return stored, spec.search
 
     def begin(self, search: SearchLike, spec: SearchSpec, *, again: bool = False) -> None:
