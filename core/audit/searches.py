@@ -61,7 +61,7 @@ class Searcher:
             order = torch.randperm(len(problem.splits["train"]), generator=torch.Generator().manual_seed(search.draw))
             problem = with_train_prompts(problem, order[:QUICK_PROMPTS])
         if problem is not self.problem:
-            train, test = (Evaluator(problem, split, size=BATCH_PROMPTS, ready=False) for split in ("train", "test"))
+            train, test = (Evaluator(problem, split, size=BATCH_PROMPTS, prepared=False) for split in ("train", "test"))
             for evaluator in (train, test):
                 yield from evaluator.prepare()
         made = Search(problem, train, test, replace(self.spec, seed=search.seed), circuit_only=True)

@@ -1,1 +1,1 @@
-"""The numbers of a circuit: metrics, and the passes that compute them."""
+"""The numbers of a circuit: its metrics, and the passes that compute them."""

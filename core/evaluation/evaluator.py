@@ -1,7 +1,7 @@
 """Evaluates hard circuits on a split: every number of a circuit comes from here.
 
-A circuit is a `[node]` bool tensor on the CPU. `Evaluator` answers one circuit afresh; `LiveCircuit`
-(`live_circuit.py`) follows one circuit through changes.
+A circuit is a `[node]` bool tensor on the CPU. `Evaluator` runs each circuit from the beginning; `LiveCircuit`
+(`live_circuit.py`) keeps the pass of one circuit through its changes.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from circuit_tui.core.splice.splice import (
 from circuit_tui.core.tasks.task import Split
 from circuit_tui.core.views import Metrics
 
-# A session and its audits evaluate in batches of at most this many prompts: a toggle need not wait long for its turn.
 BATCH_PROMPTS = 256
+"""The most prompts in a batch of a session or an audit, so that a toggle need not wait long for its turn."""
 
 
 def pack_circuit(problem: Problem, kept: Tensor) -> list[Pack]:
-    """One pack for each site of the nodes in `kept` `[node]` bool."""
+    """Returns a pack of the nodes in `kept` `[node]` bool for each site."""
     return [pack_site(problem, kept, site) for site in range(len(problem.sites))]
 
 
 def pack_site(problem: Problem, kept: Tensor, site: int, tokens: SpliceConstants | None = None) -> Pack:
-    """The pack of one site's nodes in `kept` `[node]` bool; of those alone that have a token among `tokens`."""
+    """Returns the pack of one site's nodes in `kept` `[node]` bool; with `tokens`, only of nodes at their positions."""
     chosen = problem.space.kept_of_site(kept, site)
     n_groups, group_of = problem.n_positions, None
     if tokens is not None:
@@ -49,17 +49,17 @@ def pack_site(problem: Problem, kept: Tensor, site: int, tokens: SpliceConstants
 
 
 def circuit_splice(problem: Problem, tokens: SpliceConstants, site: int, nodes: Pack) -> Splice:
-    """The splice of a circuit's `nodes` at one site."""
+    """Returns the splice of a circuit's `nodes` at one site."""
     return CircuitSplice(BoundPack.bind(problem.sites[site], site, tokens, nodes), tokens.base[site])
 
 
 class Evaluator:
-    """Everything that can be asked of circuits on one split, or on some of its prompts.
+    """Evaluates circuits on the prompts of one split, or on some of them.
 
     Attributes:
         prompts: indices of the prompts in the split, ascending; per-prompt metrics are in this order.
-        batches: they in batches of at most `size`, or of the problem's batch size; halved when memory runs out.
-        identity: tells it from evaluators on other prompts of the same problem.
+        batches: the prompts in batches of at most `size`, or of the problem's batch size; halved if memory runs out.
+        identity: a digest that differs for other prompts of the same problem.
         baselines: M, M_s and the empty circuit on these prompts.
     """
 
@@ -70,23 +70,25 @@ class Evaluator:
         prompts: Tensor | None = None,
         size: int | None = None,
         *,
-        ready: bool = True,
+        prepared: bool = True,
     ) -> None:
         self.problem, self.split = problem, split
         every = torch.arange(len(problem.splits[split]), device=problem.model.device)
         self.prompts = every if prompts is None else prompts.to(every.device).sort()[0]
         self.batches = problem.batches(split, self.prompts, size)
         self.identity = digest(split, self.prompts)
-        if ready:
+        if prepared:
             self.prepare().result()
 
     @incremental
     def prepare(self) -> Increments[None]:
-        """Measures the baselines, batch by batch. The constructor does so unless `ready` is false."""
+        """Measures the baselines, batch by batch. The constructor does so unless `prepared` is false."""
         plain = PromptMetrics.empty(len(self))
         for batch in self.batches:
             self.fill(plain, batch, self.problem.splits[self.split].plain_logits[batch.reads])
-        spliced = yield from self._measure(lambda batch: [self._full(batch, site) for site in self._sites], "spliced")
+        spliced = yield from self._recall_or_measure(
+            lambda batch: [self._full(batch, site) for site in self._sites], "spliced"
+        )
         empty = torch.zeros(len(self.problem.space), dtype=torch.bool)
         self.baselines = Baselines(plain, spliced, (yield from self.measure(empty)))
 
@@ -95,7 +97,7 @@ class Evaluator:
 
     @property
     def n_rounds(self) -> int:
-        """How often batches are run, some of them at once, to have run all."""
+        """The number of rounds in which all batches run, some of them in parallel."""
         return len(rounds(self.batches, self.problem.n_parallel))
 
     @property
@@ -106,11 +108,11 @@ class Evaluator:
     def measure(self, kept: Tensor) -> Increments[PromptMetrics]:
         """Returns per-prompt metrics of the circuit `kept` `[node]` bool, site by site; all other nodes are ablated."""
         packs = pack_circuit(self.problem, kept)
-        return (yield from self._measure(lambda batch: self.circuit_splices(batch, packs), "kept", kept))
+        return (yield from self._recall_or_measure(lambda batch: self.circuit_splices(batch, packs), "kept", kept))
 
     @incremental
     def measure_removed(self, kept: Tensor) -> Increments[PromptMetrics]:
-        """Returns per-prompt metrics of M without the circuit, site by site: M_s with the nodes of `kept` ablated."""
+        """Returns per-prompt metrics of M_s with the nodes of `kept` `[node]` bool ablated, site by site."""
         packs, sites = pack_circuit(self.problem, kept), self.problem.sites
 
         def splices(batch: Batch) -> list[Splice]:
@@ -119,7 +121,7 @@ class Evaluator:
                 for site in self._sites
             ]
 
-        return (yield from self._measure(splices, "removed", kept))
+        return (yield from self._recall_or_measure(splices, "removed", kept))
 
     @incremental
     def evaluate(self, kept: Tensor, completeness: bool = True) -> Increments[Metrics]:
@@ -137,15 +139,15 @@ class Evaluator:
     @incremental
     def faithfulness(self, kept: Tensor) -> Increments[float]:
         """Returns the faithfulness against M of the circuit `kept` `[node]` bool, batch by batch."""
-        question = ("logit difference", self.identity, kept)
+        key = ("logit difference", self.identity, kept)
         increments = retry_halved(lambda: self._mean_logit_difference(kept), self.halve)
-        mean = yield from recalled_increments(increments, self.n_rounds, *question)
+        mean = yield from recalled_increments(increments, self.n_rounds, *key)
         return self.baselines.faithfulness(mean)
 
     def halve(self, error: BaseException) -> None:
-        """Goes on with batches half as large after `error`. Raises what `out_of_memory.halve_prompts` does."""
+        """Makes batches half as large after `error`. Raises what `halve_prompts` raises."""
         size = halve_prompts(max(len(batch) for batch in self.batches), f"evaluating on {self.split} prompts", error)
-        self.batches = []  # the old ones must not stand in the way of the new ones
+        self.batches = []  # frees their memory before the new ones are made
         self.batches = self.problem.batches(self.split, self.prompts, size)
 
     def _mean_logit_difference(self, kept: Tensor) -> Increments[float]:
@@ -162,21 +164,22 @@ class Evaluator:
         return total / len(self)
 
     def circuit_splices(self, batch: Batch, packs: Sequence[Pack]) -> list[Splice]:
-        """The circuit's splices on one batch."""
+        """Returns the circuit's splices on one batch."""
         return [circuit_splice(self.problem, batch, site, packs[site]) for site in self._sites]
 
     def _full(self, batch: Batch, site: int) -> FullSplice:
         return FullSplice(self.problem.sites[site], batch, batch.errors[site])
 
-    def _measure(
-        self, splices: Callable[[Batch], Sequence[Splice]], *question: str | Tensor
+    def _recall_or_measure(
+        self, splices: Callable[[Batch], Sequence[Splice]], *key: str | Tensor
     ) -> Increments[PromptMetrics]:
+        """Returns the metrics under `splices` from the journal, or measures them; `key` names the splices."""
         count = self.n_rounds * len(self._sites)
-        increments = retry_halved(lambda: self._measured(splices), self.halve)
-        return recalled_increments(increments, count, self.identity, *question)
+        increments = retry_halved(lambda: self._measure(splices), self.halve)
+        return recalled_increments(increments, count, self.identity, *key)
 
     @torch.no_grad()
-    def _measured(self, splices: Callable[[Batch], Sequence[Splice]]) -> Increments[PromptMetrics]:
+    def _measure(self, splices: Callable[[Batch], Sequence[Splice]]) -> Increments[PromptMetrics]:
         problem, measured = self.problem, PromptMetrics.empty(len(self))
         passes = [run_spliced(problem.model, problem.sites, batch, splices(batch)) for batch in self.batches]
         for batch, logits in zip(self.batches, (yield from interleaved(passes, problem.n_parallel)), strict=True):
@@ -184,6 +187,6 @@ class Evaluator:
         return measured
 
     def fill(self, measured: PromptMetrics, batch: Batch, logits: Tensor) -> None:
-        """Measures the logits of one batch and stores them."""
+        """Measures `logits` `[read, vocab]` of one batch and stores the metrics of its prompts in `measured`."""
         plain = self.problem.splits[self.split].plain_logits[batch.reads]
         measured.fill(torch.searchsorted(self.prompts, batch.prompts), logits, plain, batch.answers)

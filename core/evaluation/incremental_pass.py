@@ -1,8 +1,8 @@
-"""A circuit's pass kept whole, from which that of another circuit differs in few tokens: only those are run.
+"""Incremental evaluation: keeps one circuit's pass, and runs only the tokens that a change can reach.
 
-The splice sends each token its reference and the kept nodes of its position. A token without any has the same output
-whatever arrives, so a change travels through tokens with kept nodes, through tokens that are not spliced, and, where
-several blocks lie between two sites, through all later tokens. All others are taken from the trace.
+The splice gives each token its reference and the kept nodes of its position. A token without kept nodes has the same
+output whatever its input is. So a change travels through tokens with kept nodes, through tokens that are not spliced
+and, if several blocks lie between two sites, through all later tokens. All other tokens are taken from the trace.
 
 Sites must be on the residual stream, and the model able to run some tokens alone (`LanguageModel.can_run_subset`).
 """
@@ -15,7 +15,9 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
+from circuit_tui.core.evaluation.circuit_pass import CircuitPass
 from circuit_tui.core.evaluation.evaluator import circuit_splice, pack_site
 from circuit_tui.core.models.kv_cache import KvCache
 from circuit_tui.core.runtime.device_memory import free_memory
@@ -24,10 +26,10 @@ from circuit_tui.core.splice.batch import Batch
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.splice.splice import Splice
 
-# Traces are kept if two of every batch take at most this share of the memory that is free.
-SHARE = 0.25
-# Most trials leave the nodes of all sites but one as they are; so many splices are kept ready.
-MOST_SPLICES = 32
+MEMORY_SHARE = 0.25
+"""Traces are kept if two for every batch take at most this share of the free memory."""
+MAX_SPLICES = 32
+"""Splices that are kept for reuse: most trials leave the nodes of all sites but one as they are."""
 
 
 @dataclass(slots=True)
@@ -35,230 +37,235 @@ class Trace:
     """One circuit's pass over one batch.
 
     Attributes:
-        inputs, outputs: for each site the residual `[row, position, d_model]` that enters and that leaves it; the
-            first only in the columns `IncrementalPass.known`.
-        changed, left: for each site the columns in which what enters and what leaves differs from the empty circuit's.
-        memory: keys and values of the blocks behind the first site.
+        inputs, outputs: the residual `[row, position, d_model]` before and after each site; `inputs` is known only in
+            the columns `IncrementalPass.known_columns`.
+        input_changed, output_changed: the columns in which input and output of each site differ from the empty
+            circuit's.
+        kv_cache: keys and values of the blocks after the first site.
     """
 
     inputs: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
-    changed: list[frozenset[int]] = field(default_factory=list)
-    left: list[frozenset[int]] = field(default_factory=list)
+    input_changed: list[frozenset[int]] = field(default_factory=list)
+    output_changed: list[frozenset[int]] = field(default_factory=list)
     kv_cache: KvCache = field(default_factory=KvCache)
 
-    def forget(self, site: int, other: Trace, after: int) -> None:
-        """Goes back to before `site`; the blocks from `after` on are those of `other` until they are run."""
-        del self.inputs[site:], self.outputs[site:], self.changed[site:], self.left[site:]
-        self.kv_cache.layers |= {layer: kept for layer, kept in other.kv_cache.layers.items() if layer >= after}
+    def truncate(self, site: int, other: Trace, depth: int) -> None:
+        """Drops everything from `site` on; until they run, the blocks from `depth` on have the cache of `other`."""
+        del self.inputs[site:], self.outputs[site:], self.input_changed[site:], self.output_changed[site:]
+        self.kv_cache.layers |= {layer: kept for layer, kept in other.kv_cache.layers.items() if layer >= depth}
 
 
 @dataclass(frozen=True, slots=True)
 class ResidualChange:
-    """Where a residual differs from that of a trace: `values` `[prompt, column, d_model]` in the columns `columns`."""
+    """The difference of a residual from a trace's: `values` `[prompt, column, d_model]` in the columns `columns`."""
 
     columns: frozenset[int] = frozenset()
     values: Tensor | None = None
 
 
-def traceable(problem: Problem, batches: Sequence[Batch]) -> bool:
-    """Whether circuits can be traced, and there is memory for it."""
+def can_trace(problem: Problem, batches: Sequence[Batch]) -> bool:
+    """Returns whether circuits of `problem` can run incrementally, and memory holds their traces of `batches`."""
     model, sites = problem.model, problem.sites
     if not model.can_run_subset or model.padding_side == "left" or any(site.inside is not None for site in sites):
         return False
     tokens = sum(batch.prefix.shape[0] * batch.prefix.shape[1] for batch in batches)
-    blocks = (model.n_layers - sites[0].depth_after) * model.kv_bytes_per_token
-    streams = 2 * len(sites) * model.d_model * model.dtype.itemsize
+    cache_bytes = (model.n_layers - sites[0].depth_after) * model.kv_bytes_per_token
+    stream_bytes = 2 * len(sites) * model.d_model * model.dtype.itemsize
     free = free_memory(model.device)
-    return free is None or 2 * tokens * (blocks + streams) <= SHARE * free
+    return free is None or 2 * tokens * (cache_bytes + stream_bytes) <= MEMORY_SHARE * free
 
 
-class IncrementalPass:
-    """Runs circuits over one batch.
-
-    Args:
-        problem: the batch is of this problem.
-        batch: the prompts.
-    """
+class IncrementalPass(CircuitPass):
+    """Runs circuits of `problem` over one batch, in the tokens that a change can reach."""
 
     def __init__(self, problem: Problem, batch: Batch) -> None:
         self.problem, self.batch = problem, batch
-        self._own = Trace()
+        self._trace = Trace()
         self._splices: dict[tuple[int, frozenset[int]], tuple[Tensor, Splice]] = {}
 
     @cached_property
-    def _empty(self) -> Trace:
-        """That of the empty circuit, over all tokens."""
+    def _empty_trace(self) -> Trace:
+        """The trace of the empty circuit, over all tokens."""
         model, sites, trace = self.problem.model, self.problem.sites, Trace()
         resid = self.batch.prefix
-        nothing = torch.zeros(len(self.problem.space), dtype=torch.bool)
+        empty = torch.zeros(len(self.problem.space), dtype=torch.bool)
         for index, site in enumerate(sites):
             trace.inputs.append(resid)
-            trace.changed.append(frozenset())
-            trace.left.append(frozenset())
-            resid = self._spliced(nothing, index, resid, self.batch.columns.all)
+            trace.input_changed.append(frozenset())
+            trace.output_changed.append(frozenset())
+            resid = self._splice_output(empty, index, resid, self.batch.columns.all)
             trace.outputs.append(resid)
-            stop = sites[index + 1].depth if index + 1 < len(sites) else model.n_layers
-            resid = model.run_blocks(resid, site.depth_after, stop, trace.kv_cache)
+            next_depth = sites[index + 1].depth if index + 1 < len(sites) else model.n_layers
+            resid = model.run_blocks(resid, site.depth_after, next_depth, trace.kv_cache)
         return trace
 
+    @override
     @incremental
     def advance_to(self, kept: Tensor, start: int) -> Increments[Tensor]:
-        """See `live_circuit.CircuitPass`. What the trace comes to depends on `kept` alone, not on the one before."""
-        own, empty = self._own, self._empty
-        if self._blocks_before(start) == 1:  # in which columns its input is known is a matter of the circuit before
-            leaving = self._change(own.left[start - 1], own.outputs[start - 1])
-            own.forget(start, empty, self.problem.sites[start - 1].depth_after)
-            entering = self._between(kept, start, empty, leaving, own)
+        # The new trace is built on the empty circuit's, so that it depends on `kept` alone, not on the circuit before.
+        trace, empty = self._trace, self._empty_trace
+        if self._blocks_before(start) == 1:  # the columns in which the input is known depend on the circuit before
+            output_change = self._change_in(trace.output_changed[start - 1], trace.outputs[start - 1])
+            trace.truncate(start, empty, self.problem.sites[start - 1].depth_after)
+            input_change = self._change_at_input(kept, start, empty, output_change, trace)
         else:
-            entering = self._change(own.changed[start], own.inputs[start]) if own.inputs else ResidualChange()
-            own.forget(start, empty, self.problem.sites[start].depth_after)
-        nodes = [self._positions(kept, site) for site in range(len(self.problem.sites))]
-        return (yield from self._run(kept, empty, nodes, start, entering, own))
+            input_change = ResidualChange()
+            if trace.inputs:
+                input_change = self._change_in(trace.input_changed[start], trace.inputs[start])
+            trace.truncate(start, empty, self.problem.sites[start].depth_after)
+        positions = [self._positions(kept, site) for site in range(len(self.problem.sites))]
+        return (yield from self._run(kept, empty, positions, start, input_change, trace))
 
+    @override
     @incremental
-    def evaluate_alternative(self, kept: Tensor, other: Tensor) -> Increments[Tensor]:
-        """See `live_circuit.CircuitPass`."""
-        nodes = [self._positions(kept != other, site) for site in range(len(self.problem.sites))]
-        start = next(site for site, positions in enumerate(nodes) if positions)
-        return (yield from self._run(kept, self._own, nodes, start, ResidualChange(), None))
+    def evaluate_alternative(self, kept: Tensor, current: Tensor) -> Increments[Tensor]:
+        changed = [self._positions(kept != current, site) for site in range(len(self.problem.sites))]
+        start = next(site for site, positions in enumerate(changed) if positions)
+        return (yield from self._run(kept, self._trace, changed, start, ResidualChange(), None))
 
     def _run(
         self,
         kept: Tensor,
         base: Trace,
-        differs: Sequence[set[int]],
+        changed_positions: Sequence[set[int]],
         start: int,
-        entering: ResidualChange,
+        input_change: ResidualChange,
         into: Trace | None,
     ) -> Increments[Tensor]:
-        """Runs what differs from `base`: nodes at the positions `differs` of each site, and what follows from them.
+        """Runs the circuit `kept` where it differs from `base`; returns its logits, and appends its pass to `into`.
 
-        `entering` is where what enters site `start` differs.
+        `changed_positions` has the positions at which the nodes of each site differ, `input_change` the difference in
+        the input of site `start`.
         """
-        sites, columns, leaving = self.problem.sites, self.batch.columns, ResidualChange()
+        sites, columns, output_change = self.problem.sites, self.batch.columns, ResidualChange()
         for index in range(start, len(sites)):
             if index > start:
                 yield
-                entering = self._between(kept, index, base, leaving, into)
-            reached = columns.with_positions(differs[index]) | (entering.columns & self._carrying(kept, index))
-            leaving = ResidualChange(reached)
+                input_change = self._change_at_input(kept, index, base, output_change, into)
+            reached = columns.with_positions(changed_positions[index])
+            reached |= input_change.columns & self._dependent_columns(kept, index)
+            output_change = ResidualChange(reached)
             if reached:
-                x = self._at(self._complete(base, index, reached - entering.columns), entering, reached)
-                leaving = ResidualChange(reached, self._spliced(kept, index, x, reached))
+                base_input = self._known_input(base, index, reached - input_change.columns)
+                x = self._changed_columns(base_input, input_change, reached)
+                output_change = ResidualChange(reached, self._splice_output(kept, index, x, reached))
             if into is not None:
-                into.changed.append(entering.columns)
-                into.left.append(reached)
-                into.inputs.append(self._whole(base.inputs[index], entering))
-                into.outputs.append(self._whole(base.outputs[index], leaving))
-        return self._logits(base, leaving, into)
+                into.input_changed.append(input_change.columns)
+                into.output_changed.append(reached)
+                into.inputs.append(self._with_change(base.inputs[index], input_change))
+                into.outputs.append(self._with_change(base.outputs[index], output_change))
+        return self._logits(base, output_change, into)
 
-    def _between(
-        self, kept: Tensor, index: int, base: Trace, leaving: ResidualChange, into: Trace | None
+    def _change_at_input(
+        self, kept: Tensor, index: int, base: Trace, output_change: ResidualChange, into: Trace | None
     ) -> ResidualChange:
-        """Where what enters site `index` differs, given that of what leaves the site before it."""
+        """Returns the change in the input of site `index` that follows from the change in the output before it."""
         model, before, site = self.problem.model, self.problem.sites[index - 1], self.problem.sites[index]
-        if not leaving.columns or before.depth_after == site.depth:
-            return leaving
-        reached = self._reached(leaving.columns, self._carrying(kept, index), self._blocks_before(index))
-        resid = self._at(base.outputs[index - 1], leaving, reached)
-        with base.kv_cache.subset(
-            self.batch.columns.indices(reached), None if into is None else into.kv_cache
-        ) as kv_cache:
+        if not output_change.columns or before.depth_after == site.depth:
+            return output_change
+        wanted = self._dependent_columns(kept, index)
+        reached = self._columns_to_run(output_change.columns, wanted, self._blocks_before(index))
+        resid = self._changed_columns(base.outputs[index - 1], output_change, reached)
+        column_indices = self.batch.columns.indices(reached)
+        with base.kv_cache.subset(column_indices, None if into is None else into.kv_cache) as kv_cache:
             return ResidualChange(reached, model.run_blocks(resid, before.depth_after, site.depth, kv_cache))
 
-    def known(self, trace: Trace, index: int) -> frozenset[int]:
-        """Columns in which `trace` has what enters site `index`: those that the site's nodes wanted, not all."""
-        columns, left = self.batch.columns, trace.left[index - 1] if index else frozenset()
-        if self._blocks_before(index) != 1 or not left:
+    def known_columns(self, trace: Trace, index: int) -> frozenset[int]:
+        """Returns the columns in which `trace` has the input of site `index`: the ones its nodes needed, not all."""
+        columns, output_changed = self.batch.columns, trace.output_changed[index - 1] if index else frozenset()
+        if self._blocks_before(index) != 1 or not output_changed:
             return columns.all
-        return trace.changed[index] | {column for column in columns.all if column < min(left)}
+        return trace.input_changed[index] | {column for column in columns.all if column < min(output_changed)}
 
-    def _complete(self, base: Trace, index: int, wanted: frozenset[int]) -> Tensor:
-        """What enters site `index` in `base`, `[row, position, d_model]`, in the columns `wanted` at least."""
-        missing = wanted - self.known(base, index)
+    def _known_input(self, base: Trace, index: int, wanted: frozenset[int]) -> Tensor:
+        """Returns the input of site `index` in `base`, `[row, position, d_model]`, at least in the columns `wanted`."""
+        missing = wanted - self.known_columns(base, index)
         if not missing:
             return base.inputs[index]
-        at, layer = self.batch.columns.indices(missing), self.problem.sites[index - 1].depth_after
-        with base.kv_cache.subset(at) as kv_cache:
-            resid = self.problem.model.run_blocks(
-                base.outputs[index - 1].index_select(1, at), layer, layer + 1, kv_cache
-            )
-        return base.inputs[index].index_copy(1, at, resid)
+        column_indices, layer = self.batch.columns.indices(missing), self.problem.sites[index - 1].depth_after
+        output = base.outputs[index - 1].index_select(1, column_indices)
+        with base.kv_cache.subset(column_indices) as kv_cache:
+            resid = self.problem.model.run_blocks(output, layer, layer + 1, kv_cache)
+        return base.inputs[index].index_copy(1, column_indices, resid)
 
     def _blocks_before(self, index: int) -> int:
-        """How many blocks lie between site `index` and the one before it; 0 before the first site."""
+        """Returns the number of blocks between site `index` and the site before it; 0 before the first site."""
         sites = self.problem.sites
         return sites[index].depth - sites[index - 1].depth_after if index else 0
 
-    def _change(self, columns: frozenset[int], whole: Tensor) -> ResidualChange:
-        return (
-            ResidualChange(columns, whole.index_select(1, self.batch.columns.indices(columns)))
-            if columns
-            else ResidualChange()
-        )
+    def _change_in(self, columns: frozenset[int], resid: Tensor) -> ResidualChange:
+        """Returns the columns `columns` of `resid` `[row, position, d_model]` as a change."""
+        if not columns:
+            return ResidualChange()
+        return ResidualChange(columns, resid.index_select(1, self.batch.columns.indices(columns)))
 
-    def _logits(self, base: Trace, leaving: ResidualChange, into: Trace | None) -> Tensor:
-        model, columns, after = self.problem.model, self.batch.columns, self.problem.sites[-1].depth_after
+    def _logits(self, base: Trace, output_change: ResidualChange, into: Trace | None) -> Tensor:
+        """Returns the logits `[read, vocab]` that follow from the change in the output of the last site."""
+        model, columns, depth = self.problem.model, self.batch.columns, self.problem.sites[-1].depth_after
         reached = columns.read
-        if leaving.columns and after < model.n_layers:
-            reached |= self._reached(leaving.columns, columns.read, model.n_layers - after)
-        at, resid = columns.indices(reached), self._at(base.outputs[-1], leaving, reached)
-        places = torch.searchsorted(at, self.batch.read_columns)
-        with base.kv_cache.subset(at, None if into is None else into.kv_cache) as kv_cache:
-            return model.logits_from(resid, after, places, self.batch.read_rows, kv_cache)
+        if output_change.columns and depth < model.n_layers:
+            reached |= self._columns_to_run(output_change.columns, columns.read, model.n_layers - depth)
+        column_indices = columns.indices(reached)
+        resid = self._changed_columns(base.outputs[-1], output_change, reached)
+        read_columns = torch.searchsorted(column_indices, self.batch.read_columns)
+        with base.kv_cache.subset(column_indices, None if into is None else into.kv_cache) as kv_cache:
+            return model.logits_from(resid, depth, read_columns, self.batch.read_rows, kv_cache)
 
-    def _at(self, base: Tensor, change: ResidualChange, columns: frozenset[int]) -> Tensor:
-        """Columns `columns` of what is `base` `[row, position, d_model]` but for `change`."""
+    def _changed_columns(self, base: Tensor, change: ResidualChange, columns: frozenset[int]) -> Tensor:
+        """Returns the columns `columns` of `base` `[row, position, d_model]` with `change` applied."""
         if change.columns == columns and change.values is not None:
             return change.values
-        at = self.batch.columns.indices(columns)
-        found = base.index_select(1, at)
+        column_indices = self.batch.columns.indices(columns)
+        result = base.index_select(1, column_indices)
         both = change.columns & columns
         if both and change.values is not None:
-            index = self.batch.columns.indices(both)
-            own = change.values
+            both_indices = self.batch.columns.indices(both)
+            values = change.values
             if both != change.columns:
-                own = own.index_select(1, torch.searchsorted(self.batch.columns.indices(change.columns), index))
-            found.index_copy_(1, torch.searchsorted(at, index), own)
-        return found
+                change_indices = self.batch.columns.indices(change.columns)
+                values = values.index_select(1, torch.searchsorted(change_indices, both_indices))
+            result.index_copy_(1, torch.searchsorted(column_indices, both_indices), values)
+        return result
 
-    def _whole(self, base: Tensor, change: ResidualChange) -> Tensor:
+    def _with_change(self, base: Tensor, change: ResidualChange) -> Tensor:
         if not change.columns or change.values is None:
             return base
         return base.index_copy(1, self.batch.columns.indices(change.columns), change.values)
 
-    def _reached(self, changed: frozenset[int], wanted: frozenset[int], blocks: int) -> frozenset[int]:
-        """Columns to run through some blocks if the residual differs in `changed` and is read in `wanted` behind them.
+    def _columns_to_run(self, changed: frozenset[int], wanted: frozenset[int], blocks: int) -> frozenset[int]:
+        """Returns the columns to run through `blocks` blocks if the residual differs in `changed`.
 
-        Through one block that is all. Through more every later token changes on the way.
+        The result is read in the columns `wanted`. Through one block these are enough; through more blocks, every later
+        token changes on the way.
         """
         later = wanted if blocks == 1 else self.batch.columns.all
         first = min(changed)
         return changed | {column for column in later if column > first}
 
-    def _carrying(self, kept: Tensor, index: int) -> frozenset[int]:
-        """Columns in which what leaves site `index` depends on what enters it."""
+    def _dependent_columns(self, kept: Tensor, index: int) -> frozenset[int]:
+        """Returns the columns in which the output of site `index` depends on its input."""
         columns = self.batch.columns
         if self.problem.sites[index].sae.transform is not None:
             return columns.all
         return columns.with_positions(self._positions(kept, index)) | columns.unspliced
 
     def _positions(self, kept: Tensor, index: int) -> set[int]:
+        """Returns the position ids at which `kept` `[node]` bool has nodes of site `index`."""
         space = self.problem.space
         return set(space.position[space.kept_of_site(kept, index)].tolist())
 
-    def _spliced(self, kept: Tensor, index: int, x: Tensor, columns: frozenset[int]) -> Tensor:
-        """What leaves site `index` of `x` `[prompt, column, d_model]` in these columns."""
+    def _splice_output(self, kept: Tensor, index: int, x: Tensor, columns: frozenset[int]) -> Tensor:
+        """Returns the output of site `index` for its input `x` `[prompt, column, d_model]` in the columns `columns`."""
         tokens = self.batch.columns.constants(columns)
         if not tokens.position_groups.n_groups:
             return x
         nodes = self.problem.space.kept_of_site(kept, index)
-        found = self._splices.get((index, columns))
-        if found is None or not torch.equal(found[0], nodes):
+        cached = self._splices.get((index, columns))
+        if cached is None or not torch.equal(cached[0], nodes):
             pack = pack_site(self.problem, kept, index, tokens)
-            found = nodes, circuit_splice(self.problem, tokens, index, pack)
-            while len(self._splices) >= MOST_SPLICES:
+            cached = nodes, circuit_splice(self.problem, tokens, index, pack)
+            while len(self._splices) >= MAX_SPLICES:
                 del self._splices[next(iter(self._splices))]
-            self._splices[index, columns] = found
-        return found[1](x, x)
+            self._splices[index, columns] = cached
+        return cached[1](x, x)

@@ -1,13 +1,13 @@
-"""The journal of a search: what was computed of which circuit, so that a search that died can be run again from it.
+"""The journal of a search: the values it has computed, so that a search that died can run again without computing them.
 
-A search is deterministic: run again from its seed, it asks for the same evaluations in the same order. A second run
-that is given the first one's answers therefore comes to the point where the first one ended without computing anything,
-and goes on from there to the same circuit. That holds for every method that evaluates through `Evaluator` and
-`LiveCircuit`; what a method computes otherwise is computed again, unless it goes through `recalled`.
+A search is deterministic: run again from its seed, it computes the same values in the same order. With the journal of
+the first run, a second run reaches the point where the first one ended without computing anything, and goes on from
+there to the same circuit. This holds for every method that evaluates through `Evaluator` and `LiveCircuit`. Anything
+else that a method computes is computed again, unless it goes through `recalled`.
 
-Answers are found by what was asked (a digest of the kind of question, the prompts and the circuit), not by their place,
-so a run that takes another way is slower but never wrong. The file has one line of JSON for each answer; a line that a
-crash cut off is left out.
+A value is found by its key: a digest of its kind, the prompts and the circuit. Its place in the file does not matter,
+so a run that computes other values is slower but never wrong. The file has one line of JSON for each value; a line that
+a crash cut off is left out.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from circuit_tui.core.evaluation.metrics import PromptMetrics
 from circuit_tui.core.runtime.incremental import Increments
 
 Value = TypeVar("Value", float, Tensor, PromptMetrics)
-Part = str | int | Tensor
+KeyPart = str | int | Tensor
 _active: contextvars.ContextVar[Journal | None] = contextvars.ContextVar("journal", default=None)
 
 
 class Journal:
-    """The answers of one search on one problem, in the file `path`; those of an earlier run are known at once.
+    """The values of one search on one problem, in the file `path`, with those of an earlier run.
 
     Attributes:
-        recalled: how many questions have been answered from the earlier run.
+        recalled: how many values of the earlier run have been used.
     """
 
     def __init__(self, path: Path) -> None:
-        self._known, whole = _read(path)
+        self._stored, whole_bytes = _read(path)
         self.recalled = 0
         self._unwritten: list[bytes] = []
         self._file = path.open("ab", buffering=0)
-        self._file.truncate(whole)  # what is written next must not be joined to half a line
+        self._file.truncate(whole_bytes)  # the next line must not be joined to half a line
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """Within this block everything that is evaluated is looked up here first, and written here if it is new."""
+        """Makes this the active journal in a block: values are looked up here, and new ones are written here."""
         token = _active.set(self)
         try:
             yield
@@ -56,34 +56,36 @@ class Journal:
             _active.reset(token)
 
     def lookup(self, key: str) -> Any:
-        """The known answer, or None."""
-        found = self._known.get(key)
-        if found is None:
+        """Returns the value of the earlier run, or None."""
+        entry = self._stored.get(key)
+        if entry is None:
             return None
         self.recalled += 1
-        return _decode(found)
+        return _decode(entry)
 
     def write(self, key: str, value: float | Tensor | PromptMetrics) -> None:
-        """Adds an answer; it is safe from a kill of this process after the next `flush`."""
+        """Adds a value; after the next `flush` it survives a kill of this process."""
         self._unwritten.append(json.dumps({"key": key, **_encode(value)}).encode() + b"\n")
 
     def flush(self) -> None:
-        """Hands all that was written to the operating system.
+        """Hands everything that was written to the operating system.
 
         Raises:
-            OSError: the disk is full, for example.
+            OSError: it cannot be written, for example because the disk is full.
         """
         if self._unwritten:
             self._file.write(b"".join(self._unwritten))
             self._unwritten.clear()
 
     def close(self) -> None:
-        """Closes the file; what was not flushed is lost."""
+        """Closes the file; values that were not flushed are lost."""
         self._file.close()
 
 
-def recalled_increments(increments: Increments[Value], count: int, *question: Part) -> Increments[Value]:
+def recalled_increments(increments: Increments[Value], count: int, *key_parts: KeyPart) -> Increments[Value]:
     """Returns the value of `increments` from the active journal, or computes it and writes it there.
+
+    `key_parts` must name it among all values that a search computes.
 
     A recalled value takes `count` increments, as many as a computed one: a search that is run again counts the same
     steps.
@@ -91,37 +93,37 @@ def recalled_increments(increments: Increments[Value], count: int, *question: Pa
     journal = _active.get()
     if journal is None:
         return (yield from increments)
-    key = digest(*question)
-    known: Value | None = journal.lookup(key)
-    if known is not None:
+    key = digest(*key_parts)
+    stored: Value | None = journal.lookup(key)
+    if stored is not None:
         increments.close()
         for _ in range(count):
             yield
-        return known
+        return stored
     value = yield from increments
     journal.write(key, value)
     return value
 
 
-def recalled(compute: Callable[[], Value], *question: Part) -> Value:
-    """The value of `compute()` from the active journal, or computed and written there.
+def recalled(compute: Callable[[], Value], *key_parts: KeyPart) -> Value:
+    """Returns the value of `compute()` from the active journal, or computes it and writes it there.
 
-    `question` must tell it from all other values that a search computes.
+    `key_parts` must name it among all values that a search computes.
     """
     journal = _active.get()
     if journal is None:
         return compute()
-    key = digest(*question)
-    known: Value | None = journal.lookup(key)
-    if known is not None:
-        return known
+    key = digest(*key_parts)
+    stored: Value | None = journal.lookup(key)
+    if stored is not None:
+        return stored
     value = compute()
     journal.write(key, value)
     return value
 
 
-def digest(*parts: Part) -> str:
-    """A name for a question: words, numbers and tensors."""
+def digest(*parts: KeyPart) -> str:
+    """Returns a digest of words, numbers and tensors, 32 hexadecimal digits."""
     hashed = hashlib.blake2b(digest_size=16)
     for part in parts:
         data = part.cpu().numpy().tobytes() if isinstance(part, Tensor) else str(part).encode()
@@ -137,16 +139,16 @@ def _encode(value: float | Tensor | PromptMetrics) -> dict[str, Any]:
     return {"number": value}
 
 
-def _decode(found: dict[str, Any]) -> float | Tensor | PromptMetrics:
-    if "tensor" in found:
-        return _tensor(found["tensor"])
-    if "metrics" in found:
-        return PromptMetrics(*(_tensor(part) for part in found["metrics"]))
-    return float(found["number"])
+def _decode(entry: dict[str, Any]) -> float | Tensor | PromptMetrics:
+    if "tensor" in entry:
+        return _tensor(entry["tensor"])
+    if "metrics" in entry:
+        return PromptMetrics(*(_tensor(part) for part in entry["metrics"]))
+    return float(entry["number"])
 
 
 def _tensor_data(tensor: Tensor) -> str:
-    """A `[n]` float32 tensor as text."""
+    """Returns a `[n]` float32 tensor as text."""
     assert tensor.dtype == torch.float32
     assert tensor.dim() == 1
     return base64.b64encode(tensor.detach().cpu().numpy().tobytes()).decode()
@@ -157,17 +159,17 @@ def _tensor(data: str) -> Tensor:
 
 
 def _read(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
-    """The answers in the file, and how many of its bytes are whole lines."""
-    known: dict[str, dict[str, Any]] = {}
-    whole = 0
+    """Returns the entries of the file by key, and the number of its bytes that are whole lines."""
+    entries: dict[str, dict[str, Any]] = {}
+    whole_bytes = 0
     with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
         for line in file:
             try:
-                answer = json.loads(line)
-                known[answer["key"]] = answer
+                entry = json.loads(line)
+                entries[entry["key"]] = entry
             except (ValueError, KeyError, TypeError):
                 break
             if not line.endswith(b"\n"):
                 break
-            whole += len(line)
-    return known, whole
+            whole_bytes += len(line)
+    return entries, whole_bytes

@@ -1,4 +1,4 @@
-"""What is measured of a run, prompt by prompt and on average.
+"""The metrics of a run, prompt by prompt and on average.
 
     logit difference  LD = log P(right) - log P(wrong), of single tokens logit(right) - logit(wrong)
     faithfulness      (m(C) - m(0)) / (m(M) - m(0)),  m the mean LD over prompts, 0 the empty circuit
@@ -7,10 +7,10 @@
     cross-entropy     -log P(right), nats
     accuracy          share of prompts with LD > 0
 
-An answer of several tokens counts as a whole: P is the product over its tokens (`answers.py`), and the model is right
-where the whole right answer is likelier than the whole wrong one. Faithfulness and completeness are those of Marks et
-al. 2024, and both are ratios of means, not means of ratios (Miller et al. 2024 show that they differ);
-`per_prompt_iqr` shows what a mean hides: errors of single prompts that cancel.
+An answer of several tokens counts as a whole. P is the product over its tokens (`answers.py`), and the model is right
+if the whole right answer is likelier than the whole wrong one. Faithfulness and completeness are those of Marks et al.
+2024. Both are ratios of means, not means of ratios; Miller et al. 2024 show that these differ. `per_prompt_iqr` shows
+what a mean hides: errors of single prompts that cancel.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ class PromptMetrics:
 
     @classmethod
     def empty(cls, n: int) -> PromptMetrics:
-        """Room for `n` prompts."""
+        """Returns zeros for `n` prompts, to be filled."""
         return cls(torch.zeros(n), torch.zeros(n), torch.zeros(n))
 
     def fill(self, prompts: Tensor, logits: Tensor, plain: Tensor, answers: Answers) -> None:
         """Measures `logits` `[read, vocab]` against M's `plain` and stores them at indices `prompts`."""
         log_probs, plain_log_probs = logits.log_softmax(-1), plain.log_softmax(-1)
         kl = (plain_log_probs.exp() * (plain_log_probs - log_probs)).sum(-1)
-        found = log_probs.gather(1, answers.scored_tokens().unsqueeze(1))[:, 0]
+        token_log_probs = log_probs.gather(1, answers.scored_tokens().unsqueeze(1))[:, 0]
         where = prompts.cpu()
         self.logit_diff[where] = answers.logit_difference(logits).cpu()
         self.kl[where] = answers.sum_over_right(kl).cpu()
-        self.cross_entropy[where] = -answers.sum_over_right(found).cpu()
+        self.cross_entropy[where] = -answers.sum_over_right(token_log_probs).cpu()
 
     @property
     def mean_logit_diff(self) -> float:
-        """The mean over prompts."""
+        """The mean logit difference over prompts."""
         return float(self.logit_diff.double().mean())
 
 
 @dataclass(frozen=True, slots=True)
 class Baselines:
-    """The three runs that ratios refer to, on one split: M, M_s and the empty circuit."""
+    """The three runs to which ratios refer, on one split: M, M_s and the empty circuit."""
 
     plain: PromptMetrics
     spliced: PromptMetrics
@@ -63,19 +63,22 @@ class Baselines:
 
     @property
     def gap(self) -> float:
-        """m(M) - m(empty): the logit difference that there is to explain."""
+        """m(M) - m(empty), the logit difference that there is to explain."""
         return self.plain.mean_logit_diff - self.empty.mean_logit_diff
 
     def faithfulness(self, mean_logit_diff: float) -> float:
-        """Faithfulness against M of a run with this mean logit difference; its completeness if the circuit was cut."""
+        """Returns the faithfulness against M of a run with this mean logit difference.
+
+        For a run of M without a circuit it is the circuit's completeness.
+        """
         return _ratio(mean_logit_diff, self.empty, self.plain)
 
     def faithfulness_spliced(self, mean_logit_diff: float) -> float:
-        """Faithfulness against M_s."""
+        """Returns the faithfulness against M_s of a run with this mean logit difference."""
         return _ratio(mean_logit_diff, self.empty, self.spliced)
 
     def summarise(self, measured: PromptMetrics) -> Metrics:
-        """The averages of one run, without completeness."""
+        """Returns the averages of one run, without completeness."""
         mean = measured.mean_logit_diff
         error = (measured.logit_diff - self.plain.logit_diff).double()
         low, high = torch.quantile(error, torch.tensor([0.25, 0.75], dtype=torch.float64)).tolist()
@@ -90,11 +93,11 @@ class Baselines:
         )
 
     def with_completeness(self, metrics: Metrics, removed: PromptMetrics) -> Metrics:
-        """`metrics` with the completeness that the run `removed` (M without the circuit) gives."""
+        """Returns `metrics` with the completeness of the circuit; `removed` is the run of M without it."""
         return replace(metrics, completeness=self.faithfulness(removed.mean_logit_diff))
 
 
 def _ratio(mean: float, empty: PromptMetrics, whole: PromptMetrics) -> float:
     gap = whole.mean_logit_diff - empty.mean_logit_diff
-    # Without a gap there is no behaviour to explain; a search refuses to start then, and nan says so everywhere else.
+    # Without a gap there is no behaviour to explain: a search refuses to start, and everything else shows NaN.
     return (mean - empty.mean_logit_diff) / gap if abs(gap) > 1e-6 else float("nan")

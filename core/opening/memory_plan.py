@@ -139,10 +139,10 @@ def plan_memory(request: OpenRequest) -> MemoryPlan:
         splits[str(split)] = SplitShape(len(prompts), rows, longest, reads)
     devices = cuda_devices() if request.device_map is not None else []
     if not devices:
-        return plan(shape, splits, free_memory(device), dtype, str(device), request, incremental_pass.SHARE)
+        return plan(shape, splits, free_memory(device), dtype, str(device), request, incremental_pass.MEMORY_SHARE)
     free = sum(free_memory(each) or 0 for each in devices)
     return plan(
-        shape, splits, free, dtype, " and ".join(str(each) for each in devices), request, incremental_pass.SHARE
+        shape, splits, free, dtype, " and ".join(str(each) for each in devices), request, incremental_pass.MEMORY_SHARE
     )
 
 

@@ -26,7 +26,7 @@ def prompt_view(live: LiveCircuit, index: int) -> PromptView:
     tokens = [problem.model.tokenizer.decode([token]) for token in side.tokens[row, : side.lengths[row]].tolist()]
     active = []
     for site, sae in enumerate(site.sae for site in problem.sites):
-        read = live.site_read(site, index)
+        read = live.sae_input(site, index)
         activations = sae.encode(read)
         for node in problem.space.of_site(site):
             if not live.kept[node]:

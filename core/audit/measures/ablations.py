@@ -118,7 +118,7 @@ def averages_under(audited: AuditedCircuit, kind: AblationKind) -> Generator[flo
         )
         test = replace(problem.splits["test"], reference_rows=rows, reference_row_of_group=by_group)
         other = replace(problem, ablation=kind, reference_tables=tables, splits=problem.splits | {"test": test})
-        evaluator = Evaluator(other, "test", ready=False)
+        evaluator = Evaluator(other, "test", prepared=False)
         yield from evaluator.prepare()
         measured = yield from evaluator.measure(audited.kept)
         found.append(averages(evaluator.baselines, measured))

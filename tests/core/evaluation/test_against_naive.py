@@ -1,4 +1,4 @@
-"""Every number of every circuit against an implementation with plain hooks, one prompt at a time."""
+"""All numbers of circuits, checked against an implementation with plain hooks, one prompt at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POSITIONS: dict[str, tuple[PositionsKind, str]] = {
 }
 
 
-# A third of all combinations: any three of the four choices meet in every way.
+# A third of all combinations, in which any three of the four choices meet in every way.
 CASES = [
     (SHAPES[(p + a + e) % len(SHAPES)], positions, ablation, errors)
     for (p, positions), (a, ablation), (e, errors) in product(*map(enumerate, (POSITIONS, ABLATIONS, ERRORS)))

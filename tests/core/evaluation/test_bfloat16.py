@@ -1,4 +1,4 @@
-"""A model in bfloat16 with float32 SAEs, masks and metrics: the numbers of the float32 model but for its rounding."""
+"""A model in bfloat16, with SAEs, masks and metrics in float32, gives the float32 model's numbers up to rounding."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from circuit_tui.core.splice.problem import Problem
 
 SITES = (Spliced("blocks.0.hook_resid_post", "standard"), Spliced("blocks.1.hook_resid_post", "standard-raw"))
 EPSILON = 2.0**-8
-"""Half of the distance from 1 to the next bfloat16: what one rounding is off by at most."""
-# A handful of roundings for each of three layers, of which some add up.
+"""Half of the distance from 1 to the next bfloat16, the most that one rounding is off."""
+# Each of three layers rounds a few times, and some of the errors add up.
 TOLERANCE = 12 * EPSILON
 
 
@@ -34,7 +34,7 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def in_both(full: Problem, rounded: Problem, share: float) -> tuple[Tensor, Tensor]:
-    """A random circuit, the same nodes `[node]` in the numbering of either problem."""
+    """Returns a random circuit in the numbering of each problem, `[node]` bool."""
     names = [
         list(zip(one.space.site.tolist(), one.space.position.tolist(), one.space.latent.tolist(), strict=True))
         for one in (full, rounded)
@@ -86,7 +86,7 @@ def test_a_toggle_gives_what_a_fresh_evaluation_gives(both: tuple[Problem, Probl
     live, changed = LiveCircuit(evaluator, kept), kept.clone()
     changed[int(kept.nonzero()[-1, 0])] = False
     live.advance_to(changed).result()
-    # Along the same way to the last bit; in passes of another shape a product may be rounded otherwise.
+    # The same way gives the same bits; passes of another shape may round a product differently.
     assert torch.equal(live.measured.logit_diff, LiveCircuit(evaluator, changed).measured.logit_diff)
     scale = float(rounded.splits["test"].plain_logits.abs().max())
     fresh = evaluator.measure(changed).result().logit_diff

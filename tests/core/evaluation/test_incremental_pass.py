@@ -1,4 +1,4 @@
-"""Circuits run in the tokens that can change: what a pass over all tokens gives, and nothing left behind."""
+"""Incremental passes give what passes over all tokens give, and leave nothing of earlier circuits behind."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tiny.world import Spliced, World, build_with
 from torch import Tensor
 
 from circuit_tui.core.evaluation.full_pass import FullPass
-from circuit_tui.core.evaluation.incremental_pass import IncrementalPass, traceable
+from circuit_tui.core.evaluation.incremental_pass import IncrementalPass, can_trace
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.splice.problem import Problem
 
 STREAM = "blocks.{}.hook_resid_post"
 NORM = (("normalize_activations", "layer_norm"),)
-# Neighbours, several blocks between two sites, none behind the last, and an SAE whose output depends on what arrives.
+# Neighbouring sites, several blocks between sites, none after the last, and an SAE whose output depends on its input.
 WORLDS = {
     "gpt2": (Spliced(STREAM.format(0), "standard"), Spliced(STREAM.format(1), "jumprelu")),
     "llama": (Spliced(STREAM.format(0), "gated"), Spliced(STREAM.format(2), "topk")),
@@ -45,7 +45,7 @@ def problem(request: pytest.FixtureRequest, build: Callable[[str], World]) -> Pr
 
 
 def sparse(problem: Problem, seed: int) -> Tensor:
-    """A random circuit at one or two positions."""
+    """Returns a random circuit at one or two positions."""
     generator = torch.Generator().manual_seed(seed)
     positions = torch.randperm(problem.n_positions, generator=generator)[: 1 + seed % 2]
     return random_circuit(problem, 0.5, seed) & torch.isin(problem.space.position, positions)
@@ -53,23 +53,23 @@ def sparse(problem: Problem, seed: int) -> Tensor:
 
 @settings(max_examples=10)
 @given(data=st.data())
-def test_following_and_asking_instead_give_what_whole_passes_give(problem: Problem, data: st.DataObject) -> None:
+def test_incremental_passes_give_what_full_passes_give(problem: Problem, data: st.DataObject) -> None:
     batch = problem.batch("test", torch.arange(len(problem.splits["test"])))
-    assert traceable(problem, [batch])
-    some, whole = IncrementalPass(problem, batch), FullPass(problem, batch)
+    assert can_trace(problem, [batch])
+    incremental, full = IncrementalPass(problem, batch), FullPass(problem, batch)
     seeds = st.integers(0, 50)
     start, kept = 0, sparse(problem, data.draw(seeds))
     for _ in range(3):
         with torch.no_grad():
-            got, expected = some.advance_to(kept, start).result(), whole.advance_to(kept, start).result()
+            got, expected = incremental.advance_to(kept, start).result(), full.advance_to(kept, start).result()
             torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
             for _ in range(2):
                 other = kept ^ sparse(problem, data.draw(seeds))
                 if torch.equal(other, kept):
                     continue
                 got, expected = (
-                    some.evaluate_alternative(other, kept).result(),
-                    whole.evaluate_alternative(other, kept).result(),
+                    incremental.evaluate_alternative(other, kept).result(),
+                    full.evaluate_alternative(other, kept).result(),
                 )
                 torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
         changed = kept ^ sparse(problem, data.draw(seeds))
@@ -78,7 +78,7 @@ def test_following_and_asking_instead_give_what_whole_passes_give(problem: Probl
 
 
 def test_the_trace_of_a_circuit_does_not_depend_on_the_way_to_it(problem: Problem) -> None:
-    """To the last bit: a search that goes on after a crash must see the same numbers."""
+    """The logits are equal to the last bit: a search that goes on after a crash must see the same numbers."""
     batch = problem.batch("test", torch.arange(len(problem.splits["test"])))
     first, second, third = sparse(problem, 1), sparse(problem, 2), sparse(problem, 3)
     site = len(problem.sites) - 1
@@ -103,7 +103,7 @@ def test_few_tokens_are_run_for_a_change_at_the_last_position(
 ) -> None:
     problem = open_problem(world("gpt2"), TASKS["index"])
     batch = problem.batch("test", torch.arange(len(problem.splits["test"])))
-    tracer = IncrementalPass(problem, batch)
+    incremental = IncrementalPass(problem, batch)
     last = problem.space.position == problem.n_positions - 1
     width, widths = batch.prefix.shape[1], list[int]()
     blocks = LanguageModel.run_blocks
@@ -114,26 +114,26 @@ def test_few_tokens_are_run_for_a_change_at_the_last_position(
 
     kept = last.clone()
     with torch.no_grad():
-        tracer.advance_to(kept, 0).result()
+        incremental.advance_to(kept, 0).result()
         monkeypatch.setattr(LanguageModel, "run_blocks", counted)
         without = kept.clone()
         without[int(kept.nonzero()[0, 0])] = False
-        tracer.evaluate_alternative(without, kept).result()
+        incremental.evaluate_alternative(without, kept).result()
     assert widths
     assert max(widths) <= 2 < width
 
 
-def test_sites_inside_blocks_and_models_that_cannot_are_not_traced(
+def test_sites_inside_blocks_and_models_that_cannot_run_some_tokens_are_not_traced(
     world: Callable[[str], World], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inside = build_with("gpt2", tmp_path_factory.mktemp("inside"), [Spliced("blocks.1.hook_mlp_out", "standard")])
     problem = open_problem(inside, TASKS["index"])
-    assert not traceable(problem, [problem.batch("test", torch.arange(2))])
+    assert not can_trace(problem, [problem.batch("test", torch.arange(2))])
     problem = open_problem(world("gpt2"), TASKS["index"])
     batches = [problem.batch("test", torch.arange(2))]
-    assert traceable(problem, batches)
+    assert can_trace(problem, batches)
     monkeypatch.setattr("circuit_tui.core.evaluation.incremental_pass.free_memory", lambda device: 1000)
-    assert not traceable(problem, batches)
+    assert not can_trace(problem, batches)
     monkeypatch.undo()
     monkeypatch.setattr(problem.model, "can_run_subset", False)
-    assert not traceable(problem, batches)
+    assert not can_trace(problem, batches)

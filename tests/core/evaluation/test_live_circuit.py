@@ -1,4 +1,4 @@
-"""A circuit that follows toggles gives what a fresh evaluation gives."""
+"""A live circuit gives, through any changes, what a fresh evaluation gives."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_without_one_node_equals_a_fresh_evaluation_without_it(evaluator: Evalua
     same(live.measured, before)
 
 
-def test_numbers_that_can_wait_pause_at_every_site_and_leave_gradients_on(evaluator: Evaluator) -> None:
+def test_every_site_is_an_increment_and_gradients_stay_on(evaluator: Evaluator) -> None:
     kept = random_circuit(evaluator.problem, 0.4, 3)
     live = LiveCircuit(evaluator, kept)
     space, n_sites, n_batches = evaluator.problem.space, len(evaluator.problem.sites), len(evaluator.batches)
@@ -95,7 +95,7 @@ def test_numbers_that_can_wait_pause_at_every_site_and_leave_gradients_on(evalua
         assert count == expected
 
 
-def test_the_circuit_given_stays_the_callers(evaluator: Evaluator) -> None:
+def test_a_later_change_of_the_given_tensor_changes_nothing(evaluator: Evaluator) -> None:
     kept = random_circuit(evaluator.problem, 0.4, 3)
     live = LiveCircuit(evaluator, kept)
     kept[:] = False

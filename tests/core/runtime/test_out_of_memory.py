@@ -151,7 +151,7 @@ def test_a_live_circuit_that_shares_its_evaluator_follows(problem: Problem, limi
     assert first.evaluate_without(2).result() == pytest.approx(expected, abs=1e-5)
     assert second.evaluate_without(2).result() == pytest.approx(expected, abs=1e-5)
     prompt = int(evaluator.prompts[-1])
-    assert torch.allclose(first.site_read(1, prompt), second.site_read(1, prompt), atol=1e-5)
+    assert torch.allclose(first.sae_input(1, prompt), second.sae_input(1, prompt), atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -238,7 +238,7 @@ def test_what_a_site_of_a_crowded_block_reads_under_a_circuit(build: Callable[[s
     for prompt in (0, 3):
         seen = naive.sae_inputs("test", prompt, nodes)
         for site in range(len(problem.sites)):
-            read = live.site_read(site, prompt)
+            read = live.sae_input(site, prompt)
             torch.testing.assert_close(read[1:], seen[site][1:], rtol=1e-4, atol=1e-4)
 
 

@@ -1,0 +1,31 @@
+"""What a pass of a circuit over one batch can do: go on to a changed circuit, or try one without going on to it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+from circuit_tui.core.runtime.incremental import Incremental
+from circuit_tui.core.splice.batch import Batch
+
+
+class CircuitPass(Protocol):
+    """The pass of one circuit over `batch`, kept so that a changed circuit runs only in part.
+
+    A new pass holds no circuit; the first `advance_to` starts at site 0.
+    """
+
+    batch: Batch
+
+    def advance_to(self, kept: Tensor, start: int) -> Incremental[Tensor]:
+        """Runs the circuit `kept` `[node]` bool site by site and keeps its pass; returns its logits `[read, vocab]`.
+
+        `kept` differs from the circuit before it at site `start` at the earliest.
+        """
+
+    def evaluate_alternative(self, kept: Tensor, current: Tensor) -> Incremental[Tensor]:
+        """Returns the logits `[read, vocab]` of the circuit `kept` `[node]` bool, site by site; keeps nothing of it.
+
+        `current` `[node]` bool is the circuit whose pass is kept; the two must differ.
+        """
