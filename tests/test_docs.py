@@ -68,7 +68,7 @@ def test_links_lead_somewhere(root: Path) -> None:
 
 
 def test_files_that_pages_name_are_there(root: Path) -> None:
-    pages = [page for page in _pages(root) if page.name != "ARCHITECTURE.md"]
+    pages = _pages(root)
     named = {(page.name, path) for page in pages for path in SOURCE.findall(page.read_text())}
     assert named
     assert not {(page, path) for page, path in named if not (root / path).exists()}

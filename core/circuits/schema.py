@@ -94,7 +94,7 @@ class TaskPart(Part):
     """The prompts and their positions. `positions` names all positions in order; nodes refer to these names.
 
     `chat` means that each prompt is a user's message in the chat template of the model's tokenizer. A template that
-    asks for the date is given `chat_date`. `bos` says whether plain prompts begin with the tokenizer's BOS, if it has one.
+    asks for the date is given `chat_date`. `bos` says whether plain prompts begin with the tokenizer's BOS.
     `tokens_sha256` is over the token ids of prompts and answers; empty in files of version 1.
     """
 

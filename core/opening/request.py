@@ -21,8 +21,8 @@ class OpenRequest:
     `sae_revisions` pins the commit of some of `saes`, by name. `task` names a built-in task, `prompts` is a JSON-
     lines file; not both; with `chat` each prompt is a user's message. `bos` puts
     the tokenizer's BOS in front of plain prompts or leaves it out; None asks tokenizer and SAEs. `positions` None
-    picks ``each`` where the task allows it and ``shared`` otherwise. `batch` is the largest number of prompts in one forward pass, None for all
-    that fit. `padding` is the side of the prompts on which they are padded in a forward pass. `sites` names the hooks
+    picks ``each`` where the task allows it and ``shared`` otherwise. `batch` is the largest number of prompts in one
+    forward pass, None for all that fit. `padding` is the side of the prompts on which they are padded in a forward pass. `sites` names the hooks
     to splice at, in full or short (``L1``); empty means every hook that has an SAE.
     `device_map` ``auto`` spreads the model's blocks over all CUDA devices; `device` is then None.
     """

@@ -103,6 +103,7 @@ class Opening:
         if self.circuit is not None:
             own = ("model", "sae", "sae_dir", "task", "prompts", "positions", "ablation", "errors", "dtype", "chat")
             named = {f"--{name.replace('_', '-')}": getattr(self, name) for name in own}
+            named["--bos or --no-bos"] = self.bos is not None
             _check_circuit(self.circuit, named | {flags.given: flags.given})
         if self.task is not None and self.prompts is not None:
             raise UserError("--task and --prompts: give one of the two")

@@ -39,6 +39,7 @@ def _flags(request: OpenRequest, default: OpenRequest) -> Iterator[tuple[str, ob
         yield "--sae-dir", folder, None
     for flag in ("task", "prompts", "circuit", "chat", "positions", "ablation", "errors", "device"):
         yield f"--{flag}", getattr(request, flag), getattr(default, flag)
+    yield "--bos" if request.bos else "--no-bos", None if request.bos is None else True, None
     yield "--device-map", request.device_map, default.device_map
     for flag in ("dtype", "batch", "padding"):
         yield f"--{flag}", getattr(request, flag), getattr(default, flag)
