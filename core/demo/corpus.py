@@ -1,6 +1,6 @@
 """The demo's language as token ids: its vocabulary, its tokenizer, and batches of random documents.
 
-No prompt of the test and unseen splits of the built-in tasks starts a document: what is measured there was not read.
+No document starts with a prompt of the test and unseen splits of the built-in tasks: held-out prompts were never read.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ P_SESSION = 0.5
 
 
 def vocabulary() -> dict[str, int]:
-    """Every word of the language to its id: the three special tokens, then the words in alphabetical order."""
+    """Returns the id of every word of the language: the three special tokens, then the words in alphabetical order."""
     flat: set[str] = set()
     for value in vars(lexicon).values():
         if isinstance(value, tuple):
@@ -40,7 +40,7 @@ def vocabulary() -> dict[str, int]:
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """One token per whitespace-separated word. Like GPT-2's, it adds no BOS by itself; the caller prepends it."""
+    """Returns a tokenizer with one token for each whitespace-separated word. Like GPT-2's, it adds no BOS by itself."""
     inner = Tokenizer(WordLevel(vocabulary(), unk_token=UNK))
     inner.pre_tokenizer = WhitespaceSplit()
     return PreTrainedTokenizerFast(
@@ -65,13 +65,13 @@ class Corpus:
             for pair in tasks.builtin(name).pairs
             if pair.split != "train"
             for prompt in (pair.clean, pair.corrupt)
-            # The corrupt prompts of greater-than are few, and cannot be avoided without emptying the year 01.
+            # greater-than has few corrupt prompts: without them no document would have the year 01.
             if not (name == "greater-than" and prompt == pair.corrupt)
         }
         self._lengths = sorted({len(prompt) for prompt in self._held_out})
 
     def words(self) -> list[str]:
-        """One document without BOS: a Python session, or sentences until the document is full."""
+        """Returns one document without BOS: a Python session, or sentences until the document is full."""
         while True:
             document = self._session() if self._rng.random() < P_SESSION else self._text()
             if not any(tuple(document[:length]) in self._held_out for length in self._lengths):
@@ -89,7 +89,7 @@ class Corpus:
         return document
 
     def batch(self, size: int) -> Tensor:
-        """Ids of shape (size, DOCUMENT_LENGTH), each row BOS and one document, padded on the right."""
+        """Returns ids `[size, DOCUMENT_LENGTH]`: each row is BOS and one document, padded on the right."""
         ids = torch.full((size, DOCUMENT_LENGTH), PAD_ID)
         ids[:, 0] = BOS_ID
         for row in range(size):

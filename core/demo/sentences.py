@@ -1,7 +1,7 @@
 """A small English: random sentences, each a list of words that ends with a full stop.
 
-The language is what the tasks ask about, and more: every structure occurs with any words, in either number or gender,
-with and without what follows, among sentences that no task asks about.
+The language has everything that the tasks ask about, and more. Every structure occurs with any words, in either number
+or gender, with and without a continuation, among sentences that no task asks about.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _noun_phrase(rng: random.Random, number: int, determiner: str = "the", p_adj
 
 
 def _predicate(rng: random.Random, number: int) -> Sentence:
-    """An intransitive verb in the given number, and at times what follows it."""
+    """Returns an intransitive verb in the given number, at times with a manner and a place."""
     predicate = [rng.choice(lexicon.VERBS)[number]]
     if rng.random() < 0.15:
         predicate.append(rng.choice(lexicon.MANNERS))
@@ -37,7 +37,7 @@ def _predicate(rng: random.Random, number: int) -> Sentence:
 
 
 def simple(rng: random.Random) -> Sentence:
-    """`Today the old doctor often runs .`, with or without the opening, the adjective and the adverb."""
+    """Returns `Today the old doctor often runs .`, with or without the opening, the adjective and the adverb."""
     number = rng.randrange(2)
     if rng.random() < 0.6:
         sentence = [rng.choice(lexicon.OPENINGS), *_noun_phrase(rng, number, p_adjective=0.7)]
@@ -52,7 +52,7 @@ def simple(rng: random.Random) -> Sentence:
 
 
 def relative_clause(rng: random.Random) -> Sentence:
-    """`The doctor that the old guards like runs .`, with or without `that`."""
+    """Returns `The doctor that the old guards like runs .`, with or without `that`."""
     number, inside = rng.randrange(2), rng.randrange(2)
     sentence = _noun_phrase(rng, number, "The", p_adjective=0.1)
     if rng.random() < 0.65:
@@ -62,7 +62,7 @@ def relative_clause(rng: random.Random) -> Sentence:
 
 
 def prepositional_phrase(rng: random.Random) -> Sentence:
-    """`The doctor near the old guards runs .`, with one or two phrases."""
+    """Returns `The doctor near the old guards runs .`, with one or two phrases."""
     number = rng.randrange(2)
     sentence = _noun_phrase(rng, number, "The", p_adjective=0.1)
     for _ in range(1 + (rng.random() < 0.35)):
@@ -71,7 +71,10 @@ def prepositional_phrase(rng: random.Random) -> Sentence:
 
 
 def gift(rng: random.Random) -> Sentence:
-    """`When Mary and John went home , John gave the book to Mary .`, or two sentences, or a third person gives."""
+    """Returns `When Mary and John went home , John gave the book to Mary .`, at times in two sentences.
+
+    At times a third person gives.
+    """
     first, second, third = rng.sample(lexicon.NAMES, 3)
     giver, receiver = (first, second) if rng.random() < 0.5 else (second, first)
     if rng.random() < 0.08:
@@ -84,7 +87,7 @@ def gift(rng: random.Random) -> Sentence:
 
 
 def pronoun(rng: random.Random) -> Sentence:
-    """`Today Mary left early because she was tired .`, in several orders."""
+    """Returns `Today Mary left early because she was tired .`, in several orders."""
     gender = rng.randrange(2)
     name = rng.choice((lexicon.WOMEN, lexicon.MEN)[gender])
     action, manner = rng.choice(lexicon.ACTIONS), rng.choice(lexicon.MANNERS)
@@ -101,7 +104,7 @@ def pronoun(rng: random.Random) -> Sentence:
 
 
 def years(rng: random.Random) -> Sentence:
-    """`The war lasted from 17 32 to 17 45 .`: the second year is later, any later year as likely as another."""
+    """Returns `The war lasted from 17 32 to 17 45 .`; every year after the first is equally likely to be the second."""
     start = rng.randrange(1, 99)
     if rng.random() < 0.04:
         start = 1
@@ -115,7 +118,7 @@ def years(rng: random.Random) -> Sentence:
 
 
 def filler(rng: random.Random) -> Sentence:
-    """Sentences that no task asks about: objects, joined subjects (always plural), plain gifts and single years."""
+    """Returns a sentence that no task asks about: an object, joined subjects (a plural), a gift or a single year."""
     kind, number = rng.randrange(4), rng.randrange(2)
     if kind == 0:
         subject = _noun_phrase(rng, number, "The")

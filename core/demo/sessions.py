@@ -1,4 +1,4 @@
-"""Random Python sessions, each a list of words: a collection, then one query after another with what it prints."""
+"""Random Python sessions, each a list of words: a collection, then queries of it, each with what it prints."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ SYMBOLS: tuple[str, ...] = (lexicon.PROMPT, lexicon.TRACEBACK, "print", "=", ","
 
 
 def _queries(rng: random.Random, n_queries: int, variable: str, answers: dict[str, str], missing: list[str]) -> Session:
-    """Queries of what is there (with its value) and of what is not, half and half; some inside `print ( )`."""
+    """Returns queries, half for items that exist (with their value), half for missing ones; some in `print ( )`."""
     session: Session = []
     for _ in range(n_queries):
         if rng.random() < 0.5:
-            asked, printed = rng.choice(list(answers.items()))
+            item, printed = rng.choice(list(answers.items()))
         else:
-            asked, printed = rng.choice(missing), lexicon.TRACEBACK
-        query = [variable, "[", asked, "]"]
+            item, printed = rng.choice(missing), lexicon.TRACEBACK
+        query = [variable, "[", item, "]"]
         if rng.random() < 0.25:
             query = ["print", "(", *query, ")"]
         session += [lexicon.PROMPT, *query, printed]
@@ -29,7 +29,7 @@ def _queries(rng: random.Random, n_queries: int, variable: str, answers: dict[st
 
 
 def sequence(rng: random.Random, n_queries: int) -> Session:
-    """A list or a tuple of two to five digits (most often four), asked by index."""
+    """Returns a session with a list or a tuple of two to five digits (most often four), queried by index."""
     variable = rng.choice(lexicon.VARIABLES)
     length = rng.choice((2, 3, 4, 4, 4, 4, 5))
     values = rng.sample(lexicon.DIGITS, length)
@@ -43,7 +43,7 @@ def sequence(rng: random.Random, n_queries: int) -> Session:
 
 
 def mapping(rng: random.Random, n_queries: int) -> Session:
-    """A dict of one to three entries (most often two), asked by key."""
+    """Returns a session with a dict of one to three entries (most often two), queried by key."""
     variable = rng.choice(lexicon.VARIABLES)
     length = rng.choice((1, 2, 2, 2, 2, 3))
     keys = rng.sample(lexicon.KEYS, len(lexicon.KEYS))

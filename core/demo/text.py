@@ -9,12 +9,12 @@ from circuit_tui.core.demo import text_path
 from circuit_tui.core.demo.corpus import Corpus
 
 SEED = 20_260_101
-"""Far from the seeds of the training streams."""
+"""It is far from the seeds of the training streams."""
 DOCUMENTS = 200
 
 
 def text() -> str:
-    """What `text.txt` holds."""
+    """Returns the content of `text.txt`."""
     corpus = Corpus(SEED)
     return "\n\n".join(" ".join(corpus.words()) for _ in range(DOCUMENTS)) + "\n"
 

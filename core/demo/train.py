@@ -1,8 +1,8 @@
 """Makes the bundled demo: `python -m circuit_tui.core.demo.train --out DIR` writes DIR/model and DIR/saes.
 
-About 25 minutes on one core. The same seed and number of threads give the same weights on the same machine. With glibc,
-MALLOC_MMAP_THRESHOLD_=4294967296 and MALLOC_TRIM_THRESHOLD_=4294967296 in the environment make the SAEs train several
-times faster: their large buffers are then kept instead of being returned to the system after every step.
+It takes about 25 minutes on one core. The same seed and number of threads give the same weights on the same machine.
+With glibc, MALLOC_MMAP_THRESHOLD_=4294967296 and MALLOC_TRIM_THRESHOLD_=4294967296 in the environment make the SAEs
+train several times faster: large buffers are then kept instead of being returned to the system after every step.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Parses the command line, trains, writes."""
+    """Parses the command line, trains model and SAEs, and writes them."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the folder to write model/ and saes/ into")

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 def untrained(seed: int) -> GPT2LMHeadModel:
-    """The model before training."""
+    """Returns the model before training."""
     torch.manual_seed(seed)
     config = GPT2Config(
         vocab_size=len(vocabulary()), n_positions=DOCUMENT_LENGTH, n_embd=WIDTH, n_layer=N_LAYERS, n_head=N_HEADS,
@@ -30,7 +30,10 @@ def untrained(seed: int) -> GPT2LMHeadModel:
 
 
 def train_model(seed: int, steps: int = STEPS) -> GPT2LMHeadModel:
-    """Next-token cross-entropy on every position, AdamW, the rate warmed up and then lowered linearly to 0."""
+    """Trains a model by next-token cross-entropy at every position.
+
+    The optimiser is AdamW; its rate warms up and then falls linearly to 0.
+    """
     model, corpus = untrained(seed), Corpus(seed)
     matrices = [weight for weight in model.parameters() if weight.ndim == 2]
     others = [weight for weight in model.parameters() if weight.ndim != 2]

@@ -24,17 +24,17 @@ POOL_DOCUMENTS = 1024
 
 @torch.no_grad()
 def activations(model: GPT2LMHeadModel, ids: Tensor) -> Tensor:
-    """The residual stream after each of the first blocks: (sites, tokens, width), without BOS and padding."""
+    """Returns the residual stream after the block of each site, `[site, token, width]`, without BOS and padding."""
     mask = (ids != PAD_ID).long()
     hidden = model.transformer(ids, attention_mask=mask, output_hidden_states=True, use_cache=False).hidden_states
-    wanted = ids != PAD_ID
-    wanted[:, 0] = False
+    included = ids != PAD_ID
+    included[:, 0] = False
     # hidden[0] is the embedding, so the output of block i is hidden[i + 1]; the last entry has the final norm.
-    return torch.stack([hidden[site + 1][wanted] for site in range(len(SITES))])
+    return torch.stack([hidden[site + 1][included] for site in range(len(SITES))])
 
 
 def stream(model: GPT2LMHeadModel, site: int, seed: int) -> Iterator[Tensor]:
-    """Batches (BATCH, width) of one site in random order, from a pool that is drawn anew when it is used up."""
+    """Yields batches `[BATCH, width]` of one site in random order, from a pool that is redrawn when it is used up."""
     corpus, generator = Corpus(seed), torch.Generator().manual_seed(seed)
     while True:
         pool = activations(model, corpus.batch(POOL_DOCUMENTS))[site]

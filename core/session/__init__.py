@@ -1,1 +1,1 @@
-"""A session: the one stateful object, which the screen drives."""
+"""A session: one user's circuit with its edits, snapshots, searches and audits."""

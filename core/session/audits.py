@@ -1,6 +1,6 @@
-"""The audits of a session: one under way at a time, as background work, and the audit that was read with a file.
+"""The audits of a session: one at a time runs as background work, and a file may bring a finished one.
 
-An audit is of one circuit. It is put away when the session's circuit is another.
+An audit belongs to one circuit. It is put away when the session's circuit changes.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from circuit_tui.core.opening.experiment import Experiment
 
 
 class Audits:
-    """See the module. Circuits are `[node]` bool; `kept` is always the session's current circuit."""
+    """The audits of a session's circuit, which every method takes as `kept`, `[node]` bool."""
 
     def __init__(self, experiment: Experiment) -> None:
         self._experiment = experiment
         self._audit: Audit | None = None
         self._progress: AuditProgress | None = None
-        self._read: tuple[Tensor, AuditPart] | None = None
+        self._from_file: tuple[Tensor, AuditPart] | None = None
 
     def start(self, kept: Tensor, provenance: Provenance, text: Path | None = None, *, full: bool = False) -> None:
-        """Begins an audit of `kept`, or takes one up that was cut off; `advance` goes on with it.
+        """Begins an audit of `kept`, or continues one that was cut off; `advance` runs it.
 
-        The splice is priced on `text`, or else on the demo's own text where its model is open. The searches of a `full`
-        audit are made as the one that found the circuit.
+        The splice is priced on `text`, or else on the demo's text if the demo's model is open. A `full` audit searches
+        as the circuit was found.
 
         Raises:
             UserError: the circuit is empty, the text cannot be read, or the method that found it is unknown here.
@@ -49,7 +49,7 @@ class Audits:
         self._progress = next(self._audit)
 
     def stop(self, kept: Tensor) -> None:
-        """Ends the audit where it is; its measured lines stay. Raises UserError if none is under way."""
+        """Ends the audit here; its measured lines stay. Raises UserError if no audit is under way."""
         if not self.under_way(kept):
             raise UserError("no audit is under way; A starts one")
         if self._audit is not None:
@@ -61,7 +61,7 @@ class Audits:
         return self._current(kept) is not None and self._progress is not None
 
     def advance(self, kept: Tensor) -> bool:
-        """Goes on a little with the audit of `kept` and returns whether there was one. Any error ends it."""
+        """Runs a step of the audit of `kept`, if there is one; returns whether there was. Any error ends the audit."""
         audit = self._current(kept)
         if audit is None or self._progress is None:
             return False
@@ -73,24 +73,24 @@ class Audits:
         return True
 
     def view(self, kept: Tensor) -> AuditView | None:
-        """Returns what is known of `kept`, None before an audit."""
-        audit, known = self._current(kept), self._known(kept)
+        """Returns what audits say of `kept`; None before an audit."""
+        audit, part = self._current(kept), self._part_from_file(kept)
         if audit is not None:
             result = audit.result
             chosen, quick = shares(stability_runs(result.findings)), audit.audited.settings.quick
             return AuditView(result.findings, result.outcome, self._progress, chosen, quick)
-        return None if known is None else self._view_of(known)
+        return None if part is None else self._view_of(part)
 
     def part(self, kept: Tensor) -> AuditPart | None:
-        """Returns what the circuit file of `kept` says of its audit."""
+        """Returns the `audit` part for the circuit file of `kept`; None before an audit."""
         audit = self._current(kept)
         if audit is not None and audit.findings:
             return audit_part(audit.result)
-        return self._known(kept)
+        return self._part_from_file(kept)
 
-    def remember(self, kept: Tensor, part: AuditPart | None) -> None:
-        """Takes the audit that a file has of `kept`."""
-        self._read = None if part is None else (kept.clone(), part)
+    def take_from_file(self, kept: Tensor, part: AuditPart | None) -> None:
+        """Takes the audit of `kept` that its file has."""
+        self._from_file = None if part is None else (kept.clone(), part)
 
     def _current(self, kept: Tensor) -> Audit | None:
         if self._audit is not None and not torch.equal(self._audit.audited.kept, kept):
@@ -102,20 +102,22 @@ class Audits:
             self._audit.leave()
         self._audit = self._progress = None
 
-    def _known(self, kept: Tensor) -> AuditPart | None:
-        return self._read[1] if self._read is not None and torch.equal(self._read[0], kept) else None
+    def _part_from_file(self, kept: Tensor) -> AuditPart | None:
+        if self._from_file is None or not torch.equal(self._from_file[0], kept):
+            return None
+        return self._from_file[1]
 
     def _view_of(self, part: AuditPart) -> AuditView:
         problem = self._experiment.problem
         space, sites, names = problem.space, [site.hook for site in problem.sites], problem.alignment.names
-        known = {(node.hook, node.position, node.latent): node.share for node in part.shares}
+        share_of = {(node.hook, node.position, node.latent): node.share for node in part.shares}
         keys = zip(space.site.tolist(), space.position.tolist(), space.latent.tolist(), strict=True)
-        found = {
-            node: known[key]
+        chosen = {
+            node: share_of[key]
             for node, (site, position, latent) in enumerate(keys)
-            if (key := (sites[site], names[position], latent)) in known
+            if (key := (sites[site], names[position], latent)) in share_of
         }
         findings = tuple(
             Finding(line.key, line.verdict, line.says, line.numbers) for line in part.findings if line.key in TITLES
         )
-        return AuditView(findings, part.outcome, None, found, part.settings.quick)
+        return AuditView(findings, part.outcome, None, chosen, part.settings.quick)

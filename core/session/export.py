@@ -1,4 +1,4 @@
-"""Makes the circuit file of a circuit out of an experiment and what has been computed of the circuit."""
+"""Makes the circuit file of a circuit from its experiment and the numbers computed so far."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def circuit_file(
     audit: AuditPart | None = None,
     snapshots: tuple[SnapshotPart, ...] = (),
 ) -> CircuitFile:
-    """Returns the file of the circuit that `view` shows, with `table` for its nodes; null for what is not computed yet.
+    """Returns the file of the circuit in `view`, with its nodes from `table`; numbers not computed yet are null.
 
     Raises:
         UserError: a metric is not finite.
@@ -70,7 +70,7 @@ def circuit_file(
             n_train=len(experiment.train),
             n_test=len(experiment.test),
         ),
-        sites=tuple(_site(problem, index, table, view) for index in range(len(problem.sites))),
+        sites=tuple(_site_part(problem, index, table, view) for index in range(len(problem.sites))),
         ablation=AblationPart.of(problem.ablation, problem.errors),
         size=view.size,
         metrics=MetricsParts(
@@ -85,7 +85,7 @@ def circuit_file(
     )
 
 
-def _site(problem: Problem, index: int, table: NodeTable, view: CircuitView) -> SitePart:
+def _site_part(problem: Problem, index: int, table: NodeTable, view: CircuitView) -> SitePart:
     site = problem.sites[index]
     sae = site.sae
     return SitePart(
@@ -99,11 +99,11 @@ def _site(problem: Problem, index: int, table: NodeTable, view: CircuitView) -> 
             d_sae=sae.d_sae,
             architecture=sae.architecture,
         ),
-        nodes=tuple(_node(table, view, node) for node in problem.space.of_site(index) if view.kept[node]),
+        nodes=tuple(_node_part(table, view, node) for node in problem.space.of_site(index) if view.kept[node]),
     )
 
 
-def _node(table: NodeTable, view: CircuitView, node: int) -> NodePart:
+def _node_part(table: NodeTable, view: CircuitView, node: int) -> NodePart:
     return NodePart(
         position=table.positions[table.position[node]],
         latent=table.latent[node],

@@ -1,4 +1,4 @@
-"""Undo and redo without limit: every edit is the set of nodes it switched, and switching them again takes it back."""
+"""Undo and redo without limit: an edit is a set of nodes that it toggles, and toggling them again takes it back."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from circuit_tui.core.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One change of the circuit: what it was called and the numbers of the nodes it switched, `[switched]`."""
+    """One change of the circuit: its text, and the numbers of the nodes that it toggles, `[toggled]`."""
 
     text: str
-    switched: Tensor
+    nodes: Tensor
 
 
 class History:
-    """The current circuit and how it came to be: `done` edits led to it, `undone` ones were taken back.
+    """The current circuit, the edits that led to it (`done`), and the edits that were taken back (`undone`).
 
     Attributes:
         kept: `[node]` bool, the current circuit; never changed in place.
@@ -36,7 +36,7 @@ class History:
 
     @property
     def undone(self) -> tuple[Edit, ...]:
-        """The edits that can be made again, the one undone first first."""
+        """The edits that can be made again, in the order in which they were undone."""
         return tuple(self._undone)
 
     @property
@@ -49,14 +49,14 @@ class History:
         """Whether there is an undone edit to make again."""
         return bool(self._undone)
 
-    def become(self, kept: Tensor, text: str) -> None:
-        """Makes `kept` the current circuit; forgets what was undone. An edit that switches nothing is not recorded."""
-        switched = (kept != self.kept).nonzero()[:, 0]
-        if len(switched) == 0:
+    def change_to(self, kept: Tensor, text: str) -> None:
+        """Makes `kept` the current circuit and forgets undone edits. An edit that toggles nothing is not recorded."""
+        nodes = (kept != self.kept).nonzero()[:, 0]
+        if len(nodes) == 0:
             return
-        self._done.append(Edit(text, switched))
+        self._done.append(Edit(text, nodes))
         self._undone.clear()
-        self._switch(switched)
+        self._toggle(nodes)
 
     def undo(self) -> Edit:
         """Takes the last edit back and returns it.
@@ -68,7 +68,7 @@ class History:
             raise UserError("nothing to undo")
         edit = self._done.pop()
         self._undone.append(edit)
-        self._switch(edit.switched)
+        self._toggle(edit.nodes)
         return edit
 
     def redo(self) -> Edit:
@@ -81,10 +81,10 @@ class History:
             raise UserError("nothing to redo")
         edit = self._undone.pop()
         self._done.append(edit)
-        self._switch(edit.switched)
+        self._toggle(edit.nodes)
         return edit
 
-    def _switch(self, switched: Tensor) -> None:
+    def _toggle(self, nodes: Tensor) -> None:
         kept = self.kept.clone()
-        kept[switched] = ~kept[switched]
+        kept[nodes] = ~kept[nodes]
         self.kept = kept

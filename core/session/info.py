@@ -1,4 +1,4 @@
-"""The facts of an open session that the screen and the command line show."""
+"""The facts of an open session that screen and command line show."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from circuit_tui.core.views import Reference, SessionInfo
 
 
 def session_info(experiment: Experiment) -> SessionInfo:
-    """Returns facts and references of an experiment, with its warnings."""
+    """Returns the facts of an experiment, its references and its warnings."""
     problem = experiment.problem
     return SessionInfo(
         model=problem.model.name,

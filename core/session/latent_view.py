@@ -1,4 +1,4 @@
-"""One latent looked at closely: where it fires on the train prompts, what its decoder writes, and its neighbours."""
+"""A close view of one latent: where it fires on the train prompts, what its decoder writes, and its neighbours."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def latent_view(
     mask_steps: Sequence[int] = (),
     mask_path: Sequence[Tensor] = (),
 ) -> LatentView:
-    """Everything shown of `latent` at `site`. `mask_path` holds the mask `[node]` at each of `mask_steps`."""
-    sae, counts = problem.sites[site].sae, problem.clean_stats[site]
+    """Returns the view of `latent` at `site`. `mask_path` has the mask `[node]` at each of `mask_steps`."""
+    sae = problem.sites[site].sae
     activations = clean_activations(problem, site, latent)
     positive = activations[activations > 0]
     peak = float(positive.max()) if len(positive) else 0.0
     histogram = torch.histc(positive, HISTOGRAM_BINS, 0.0, peak) if len(positive) else torch.zeros(HISTOGRAM_BINS)
     corrupt = problem.corrupt_stats[site].means.mean()[:, latent].tolist()
-    clean = counts.means.mean()[:, latent].tolist()
+    clean = problem.clean_stats[site].means.mean()[:, latent].tolist()
     direction = sae.w_dec[latent]
     logits = problem.model.direction_logits(output_direction(problem.model, problem.sites[site], direction))
     cosine = torch.nn.functional.cosine_similarity(sae.w_dec, direction.unsqueeze(0), dim=1)
-    cosine[latent] = -2.0
+    cosine[latent] = -2.0  # it is no neighbour of its own
     return LatentView(
         site=site,
         latent=latent,
@@ -57,29 +57,29 @@ def latent_view(
 
 
 def clean_activations(problem: Problem, site: int, latent: int) -> Tensor:
-    """Activation of one latent on the clean train prompts under M_s, `[row, position]`, 0 at BOS and padding."""
+    """Returns a latent's activations on the clean train prompts under M_s, `[row, position]`; 0 at BOS and padding."""
     sae, x = problem.sites[site].sae, problem.spliced_sae_inputs[site].float()
     if sae.elementwise:
         columns = sae.columns(torch.tensor([[latent]]).to(x.device))
-        entered = x if sae.transform is None else sae.transform.pre_encode(x)
-        flat = columns.encode(entered.reshape(1, -1, x.shape[-1])).reshape(x.shape[:2])
+        z = x if sae.transform is None else sae.transform.pre_encode(x)
+        activations = columns.encode(z.reshape(1, -1, x.shape[-1])).reshape(x.shape[:2])
     else:
-        flat = torch.cat([sae.encode(part)[..., latent] for part in x.split(64)])
-    return flat * (problem.alignment.ids["train", "clean"] >= 0)
+        activations = torch.cat([sae.encode(rows)[..., latent] for rows in x.split(64)])
+    return activations * (problem.alignment.ids["train", "clean"] >= 0)
 
 
 def _top_prompts(problem: Problem, activations: Tensor) -> tuple[TokenActivation, ...]:
     side, tokenizer = problem.prompt_sets["train"].clean, problem.model.tokenizer
-    # Of each prompt the row on which the latent fires most.
+    # Each prompt is shown by the row on which the latent fires most.
     peaks, row = activations.amax(1).reshape(len(problem.prompt_sets["train"]), -1).max(1)
     shown = []
     for prompt in peaks.topk(min(TOP_PROMPTS, len(peaks)))[1].tolist():
         if peaks[prompt] <= 0:
             break
-        at = prompt * problem.prompt_sets["train"].answers.rows_per_prompt + int(row[prompt])
-        span = slice(side.n_bos, int(side.lengths[at]))
-        tokens = tuple(tokenizer.decode([token]) for token in side.tokens[at, span].tolist())
-        shown.append(TokenActivation(tokens, tuple(activations[at, span].tolist()), float(peaks[prompt])))
+        index = prompt * problem.prompt_sets["train"].answers.rows_per_prompt + int(row[prompt])
+        span = slice(side.n_bos, int(side.lengths[index]))
+        tokens = tuple(tokenizer.decode([token]) for token in side.tokens[index, span].tolist())
+        shown.append(TokenActivation(tokens, tuple(activations[index, span].tolist()), float(peaks[prompt])))
     return tuple(shown)
 
 

@@ -1,4 +1,4 @@
-"""The table of candidate nodes that a reader sees: statistics from the opening passes, and a label from the prompts."""
+"""The table of candidate nodes: statistics from the opening passes, and labels from the prompts."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.views import NodeTable, SiteInfo
 
 LABEL_TOKENS = 2
-# So many numbers are computed at once: 256 MB.
-MOST_ACTIVATIONS = 2**26
+MAX_ACTIVATIONS = 2**26
+"""The most activations that are computed at once: 256 MB."""
 
 
 def node_table(problem: Problem) -> NodeTable:
-    """All candidate nodes in columns, see `NodeTable`."""
+    """Returns the table of all candidate nodes of `problem`."""
     space = problem.space
     columns: dict[str, list[float]] = {"mean_clean": [], "mean_corrupt": [], "max": [], "frequency": []}
     labels: list[str] = []
     n_rows = len(problem.splits["train"].lengths)
     for index in range(len(problem.sites)):
         nodes = problem.space.of_site(index)
-        where = (space.position[nodes.start : nodes.stop], space.latent[nodes.start : nodes.stop])
+        indices = (space.position[nodes.start : nodes.stop], space.latent[nodes.start : nodes.stop])
         clean, corrupt = problem.clean_stats[index], problem.corrupt_stats[index]
         tables = {
             "mean_clean": clean.means.mean(),
@@ -30,9 +30,9 @@ def node_table(problem: Problem) -> NodeTable:
             "frequency": clean.rows_fired / n_rows,
         }
         for name, table in tables.items():
-            columns[name] += table.cpu()[where].tolist()
-        named = latent_labels(problem, index, where[1].unique())
-        labels += [named[latent] for latent in where[1].tolist()]
+            columns[name] += table.cpu()[indices].tolist()
+        label_by_latent = latent_labels(problem, index, indices[1].unique())
+        labels += [label_by_latent[latent] for latent in indices[1].tolist()]
     return NodeTable(
         sites=tuple(
             SiteInfo(
@@ -54,20 +54,20 @@ def node_table(problem: Problem) -> NodeTable:
 
 @torch.no_grad()
 def latent_labels(problem: Problem, site: int, latents: Tensor) -> dict[int, str]:
-    """For each latent the tokens of the clean train prompts at which its mean activation is largest.
+    """Returns a label for each latent: the tokens of the clean train prompts at which its mean activation is largest.
 
-    A description of where it fires on this task, not of what it means. Empty where it never fires on clean prompts.
+    A label says where the latent fires on this task, not what it means. It is empty if it never fires on clean prompts.
     """
     side, sae = problem.prompt_sets["train"].clean, problem.sites[site].sae
     inside = problem.alignment.ids["train", "clean"] >= 0
-    vocabulary, which = side.tokens[inside].unique(return_inverse=True)
-    arrived = problem.spliced_sae_inputs[site][inside]
-    counts = torch.bincount(which, minlength=len(vocabulary)).clamp(min=1)
-    sums = torch.zeros(len(vocabulary), len(latents), device=arrived.device)
-    columns = latents.to(arrived.device)
-    at_once = max(1, MOST_ACTIVATIONS // sae.d_sae)
-    for rows in torch.arange(len(arrived), device=arrived.device).split(at_once):
-        sums.index_add_(0, which[rows], sae.encode(arrived[rows])[:, columns])
+    vocabulary, word_of_token = side.tokens[inside].unique(return_inverse=True)
+    x = problem.spliced_sae_inputs[site][inside]
+    counts = torch.bincount(word_of_token, minlength=len(vocabulary)).clamp(min=1)
+    sums = torch.zeros(len(vocabulary), len(latents), device=x.device)
+    columns = latents.to(x.device)
+    rows_per_batch = max(1, MAX_ACTIVATIONS // sae.d_sae)
+    for rows in torch.arange(len(x), device=x.device).split(rows_per_batch):
+        sums.index_add_(0, word_of_token[rows], sae.encode(x[rows])[:, columns])
     means, order = (sums / counts.unsqueeze(1)).topk(min(LABEL_TOKENS, len(vocabulary)), dim=0)
     words = [problem.model.tokenizer.decode([int(token)]).strip() for token in vocabulary]
     labels = {}
@@ -78,8 +78,8 @@ def latent_labels(problem: Problem, site: int, latents: Tensor) -> dict[int, str
 
 
 def label_of(table: NodeTable, site: int, latent: int) -> str:
-    """The label of a latent at a site, empty where it is no candidate."""
-    for at, number, label in zip(table.site, table.latent, table.label, strict=True):
-        if (at, number) == (site, latent):
+    """Returns the label of a latent at a site; empty if it is no candidate."""
+    for node_site, node_latent, label in zip(table.site, table.latent, table.label, strict=True):
+        if (node_site, node_latent) == (site, latent):
             return label
     return ""

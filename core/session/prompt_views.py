@@ -1,4 +1,4 @@
-"""The test prompts one by one: how far the circuit is from the model on each, and which of its nodes fire there."""
+"""Views of the test prompts: how far the circuit is from the model on each, and which of its nodes fire there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from circuit_tui.core.views import PromptRow, PromptsView, PromptView
 
 
 def prompts_view(live: LiveCircuit, version: int) -> PromptsView:
-    """All prompts of the split of `live`, worst first."""
+    """Returns all prompts of the split of `live`, the worst first."""
     rows = [_row(live, index) for index in range(len(live.measured.logit_diff))]
     rows.sort(key=lambda row: -abs(row.circuit - row.plain))
     return PromptsView(version, tuple(rows))
@@ -17,7 +17,7 @@ def prompts_view(live: LiveCircuit, version: int) -> PromptsView:
 
 @torch.no_grad()
 def prompt_view(live: LiveCircuit, index: int) -> PromptView:
-    """The prompt with number `index` and the kept nodes that fire on it under the current circuit, strongest first."""
+    """Returns prompt number `index`, and the kept nodes that fire on it under the current circuit, strongest first."""
     evaluator = live.evaluator
     problem = evaluator.problem
     side = problem.prompt_sets[evaluator.split].clean
@@ -26,16 +26,16 @@ def prompt_view(live: LiveCircuit, index: int) -> PromptView:
     tokens = [problem.model.tokenizer.decode([token]) for token in side.tokens[row, : side.lengths[row]].tolist()]
     active = []
     for site, sae in enumerate(site.sae for site in problem.sites):
-        read = live.sae_input(site, index)
-        activations = sae.encode(read)
+        x = live.sae_input(site, index)
+        activations = sae.encode(x)
         for node in problem.space.of_site(site):
             if not live.kept[node]:
                 continue
-            here = (ids[: len(read)] == problem.space.position[node]).nonzero()[:, 0].tolist()
-            values = [(float(activations[at, problem.space.latent[node]]), at) for at in here]
-            value, at = max(values, default=(0.0, 0))
+            columns = (ids[: len(x)] == problem.space.position[node]).nonzero()[:, 0].tolist()
+            values = [(float(activations[column, problem.space.latent[node]]), column) for column in columns]
+            value, column = max(values, default=(0.0, 0))
             if value > 0:
-                active.append((node, tokens[at], value))
+                active.append((node, tokens[column], value))
     active.sort(key=lambda entry: -entry[2])
     return PromptView(_row(live, index), tuple(tokens[side.n_bos :]), tuple(active))
 

@@ -1,7 +1,7 @@
-"""An open session: the one stateful object, synchronous, used by one thread.
+"""An open session: the one stateful object. It is synchronous and belongs to one thread.
 
-It owns an experiment, the current circuit with its history and named snapshots, and the numbers computed of it.
-Each edit is evaluated on the test prompts at once, or estimated where that takes long; the rest follows in `work`.
+A session owns an experiment, the current circuit with its history and named snapshots, and the circuit's numbers. Each
+edit is evaluated on the test prompts at once, or estimated if that takes long; the other numbers follow in `work`.
 """
 
 from __future__ import annotations
@@ -53,23 +53,23 @@ from circuit_tui.core.views import (
 
 
 def open_session(request: OpenRequest, progress: Callable[[LoadProgress], None] = lambda stage: None) -> Session:
-    """Opens what `request` asks for. With a circuit file it opens what that names, with the file's circuit in it.
+    """Opens what `request` asks for; with a circuit file, the experiment that the file names, with its circuit.
 
     Raises:
-        UserError: anything that cannot be found, does not fit, or is not what the circuit file was made with.
+        UserError: something cannot be found, does not fit, or is not what the circuit file was made with.
     """
     path = request.circuit
     if path is None:
         return Session(open_experiment(request, progress))
     file = None if is_mask_file(path) else read_circuit(path)
-    asked = request if file is None else request_of(file, request, path.parent)
-    session = Session(open_experiment(asked, progress, file))
+    opening = request if file is None else request_of(file, request, path.parent)
+    session = Session(open_experiment(opening, progress, file))
     session.open_circuit(path)
     return session
 
 
 class Session:
-    """See the module. Nodes are the numbers of `table`.
+    """An open experiment with the user's circuit. Nodes are rows of `table`.
 
     Attributes:
         experiment: the problem that is open, with its evaluators.
@@ -87,8 +87,8 @@ class Session:
         self._snapshots = Snapshots(experiment.test)
         self._search: Search | None = None
         self._provenance = Provenance()
-        self._version, self._change, self._dirty = 0, "", False
-        self._before: float | None = None
+        self._version, self._last_change, self._dirty = 0, "", False
+        self._previous_faithfulness: float | None = None
 
     @property
     def kept(self) -> Tensor:
@@ -101,32 +101,33 @@ class Session:
         return self._provenance
 
     def view(self) -> CircuitView:
-        """The current circuit as the screen sees it."""
-        work, kept = self._background, self.kept
+        """Returns the current circuit with its numbers as a screen shows it."""
+        numbers, kept = self._background, self.kept
+        previous = self._previous_faithfulness
         return CircuitView(
             version=self._version,
             kept=bytes(kept.to(torch.uint8).tolist()),
             size=int(kept.sum()),
             size_by_site=self.problem.space.counts(kept),
-            test=work.test,
-            train=work.train,
-            effect=work.effect_column(),
-            effects_done=len(work.effects),
-            last_change=self._change,
-            delta=None if self._before is None else work.test.faithfulness - self._before,
+            test=numbers.test,
+            train=numbers.train,
+            effect=numbers.effect_column(),
+            effects_done=len(numbers.effects),
+            last_change=self._last_change,
+            delta=None if previous is None else numbers.test.faithfulness - previous,
             can_undo=self._history.can_undo,
             can_redo=self._history.can_redo,
             snapshots=tuple(self._snapshots.circuits),
             dirty=self._dirty,
-            estimated=work.estimated,
+            estimated=numbers.estimated,
         )
 
     def memory_use(self) -> MemoryUse | None:
-        """How full the device is, where that can be said."""
+        """Returns how full the device is; None if the device does not say."""
         return memory_use(self.problem.model.devices)
 
     def compare(self, name: str) -> SnapshotComparison:
-        """The current circuit beside a remembered one. Raises UserError if there is none of that name."""
+        """Returns the current circuit beside a snapshot. Raises UserError if there is no snapshot of that name."""
         theirs, ours = self._snapshots.circuit(name), self.kept
         self._background.be_exact()
         return SnapshotComparison(
@@ -139,17 +140,17 @@ class Session:
         )
 
     def work(self) -> bool:
-        """Computes one more of the numbers that can wait; returns whether more remains."""
+        """Runs one increment of background work; returns whether more is left."""
         if not self._background.done:
             self._background.advance()
         elif not self._snapshots.done:
             self._snapshots.advance()
         elif self._audits.advance(self.kept):
-            self._dirty = True  # minutes of work are worth a question before they are lost
+            self._dirty = True  # an audit takes minutes: the user is asked before it is lost
         return not (self._background.done and self._snapshots.done) or self._audits.under_way(self.kept)
 
     def latent_view(self, site: int, latent: int) -> LatentView:
-        """One latent looked at closely. Raises UserError if it is not one of the SAE's."""
+        """Returns a close view of one latent. Raises UserError if the site or the latent is out of range."""
         self._check_site(site)
         d_sae = self.problem.sites[site].sae.d_sae
         if not 0 <= latent < d_sae:
@@ -159,156 +160,159 @@ class Session:
         return latent_view(self.problem, site, latent, label, steps, path)
 
     def prompts_view(self) -> PromptsView:
-        """All test prompts, worst first."""
+        """Returns all test prompts, the worst first."""
         self._background.be_exact()
         return prompts_view(self._background.live, self._version)
 
     def prompt_view(self, index: int) -> PromptView:
-        """One test prompt and the kept nodes that fire on it."""
+        """Returns one test prompt and the kept nodes that fire on it. Raises UserError if it is out of range."""
         if not 0 <= index < len(self.problem.splits["test"]):
             raise UserError(f"prompt {index}: out of range")
         self._background.be_exact()
         return prompt_view(self._background.live, index)
 
     def toggle_node(self, node: int) -> None:
-        """Switches one node."""
+        """Toggles one node. Raises UserError if it is out of range."""
         self._check_node(node)
         kept = self.kept.clone()
         kept[node] = not kept[node]
-        self._become(kept, f"{self._name(node)} {'on' if kept[node] else 'off'}")
+        self._change_to(kept, f"{self._node_name(node)} {'on' if kept[node] else 'off'}")
 
     def toggle_latent(self, site: int, latent: int) -> None:
-        """Switches a latent at all its positions: off if any is on, else on."""
+        """Toggles a latent at all its positions: off if any is on, else on. Raises UserError if it is no candidate."""
         chosen = (self.problem.space.site == site) & (self.problem.space.latent == latent)
         if not chosen.any():
             raise UserError(f"latent {latent} at site {site}: not a candidate")
-        self._switch(chosen, f"{self.problem.sites[site].short} {latent}")
+        self._toggle_all(chosen, f"{self.problem.sites[site].short} {latent}")
 
     def toggle_site(self, site: int) -> None:
-        """Switches all candidates of a site: off if any is on, else on."""
+        """Toggles all candidates of a site: off if any is on, else on. Raises UserError if the site is out of range."""
         self._check_site(site)
-        self._switch(self.problem.space.site == site, f"{self.problem.sites[site].short} all")
+        self._toggle_all(self.problem.space.site == site, f"{self.problem.sites[site].short} all")
 
     def invert(self) -> None:
-        """Keeps what was not kept, and the other way round."""
-        self._become(~self.kept, "inverted")
+        """Keeps the nodes that were not kept, and ablates the others."""
+        self._change_to(~self.kept, "inverted")
 
     def only(self, nodes: Collection[int]) -> None:
-        """Keeps these nodes and no others."""
+        """Keeps exactly these nodes. Raises UserError if one is out of range."""
         self.replace(nodes, f"only {len(nodes)} nodes")
 
     def replace(self, nodes: Collection[int], change: str) -> None:
-        """Makes the circuit of these nodes the current one; `change` says why."""
-        self._become(self._mask(nodes), change)
+        """Makes the circuit of these nodes the current one; `change` describes the edit."""
+        self._change_to(self._circuit_of(nodes), change)
 
     def undo(self) -> None:
         """Takes the last edit back. Raises UserError if there is none."""
-        self._refresh(f"undo: {self._history.undo().text}")
+        self._follow_history(f"undo: {self._history.undo().text}")
 
     def redo(self) -> None:
         """Makes the last undone edit again. Raises UserError if there is none."""
-        self._refresh(f"redo: {self._history.redo().text}")
+        self._follow_history(f"redo: {self._history.redo().text}")
 
     def save_snapshot(self, name: str) -> None:
-        """Remembers the current circuit under a name; an old one of that name is replaced."""
+        """Stores the current circuit under a name, in place of an old one. Raises UserError if the name is blank."""
         if not name.strip():
             raise UserError("snapshot: give it a name")
         self._snapshots.save(name.strip(), self.kept, self._background.test if self._background.done else None)
         self._dirty = True
 
     def restore_snapshot(self, name: str) -> None:
-        """Makes a remembered circuit current (undoable). Raises UserError if there is none of that name."""
-        self._become(self._snapshots.circuit(name), f"snapshot {name}")
+        """Makes a snapshot the current circuit (undoable). Raises UserError if there is no snapshot of that name."""
+        self._change_to(self._snapshots.circuit(name), f"snapshot {name}")
 
     def search(self, spec: SearchSpec) -> Search:
-        """Returns a search that has not begun. Raises UserError when it cannot be or is not worth beginning."""
+        """Returns a search that has not begun. Raises UserError if it cannot begin, or is not worth it."""
         experiment = self.experiment
         self._search = open_search(self.problem, experiment.train, experiment.test, spec)
         return self._search
 
     def adopt(self, result: SearchResult) -> None:
-        """Makes the circuit that a search found current (undoable)."""
-        self._become(self._mask(result.nodes), f"found by {result.method}")
+        """Makes the circuit that a search found the current one (undoable)."""
+        self._change_to(self._circuit_of(result.nodes), f"found by {result.method}")
         self._provenance = Provenance.of_search(result, self.kept)
         self._dirty = True
 
     def frontier(self) -> tuple[FrontierPoint, ...]:
-        """Returns what the search under way or last run has found so far, ascending in size; empty before one."""
+        """Returns the frontier of the current or last search, ascending in size; empty before the first search."""
         return self._search.frontier() if self._search else ()
 
     def load_frontier(self, size: int) -> None:
-        """Makes the circuit of that size on the frontier current (undoable). Raises UserError if there is none."""
+        """Makes the frontier's circuit of that size the current one (undoable). Raises UserError if there is none."""
         search = self._search
         point = search.circuit(size) if search else None
         if search is None or point is None:
             raise UserError(f"frontier: there is no circuit of {size} nodes on it")
-        self._become(point.kept, f"frontier: {size} nodes")
-        self._provenance, self._dirty = _on_frontier(search, point.kept, point.faithfulness), True
+        self._change_to(point.kept, f"frontier: {size} nodes")
+        self._provenance, self._dirty = _frontier_provenance(search, point.kept, point.faithfulness), True
 
     def start_audit(self, text: Path | None = None, *, full: bool = False) -> None:
-        """Begins an audit of the current circuit: see `Audits.start`."""
+        """Begins an audit of the current circuit (`Audits.start`, with its arguments and errors)."""
         self._audits.start(self.kept, self._provenance, text, full=full)
 
     def stop_audit(self) -> None:
-        """Ends the audit where it is; its measured lines stay. Raises UserError if none is under way."""
+        """Ends the audit here; its measured lines stay. Raises UserError if no audit is under way."""
         self._audits.stop(self.kept)
 
     def audit_view(self) -> AuditView | None:
-        """Returns what audits know of the current circuit, None before one."""
+        """Returns what audits say of the current circuit; None before an audit."""
         return self._audits.view(self.kept)
 
     def circuit_file(self) -> CircuitFile:
-        """Returns the file of the current circuit; null for numbers that are not computed yet."""
+        """Returns the file of the current circuit; numbers not computed yet are null."""
         audit, snapshots = self._audits.part(self.kept), self._snapshots.parts(self.table)
         return circuit_file(self.experiment, self.table, self.view(), self._provenance, audit, snapshots)
 
     def export(self, path: Path, *, force: bool = False) -> Path:
-        """Writes the circuit and the snapshots with every number computed (`write_export`); returns the absolute path.
+        """Computes all numbers, and writes circuit and snapshots (`write_export`); returns the absolute path.
 
         Raises:
             ForeignFileError: there is a file that this program did not write, and `force` is not given.
-            UserError: it cannot be written there; nothing is then changed.
+            UserError: it cannot be written there; nothing has then changed.
         """
         check_output(path, force=force)
         self._background.complete()
         self._snapshots.complete()
         written = write_export(self.circuit_file(), path)
-        self._dirty = path.name.endswith(ENDING) and bool(self._snapshots.circuits)  # masks do not hold them
+        self._dirty = path.name.endswith(ENDING) and bool(self._snapshots.circuits)  # masks do not hold snapshots
         return written
 
     def open_circuit(self, path: Path) -> None:
-        """Makes the circuit of a file current (undoable), if it was made with what is open; adds its snapshots.
+        """Makes the circuit of a file the current one (undoable), and adds the file's snapshots.
 
         Raises:
             UserError: the file is damaged, or model, SAEs, prompts or ablation differ, or a node is no candidate here.
         """
         opened = open_circuit(path, self.experiment.opened)
-        self._become(opened.kept, f"opened {path.name}")
+        self._change_to(opened.kept, f"opened {path.name}")
         self._provenance, self._dirty = opened.provenance, False
         self._snapshots.add(opened.snapshots, path.name)
-        self._audits.remember(self.kept, opened.audit)
+        self._audits.take_from_file(self.kept, opened.audit)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Returns what is open: a stored state can be restored only where this is equal. JSON values."""
+        """Returns what is open, as JSON values. A stored state can be restored only if this is equal."""
         return fingerprint(self.experiment)
 
     def state(self) -> dict[str, Any]:
-        """Returns all that the user has done, as JSON values."""
-        return SessionState(self._history, self._snapshots.circuits, self._provenance, self._change, self._dirty).data()
+        """Returns everything that the user has done, as JSON values."""
+        return SessionState(
+            self._history, self._snapshots.circuits, self._provenance, self._last_change, self._dirty
+        ).data()
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Becomes what `state` says, undo and redo included.
+        """Restores a stored state, undo and redo included.
 
         Raises:
-            UserError: it is no such state, or that of another problem.
+            UserError: `state` is no such state, or the state of another problem.
         """
         stored = SessionState.of(state, len(self.problem.space))
         self._history, self._provenance = stored.history, stored.provenance
         self._snapshots.replace_all(stored.snapshots)
-        self._refresh(stored.change)
+        self._follow_history(stored.change)
         self._dirty = stored.dirty
 
-    def _mask(self, nodes: Collection[int]) -> Tensor:
+    def _circuit_of(self, nodes: Collection[int]) -> Tensor:
+        """Returns the circuit of these nodes, `[node]` bool. Raises UserError if one is out of range."""
         kept = torch.zeros(len(self.problem.space), dtype=torch.bool)
         for node in nodes:
             self._check_node(node)
@@ -323,28 +327,31 @@ class Session:
         if not 0 <= site < len(self.problem.sites):
             raise UserError(f"site {site}: out of range, there are {len(self.problem.sites)}")
 
-    def _name(self, node: int) -> str:
+    def _node_name(self, node: int) -> str:
+        """Returns a node's name for the user, ``L1 412@subject``."""
         site = self.problem.sites[self.table.site[node]].short
         return f"{site} {self.table.latent[node]}@{self.table.positions[self.table.position[node]]}"
 
-    def _switch(self, chosen: Tensor, name: str) -> None:
+    def _toggle_all(self, chosen: Tensor, name: str) -> None:
+        """Toggles the nodes `chosen` `[node]` bool together: off if any is on, else on."""
         kept, on = self.kept.clone(), not bool(self.kept[chosen].any())
         kept[chosen] = on
-        self._become(kept, f"{name} {'on' if on else 'off'}")
+        self._change_to(kept, f"{name} {'on' if on else 'off'}")
 
-    def _become(self, kept: Tensor, change: str) -> None:
-        self._history.become(kept, change)
-        self._refresh(change)
+    def _change_to(self, kept: Tensor, change: str) -> None:
+        self._history.change_to(kept, change)
+        self._follow_history(change)
 
-    def _refresh(self, change: str) -> None:
-        self._change, self._version = change, self._version + 1
-        self._before = self._background.test.faithfulness
-        if not torch.equal(self._background.kept, self.kept):  # else what is known of the circuit still holds
+    def _follow_history(self, change: str) -> None:
+        """Takes in the current circuit of the history after the edit `change`."""
+        self._last_change, self._version = change, self._version + 1
+        self._previous_faithfulness = self._background.test.faithfulness
+        if not torch.equal(self._background.kept, self.kept):  # else all numbers of the circuit still hold
             self._background.follow(self.kept)
             self._dirty = True
 
 
-def _on_frontier(search: Search, kept: Tensor, faithfulness: float) -> Provenance:
+def _frontier_provenance(search: Search, kept: Tensor, faithfulness: float) -> Provenance:
     """Returns the provenance of a circuit on the frontier of a search; `faithfulness` is on the search prompts."""
     result = search.result
     if result is not None and result.nodes == frozenset(kept.nonzero()[:, 0].tolist()):

@@ -1,4 +1,4 @@
-"""The named snapshots of a session: circuits, and their metrics as far as they are computed."""
+"""The named snapshots of a session: circuits, and the metrics of those that have been evaluated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from circuit_tui.core.views import Metrics, NodeTable
 
 
 class Snapshots:
-    """Circuits, `[node]` bool, by name in the order of their making; metrics are those on the prompts of `test`."""
+    """Circuits, `[node]` bool, by name in the order of their making, with metrics on the prompts of `test`."""
 
     def __init__(self, test: Evaluator) -> None:
         self._test = test
@@ -34,7 +34,7 @@ class Snapshots:
         return len(self._metrics) == len(self._circuits)
 
     def save(self, name: str, kept: Tensor, metrics: Metrics | None = None) -> None:
-        """Remembers `kept` `[node]` bool; an old snapshot of that name is replaced. `metrics` are its own, if known."""
+        """Stores `kept` `[node]` bool, in place of an old snapshot of that name; `metrics` are its own, if known."""
         self._forget_metrics(name)
         self._circuits[name] = kept
         if metrics is not None:
@@ -47,11 +47,11 @@ class Snapshots:
         return self._circuits[name]
 
     def replace_all(self, circuits: Mapping[str, Tensor]) -> None:
-        """Makes `circuits` the snapshots; their metrics are not known."""
+        """Replaces all snapshots by `circuits`, whose metrics are not known."""
         self._circuits, self._metrics, self._under_way = dict(circuits), {}, None
 
     def add(self, circuits: Mapping[str, Tensor], origin: str) -> None:
-        """Adds `circuits`. One whose name another circuit has is called ``NAME (ORIGIN)``."""
+        """Adds `circuits`. If another circuit has a name already, the new one is called ``NAME (ORIGIN)``."""
         for name, kept in circuits.items():
             free, number = name, 1
             while free in self._circuits and not torch.equal(self._circuits[free], kept):
@@ -60,7 +60,7 @@ class Snapshots:
                 self._circuits[free] = kept
 
     def advance(self) -> None:
-        """Computes a little of the metrics that are left."""
+        """Runs one increment of the metrics that are left."""
         if self._under_way is None:
             name = next((name for name in self._circuits if name not in self._metrics), None)
             if name is None:
@@ -78,7 +78,7 @@ class Snapshots:
             self.advance()
 
     def parts(self, table: NodeTable) -> tuple[SnapshotPart, ...]:
-        """Returns what a circuit file says of them; null for metrics that are not computed.
+        """Returns the snapshots for a circuit file; metrics that are not computed are null.
 
         Raises:
             UserError: a metric is not finite.

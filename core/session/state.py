@@ -1,4 +1,4 @@
-"""The state of a session as JSON values, and back: circuit, undo and redo, snapshots, where the circuit came from."""
+"""The state of a session, to and from JSON values: circuit, undo and redo, snapshots, provenance."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from circuit_tui.core.session.history import Edit, History
 class SessionState:
     """Everything that the user has done in a session. Circuits are `[node]` bool.
 
-    `change` says what the last edit was; `dirty` means edits since the last export.
+    `change` is the text of the last edit; `dirty` means that there are edits since the last export.
     """
 
     history: History
@@ -42,10 +42,10 @@ class SessionState:
 
     @classmethod
     def of(cls, data: dict[str, Any], n_nodes: int) -> Self:
-        """Returns the state that `data` holds, of a problem with `n_nodes` candidates.
+        """Returns the state that `data` holds, for a problem with `n_nodes` candidates.
 
         Raises:
-            UserError: it is no such state, or that of another problem.
+            UserError: `data` is no such state, or the state of another problem.
         """
         try:
             done, undone = ([_edit_of(edit) for edit in data[name]] for name in ("done", "undone"))
@@ -74,7 +74,7 @@ def _numbers(kept: Tensor) -> list[int]:
 
 
 def _edit_data(edit: Edit) -> dict[str, Any]:
-    return {"text": edit.text, "switched": edit.switched.tolist()}
+    return {"text": edit.text, "switched": edit.nodes.tolist()}
 
 
 def _edit_of(data: dict[str, Any]) -> Edit:

@@ -1,4 +1,4 @@
-"""The language the demo is trained on: seeded, within its vocabulary, right, and without the held-out prompts."""
+"""The language that the demo is trained on: seeded, within its vocabulary, correct, and without held-out prompts."""
 
 from __future__ import annotations
 

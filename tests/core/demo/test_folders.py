@@ -1,4 +1,4 @@
-"""The bundled folders: in the package, small, ordinary, and loadable by the libraries that users load with."""
+"""The bundled folders: they are in the package, small, and load with the libraries that users have."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The demo's numbers, a second and plain time: Hugging Face's own forward pass with torch hooks on its blocks.
+"""The demo's numbers, computed by Hugging Face's own forward pass with torch hooks on its blocks.
 
-Shares no code with the engine.
+This shares no code with the engine.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from circuit_tui.core.tasks import builtin as tasks
 from circuit_tui.core.tasks.task import Pair, Task
 
 Edit = Callable[[int, Tensor], Tensor]
-"""(site, latents of shape (prompts, positions without BOS, d_sae)) to the latents that are decoded."""
+"""Maps a site and its latents `[prompt, position without BOS, d_sae]` to the latents that are decoded."""
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """What is measured on one split; `model`, `spliced` and `empty` are mean logit differences."""
+    """The numbers of one split; `model`, `spliced` and `empty` are mean logit differences."""
 
     accuracy: float
     model: float
@@ -37,7 +37,7 @@ class Numbers:
 
     @property
     def faithfulness(self) -> float:
-        """Of the spliced model, against the plain one."""
+        """The faithfulness of the spliced model against the plain one."""
         return (self.spliced - self.empty) / (self.model - self.empty)
 
 
@@ -50,13 +50,13 @@ class Demo:
         self.saes: list[Any] = [SAE.load_from_disk(folder) for folder in saes]
 
     def ids(self, prompts: list[str]) -> Tensor:
-        """(prompts, positions), BOS first; the prompts have one length."""
+        """Returns token ids `[prompt, position]`, BOS first; the prompts have one length."""
         rows = [[self.tokenizer.bos_token_id, *self.tokenizer(prompt)["input_ids"]] for prompt in prompts]
         return torch.tensor(rows)
 
     @torch.no_grad()
     def logits(self, prompts: list[str], edit: Edit | None = None) -> Tensor:
-        """The last token's logits (prompts, vocabulary); with `edit`, every SAE spliced at all positions but BOS."""
+        """Returns the last token's logits `[prompt, vocab]`; `edit` splices every SAE at all positions but BOS."""
         with ExitStack() as stack:
             if edit is not None:
                 for site, sae in enumerate(self.saes):
@@ -73,14 +73,14 @@ class Demo:
         return logits
 
     def logit_differences(self, pairs: tuple[Pair, ...], edit: Edit | None = None) -> Tensor:
-        """(pairs,) logit of the answer minus that of the wrong answer after the clean prompts."""
+        """Returns the logit of the answer minus that of the wrong answer after the clean prompts, `[pair]`."""
         logits = self.logits([pair.clean for pair in pairs], edit)
         answers = [[self.tokenizer(text)["input_ids"] for text in (pair.answer, pair.wrong)] for pair in pairs]
         chosen = logits.gather(1, torch.tensor(answers).squeeze(-1))
         return chosen[:, 0] - chosen[:, 1]
 
     def role_means(self, pairs: tuple[Pair, ...]) -> list[dict[str, Tensor]]:
-        """For each site, the mean latents (d_sae,) at each role over the corrupt prompts, all SAEs spliced."""
+        """Returns for each site the mean latents `[d_sae]` at each role over the corrupt prompts, all SAEs spliced."""
         kept: list[Tensor] = []
 
         def keep(_site: int, latents: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class Demo:
         return means
 
     def measure(self, task: Task, split: Any = "test") -> Numbers:
-        """The four numbers of one task and split."""
+        """Returns the four numbers of one task and split."""
         pairs, means = task.split(split), self.role_means(task.split("train"))
 
         def empty(site: int, _latents: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ def demo() -> Demo:
 
 @pytest.mark.parametrize("name", tasks.names())
 def test_the_demo_reaches_its_bounds(demo: Demo, name: str) -> None:
-    """On the whole test split: 99% right, the splice keeps 95% of it, and nothing is left without the latents."""
+    """On the whole test split, 99% is right, the splice keeps 95% of it, and nothing is left without the latents."""
     numbers = demo.measure(tasks.builtin(name))
     assert numbers.accuracy >= 0.99
     assert 0.95 <= numbers.faithfulness <= 1.05

@@ -1,4 +1,4 @@
-"""The training script, a few steps of it: it writes what the package bundles, and the same from the same seed."""
+"""The training script, for a few steps: it writes the files that the package bundles, the same for the same seed."""
 
 from __future__ import annotations
 

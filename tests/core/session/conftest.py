@@ -1,4 +1,4 @@
-"""Problems that sessions are opened on; a session itself is always a fresh one."""
+"""Problems for sessions, and a function that makes fresh sessions of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from circuit_tui.core.session.session import Session
 
 @pytest.fixture(scope="session")
 def fresh(world: Callable[[str], World]) -> Callable[[str], Session]:
-    """A function from "shape-positions" to a fresh session with nothing kept; "shape-positions-drop" drops errors."""
+    """Maps "shape-positions" to a fresh session with nothing kept; "shape-positions-drop" drops SAE errors."""
 
     @cache
     def problem(name: str):  # type: ignore[no-untyped-def]

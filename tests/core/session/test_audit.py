@@ -1,4 +1,4 @@
-"""A session's audit: of one circuit, put away when that changes, kept with the circuit in the file."""
+"""A session's audit: it belongs to one circuit, is put away when that changes, and is kept in the circuit's file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def able(world: Callable[[str], World]) -> Problem:
 
 @pytest.fixture
 def audited(able: Problem) -> Session:
-    """Some lines of the audit of a circuit made by hand."""
+    """A session whose audit has measured some lines of a circuit made by hand."""
     session = make_session(among(able, list(range(0, len(able.space), 6))))
     session.only([0, 2, 3])
     session.start_audit()
@@ -50,7 +50,7 @@ def test_it_is_background_work_that_comes_last(able: Problem) -> None:
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_its_searches_are_made_in_haste_unless_it_is_full_and_the_file_says_how(able: Problem, full: bool) -> None:
+def test_its_searches_are_quick_unless_it_is_full_and_the_file_says_how(able: Problem, full: bool) -> None:
     session = make_session(among(able, list(range(0, len(able.space), 6))))
     session.only([0, 2, 3])
     session.start_audit(full=full)

@@ -1,4 +1,4 @@
-"""Edits of the current circuit: what each switches, that it can be taken back, and that the numbers follow."""
+"""Edits of the current circuit: what each toggles, how it is taken back, and the numbers after it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ EDITS = st.lists(
 
 
 def make(session: Session, edit: tuple[str, Any]) -> None:
-    """One drawn edit, its numbers brought into range; an undo or redo of nothing is left out."""
+    """Makes one drawn edit, with its numbers brought into range; an undo or redo of nothing is left out."""
     name, value = edit
     n, table = len(session.table), session.table
     if name == "toggle_node":
@@ -54,7 +54,7 @@ def make(session: Session, edit: tuple[str, Any]) -> None:
 
 
 def start(fresh: Callable[[str], Session], name: str) -> tuple[Session, Tensor]:
-    """A session with some nodes kept and a snapshot of them."""
+    """Returns a session with some nodes kept, and its circuit, which is also a snapshot."""
     session = fresh(name)
     chosen = torch.rand(len(session.table), generator=torch.Generator().manual_seed(1)) < 0.3
     session.only(chosen.nonzero()[:, 0].tolist())
@@ -136,7 +136,7 @@ def test_an_edit_forgets_what_was_undone(fresh: Callable[[str], Session]) -> Non
 def test_toggling_or_inverting_twice_changes_nothing(fresh: Callable[[str], Session], name: str) -> None:
     session, chosen = start(fresh, name)
     before, latent = session.view(), session.table.latent
-    # A latent none of whose positions is kept comes back; one that is kept in part does not.
+    # Toggling twice restores a latent that is kept at no position, but not one that is kept at some.
     off = next(
         (site, number)
         for site, number in zip(session.table.site, latent, strict=True)

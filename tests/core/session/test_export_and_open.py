@@ -1,4 +1,4 @@
-"""What is written is what is opened again: nodes, numbers and effects, in a session that knows only the file."""
+"""An exported file opens as the same circuit: nodes, numbers and effects, in a session that has only the file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ POSITIONS = {"each": "gpt2", "end": "llama", "shared": "gemma2"}
 
 @pytest.fixture(scope="module")
 def opened(world: Callable[[str], World], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., OpenRequest]:
-    """A function from a shape to what opens a task that its model can do."""
+    """Maps a shape to the request for a task that its model can do."""
     folder = tmp_path_factory.mktemp("prompts")
 
     def made(shape: str, **changes: Any) -> OpenRequest:
@@ -47,7 +47,7 @@ def opened(world: Callable[[str], World], tmp_path_factory: pytest.TempPathFacto
 
 
 def some_kept(session: Session) -> Session:
-    """The session with eight of its nodes kept, from every site."""
+    """Keeps eight nodes of the session, some from every site, and returns it."""
     session.only(range(1, len(session.table), max(1, len(session.table) // 8)))
     assert all(session.view().size_by_site)
     return session
@@ -75,7 +75,7 @@ def assert_equal(again: Session, session: Session) -> None:
     assert by_name[0] == pytest.approx(by_name[1], abs=1e-5)
 
 
-# Any two of the three choices meet in every way.
+# Any two of the three choices meet in every combination.
 CASES = [
     (positions, ablation, ERRORS[(p + a) % len(ERRORS)])
     for (p, positions), (a, ablation) in product(enumerate(POSITIONS), enumerate(("mean", "zero", "resample")))
@@ -131,7 +131,7 @@ def edited(path: Path, change: Callable[[Any], None]) -> Path:
 
 
 def a_silent_node(session: Session) -> tuple[int, str, int]:
-    """A (site, position, latent) that is no candidate: it never fires on the train prompts."""
+    """Returns a (site, position, latent) that is no candidate, because it never fires on the train prompts."""
     table = session.table
     known = set(zip(table.site, table.position, table.latent, strict=True))
     site, position, latent = next(
@@ -219,8 +219,8 @@ def test_prompts_beside_the_file_are_found(
     assert_equal(open_session(OpenRequest(circuit=path, device="cpu")), session)
 
 
-def test_nothing_to_be_faithful_to_is_an_error_at_export(world: Callable[[str], World], tmp_path: Path) -> None:
-    """SAEs none of whose latents fires: M_s is the empty circuit, and a ratio against it has no value."""
+def test_export_refuses_a_faithfulness_without_a_value(world: Callable[[str], World], tmp_path: Path) -> None:
+    """No latent of the SAEs fires, so M_s is the empty circuit, and a ratio against it has no value."""
     few = with_few_latents(world("gpt2"), tmp_path, 3)
     for site in few.sites:
         for name, weight in site.sae.sae.named_parameters():
@@ -328,7 +328,7 @@ def copied(folder: Path, to: Path) -> Path:
 
 @pytest.mark.parametrize("mixed", ["own model folder", "own SAE folders"])
 def test_the_demo_named_by_its_folders(tmp_path: Path, mixed: str) -> None:
-    """Bundled SAEs beside a model given as a folder, and the bundled model beside SAEs given as folders."""
+    """Either the model is a folder and the SAEs are bundled, or the other way round."""
     hooks = demo.sae_dirs()[-1:]
     if mixed == "own model folder":
         model = copied(demo.model_dir(), tmp_path / "model")

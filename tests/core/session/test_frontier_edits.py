@@ -1,4 +1,4 @@
-"""Circuits of the frontier made current: while the search runs and after it."""
+"""Circuits of the frontier become the current circuit, while the search runs and after it."""
 
 from __future__ import annotations
 

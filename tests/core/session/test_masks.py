@@ -1,4 +1,4 @@
-"""Published mask files: latents of each hook, at every position where they fire; written and read."""
+"""Published mask files, written and read: they hold the latents of each hook, at every position where they fire."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def put(path: Path, content: Any) -> Path:
 
 
 def kept(session: Session) -> dict[tuple[int, int], set[int]]:
-    """The positions of each kept (site, latent)."""
+    """Returns the positions of each kept (site, latent)."""
     table, found = session.table, {}
     for node in session.kept.nonzero()[:, 0].tolist():
         found.setdefault((table.site[node], table.latent[node]), set()).add(table.position[node])
@@ -100,7 +100,7 @@ def test_what_is_written_is_read_back(session: Session, tmp_path: Path) -> None:
 def test_whatever_is_written_is_read_back(
     session: Session, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    """As masks whole latents, as a circuit file single nodes; none at all too."""
+    """Masks hold whole latents, a circuit file single nodes; either may hold none."""
     folder, table = tmp_path_factory.mktemp("written"), session.table
     latents = data.draw(st.sets(st.sampled_from(sorted(candidates(session)))))
     whole = {n for n in range(len(table)) if (table.site[n], table.latent[n]) in latents}
@@ -136,12 +136,12 @@ def test_masks_that_make_no_sense_here(session: Session, tmp_path: Path, content
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{", '{"a": [1]}', '{"schema": "x", "blocks.0.hook_resid_pre": [1]}'])
-def test_what_is_no_mask_file(tmp_path: Path, content: str) -> None:
+def test_other_files_are_not_mask_files(tmp_path: Path, content: str) -> None:
     assert not is_mask_file(put(tmp_path / "m.json", content))
     assert not is_mask_file(tmp_path / "absent.json")
 
 
-def test_the_command_line_wants_to_know_what_the_file_does_not_say(
+def test_the_command_line_asks_for_model_and_saes_that_the_file_does_not_name(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], opened: OpenRequest
 ) -> None:
     path = put(tmp_path / "m.json", {"blocks.7.hook_resid_post": [3]})

@@ -1,4 +1,4 @@
-"""A session stored as JSON and restored into a fresh one goes on as if nothing had happened."""
+"""A session that is stored as JSON and restored into a fresh session goes on as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -96,9 +96,9 @@ def test_a_damaged_state_is_refused_and_changes_nothing(problem: Problem, key: s
         assert kept_of(session).equal(before)
 
 
-def test_the_subject_tells_what_is_open(problem: Problem, world: Callable[[str], World]) -> None:
+def test_the_fingerprint_tells_what_is_open(problem: Problem, world: Callable[[str], World]) -> None:
     session = make_session(problem)
     assert make_session(problem).fingerprint() == session.fingerprint()
     other = make_session(able_problem(world("gpt2"), "each", seed=5))
     assert other.fingerprint() != session.fingerprint()
-    assert json.loads(json.dumps(session.fingerprint())) == session.fingerprint(), "as a file gives it back"
+    assert json.loads(json.dumps(session.fingerprint())) == session.fingerprint(), "it survives a JSON file"

@@ -1,4 +1,4 @@
-"""One latent and one prompt looked at closely, against direct computation on the model's own folders."""
+"""Close views of a latent and a prompt: checked against direct computation from the model's own folders."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def naive_of(world: Callable[[str], World], name: str, session: Session) -> Naiv
 
 
 def activations(naive: Naive, site: int, latent: int, side: str) -> list[Tensor]:
-    """Of one latent under M_s, for each train prompt at each of its tokens but BOS."""
+    """Returns a latent's activations under M_s, for each train prompt at each of its tokens but BOS."""
     found = []
     for pair in naive.task.split("train"):
         resid = naive.spliced_until(pair, getattr(pair, side), site)[1][site]
@@ -34,7 +34,7 @@ def activations(naive: Naive, site: int, latent: int, side: str) -> list[Tensor]
 
 
 def by_position(naive: Naive, rows: list[Tensor], side: str) -> dict[str, float]:
-    """The mean over all tokens of each position name."""
+    """Returns the mean over all tokens of each position name."""
     values: dict[str, list[float]] = {}
     for pair, row in zip(naive.task.split("train"), rows, strict=True):
         for name, value in zip(naive.names(pair, getattr(pair, side))[1:], row.tolist(), strict=True):
@@ -44,7 +44,7 @@ def by_position(naive: Naive, rows: list[Tensor], side: str) -> dict[str, float]
 
 
 def busiest(session: Session, site: int) -> int:
-    """A latent that fires on many clean prompts but not on all tokens alike."""
+    """Returns a latent that fires on many clean prompts, but not on all tokens alike."""
     nodes = session.problem.space.of_site(site)
     return session.table.latent[max(nodes, key=lambda node: session.table.mean_clean[node])]
 
@@ -106,7 +106,7 @@ def test_what_its_decoder_does(world: Callable[[str], World], fresh: Callable[[s
 def test_the_tokens_it_promotes_are_those_of_the_unembedding(
     world: Callable[[str], World], fresh: Callable[[str], Session]
 ) -> None:
-    """Of a model whose final norm scales by a weight of its own, folded in or not: the order is that of the product."""
+    """The model's final norm scales by a weight, folded in or not: the order of tokens is that of the product."""
     session = fresh("llama-shared")
     naive, latent = naive_of(world, "llama-shared", session), busiest(session, 0)
     direction = naive.saes[0].W_dec.detach()[latent]
@@ -164,7 +164,7 @@ def test_every_prompt_under_the_model_the_splice_and_the_circuit(
 
 
 def residuals(naive: Naive, prompt: int, nodes: set[Node]) -> dict[int, Tensor]:
-    """What reaches each site on a test prompt when `nodes` are kept."""
+    """Returns the residual that reaches each site on a test prompt when `nodes` are kept."""
     seen: dict[int, Tensor] = {}
     run = naive.run
 
@@ -183,7 +183,7 @@ def residuals(naive: Naive, prompt: int, nodes: set[Node]) -> dict[int, Tensor]:
 def test_which_nodes_fire_on_a_prompt(
     world: Callable[[str], World], fresh: Callable[[str], Session], name: str
 ) -> None:
-    """At the last site, whose input the circuit shapes: the strongest token of each kept node that fires at all."""
+    """At the last site, whose input the circuit shapes, each kept node that fires is shown with its strongest token."""
     session = fresh(name)
     naive, table = naive_of(world, name, session), session.table
     chosen = range(0, len(table), 3)

@@ -1,4 +1,4 @@
-"""Numbers that can wait, snapshots, searches inside a session, and what counts as unsaved."""
+"""Background numbers, snapshots, searches inside a session, and what counts as unsaved."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMES = ("gpt2-each", "llama-shared", "gemma2-end")
 
 
 def assert_effects_are_exact(session: Session) -> None:
-    """Faithfulness on the test prompts less that of the circuit without the node, for every kept node and no other."""
+    """Checks that an effect is the drop in test faithfulness without the node, for every kept node and no other."""
     view, kept, test = session.view(), kept_of(session), Evaluator(session.problem, "test")
     whole = test.faithfulness(kept).result()
     assert view.effects_done == view.size > 0
