@@ -74,7 +74,7 @@ def app_text(terminal: Terminal) -> bool:
 def digits(terminal: Terminal) -> str | None:
     """The faithfulness as it is written on the strip; None for an estimate, which is no answer yet."""
     text = terminal.text(NUMBERS)[DIGITS.start : DIGITS.stop].strip()
-    return None if text.startswith("≈") else text
+    return None if text.startswith(("≈", "…")) else text
 
 
 def ready(terminal: Terminal) -> bool:

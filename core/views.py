@@ -82,6 +82,18 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True)
+class StandardErrors:
+    """Standard errors of numbers of `Metrics` that are estimates, each in the unit of its number (`kl` in nats).
+
+    None for a number that must not be shown: its 95% interval reaches further than 0.05 to either side.
+    """
+
+    faithfulness: float | None
+    faithfulness_spliced: float | None
+    kl: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Reference:
     """The baselines of faithfulness on one split of `n_prompts`: M, M_s and the empty circuit."""
 
@@ -123,9 +135,10 @@ class CircuitView:
     `effect[i]` is the exact drop of test faithfulness when node `i` alone is ablated, None while not computed for this
     version or when the node is not kept; `effects_done` counts those filled in. `train` may lag behind `test` and is
     None until computed. `last_change` says what the last edit was (``"L1 412@subject off"``) and `delta` what it did to
-    test faithfulness. `dirty` means edits since the last export or open. `estimated` means that `test` and `delta` are
-    estimates from a sample of the prompts (`evaluation/sampled_estimate.py`), soon replaced by the exact numbers of the
-    same version.
+    test faithfulness, None where the circuit before has no exact number or where this one's must not be shown. `dirty`
+    means edits since the last export or open. `standard_errors` are None unless `test` and `delta` are estimates from a
+    sample of the prompts (`evaluation/sampled_estimate.py`), soon replaced by the exact numbers of the same version;
+    `delta` then has the standard error of `test.faithfulness`.
     """
 
     version: int
@@ -142,7 +155,12 @@ class CircuitView:
     can_redo: bool
     snapshots: tuple[str, ...]
     dirty: bool
-    estimated: bool = False
+    standard_errors: StandardErrors | None = None
+
+    @property
+    def estimated(self) -> bool:
+        """Whether `test` and `delta` are estimates."""
+        return self.standard_errors is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,11 @@ class Baselines:
         """m(M) - m(empty), the logit difference that there is to explain."""
         return self.plain.mean_logit_diff - self.empty.mean_logit_diff
 
+    @property
+    def gap_spliced(self) -> float:
+        """m(M_s) - m(empty): the logit difference that the SAEs leave to explain."""
+        return self.spliced.mean_logit_diff - self.empty.mean_logit_diff
+
     def faithfulness(self, mean_logit_diff: float) -> float:
         """Returns the faithfulness against M of a run with this mean logit difference.
 

@@ -1,31 +1,34 @@
 """A first answer where an exact one takes long: a change tried on a sample of the prompts.
 
-With y_i what is measured of prompt i under a circuit whose numbers are known, y'_i the same under the changed one, and
-S the sample, every prompt outside of S is taken to move by the mean move of S,
-
-    y'_i  ~  y_i + mean over S of (y'_j - y_j),
-
-so that the mean over all prompts is the difference estimator of survey sampling (Cochran 1977, chapter 7, with slope
-1). One switched node moves all prompts much alike: their spread, which is large, cancels.
+What the change does to the sample is known exactly, and what it does to all prompts is estimated from that
+(`cluster_sample.py`). The auxiliary value is how far a prompt would move if the circuit became the empty one: a
+switched node undoes or restores a share of that. The spread between prompts, which is large, cancels in the difference.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
+from dataclasses import dataclass, replace
 from statistics import median
 
-import torch
 from torch import Tensor
 
+from circuit_tui.core.evaluation.cluster_sample import ClusterSample, MeanEstimate, clusters, t_quantile
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
-from circuit_tui.core.evaluation.metrics import PromptMetrics
+from circuit_tui.core.evaluation.metrics import Baselines, PromptMetrics
+from circuit_tui.core.views import Metrics, StandardErrors
 
 # Seconds a toggle may take before an estimate is worth while, and those that the estimate should take.
 EXACT_WITHIN = 0.05
 ESTIMATE_WITHIN = 0.025
 FEWEST_PROMPTS = 8
 REMEMBERED = 5
+# An estimate that may be off by more than this, to 95% confidence, is not shown; in nats for KL.
+WIDEST = 0.05
+# Half of the last decimal that is shown: no standard error is smaller.
+RESOLUTION = 0.0005
 
 
 class Pace:
@@ -43,33 +46,86 @@ class Pace:
         return median(self._seconds) * (blocks + 1) if self._seconds else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Uncertainty:
+    """Standard error, and half width of the 95% interval (Student's t), of an estimated number, in its unit."""
+
+    standard_error: float
+    half_width: float
+
+    @classmethod
+    def of(cls, estimate: MeanEstimate, unit: float = 1.0) -> Uncertainty:
+        """The uncertainty of `estimate` in multiples of `unit`; nan where that is 0."""
+        error = math.hypot(estimate.standard_error / unit, RESOLUTION) if unit else math.nan
+        return cls(error, t_quantile(estimate.degrees) * error)
+
+    @property
+    def shown_error(self) -> float | None:
+        """The standard error, None if the number may be off by more than `WIDEST`."""
+        return self.standard_error if self.half_width <= WIDEST else None
+
+
+@dataclass(frozen=True, slots=True)
+class SampledMetrics:
+    """Estimated metrics of a circuit, with the uncertainty of the numbers that the screen shows."""
+
+    metrics: Metrics
+    faithfulness: Uncertainty
+    faithfulness_spliced: Uncertainty
+    kl: Uncertainty
+
+    @property
+    def errors(self) -> StandardErrors:
+        """The standard errors of the numbers that are certain enough to be shown."""
+        return StandardErrors(self.faithfulness.shown_error, self.faithfulness_spliced.shown_error, self.kl.shown_error)
+
+
 class Probe:
-    """A fixed sample of the prompts of `evaluator` that follows a circuit, `[node]` bool, through its changes.
+    """A fixed sample of the prompts of `evaluator` that follows a circuit, `[node]` bool, through its changes."""
 
-    Attributes:
-        where: `[sample]` indices of the sample among the prompts, ascending.
-    """
-
-    def __init__(self, evaluator: Evaluator, kept: Tensor, size: int) -> None:
-        order = torch.randperm(len(evaluator), generator=torch.Generator().manual_seed(0))
-        self.where = order[:size].sort()[0]
-        prompts = evaluator.prompts[self.where.to(evaluator.prompts.device)]
+    def __init__(self, evaluator: Evaluator, kept: Tensor, sample: ClusterSample) -> None:
+        self.sample, self._baselines = sample, evaluator.baselines
+        prompts = evaluator.prompts[sample.where.to(evaluator.prompts.device)]
         self._live = LiveCircuit(Evaluator(evaluator.problem, evaluator.split, prompts), kept)
 
-    def estimate(self, known: PromptMetrics, kept: Tensor) -> PromptMetrics:
-        """Per-prompt metrics of the circuit `kept`, exact on the sample, from those `known` of another circuit."""
+    def estimate(self, known: PromptMetrics, kept: Tensor) -> SampledMetrics:
+        """Estimates the metrics of the circuit `kept` from those `known`, prompt by prompt, of another circuit."""
         self._live.advance_to(kept).result()
-        seen = self._live.measured
-        return PromptMetrics(
-            self._moved(known.logit_diff, seen.logit_diff),
-            self._moved(known.kl, seen.kl).clamp(min=0),
-            self._moved(known.cross_entropy, seen.cross_entropy).clamp(min=0),
-        )
+        return estimate_metrics(self.sample, self._baselines, known, self._live.measured)
 
-    def _moved(self, known: Tensor, seen: Tensor) -> Tensor:
-        moved = known + (seen - known[self.where]).mean()
-        moved[self.where] = seen
-        return moved
+
+def cluster_sample(evaluator: Evaluator, size: int, seed: int = 0) -> ClusterSample | None:
+    """Draws at most `size` of the prompts of `evaluator`, whole clusters; None if they are too few clusters."""
+    pairs = evaluator.problem.prompt_sets[evaluator.split].pairs
+    cluster = clusters([pairs[prompt] for prompt in evaluator.prompts.tolist()])
+    try:
+        return ClusterSample(cluster, size, seed)
+    except ValueError:
+        return None
+
+
+def estimate_metrics(
+    sample: ClusterSample, baselines: Baselines, known: PromptMetrics, seen: PromptMetrics
+) -> SampledMetrics:
+    """Estimates metrics over all prompts.
+
+    Args:
+        sample: the prompts that were run.
+        baselines: M, M_s and the empty circuit on all prompts.
+        known: all prompts before the change.
+        seen: the sampled prompts after it, in the order of `sample.where`.
+    """
+    empty = baselines.empty
+    logit_diff = sample.estimate(known.logit_diff, seen.logit_diff, empty.logit_diff - known.logit_diff)
+    kl = sample.estimate(known.kl, seen.kl, empty.kl - known.kl)
+    cross_entropy = sample.estimate(known.cross_entropy, seen.cross_entropy, empty.cross_entropy - known.cross_entropy)
+    metrics = baselines.summarise(PromptMetrics(logit_diff.values, kl.values, cross_entropy.values))
+    return SampledMetrics(
+        metrics=replace(metrics, kl=max(0.0, kl.mean), cross_entropy=max(0.0, cross_entropy.mean)),
+        faithfulness=Uncertainty.of(logit_diff, baselines.gap),
+        faithfulness_spliced=Uncertainty.of(logit_diff, baselines.gap_spliced),
+        kl=Uncertainty.of(kl),
+    )
 
 
 def sample_size(n_prompts: int, seconds: float) -> int | None:

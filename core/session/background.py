@@ -1,8 +1,8 @@
 """The numbers of the current circuit: test metrics at once, and in slices what can wait.
 
-At once means exactly, if by what earlier evaluations took that is a matter of `estimate.EXACT_WITHIN`; else as an
-estimate, which the first slices then replace by the exact numbers. What can wait is completeness, the train split, and
-the effect of every kept node. A new circuit makes all of it stale.
+At once means exactly, if by what earlier evaluations took that is a matter of `sampled_estimate.EXACT_WITHIN`; else as
+an estimate with its standard errors, which the first slices then replace by the exact numbers. What can wait is
+completeness, the train split, and the effect of every kept node. A new circuit makes all of it stale.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from torch import Tensor
 
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
-from circuit_tui.core.evaluation.sampled_estimate import Pace, Probe, sample_size
+from circuit_tui.core.evaluation.sampled_estimate import Pace, Probe, cluster_sample, sample_size
 from circuit_tui.core.runtime.incremental import Incremental, Increments
-from circuit_tui.core.views import Metrics
+from circuit_tui.core.views import Metrics, StandardErrors
 
 
 class Background:
@@ -25,14 +25,14 @@ class Background:
         kept: the circuit, `[node]` bool.
         live: it on the test prompts; behind while `estimated`.
         test: test metrics; its completeness is None until computed.
-        estimated: whether `test` is an estimate.
+        errors: the standard errors of `test` if it is an estimate, else None.
         train: train metrics, None until computed.
         effects: for each kept node computed so far its exact effect: the drop of test faithfulness without it.
         done: whether nothing is left to compute.
     """
 
     test: Metrics
-    estimated: bool
+    errors: StandardErrors | None
     train: Metrics | None
     effects: dict[int, float]
     done: bool
@@ -60,9 +60,14 @@ class Background:
             Incremental(self._exact(kept, blocks)).result()
             self._begin()
             return
-        measured = self._probe.estimate(self.live.measured, kept)
+        estimate = self._probe.estimate(self.live.measured, kept)
         self._begin(self._exact(kept, blocks))
-        self.test, self.estimated = self.live.evaluator.baselines.summarise(measured), True
+        self.test, self.errors = estimate.metrics, estimate.errors
+
+    @property
+    def estimated(self) -> bool:
+        """Whether `test` is an estimate."""
+        return self.errors is not None
 
     def advance(self) -> None:
         """Computes a little more: one batch of prompts, or its way from one site to the next."""
@@ -87,7 +92,7 @@ class Background:
 
     def _begin(self, first: Increments[None] | None = None) -> None:
         self.test = self.live.evaluator.baselines.summarise(self.live.measured)
-        self.estimated = False
+        self.errors = None
         self.train = None
         self.effects = {}
         self._run = self._compute(first)
@@ -107,15 +112,16 @@ class Background:
                 break
             yield
         self._pace.record(blocks, seconds)
-        self.test, self.estimated = self.live.evaluator.baselines.summarise(self.live.measured), False
+        self.test, self.errors = self.live.evaluator.baselines.summarise(self.live.measured), None
 
     def _compute(self, first: Increments[None] | None) -> Increments[None]:
         live, evaluator = self.live, self.live.evaluator
         if first is not None:
             yield from first
         size = sample_size(len(evaluator), self._pace.predict(self._blocks(0)))
-        if self._probe is None and size is not None:
-            self._probe = Probe(evaluator, live.kept, size)
+        sample = cluster_sample(evaluator, size) if self._probe is None and size is not None else None
+        if sample is not None:
+            self._probe = Probe(evaluator, live.kept, sample)
             yield
         self.test = yield from evaluator.with_completeness(self.test, live.kept)
         self.train = yield from self._train.evaluate(live.kept)

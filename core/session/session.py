@@ -103,7 +103,6 @@ class Session:
     def view(self) -> CircuitView:
         """Returns the current circuit with its numbers as a screen shows it."""
         numbers, kept = self._background, self.kept
-        previous = self._previous_faithfulness
         return CircuitView(
             version=self._version,
             kept=bytes(kept.to(torch.uint8).tolist()),
@@ -114,13 +113,19 @@ class Session:
             effect=numbers.effect_column(),
             effects_done=len(numbers.effects),
             last_change=self._last_change,
-            delta=None if previous is None else numbers.test.faithfulness - previous,
+            delta=self._delta(),
             can_undo=self._history.can_undo,
             can_redo=self._history.can_redo,
             snapshots=tuple(self._snapshots.circuits),
             dirty=self._dirty,
-            estimated=numbers.estimated,
+            standard_errors=numbers.errors,
         )
+
+    def _delta(self) -> float | None:
+        """Returns the change of test faithfulness by the last edit; None if either number of it must not be shown."""
+        numbers, previous = self._background, self._previous_faithfulness
+        withheld = numbers.errors is not None and numbers.errors.faithfulness is None
+        return None if previous is None or withheld else numbers.test.faithfulness - previous
 
     def memory_use(self) -> MemoryUse | None:
         """Returns how full the device is; None if the device does not say."""
@@ -259,7 +264,8 @@ class Session:
         return self._audits.view(self.kept)
 
     def circuit_file(self) -> CircuitFile:
-        """Returns the file of the current circuit; numbers not computed yet are null."""
+        """Returns the file of the current circuit; numbers not computed yet are null, none is an estimate."""
+        self._background.be_exact()
         audit, snapshots = self._audits.part(self.kept), self._snapshots.parts(self.table)
         return circuit_file(self.experiment, self.table, self.view(), self._provenance, audit, snapshots)
 
@@ -345,7 +351,8 @@ class Session:
     def _follow_history(self, change: str) -> None:
         """Takes in the current circuit of the history after the edit `change`."""
         self._last_change, self._version = change, self._version + 1
-        self._previous_faithfulness = self._background.test.faithfulness
+        numbers = self._background
+        self._previous_faithfulness = None if numbers.estimated else numbers.test.faithfulness
         if not torch.equal(self._background.kept, self.kept):  # else all numbers of the circuit still hold
             self._background.follow(self.kept)
             self._dirty = True

@@ -38,11 +38,13 @@ from circuit_tui.core.views import (
     SessionInfo,
     SiteInfo,
     SnapshotComparison,
+    StandardErrors,
     TokenActivation,
 )
 
 AUDIT_SLICES = 2 * len(TITLES)
 ESTIMATE_OFF = 0.25
+ESTIMATE_ERRORS = StandardErrors(faithfulness=0.0123, faithfulness_spliced=0.0124, kl=0.02)
 POSITIONS = ("subject", "that", "distractor", "verb")
 LABELS = (
     "plural noun",
@@ -264,6 +266,7 @@ class FakeSession:
         self.hold_audit_at: int | None = None
         self.auditing = False
         self.estimated = False
+        self.errors = ESTIMATE_ERRORS
         self.memory: MemoryUse | None = None
 
     def _make_info(self) -> SessionInfo:
@@ -305,12 +308,12 @@ class FakeSession:
             effect=tuple(self.effects.get(i) for i in range(n)),
             effects_done=len(self.effects),
             last_change=self.change,
-            delta=self.delta,
+            delta=None if self.estimated and self.errors.faithfulness is None else self.delta,
             can_undo=bool(self.past),
             can_redo=bool(self.future),
             snapshots=tuple(self.names),
             dirty=self.kept != self.saved,
-            estimated=self.estimated,
+            standard_errors=self.errors if self.estimated else None,
         )
 
     def memory_use(self) -> MemoryUse | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from fake_session import ESTIMATE_OFF, FakeSession
 from waiting import ready, screen_text, wait_for
 
+from circuit_tui.core.views import StandardErrors
 from circuit_tui.tui.app import ExplorerApp
 
 Make = Callable[..., ExplorerApp]
@@ -30,7 +31,7 @@ async def test_an_estimate_is_marked_and_then_replaced(explorer: Make, session: 
         await wait_for(pilot, lambda: numbers(app)[0].startswith("≈"))
         exact = session.faithfulness(session.kept)
         shown = numbers(app)
-        assert shown[0] == f"≈{exact + ESTIMATE_OFF:.3f}"
+        assert shown[0] == f"≈{exact + ESTIMATE_OFF:.3f}±0.012"
         assert shown[1].startswith("≈")
         assert shown[2] == "…"
         assert shown[3].startswith("≈")
@@ -39,6 +40,25 @@ async def test_an_estimate_is_marked_and_then_replaced(explorer: Make, session: 
         await wait_for(pilot, lambda: numbers(app)[0] == f"{exact:.3f}")
         assert "≈" not in screen_text(app)
         await wait_for(pilot, lambda: "prompts" in session.calls)
+
+
+async def test_an_estimate_that_may_be_far_off_is_not_shown(explorer: Make, session: FakeSession) -> None:
+    session.errors = StandardErrors(faithfulness=None, faithfulness_spliced=None, kl=0.02)
+    app = explorer()
+    async with app.run_test(size=(160, 50)) as pilot:
+        await ready(pilot)
+        session.slow = threading.Event()
+        await pilot.press("space")
+        await wait_for(pilot, lambda: numbers(app)[0] == "…")
+        exact = session.faithfulness(session.kept)
+        shown = numbers(app)
+        assert shown[:3] == ["…", "…", "…"]
+        assert shown[3].startswith("≈")
+        assert shown[-1] == "…", "nor is the change"
+        assert f"{exact + ESTIMATE_OFF:.3f}" not in screen_text(app)
+        session.slow.set()
+        await wait_for(pilot, lambda: numbers(app)[0] == f"{exact:.3f}")
+        await wait_for(pilot, lambda: numbers(app)[-1] != "…")
 
 
 async def test_an_estimate_during_a_search_is_replaced_before_its_next_step(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 CARDS = (("faithfulness", 14), ("vs M_s", 8), ("completeness", 14), ("KL nats", 9), ("nodes", 16))
 ESTIMATED = "≈"  # marks numbers from a sample of the prompts, which exact ones soon replace
+WAITING = "…"  # stands where a number is being computed and no good estimate is there
 
 
 class FaithfulnessStrip(LinesView):
@@ -83,15 +84,14 @@ class FaithfulnessStrip(LinesView):
             for _, cells in CARDS:
                 line.left("–", cells, pane_styles.muted)
             return line.add("–", pane_styles.muted).strip()
-        test = circuit.test
-        waiting = "…" if circuit.size else "–"
-        about = ESTIMATED if circuit.estimated else ""
-        values = (
-            about + fixed(test.faithfulness),
-            about + fixed(test.faithfulness_spliced),
-            fixed(test.completeness, 3, waiting),
-            about + fixed(test.kl),
-        )
+        test, errors = circuit.test, circuit.standard_errors
+        faithfulness, spliced, kl = fixed(test.faithfulness), fixed(test.faithfulness_spliced), fixed(test.kl)
+        if errors is not None:
+            faithfulness = _estimated(faithfulness, errors.faithfulness)
+            if errors.faithfulness is not None:
+                faithfulness += f"±{fixed(errors.faithfulness)}"
+            spliced, kl = _estimated(spliced, errors.faithfulness_spliced), _estimated(kl, errors.kl)
+        values = (faithfulness, spliced, fixed(test.completeness, 3, WAITING if circuit.size else "–"), kl)
         for index, (text, (_, cells)) in enumerate(zip(values, CARDS, strict=False)):
             line.left(
                 text,
@@ -108,9 +108,14 @@ class FaithfulnessStrip(LinesView):
         if circuit is None or not circuit.last_change:
             return line.add("none yet", pane_styles.muted)
         if circuit.delta is None:
-            return line
+            return line.add(WAITING if circuit.estimated else "", pane_styles.muted)
         arrow = "•" if abs(circuit.delta) < 0.0005 else "▲" if circuit.delta > 0 else "▼"
         about = ESTIMATED if circuit.estimated else ""
         return line.add(
             f"{arrow} {about}{signed(circuit.delta)}", pane_styles.strong + pane_styles.change(circuit.delta)
         )
+
+
+def _estimated(number: str, error: float | None) -> str:
+    """`number` with the mark of an estimate; `WAITING` where its standard error is unknown."""
+    return WAITING if error is None else ESTIMATED + number

@@ -118,7 +118,9 @@ class FrontierPane(LinesView, can_focus=True):
             points=search.frontier,
             target=search.spec.target if search.spec else None,
             cursor=None if point is None else CircuitPoint(point.size, point.train),
-            current=None if circuit is None else CircuitPoint(circuit.size, circuit.test.faithfulness),
+            current=None
+            if circuit is None or circuit.estimated
+            else CircuitPoint(circuit.size, circuit.test.faithfulness),
             trail=trail,
         )
 
@@ -161,7 +163,7 @@ class FrontierPane(LinesView, can_focus=True):
             lines.append(line.add("  enter", pane_styles.key).add(" loads it", pane_styles.muted))
         if circuit is not None:
             line = StyledLine().add(f" {CURRENT} ", pane_styles.warn).add(_nodes(circuit.size), pane_styles.strong)
-            line.add(f"  held-out {fixed(circuit.test.faithfulness)}")
+            line.add(f"  held-out {'…' if circuit.estimated else fixed(circuit.test.faithfulness)}")
             lines.append(line.add("  the current circuit", pane_styles.muted))
         return [line.strip(width) for line in lines]
 

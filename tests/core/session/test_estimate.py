@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -65,18 +66,26 @@ def test_a_slow_toggle_is_estimated_then_exact(problem: Problem) -> None:
     view = session.view()
     assert view.estimated
     assert (view.test.completeness, view.train, view.effects_done) == (None, None, 0)
-    assert view.delta == pytest.approx(view.test.faithfulness - before.faithfulness)
+    assert view.standard_errors is not None
+    if view.standard_errors.faithfulness is None:
+        assert view.delta is None, "a change from an estimate that must not be shown"
+    else:
+        assert view.delta == pytest.approx(view.test.faithfulness - before.faithfulness)
 
-    # The estimate a second time, from its definition: the mean moves as the mean of the sample does.
+    # The estimate a second time, from its definition: the regression of the change on the way to the empty circuit.
     new, test = kept_of(session), Evaluator(problem, "test")
     probe = session._background._probe
     assert probe is not None
-    assert 8 <= len(probe.where) <= N_TEST // 2
-    assert len(set(probe.where.tolist())) == len(probe.where)
+    where = probe.sample.where
+    assert 8 <= len(where) <= N_TEST // 2
+    assert len(set(where.tolist())) == len(where)
     was, now = test.measure(old).result(), test.measure(new).result()
-    shift = float((now.logit_diff - was.logit_diff)[probe.where].mean())
-    assert view.test.logit_diff == pytest.approx(was.mean_logit_diff + shift, abs=1e-5)
-    assert view.test.faithfulness == pytest.approx(test.baselines.faithfulness(was.mean_logit_diff + shift), abs=1e-5)
+    change = (now.logit_diff - was.logit_diff)[where].double().numpy()
+    way = (test.baselines.empty.logit_diff - was.logit_diff).double().numpy()
+    slope, constant = np.polyfit(way[where], change, 1)
+    expected = was.mean_logit_diff + constant + slope * way.mean()
+    assert view.test.logit_diff == pytest.approx(expected, abs=1e-5)
+    assert view.test.faithfulness == pytest.approx(test.baselines.faithfulness(expected), abs=1e-5)
     assert view.test.kl >= 0
 
     while session.view().estimated:
@@ -144,6 +153,30 @@ def test_any_edits_and_interruptions_end_in_exact_numbers(problem: Problem, edit
     while session.view().estimated:
         assert session.work()
     assert_exact(session)
+
+
+def test_the_change_from_a_circuit_without_exact_numbers_is_unknown(problem: Problem) -> None:
+    session = opened(problem, 1.0)
+    settle(session)
+    session.toggle_node(0)
+    assert session.view().estimated
+    session.toggle_node(1)
+    settle(session)
+    assert session.view().delta is None
+    session.toggle_node(2)
+    settle(session)
+    assert session.view().delta is not None
+
+
+def test_no_estimate_is_written_to_a_file(problem: Problem) -> None:
+    session = opened(problem, 1.0)
+    settle(session)
+    session.toggle_node(0)
+    assert session.view().estimated
+    file = session.circuit_file()
+    exact = Evaluator(problem, "test").evaluate(kept_of(session)).result()
+    assert file.metrics.test is not None
+    assert file.metrics.test.faithfulness == pytest.approx(exact.faithfulness, abs=1e-5)
 
 
 def test_small_splits_are_never_estimated(world: Callable[[str], World]) -> None:
