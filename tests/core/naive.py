@@ -279,14 +279,10 @@ class Naive:
         sae, errors, names = self.saes[site], self.error(site, pair, text), self.names(pair, text)
 
         def spliced(x: Tensor, output: Tensor) -> Tensor:
-            rows = []
-            for token, (row, kept) in enumerate(zip(x, output, strict=True)):
-                if names[token] is not None:
-                    acts = change(token, sae.encode(row))
-                    if sae.cfg.normalize_activations != "none":
-                        sae.encode(row)  # sae-lens decodes with the statistics of the token that it encoded last
-                    kept = rebuilt(sae, row, acts) + errors[token]
-                rows.append(kept)
+            acts = sae.encode(x)  # of all tokens: sae-lens decodes with the statistics of what it encoded last
+            changed = [own if names[token] is None else change(token, own) for token, own in enumerate(acts)]
+            made = rebuilt(sae, x, torch.stack(changed))
+            rows = [kept if names[at] is None else made[at] + errors[at] for at, kept in enumerate(output)]
             return torch.stack(rows)
 
         return spliced
