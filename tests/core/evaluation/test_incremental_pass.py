@@ -51,7 +51,7 @@ def sparse(problem: Problem, seed: int) -> Tensor:
     return random_circuit(problem, 0.5, seed) & torch.isin(problem.space.position, positions)
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(data=st.data())
 def test_incremental_passes_give_what_full_passes_give(problem: Problem, data: st.DataObject) -> None:
     batch = problem.batch("test", torch.arange(len(problem.splits["test"])))

@@ -68,12 +68,12 @@ def make_task(
 
 
 TASKS = {
-    "index": make_task((6,) * 7, (6,) * 5),
-    "roles": make_task((5, 6, 7, 5, 6, 7, 6, 7), (7, 5, 6, 7, 5), roles=True),
-    "mixed": make_task((5, 6, 7, 5, 6, 7, 6, 7), (7, 5, 6, 7, 5), turn=1),
-    "index-multi": with_multi_token_answers(make_task((6,) * 7, (6,) * 5)),
-    "roles-multi": with_multi_token_answers(make_task((5, 6, 7, 5, 6, 7, 6, 7), (7, 5, 6, 7, 5), roles=True), 1),
-    "mixed-multi": with_multi_token_answers(make_task((5, 6, 7, 5, 6, 7, 6, 7), (7, 5, 6, 7, 5), turn=1), 2),
-    "equal-multi": with_multi_token_answers(make_task((5, 6, 7, 5, 6, 7, 6, 7), (7, 5, 6, 7, 5), turn=1), 2, (3, 2)),
+    "index": make_task((6,) * 6, (6,) * 4),
+    "roles": make_task((5, 6, 7, 5, 6, 7), (7, 5, 6, 7), roles=True),
+    "mixed": make_task((5, 6, 7, 5, 6, 7, 6, 7), (7, 5, 6, 7), turn=1),
+    "index-multi": with_multi_token_answers(make_task((6,) * 6, (6,) * 4)),
+    "roles-multi": with_multi_token_answers(make_task((5, 6, 7, 5, 6, 7), (7, 5, 6, 7), roles=True), 1),
+    "mixed-multi": with_multi_token_answers(make_task((5, 6, 7, 5, 6, 7), (7, 5, 6, 7), turn=1), 2),
+    "equal-multi": with_multi_token_answers(make_task((5, 6, 7, 5, 6, 7), (7, 5, 6, 7), turn=1), 2, (3, 2)),
     "longer": make_task((5, 6, 7, 5, 6, 7), (8, 5, 8, 6), turn=1),
 }
