@@ -1,1 +1,1 @@
-"""From a request to an open problem and its evaluators."""
+"""Opens what a user asks for: from a request to an experiment, a problem with its evaluators."""

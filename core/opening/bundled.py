@@ -1,4 +1,4 @@
-"""The bundled model, SAEs and text, as the rest of the program names them. Imports no torch."""
+"""The bundled SAEs and text, for the rest of the program. Imports no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether SAEs fit a model: their width, their layer, the model that they were trained on, and their hook."""
+"""Checks that SAEs fit a model: their width, their layer, the model that they were trained on, and their hook."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check_fit(model: LanguageModel, sites: Sequence[Site]) -> None:
     """Checks every SAE against the model.
 
     Raises:
-        UserError: a mismatch; the line names both sides. Or there are no SAEs.
+        UserError: an SAE does not fit (the message names both sides), or there are no SAEs.
     """
     if not sites:
         raise UserError("no SAE given: name at least one with --sae RELEASE:ID or --sae-dir DIR")
@@ -50,10 +50,10 @@ def _check_width(model: LanguageModel, site: Site) -> None:
 
 
 def _check_resid_mid(model: LanguageModel, site: Site) -> None:
-    """Checks that the model's second norm gets the stream that `site`, a resid_mid, would replace.
+    """Checks that the model's second norm reads the stream that `site`, a resid_mid, would replace.
 
     Raises:
-        UserError: the block has no such stream, since its attention and MLP run in parallel, or it scales what it adds.
+        UserError: the block has no such stream, because attention and MLP run in parallel or are scaled when added.
     """
     refusal = UserError(
         f"SAE {site.sae.name}: there is no {site.hook} in the blocks of {model.name} to splice it in at"
@@ -73,7 +73,7 @@ def _check_resid_mid(model: LanguageModel, site: Site) -> None:
 
 
 def _same_model(trained_on: str, model: str) -> bool:
-    """Whether `model`, a name or a folder, is the one that an SAE was trained on, going by their names."""
+    """Returns whether `model`, a name or a folder, is by its name the model that an SAE was trained on."""
     folder = Path(model).expanduser()
     if not folder.is_dir():
         return bool(_bare_names(trained_on) & _bare_names(model))
@@ -85,17 +85,17 @@ def _same_model(trained_on: str, model: str) -> bool:
 
 
 def _bare_names(model: str) -> set[str]:
-    """The bare forms of all names of a model."""
+    """Returns the bare forms of all names of a model."""
     return {_bare_name(name) for name in (model, _official_name(model), hub_name(model))}
 
 
 def _bare_name(name: str) -> str:
-    """A model's name without organisation and cache prefix, in lower case."""
+    """Returns a model's name without organisation and cache prefix, in lower case."""
     return re.split(r"/|--", name)[-1].lower()
 
 
 def _official_name(name: str) -> str:
-    """The name on the Hub that TransformerLens has for a model by any of its aliases, in lower case."""
+    """Returns the Hub name that TransformerLens has for a model or any of its aliases, in lower case."""
     from transformer_lens.supported_models import MODEL_ALIASES
 
     for official, aliases in MODEL_ALIASES.items():

@@ -1,4 +1,4 @@
-"""Whether a model does here what it does in Hugging Face, on prompts of the task that is opened."""
+"""Checks that a model does here what it does in Hugging Face, on prompts of the task that is opened."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from circuit_tui.core.tasks.tokens import PromptSet
 
 
 def reference_prompts(prompt_sets: Mapping[Split, PromptSet]) -> list[Tensor]:
-    """Returns the tokens `[position]` of a shortest and of a longest row of all prompts; one where all are as long."""
+    """Returns the tokens `[position]` of a shortest and a longest row of all prompts; only one if all are as long."""
     sides = [side for prompts in prompt_sets.values() for side in (prompts.clean, prompts.corrupt)]
     rows = [(int(length), side.tokens[row]) for side in sides for row, length in enumerate(side.lengths.tolist())]
     shortest, longest = min(rows, key=lambda row: row[0]), max(rows, key=lambda row: row[0])
@@ -29,7 +29,7 @@ def check_tokens(model: LanguageModel, prompt_sets: Mapping[Split, PromptSet]) -
     """Checks every token of a task against the model's embedding and context.
 
     Raises:
-        UserError: a token that has no row in the embedding, or a prompt longer than the model reads.
+        UserError: a token has no row in the embedding, or a prompt is longer than the model reads.
     """
     sides = [side for prompts in prompt_sets.values() for side in (prompts.clean, prompts.corrupt)]
     check_vocabulary(model.name, model.n_embeddings, [side.tokens for side in sides])
@@ -49,11 +49,11 @@ def check_tokens(model: LanguageModel, prompt_sets: Mapping[Split, PromptSet]) -
 def check_model(model: LanguageModel, prompt_sets: Mapping[Split, PromptSet], batch: int | None) -> None:
     """Turns on the fast paths of `model`, then compares its passes with Hugging Face's own (`check_pass`).
 
-    `batch` is the largest number of prompts in a pass, None for all. Passes over prompts of other lengths than those
-    that the model was loaded with are recorded anew.
+    `batch` is the largest number of prompts in a pass, None for all. If the prompts have other lengths than those with
+    which the model was loaded, Hugging Face's passes are recorded anew.
 
     Raises:
-        UserError: they depart from each other, or the model's blocks cannot be replayed.
+        UserError: the passes differ, or the model's blocks cannot be replayed.
     """
     tokens = prompt_sets["test"].clean
     try:
@@ -85,5 +85,5 @@ def check_model(model: LanguageModel, prompt_sets: Mapping[Split, PromptSet], ba
 
 
 def _covered(lengths: Sequence[int], known: Sequence[int]) -> bool:
-    """Whether passes over prompts of `known` lengths speak for prompts of `lengths`: those lie between them."""
+    """Returns whether passes over prompts of `known` lengths are enough for `lengths`, which must lie between them."""
     return bool(known) and min(known) <= min(lengths) and max(lengths) <= max(known)

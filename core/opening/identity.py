@@ -1,6 +1,6 @@
-"""What tells one experiment from another: model, SAEs, prompts, positions and ablation, by their hashes.
+"""The identity of an experiment: model, SAEs, prompts, positions and ablation, by their hashes.
 
-Runs are compared only where these agree, and what was cut off goes on only where nothing of it has changed.
+Runs are compared only if their identities agree, and work that was cut off goes on only if its identity is unchanged.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from circuit_tui.core.saes.site import Site
 
 
 class IdentitySite(Part):
-    """A hook with the SAE that is spliced in there.
+    """A hook, with the SAE that is spliced in there.
 
     `sae` is ``RELEASE:ID`` or a folder. A bundled SAE is ``circuit-tui/demo:HOOK``; version 0.1 wrote its folder.
     """
@@ -55,9 +55,9 @@ class Identity(Part):
 
     @property
     def comparable(self) -> Self:
-        """The identity without the names of weights whose hash is known: runs must share this to be compared.
+        """The identity without the names of weights whose hash is known; runs with equal ones can be compared.
 
-        Runs of one model on two machines are then runs of the same, in whatever folders it lies there.
+        So runs of one model on two machines can be compared, whatever the folders of the model are called.
         """
         sites = tuple(site.model_copy(update={"sae": ""}) if site.weights_sha256 else site for site in self.sites)
         return self.model_copy(update={"model": "" if self.model_sha256 else self.model, "sites": sites})
@@ -85,7 +85,7 @@ def identity_of(experiment: Experiment) -> Identity:
 def fingerprint(experiment: Experiment) -> dict[str, Any]:
     """Returns the identity and a digest of the candidate nodes, as JSON values.
 
-    A stored session, or work that was cut off, can go on only where `comparable` of this is equal.
+    A stored session, or work that was cut off, can go on only if `comparable` of this is equal.
     """
     space = experiment.problem.space
     nodes = digest(space.site, space.position, space.latent)

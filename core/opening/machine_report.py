@@ -1,4 +1,4 @@
-"""What this machine offers: packages, devices, and whether the bundled model is complete."""
+"""A report of this machine: its packages, its devices, and whether the bundled model is complete."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PACKAGES = ("circuit-tui", "torch", "transformer-lens", "sae-lens", "transformer
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One device torch can use, as ``--device`` names it; memory in bytes, None where torch does not say."""
+    """A device that torch can use, as ``--device`` names it; memory is in bytes, None if torch does not say."""
 
     name: str
     description: str
@@ -25,7 +25,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What it has. `packages` maps names to versions, None if absent; `missing` lists absent files of the demo."""
+    """This machine. `packages` maps names to versions, None if absent; `missing` lists absent files of the demo."""
 
     python: str
     system: str
@@ -37,7 +37,7 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """Looks at this machine. It imports torch, which takes a second."""
+    """Returns the report of this machine. It imports torch, which takes a second."""
     return Machine(
         python=platform.python_version(),
         system=platform.platform(),

@@ -1,8 +1,8 @@
-"""The memory plan of a request: what it needs of a device, and how many prompts fit into one pass.
+"""The memory plan of a request: the memory that it needs on a device, and how many prompts fit into one pass.
 
-Shapes come from configurations and prompts from the tokenizer; no weight is loaded. Weights are exact, and so are the
-tensors kept of the prompts and of the passes of circuits that are followed (`incremental_pass.py`, `full_pass.py`). A
-pass is an estimate (`pass_memory.py`).
+Shapes come from configurations and prompts from the tokenizer; no weight is loaded. The plan is exact for weights, for
+the tensors of prompts, and for the passes that live circuits keep (`incremental_pass.py`, `full_pass.py`). A pass
+itself is an estimate (`pass_memory.py`).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from circuit_tui.core.evaluation import incremental_pass
 from circuit_tui.core.models.devices import pick_device, pick_dtype
 from circuit_tui.core.models.model_files import model_folder
 from circuit_tui.core.opening.open_circuit import request_of
-from circuit_tui.core.opening.open_problem import chosen_saes, chosen_task
-from circuit_tui.core.opening.pass_memory import FLOAT32, Shape, SiteShape, bytes_a_prompt
+from circuit_tui.core.opening.open_problem import saes_of, task_of
+from circuit_tui.core.opening.pass_memory import FLOAT32, ModelShape, SiteShape, bytes_a_prompt
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runtime.device_memory import SHARE, cuda_devices, free_memory
 from circuit_tui.core.saes.hook_names import Hook
@@ -38,7 +38,7 @@ _JOINT = re.compile(r"c_attn|query_key_value|qkv")
 
 
 class SplitShape(NamedTuple):
-    """One split: its prompts, their rows of tokens, the tokens of the longest row, and where answers are read."""
+    """One split: its prompts, their rows of tokens, the tokens of the longest row, and the reads of answers."""
 
     prompts: int
     rows: int
@@ -48,11 +48,16 @@ class SplitShape(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """Bytes that are needed, and how many prompts fit into a pass.
+    """The memory that is needed, in bytes, and how many prompts fit into a pass.
 
-    `a_prompt` is what one more prompt in a pass takes; `batch` is how many fit, at most all `n_prompts`, 0 if none
-    does. `free` is None where the device does not say; everything is then taken to fit. `followed` is kept of the
-    passes of two circuits, one on the test and one on the train prompts.
+    Attributes:
+        device: its name.
+        free: what is free there; None if the device does not say, and everything is taken to fit.
+        model, saes, prompts: the weights, and the tensors kept for the prompts.
+        followed: what two live circuits keep of their passes, one on the test and one on the train prompts.
+        a_prompt: what one more prompt in a pass takes.
+        n_prompts: the prompts of the largest split.
+        batch: how many prompts fit into a pass, at most `n_prompts`; 0 if not even one fits.
     """
 
     device: str
@@ -67,22 +72,22 @@ class MemoryPlan:
 
     @property
     def fixed(self) -> int:
-        """What is needed however few prompts there are in a pass."""
+        """The bytes that are needed however few prompts there are in a pass."""
         return self.model + self.saes + self.prompts + self.followed
 
     @property
     def total(self) -> int:
-        """With `batch` prompts in a pass."""
+        """The bytes that are needed with `batch` prompts in a pass."""
         return self.fixed + self.batch * self.a_prompt
 
 
-def plan(
-    shape: Shape, splits: dict[str, SplitShape], free: int | None, dtype: torch.dtype, device: str,
+def plan_for_shapes(
+    shape: ModelShape, splits: dict[str, SplitShape], free: int | None, dtype: torch.dtype, device: str,
     request: OpenRequest, trace_share: float,
 ) -> MemoryPlan:  # fmt: skip
     """Returns the plan for a model of `shape` and prompts of `splits`.
 
-    A trace may take `trace_share` of what is free by then. `free` and the sizes of a plan are bytes.
+    A trace may take `trace_share` of the memory that is then free. `free` is in bytes.
     """
     size, sites = dtype.itemsize, len(shape.sites)
     model = shape.weights * size
@@ -92,18 +97,20 @@ def plan(
     for name, split in splits.items():
         resid = split.rows * split.longest * shape.d_model
         prompts += resid * size + split.reads * shape.vocab * FLOAT32
-        if name == "train":  # the corrupt side; on both sides what enters each site, and what is read inside a block
+        if (
+            name == "train"
+        ):  # the corrupt side; on both sides the residual at each site, and an SAE's input inside a block
             prompts += resid * size * (1 + 2 * (sites + inside))
         if request.errors != "drop":
             prompts += resid * sites * FLOAT32
     longest, n_prompts = (max(each) for each in zip(*((s.longest, s.prompts) for s in splits.values()), strict=True))
-    texts = splits["train"].rows // splits["train"].prompts
-    a_prompt = texts * bytes_a_prompt(shape, longest, size)
-    traceable, followed = not inside and request.padding == "right", 0
-    for name in ("test", "train"):  # the circuit on the screen, and beside it that of a search
-        traces, inputs = _followed(shape, splits[name], size)
+    rows_per_prompt = splits["train"].rows // splits["train"].prompts
+    a_prompt = rows_per_prompt * bytes_a_prompt(shape, longest, size)
+    can_trace, followed = not inside and request.padding == "right", 0
+    for name in ("test", "train"):  # the circuit on the screen, and the circuit of a search
+        traces, inputs = _followed_bytes(shape, splits[name], size)
         fits = free is None or traces <= trace_share * (free - model - saes - prompts - followed)
-        followed += traces if traceable and fits else inputs
+        followed += traces if can_trace and fits else inputs
     fixed = model + saes + prompts + followed
     batch = n_prompts if free is None else max(0, min(n_prompts, int((SHARE * free - fixed) // a_prompt)))
     if request.batch is not None:
@@ -111,8 +118,8 @@ def plan(
     return MemoryPlan(device, free, model, saes, prompts, followed, a_prompt, n_prompts, batch)
 
 
-def _followed(shape: Shape, split: SplitShape, size: int) -> tuple[int, int]:
-    """Bytes kept to follow a circuit on a split: two traces, or for whole passes what enters each group of sites."""
+def _followed_bytes(shape: ModelShape, split: SplitShape, size: int) -> tuple[int, int]:
+    """Returns the bytes that a live circuit keeps on a split: two traces, or for full passes the sites' inputs."""
     tokens, streams = split.rows * split.longest, 2 * len(shape.sites) * shape.d_model
     blocks = shape.n_layers - min(site.depth for site in shape.sites)
     groups = len({(site.depth, site.inside) for site in shape.sites})
@@ -120,17 +127,17 @@ def _followed(shape: Shape, split: SplitShape, size: int) -> tuple[int, int]:
 
 
 def plan_memory(request: OpenRequest) -> MemoryPlan:
-    """Returns the plan of what `request` asks for.
+    """Returns the plan of `request`.
 
     Raises:
-        UserError: the model's configuration or an SAE's shape cannot be had, or `request` makes no sense.
+        UserError: the model's configuration or an SAE's shape is not to be had, or `request` makes no sense.
     """
-    if request.circuit is not None and not is_mask_file(request.circuit):  # masks say nothing of what to open
+    if request.circuit is not None and not is_mask_file(request.circuit):  # masks do not say what to open
         request = request_of(read_circuit(request.circuit), request, request.circuit.parent)
     request.check_devices()
     device, dtype = pick_device(request.device), pick_dtype(request.dtype)
-    source = str(demo.model_dir()) if request.model is None else _description(request.model, request.revision)
-    shape, (task, origin) = shape_of(request, source), chosen_task(request)
+    source = str(demo.model_dir()) if request.model is None else _config_folder(request.model, request.revision)
+    shape, (task, origin) = shape_of(request, source), task_of(request)
     sets = _tokenized(source, task, origin.kind == "builtin", request.chat)
     splits = {}
     for split, prompts in sets.items():
@@ -138,19 +145,17 @@ def plan_memory(request: OpenRequest) -> MemoryPlan:
         rows, reads = len(prompts.clean.lengths), len(prompts.answers.read_rows)
         splits[str(split)] = SplitShape(len(prompts), rows, longest, reads)
     devices = cuda_devices() if request.device_map is not None else []
-    if not devices:
-        return plan(shape, splits, free_memory(device), dtype, str(device), request, incremental_pass.MEMORY_SHARE)
-    free = sum(free_memory(each) or 0 for each in devices)
-    return plan(
-        shape, splits, free, dtype, " and ".join(str(each) for each in devices), request, incremental_pass.MEMORY_SHARE
-    )
+    name, free = str(device), free_memory(device)
+    if devices:
+        name, free = " and ".join(map(str, devices)), sum(free_memory(each) or 0 for each in devices)
+    return plan_for_shapes(shape, splits, free, dtype, name, request, incremental_pass.MEMORY_SHARE)
 
 
-def shape_of(request: OpenRequest, source: str) -> Shape:
-    """The shapes of the model `source`, a folder or Hub name, and of the SAEs that `request` asks for.
+def shape_of(request: OpenRequest, source: str) -> ModelShape:
+    """Returns the shape of the model `source`, a folder or Hub name, with the SAEs of `request`.
 
     Raises:
-        UserError: a configuration cannot be had.
+        UserError: a configuration is not to be had.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -161,16 +166,18 @@ def shape_of(request: OpenRequest, source: str) -> Shape:
     except Exception as error:  # the loaders raise dozens of types; each means that the shape cannot be had
         raise UserError(f"--model {source}: its configuration cannot be had: {first_line(error)}") from error
     text = config.get_text_config()
-    # Where queries, keys and values share one matrix, the bridge holds a second copy, cut into three.
+    # If queries, keys and values share one matrix, the bridge holds a second copy, cut into three.
     weights = sum(part.numel() * (2 if _JOINT.search(name) else 1) for name, part in empty.named_parameters())
     n_heads, n_layers = int(text.num_attention_heads), int(text.num_hidden_layers)
     d_head = getattr(text, "head_dim", None) or int(text.hidden_size) // n_heads
     d_key_value = int(d_head) * int(getattr(text, "num_key_value_heads", None) or n_heads)
-    return Shape(weights, int(text.hidden_size), n_layers, n_heads, int(text.vocab_size), _sites(request), d_key_value)
+    return ModelShape(
+        weights, int(text.hidden_size), n_layers, n_heads, int(text.vocab_size), _sites(request), d_key_value
+    )
 
 
 def _sites(request: OpenRequest) -> tuple[SiteShape, ...]:
-    names, folders = chosen_saes(request)
+    names, folders = saes_of(request)
     sites = []
     for name in names:
         found = next((sae for sae in find_saes(name.replace(":", " ")) if sae.name == name), None)
@@ -187,13 +194,13 @@ def _sites(request: OpenRequest) -> tuple[SiteShape, ...]:
 
 
 def _site(d_sae: int, hook: Hook) -> SiteShape:
-    """Where the site is as far as names tell: what is not known to be on the stream is inside a block."""
+    """Returns the site as far as names tell: a hook that is not known to be on the stream is inside a block."""
     depth, inside = locate_hooks(hook.name, hook.out) or (0, True)
     return SiteShape(d_sae, depth, bool(inside))
 
 
-def _description(model: str, revision: str | None) -> str:
-    """The folder with configuration and tokenizer of a model, without its weights."""
+def _config_folder(model: str, revision: str | None) -> str:
+    """Returns the folder with a model's configuration and tokenizer, without its weights."""
     stage = LoadProgress("reading the model's configuration", 0, 1)
     return str(model_folder(model, revision, lambda _: None, stage, weights=False)[1])
 

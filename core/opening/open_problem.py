@@ -1,4 +1,4 @@
-"""From a request to a problem: loads SAEs, model and prompts, checks that they fit, and runs the opening passes."""
+"""Opens a problem: loads SAEs, model and prompts, checks that they fit, and runs the opening passes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from circuit_tui.core.models.model_files import model_folder
 from circuit_tui.core.models.presets import preset_of
 from circuit_tui.core.opening.check_fit import check_fit
 from circuit_tui.core.opening.check_model import check_model, check_tokens, reference_prompts
-from circuit_tui.core.opening.pass_memory import Shape, SiteShape, bytes_a_prompt
+from circuit_tui.core.opening.pass_memory import ModelShape, SiteShape, bytes_a_prompt
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runtime.device_memory import budgets, largest_batch
 from circuit_tui.core.runtime.out_of_memory import explain_oom, halve_prompts, is_out_of_memory
@@ -39,15 +39,15 @@ from circuit_tui.core.tasks.task import Split, Task
 from circuit_tui.core.tasks.tokens import PromptSet, tokenize
 from circuit_tui.core.views import LoadProgress
 
-# The draw of resample ablation: fixed, so that a circuit file opens with the references it was made with.
 RESAMPLE_SEED = 0
+"""The seed of resample ablation. It is fixed, so that a circuit file opens with the references it was made with."""
 _STAGES = 7
-Parts = tuple[LanguageModel, list[Site]]
+ModelAndSites = tuple[LanguageModel, list[Site]]
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedProblem:
-    """A problem and where its parts came from, as a circuit file records it. `notes` are sentences to be shown."""
+    """A problem, and where its parts came from, as a circuit file records it. `notes` are sentences for the user."""
 
     problem: Problem
     model_name: str
@@ -57,19 +57,19 @@ class OpenedProblem:
     notes: tuple[str, ...] = ()
 
 
-def load_parts(request: OpenRequest, progress: Callable[[LoadProgress], None]) -> Parts:
+def load_model_and_sites(request: OpenRequest, progress: Callable[[LoadProgress], None]) -> ModelAndSites:
     """Returns the model and the sites of `request`; Hugging Face's own passes are over prompts of its task.
 
     Raises:
-        UserError: anything that cannot be found or does not fit.
+        UserError: something cannot be found or does not fit.
     """
     return _load(request, progress)[0]
 
 
-def _load(request: OpenRequest, progress: Callable[[LoadProgress], None]) -> tuple[Parts, _Tokenized]:
-    """The model and the sites of `request`, and its task for the model's tokenizer, on the CPU."""
+def _load(request: OpenRequest, progress: Callable[[LoadProgress], None]) -> tuple[ModelAndSites, _TokenizedTask]:
+    """Returns the model and the sites of `request`, and its task, tokenized on the CPU."""
     request.check_devices()
-    chosen_task(request)  # refused before the long wait
+    task_of(request)  # refused before the long wait
     device, dtype = pick_device(request.device), pick_dtype(request.dtype)
     spread = request.device_map is not None
     progress(LoadProgress("loading libraries", 0, _STAGES))
@@ -77,10 +77,10 @@ def _load(request: OpenRequest, progress: Callable[[LoadProgress], None]) -> tup
     stage = LoadProgress("loading SAEs", 1, _STAGES)
     progress(stage)
     bundled = request.model is None
-    if request.model is not None:  # a name or token that is refused should be so before the long wait
+    if request.model is not None:  # refuses a wrong name or token before the long wait
         model_folder(request.model, request.revision, progress, stage, weights=False)
         progress(stage)
-    # Where the blocks of a model that is spread will be is not known yet: the SAEs wait on the CPU.
+    # It is not known yet where the blocks of a model that is spread will be: the SAEs wait on the CPU.
     first = torch.device("cpu") if spread else device
     with explain_oom(f"loading SAEs on {first}"):
         sites = _sites(request, first, SaeSource(progress, stage, dict(request.sae_revisions)))
@@ -93,7 +93,7 @@ def _load(request: OpenRequest, progress: Callable[[LoadProgress], None]) -> tup
     room = budgets(sum(site.sae.bytes for site in sites)) if spread else None
     with explain_oom(f"loading model {name} on {f'{len(room)} devices' if room else device}"):
         tokenizer = load_tokenizer(name, folder)
-        tokenized = _tokenized(request, tokenizer, sites, torch.device("cpu"))
+        tokenized = _tokenize_task(request, tokenizer, sites, torch.device("cpu"))
         prompts = reference_prompts(tokenized.prompt_sets)
         model = load_model(name, device, dtype, processing_of(sites), folder, room, tokenizer, prompts)
         check_fit(model, sites)
@@ -106,24 +106,24 @@ def open_problem(
     request: OpenRequest,
     progress: Callable[[LoadProgress], None],
     circuit: CircuitFile | None = None,
-    parts: Parts | None = None,
+    loaded: ModelAndSites | None = None,
 ) -> OpenedProblem:
-    """Opens what `request` asks for. With `circuit`, its nodes and its snapshots' become candidates, firing or not.
+    """Opens the problem of `request`. All nodes of `circuit` and of its snapshots become candidates, firing or not.
 
-    `parts` are what `load_parts` made of the same model and SAEs, if they are loaded already.
+    `loaded` is the result of `load_model_and_sites` for the same model and SAEs, if they are loaded already.
 
     Raises:
-        UserError: anything that cannot be found, does not fit, or makes no sense together.
+        UserError: something cannot be found, does not fit, or makes no sense together.
     """
     if request.batch is not None and request.batch < 1:
         raise UserError(f"--batch {request.batch}: must be at least 1")
-    tokenized: _Tokenized | None = None
-    if parts is None:
-        parts, tokenized = _load(request, progress)
-    model, sites = parts
+    tokenized: _TokenizedTask | None = None
+    if loaded is None:
+        loaded, tokenized = _load(request, progress)
+    model, sites = loaded
     progress(LoadProgress("tokenizing the task", 3, _STAGES))
     if tokenized is None or model.device.type != "cpu":
-        tokenized = _tokenized(request, model.tokenizer, sites, model.device)
+        tokenized = _tokenize_task(request, model.tokenizer, sites, model.device)
     task, source, notes, sets = tokenized.task, tokenized.source, tokenized.notes, tokenized.prompt_sets
     check_tokens(model, sets)
     alignment = align(pick_kind(request.positions, sets), sets, task.name)
@@ -143,7 +143,7 @@ def open_problem(
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            failure = error.with_traceback(None)  # it holds on to every tensor of the pass
+            failure = error.with_traceback(None)  # the traceback holds every tensor of the pass
         size = halve_prompts(size or max(len(prompts) for prompts in sets.values()), "running the model", failure)
     progress(LoadProgress("evaluating", 6, _STAGES))
     return OpenedProblem(
@@ -152,7 +152,9 @@ def open_problem(
 
 
 @dataclass(frozen=True, slots=True)
-class _Tokenized:
+class _TokenizedTask:
+    """A task for one tokenizer, and where it comes from; `bos` says whether prompts begin with BOS."""
+
     task: Task
     source: TaskSource
     bos: bool
@@ -160,37 +162,37 @@ class _Tokenized:
     prompt_sets: dict[Split, PromptSet]
 
 
-def _tokenized(request: OpenRequest, tokenizer: Any, sites: Sequence[Site], device: torch.device) -> _Tokenized:
-    """The task of `request` for one tokenizer: of a built-in one the pairs that the tokenizer can ask."""
-    task, source = chosen_task(request)
+def _tokenize_task(request: OpenRequest, tokenizer: Any, sites: Sequence[Site], device: torch.device) -> _TokenizedTask:
+    """Returns the task of `request` for one tokenizer; a built-in task has the pairs that the tokenizer can express."""
+    task, source = task_of(request)
     notes: tuple[str, ...] = ()
     if source.kind == "builtin" and request.model is not None:  # the bundled model can ask all of every task
         task, notes = select_pairs(task, tokenizer, request.chat)
-    bos = _with_bos(tokenizer, sites) if request.bos is None else request.bos
+    bos = _begins_with_bos(tokenizer, sites) if request.bos is None else request.bos
     if not bos and request.bos is None and not request.chat:
         notes = (*notes, "No BOS stands in front of the prompts: tokenizer and SAEs say so (--bos puts it there).")
-    return _Tokenized(task, source, bos, notes, tokenize(task, tokenizer, device, request.chat, bos))
+    return _TokenizedTask(task, source, bos, notes, tokenize(task, tokenizer, device, request.chat, bos))
 
 
-def _with_bos(tokenizer: Any, sites: Sequence[Site]) -> bool:
-    """Whether prompts begin with BOS: unless the tokenizer adds none and no SAE was trained behind one."""
+def _begins_with_bos(tokenizer: Any, sites: Sequence[Site]) -> bool:
+    """Returns whether prompts begin with BOS: not if the tokenizer adds none and no SAE was trained with one."""
     return getattr(tokenizer, "add_bos_token", None) is not False or any(site.sae.prepend_bos for site in sites)
 
 
 def _fitting_batch(model: LanguageModel, sites: Sequence[Site], sets: Mapping[Split, PromptSet]) -> int | None:
-    """How many prompts fit into a pass beside what is already loaded, None if all do."""
-    config, of = model.bridge.cfg, tuple(SiteShape(site.sae.d_sae, site.depth) for site in sites)
-    shape = Shape(0, model.d_model, model.n_layers, int(config.n_heads), int(config.d_vocab), of, 0)
+    """Returns how many prompts fit into a pass beside everything that is loaded; None if all do."""
+    config, site_shapes = model.bridge.cfg, tuple(SiteShape(site.sae.d_sae, site.depth) for site in sites)
+    shape = ModelShape(0, model.d_model, model.n_layers, int(config.n_heads), int(config.d_vocab), site_shapes, 0)
     longest = max(side.tokens.shape[1] for prompts in sets.values() for side in (prompts.clean, prompts.corrupt))
     a_prompt = bytes_a_prompt(shape, longest, model.dtype.itemsize) * sets["train"].answers.rows_per_prompt
-    shares = {place: model.block_devices.count(place) / model.n_layers for place in model.block_devices}
+    shares = {device: model.block_devices.count(device) / model.n_layers for device in model.block_devices}
     return largest_batch(a_prompt, max(len(prompts) for prompts in sets.values()), shares)
 
 
 def _all_nodes(file: CircuitFile, sites: Sequence[Site], positions: Sequence[str]) -> list[tuple[int, int, int]]:
-    """Returns the nodes of the circuit and of the snapshots of `file`, as `nodes_of` does, each once."""
-    every = itertools.chain(file.nodes(), *file.snapshot_nodes().values())
-    return nodes_of(dict.fromkeys(every), sites, positions)
+    """Returns all nodes of the circuit and the snapshots of `file`, each once (`nodes_of`)."""
+    nodes = itertools.chain(file.nodes(), *file.snapshot_nodes().values())
+    return nodes_of(dict.fromkeys(nodes), sites, positions)
 
 
 def nodes_of(
@@ -199,11 +201,11 @@ def nodes_of(
     """Returns the (site, position, latent) of each (hook, position name, latent), as indices into the arguments.
 
     Raises:
-        UserError: a hook, position or latent that is not among them.
+        UserError: a hook or position is not among them, or a latent is out of its SAE's range.
     """
     by_hook = {site.hook: index for index, site in enumerate(sites)}
     by_name = {name: index for index, name in enumerate(positions)}
-    found = []
+    indices = []
     for hook, position, latent in nodes:
         if hook not in by_hook:
             raise UserError(f"circuit: no SAE is spliced in at {hook}; open it with the file's own SAEs")
@@ -212,12 +214,12 @@ def nodes_of(
         d_sae = sites[by_hook[hook]].sae.d_sae
         if not 0 <= latent < d_sae:
             raise UserError(f"circuit: latent {latent} at {hook} is out of range: the SAE has {d_sae} latents")
-        found.append((by_hook[hook], by_name[position], latent))
-    return found
+        indices.append((by_hook[hook], by_name[position], latent))
+    return indices
 
 
-def chosen_task(request: OpenRequest) -> tuple[Task, TaskSource]:
-    """The task that `request` asks for, and where it comes from. Raises UserError if it names none, or two."""
+def task_of(request: OpenRequest) -> tuple[Task, TaskSource]:
+    """Returns the task of `request`, and where it comes from. Raises UserError if it names no task, or two."""
     if request.task is not None and request.prompts is not None:
         raise UserError("--task and --prompts: give one of the two")
     if request.prompts is not None:
@@ -228,11 +230,11 @@ def chosen_task(request: OpenRequest) -> tuple[Task, TaskSource]:
     return tasks.builtin(name), TaskSource(kind="builtin", name=name)
 
 
-def chosen_saes(request: OpenRequest) -> tuple[tuple[str, ...], tuple[Path, ...]]:
-    """The names and the folders of the SAEs that `request` asks for, or that its model has by default.
+def saes_of(request: OpenRequest) -> tuple[tuple[str, ...], tuple[Path, ...]]:
+    """Returns the names and the folders of the SAEs of `request`, or of its model's default SAEs.
 
     Raises:
-        UserError: there are none for its model, or no SAE fits the flags.
+        UserError: the model has no default SAEs, or no SAE fits the flags.
     """
     folders = request.sae_dirs
     names = request.saes
@@ -246,7 +248,7 @@ def chosen_saes(request: OpenRequest) -> tuple[tuple[str, ...], tuple[Path, ...]
 
 
 def _sites(request: OpenRequest, device: torch.device, source: SaeSource) -> list[Site]:
-    names, folders = chosen_saes(request)
+    names, folders = saes_of(request)
     sites = load_saes(names, folders, device, source)
     for site in sites:
         if Path(site.sae.path).resolve().is_relative_to(demo.model_dir().parent.resolve()):

@@ -1,9 +1,9 @@
-"""The memory of one pass, from the shapes of model and SAEs alone.
+"""The memory of one pass, estimated from the shapes of model and SAEs alone.
 
-It is an estimate. What the backward pass of one transformer layer keeps is s b h (34 + 5 a s / h) bytes in 16 bit
-(Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models", section 4.1): s tokens,
-b prompts, h the width, a the number of heads. All latents of one SAE at a time are there while the session opens. Where
-the estimate is too small, passes are halved as they run (`core/runtime/out_of_memory.py`).
+For the backward pass, one transformer layer keeps s b h (34 + 5 a s / h) bytes in 16 bit, with s tokens, b prompts,
+width h and a heads (Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models", section
+4.1). While a problem opens, all latents of one SAE at a time are in memory. If the estimate is too small, passes are
+halved as they run (`core/runtime/out_of_memory.py`).
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 FLOAT32 = 4
-"""Bytes of a number."""
+"""The bytes of a number in float32."""
 
 
 class SiteShape(NamedTuple):
-    """One site: the latents of its SAE, the blocks that run before it, and whether it is inside the next."""
+    """One site: the latents of its SAE, the number of blocks before it, and whether it lies inside the next block."""
 
     d_sae: int
     depth: int
@@ -24,8 +24,8 @@ class SiteShape(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """What the plan needs to know of a model. `weights` counts parameters; `d_key_value` is the width of all keys."""
+class ModelShape:
+    """The sizes of a model that a plan needs. `weights` counts parameters; `d_key_value` is the width of all keys."""
 
     weights: int
     d_model: int
@@ -36,8 +36,8 @@ class Shape:
     d_key_value: int
 
 
-def bytes_a_prompt(shape: Shape, longest: int, size: int) -> int:
-    """What a prompt of `longest` tokens takes in a pass of a model whose numbers have `size` bytes."""
+def bytes_a_prompt(shape: ModelShape, longest: int, size: int) -> int:
+    """Returns the bytes that a prompt of `longest` tokens takes in a pass; the model's numbers have `size` bytes."""
     layer = longest * shape.d_model * (34 + 5 * shape.n_heads * longest / shape.d_model) * size / 2
     step = shape.n_layers * layer + shape.vocab * FLOAT32
     opening = layer + 2 * longest * max((site.d_sae for site in shape.sites), default=0) * FLOAT32

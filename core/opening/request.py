@@ -13,18 +13,25 @@ from circuit_tui.core.saes.sae_filter import ALL_SITES, SiteFlags
 
 @dataclass(frozen=True, slots=True)
 class OpenRequest:
-    """One command line's worth of choices; every field has the default of a bare ``circuit-tui``.
+    """The choices of one command line; every field has the default of a bare ``circuit-tui``.
 
-    `model` is a Hugging Face name or a folder, None for the bundled demo; `revision` a branch, tag or commit of a
-    Hub model, None for the newest. `saes` are ``RELEASE:ID`` names, or releases that `site_flags` narrow down;
-    `sae_dirs` are sae-lens folders. Both empty means the SAEs of the demo, or those that a known model has by
-    default. `sae_revisions` pins the commit of some of `saes`, by name. `task` names a built-in task, `prompts` is
-    a JSON- lines file; not both; with `chat` each prompt is a user's message. `bos` puts the tokenizer's BOS in
-    front of plain prompts or leaves it out; None asks tokenizer and SAEs. `positions` None picks ``each`` where the
-    task allows it and ``shared`` otherwise. `batch` is the largest number of prompts in one forward pass, None for
-    all that fit. `padding` is the side of the prompts on which they are padded in a forward pass. `sites` names the
-    hooks to splice at, in full or short (``L1``); empty means every hook that has an SAE. `device_map` ``auto``
-    spreads the model's blocks over all CUDA devices; `device` is then None.
+    Attributes:
+        model: a Hugging Face name or a folder; None for the bundled demo.
+        revision: a branch, tag or commit of a Hub model; None for the newest.
+        saes: ``RELEASE:ID`` names, or releases that `site_flags` narrow down.
+        sae_dirs: sae-lens folders. If these and `saes` are empty, the SAEs are the demo's, or those that a known model
+            has by default.
+        sae_revisions: pins the commit of some of `saes`, by name.
+        task: a built-in task.
+        prompts: a JSON-lines file; not beside `task`.
+        circuit: the circuit file to open.
+        chat: makes each prompt a user's message.
+        bos: puts the tokenizer's BOS in front of plain prompts, or leaves it out; None asks tokenizer and SAEs.
+        positions: None picks ``each`` if the task allows it, else ``shared``.
+        batch: the largest number of prompts in one forward pass; None for all that fit.
+        sites: the hooks at which to splice, in full or short (``L1``); empty for every hook that has an SAE.
+        padding: the side on which prompts are padded in a forward pass.
+        device_map: ``auto`` spreads the model's blocks over all CUDA devices; `device` is then None.
     """
 
     model: str | None = None
@@ -50,10 +57,10 @@ class OpenRequest:
     device_map: str | None = None
 
     def check_devices(self) -> None:
-        """Refuses a device map that cannot be had, before anything is loaded.
+        """Checks before anything is loaded that `device_map` is possible.
 
         Raises:
-            UserError: an unknown one, or one beside `device`, or accelerate, which places the blocks, is not installed.
+            UserError: it is unknown, `device` is given too, or accelerate, which places the blocks, is not installed.
         """
         if self.device_map is None:
             return

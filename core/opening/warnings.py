@@ -1,4 +1,4 @@
-"""What a reader of an experiment's numbers should know before any search: whole sentences."""
+"""The warnings that a reader of an experiment's numbers should see before any search, as whole sentences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SPLICE_COST_WORTH_A_WARNING = 0.1
 
 
 def warnings_of(experiment: Experiment) -> tuple[str, ...]:
-    """Returns the notes of the opening, then warnings where the task, the splice or a reference is in doubt."""
+    """Returns the notes of the opening, then warnings if the task, the splice or a reference is in doubt."""
     problem, test = experiment.problem, experiment.test
     warnings = list(experiment.opened.notes)
     try:

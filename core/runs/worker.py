@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from circuit_tui.core.errors import OutOfMemory, UserError
 from circuit_tui.core.opening.experiment import Experiment, open_experiment
-from circuit_tui.core.opening.open_problem import Parts, load_parts
+from circuit_tui.core.opening.open_problem import ModelAndSites, load_model_and_sites
 from circuit_tui.core.runs.order import RunOrder
 from circuit_tui.core.runs.record import RunRecord
 from circuit_tui.core.runs.run_one import run_one
@@ -16,7 +16,7 @@ class SweepWorker:
     """Runs orders. It keeps the model and the experiment of the last order, and the errors of openings that failed."""
 
     def __init__(self) -> None:
-        self._parts: tuple[str, Parts] | None = None
+        self._loaded: tuple[str, ModelAndSites] | None = None
         self._experiment: tuple[str, Experiment] | None = None
         self._failures: dict[str, str] = {}
 
@@ -36,7 +36,7 @@ class SweepWorker:
             raise UserError(self._failures[key])
         self._experiment = None  # its tensors make room for the next
         try:
-            experiment = open_experiment(order.request, parts=self._loaded(order))
+            experiment = open_experiment(order.request, loaded=self._load(order))
         except OutOfMemory:  # there may be room when the next order comes
             raise
         except UserError as error:
@@ -45,11 +45,11 @@ class SweepWorker:
         self._experiment = (key, experiment)
         return experiment
 
-    def _loaded(self, order: RunOrder) -> Parts:
-        if self._parts is None or self._parts[0] != order.loading_key:
-            self._parts = None
-            self._parts = (order.loading_key, load_parts(order.request, _ignore))
-        return self._parts[1]
+    def _load(self, order: RunOrder) -> ModelAndSites:
+        if self._loaded is None or self._loaded[0] != order.loading_key:
+            self._loaded = None
+            self._loaded = (order.loading_key, load_model_and_sites(order.request, _ignore))
+        return self._loaded[1]
 
 
 def _ignore(stage: LoadProgress) -> None:

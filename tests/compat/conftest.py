@@ -87,7 +87,7 @@ def files(tmp_path: Path, experiments: Callable[..., Experiment], monkeypatch: p
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     for module in ("opening.experiment", "session.session", "runs.worker"):
         monkeypatch.setattr(f"circuit_tui.core.{module}.open_experiment", experiments)
-    monkeypatch.setattr("circuit_tui.core.runs.worker.load_parts", lambda request, progress: None)
+    monkeypatch.setattr("circuit_tui.core.runs.worker.load_model_and_sites", lambda request, progress: None)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""`--device-map`: what is asked of accelerate, what is planned and refused; and a model on two devices."""
+"""`--device-map`: the calls of accelerate, memory plans and refusals, and a model on two devices."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from circuit_tui.tui.cli import main
 
 
 def test_on_other_devices(root: Path) -> None:
-    """The cases of two files, in a process of their own."""
+    """Runs the cases of two files in a process of their own."""
     cases = [str(root / "tests" / "core" / file) for file in ("two_devices.py", "one_other_device.py")]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *cases]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)
@@ -35,7 +35,7 @@ def test_on_other_devices(root: Path) -> None:
 
 
 def test_without_a_gpu_it_is_all_on_the_cpu(able_request: Callable[..., OpenRequest]) -> None:
-    """Through accelerate as it is."""
+    """Accelerate itself places the blocks."""
     near, spread = open_session(able_request("gpt2")), open_session(spread_out(able_request("gpt2")))
     assert spread.problem.model.devices == (CPU,)
     assert spread.info.test == near.info.test
@@ -46,7 +46,7 @@ GB = 10**9
 
 @pytest.fixture
 def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two CUDA devices, as far as can be asked."""
+    """Two CUDA devices, as far as torch can be asked about them."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: ((80, 40)[device.index] * GB, 80 * GB))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100")

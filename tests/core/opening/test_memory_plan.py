@@ -1,4 +1,4 @@
-"""The memory plan against what is then allocated."""
+"""The memory plan, compared with the memory that is then allocated."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tiny.world import Spliced, World, build_with
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
-from circuit_tui.core.evaluation.incremental_pass import SHARE
+from circuit_tui.core.evaluation.incremental_pass import MEMORY_SHARE
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
-from circuit_tui.core.opening.memory_plan import SplitShape, plan, plan_memory
-from circuit_tui.core.opening.open_problem import load_parts, open_problem
-from circuit_tui.core.opening.pass_memory import Shape, SiteShape
+from circuit_tui.core.opening.memory_plan import SplitShape, plan_for_shapes, plan_memory
+from circuit_tui.core.opening.open_problem import load_model_and_sites, open_problem
+from circuit_tui.core.opening.pass_memory import ModelShape, SiteShape
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runtime import device_memory
 from circuit_tui.core.search.objective import MaskedModel
@@ -36,13 +36,15 @@ def asked(world: Callable[[str], World], tmp_path: Path) -> OpenRequest:
     return request(tiny, write_prompts(able_task(tiny, (6,) * 12, (6,) * 7), tmp_path / "p.jsonl"))
 
 
-def test_weights_and_prompts_are_what_is_then_held(asked: OpenRequest) -> None:
+def test_weights_and_prompts_take_what_is_planned(asked: OpenRequest) -> None:
     planned = plan_memory(asked)
     opened = open_problem(asked, lambda stage: None).problem
     model = {id(p): p.numel() for p in opened.model.bridge.original_model.parameters()}
-    assert planned.model == pytest.approx(4 * sum(model.values()), rel=0.01), "but for a bias that the bridge adds"
+    assert planned.model == pytest.approx(4 * sum(model.values()), rel=0.01), "the bridge adds one bias"
     saes = sum(p.numel() for site in opened.sites for p in site.sae.sae.parameters())
-    assert planned.saes == pytest.approx(4 * saes, rel=0.1), "thresholds and the like beside the two matrices"
+    assert planned.saes == pytest.approx(4 * saes, rel=0.1), (
+        "an SAE has thresholds and the like beside its two matrices"
+    )
     held = [part.prefix for part in opened.splits.values()] + [part.plain_logits for part in opened.splits.values()]
     held += [*opened.spliced_resids, *opened.spliced_corrupt_resids]
     n_train, length = opened.prompt_sets["train"].corrupt.tokens.shape
@@ -67,7 +69,7 @@ def test_answers_of_several_tokens_are_planned_for(world: Callable[[str], World]
     assert planned.a_prompt / 4 < measured < planned.a_prompt * 2
 
 
-def test_masks_are_planned_for_as_what_they_are_opened_on(asked: OpenRequest, tmp_path: Path) -> None:
+def test_masks_are_planned_for_like_the_model_they_are_opened_on(asked: OpenRequest, tmp_path: Path) -> None:
     masks = tmp_path / "m.json"
     masks.write_text(json.dumps({"blocks.1.hook_resid_post": [3]}))
     alone, with_masks = plan_memory(asked), plan_memory(replace(asked, circuit=masks))
@@ -82,7 +84,7 @@ def test_a_pass_is_about_what_a_step_keeps(asked: OpenRequest) -> None:
 
 
 def most_allocated(run: Callable[[], Any]) -> tuple[Any, int, int]:
-    """What `run()` gives, the most bytes that torch's allocator held for it at a time, and those it holds after it."""
+    """Returns the result of `run()`, the most bytes that torch's allocator held during it, and those held after it."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         result = run()
     assert profile.profiler is not None
@@ -92,11 +94,11 @@ def most_allocated(run: Callable[[], Any]) -> tuple[Any, int, int]:
 
 
 def test_opening_and_a_step_stay_below_the_plan_and_not_far(world: Callable[[str], World], tmp_path: Path) -> None:
-    """By the allocator's own account; model and SAEs are loaded before it begins."""
+    """The allocator counts; model and SAEs are loaded before it begins."""
     tiny, n_prompts = world("gpt2"), 64
     asked = request(tiny, write_prompts(able_task(tiny, (6,) * n_prompts, (6,) * 7), tmp_path / "p.jsonl"))
-    parts, planned = load_parts(asked, lambda stage: None), plan_memory(asked)
-    opened, opening, held = most_allocated(lambda: open_problem(asked, lambda stage: None, parts=parts))
+    loaded, planned = load_model_and_sites(asked, lambda stage: None), plan_memory(asked)
+    opened, opening, held = most_allocated(lambda: open_problem(asked, lambda stage: None, loaded=loaded))
     assert held == pytest.approx(planned.prompts, rel=0.1)
 
     def step() -> None:
@@ -114,12 +116,12 @@ def test_opening_and_a_step_stay_below_the_plan_and_not_far(world: Callable[[str
 
 @pytest.mark.parametrize("inside", [False, True])
 def test_what_is_kept_of_circuits_is_planned_for(world: Callable[[str], World], tmp_path: Path, inside: bool) -> None:
-    """By the allocator's account: two traces, or what enters each stop of a whole pass."""
+    """The allocator counts two traces, or the inputs of each group of sites in full passes."""
     within = (Spliced("blocks.0.hook_mlp_out", "standard"), Spliced("blocks.2.attn.hook_z", "jumprelu"))
     tiny = build_with("gpt2", tmp_path, within) if inside else world("gpt2")
     asked = request(tiny, write_prompts(able_task(tiny, (6,) * 64, (6,) * 32), tmp_path / "p.jsonl"))
-    parts, planned = load_parts(asked, lambda stage: None), plan_memory(asked)
-    opened, _, held = most_allocated(lambda: open_problem(asked, lambda stage: None, parts=parts))
+    loaded, planned = load_model_and_sites(asked, lambda stage: None), plan_memory(asked)
+    opened, _, held = most_allocated(lambda: open_problem(asked, lambda stage: None, loaded=loaded))
     assert held == pytest.approx(planned.prompts, rel=0.1)
     problem = opened.problem
     evaluators = [Evaluator(problem, split) for split in ("train", "test")]
@@ -135,36 +137,41 @@ def test_what_is_kept_of_circuits_is_planned_for(world: Callable[[str], World], 
     assert planned.followed / 4 < followed < 1.1 * planned.followed, (followed, planned.followed)
 
 
-def test_without_room_for_traces_whole_passes_are_planned_for() -> None:
+def test_without_room_for_traces_full_passes_are_planned_for() -> None:
     splits = {"train": SplitShape(512, 512, 64, 512), "test": SplitShape(128, 128, 64, 128)}
-    plans = [plan(GEMMA_9B, splits, free, torch.bfloat16, "cuda", OpenRequest(), SHARE) for free in (None, 65 * 10**9)]
+    plans = [
+        plan_for_shapes(GEMMA_9B, splits, free, torch.bfloat16, "cuda", OpenRequest(), MEMORY_SHARE)
+        for free in (None, 65 * 10**9)
+    ]
     a_token = 2 * (2 * 4 * 3584 + (42 - 8) * 2 * 8 * 256)
     assert plans[0].followed == 2 * 640 * 64 * a_token
     assert plans[1].followed == 2 * 128 * 64 * a_token + 4 * 512 * 64 * 3584 * 2, "a quarter of 28 GB is 7"
 
 
 DEPTHS = (8, 15, 22, 41)
-GEMMA_9B = Shape(9_241_705_984, 3584, 42, 16, 256_000, tuple(SiteShape(131_072, depth) for depth in DEPTHS), 8 * 256)
+GEMMA_9B = ModelShape(
+    9_241_705_984, 3584, 42, 16, 256_000, tuple(SiteShape(131_072, depth) for depth in DEPTHS), 8 * 256
+)
 
 
 def test_a_large_model_is_cut_into_passes_that_fit() -> None:
     splits = {"train": SplitShape(512, 512, 16, 512), "test": SplitShape(128, 128, 16, 128)}
-    half = plan(GEMMA_9B, splits, 80 * 10**9, torch.bfloat16, "cuda", OpenRequest(), SHARE)
+    half = plan_for_shapes(GEMMA_9B, splits, 80 * 10**9, torch.bfloat16, "cuda", OpenRequest(), MEMORY_SHARE)
     assert 18e9 < half.model < 19e9
     assert 15e9 < half.saes < 16e9
     assert half.batch > 1
     assert half.total <= 0.9 * 80e9
-    small = plan(GEMMA_9B, splits, 24 * 10**9, torch.bfloat16, "cuda", OpenRequest(), SHARE)
+    small = plan_for_shapes(GEMMA_9B, splits, 24 * 10**9, torch.bfloat16, "cuda", OpenRequest(), MEMORY_SHARE)
     assert small.batch == 0, "it does not fit"
-    asked = plan(GEMMA_9B, splits, 80 * 10**9, torch.bfloat16, "cuda", OpenRequest(batch=3), SHARE)
+    asked = plan_for_shapes(GEMMA_9B, splits, 80 * 10**9, torch.bfloat16, "cuda", OpenRequest(batch=3), MEMORY_SHARE)
     assert asked.batch == 3
 
 
 @pytest.mark.parametrize(("tokens", "least"), [(16, 128), (64, 32)])
 def test_a_9b_model_with_four_131k_saes_runs_in_80_gb(tokens: int, least: int) -> None:
-    """In bfloat16, its SAEs in float32: every prompt of a mask's batch in one pass at 16 tokens, many at 64."""
+    """Model in bfloat16, SAEs in float32: a mask's whole batch fits into a pass at 16 tokens, many prompts at 64."""
     splits = {"train": SplitShape(512, 512, tokens, 512), "test": SplitShape(128, 128, tokens, 128)}
-    planned = plan(GEMMA_9B, splits, 80 * 10**9, torch.bfloat16, "cuda:0", OpenRequest(), SHARE)
+    planned = plan_for_shapes(GEMMA_9B, splits, 80 * 10**9, torch.bfloat16, "cuda:0", OpenRequest(), MEMORY_SHARE)
     assert planned.model == 2 * 9_241_705_984
     assert planned.saes == pytest.approx(4 * 4 * 2 * 131_072 * 3584, rel=0.001)
     assert planned.batch >= least

@@ -1,6 +1,7 @@
 """A real model that not every machine has: its published numbers come out of the engine.
 
-Its table uses every pair, and the mean over the corrupt prompts of the same length: positions shared, all of it train.
+The model's table uses all pairs, and the mean over corrupt prompts of the same length: positions are shared, and all
+pairs are train prompts.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from circuit_tui.core.saes.load_saes import load_saes
 from circuit_tui.core.tasks.prompts_file import load_prompts
 from circuit_tui.core.tasks.task import Task
 
-# task: clean accuracy, LD of M, of M_s and of the empty circuit, as the folder's README gives them
+# For each task, the clean accuracy and the LD of M, M_s and the empty circuit in the folder's README.
 TABLE = {
     "pronoun": (0.988, 3.01, 2.79, -0.11),
     "name_recall": (0.956, 3.68, 3.62, 0.0),

@@ -15,7 +15,7 @@ from tiny.world import World
 
 from circuit_tui.core.errors import OutOfMemory, UserError
 from circuit_tui.core.opening.experiment import open_experiment
-from circuit_tui.core.opening.open_problem import Parts
+from circuit_tui.core.opening.open_problem import ModelAndSites
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runs import worker as worker_module
 from circuit_tui.core.runs.grid import Grid, orders_of
@@ -50,13 +50,13 @@ def test_models_are_loaded_once_and_the_numbers_are_those_of_a_fresh_session(
     )
     assert len(orders) == 4
     loads: list[OpenRequest] = []
-    load_parts = worker_module.load_parts
+    load_model_and_sites = worker_module.load_model_and_sites
 
-    def counted(asked: OpenRequest, tell: Callable[[LoadProgress], None]) -> Parts:
+    def counted(asked: OpenRequest, tell: Callable[[LoadProgress], None]) -> ModelAndSites:
         loads.append(asked)
-        return load_parts(asked, tell)
+        return load_model_and_sites(asked, tell)
 
-    monkeypatch.setattr(worker_module, "load_parts", counted)
+    monkeypatch.setattr(worker_module, "load_model_and_sites", counted)
     worker, steps = SweepWorker(), list[tuple[int, int]]()
     records = [worker(order, lambda step, total: steps.append((step, total))) for order in orders]
     assert len(loads) == 2, "once for each choice of sites"
@@ -82,7 +82,7 @@ def test_what_cannot_be_opened_is_not_opened_again(
         loads += 1
         raise UserError("SAE has another width")
 
-    monkeypatch.setattr(worker_module, "load_parts", refuse)
+    monkeypatch.setattr(worker_module, "load_model_and_sites", refuse)
     worker = SweepWorker()
     for order in orders:
         with pytest.raises(UserError, match="SAE has another width"):
