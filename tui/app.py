@@ -15,7 +15,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from typing_extensions import override
@@ -24,7 +23,8 @@ from circuit_tui.core.runtime.user_log import user_log
 from circuit_tui.tui.drawing.styles import pane_styles_for
 from circuit_tui.tui.drawing.themes import THEMES, checked_theme
 from circuit_tui.tui.engine.messages import Notice, NoticeHandler
-from circuit_tui.tui.palette import ActionCommands
+from circuit_tui.tui.palette import ActionCommands, ActionPalette
+from circuit_tui.tui.resilient_app import ResilientApp
 from circuit_tui.tui.screens.frame import FrameScreen
 from circuit_tui.tui.terminal import private_terminal, require_terminal
 
@@ -45,7 +45,7 @@ FORCED_EXIT_AFTER = 10.0  # seconds after a signal: long enough for a busy machi
 log = logging.getLogger("circuit_tui")
 
 
-class ExplorerApp(App[None]):
+class ExplorerApp(ResilientApp[None]):
     """Holds the engine and the main screen. Both are made after the first frame, which does not wait for them.
 
     Attributes:
@@ -85,7 +85,8 @@ class ExplorerApp(App[None]):
         self.loaded = False
         self.jobs: JobControl | None = None
         self._options = options
-        self._session = (request, opener, str(log_path or "the log file"))
+        self.log_hint = str(log_path or self.log_hint)
+        self._session = (request, opener, self.log_hint)
         self._autosave = autosave
         self._notice_handler = NoticeHandler(self.post_to_main)
 
@@ -118,8 +119,9 @@ class ExplorerApp(App[None]):
             self.engine.start()
 
     def post_to_main(self, message: Message) -> None:
-        """Send the explorer's screen a message; any thread may call this."""
-        self.main.post_message(message)
+        """Send the explorer's screen a message; any thread may call this, even when the screen has gone."""
+        with suppress(RuntimeError):  # the loop is closed
+            self.main.post_message(message)
 
     async def on_mount(self) -> None:
         loop = asyncio.get_running_loop()
@@ -162,7 +164,7 @@ class ExplorerApp(App[None]):
 
     def on_notice(self, event: Notice) -> None:
         timeout = {"information": 4, "warning": 10, "error": 12}[event.severity]
-        self.notify(event.text, severity=event.severity, timeout=timeout, markup=False)
+        self.notify(event.text, severity=event.severity, timeout=timeout)
 
     def show_jobs(self) -> None:
         """Show the searches in the background and those that were cut off."""
@@ -173,6 +175,11 @@ class ExplorerApp(App[None]):
         """Quit, and let the search go on in a process of its own."""
         if self.jobs:
             self.jobs.leave_running()
+
+    @override
+    def action_command_palette(self) -> None:
+        if self.loaded and not isinstance(self.screen, ActionPalette):
+            self.push_screen(ActionPalette(id="--command-palette"))
 
     def action_leave(self) -> None:
         """Quit; ask first if something unsaved would be lost."""

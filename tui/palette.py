@@ -5,10 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.await_complete import AwaitComplete
+from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
+from textual.content import Content
+from typing_extensions import override
 
 from circuit_tui.tui.actions import ACTIONS
 from circuit_tui.tui.drawing.themes import THEMES
+from circuit_tui.tui.screens.dialog import on_top
+
+
+class ActionPalette(CommandPalette):
+    """Textual's palette, which enter or a click may dismiss once only."""
+
+    @override
+    def dismiss(self, result: None = None) -> AwaitComplete:
+        return super().dismiss(result) if on_top(self) else AwaitComplete()
+
+
+def once(run: Callable[[], object]) -> Callable[[], object]:
+    """A function that calls `run` the first time only. A second enter in one packet would choose the command again."""
+    left = [run]
+    return lambda: left.pop()() if left else None
 
 
 class ActionCommands(Provider):
@@ -23,10 +41,10 @@ class ActionCommands(Provider):
 
     async def discover(self) -> Hits:
         for title, run, note in self._all():
-            yield DiscoveryHit(title, run, help=note)
+            yield DiscoveryHit(Content(title), once(run), help=note)
 
     async def search(self, query: str) -> Hits:
         matcher = self.matcher(query)
         for title, run, note in self._all():
             if (score := matcher.match(title)) > 0:
-                yield Hit(score, matcher.highlight(title), run, help=note)
+                yield Hit(score, matcher.highlight(title), once(run), help=note)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.message import Message
@@ -27,7 +27,9 @@ from circuit_tui.core.saes.sae_filter import SiteFlags
 from circuit_tui.core.tasks.builtin import DEFAULT_TASK
 from circuit_tui.core.tasks.builtin import names as task_names
 from circuit_tui.core.tasks.prompts_file import load_prompts
+from circuit_tui.tui.drawing.line import plain, printable
 from circuit_tui.tui.drawing.themes import THEMES, checked_theme
+from circuit_tui.tui.resilient_app import ResilientApp
 from circuit_tui.tui.screens.choose_file import ChooseFile
 from circuit_tui.tui.widgets.form_fields import PathSuggester, choice_field, form_line, text_field
 
@@ -36,7 +38,7 @@ TEXT, CHAT = "plain text", "messages to a chat model"
 PROMPTS_ENDINGS = (".jsonl", ".json")
 
 
-class PickerApp(App[OpenRequest]):
+class PickerApp(ResilientApp[OpenRequest]):
     """The form as an application. Its result is the request that was picked, or None if the user left.
 
     `read` reads the registry; tests replace it.
@@ -226,7 +228,7 @@ class PickerApp(App[OpenRequest]):
         for name in ("#folders", "#layers", "#width", "#l0", "#chat"):
             self.query_one(name).disabled = model is None
         offered = releases_for(model, self._releases) if model and self._releases else ()
-        select.set_options([(f"{release.name}  {release.site}", release.name) for release in offered])
+        select.set_options([(plain(f"{release.name}  {release.site}"), release.name) for release in offered])
         if offered:
             select.value = offered[0].name
         if self._releases is not None:
@@ -243,9 +245,9 @@ class PickerApp(App[OpenRequest]):
             self.query_one("#layers", Input).value = ",".join(map(str, default.layers)) if default else ""
             self.query_one("#width", Input).value = (default.width or "") if default else ""
             self.query_one("#l0", Input).value = (default.l0 or "") if default else ""
-        self.query_one("#layers-hint", Label).update(f"it has {chosen.layers}" if chosen else "")
+        self.query_one("#layers-hint", Label).update(plain(f"it has {chosen.layers}" if chosen else ""))
         widths = ", ".join(width_text(width) for width in chosen.widths) if chosen else ""
-        self.query_one("#width-hint", Label).update(f"it has {widths}" if widths else "")
+        self.query_one("#width-hint", Label).update(plain(f"it has {widths}" if widths else ""))
         self._describe()
 
     def _describe(self) -> None:
@@ -278,7 +280,7 @@ class PickerApp(App[OpenRequest]):
 
     def _say(self, text: str, *, error: bool = False) -> None:
         status = self.query_one("#status", Static)
-        status.update(text)
+        status.update("\n".join(map(printable, text.split("\n"))))
         status.set_class(error, "-error")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +33,24 @@ def session() -> FakeSession:
 
 
 @pytest.fixture
-def explorer(session: FakeSession, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., ExplorerApp]:
-    """A function that makes the app, on the test's session unless another opener is given."""
+def explorer(
+    session: FakeSession, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Callable[..., ExplorerApp]]:
+    """A function that makes the app, on the test's session unless another opener is given.
+
+    The explorer survives an error in a handler, the test does not: it clears `errors` of the app if it expects one.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NO_COLOR", raising=False)
 
     fake = opener(session)
 
-    def make(opener: Opener = fake, **options: Any) -> ExplorerApp:
-        return ExplorerApp(OpenRequest(), ExplorerOptions(**options), opener=opener)
+    made: list[ExplorerApp] = []
 
-    return make
+    def make(opener: Opener = fake, **options: Any) -> ExplorerApp:
+        made.append(ExplorerApp(OpenRequest(), ExplorerOptions(**options), opener=opener))
+        return made[-1]
+
+    yield make
+    for app in made:
+        assert not app.errors, [error for _, error in app.errors]

@@ -371,7 +371,7 @@ async def test_a_snapshot_is_compared_and_restored(explorer: Make) -> None:
         await pilot.press("n")
         await wait_for(pilot, lambda: isinstance(app.screen, AskText))
         await pilot.press(*"ab", "enter")
-        await wait_for(pilot, lambda: app.main.shown.circuit.snapshots == ("snapshot 1ab",))  # type: ignore[union-attr]
+        await wait_for(pilot, lambda: app.main.shown.circuit.snapshots == ("ab",))  # type: ignore[union-attr]
         before = shown_size(app)
         await edit(pilot, "j", "space")
         assert shown_size(app) != before

@@ -7,15 +7,22 @@ from collections.abc import Iterable, Sequence
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
+from textual.content import Content
 from textual.strip import Strip
 
 NO_STYLE = Style()
-CONTROL = dict.fromkeys((*range(32), *range(127, 160)), "·")  # terminals obey the upper range too
+DIRECTION = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))  # they turn the line around
+CONTROL = dict.fromkeys((*range(32), *range(127, 160), *DIRECTION), "·")  # terminals obey the upper range too
 
 
 def printable(text: str) -> str:
-    """`text` with line breaks, tabs and control codes replaced by visible, harmless characters."""
+    """`text` with line breaks, tabs and control codes replaced by visible, harmless characters, one for one."""
     return text.replace("\n", "↵").replace("\t", "→").translate(CONTROL)
+
+
+def plain(text: str) -> Content:
+    """`text` for a title, a label or an option of Textual, which would parse a string as markup."""
+    return Content(printable(text))
 
 
 def spaced(tokens: Sequence[str]) -> list[str]:
@@ -48,14 +55,18 @@ class StyledLine:
         self.width = 0
 
     def add(self, text: str, style: Style = NO_STYLE) -> StyledLine:
-        """Append `text` as it is."""
+        """Append `text`, `printable`."""
         if text:
+            if not text.isprintable():
+                text = printable(text)
             self._segments.append(Segment(text, style))
             self.width += len(text) if text.isascii() else cell_len(text)
         return self
 
     def left(self, text: str, width: int, style: Style = NO_STYLE) -> StyledLine:
-        """Append `text` cut or padded on the right to `width`."""
+        """Append `text`, `printable`, cut or padded on the right to `width`."""
+        if not text.isprintable():
+            text = printable(text)
         simple = text.isascii() and len(text) <= width
         text = text.ljust(width) if simple else set_cell_size(cut(text, width), width)
         self._segments.append(Segment(text, style))
@@ -63,8 +74,8 @@ class StyledLine:
         return self
 
     def right(self, text: str, width: int, style: Style = NO_STYLE) -> StyledLine:
-        """Append `text` cut or padded on the left to `width`."""
-        text = cut(text, width)
+        """Append `text`, `printable`, cut or padded on the left to `width`."""
+        text = cut(text if text.isprintable() else printable(text), width)
         return self.add(" " * (width - cell_len(text)) + text, style)
 
     def pad_to(self, column: int) -> StyledLine:

@@ -7,11 +7,13 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input, Label
 
+from circuit_tui.tui.screens.dialog import Dialog
+from circuit_tui.tui.widgets.line_input import LineInput
 
-class AskText(ModalScreen[str | None]):
+
+class AskText(Dialog[str | None]):
     """Asks for one line. Its result is the text, or None if it is empty or the user cancelled."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Cancel", show=False)]
@@ -22,10 +24,8 @@ class AskText(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box"):
-            yield Label(self._title, classes="title")
-            field = Input(self._value, select_on_focus=False)
-            field.cursor_blink = False
-            yield field
+            yield Label(self._title, classes="title", markup=False)
+            yield LineInput(self._value, compact=False, select_on_focus=True)
             yield Label(self._hint, classes="hint")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

@@ -6,11 +6,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
+from rich.text import Text, TextType
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import DirectoryTree, Label
+from typing_extensions import override
+
+from circuit_tui.tui.drawing.line import printable
+from circuit_tui.tui.screens.dialog import Dialog
 
 
 class FileTree(DirectoryTree):
@@ -25,13 +29,17 @@ class FileTree(DirectoryTree):
         self._endings = endings
         self.show_guides = False
 
+    @override
+    def process_label(self, label: TextType) -> Text:
+        return Text(printable(label)) if isinstance(label, str) else label
+
     def filter_paths(self, paths: Iterable[Path]) -> Iterable[Path]:
         return [
             path for path in paths if not path.name.startswith(".") and (path.is_dir() or path.suffix in self._endings)
         ]
 
 
-class ChooseFile(ModalScreen[Path | None]):
+class ChooseFile(Dialog[Path | None]):
     """Asks for a file. Its result is the path, relative to the working directory if it lies below it, or None.
 
     The app that shows it dismisses it with None on the key with which the user leaves the app.

@@ -9,12 +9,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
-from textual.screen import ModalScreen
 from textual.strip import Strip
 
 from circuit_tui.core.views import NodeTable, SnapshotComparison
 from circuit_tui.tui.drawing.line import StyledLine, cut, printable, side_by_side, widest
 from circuit_tui.tui.drawing.number_text import count, fixed, percent, signed
+from circuit_tui.tui.screens.dialog import Dialog
 from circuit_tui.tui.widgets.line_list import LineList
 from circuit_tui.tui.widgets.lines_view import ScrollingLines
 
@@ -108,7 +108,7 @@ class ComparisonView(ScrollingLines):
         return lines
 
 
-class CompareScreen(ModalScreen[str | None]):
+class CompareScreen(Dialog[str | None]):
     """Compares the circuit with a snapshot. Its result is the name of the snapshot to go back to, or None.
 
     `compare` asks for the comparison with a name; it is handed to `show` when it is there.
@@ -122,6 +122,8 @@ class CompareScreen(ModalScreen[str | None]):
     def __init__(self, names: tuple[str, ...], table: NodeTable, compare: Callable[[str], None]) -> None:
         super().__init__(classes="dialog")
         self._names, self._table, self._compare = names, table, compare
+        self._comparison: SnapshotComparison | None = None
+        self._composed = False
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box", id="compare-box") as box:
@@ -132,7 +134,9 @@ class CompareScreen(ModalScreen[str | None]):
                 yield ComparisonView(self._table)
 
     def on_mount(self) -> None:
+        self._composed = True
         self._compare(self._chosen())
+        self._update()
 
     def on_snapshot_list_moved(self) -> None:
         self._compare(self._chosen())
@@ -142,8 +146,15 @@ class CompareScreen(ModalScreen[str | None]):
         return self._names[min(snapshots.cursor, len(self._names) - 1)] if snapshots.is_mounted else self._names[-1]
 
     def show(self, comparison: SnapshotComparison | None) -> None:
-        """Show `comparison` if it is the one with the snapshot under the cursor."""
-        self.query_one(ComparisonView).show(comparison if comparison and comparison.name == self._chosen() else None)
+        """Show `comparison`, if it is with the snapshot under the cursor, as soon as the screen lives."""
+        self._comparison = comparison
+        if self._composed:
+            self._update()
+
+    def _update(self) -> None:
+        comparison = self._comparison
+        chosen = comparison is not None and comparison.name == self._chosen()
+        self.query_one(ComparisonView).show(comparison if chosen else None)
 
     def action_restore(self) -> None:
         self.dismiss(self._chosen())

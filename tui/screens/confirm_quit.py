@@ -7,13 +7,14 @@ from typing import ClassVar, Literal
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Label
+
+from circuit_tui.tui.screens.dialog import Dialog
 
 Answer = Literal["quit", "export", "background", "stay"]
 
 
-class ConfirmQuit(ModalScreen[Answer]):
+class ConfirmQuit(Dialog[Answer]):
     """Asks what to do. `size` is the size of the circuit that would be lost, None if none would be."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

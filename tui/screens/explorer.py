@@ -110,7 +110,7 @@ class ExplorerScreen(FrameScreen):
         self.panes.home("search").focus()
 
     def on_exported(self, event: Exported) -> None:
-        self.notify(f"Wrote {event.path}", timeout=10, markup=False)
+        self.notify(f"Wrote {event.path}", timeout=10)
         if self._quit_after_export:
             self.app.exit()
 
@@ -130,6 +130,8 @@ class ExplorerScreen(FrameScreen):
 
     def action_next(self, step: int) -> None:
         chain = self.focus_chain
+        if not chain:
+            return  # still opening
         at = chain.index(self.focused) + step if self.focused in chain else 0
         if 0 <= at < len(chain):
             chain[at].focus()

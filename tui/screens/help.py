@@ -7,11 +7,11 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.strip import Strip
 
 from circuit_tui.tui.actions import ACTIONS
 from circuit_tui.tui.drawing.line import StyledLine, wrap
+from circuit_tui.tui.screens.dialog import Dialog
 from circuit_tui.tui.widgets.lines_view import ScrollingLines
 
 NAMES = 19  # cells for keys and names
@@ -68,7 +68,7 @@ class HelpText(ScrollingLines):
         return [head, *(StyledLine().pad_to(NAMES + 2).add(more).strip() for more in rest)]
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Dialog[None]):
     """Shows the help. Escape, enter, q, ? and F1 close it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -8,7 +8,6 @@ from typing import ClassVar, Literal
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.strip import Strip
 from textual.widgets import Label
 
@@ -18,6 +17,7 @@ from circuit_tui.core.jobs.summary import JobSummary, job_summary
 from circuit_tui.tui.drawing.line import StyledLine, cut, printable
 from circuit_tui.tui.drawing.number_text import count, duration, fixed
 from circuit_tui.tui.engine.messages import Notice
+from circuit_tui.tui.screens.dialog import Dialog
 from circuit_tui.tui.widgets.line_list import LineList
 
 Answer = Literal["accept", "discard"] | None
@@ -47,7 +47,7 @@ def progress_text(job: JobSummary) -> str:
     return ", ".join(parts)
 
 
-class OfferScreen(ModalScreen[Answer]):
+class OfferScreen(Dialog[Answer]):
     """Offers a job at the start. Its result is ``accept``, ``discard``, or None for "not now"."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -101,7 +101,7 @@ class JobList(LineList):
         return line.add(cut(printable(text), max(0, width - line.width - 1))).strip()
 
 
-class JobsScreen(ModalScreen[Job | None]):
+class JobsScreen(Dialog[Job | None]):
     """Lists the jobs, which can be stopped and discarded. Its result is the job to watch or open, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

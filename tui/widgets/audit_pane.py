@@ -7,7 +7,7 @@ from textual.strip import Strip
 
 from circuit_tui.core.audit.finding import AuditProgress, Finding, reasons
 from circuit_tui.core.audit.view import AuditView
-from circuit_tui.tui.drawing.line import StyledLine, wrap
+from circuit_tui.tui.drawing.line import StyledLine, plain, wrap
 from circuit_tui.tui.drawing.number_text import duration
 from circuit_tui.tui.drawing.styles import PaneStyles
 from circuit_tui.tui.widgets.lines_view import ScrollingLines
@@ -39,7 +39,7 @@ class AuditPane(ScrollingLines):
     def show(self, audit: AuditView | None) -> None:
         """Show the audit of the current circuit; None if there is none."""
         self._audit = audit
-        self.border_subtitle = audit.outcome if audit is not None and audit.findings else ""
+        self.border_subtitle = plain(audit.outcome) if audit is not None and audit.findings else ""
         self.rebuild()
 
     def build(self, width: int) -> list[Strip]:

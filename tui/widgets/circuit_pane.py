@@ -11,8 +11,10 @@ from textual.widgets import Input
 
 from circuit_tui.core.views import CircuitView, NodeTable
 from circuit_tui.tui.circuit_rows import COLUMNS
+from circuit_tui.tui.drawing.line import plain
 from circuit_tui.tui.drawing.number_text import count
 from circuit_tui.tui.widgets.circuit_table import CircuitTable, heading
+from circuit_tui.tui.widgets.line_input import LineInput
 from circuit_tui.tui.widgets.lines_view import LinesView
 
 
@@ -30,14 +32,11 @@ class CircuitHeading(LinesView):
         return [heading(width, columns, sort, reverse, self.pane_styles)]
 
 
-class FilterInput(Input):
+class FilterInput(LineInput):
     """Filters the table by what is typed. Enter and escape go back to the table."""
 
     def __init__(self) -> None:
-        super().__init__(
-            placeholder="site, latent, label or position", compact=True, id="filter", select_on_focus=False
-        )
-        self.cursor_blink = False
+        super().__init__(placeholder="site, latent, label or position", id="filter")
         self.display = False
 
 
@@ -61,7 +60,7 @@ class CircuitPane(Vertical):
     def show(self, circuit: CircuitView, *, whole: bool) -> None:
         """Show `circuit`, which replaced the one before as a `whole` or was edited."""
         self.table.set_circuit(circuit, whole=whole)
-        self.border_subtitle = self.summary()
+        self.border_subtitle = plain(self.summary())
 
     def show_shares(self, shares: Mapping[int, float]) -> None:
         """Show how many of an audit's searches chose each node."""
@@ -107,4 +106,4 @@ class CircuitPane(Vertical):
         if model is not None and model.filter != field.value and not field.has_focus:
             field.value = model.filter
             field.display = bool(model.filter)
-        self.border_subtitle = self.summary()
+        self.border_subtitle = plain(self.summary())

@@ -8,8 +8,11 @@ from pathlib import Path
 from textual.containers import Horizontal
 from textual.suggester import Suggester
 from textual.widget import Widget
-from textual.widgets import Input, Label, Select
+from textual.widgets import Label, Select
 from typing_extensions import override
+
+from circuit_tui.tui.drawing.line import plain, printable
+from circuit_tui.tui.widgets.line_input import LineInput
 
 
 class PathSuggester(Suggester):
@@ -25,26 +28,26 @@ class PathSuggester(Suggester):
             return None
         path = Path(typed).expanduser()
         try:
-            matches = sorted(entry for entry in path.parent.iterdir() if entry.name.startswith(path.name))
+            entries = [entry for entry in path.parent.iterdir() if entry.name.startswith(path.name)]
         except OSError:
             return None
+        matches = sorted(entry for entry in entries if printable(entry.name) == entry.name)
         if not matches:
             return None
         return before + comma + typed + matches[0].name[len(path.name) :] + ("/" if matches[0].is_dir() else "")
 
 
-def text_field(name: str, value: str, placeholder: str, suggester: Suggester | None = None) -> Input:
+def text_field(name: str, value: str, placeholder: str, suggester: Suggester | None = None) -> LineInput:
     """A line of text that can be edited; `name` is the widget's id."""
-    field = Input(value, placeholder=placeholder, id=name, compact=True, select_on_focus=False, suggester=suggester)
-    field.cursor_blink = False
-    return field
+    return LineInput(value, placeholder, id=name, suggester=suggester)
 
 
 def choice_field(options: Sequence[str], value: str, name: str) -> Select[str]:
     """A choice of one of `options`; `name` is the widget's id."""
-    return Select([(option, option) for option in options], value=value, allow_blank=False, id=name, compact=True)
+    shown = [(plain(option), option) for option in options]
+    return Select(shown, value=value, allow_blank=False, id=name, compact=True)
 
 
 def form_line(label: str, field: Widget, *beside: Widget) -> Iterator[Widget]:
     """A label, a field and further widgets to its right, on one line."""
-    yield Horizontal(Label(label), field, *beside, classes="field")
+    yield Horizontal(Label(label, markup=False), field, *beside, classes="field")

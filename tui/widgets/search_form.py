@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
-from textual.widgets import Button, Input, Label, Select
+from textual.widgets import Button, Label, Select
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.search.registry import MethodInfo
 from circuit_tui.core.search.setting import SettingValue
 from circuit_tui.core.search.spec import SearchSpec
+from circuit_tui.tui.drawing.line import plain
+from circuit_tui.tui.widgets.line_input import LineInput
 
 
 class Field(Horizontal):
@@ -18,12 +20,11 @@ class Field(Horizontal):
     def __init__(self, name: str, value: str, tooltip: str = "") -> None:
         super().__init__(classes="field")
         self.label = name
-        self.input = Input(value, compact=True, select_on_focus=False)
-        self.input.cursor_blink = False
-        self.input.tooltip = tooltip or None
+        self.input = LineInput(value)
+        self.input.tooltip = plain(tooltip) if tooltip else None
 
     def compose(self) -> ComposeResult:
-        yield Label(self.label)
+        yield Label(self.label, markup=False)
         yield self.input
 
 
@@ -44,7 +45,7 @@ class SearchForm(VerticalScroll, can_focus=False):
         self._shown_method = ""
         self._target = Field("target", f"{target:g}", "the faithfulness to reach on the search prompts")
         self._seed = Field("seed", str(seed))
-        self._select: Select[str] = Select([(method, method)], value=method, allow_blank=False, compact=True)
+        self._select: Select[str] = Select([(plain(method), method)], value=method, allow_blank=False, compact=True)
 
     def compose(self) -> ComposeResult:
         with Horizontal(classes="field"):
@@ -64,7 +65,7 @@ class SearchForm(VerticalScroll, can_focus=False):
         if not methods:
             return
         chosen = self._first_method if self._first_method in self._methods else methods[0].name
-        self._select.set_options([(name, name) for name in self._methods])
+        self._select.set_options([(plain(name), name) for name in self._methods])
         self._select.value = chosen
         self._show_settings(chosen)
 
@@ -84,7 +85,7 @@ class SearchForm(VerticalScroll, can_focus=False):
         holder = self.query_one("#settings")
         holder.remove_children()
         holder.mount_all(self._settings.values())
-        self._select.tooltip = method.description
+        self._select.tooltip = plain(method.description)
 
     def show_live(self, live: bool, paused: bool) -> None:
         """Enable the buttons that do something now; `live` and `paused` tell how the search stands."""

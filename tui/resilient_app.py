@@ -1,0 +1,120 @@
+"""An application that goes on after an error in a handler: it logs the error and tells the user in one line.
+
+Textual ends an app at the first error. `MessagePump._dispatch_message` is where every handler of every widget runs, and
+the loop around it breaks off when it raises, so the error has to be caught inside.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from typing import Any, TypeVar
+
+from textual import events
+from textual.app import App, ScreenStackError
+from textual.errors import NoWidget
+from textual.message import Message
+from textual.message_pump import MessagePump
+from textual.notifications import SeverityLevel
+from typing_extensions import override
+
+from circuit_tui.tui.drawing.line import printable
+
+MOST_ERRORS = 20  # in `ERROR_WINDOW`; more, and the app ends: something fails again and again
+ERROR_WINDOW = 10.0  # seconds
+AT_THE_START = (events.Load, events.Compose, events.Mount)  # a widget that fails in these never runs
+
+ResultT = TypeVar("ResultT")
+log = logging.getLogger("circuit_tui")
+
+
+class ResilientApp(App[ResultT]):
+    """Survives errors in handlers, callbacks and timers, and clicks on widgets that are being removed.
+
+    Attributes:
+        log_hint: where the user finds the log.
+        errors: the last errors, each with the time at which it came (seconds of the monotonic clock).
+    """
+
+    log_hint = "the log file"
+
+    def __init__(self, *, ansi_color: bool | None = None) -> None:
+        super().__init__(ansi_color=ansi_color)
+        self.errors: deque[tuple[float, Exception]] = deque(maxlen=MOST_ERRORS)
+        self._told: tuple[float, str] = (0.0, "")
+
+    def handler_failed(self, error: Exception) -> None:
+        """Log `error` and tell the user; end the app if errors do not stop coming."""
+        log.error("an error in the screen's thread", exc_info=error)
+        if self._exit:
+            return
+        now = time.monotonic()
+        oldest = self.errors[0][0] if len(self.errors) == MOST_ERRORS else now - ERROR_WINDOW
+        self.errors.append((now, error))
+        if now - oldest < ERROR_WINDOW:
+            super()._handle_exception(error)
+            return
+        line = f"Something failed: {type(error).__name__}: {' '.join(str(error).split())}"
+        if self._told[1] != line or now - self._told[0] > ERROR_WINDOW:
+            self._told = now, line
+            self.notify(f"{line} (details: {self.log_hint})", severity="error", timeout=12)
+
+    @override
+    def _handle_exception(self, error: Exception) -> None:
+        pump = self._context_pump()
+        if self.is_running and (pump is None or pump.is_mounted or isinstance(pump, App)):
+            self.handler_failed(error)
+        else:
+            log.error("the screen failed at its start", exc_info=error)
+            super()._handle_exception(error)
+
+    @staticmethod
+    def _context_pump() -> Any:
+        from textual._context import active_message_pump
+
+        return active_message_pump.get(None)
+
+    @override
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """Show a toast. Its text is never markup: it holds names of files, tokens and errors."""
+        text = "\n".join(printable(line) for line in message.split("\n"))
+        super().notify(text, title=title, severity=severity, timeout=timeout, markup=False)
+
+    @override
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.MouseEvent) and not event.is_forwarded and self._is_going(event):
+            return
+        await super().on_event(event)
+
+    def _is_going(self, event: events.MouseEvent) -> bool:
+        """Whether the mouse is over a widget that has been removed but is still drawn, such as a toast that ends."""
+        try:
+            widget, _ = self.get_widget_at(event.x, event.y)
+        except (NoWidget, ScreenStackError):
+            return False
+        return not widget.is_attached
+
+
+_dispatch_message = MessagePump._dispatch_message
+
+
+async def _dispatch_or_report(self: MessagePump, message: Message) -> None:
+    try:
+        await _dispatch_message(self, message)
+    except Exception as error:
+        app = self.app
+        if isinstance(message, AT_THE_START) or not isinstance(app, ResilientApp):
+            raise
+        app.handler_failed(error)
+
+
+MessagePump._dispatch_message = _dispatch_or_report  # type: ignore[method-assign]
