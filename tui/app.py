@@ -179,7 +179,7 @@ class ExplorerApp(ResilientApp[None]):
     @override
     def action_command_palette(self) -> None:
         if self.loaded and not isinstance(self.screen, ActionPalette):
-            self.push_screen(ActionPalette(id="--command-palette"))
+            self.push_screen(ActionPalette())
 
     def action_leave(self) -> None:
         """Quit; ask first if something unsaved would be lost."""

@@ -8,6 +8,7 @@ from functools import partial
 from textual.await_complete import AwaitComplete
 from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
+from textual.worker import Worker
 from typing_extensions import override
 
 from circuit_tui.tui.actions import ACTIONS
@@ -20,7 +21,15 @@ class ActionPalette(CommandPalette):
 
     @override
     def dismiss(self, result: None = None) -> AwaitComplete:
-        return super().dismiss(result) if on_top(self) else AwaitComplete()
+        if not on_top(self):
+            return AwaitComplete()
+        self._cancel_gather_commands()
+        return super().dismiss(result)
+
+    @override
+    def _gather_commands(self, search_value: str) -> Worker[None] | None:  # type: ignore[override]
+        # Keys that were typed before it was dismissed still ask for commands when its list has gone.
+        return super()._gather_commands(search_value) if on_top(self) else None
 
 
 def once(run: Callable[[], object]) -> Callable[[], object]:

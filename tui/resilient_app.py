@@ -6,23 +6,30 @@ the loop around it breaks off when it raises, so the error has to be caught insi
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import deque
-from typing import Any, TypeVar
+from contextlib import suppress
+from typing import TypeVar
 
 from textual import events
+from textual._context import active_message_pump
 from textual.app import App, ScreenStackError
+from textual.dom import NoScreen
 from textual.errors import NoWidget
 from textual.message import Message
 from textual.message_pump import MessagePump
 from textual.notifications import SeverityLevel
+from textual.widget import Widget
+from textual.worker import WorkerFailed, get_current_worker
 from typing_extensions import override
 
 from circuit_tui.tui.drawing.line import printable
 
 MOST_ERRORS = 20  # in `ERROR_WINDOW`; more, and the app ends: something fails again and again
 ERROR_WINDOW = 10.0  # seconds
+MOUNT_TIME = 2.0  # seconds; a screen takes milliseconds
 AT_THE_START = (events.Load, events.Compose, events.Mount)  # a widget that fails in these never runs
 
 ResultT = TypeVar("ResultT")
@@ -46,9 +53,11 @@ class ResilientApp(App[ResultT]):
 
     def handler_failed(self, error: Exception) -> None:
         """Log `error` and tell the user; end the app if errors do not stop coming."""
-        log.error("an error in the screen's thread", exc_info=error)
+        error = error.error if isinstance(error, WorkerFailed) and isinstance(error.error, Exception) else error
         if self._exit:
+            log.debug("an error while the screen is taken down", exc_info=error)
             return
+        log.error("an error in the screen's thread", exc_info=error)
         now = time.monotonic()
         oldest = self.errors[0][0] if len(self.errors) == MOST_ERRORS else now - ERROR_WINDOW
         self.errors.append((now, error))
@@ -62,18 +71,16 @@ class ResilientApp(App[ResultT]):
 
     @override
     def _handle_exception(self, error: Exception) -> None:
-        pump = self._context_pump()
-        if self.is_running and (pump is None or pump.is_mounted or isinstance(pump, App)):
+        pump = active_message_pump.get(None)
+        if isinstance(error, WorkerFailed):
+            pump = get_current_worker().node
+        if isinstance(pump, Widget) and is_going(pump):
+            log.debug("an error in a widget that has been removed", exc_info=error)
+        elif self.is_running and not (isinstance(pump, Widget) and not pump.is_mounted):
             self.handler_failed(error)
         else:
             log.error("the screen failed at its start", exc_info=error)
             super()._handle_exception(error)
-
-    @staticmethod
-    def _context_pump() -> Any:
-        from textual._context import active_message_pump
-
-        return active_message_pump.get(None)
 
     @override
     def notify(
@@ -91,17 +98,36 @@ class ResilientApp(App[ResultT]):
 
     @override
     async def on_event(self, event: events.Event) -> None:
-        if isinstance(event, events.MouseEvent) and not event.is_forwarded and self._is_going(event):
+        if isinstance(event, events.InputEvent | events.Paste):
+            if self._exit:
+                return
+            await self._screen_lives()
+        if isinstance(event, events.MouseEvent) and not event.is_forwarded and self._over_removed(event):
             return
         await super().on_event(event)
 
-    def _is_going(self, event: events.MouseEvent) -> bool:
+    async def _screen_lives(self) -> None:
+        """Wait for the widgets of a screen that has just been put on top: keys in the same packet are for them."""
+        screens = self.screen_stack
+        if screens and not screens[-1].is_mounted:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(screens[-1]._mounted_event.wait(), MOUNT_TIME)
+
+    def _over_removed(self, event: events.MouseEvent) -> bool:
         """Whether the mouse is over a widget that has been removed but is still drawn, such as a toast that ends."""
         try:
             widget, _ = self.get_widget_at(event.x, event.y)
         except (NoWidget, ScreenStackError):
             return False
         return not widget.is_attached
+
+
+def is_going(widget: Widget) -> bool:
+    """Whether `widget` or its screen has been removed. Messages that it still handles may find nothing any more."""
+    try:
+        return not widget.is_attached or widget.screen not in widget.app.screen_stack
+    except NoScreen:
+        return True
 
 
 _dispatch_message = MessagePump._dispatch_message
@@ -112,6 +138,9 @@ async def _dispatch_or_report(self: MessagePump, message: Message) -> None:
         await _dispatch_message(self, message)
     except Exception as error:
         app = self.app
+        if isinstance(app, ResilientApp) and isinstance(self, Widget) and is_going(self):
+            log.debug("an error in a widget that has been removed", exc_info=error)
+            return
         if isinstance(message, AT_THE_START) or not isinstance(app, ResilientApp):
             raise
         app.handler_failed(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -40,9 +41,13 @@ def private_terminal(log_path: Path) -> Iterator[None]:
     exported = {name: value for name in ("LINES", "COLUMNS") if (value := os.environ.pop(name, None)) is not None}
     # Textual's driver writes to sys.__stderr__ and asks sys.__stdout__ for the size.
     sys.__stdout__ = sys.__stderr__ = screen  # type: ignore[misc]
+    # Ctrl+c is a key until the terminal's settings are restored. Pressed again just then, it would cut the rest short:
+    # the mouse and the alternate screen would stay on.
+    interrupt = signal.signal(signal.SIGINT, lambda *_: None)
     try:
         yield
     finally:
+        signal.signal(signal.SIGINT, interrupt)
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()

@@ -1,7 +1,8 @@
 """Runs the explorer on the fake session in this terminal. The tests in a real pty start it.
 
 Arguments: log file, seconds for each search step, then any of `load` (stay loading for ever), `noise` (write on
-descriptors 1 and 2), `low`, `job` (keep the work in a job), `latents=N`.
+descriptors 1 and 2), `low`, `job` (keep the work in a job), `mouse`, `slow` (load for a second), `demo` (the bundled
+demo in place of the fake session), `guarded` (write exports into the working directory only), `latents=N`.
 """
 
 import os
@@ -15,6 +16,7 @@ from fake_session import METHODS, FakeSession, opener
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.views import LoadProgress
 from circuit_tui.tui.app import run_explorer
+from circuit_tui.tui.engine.session_protocol import open_real_session
 from circuit_tui.tui.explorer_options import ExplorerOptions
 
 
@@ -34,13 +36,20 @@ def main() -> int:
             os.write(1, b"NOISE on one\n")
             os.write(2, b"NOISE on two\n")
             os.system("echo NOISE of a child")
-        return plain(request, progress)
+        for step in range(10 if "slow" in flags else 0):
+            progress(LoadProgress("importing torch", step, 10))
+            time.sleep(0.1)
+        opened, methods = open_real_session(request, progress) if "demo" in flags else plain(request, progress)
+        if "guarded" in flags:
+            write = opened.export
+            opened.export = lambda path: write(Path(path.name or "unnamed"))
+        return opened, methods
 
     assert METHODS
     return run_explorer(
         OpenRequest(),
         ExplorerOptions(low_bandwidth="low" in flags, target=0.9),
-        mouse=False,
+        mouse="mouse" in flags,
         log_path=Path(log),
         opener=open_session,
         autosave="job" in flags,

@@ -251,7 +251,7 @@ async def test_the_palette_is_dismissed_once(explorer: Make) -> None:
         assert app.main.shown.circuit.version == 1, "inverted once"  # type: ignore[union-attr]
         await pilot.press("ctrl+p")
         await wait_for(pilot, lambda: isinstance(app.screen, CommandPalette))
-        await pilot.click(offset=(1, 22), times=2)
+        await pilot.click(offset=(5, 1), times=2)
         await wait_for(pilot, lambda: app.screen is app.main)
         at_once(app, "question_mark")
         await wait_for(pilot, lambda: isinstance(app.screen, HelpScreen))
