@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SCRIPT = Path(__file__).parent / "explorer_script.py"
-LEAVE_ALTERNATE = b"\x1b[?1049l"
+LEAVE_ALTERNATE, MOUSE_OFF = b"\x1b[?1049l", b"\x1b[?1000l"
 PATIENCE = 60.0  # seconds without a reaction
 PROBE_EVERY = 20  # events between two looks whether it still reacts
 TAIL = 20_000  # bytes of output that are kept
@@ -100,6 +100,7 @@ class Explorer:
         self._set_size(size)
         self.before = termios.tcgetattr(self.slave)
         self.output, self.sent, self.received = b"", b"", 0
+        self.restored = {LEAVE_ALTERNATE: False, MOUSE_OFF: False}  # once restored, the terminal echoes what is sent
         self.status: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
@@ -140,7 +141,10 @@ class Explorer:
                 except OSError:
                     return
                 self.received += len(chunk)
+                seen = self.output[-32:] + chunk
                 self.output = (self.output + chunk)[-TAIL:]
+                for code in self.restored:
+                    self.restored[code] |= code in seen
             elif left <= 0:
                 return
 
@@ -204,10 +208,10 @@ class Explorer:
                     raise self.failure(f"{file.name}: an invalid export: {error}") from None
         if self.status is None:
             return
-        interrupted = self.status == -signal.SIGINT and b"\x03" in self.sent and LEAVE_ALTERNATE in self.output
+        interrupted = self.status == -signal.SIGINT and b"\x03" in self.sent and all(self.restored.values())
         if self.status != 0 and not interrupted:  # ctrl+c is a signal again as soon as the terminal is restored
             raise self.failure(f"it ended with {self.status}")
-        if LEAVE_ALTERNATE not in self.output or b"\x1b[?1000l" not in self.output:
+        if not all(self.restored.values()):
             raise self.failure(f"it left the alternate screen or the mouse on, after {self.output[-300:]!r}")
         if termios.tcgetattr(self.slave)[:4] != self.before[:4]:
             raise self.failure("it did not restore the terminal's settings")
