@@ -94,7 +94,7 @@ class LiveCircuit:
         full_pass.advance_to(self.kept, 0).result()
         return full_pass.sae_input(site)[0, : int(full_pass.batch.lengths[0])]
 
-    def first_change(self, kept: Tensor) -> int | None:
+    def first_changed_site(self, kept: Tensor) -> int | None:
         """Returns the site from which the circuit `kept` would have to run; None if it is the one measured."""
         changed = self._changed_sites(kept)
         return min([*changed, *self._outdated_sites]) if changed or self.outdated else None

@@ -77,7 +77,7 @@ class ResultsFile:
         """Writes a finished run, in place of an earlier failure of the same run.
 
         Raises:
-            SubjectError: runs in the file were made with other weights or SAEs of the same name.
+            IdentityError: runs in the file were made with other weights or SAEs of the same name.
             UserError: the file can no longer be written.
             ValueError: the file has the run already.
         """

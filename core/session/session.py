@@ -30,7 +30,7 @@ from circuit_tui.core.search.open_search import open_search
 from circuit_tui.core.search.search import Search
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.session.audits import Audits
-from circuit_tui.core.session.background import Background
+from circuit_tui.core.session.circuit_numbers import CircuitNumbers
 from circuit_tui.core.session.export import circuit_file
 from circuit_tui.core.session.history import History
 from circuit_tui.core.session.info import session_info
@@ -83,7 +83,7 @@ class Session:
         self.info = session_info(experiment)
         self._audits = Audits(experiment)
         self._history = History(torch.zeros(len(self.problem.space), dtype=torch.bool))
-        self._background = Background(experiment.test, experiment.train, self.kept, clock)
+        self._numbers = CircuitNumbers(experiment.test, experiment.train, self.kept, clock)
         self._snapshots = Snapshots(experiment.test)
         self._search: Search | None = None
         self._provenance = Provenance()
@@ -102,7 +102,7 @@ class Session:
 
     def view(self) -> CircuitView:
         """Returns the current circuit with its numbers as a screen shows it."""
-        numbers, kept = self._background, self.kept
+        numbers, kept = self._numbers, self.kept
         return CircuitView(
             version=self._version,
             kept=bytes(kept.to(torch.uint8).tolist()),
@@ -123,7 +123,7 @@ class Session:
 
     def _delta(self) -> float | None:
         """Returns the change of test faithfulness by the last edit; None if either number of it must not be shown."""
-        numbers, previous = self._background, self._previous_faithfulness
+        numbers, previous = self._numbers, self._previous_faithfulness
         withheld = numbers.errors is not None and numbers.errors.faithfulness is None
         return None if previous is None or withheld else numbers.test.faithfulness - previous
 
@@ -134,25 +134,25 @@ class Session:
     def compare(self, name: str) -> SnapshotComparison:
         """Returns the current circuit beside a snapshot. Raises UserError if there is no snapshot of that name."""
         theirs, ours = self._snapshots.circuit(name), self.kept
-        self._background.be_exact()
+        self._numbers.be_exact()
         return SnapshotComparison(
             name=name,
             only_current=tuple((ours & ~theirs).nonzero()[:, 0].tolist()),
             only_snapshot=tuple((theirs & ~ours).nonzero()[:, 0].tolist()),
             both=int((ours & theirs).sum()),
-            current=self._background.test,
+            current=self._numbers.test,
             snapshot=self.experiment.test.evaluate(theirs).result(),
         )
 
     def work(self) -> bool:
         """Runs one increment of background work; returns whether more is left."""
-        if not self._background.done:
-            self._background.advance()
+        if not self._numbers.done:
+            self._numbers.advance()
         elif not self._snapshots.done:
             self._snapshots.advance()
         elif self._audits.advance(self.kept):
             self._dirty = True  # an audit takes minutes: the user is asked before it is lost
-        return not (self._background.done and self._snapshots.done) or self._audits.under_way(self.kept)
+        return not (self._numbers.done and self._snapshots.done) or self._audits.under_way(self.kept)
 
     def latent_view(self, site: int, latent: int) -> LatentView:
         """Returns a close view of one latent. Raises UserError if the site or the latent is out of range."""
@@ -166,15 +166,15 @@ class Session:
 
     def prompts_view(self) -> PromptsView:
         """Returns all test prompts, the worst first."""
-        self._background.be_exact()
-        return prompts_view(self._background.live, self._version)
+        self._numbers.be_exact()
+        return prompts_view(self._numbers.live, self._version)
 
     def prompt_view(self, index: int) -> PromptView:
         """Returns one test prompt and the kept nodes that fire on it. Raises UserError if it is out of range."""
         if not 0 <= index < len(self.problem.splits["test"]):
             raise UserError(f"prompt {index}: out of range")
-        self._background.be_exact()
-        return prompt_view(self._background.live, index)
+        self._numbers.be_exact()
+        return prompt_view(self._numbers.live, index)
 
     def toggle_node(self, node: int) -> None:
         """Toggles one node. Raises UserError if it is out of range."""
@@ -219,7 +219,7 @@ class Session:
         """Stores the current circuit under a name, in place of an old one. Raises UserError if the name is blank."""
         if not name.strip():
             raise UserError("snapshot: give it a name")
-        self._snapshots.save(name.strip(), self.kept, self._background.test if self._background.done else None)
+        self._snapshots.save(name.strip(), self.kept, self._numbers.test if self._numbers.done else None)
         self._dirty = True
 
     def restore_snapshot(self, name: str) -> None:
@@ -265,7 +265,7 @@ class Session:
 
     def circuit_file(self) -> CircuitFile:
         """Returns the file of the current circuit; numbers not computed yet are null, none is an estimate."""
-        self._background.be_exact()
+        self._numbers.be_exact()
         audit, snapshots = self._audits.part(self.kept), self._snapshots.parts(self.table)
         return circuit_file(self.experiment, self.table, self.view(), self._provenance, audit, snapshots)
 
@@ -277,7 +277,7 @@ class Session:
             UserError: it cannot be written there; nothing has then changed.
         """
         check_output(path, force=force)
-        self._background.complete()
+        self._numbers.complete()
         self._snapshots.complete()
         written = write_export(self.circuit_file(), path)
         self._dirty = path.name.endswith(ENDING) and bool(self._snapshots.circuits)  # masks do not hold snapshots
@@ -351,10 +351,10 @@ class Session:
     def _follow_history(self, change: str) -> None:
         """Takes in the current circuit of the history after the edit `change`."""
         self._last_change, self._version = change, self._version + 1
-        numbers = self._background
+        numbers = self._numbers
         self._previous_faithfulness = None if numbers.estimated else numbers.test.faithfulness
-        if not torch.equal(self._background.kept, self.kept):  # else all numbers of the circuit still hold
-            self._background.follow(self.kept)
+        if not torch.equal(self._numbers.kept, self.kept):  # else all numbers of the circuit still hold
+            self._numbers.follow(self.kept)
             self._dirty = True
 
 

@@ -74,7 +74,7 @@ def test_a_slow_toggle_is_estimated_then_exact(problem: Problem) -> None:
 
     # The estimate a second time, from its definition: the regression of the change on the way to the empty circuit.
     new, test = kept_of(session), Evaluator(problem, "test")
-    probe = session._background._probe
+    probe = session._numbers._probe
     assert probe is not None
     where = probe.sample.where
     assert 8 <= len(where) <= N_TEST // 2
@@ -111,13 +111,13 @@ def test_only_edits_that_are_slow_are_estimated(problem: Problem) -> None:
     blocks = [layers - site.depth + 1 for site in sites]
     assert blocks[0] > blocks[-1]
     per_block = EXACT_WITHIN / (blocks[-1] + 0.5)
-    session._background._pace = Pace()
+    session._numbers._pace = Pace()
     for _ in range(9):
-        session._background._pace.record(0, per_block)
+        session._numbers._pace.record(0, per_block)
     session.toggle_node(problem.space.of_site(len(sites) - 1)[0])
     assert not session.view().estimated
-    session._background._pace = Pace()
-    session._background._pace.record(0, per_block)
+    session._numbers._pace = Pace()
+    session._numbers._pace.record(0, per_block)
     session.toggle_node(0)
     assert session.view().estimated
 
@@ -141,7 +141,7 @@ def test_views_that_need_exact_numbers_wait_for_them(problem: Problem) -> None:
 @given(edits=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 3)), min_size=1, max_size=8))
 def test_any_edits_and_interruptions_end_in_exact_numbers(problem: Problem, edits: list[tuple[int, int]]) -> None:
     session = opened(problem, 1.0)
-    while session._background._probe is None:
+    while session._numbers._probe is None:
         session.work()
     for node, slices in edits:
         if node % 5 == 4 and session.view().can_undo:

@@ -1,8 +1,8 @@
-"""The numbers of the current circuit: test metrics at once, and in slices what can wait.
+"""The numbers of the current circuit: test metrics at once, all other numbers in increments.
 
-At once means exactly, if by what earlier evaluations took that is a matter of `sampled_estimate.EXACT_WITHIN`; else as
-an estimate with its standard errors, which the first slices then replace by the exact numbers. What can wait is
-completeness, the train split, and the effect of every kept node. A new circuit makes all of it stale.
+The test metrics are exact at once if, going by earlier evaluations, that takes at most `sampled_estimate.EXACT_WITHIN`
+seconds. Else they are an estimate with standard errors, which the first increments replace by the exact numbers. The
+other numbers are completeness, the train metrics and the effect of every kept node. A new circuit drops all of them.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from circuit_tui.core.runtime.incremental import Incremental, Increments
 from circuit_tui.core.views import Metrics, StandardErrors
 
 
-class Background:
-    """The numbers of one circuit that changes.
+class CircuitNumbers:
+    """The numbers of one circuit through its changes.
 
     Attributes:
         kept: the circuit, `[node]` bool.
-        live: it on the test prompts; behind while `estimated`.
-        test: test metrics; its completeness is None until computed.
+        live: the circuit on the test prompts; outdated while `estimated`.
+        test: the test metrics; their completeness is None until computed.
         errors: the standard errors of `test` if it is an estimate, else None.
-        train: train metrics, None until computed.
-        effects: for each kept node computed so far its exact effect: the drop of test faithfulness without it.
+        train: the train metrics, None until computed.
+        effects: the exact effect of each kept node computed so far: the drop in test faithfulness without it.
         done: whether nothing is left to compute.
     """
 
@@ -49,10 +49,10 @@ class Background:
         self._begin()
 
     def follow(self, kept: Tensor) -> None:
-        """Makes `kept` `[node]` bool the circuit, and gives its test metrics or an estimate of them."""
+        """Makes `kept` `[node]` bool the circuit, and computes its test metrics or an estimate of them."""
         self.kept = kept
-        first = self.live.first_change(kept)
-        if first is None:  # back to the circuit that was left while its numbers were estimated
+        first = self.live.first_changed_site(kept)
+        if first is None:  # back to the last circuit that was evaluated exactly
             self._begin()
             return
         blocks = self._blocks(first)
@@ -70,23 +70,23 @@ class Background:
         return self.errors is not None
 
     def advance(self) -> None:
-        """Computes a little more: one batch of prompts, or its way from one site to the next."""
-        self.done = next(self._run, True) is True
+        """Computes one increment: a batch of prompts, or its way from one site to the next."""
+        self.done = next(self._increments, True) is True
 
     def effect_column(self) -> tuple[float | None, ...]:
-        """`effects` for all nodes, None where there is none."""
+        """Returns the effect of every node; None for a node whose effect is not computed."""
         column: list[float | None] = [None] * len(self.kept)
         for node, value in self.effects.items():
             column[node] = value
         return tuple(column)
 
     def complete(self) -> None:
-        """Computes all that is left."""
+        """Computes everything that is left."""
         while not self.done:
             self.advance()
 
     def be_exact(self) -> None:
-        """Does not return before the test metrics are exact."""
+        """Computes until the test metrics are exact."""
         while self.estimated:
             self.advance()
 
@@ -95,14 +95,15 @@ class Background:
         self.errors = None
         self.train = None
         self.effects = {}
-        self._run = self._compute(first)
+        self._increments = self._compute(first)
         self.done = False
 
     def _blocks(self, site: int) -> int:
+        """Returns the number of blocks that run again from `site` on."""
         return self._model.n_layers - self._sites[site].depth
 
     def _exact(self, kept: Tensor, blocks: int) -> Increments[None]:
-        """Brings `live` to `kept`, and takes the time."""
+        """Brings `live` to `kept`, and records how long that takes for `blocks` blocks."""
         increments, seconds = self.live.advance_to(kept), 0.0
         while True:
             begun = self._clock()
@@ -126,5 +127,5 @@ class Background:
         self.test = yield from evaluator.with_completeness(self.test, live.kept)
         self.train = yield from self._train.evaluate(live.kept)
         for node in live.kept.nonzero()[:, 0].tolist():
-            difference = yield from live.evaluate_without(node)
-            self.effects[node] = self.test.faithfulness - evaluator.baselines.faithfulness(difference)
+            logit_difference = yield from live.evaluate_without(node)
+            self.effects[node] = self.test.faithfulness - evaluator.baselines.faithfulness(logit_difference)
