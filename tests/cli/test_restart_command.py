@@ -51,7 +51,7 @@ def test_it_asks_for_the_same(
     for folder in request_.sae_dirs:
         folder.mkdir()
 
-    def record(job: object, *given: object, json: bool, debug: bool) -> int:
+    def record(job: object, *given: object, json: bool, debug: bool, **more: object) -> int:
         asked.append(given)
         return 0
 

@@ -54,7 +54,7 @@ def experiments() -> Callable[..., Experiment]:
         request: OpenRequest,
         progress: Callable[[Any], None] = lambda stage: None,
         circuit: CircuitFile | None = None,
-        parts: Any = None,
+        loaded: Any = None,
     ) -> Experiment:
         key = _opened(request)
         if key not in known:
