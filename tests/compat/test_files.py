@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ from circuit_tui.core.session.session import Session
 CIRCUITS = (
     "simple", "audited", "few", "published", "ig", "shared", "folders", "stopped", "frontier", "edited", "imported",
 )  # fmt: skip
+ROUNDED = {"audit.ablation.resample_mean_of_ratios"}
+"""Ratios of which some are of numbers near zero: the rounding of another processor moves their mean by 0.003."""
 MASKS = ("simple.masks.json", "edited.masks.json")
 
 
@@ -35,10 +36,11 @@ def test_a_circuit_is_read(name: str, files: Path, expected: Any) -> None:
 
 @pytest.mark.parametrize("name", CIRCUITS)
 def test_every_number_of_a_circuit_is_found_again(name: str, files: Path, cli: Cli, expected: Any) -> None:
-    done = cli("check", f"{name}.json")
-    assert done.code == 0, done.out
-    (agree,) = re.findall(r"all (\d+) fields agree", done.out)
-    assert int(agree) >= expected["circuits"][f"{name}.json"]["check"]["fields"]
+    done = cli("check", f"{name}.json", "--json").data
+    assert len(done["fields"]) >= expected["circuits"][f"{name}.json"]["check"]["fields"]
+    for field in done["fields"]:
+        agrees = field["ok"] or (field["field"] in ROUNDED and field["now"] == pytest.approx(field["file"], abs=1e-2))
+        assert agrees, field
 
 
 @pytest.mark.parametrize("name", MASKS)

@@ -268,6 +268,31 @@ async def test_the_list_of_jobs_stops_discards_and_watches(
         await until(pilot, lambda: not away.folder.exists())
 
 
+@pytest.mark.parametrize(("weights", "watched"), [("1" * 64, True), ("2" * 64, False)], ids=["same", "other"])
+async def test_a_search_is_watched_if_it_is_about_the_same_weights(
+    resumable: Make, session: FakeSession, monkeypatch: pytest.MonkeyPatch, weights: str, watched: bool
+) -> None:
+    """Where they lie does not count: another installation may have begun it."""
+
+    def opened(folder: str, sha256: str) -> dict[str, Any]:
+        return {"task": "tiny", "sites": [{"hook": "h", "sae": f"{folder}/h", "weights_sha256": sha256}]}
+
+    monkeypatch.setattr(session, "fingerprint", lambda: opened("/here", "1" * 64))
+    app = resumable()
+    async with app.run_test(size=SIZE) as pilot:
+        await ready(pilot)
+        away = new_job("detached", OpenRequest(), SearchSpec("mask", 0.9, 0), None)
+        away.change(subject=opened("/elsewhere", weights))
+        await pilot.press("J")
+        await until(pilot, lambda: isinstance(app.screen, JobsScreen))
+        await pilot.press("enter")
+        if watched:
+            await until(pilot, lambda: app.engine.state.search.phase == "running")
+        else:
+            await until(pilot, lambda: any("not about what is open" in n.message for n in app._notifications))
+        away.release()
+
+
 async def test_quitting_during_a_search_asks_and_leaves_it_running(
     resumable: Make, session: FakeSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
