@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from textual.await_complete import AwaitComplete
-from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
+from textual.command import CommandList, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 from textual.worker import Worker
 from typing_extensions import override
@@ -25,6 +25,12 @@ class ActionPalette(CommandPalette):
             return AwaitComplete()
         self._cancel_gather_commands()
         return super().dismiss(result)
+
+    def _action_command_list(self, action: str) -> None:
+        # Textual's list knows its lines only where it has room to draw them, and looks a page's line up unasked.
+        found = self.query(CommandList)
+        if not (action.startswith("page") and found and not found.first().scrollable_content_region):
+            super()._action_command_list(action)
 
     @override
     def _gather_commands(self, search_value: str) -> Worker[None] | None:  # type: ignore[override]

@@ -5,7 +5,8 @@ Compared are prompts alone and in a padded batch, on the side and at the size th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ def check_pass(model: LanguageModel, passes: Sequence[ReferencePass], batch_size
     Raises:
         UserError: they depart; the line says where first, and in what kind of batch. Or the blocks cannot be replayed.
     """
-    try:
+    with replayable(model):
         for reference in passes:
             _compare(model, [reference], "")
         if batch_size > 1 and passes:
@@ -37,6 +38,17 @@ def check_pass(model: LanguageModel, passes: Sequence[ReferencePass], batch_size
             helps = "--padding right" if model.padding_side == "left" else "--batch 1 runs each alone"
             side = " padded on the left" if model.padding_side == "left" else ""
             _compare(model, rows, f" with prompts of {words} tokens in one batch{side} ({helps})")
+
+
+@contextmanager
+def replayable(model: LanguageModel) -> Iterator[None]:
+    """Turns an error of a replay in this block, other than about memory, into one line.
+
+    Raises:
+        UserError: the blocks of `model` cannot be replayed.
+    """
+    try:
+        yield
     except (RuntimeError, TypeError, IndexError) as error:
         if is_out_of_memory(error):
             raise

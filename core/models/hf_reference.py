@@ -141,14 +141,12 @@ class CheckedLoader:
 
     Attributes:
         passes: the recorded passes.
-        unused: names of tensors in the checkpoint that the model does not use.
         n_embeddings: the number of tokens that the model has an embedding for.
     """
 
     def __init__(self, model_class: Any, name: str, device: torch.device | None, prompts: Sequence[Tensor]) -> None:
         self._model_class, self._name, self._device, self._prompts = model_class, name, device, prompts
         self.passes: tuple[ReferencePass, ...] = ()
-        self.unused: tuple[str, ...] = ()
         self.n_embeddings = 0
 
     def from_pretrained(self, folder: str, **settings: Any) -> Any:
@@ -180,7 +178,6 @@ class CheckedLoader:
             )
         if mismatched:
             raise UserError(f"--model {self._name}: the checkpoint has another shape for {_listed(mismatched)}")
-        self.unused = tuple(unexpected)
 
     def _check_weights(self, model: torch.nn.Module) -> None:
         for name, weight in model.named_parameters():

@@ -48,7 +48,6 @@ class LanguageModel:
         folder: where the model was loaded from, None if it was made in memory.
         passes: Hugging Face's own passes over a few prompts, recorded while the model was loaded.
         n_embeddings: the number of tokens that the model has an embedding for.
-        unused_weights: names of tensors in the checkpoint that the model does not use.
     """
 
     def __init__(
@@ -69,7 +68,6 @@ class LanguageModel:
         self.recordings = BlockRecordings(bridge, self.block_devices)
         self.folder: Path | None = None
         self.passes: tuple[ReferencePass, ...] = ()
-        self.unused_weights: tuple[str, ...] = ()
         self.n_embeddings = int(bridge.cfg.d_vocab)
         self._last_mlp: TokenFilter | None = None
         self.can_run_subset = False

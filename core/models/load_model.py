@@ -52,7 +52,7 @@ def load_model(
     # In the Hub's cache a folder is named after its commit.
     revision = folder.name if folder.parent.name == "snapshots" else ""
     model = LanguageModel(bridge, name, revision, weights_sha256(folder), applied, tokenizer)
-    model.folder, model.passes, model.unused_weights = folder, loader.passes, loader.unused
+    model.folder, model.passes = folder, loader.passes
     model.n_embeddings = loader.n_embeddings
     return model
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from circuit_tui.core.errors import UserError, first_line
+from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import BATCH_PROMPTS
-from circuit_tui.core.models.check_pass import check_pass
+from circuit_tui.core.models.check_pass import check_pass, replayable
 from circuit_tui.core.models.hf_reference import check_vocabulary, load_passes
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.runtime.out_of_memory import free_cached, is_out_of_memory
@@ -56,15 +56,8 @@ def check_model(model: LanguageModel, prompt_sets: Mapping[Split, PromptSet], ba
         UserError: the passes differ, or the model's blocks cannot be replayed.
     """
     tokens = prompt_sets["test"].clean
-    try:
+    with replayable(model):
         model.verify(tokens.tokens[:2], tokens.last[:2])
-    except (RuntimeError, TypeError, IndexError) as error:
-        if is_out_of_memory(error):
-            raise
-        raise UserError(
-            f"--model {model.name}: this architecture is not supported: its blocks cannot be replayed: "
-            f"{first_line(error)}"
-        ) from error
     wanted = reference_prompts(prompt_sets)
     passes = model.passes
     if model.folder is not None and not _covered([len(one) for one in wanted], [len(one.tokens) for one in passes]):

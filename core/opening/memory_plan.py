@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -20,18 +21,17 @@ from circuit_tui.core.circuits.mask_file import is_mask_file
 from circuit_tui.core.errors import UserError, first_line
 from circuit_tui.core.evaluation import incremental_pass
 from circuit_tui.core.models.devices import pick_device, pick_dtype
+from circuit_tui.core.models.load_model import load_tokenizer
 from circuit_tui.core.models.model_files import model_folder
 from circuit_tui.core.opening.open_circuit import request_of
-from circuit_tui.core.opening.open_problem import saes_of, task_of
+from circuit_tui.core.opening.open_problem import saes_of
 from circuit_tui.core.opening.pass_memory import FLOAT32, ModelShape, SiteShape, bytes_a_prompt
 from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.opening.tokenized_task import task_of, tokenize_task
 from circuit_tui.core.runtime.device_memory import SHARE, cuda_devices, free_memory
 from circuit_tui.core.saes.hook_names import Hook
 from circuit_tui.core.saes.registry import find_saes
 from circuit_tui.core.saes.site import locate_hooks
-from circuit_tui.core.tasks.select_pairs import select_pairs
-from circuit_tui.core.tasks.task import Split, Task
-from circuit_tui.core.tasks.tokens import PromptSet, tokenize
 from circuit_tui.core.views import LoadProgress
 
 _JOINT = re.compile(r"c_attn|query_key_value|qkv")
@@ -137,10 +137,11 @@ def plan_memory(request: OpenRequest) -> MemoryPlan:
     request.check_devices()
     device, dtype = pick_device(request.device), pick_dtype(request.dtype)
     source = str(demo.model_dir()) if request.model is None else _config_folder(request.model, request.revision)
-    shape, (task, origin) = shape_of(request, source), task_of(request)
-    sets = _tokenized(source, task, origin.kind == "builtin", request.chat)
+    shape, chosen = shape_of(request, source), task_of(request)
+    tokenizer = load_tokenizer(request.model or demo.MODEL_NAME, Path(source))
+    tokenized = tokenize_task(request, chosen, tokenizer, (), torch.device("cpu"))
     splits = {}
-    for split, prompts in sets.items():
+    for split, prompts in tokenized.prompt_sets.items():
         longest = max(side.tokens.shape[1] for side in (prompts.clean, prompts.corrupt))
         rows, reads = len(prompts.clean.lengths), len(prompts.answers.read_rows)
         splits[str(split)] = SplitShape(len(prompts), rows, longest, reads)
@@ -203,15 +204,3 @@ def _config_folder(model: str, revision: str | None) -> str:
     """Returns the folder with a model's configuration and tokenizer, without its weights."""
     stage = LoadProgress("reading the model's configuration", 0, 1)
     return str(model_folder(model, revision, lambda _: None, stage, weights=False)[1])
-
-
-def _tokenized(source: str, task: Task, builtin: bool, chat: bool) -> dict[Split, PromptSet]:
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(source)
-    except Exception as error:  # as above
-        raise UserError(f"--model {source}: its tokenizer cannot be had: {first_line(error)}") from error
-    if builtin:
-        task, _ = select_pairs(task, tokenizer, chat)
-    return tokenize(task, tokenizer, torch.device("cpu"), chat)

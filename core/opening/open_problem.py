@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,11 +17,11 @@ from circuit_tui.core.models.devices import pick_device, pick_dtype
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.models.load_model import load_model, load_tokenizer
 from circuit_tui.core.models.model_files import model_folder
-from circuit_tui.core.models.presets import preset_of
 from circuit_tui.core.opening.check_fit import check_fit
 from circuit_tui.core.opening.check_model import check_model, check_tokens, reference_prompts
 from circuit_tui.core.opening.pass_memory import ModelShape, SiteShape, bytes_a_prompt
 from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.opening.tokenized_task import TokenizedTask, task_of, tokenize_task
 from circuit_tui.core.runtime.device_memory import budgets, largest_batch
 from circuit_tui.core.runtime.out_of_memory import explain_oom, halve_prompts, is_out_of_memory
 from circuit_tui.core.saes.choose_saes import choose_saes
@@ -31,12 +30,9 @@ from circuit_tui.core.saes.load_saes import load_saes, processing_of
 from circuit_tui.core.saes.released_saes import SaeSource
 from circuit_tui.core.saes.site import Site
 from circuit_tui.core.splice.problem import Problem, build_problem
-from circuit_tui.core.tasks import builtin as tasks
 from circuit_tui.core.tasks.positions import align, pick_kind
-from circuit_tui.core.tasks.prompts_file import load_prompts
-from circuit_tui.core.tasks.select_pairs import select_pairs
-from circuit_tui.core.tasks.task import Split, Task
-from circuit_tui.core.tasks.tokens import PromptSet, tokenize
+from circuit_tui.core.tasks.task import Split
+from circuit_tui.core.tasks.tokens import PromptSet
 from circuit_tui.core.views import LoadProgress
 
 RESAMPLE_SEED = 0
@@ -66,10 +62,10 @@ def load_model_and_sites(request: OpenRequest, progress: Callable[[LoadProgress]
     return _load(request, progress)[0]
 
 
-def _load(request: OpenRequest, progress: Callable[[LoadProgress], None]) -> tuple[ModelAndSites, _TokenizedTask]:
+def _load(request: OpenRequest, progress: Callable[[LoadProgress], None]) -> tuple[ModelAndSites, TokenizedTask]:
     """Returns the model and the sites of `request`, and its task, tokenized on the CPU."""
     request.check_devices()
-    task_of(request)  # refused before the long wait
+    chosen = task_of(request)  # refused before the long wait
     device, dtype = pick_device(request.device), pick_dtype(request.dtype)
     spread = request.device_map is not None
     progress(LoadProgress("loading libraries", 0, _STAGES))
@@ -93,7 +89,7 @@ def _load(request: OpenRequest, progress: Callable[[LoadProgress], None]) -> tup
     room = budgets(sum(site.sae.bytes for site in sites)) if spread else None
     with explain_oom(f"loading model {name} on {f'{len(room)} devices' if room else device}"):
         tokenizer = load_tokenizer(name, folder)
-        tokenized = _tokenize_task(request, tokenizer, sites, torch.device("cpu"))
+        tokenized = tokenize_task(request, chosen, tokenizer, sites, torch.device("cpu"))
         prompts = reference_prompts(tokenized.prompt_sets)
         model = load_model(name, device, dtype, processing_of(sites), folder, room, tokenizer, prompts)
         check_fit(model, sites)
@@ -117,13 +113,13 @@ def open_problem(
     """
     if request.batch is not None and request.batch < 1:
         raise UserError(f"--batch {request.batch}: must be at least 1")
-    tokenized: _TokenizedTask | None = None
+    tokenized: TokenizedTask | None = None
     if loaded is None:
         loaded, tokenized = _load(request, progress)
     model, sites = loaded
     progress(LoadProgress("tokenizing the task", 3, _STAGES))
     if tokenized is None or model.device.type != "cpu":
-        tokenized = _tokenize_task(request, model.tokenizer, sites, model.device)
+        tokenized = tokenize_task(request, task_of(request), model.tokenizer, sites, model.device)
     task, source, notes, sets = tokenized.task, tokenized.source, tokenized.notes, tokenized.prompt_sets
     check_tokens(model, sets)
     alignment = align(pick_kind(request.positions, sets), sets, task.name)
@@ -149,34 +145,6 @@ def open_problem(
     return OpenedProblem(
         problem, BUNDLED if request.model is None else model.name, source, request.chat, tokenized.bos, notes
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _TokenizedTask:
-    """A task for one tokenizer, and where it comes from; `bos` says whether prompts begin with BOS."""
-
-    task: Task
-    source: TaskSource
-    bos: bool
-    notes: tuple[str, ...]
-    prompt_sets: dict[Split, PromptSet]
-
-
-def _tokenize_task(request: OpenRequest, tokenizer: Any, sites: Sequence[Site], device: torch.device) -> _TokenizedTask:
-    """Returns the task of `request` for one tokenizer; a built-in task has the pairs that the tokenizer can express."""
-    task, source = task_of(request)
-    notes: tuple[str, ...] = ()
-    if source.kind == "builtin" and request.model is not None:  # the bundled model can ask all of every task
-        task, notes = select_pairs(task, tokenizer, request.chat)
-    bos = _begins_with_bos(tokenizer, sites) if request.bos is None else request.bos
-    if not bos and request.bos is None and not request.chat:
-        notes = (*notes, "No BOS stands in front of the prompts: tokenizer and SAEs say so (--bos puts it there).")
-    return _TokenizedTask(task, source, bos, notes, tokenize(task, tokenizer, device, request.chat, bos))
-
-
-def _begins_with_bos(tokenizer: Any, sites: Sequence[Site]) -> bool:
-    """Returns whether prompts begin with BOS: not if the tokenizer adds none and no SAE was trained with one."""
-    return getattr(tokenizer, "add_bos_token", None) is not False or any(site.sae.prepend_bos for site in sites)
 
 
 def _fitting_batch(model: LanguageModel, sites: Sequence[Site], sets: Mapping[Split, PromptSet]) -> int | None:
@@ -216,18 +184,6 @@ def nodes_of(
             raise UserError(f"circuit: latent {latent} at {hook} is out of range: the SAE has {d_sae} latents")
         indices.append((by_hook[hook], by_name[position], latent))
     return indices
-
-
-def task_of(request: OpenRequest) -> tuple[Task, TaskSource]:
-    """Returns the task of `request`, and where it comes from. Raises UserError if it names no task, or two."""
-    if request.task is not None and request.prompts is not None:
-        raise UserError("--task and --prompts: give one of the two")
-    if request.prompts is not None:
-        return load_prompts(request.prompts), TaskSource(kind="file", path=str(request.prompts))
-    if request.model is not None and request.task is None and preset_of(request.model) is None:
-        raise UserError("--model: name a task for it with --task NAME or --prompts FILE.jsonl")
-    name = request.task or tasks.DEFAULT_TASK
-    return tasks.builtin(name), TaskSource(kind="builtin", name=name)
 
 
 def saes_of(request: OpenRequest) -> tuple[tuple[str, ...], tuple[Path, ...]]:

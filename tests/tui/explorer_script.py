@@ -42,7 +42,7 @@ def main() -> int:
         opened, methods = open_real_session(request, progress) if "demo" in flags else plain(request, progress)
         if "guarded" in flags:
             write = opened.export
-            opened.export = lambda path: write(Path(path.name or "unnamed"))
+            opened.export = lambda path, *, force=False: write(Path(path.name or "unnamed"))
         return opened, methods
 
     assert METHODS

@@ -80,7 +80,7 @@ def test_a_task_whose_answers_are_all_several_tokens_is_asked_all_the_same() -> 
 
 
 def test_a_note_is_shown_with_the_session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from circuit_tui.core.opening import open_problem as opening
+    from circuit_tui.core.opening import tokenized_task as opening
     from circuit_tui.core.opening.request import OpenRequest
     from circuit_tui.core.session.session import open_session
 
