@@ -30,7 +30,7 @@ def start_searches(environment: SearchEnvironment, jobs: int, log: Path | None) 
 def threads_per_worker(jobs: int) -> int:
     """Returns the number of threads of each worker.
 
-    It is that of a search in this process, so that sums come out the same, but at most a worker's share of the cores.
+    As many as a search in this process has, so that sums come out the same, but at most its share of the cores.
     """
     return min(torch.get_num_threads(), threads_for(jobs))
 

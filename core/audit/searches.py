@@ -17,7 +17,7 @@ from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.problem import Problem
 
 QUICK_PROMPTS = 128
-"""Search prompts that a quick audit's searches see: a quarter of those of a built-in task."""
+"""Search prompts that a quick audit's searches see: a quarter of a built-in task's search prompts."""
 
 
 def quick_adjective(audited: AuditedCircuit) -> str:

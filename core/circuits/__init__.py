@@ -1,1 +1,1 @@
-"""The circuit file: its schema, reading and writing it, and comparing it with what is computed anew."""
+"""The circuit file: its schema, reading and writing it, and comparing it with recomputed numbers."""

@@ -52,7 +52,7 @@ class MemoryPlan:
 
     Attributes:
         device: its name.
-        free: what is free there; None if the device does not say, and everything is taken to fit.
+        free: the free memory there; None if the device does not say, and then everything is taken to fit.
         model, saes, prompts: the weights, and the tensors kept for the prompts.
         followed: what two live circuits keep of their passes, one on the test and one on the train prompts.
         a_prompt: what one more prompt in a pass takes.

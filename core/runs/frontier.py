@@ -6,8 +6,8 @@
     area           1 / ln N * integral of |1 - f(n)| d ln n from 1 to N, N the candidates, f(n) the held-out
                    faithfulness of the largest circuit of the frontier with at most n nodes, 0 before the first
 
-The area is that of the CMD measure of MIB (Mueller et al. 2025), taken over the logarithm of the size. 0 is best; a
-method that finds nothing has 1.
+The area follows the CMD measure of MIB (Mueller et al. 2025), but over the logarithm of the size. 0 is best; a method
+that finds nothing has 1.
 """
 
 from __future__ import annotations

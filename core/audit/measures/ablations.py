@@ -82,7 +82,7 @@ def sensitivity(audited: AuditedCircuit) -> Measurement:
         yield index / len(ABLATIONS)
         try:
             found = yield from averages_under(audited, kind)
-        except UserError:  # resample, where no corrupt prompt has a prompt's positions
+        except UserError:  # resample, if no corrupt prompt has the positions of some prompt
             numbers |= {f"{kind}_ratio_of_means": None, f"{kind}_mean_of_ratios": None}
             says.append(f"{kind} has nothing to draw from")
             continue
