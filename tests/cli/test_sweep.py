@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,11 @@ from fake_work import FakeWork
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.runs import sweep
 from circuit_tui.core.runs.results_file import read_records, read_rows
+from circuit_tui.core.tasks.builtin import builtin
 from circuit_tui.tui.commands import number_list
 from circuit_tui.tui.commands import sweep_options as lists
+
+PAIR_KEYS = ("clean", "corrupt", "answer", "wrong", "split", "roles")
 
 
 @pytest.fixture
@@ -196,8 +200,11 @@ def test_ctrl_c_leaves_a_sane_file_and_shows_bars_before(examples_path: str, tmp
 
 @pytest.mark.slow
 def test_a_real_sweep_of_the_demo(cli: Cli, tmp_path: Path) -> None:
-    out = tmp_path / "r.sqlite"
-    flags = ("--task", "sva-rc", "--method", "random", "--seeds", "0-1", "--sites", "L1", "--target", "0.9")
+    out, prompts = tmp_path / "r.sqlite", tmp_path / "few.jsonl"
+    task = builtin("sva-rc")
+    pairs = [asdict(pair) for pair in (*task.split("train")[:32], *task.split("test")[:16])]
+    prompts.write_text("".join(json.dumps({key: pair[key] for key in PAIR_KEYS}) + "\n" for pair in pairs))
+    flags = ("--prompts", prompts, "--method", "random", "--seeds", "0-1", "--sites", "L1", "--target", "0.9")
     done = cli("sweep", *flags, "--jobs", 1, "--out", out, "--json")
     assert done.code == 0, done.err
     records = read_records(out)
@@ -207,5 +214,5 @@ def test_a_real_sweep_of_the_demo(cli: Cli, tmp_path: Path) -> None:
     assert records[0].nodes != records[1].nodes
     compared = cli("compare", "--from", out, "--json")
     assert compared.code == 0, compared.err
-    (task,) = compared.data["tasks"]
-    assert [(part["label"], len(part["seeds"])) for part in task["methods"]] == [("random", 2)]
+    (compared_task,) = compared.data["tasks"]
+    assert [(part["label"], len(part["seeds"])) for part in compared_task["methods"]] == [("random", 2)]

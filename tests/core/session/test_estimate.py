@@ -137,7 +137,7 @@ def test_views_that_need_exact_numbers_wait_for_them(problem: Problem) -> None:
     torch.testing.assert_close(got, measured.logit_diff, rtol=1e-5, atol=1e-5)
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(edits=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 3)), min_size=1, max_size=8))
 def test_any_edits_and_interruptions_end_in_exact_numbers(problem: Problem, edits: list[tuple[int, int]]) -> None:
     session = opened(problem, 1.0)

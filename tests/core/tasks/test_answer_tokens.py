@@ -89,9 +89,13 @@ def test_a_circuit_that_changes_is_that_of_a_fresh_evaluation(
     assert live.evaluate_without(node).result() == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.fixture(scope="module")
+def searched(world: Callable[[str], World]) -> Searched:
+    return Searched.of(able_problem(world("gpt2"), "each"))
+
+
 @pytest.mark.parametrize("method", QUICK)
-def test_every_method_searches(world: Callable[[str], World], method: str) -> None:
-    searched = Searched.of(able_problem(world("gpt2"), "each"))
+def test_every_method_searches(searched: Searched, method: str) -> None:
     assert searched.problem.prompt_sets["train"].answers.rows_per_prompt == 2
     search = searched.search(method, 0.8)
     result, _ = finish(search)
