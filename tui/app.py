@@ -202,7 +202,9 @@ class ExplorerApp(ResilientApp[None]):
             elif answer == "background":
                 self.leave_search_running()
 
-        self.push_screen(ConfirmQuit(self.main.unsaved, searching=searching), answered)
+        circuit = self.main.shown.circuit
+        snapshots = circuit.snapshots if circuit is not None else ()
+        self.push_screen(ConfirmQuit(self.main.unsaved, snapshots, searching=searching), answered)
 
 
 def run_explorer(

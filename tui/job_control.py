@@ -12,17 +12,18 @@ from textual.message import Message
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.jobs.job import Job, all_jobs, new_job
+from circuit_tui.core.jobs.summary import job_summary
+from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.tui.detached import start_detached
 from circuit_tui.tui.engine import commands
 from circuit_tui.tui.engine.messages import Notice
 from circuit_tui.tui.engine.search_trace import SearchTrace
-from circuit_tui.tui.screens.jobs import Answer, JobsScreen, OfferScreen
+from circuit_tui.tui.screens.jobs import Answer, JobsScreen, OfferScreen, title_of
 
 if TYPE_CHECKING:
     from textual.app import App
     from textual.timer import Timer
 
-    from circuit_tui.core.opening.request import OpenRequest
     from circuit_tui.tui.engine.engine import Engine
     from circuit_tui.tui.engine.job_autosave import JobAutosave
 
@@ -64,6 +65,13 @@ class JobControl:
         if offered is None:
             self._engine.start()
             return
+        if not self._is_asked_for(offered):
+            # What was asked for is opened at once; the other work can wait.
+            other = job_summary(offered)
+            how = "circuit-tui without a model, task or file offers it"
+            self._post(Notice(f"{title_of(other)}: {other.what}. {how}.", "warning"))
+            self._engine.start()
+            return
 
         def answered(answer: Answer) -> None:
             with self._errors_shown():
@@ -71,6 +79,11 @@ class JobControl:
             self._engine.start()
 
         self._app.push_screen(OfferScreen(offered), answered)
+
+    def _is_asked_for(self, job: Job) -> bool:
+        """Whether `job` is about what the user named, or the user named nothing."""
+        request = self._engine.request
+        return request in (OpenRequest(seed=request.seed), job.spec.request, job.spec.from_anywhere())
 
     @contextmanager
     def _errors_shown(self) -> Iterator[None]:

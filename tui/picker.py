@@ -147,11 +147,16 @@ class PickerApp(ResilientApp[OpenRequest]):
         {"open": self.action_open, "browse": self.action_browse}.get(str(event.button.id), self.action_leave)()
 
     def action_leave(self) -> None:
-        """Close the list of files if it is open, else leave the form."""
+        """Close the list of files or of choices if one is open, else leave the form."""
         if isinstance(self.screen, ChooseFile):
             self.screen.dismiss(None)
-        else:
+            return
+        opened = next((select for select in self.query(Select) if select.expanded), None)
+        if opened is None:
             self.exit(None)
+        else:
+            opened.expanded = False
+            opened.focus()
 
     def action_browse(self) -> None:
         """Choose the prompts from the files below the working directory."""

@@ -85,6 +85,7 @@ class Session:
         self._history = History(torch.zeros(len(self.problem.space), dtype=torch.bool))
         self._numbers = CircuitNumbers(experiment.test, experiment.train, self.kept, clock)
         self._snapshots = Snapshots(experiment.test)
+        self._last_of_site: dict[int, Tensor] = {}  # the nodes that toggling a site off took, `[node]` bool
         self._search: Search | None = None
         self._provenance = Provenance()
         self._version, self._last_change, self._dirty = 0, "", False
@@ -191,9 +192,18 @@ class Session:
         self._toggle_all(chosen, f"{self.problem.sites[site].short} {latent}")
 
     def toggle_site(self, site: int) -> None:
-        """Toggles all candidates of a site: off if any is on, else on. Raises UserError if the site is out of range."""
+        """Toggles a whole site: off if any of it is on; else on are the nodes that the last such toggle took, or all.
+
+        So a second toggle restores what the first one took. Raises UserError if the site is out of range.
+        """
         self._check_site(site)
-        self._toggle_all(self.problem.space.site == site, f"{self.problem.sites[site].short} all")
+        chosen, short = self.problem.space.site == site, self.problem.sites[site].short
+        if self.kept[chosen].any():
+            self._last_of_site[site] = self.kept & chosen
+            self._change_to(self.kept & ~chosen, f"{short} all off")
+        else:
+            before = self._last_of_site.pop(site, chosen)
+            self._change_to(self.kept | before, f"{short} {'all on' if before is chosen else 'back on'}")
 
     def invert(self) -> None:
         """Keeps the nodes that were not kept, and ablates the others."""

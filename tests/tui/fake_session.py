@@ -246,6 +246,8 @@ class FakeSession:
         self.change = ""
         self.delta: float | None = None
         self.saved: frozenset[int] = frozenset()
+        self.saved_names: dict[str, frozenset[int]] = {}
+        self.last_of_site: dict[int, frozenset[int]] = {}
         self.effects: dict[int, float] = {}
         self.complete: float | None = None
         self.calls: list[str] = []
@@ -312,7 +314,7 @@ class FakeSession:
             can_undo=bool(self.past),
             can_redo=bool(self.future),
             snapshots=tuple(self.names),
-            dirty=self.kept != self.saved,
+            dirty=self.kept != self.saved or self.names != self.saved_names,
             standard_errors=self.errors if self.estimated else None,
         )
 
@@ -350,7 +352,10 @@ class FakeSession:
         self._note("toggle_site")
         nodes = {i for i in range(len(self.table)) if self.table.site[i] == site}
         on = not nodes & self.kept
-        self._edit(self.kept | nodes if on else self.kept - nodes, f"site L{site} {'on' if on else 'off'}")
+        if not on:
+            self.last_of_site[site] = self.kept & nodes
+        back = self.last_of_site.pop(site, nodes) if on else nodes
+        self._edit(self.kept | back if on else self.kept - nodes, f"site L{site} {'on' if on else 'off'}")
 
     def invert(self) -> None:
         self._note("invert")
@@ -516,7 +521,7 @@ class FakeSession:
         if not path.absolute().parent.is_dir():
             raise UserError(f"{path}: there is no folder {path.parent}")
         path.write_text("{}")
-        self.saved = self.kept
+        self.saved, self.saved_names = self.kept, dict(self.names)
         return path.absolute()
 
     def open_circuit(self, path: Path) -> None:

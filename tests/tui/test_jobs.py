@@ -96,6 +96,25 @@ async def test_a_session_that_was_cut_off_is_offered_and_comes_back(resumable: M
         assert len(all_jobs()) == 1, "the job is taken over"
 
 
+@pytest.mark.parametrize("same", [True, False])
+async def test_what_is_named_opens_at_once_unless_that_was_cut_off(
+    session: FakeSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    request = OpenRequest(model="gpt2", task="ioi")
+    asked = request if same else OpenRequest(circuit=tmp_path / "c.json")
+    new_job("find", request, SearchSpec("mask", 0.9, 0), None).release()
+    app = ExplorerApp(asked, ExplorerOptions(), opener=opener(session), autosave=True)
+    async with app.run_test(size=SIZE) as pilot:
+        if same:
+            await until(pilot, lambda: isinstance(app.screen, OfferScreen))
+            await pilot.press("escape")
+        await ready(pilot)
+        told = any("A search was cut off" in note.message for note in app._notifications)
+        assert told != same
+    assert len(all_jobs()) == 1, "the other work is still there"
+
+
 async def test_a_search_that_was_cut_off_continues_at_its_step(resumable: Make, session: FakeSession) -> None:
     session.step_seconds, session.search_steps = 0.01, 100_000
     app = resumable()

@@ -9,13 +9,19 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widgets import Label
 
+from circuit_tui.tui.drawing.line import cut, printable
 from circuit_tui.tui.screens.dialog import Dialog
 
+NAMES = 60  # cells for the names of the snapshots
 Answer = Literal["quit", "export", "background", "stay"]
 
 
 class ConfirmQuit(Dialog[Answer]):
-    """Asks what to do. `size` is the size of the circuit that would be lost, None if none would be."""
+    """Lists what would be lost, and asks what to do.
+
+    `size` is the size of a circuit with unsaved changes, None if there are none; `snapshots` are the names of its
+    snapshots, which an export keeps.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q,y,ctrl+q,ctrl+c", "dismiss('quit')", "Quit", show=False),
@@ -24,9 +30,9 @@ class ConfirmQuit(Dialog[Answer]):
         Binding("escape,n", "dismiss('stay')", "Stay", show=False),
     ]
 
-    def __init__(self, size: int | None, *, searching: bool = False) -> None:
+    def __init__(self, size: int | None, snapshots: tuple[str, ...] = (), *, searching: bool = False) -> None:
         super().__init__(classes="dialog")
-        self._nodes_lost, self._searching = size, searching
+        self._nodes_lost, self._snapshots, self._searching = size, snapshots, searching
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box"):
@@ -35,6 +41,9 @@ class ConfirmQuit(Dialog[Answer]):
             if lost is not None:
                 nodes = "1 node" if lost == 1 else f"{lost:,} nodes"
                 yield Label(f"The circuit ({nodes}) or its audit has changed since it was last exported or opened.")
+                if names := self._snapshots:
+                    count = "1 snapshot" if len(names) == 1 else f"{len(names)} snapshots"
+                    yield Label(printable(f"It has {count}: {cut(', '.join(names), NAMES)}"), markup=False)
             if self._searching:
                 yield Label("A search is under way. It can go on in the background.")
             export = "" if lost is None else "   [b]e[/b] export first"

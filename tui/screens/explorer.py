@@ -12,7 +12,7 @@ from textual.widgets import Button, Input, OptionList
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.tui.actions import ACTIONS
-from circuit_tui.tui.circuit_rows import LatentRow, NodeRow, SiteRow
+from circuit_tui.tui.circuit_rows import LatentRow, NodeRow, Row, SiteRow
 from circuit_tui.tui.engine import commands
 from circuit_tui.tui.engine.messages import Exported, NodeChosen, Notice, PromptChosen, StateChanged
 from circuit_tui.tui.engine.state import EngineState
@@ -165,8 +165,16 @@ class ExplorerScreen(FrameScreen):
             self.post_message(Notice("Still opening: this key works once that is done.", "warning"))
         return self.shown.phase == "ready"
 
+    def _visible_row(self) -> Row | None:
+        """The row under the circuit pane's cursor; None, with a notice, where the user does not see which one it is."""
+        row, panes = self.panes.circuit.table.current, self.panes
+        seen = panes.visible_pane("circuit") or (panes.current == "latent" and not isinstance(row, SiteRow))
+        if self._ready() and not seen:
+            self.post_message(Notice("Nothing to switch here: the circuit pane (1) has the nodes.", "warning"))
+        return row if seen else None
+
     def action_switch(self) -> None:
-        row = self.panes.circuit.table.current
+        row = self._visible_row()
         match row:
             case SiteRow(site):
                 self._submit(commands.ToggleSite(site))
@@ -178,7 +186,7 @@ class ExplorerScreen(FrameScreen):
                 self._submit(commands.ToggleNode(node))
 
     def action_toggle_site(self) -> None:
-        row = self.panes.circuit.table.current
+        row = self._visible_row()
         if row is not None:
             self._submit(commands.ToggleSite(row.site))
 
@@ -189,6 +197,9 @@ class ExplorerScreen(FrameScreen):
         table = self.panes.circuit.table
         circuit = self.shown.circuit
         if table.model is None or circuit is None:
+            return
+        if not self.panes.visible_pane("circuit"):
+            self.post_message(Notice("No list is seen here: o keeps what the circuit pane (1) lists.", "warning"))
             return
         listed = table.model.listed
         nodes = listed if table.model.show_all else tuple(i for i in listed if circuit.kept[i])

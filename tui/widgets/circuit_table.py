@@ -196,7 +196,14 @@ class CircuitTable(LineList):
             self.relist(sort=columns[(columns.index(self.model.sort) + step) % len(columns)], reverse=False)
 
     def on_click(self, event: events.Click) -> None:
-        if event.x < 3 and self.current is not None:
+        index = event.y + self.scroll_offset.y
+        if event.x >= 3 or index >= self._length:
+            return
+        event.prevent_default()  # a second click here is no choice of the row, as it is elsewhere
+        self.move_cursor(index)
+        if isinstance(self.current, SiteRow):
+            self.action_flip()
+        else:
             self.call_after_refresh(self.run_action, "screen.switch")
 
     def empty_lines(self, width: int) -> list[Strip]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
 from textual.strip import Strip
 
 from circuit_tui.core.views import NodeTable, PromptRow, PromptsView, PromptView
@@ -30,6 +33,8 @@ def prompt_heading(width: int, pane_styles: PaneStyles) -> Strip:
 class PromptList(LineList):
     """One line for each test prompt: the logit differences of M, M_s and the circuit, and the circuit's minus M's."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "choose", show=False)]  # in turn with the cursor's keys
+
     def __init__(self) -> None:
         super().__init__(id="prompt-list")
         self.view: PromptsView | None = None
@@ -54,7 +59,7 @@ class PromptList(LineList):
         """The prompt under the cursor."""
         return self.view.rows[self.cursor] if self.view and self.cursor < len(self.view.rows) else None
 
-    def key_enter(self) -> None:
+    def action_choose(self) -> None:
         self.chosen()
 
     def chosen(self) -> None:
@@ -84,6 +89,8 @@ class PromptList(LineList):
 class ActiveNodes(LineList):
     """The kept nodes that fire on the chosen prompt, strongest first. Enter shows one in the circuit pane."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "choose", show=False)]
+
     def __init__(self) -> None:
         super().__init__(id="active-nodes")
         self.view: PromptView | None = None
@@ -96,7 +103,7 @@ class ActiveNodes(LineList):
             self.view, self.table = view, table
             self.set_length(len(view.active) if view else 0, 0 if fresh else None)
 
-    def key_enter(self) -> None:
+    def action_choose(self) -> None:
         self.chosen()
 
     def chosen(self) -> None:

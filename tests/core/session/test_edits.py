@@ -183,6 +183,12 @@ def test_a_latent_and_a_site_go_off_if_any_is_on(fresh: Callable[[str], Session]
     session.toggle_site(1)
     assert kept_of(session).nonzero().flatten().tolist() == [0]
     assert session.view().last_change == f"{short} all off"
+    session.only(nodes[:1])
+    session.toggle_site(site)
+    assert not bool(kept_of(session).any())
+    session.toggle_site(site)
+    assert kept_of(session).nonzero().flatten().tolist() == nodes[:1], "a second toggle is the identity"
+    assert session.view().last_change == f"{short} back on"
 
 
 def test_what_the_last_change_is_called(fresh: Callable[[str], Session]) -> None:
