@@ -74,6 +74,13 @@ def test_files_that_pages_name_are_there(root: Path) -> None:
     assert not {(page, path) for page, path in named if not (root / path).exists()}
 
 
+def test_paths_of_the_architecture_are_there(root: Path) -> None:
+    """They are written from the repository, from `core/` or from `tui/`."""
+    named = set(re.findall(r"`([\w.-]+/[\w./-]*)`", (root / "ARCHITECTURE.md").read_text()))
+    assert "splice/splice.py" in named
+    assert not [path for path in named if not any((root / base / path).exists() for base in (".", "core", "tui"))]
+
+
 def test_modules_that_have_moved_are_where_the_changelog_says(root: Path) -> None:
     table = re.search(r"now \|\n  \|---\|---\|\n((?:  \|.*\n)+)", (root / "CHANGELOG.md").read_text())
     assert table
