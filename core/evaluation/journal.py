@@ -35,16 +35,21 @@ _active: contextvars.ContextVar[Journal | None] = contextvars.ContextVar("journa
 class Journal:
     """The values of one search on one problem, in the file `path`, with those of an earlier run.
 
+    The file is open only while it is read or written, so a search can be dropped at any time.
+
     Attributes:
         recalled: how many values of the earlier run have been used.
+
+    Raises:
+        OSError: the file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
-        self._stored, whole_bytes = _read(path)
+        self._path = path
+        path.open("ab").close()
+        self._stored, self._whole_bytes = _read(path)
         self.recalled = 0
         self._unwritten: list[bytes] = []
-        self._file = path.open("ab", buffering=0)
-        self._file.truncate(whole_bytes)  # the next line must not be joined to half a line
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
@@ -73,13 +78,15 @@ class Journal:
         Raises:
             OSError: it cannot be written, for example because the disk is full.
         """
-        if self._unwritten:
-            self._file.write(b"".join(self._unwritten))
-            self._unwritten.clear()
-
-    def close(self) -> None:
-        """Closes the file; values that were not flushed are lost."""
-        self._file.close()
+        if not self._unwritten:
+            return
+        lines = b"".join(self._unwritten)
+        with self._path.open("r+b") as file:
+            file.truncate(self._whole_bytes)  # the next line must not be joined to half a line
+            file.seek(self._whole_bytes)
+            file.write(lines)
+        self._whole_bytes += len(lines)
+        self._unwritten.clear()
 
 
 def recalled_increments(increments: Increments[Value], count: int, *key_parts: KeyPart) -> Increments[Value]:
@@ -162,7 +169,7 @@ def _read(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
     """Returns the entries of the file by key, and the number of its bytes that are whole lines."""
     entries: dict[str, dict[str, Any]] = {}
     whole_bytes = 0
-    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+    with path.open("rb") as file:
         for line in file:
             try:
                 entry = json.loads(line)

@@ -63,7 +63,3 @@ class Checkpoint:
     def path(self, loop: int) -> Path:
         """The file of loop number `loop`."""
         return self.folder / f"loop-{loop}.pt"
-
-    def close(self) -> None:
-        """Closes the journal."""
-        self.journal.close()

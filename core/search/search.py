@@ -159,7 +159,6 @@ class Search:
         attempt.loops.abandon_step()
         self.save()
         if self._checkpoint is not None:
-            self._checkpoint.close()
             self._checkpoint = Checkpoint(self._checkpoint.folder)
         self.attempt = self._new_attempt(problem, attempt.meter.started)
         self.attempt.stop_requested = attempt.stop_requested
