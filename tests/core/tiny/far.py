@@ -5,7 +5,7 @@ An operation on tensors of both devices fails, as it does for two GPUs; only a c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree as tree
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
@@ -86,7 +85,7 @@ class _FromNumbers(TorchFunctionMode):
     """Makes tensors of Python's numbers on the CPU, and copies them."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = dict(kwargs or {})
+        given = kwargs or {}
         if func is not torch.tensor or torch.device(given.get("device") or "cpu").type != far_device().type:
             return func(*args, **given)
         return func(*args, **{**given, "device": "cpu"}).to(given["device"])
@@ -114,7 +113,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return 0
     if func is aten._to_sparse.default and isinstance(args[0], Far):
         return args[0].clone()  # a wrapper is dense
-    tensors = [part for part in tree.tree_leaves((args, kwargs)) if isinstance(part, Tensor)]
+    tensors = list(_tensors((*args, *kwargs.values())))
     here = [part for part in tensors if not isinstance(part, Far)]
     there = len(here) < len(tensors)
     if there and func not in COPIES and any(part.dim() > 0 for part in here):
@@ -130,9 +129,35 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         raise RuntimeError(f"{func}: expected a generator of the second device, but found one of the CPU")
     if there and func in COPIES:
         _SENT.extend(part.numel() for part in here)
-    near_args, near_kwargs = tree.tree_map_only(Far, lambda part: part.near, (args, kwargs))
-    out = func(*near_args, **near_kwargs)
+    out = func(*map(_near, args), **{name: _near(part) for name, part in kwargs.items()})
     if not there:
         return out
-    out = tree.tree_map_only(Tensor, Far, out)
-    return return_and_correct_aliasing(func, args, kwargs, out)
+    out = _far(out)
+    return return_and_correct_aliasing(func, args, kwargs, out) if _aliases(func) else out
+
+
+# Arguments and results of operations are lists and tuples at most. Torch's own walk over them takes most of the time.
+def _tensors(parts: Iterable[Any]) -> Iterator[Tensor]:
+    for part in parts:
+        if isinstance(part, Tensor):
+            yield part
+        elif isinstance(part, list | tuple):
+            yield from _tensors(part)
+
+
+def _near(part: Any) -> Any:
+    if isinstance(part, list | tuple):
+        return [_near(one) for one in part]
+    return part.near if isinstance(part, Far) else part
+
+
+def _far(part: Any) -> Any:
+    if isinstance(part, list | tuple):
+        return type(part)([_far(one) for one in part])
+    return Far(part) if isinstance(part, Tensor) else part
+
+
+@cache
+def _aliases(func: Any) -> bool:
+    """Whether an operation changes an argument, or returns a view of one."""
+    return any(argument.alias_info is not None for argument in func._schema.arguments)
