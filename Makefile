@@ -1,7 +1,7 @@
 # Needs Python 3.11 or newer, git and make; everything else is installed into .venv at the tested versions.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports pytest schema screenshots clean
+.PHONY: help demo smollm2 test lint types imports pytest schema screenshots clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,6 +14,9 @@ help: ## what can be made
 
 demo: $(VENV)/.runtime ## open the explorer on the bundled model; without a terminal, search and print the circuit
 	@if [ -t 0 ] && [ -t 1 ]; then exec $(BIN)/circuit-tui; else exec $(BIN)/circuit-tui find; fi
+
+smollm2: $(VENV)/.runtime ## open the explorer on SmolLM2-135M, fetched the first time; without a terminal, search and print the circuit
+	@if [ -t 0 ] && [ -t 1 ]; then exec $(BIN)/circuit-tui explore --model smollm2-135m; else exec $(BIN)/circuit-tui find --model smollm2-135m; fi
 
 test: lint types imports pytest ## everything that must pass
 

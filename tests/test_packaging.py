@@ -27,7 +27,8 @@ def _module(path: Path) -> str:
 
 def test_the_package_list_is_the_tree(root: Path, project: dict[str, Any]) -> None:
     folders = {path.parent.relative_to(root) for top in ("core", "tui") for path in (root / top).rglob("*.py")}
-    assert sorted(project["tool"]["setuptools"]["packages"]) == sorted(map(_module, folders))
+    packages = [*map(_module, folders), "circuit_tui.examples"]
+    assert sorted(project["tool"]["setuptools"]["packages"]) == sorted(packages)
     for folder in folders:
         assert (root / folder / "__init__.py").is_file(), f"{folder} is no package"
 
@@ -44,7 +45,18 @@ def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFi
     out = tmp_path_factory.mktemp("wheel")
     copy = out / "source"
     copy.mkdir()
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", "core", "tui", "pyproject.toml"]
+    listed = [
+        "git",
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        "-z",
+        "core",
+        "tui",
+        "examples",
+        "pyproject.toml",
+    ]
     names = subprocess.run([*listed, "README.md", "LICENSE"], cwd=root, check=True, capture_output=True, text=True)
     for name in filter(None, names.stdout.split("\0")):
         if (root / name).is_file():
@@ -63,6 +75,11 @@ def test_the_wheel_holds_every_module_and_data_file(root: Path, wheel: zipfile.Z
         missing = [str(path) for path in files if f"circuit_tui/{path.relative_to(root)}" not in inside]
         assert files
         assert not missing
+    examples = [
+        path for path in (root / "examples" / "smollm2").rglob("*") if path.suffix in (".jsonl", ".safetensors")
+    ]
+    assert len(examples) == 10
+    assert {f"circuit_tui/{path.relative_to(root)}" for path in examples} <= inside
 
 
 def test_the_wheel_holds_the_licence_and_the_command(wheel: zipfile.ZipFile) -> None:

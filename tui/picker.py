@@ -19,12 +19,11 @@ from textual.widgets import Button, Input, Label, Select, Static
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.hub.sizes import size_text
-from circuit_tui.core.models.presets import PRESETS, preset_of
+from circuit_tui.core.models.presets import PRESETS, default_task, preset_of, tasks_of
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.saes.catalogue import ReleaseSummary, catalogue, describe_choice, releases_for
 from circuit_tui.core.saes.registry import width_text
 from circuit_tui.core.saes.sae_filter import SiteFlags
-from circuit_tui.core.tasks.builtin import DEFAULT_TASK
 from circuit_tui.core.tasks.builtin import names as task_names
 from circuit_tui.core.tasks.prompts_file import load_prompts
 from circuit_tui.tui.drawing.line import plain, printable
@@ -105,7 +104,9 @@ class PickerApp(ResilientApp[OpenRequest]):
             width = text_field("width", flags.width or "", "the smallest")
             yield from form_line("width", width, Label("", id="width-hint", classes="hint"))
             yield from form_line("L0", text_field("l0", flags.l0 or "", "the middle one"))
-            yield from form_line("task", choice_field(tasks, self._request.task or DEFAULT_TASK, "task"))
+            yield from form_line(
+                "task", choice_field(tasks, self._request.task or default_task(self._request.model), "task")
+            )
             prompts = text_field("prompts", str(self._request.prompts or ""), "FILE.jsonl", paths)
             browse = Button("Files (ctrl+f)", id="browse", compact=True)
             yield from form_line("or prompts", prompts, browse)
@@ -134,6 +135,7 @@ class PickerApp(ResilientApp[OpenRequest]):
     def on_select_changed(self, event: Select.Changed) -> None:
         if event.select.id == "model":
             self._show_model()
+            self._suit_task()
         elif event.select.id == "release":
             self._show_release()
 
@@ -240,6 +242,13 @@ class PickerApp(ResilientApp[OpenRequest]):
             select.prompt = "the demo's own" if model is None else "none known"
         select.disabled = not offered
         self._show_release()
+
+    def _suit_task(self) -> None:
+        """Choose the model's default task in place of one that is in another language."""
+        task = self.query_one("#task", Select)
+        known = preset_of(self._model)
+        if task.value not in tasks_of(self._model) and (self._model is None or (known is not None and known.tasks)):
+            task.value = default_task(self._model)
 
     def _show_release(self) -> None:
         """Fill in the defaults of the chosen release, and say which layers and widths it has."""

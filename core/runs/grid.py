@@ -11,15 +11,13 @@ from pathlib import Path
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.bundled import BUNDLED_HOOKS
 from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.opening.tokenized_task import task_of
 from circuit_tui.core.runs.order import RunOrder
 from circuit_tui.core.runs.plan import MethodVariant
 from circuit_tui.core.saes.hook_names import Hook, matching_hooks
 from circuit_tui.core.search.registry import method
 from circuit_tui.core.search.setting import SettingValue
 from circuit_tui.core.search.spec import SearchSpec
-from circuit_tui.core.tasks import builtin as tasks
-from circuit_tui.core.tasks.prompts_file import load_prompts
-from circuit_tui.core.tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +51,13 @@ def orders_of(grid: Grid) -> list[RunOrder]:
     Raises:
         UserError: a task, prompts file, method, setting, target or seed is wrong, or a site has no SAE.
     """
-    requests: list[tuple[OpenRequest, Task]] = []
+    requests: list[OpenRequest] = []
     for sites in (_normalised_sites(grid.base, chosen) for chosen in grid.sites):
         base = replace(grid.base, sites=sites)
-        requests += [(replace(base, task=name), tasks.builtin(name)) for name in grid.tasks]
-        requests += [(replace(base, prompts=path), load_prompts(path)) for path in grid.prompts]
-    named = [(request, task.name, task.sha256) for request, task in requests]
+        requests += [replace(base, task=name) for name in grid.tasks]
+        requests += [replace(base, prompts=path) for path in grid.prompts]
+    tasks = [(request, task_of(request)[0]) for request in requests]
+    named = [(request, task.name, task.sha256) for request, task in tasks]
     specs = _specs(grid)
     orders = [RunOrder(request, spec, name, sha256) for request, name, sha256 in named for spec in specs]
     return list({order.id: order for order in orders}.values())

@@ -70,8 +70,7 @@ def describe_choice(model: str, release: str, flags: SiteFlags) -> SaeChoice:
     absent = [by_name[name] for name in names if bytes_on_disk(by_name[name]) is None]
     sizes = [sae.estimated_bytes for sae in absent]
     total = None if None in sizes else sum(size for size in sizes if size is not None)
-    preset = preset_of(model)
-    return SaeChoice(names, len(names) - len(absent), total, model_on_disk(preset.hub_name if preset else model))
+    return SaeChoice(names, len(names) - len(absent), total, model_on_disk(model))
 
 
 def _site(saes: Sequence[RegisteredSae]) -> str:

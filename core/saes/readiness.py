@@ -26,12 +26,14 @@ MIN_FREE = 5 * 10**9
 class ModelState:
     """One model by its short name: whether its files and its default SAEs are on the disk.
 
-    `sae_bytes_missing` is an estimate of the SAEs still to be fetched; None where their size is not known.
+    `package` has the weights where the Hub does not bring them. `sae_bytes_missing` is an estimate of the SAEs still to
+    be fetched; None where their size is not known.
     """
 
     name: str
     hub: str
     gated: bool
+    package: str | None
     model_on_disk: bool
     saes: int
     saes_on_disk: int
@@ -84,7 +86,8 @@ def advice(state: HubState) -> list[str]:
             f"downloads that broke off left {wasted} that nothing will use: while nothing is being downloaded, "
             f"find {state.cache} -name '*.incomplete' -delete"
         )
-    missing = [model for model in state.models if not model.model_on_disk or model.saes_on_disk < model.saes]
+    hub = [model for model in state.models if model.package is None]
+    missing = [model for model in hub if not model.model_on_disk or model.saes_on_disk < model.saes]
     if not missing:
         return lines
     if state.offline:
@@ -118,7 +121,8 @@ def _model_state(preset: ModelPreset) -> ModelState:
         name=preset.names[0],
         hub=preset.hub_name,
         gated=preset.gated,
-        model_on_disk=model_on_disk(preset.hub_name),
+        package=f"{preset.package.name} {preset.package.version}" if preset.package else None,
+        model_on_disk=model_on_disk(preset.names[0]),
         saes=len(saes),
         saes_on_disk=len(saes) - len(absent),
         sae_bytes_missing=None if None in sizes else sum(size for size in sizes if size is not None),

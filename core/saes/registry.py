@@ -1,15 +1,17 @@
-"""The SAEs that sae-lens knows by release and id, read from its registry without a network.
+"""The SAEs by release and id: those that come with the program, and those that sae-lens knows.
 
-The registry has names of files and little else: layer, hook, width and L0 are read from these names, and are None where
-they do not tell. Sizes of downloads are computed from the widths of SAE and model.
+sae-lens' registry is read without a network. It has names of files and little else: layer, hook, width and L0 are read
+from these names, and are None where they do not tell. Sizes of downloads are computed from the widths of SAE and model.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from circuit_tui.core.example_files import example_dir
 from circuit_tui.core.saes.sae_filter import n_latents_of, parse_width
 
 _HOOK = re.compile(r"blocks\.\d+\.(?:[a-z]+\.)?hook_[a-z]+(?:_[a-z]+)*")
@@ -62,6 +64,12 @@ _D_MODEL = {
 _NUMBER_BYTES = {"llama_scope": 2, "deepseek_r1": 2}
 
 
+SHIPPED = "shipped"
+"""The loader of SAEs that come with the program: folders in sae-lens' layout."""
+SHIPPED_RELEASES = {"smollm2-135m-res": "smollm2"}
+"""The releases that come with the program, each with its folder in ``examples/``."""
+
+
 @dataclass(frozen=True, slots=True)
 class RegisteredSae:
     """One SAE of the registry; a field is None where no name tells.
@@ -73,8 +81,8 @@ class RegisteredSae:
         width: d_sae.
         l0: the mean number of latents that fire on a token, as its makers measured it.
         neuronpedia_id: its name on Neuronpedia.
-        repo, path: where it is on the Hub.
-        loader: the layout of its files, by sae-lens' name.
+        repo, path: where it is on the Hub; an SAE that comes with the program has no repo, and `path` is its folder.
+        loader: the layout of its files, by sae-lens' name; ``SHIPPED`` for a folder that comes with the program.
     """
 
     release: str
@@ -119,7 +127,7 @@ def releases() -> tuple[str, ...]:
     """The names of all releases."""
     from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 
-    return tuple(get_pretrained_saes_directory())
+    return (*SHIPPED_RELEASES, *get_pretrained_saes_directory())
 
 
 def saes_of(release: str) -> tuple[RegisteredSae, ...]:
@@ -128,6 +136,8 @@ def saes_of(release: str) -> tuple[RegisteredSae, ...]:
     Raises:
         KeyError: there is no such release.
     """
+    if release in SHIPPED_RELEASES:
+        return _shipped_saes(release)
     from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 
     entry = get_pretrained_saes_directory()[release]
@@ -160,6 +170,22 @@ def width_text(width: int) -> str:
         if width >= size and parse_width(text) == width:
             return text
     return str(width)
+
+
+def _shipped_saes(release: str) -> tuple[RegisteredSae, ...]:
+    """The SAEs of a release that comes with the program, by hook and name; their ids are the names of the folders."""
+    found = []
+    for folder in sorted((example_dir(SHIPPED_RELEASES[release]) / "saes").iterdir()):
+        config = json.loads((folder / "cfg.json").read_text())
+        metadata = config["metadata"]
+        hook = str(metadata["hook_name"])
+        found.append(
+            RegisteredSae(
+                release, folder.name, str(metadata["model_name"]), hook, int(hook.split(".")[1]),
+                int(config["d_sae"]), metadata.get("l0"), None, "", str(folder), SHIPPED,
+            )
+        )  # fmt: skip
+    return tuple(sorted(found, key=lambda sae: (sae.layer or 0, sae.id)))
 
 
 def _width(release: str, texts: Sequence[str]) -> int | None:

@@ -6,6 +6,7 @@ import difflib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,9 +15,10 @@ from circuit_tui.core.errors import UserError, first_line
 from circuit_tui.core.hub.download import HubClient
 from circuit_tui.core.models.compat.sae_lens_downloads import loaders_fetch_through
 from circuit_tui.core.saes.choose_saes import suggest_release
-from circuit_tui.core.saes.registry import RegisteredSae, releases, saes_of
+from circuit_tui.core.saes.registry import SHIPPED, RegisteredSae, releases, saes_of
 from circuit_tui.core.saes.sae import SiteSae
 from circuit_tui.core.saes.sae_files import fetch_saes
+from circuit_tui.core.saes.sae_folder import load_folder
 from circuit_tui.core.views import LoadProgress
 
 
@@ -75,6 +77,8 @@ def registered_sae(name: str) -> RegisteredSae:
 
 
 def _open(entry: RegisteredSae, hub: HubClient, revision: str, commit: str, device: torch.device) -> SiteSae:
+    if entry.loader == SHIPPED:
+        return load_folder(Path(entry.path), device, entry.release)
     from sae_lens import SAE
 
     try:

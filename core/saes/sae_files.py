@@ -7,10 +7,11 @@ with one count of bytes; whatever else a loader asks for is fetched when it asks
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.hub.download import HubClient, cached_file
-from circuit_tui.core.saes.registry import RegisteredSae
+from circuit_tui.core.saes.registry import SHIPPED, RegisteredSae
 
 _FILES: dict[str, tuple[str, ...]] = {
     "sae_lens": ("{path}/cfg.json", "{path}/sae_weights.safetensors"),
@@ -36,6 +37,8 @@ def weight_files(sae: RegisteredSae) -> tuple[str, ...]:
 
 def bytes_on_disk(sae: RegisteredSae) -> int | None:
     """Bytes of the weight files of `sae` in the cache; None unless all are there."""
+    if sae.loader == SHIPPED:
+        return (Path(sae.path) / "sae_weights.safetensors").stat().st_size
     found = [cached_file(sae.repo, path) for path in weight_files(sae)]
     if not found:
         return None

@@ -21,8 +21,8 @@ BATCH_ARCHITECTURES = ("batchtopk", "matryoshka_batchtopk")
 """Kinds of training checkpoints that choose latents over a whole batch, which they do only while they are trained."""
 
 
-def load_folder(folder: Path, device: torch.device) -> SiteSae:
-    """Opens the SAE in `folder` in float32.
+def load_folder(folder: Path, device: torch.device, release: str = "") -> SiteSae:
+    """Opens the SAE in `folder` in float32; `release` is that of an SAE that comes with the program.
 
     Raises:
         UserError: no such folder, a file is missing or damaged, or ``cfg.json`` names no hook.
@@ -50,7 +50,9 @@ def load_folder(folder: Path, device: torch.device) -> SiteSae:
     hook = Hook.of_config(config).name
     if not hook:
         raise UserError(f"--sae-dir {folder}: cfg.json names no metadata.hook_name")
-    return SiteSae(sae, release="", sae_id=path.name, hook=hook, path=str(folder), weights_sha256=weights_sha256(path))
+    # Where a release lies on this machine says nothing on another.
+    where = f"{release}/{path.name}" if release else str(folder)
+    return SiteSae(sae, release, path.name, hook, where, weights_sha256(path))
 
 
 @contextlib.contextmanager

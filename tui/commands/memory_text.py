@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from circuit_tui.core.hub.sizes import size_text
 from circuit_tui.core.opening.request import OpenRequest
-from circuit_tui.tui.commands import output
+from circuit_tui.tui.commands import output, progress
 from circuit_tui.tui.commands.boundary import DONE, NO
 
 
@@ -19,7 +19,7 @@ def print_plan(request: OpenRequest, *, json: bool, debug: bool) -> int:
     with output.quiet(debug=debug):
         from circuit_tui.core.opening.memory_plan import plan_memory
 
-        plan = plan_memory(request)
+        plan = plan_memory(request, progress.loading)
     if json:
         output.print_json({**asdict(plan), "fixed": plan.fixed, "total": plan.total})
         return DONE if plan.batch else NO

@@ -82,21 +82,21 @@ def _orders(
     sites: Sequence[str] | None,
     settings: Sequence[str] | None,
 ) -> list[RunOrder]:
-    from circuit_tui.core.models.presets import preset_of
+    from circuit_tui.core.models.presets import default_task, preset_of, tasks_of
     from circuit_tui.core.runs.grid import Grid, orders_of
-    from circuit_tui.core.tasks.builtin import DEFAULT_TASK, names
+    from circuit_tui.core.tasks.builtin import names
 
     if base.circuit is not None:
         base = _named_by(base.circuit, base)
         tasks, prompts = [base.task] if base.task else None, [base.prompts] if base.prompts else None
         base = replace(base, circuit=None, task=None, prompts=None)
-    chosen = lists.words("--tasks", tasks, names())
+    chosen = lists.words("--tasks", tasks, tasks_of(base.model))
     for task in chosen:
         options.choice("--tasks", task, names())
     if not chosen and not prompts:
         if base.model is not None and preset_of(base.model) is None:
             raise UserError("--model: name tasks for it with --tasks A,B or --prompts FILE.jsonl")
-        chosen = (DEFAULT_TASK,)
+        chosen = (default_task(base.model),)
     return orders_of(
         Grid(
             base=base,

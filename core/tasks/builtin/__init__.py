@@ -1,13 +1,16 @@
-"""The built-in tasks, by name. A new task is one file with a function that builds it, and one line here."""
+"""The built-in tasks, by name. A new task is one file with a function that builds it, and one line here.
+
+The demo's tasks are sentences of the bundled model's language. The tasks of SmolLM2 are prompts files of `examples/`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, partial
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.tasks.builtin import code, greater_than, ioi, pronoun, sva
+from circuit_tui.core.tasks.builtin import code, greater_than, ioi, pronoun, smollm2, sva
 from circuit_tui.core.tasks.task import Task
 
 DEFAULT_TASK = "sva-rc"
@@ -20,7 +23,12 @@ _BUILDERS: dict[str, Callable[[], Task]] = {
     "greater-than": greater_than.greater_than,
     "code-list": code.code_list,
     "code-dict": code.code_dict,
+    **{f"smollm2-{name}": partial(smollm2.load, name) for name in smollm2.NAMES},
 }
+SMOLLM2_TASKS: tuple[str, ...] = tuple(f"smollm2-{name}" for name in smollm2.NAMES)
+"""The tasks in English made for SmolLM2."""
+DEMO_TASKS: tuple[str, ...] = tuple(name for name in _BUILDERS if name not in SMOLLM2_TASKS)
+"""The tasks that the bundled model can do."""
 
 
 def names() -> tuple[str, ...]:

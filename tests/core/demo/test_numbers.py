@@ -118,7 +118,7 @@ def demo() -> Demo:
     return Demo(model_dir(), sae_dirs())
 
 
-@pytest.mark.parametrize("name", tasks.names())
+@pytest.mark.parametrize("name", tasks.DEMO_TASKS)
 def test_the_demo_reaches_its_bounds(demo: Demo, name: str) -> None:
     """On the whole test split, 99% is right, the splice keeps 95% of it, and nothing is left without the latents."""
     numbers = demo.measure(tasks.builtin(name))
@@ -127,7 +127,7 @@ def test_the_demo_reaches_its_bounds(demo: Demo, name: str) -> None:
     assert abs(numbers.empty) < 0.1 * numbers.model
 
 
-@pytest.mark.parametrize("name", tasks.names())
+@pytest.mark.parametrize("name", tasks.DEMO_TASKS)
 def test_the_model_can_do_the_unseen_template(demo: Demo, name: str) -> None:
     differences = demo.logit_differences(tasks.builtin(name).split("unseen"))
     assert float((differences > 0).float().mean()) >= 0.97

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from circuit_tui.core import demo
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.tasks.builtin import builtin, names
+from circuit_tui.core.tasks.builtin import DEMO_TASKS, builtin
 from circuit_tui.core.tasks.select_pairs import select_pairs
 from circuit_tui.core.tasks.tokens import tokenize
 
@@ -46,7 +46,7 @@ def answers(task: str) -> set[str]:
 
 def test_the_bundled_tokenizer_asks_everything() -> None:
     tokenizer = AutoTokenizer.from_pretrained(demo.model_dir())
-    for name in names():
+    for name in DEMO_TASKS:
         assert select_pairs(builtin(name), tokenizer) == (builtin(name), ())
 
 

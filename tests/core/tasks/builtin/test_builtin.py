@@ -14,15 +14,15 @@ from circuit_tui.core.tasks.builtin.generate import SIZES, build
 from circuit_tui.core.tasks.task import SPLITS, Pair, Task
 
 
-@pytest.fixture(params=tasks.names())
+@pytest.fixture(params=tasks.DEMO_TASKS)
 def task(request: pytest.FixtureRequest) -> Task:
     return tasks.builtin(request.param)
 
 
 def test_the_names_are_the_promised_ones() -> None:
-    assert tasks.names() == (
-        "sva-simple", "sva-rc", "sva-pp", "ioi", "pronoun", "greater-than", "code-list", "code-dict",
-    )  # fmt: skip
+    demo = ("sva-simple", "sva-rc", "sva-pp", "ioi", "pronoun", "greater-than", "code-list", "code-dict")
+    english = ("smollm2-sva", "smollm2-pronoun", "smollm2-capital", "smollm2-opposite", "smollm2-ioi")
+    assert (tasks.DEMO_TASKS, tasks.SMOLLM2_TASKS, tasks.names()) == (demo, english, demo + english)
     assert all(tasks.builtin(name).name == name for name in tasks.names())
 
 
