@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from circuit_tui.core.example_files import example_dir
-from circuit_tui.core.tasks.prompts_file import load_prompts
 from circuit_tui.core.tasks.task import Task
 
 NAMES = ("sva", "pronoun", "capital", "opposite", "ioi")
@@ -20,5 +19,7 @@ _DESCRIPTIONS = {
 
 def load(name: str) -> Task:
     """Returns the task `name`, one of `NAMES`, under its full name ``smollm2-NAME``."""
+    from circuit_tui.core.tasks.prompts_file import load_prompts  # pydantic comes with it
+
     task = load_prompts(example_dir("smollm2") / "tasks" / f"{name}.jsonl")
     return replace(task, name=f"smollm2-{name}", description=_DESCRIPTIONS[name])
