@@ -12,9 +12,6 @@ class Action:
     """One thing that a user can do.
 
     `keys` are written as Textual names them, `shown` is the key as the user reads it, `hint` is its word in the footer.
-    An `immediate` action is done before the next key is looked at, because that key is meant for the field which the
-    action opens. Over a slow line, keys can arrive in one packet, and Textual gives each to the widget that has the
-    focus by then: every letter of a word would be a command.
     """
 
     keys: str
@@ -23,14 +20,10 @@ class Action:
     title: str
     group: str
     hint: str = ""
-    immediate: bool = False
 
-    def bindings(self) -> list[Binding]:
-        """The action's key bindings on the explorer's screen."""
-        binding = Binding(self.keys, self.name, self.title, show=False)
-        if not self.immediate:
-            return [binding]
-        return [binding, Binding(self.keys, f"immediately({self.name!r})", show=False, priority=True)]
+    def binding(self) -> Binding:
+        """The action's key binding on the explorer's screen."""
+        return Binding(self.keys, self.name, self.title, show=False)
 
 
 ACTIONS: tuple[Action, ...] = (
@@ -41,15 +34,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("u", "u", "undo", "Undo", "Circuit", "undo"),
     Action("ctrl+r,U", "ctrl+r U", "redo", "Redo", "Circuit"),
     Action("a", "a", "show_all", "List all candidates, or only what is kept", "List", "all/kept"),
-    Action(
-        "slash",
-        "/",
-        "filter",
-        "Filter the list by typing (site, latent, label, position)",
-        "List",
-        "filter",
-        immediate=True,
-    ),
+    Action("slash", "/", "filter", "Filter the list by typing (site, latent, label, position)", "List", "filter"),
     Action("full_stop,greater_than_sign", ".", "sort(1)", "Sort by the next column", "List", "sort"),
     Action("comma,less_than_sign", ",", "sort(-1)", "Sort by the previous column", "List"),
     Action("r", "r", "reverse", "Reverse the order", "List"),

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -30,6 +31,7 @@ from circuit_tui.tui.terminal import private_terminal, require_terminal
 
 if TYPE_CHECKING:
     from textual.message import Message
+    from textual.timer import Timer
 
     from circuit_tui.core.opening.request import OpenRequest
     from circuit_tui.tui.engine.engine import Engine
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from circuit_tui.tui.screens.confirm_quit import Answer
     from circuit_tui.tui.screens.explorer import ExplorerScreen
 
+SERVING_WAIT, SERVING_WAITS = 0.05, 20  # seconds between two looks whether the last keys are served; how many looks
 JOIN_TIMEOUT = 0.6  # seconds to wait for the engine when leaving
 FORCED_EXIT_AFTER = 10.0  # seconds after a signal: long enough for a busy machine to give the terminal back first
 
@@ -83,6 +86,7 @@ class ExplorerApp(ResilientApp[None]):
         self.theme = checked_theme(options.theme or ("ansi" if options.low_bandwidth or not colour else "dark"))
         self.pane_styles = pane_styles_for(self.current_theme, colour=colour)
         self.loaded = False
+        self._leaving: Timer | None = None  # looks whether the last keys are served, before it leaves
         self.jobs: JobControl | None = None
         self._options = options
         self.log_hint = str(log_path or self.log_hint)
@@ -173,8 +177,12 @@ class ExplorerApp(ResilientApp[None]):
 
     def leave_search_running(self) -> None:
         """Quit, and let the search go on in a process of its own."""
-        if self.jobs:
+        if self.jobs is None:
+            return
+        if self.jobs.searching or not self.engine.state.search.live:
             self.jobs.leave_running()
+        else:
+            self.action_leave()  # the search runs in another process; what is unsaved here does not
 
     @override
     def action_command_palette(self) -> None:
@@ -183,6 +191,12 @@ class ExplorerApp(ResilientApp[None]):
 
     def action_leave(self) -> None:
         """Quit; ask first if something unsaved would be lost."""
+        if self._leaving is None:
+            self._leave(SERVING_WAITS)
+
+    def _leave(self, waits: int) -> None:
+        """Quit or ask; keys in the same packet may ask for changes that are not made yet, so look `waits` times."""
+        self._leaving = None
         if not self.loaded:
             self.exit()
             return
@@ -190,8 +204,12 @@ class ExplorerApp(ResilientApp[None]):
 
         searching = self.jobs is not None and self.jobs.searching
         failed = self.engine.state.phase == "failed"
-        if failed or isinstance(self.screen, ConfirmQuit) or (self.main.unsaved is None and not searching):
+        unsaved, waiting = self.main.unsaved, self.engine.has_unserved
+        if failed or isinstance(self.screen, ConfirmQuit) or not (unsaved or searching or waiting):
             self.exit(return_code=2 if failed else 0)
+            return
+        if waiting and waits:
+            self._leaving = self.set_timer(SERVING_WAIT, partial(self._leave, waits - 1))
             return
 
         def answered(answer: Answer | None) -> None:
@@ -202,9 +220,9 @@ class ExplorerApp(ResilientApp[None]):
             elif answer == "background":
                 self.leave_search_running()
 
-        circuit = self.main.shown.circuit
-        snapshots = circuit.snapshots if circuit is not None else ()
-        self.push_screen(ConfirmQuit(self.main.unsaved, snapshots, searching=searching), answered)
+        if waiting:
+            unsaved = (*unsaved, "what the last keys asked for, which is still being done")
+        self.push_screen(ConfirmQuit(unsaved, searching=searching), answered)
 
 
 def run_explorer(

@@ -13,7 +13,8 @@ class ExplorerOptions:
     """The defaults are those of a bare ``circuit-tui``.
 
     Without a `theme` it is the dark one, or the terminal's own colours where fewer bytes or no colours are wanted.
-    `out` is the path that an export proposes. `text` is the file on which audits measure what the SAEs cost.
+    `out` is the path that an export proposes; `force` lets it replace any file there. `text` is the file on which
+    audits measure what the SAEs cost.
     """
 
     low_bandwidth: bool = False
@@ -23,3 +24,4 @@ class ExplorerOptions:
     method: str = DEFAULT_METHOD
     seed: int = 0
     text: Path | None = None
+    force: bool = False

@@ -170,8 +170,6 @@ class JobControl:
         if self.searching:
             self.leaving_search = True
             self._app.exit()
-        elif self._engine.state.search.live:
-            self._app.exit()
         else:
             self._post(Notice("No search is under way; s starts one.", "warning"))
 

@@ -6,11 +6,9 @@ the loop around it breaks off when it raises, so the error has to be caught insi
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections import deque
-from contextlib import suppress
 from typing import TypeVar
 
 from textual import events
@@ -26,10 +24,10 @@ from textual.worker import WorkerFailed, get_current_worker
 from typing_extensions import override
 
 from circuit_tui.tui.drawing.line import printable
+from circuit_tui.tui.input_order import InputOrder
 
 MOST_ERRORS = 20  # in `ERROR_WINDOW`; more, and the app ends: something fails again and again
 ERROR_WINDOW = 10.0  # seconds
-MOUNT_TIME = 2.0  # seconds; a screen takes milliseconds
 AT_THE_START = (events.Load, events.Compose, events.Mount)  # a widget that fails in these never runs
 
 ResultT = TypeVar("ResultT")
@@ -50,6 +48,7 @@ class ResilientApp(App[ResultT]):
         super().__init__(ansi_color=ansi_color)
         self.errors: deque[tuple[float, Exception]] = deque(maxlen=MOST_ERRORS)
         self._told: tuple[float, str] = (0.0, "")
+        self._input = InputOrder(self, self._deliver)
 
     def handler_failed(self, error: Exception) -> None:
         """Log `error` and tell the user; end the app if errors do not stop coming."""
@@ -98,20 +97,15 @@ class ResilientApp(App[ResultT]):
 
     @override
     async def on_event(self, event: events.Event) -> None:
-        if isinstance(event, events.InputEvent | events.Paste):
-            if self._exit:
-                return
-            await self._screen_lives()
-        if isinstance(event, events.MouseEvent) and not event.is_forwarded and self._over_removed(event):
-            return
-        await super().on_event(event)
+        if isinstance(event, events.InputEvent | events.Paste) and not event.is_forwarded:
+            await self._input.take(event)
+        else:
+            await super().on_event(event)
 
-    async def _screen_lives(self) -> None:
-        """Wait for the widgets of a screen that has just been put on top: keys in the same packet are for them."""
-        screens = self.screen_stack
-        if screens and not screens[-1].is_mounted:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(screens[-1]._mounted_event.wait(), MOUNT_TIME)
+    async def _deliver(self, event: events.Event) -> None:
+        """Give the app an event of the terminal, unless nobody is there for it any more."""
+        if not self._exit and not (isinstance(event, events.MouseEvent) and self._over_removed(event)):
+            await super().on_event(event)
 
     def _over_removed(self, event: events.MouseEvent) -> bool:
         """Whether the mouse is over a widget that has been removed but is still drawn, such as a toast that ends."""

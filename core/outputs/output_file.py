@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -53,3 +55,20 @@ def claim_output(path: Path) -> FileLock:
         holder = "another process" if lock.pid is None else f"another process ({lock.pid})"
         raise UserError(f"{path}: {holder} is writing to it; wait for it, or name another file")
     return lock
+
+
+@contextlib.contextmanager
+def claimed(path: Path) -> Iterator[None]:
+    """Holds the lock of an output file for as long as the block runs; where no lock can be made, it runs without one.
+
+    Raises:
+        UserError: another process writes the file.
+    """
+    lock = None
+    with contextlib.suppress(OSError):
+        lock = claim_output(path)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()

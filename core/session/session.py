@@ -24,7 +24,7 @@ from circuit_tui.core.opening.experiment import Experiment, open_experiment
 from circuit_tui.core.opening.identity import fingerprint
 from circuit_tui.core.opening.open_circuit import open_circuit, request_of
 from circuit_tui.core.opening.request import OpenRequest
-from circuit_tui.core.outputs.output_file import check_output
+from circuit_tui.core.outputs.output_file import check_output, claimed
 from circuit_tui.core.runtime.device_memory import memory_use
 from circuit_tui.core.search.open_search import open_search
 from circuit_tui.core.search.search import Search
@@ -284,12 +284,14 @@ class Session:
 
         Raises:
             ForeignFileError: there is a file that this program did not write, and `force` is not given.
-            UserError: it cannot be written there; nothing has then changed.
+            UserError: it cannot be written there, or another process writes it; nothing has then changed.
         """
         check_output(path, force=force)
-        self._numbers.complete()
-        self._snapshots.complete()
-        written = write_export(self.circuit_file(), path)
+        with claimed(path):
+            self._numbers.complete()
+            self._snapshots.complete()
+            check_output(path, force=force)  # someone may have put a file there in the meantime
+            written = write_export(self.circuit_file(), path)
         self._dirty = path.name.endswith(ENDING) and bool(self._snapshots.circuits)  # masks do not hold snapshots
         return written
 
@@ -300,8 +302,9 @@ class Session:
             UserError: the file is damaged, or model, SAEs, prompts or ablation differ, or a node is no candidate here.
         """
         opened = open_circuit(path, self.experiment.opened)
+        unsaved_snapshots = self._dirty and bool(self._snapshots.circuits)  # they are not in this file
         self._change_to(opened.kept, f"opened {path.name}")
-        self._provenance, self._dirty = opened.provenance, False
+        self._provenance, self._dirty = opened.provenance, unsaved_snapshots
         self._snapshots.add(opened.snapshots, path.name)
         self._audits.take_from_file(self.kept, opened.audit)
 

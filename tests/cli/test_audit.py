@@ -198,6 +198,34 @@ def test_a_second_audit_of_one_file_is_told(cli: Any, found: Path, tmp_path: Pat
     assert done.error.startswith(f"{found}: another process ({os.getpid()}) is writing to it")
 
 
+@pytest.mark.parametrize("meanwhile", ["another circuit", "my notes"])
+def test_an_audit_does_not_replace_what_came_meanwhile(
+    cli: Any, found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    path, text = tmp_path / "c.json", found.read_text()
+    path.write_text(text)
+    (tmp_path / "few.jsonl").write_text((found.parent / "few.jsonl").read_text())
+    if meanwhile == "another circuit":
+        meanwhile = text.replace('"edited": false', '"edited": true')
+        assert meanwhile != text
+    (tmp_path / "c.audited.json").write_text("a file of that name")
+    show = progress.AuditBar.show
+
+    def change(self: progress.AuditBar, step: Any) -> None:
+        path.write_text(meanwhile)
+        show(self, step)
+
+    monkeypatch.setattr(progress.AuditBar, "show", change)
+    done = cli("audit", path, "--no-searches", "--random", 2, "--pairs", 1)
+    assert done.code in (0, 1)
+    assert f"{path}: another program has changed it since the audit began" in done.err
+    assert path.read_text() == meanwhile
+    assert (tmp_path / "c.audited.json").read_text() == "a file of that name"
+    audit = read_circuit(tmp_path / "c.audited-2.json").audit
+    assert audit is not None
+    assert audit.finished
+
+
 def test_the_same_command_goes_on_after_a_kill(
     cli: Any, found: Path, audited: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

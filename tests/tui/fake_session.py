@@ -18,6 +18,7 @@ from circuit_tui.core.audit.finding import TITLES, AuditProgress, Finding, Verdi
 from circuit_tui.core.audit.view import AuditView
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.outputs.output_file import check_output
 from circuit_tui.core.search.method_settings import MethodSettings
 from circuit_tui.core.search.registry import MethodInfo
 from circuit_tui.core.search.spec import SearchSpec
@@ -520,6 +521,7 @@ class FakeSession:
         self._note("export")
         if not path.absolute().parent.is_dir():
             raise UserError(f"{path}: there is no folder {path.parent}")
+        check_output(path, force=force)
         path.write_text("{}")
         self.saved, self.saved_names = self.kept, dict(self.names)
         return path.absolute()

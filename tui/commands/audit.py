@@ -99,8 +99,9 @@ def audit(
         try:
             interrupted = _run(running)
             part = audit_part(running.result)
-            check_output(out or file, force=force)  # someone may have put a file there in the meantime
-            written = write_circuit(claimed.model_copy(update={"audit": part}), out or file)
+            target = _free_name(file) if out is None and _has_changed(file, claimed) else out or file
+            check_output(target, force=force)  # someone may have put a file there in the meantime
+            written = write_circuit(claimed.model_copy(update={"audit": part}), target)
             if part.finished:
                 running.done()
         finally:
@@ -129,6 +130,28 @@ def _continues(out: Path, file: CircuitFile) -> bool:
     without = {"audit": None}
     unfinished = there.audit is not None and not there.audit.finished
     return unfinished and there.model_copy(update=without) == file.model_copy(update=without)
+
+
+def _has_changed(path: Path, claimed: CircuitFile) -> bool:
+    """Whether the file at `path` no longer holds `claimed`, which the audit is about; a line then says so."""
+    from circuit_tui.core.circuits.circuit_file import read_circuit
+
+    try:
+        changed = read_circuit(path) != claimed
+    except UserError:
+        changed = path.expanduser().exists()
+    if changed:
+        progress.say(f"{path}: another program has changed it since the audit began; it is left as it is")
+    return changed
+
+
+def _free_name(path: Path) -> Path:
+    """A name beside `path` that no file has, such as ``NAME.audited.json``."""
+    free, number = path.with_name(f"{path.stem}.audited{path.suffix}"), 1
+    while free.expanduser().exists():
+        number += 1
+        free = path.with_name(f"{path.stem}.audited-{number}{path.suffix}")
+    return free
 
 
 def print_audit(file: CircuitFile, part: AuditPart, because: Sequence[str]) -> None:

@@ -26,6 +26,7 @@ def explore(
     target: options.Target = DEFAULT_TARGET,
     seed: options.Seed = 0,
     out: options.Out = None,
+    force: options.Force = False,
     text: options.Text = None,
     pick: Annotated[bool, typer.Option("--pick", help="Pick model, SAEs, layers and task in a form.")] = False,
     low_bandwidth: Annotated[bool, typer.Option("--low-bandwidth", help="Fewer bytes, for a slow line.")] = False,
@@ -53,7 +54,7 @@ def explore(
         if picked is None:
             return DONE
         request = picked
-    start_with = ExplorerOptions(low_bandwidth, theme, out, spec.target, spec.method, spec.seed, text)
+    start_with = ExplorerOptions(low_bandwidth, theme, out, spec.target, spec.method, spec.seed, text, force)
     return open_explorer(request, start_with, mouse=not no_mouse)
 
 

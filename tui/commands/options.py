@@ -97,14 +97,8 @@ def claimed_out(path: Path | None, *, force: bool, continues: str = "") -> Itera
     if path is None:
         yield None
         return
-    from circuit_tui.core.outputs.output_file import claim_output
+    from circuit_tui.core.outputs.output_file import claimed
 
     check_out(path)
-    lock = None
-    with contextlib.suppress(OSError):  # where no lock can be made, the command works without one
-        lock = claim_output(path)
-    try:
+    with claimed(path):
         yield check_replacing(path, force=force, continues=continues)
-    finally:
-        if lock is not None:
-            lock.release()

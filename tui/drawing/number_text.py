@@ -53,6 +53,11 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
+def amount(number: int, thing: str) -> str:
+    """``1 node``, ``1,204 nodes``."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def duration(seconds: float | None) -> str:
     """A duration in one or two units; a dash for None and NaN."""
     if seconds is None or math.isnan(seconds):

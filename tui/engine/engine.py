@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from textual.message import Message
@@ -17,6 +18,8 @@ from textual.message import Message
 from circuit_tui.core.errors import CheckpointError, UserError
 from circuit_tui.core.jobs.job import Job
 from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.outputs.file_kind import file_kind
+from circuit_tui.core.outputs.output_file import ForeignFileError
 from circuit_tui.core.runtime.out_of_memory import describe_error
 from circuit_tui.core.runtime.throttle import Throttle
 from circuit_tui.core.search.spec import SearchSpec
@@ -24,7 +27,7 @@ from circuit_tui.core.views import LoadProgress
 from circuit_tui.tui.engine import commands
 from circuit_tui.tui.engine.commands import Command, latest_wins
 from circuit_tui.tui.engine.job_autosave import JobAutosave
-from circuit_tui.tui.engine.messages import Exported
+from circuit_tui.tui.engine.messages import Exported, ForeignFile
 from circuit_tui.tui.engine.search_trace import SearchTrace
 from circuit_tui.tui.engine.session_protocol import Opener, SearchLike, SessionLike
 from circuit_tui.tui.engine.state import SearchPhase, SearchState
@@ -91,6 +94,7 @@ class Engine(EngineThread):
             if self._stop.is_set():
                 return
             self._guard(partial(self._serve, session, command))
+            self._n_served += not isinstance(command, commands.View)
         if not self._stop.is_set():
             self._guard(lambda: self._advance(session))
 
@@ -255,9 +259,7 @@ class Engine(EngineThread):
                 version = session.view().version
                 self._publish(wake=True, prompt=session.prompt_view(index), prompt_version=version)
             case commands.Export(path, force):
-                written = session.export(path, force=force)
-                self._publish(wake=True, circuit=session.view())
-                self._post(Exported(written))
+                self._export(session, path, force=force)
             case commands.Follow():
                 self._follow(command)
             case commands.Collect(job):
@@ -268,6 +270,16 @@ class Engine(EngineThread):
         view, whole = session.view(), isinstance(edit, commands.REPLACING)
         self._work_left, self._quiet_until = True, 0.0 if view.estimated else time.monotonic() + QUIET
         self._publish(wake=True, circuit=view, epoch=self._state.epoch + whole)
+
+    def _export(self, session: SessionLike, path: Path, *, force: bool) -> None:
+        replaced = file_kind(path)
+        try:
+            written = session.export(path, force=force)
+        except ForeignFileError:
+            self._post(ForeignFile(path))
+            return
+        self._publish(wake=True, circuit=session.view())
+        self._post(Exported(written, replaced))
 
     def _start(self, session: SessionLike, spec: SearchSpec) -> None:
         if self._state.search.live:

@@ -36,7 +36,15 @@ class Notice(Message):
 
 @dataclass
 class Exported(Message):
-    """The circuit was written to `path`."""
+    """The circuit was written to `path`, in place of a file of circuit-tui of the kind `replaced`, if any."""
+
+    path: Path
+    replaced: str | None = None
+
+
+@dataclass
+class ForeignFile(Message):
+    """Nothing was exported to `path`: circuit-tui did not write the file that is there."""
 
     path: Path
 

@@ -17,7 +17,7 @@ from textual.message import Message
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.runtime.out_of_memory import describe_error
-from circuit_tui.tui.engine.commands import Command
+from circuit_tui.tui.engine.commands import Command, View
 from circuit_tui.tui.engine.messages import Notice, Severity, StateChanged
 from circuit_tui.tui.engine.state import EngineState
 
@@ -30,6 +30,7 @@ class EngineThread(ABC):
     def __init__(self, post: Callable[[Message], object], log_hint: str) -> None:
         self._post, self._log_hint = post, log_hint
         self._queue: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
+        self._n_submitted, self._n_served = 0, 0  # commands that are no views; each is counted by one thread
         self._stop = threading.Event()
         # A daemon, because nothing can interrupt an import of torch: quitting must not wait for it.
         self._thread = threading.Thread(target=self._run_guarded, name="engine", daemon=True)
@@ -55,12 +56,18 @@ class EngineThread(ABC):
         """Whether the thread is still running."""
         return self._thread.is_alive()
 
+    @property
+    def has_unserved(self) -> bool:
+        """Whether commands that change something still wait, or are being served: `state` does not show them yet."""
+        return self._n_submitted > self._n_served
+
     def start(self) -> None:
         """Open the session, in the engine's own thread."""
         self._thread.start()
 
     def submit(self, command: Command) -> None:
         """Queue a command; returns at once."""
+        self._n_submitted += not isinstance(command, View)
         self._queue.put(command)
 
     def stop(self) -> None:

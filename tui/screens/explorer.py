@@ -8,18 +8,20 @@ from typing import ClassVar
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.widgets import Button, Input, OptionList
+from textual.widgets import Button, Input
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.tui.actions import ACTIONS
 from circuit_tui.tui.circuit_rows import LatentRow, NodeRow, Row, SiteRow
+from circuit_tui.tui.drawing.number_text import amount
 from circuit_tui.tui.engine import commands
-from circuit_tui.tui.engine.messages import Exported, NodeChosen, Notice, PromptChosen, StateChanged
+from circuit_tui.tui.engine.messages import Exported, ForeignFile, NodeChosen, Notice, PromptChosen, StateChanged
 from circuit_tui.tui.engine.state import EngineState
 from circuit_tui.tui.explorer_options import ExplorerOptions
 from circuit_tui.tui.explorer_protocol import Explorer
 from circuit_tui.tui.screens.ask_text import AskText
 from circuit_tui.tui.screens.compare import CompareScreen
+from circuit_tui.tui.screens.confirm_replace import ConfirmReplace
 from circuit_tui.tui.screens.frame import FrameScreen
 from circuit_tui.tui.screens.help import HelpScreen
 from circuit_tui.tui.screens.presenter import Presenter
@@ -38,7 +40,7 @@ class ExplorerScreen(FrameScreen):
     """Says what each key does. The `panes` lay themselves out; the `presenter` fills them."""
 
     AUTO_FOCUS = "#circuit-table"
-    BINDINGS: ClassVar[list[BindingType]] = [binding for action in ACTIONS for binding in action.bindings()]
+    BINDINGS: ClassVar[list[BindingType]] = [action.binding() for action in ACTIONS]
 
     def __init__(self, explorer: Explorer, options: ExplorerOptions) -> None:
         super().__init__(explorer)
@@ -46,6 +48,7 @@ class ExplorerScreen(FrameScreen):
         self.presenter = Presenter(self, self.panes, explorer.engine)
         self.chart_rate = SLOW_CHART_RATE if options.low_bandwidth else CHART_RATE
         self._out, self._audit_text = options.out, options.text
+        self._force = options.force
         self._quit_after_export = False
 
     def compose_body(self) -> ComposeResult:
@@ -67,10 +70,18 @@ class ExplorerScreen(FrameScreen):
         return self.presenter.shown
 
     @property
-    def unsaved(self) -> int | None:
-        """The size of a circuit that quitting would lose, or None."""
-        circuit = self.shown.circuit
-        return circuit.size if circuit is not None and circuit.dirty else None
+    def unsaved(self) -> tuple[str, ...]:
+        """What quitting would lose, a line for each; empty if nothing has changed since the last export or opening."""
+        state = self.explorer.engine.state  # newer than what is shown
+        circuit, audit = state.circuit, state.audit
+        if circuit is None or not circuit.dirty:
+            return ()
+        parts = [f"a circuit of {amount(circuit.size, 'node')}"] if circuit.size or not circuit.snapshots else []
+        if audit is not None and audit.findings:
+            parts.append("its audit")
+        if names := circuit.snapshots:
+            parts.append(f"{amount(len(names), 'snapshot')}: {', '.join(names)}")
+        return tuple(parts)
 
     # Messages from the engine and the panes
 
@@ -110,9 +121,17 @@ class ExplorerScreen(FrameScreen):
         self.panes.home("search").focus()
 
     def on_exported(self, event: Exported) -> None:
-        self.notify(f"Wrote {event.path}", timeout=10)
+        replaced = f", in place of a {event.replaced}" if event.replaced else ""
+        self.notify(f"Wrote {event.path}{replaced}", timeout=10)
         if self._quit_after_export:
-            self.app.exit()
+            self.explorer.action_leave()  # asks again about what the file does not hold
+
+    def on_foreign_file(self, event: ForeignFile) -> None:
+        def replace(answer: bool | None) -> None:
+            if answer:
+                self._submit(commands.Export(event.path, force=True))
+
+        self.app.push_screen(ConfirmReplace(event.path), replace)
 
     # Panes and focus
 
@@ -144,14 +163,6 @@ class ExplorerScreen(FrameScreen):
         for widget in event.widget.ancestors_with_self:
             if widget.id in PANES and widget.id != self.panes.current:
                 self._show_pane(widget.id)
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool:
-        # A field that is being typed in gets its keys first.
-        return action != "immediately" or not isinstance(self.focused, Input | OptionList)
-
-    def action_immediately(self, name: str) -> None:
-        """Do the action `name` before the next key is looked at."""
-        getattr(self, f"action_{name}")()
 
     # The circuit
 
@@ -341,7 +352,8 @@ class ExplorerScreen(FrameScreen):
         def export(answer: str | None) -> None:
             if answer:
                 self._quit_after_export = then_quit
-                self._submit(commands.Export(Path(answer).expanduser()))
+                path = Path(answer).expanduser()
+                self._submit(commands.Export(path, force=self._force and answer == name))
 
         self.app.push_screen(AskText("Export the circuit to", name, "enter writes the file   esc cancels"), export)
 

@@ -29,7 +29,7 @@ WRITE_TIME = 0.02  # seconds for Textual's writer thread to write a frame
 class FrameScreen(Screen[None]):
     """The screen without panes. `wide` is whether the terminal is large enough for all panes at once."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [*BY_NAME["leave"].bindings()]
+    BINDINGS: ClassVar[list[BindingType]] = [BY_NAME["leave"].binding()]
 
     def __init__(self, explorer: Explorer) -> None:
         super().__init__()

@@ -149,6 +149,18 @@ def test_what_was_found_is_adopted_and_can_be_taken_back(fresh: Callable[[str], 
     assert kept_of(session).nonzero().flatten().tolist() == [0, 1]
 
 
+def test_snapshots_that_are_in_no_file_stay_unsaved_when_a_file_is_opened(
+    fresh: Callable[[str], Session], tmp_path: Path
+) -> None:
+    session = fresh("llama-shared")
+    file = session.export(tmp_path / "empty.json")
+    session.open_circuit(file)
+    assert not session.view().dirty
+    session.save_snapshot("one")
+    session.open_circuit(file)
+    assert session.view().dirty
+
+
 def test_dirty_means_changed_since_the_last_export(fresh: Callable[[str], Session], tmp_path: Path) -> None:
     session, path = fresh("llama-shared"), tmp_path / "circuit.json"
     assert not session.view().dirty
