@@ -46,6 +46,11 @@ def check_tokens(model: LanguageModel, prompt_sets: Mapping[Split, PromptSet]) -
                 )
 
 
+def is_checked(model: LanguageModel, prompt_sets: Mapping[Split, PromptSet]) -> bool:
+    """Returns whether `model` was compared with Hugging Face's own on prompts as short and as long as all of these."""
+    return _covered([len(one) for one in reference_prompts(prompt_sets)], [len(one.tokens) for one in model.passes])
+
+
 def check_model(model: LanguageModel, prompt_sets: Mapping[Split, PromptSet], batch: int | None) -> None:
     """Turns on the fast paths of `model`, then compares its passes with Hugging Face's own (`check_pass`).
 
@@ -58,9 +63,9 @@ def check_model(model: LanguageModel, prompt_sets: Mapping[Split, PromptSet], ba
     tokens = prompt_sets["test"].clean
     with replayable(model):
         model.verify(tokens.tokens[:2], tokens.last[:2])
-    wanted = reference_prompts(prompt_sets)
     passes = model.passes
-    if model.folder is not None and not _covered([len(one) for one in wanted], [len(one.tokens) for one in passes]):
+    if model.folder is not None and not is_checked(model, prompt_sets):
+        wanted = reference_prompts(prompt_sets)
         passes = load_passes(model.name, model.folder, model.dtype, model.device, wanted)
     rows_per_prompt = prompt_sets["test"].answers.rows_per_prompt
     most = max(len(prompts) for prompts in prompt_sets.values()) * rows_per_prompt

@@ -6,7 +6,7 @@ Everything here is fixed once opened. Circuits and masks refer to its `space` of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -54,6 +54,7 @@ class Problem:
         batch_size: the largest number of prompts in one forward pass, None for no limit.
         recompute: whether a backward pass computes activations again instead of keeping them.
         n_parallel: how many batches may run at once (`runtime/parallel_batches.py`).
+        error_means: for each site its mean SAE errors `[mean group, d_out]`; empty unless they replace the errors.
     """
 
     model: LanguageModel
@@ -75,6 +76,7 @@ class Problem:
     batch_size: int | None
     recompute: bool = False
     n_parallel: int = 1
+    error_means: tuple[Tensor, ...] = ()
 
     @property
     def n_positions(self) -> int:
@@ -153,7 +155,25 @@ def build_problem(
         model, tuple(sites), task, prompt_sets, alignment, ablation, errors, tables, space, splits,
         tuple(clean.stats), tuple(corrupt.stats), tuple(clean.resids), tuple(corrupt.resids),
         tuple(clean.sae_inputs), tuple(corrupt.sae_inputs), batch_size, n_parallel=n_parallel,
+        error_means=tuple(first.error_means),
     )  # fmt: skip
+
+
+def with_test_prompts(problem: Problem, prompts: PromptSet, alignment: Alignment, seed: int) -> Problem:
+    """Returns `problem` with `prompts` as its test prompts; references, candidates and statistics stay.
+
+    `alignment` has the positions of its train prompts and of `prompts`; `seed` is of the draw of ``resample``.
+
+    Raises:
+        UserError: ``resample`` has nothing to draw from for some prompt.
+    """
+    sets: dict[Split, PromptSet] = {"train": problem.prompt_sets["train"], "test": prompts}
+    builder = _Builder(problem.model, problem.sites, sets, alignment, problem.errors, problem.batch_size)
+    prepared = builder.prepared_split(
+        "test", builder.plain("test", "clean"), problem.ablation, list(problem.error_means), seed, problem.task.name
+    )
+    splits: dict[Split, PreparedSplit] = {"train": problem.splits["train"], "test": prepared}
+    return replace(problem, prompt_sets=sets, alignment=alignment, splits=splits)
 
 
 def separable(model: LanguageModel, sites: Sequence[Site]) -> bool:

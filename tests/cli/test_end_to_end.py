@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from circuit_tui.core.circuits.circuit_file import read_circuit
+from circuit_tui.core.tasks.builtin import builtin
 from circuit_tui.tui.cli import main
 
 pytestmark = pytest.mark.slow
@@ -116,3 +117,32 @@ def test_prompts_of_ones_own_are_found_beside_the_file(
     assert read_circuit(Path("c.json")).task.source.path == "own.jsonl"
     monkeypatch.chdir(tmp_path)
     assert cli("check", "here/c.json").code == 0
+
+
+def test_a_circuit_on_a_prompt_of_its_own_task_measures_what_the_file_says(cli: Any, found: Path) -> None:
+    pair = builtin("sva-simple").split("test")[0]
+    report = cli("try", found, pair.clean, "--answer", pair.answer, "--wrong", pair.wrong, "--json").data
+    assert report["plain"]["kl"] == 0.0
+    assert report["plain"]["logit_diff"] > 0
+    assert [name for name in report["positions"] if name] == list(pair.roles)
+    kept = {(hook, position, latent) for hook, position, latent in read_circuit(found).nodes()}
+    assert {(each["hook"], each["position"], each["latent"]) for each in report["active"]} <= kept
+    shown = cli("try", found, pair.clean).out
+    assert "faithfulness" not in shown
+    assert "likeliest next tokens" in shown
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ((" ",), "the prompt has no words"),
+        (("the cat", "--roles", "det"), "--roles: 1 names for the 2 words of 'the cat'"),
+        (("the cat", "--answer", " runs"), "--answer and --wrong: give both, or neither"),
+    ],
+)
+def test_a_prompt_that_cannot_be_tried_is_refused_before_the_work(
+    cli: Any, found: Path, args: tuple[str, ...], says: str
+) -> None:
+    refused = cli("try", found, *args)
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.strip() == f"error: {says}"

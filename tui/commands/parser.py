@@ -21,6 +21,7 @@ from circuit_tui.tui.commands.saes import saes
 from circuit_tui.tui.commands.start import open_explorer
 from circuit_tui.tui.commands.sweep import sweep
 from circuit_tui.tui.commands.tasks import tasks
+from circuit_tui.tui.commands.try_prompt import try_prompt
 
 app = typer.Typer(
     name="circuit-tui",
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 for _command in (explore, find, resume, jobs, compare, sweep, check, audit, tasks, saes, doctor):
     app.command()(_command)
+app.command("try")(try_prompt)
 
 
 @app.callback(invoke_without_command=True)
