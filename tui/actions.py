@@ -26,6 +26,16 @@ class Action:
         return Binding(self.keys, self.name, self.title, show=False)
 
 
+PANES: dict[str, str] = {
+    "circuit": "1",
+    "latent": "2",
+    "prompts": "3",
+    "search": "4",
+    "frontier": "5",
+    "audit": "6",
+}
+"""The name of each pane and the key that goes to it, in the order in which their names are shown."""
+
 ACTIONS: tuple[Action, ...] = (
     Action("space", "space", "switch", "Switch the node (or latent) under the cursor on or off", "Circuit", "toggle"),
     Action("x", "x", "toggle_site", "Switch the whole site on or off", "Circuit", "site"),
@@ -51,12 +61,12 @@ ACTIONS: tuple[Action, ...] = (
     Action("n", "n", "snapshot", "Name a snapshot of the circuit", "File", "snapshot"),
     Action("c", "c", "compare", "Compare with a snapshot, or go back to one", "File", "compare"),
     Action("e", "e", "export", "Export the circuit to a file", "File", "export"),
-    Action("1", "1", "pane('circuit')", "Go to the circuit pane", "Screen"),
-    Action("2", "2", "pane('latent')", "Go to the latent pane", "Screen"),
-    Action("3", "3", "pane('prompts')", "Go to the prompts pane", "Screen"),
-    Action("4", "4", "pane('search')", "Go to the search pane", "Screen"),
-    Action("5", "5", "pane('frontier')", "Go to the frontier pane", "Screen"),
-    Action("6", "6", "pane('audit')", "Go to the audit pane", "Screen"),
+    *(Action(key, key, f"pane('{name}')", f"Go to the {name} pane", "Screen") for name, key in PANES.items()),
+    Action("z", "z", "zoom", "Zoom: the current pane alone, or all of them again", "Screen"),
+    Action("left_square_bracket", "[", "split(0, -1)", "Narrow the circuit pane", "Screen"),
+    Action("right_square_bracket", "]", "split(0, 1)", "Widen the circuit pane", "Screen"),
+    Action("left_curly_bracket", "{", "split(-1, 0)", "Lower the upper panes", "Screen"),
+    Action("right_curly_bracket", "}", "split(1, 0)", "Heighten the upper panes", "Screen"),
     Action("tab", "tab", "next(1)", "Next field or pane", "Screen"),
     Action("shift+tab", "shift+tab", "next(-1)", "Previous field or pane", "Screen"),
     Action("t", "t", "theme", "Next theme: dark, light, ansi", "Screen"),

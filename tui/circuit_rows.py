@@ -7,13 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from circuit_tui.core.views import CircuitView, NodeTable
-
-Column = Literal["latent", "position", "label", "clean", "corrupt", "max", "freq", "effect", "share"]
-COLUMNS: tuple[Column, ...] = ("latent", "position", "label", "clean", "corrupt", "max", "freq", "effect", "share")
-TEXT_COLUMNS: frozenset[Column] = frozenset(("latent", "position", "label"))
+from circuit_tui.tui.circuit_columns import COLUMNS, TEXT_COLUMNS, Column
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +68,7 @@ class CircuitRows:
         self.show_all = True
         self.expanded: set[tuple[int, int]] = set()
         self.folded: set[int] = set()
+        self.hidden: frozenset[Column] = frozenset()
         self._members = b""
         self._circuit: CircuitView | None = None
         self.shares: Mapping[int, float] = {}
@@ -107,8 +104,8 @@ class CircuitRows:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The columns of the table; the shares are among them only while they are known."""
-        return COLUMNS if self.shares else COLUMNS[:-1]
+        """The columns that can be shown: those that the user has not hidden, the shares only while they are known."""
+        return tuple(c for c in COLUMNS if c not in self.hidden and (c != "share" or self.shares))
 
     def rebuild(self) -> bool:
         """Choose and order the rows again. Always returns True: the rows may differ now."""

@@ -158,7 +158,7 @@ async def test_shares_are_a_column_while_they_are_known(explorer: Make, session:
         await pilot.press("A")
         await wait_for(pilot, lambda: app.main.shown.audit and app.main.shown.audit.shares)
         await pilot.press("1", "comma")
-        await shows(pilot, "share ▼", "%")
+        await shows(pilot, "share▼", "%")
         await pilot.press("j", "space")
         await wait_for(pilot, lambda: app.main.shown.audit is None and "share" not in screen_text(app))
 

@@ -46,6 +46,11 @@ class Axis:
     text: str = "{:.2f}"
     target: float | None = None
 
+    def label(self, value: float) -> str:
+        """`value` as the axis writes it; a number that rounds to zero has no sign."""
+        text = self.text.format(value)
+        return text.removeprefix("-") if float(text) == 0 else text
+
 
 def axis_around(curves: Sequence[Curve], text: str, floor: float | None = None) -> Axis:
     """An axis that holds all points. Its lower end is `floor` if that is given."""
@@ -86,7 +91,7 @@ def chart(
     target_row = None if axis.target is None else height - 1 - _row(axis.target, axis, height * 4) // 4
     lines = []
     for y in range(height):
-        label = axis.text.format(axis.high) if y == 0 else axis.text.format(axis.low) if y == height - 1 else ""
+        label = axis.label(axis.high) if y == 0 else axis.label(axis.low) if y == height - 1 else ""
         line = StyledLine().right(label if height > 1 else "", GUTTER - 1, pane_styles.muted)
         line.add("┤" if label else "│", pane_styles.rule)
         line.join(_row_strip(cells[y], styles[y], over[y], pane_styles.rule, dotted=y == target_row))
@@ -176,9 +181,15 @@ def bar(share: float, width: int) -> str:
 
 
 def columns_chart(counts: Sequence[int], width: int, height: int, style: Style) -> list[Strip]:
-    """Vertical bars for `counts`, each one or more cells wide; no lines if all counts are zero."""
+    """Vertical bars for `counts`, each one or more cells wide; no lines if all counts are zero.
+
+    If there are more counts than cells, as many neighbours are added together as divide them into equal bars: none is
+    left out, and none is higher than its share.
+    """
     if not counts or max(counts) == 0:
         return []
+    each_bar = next(n for n in range(1, len(counts) + 1) if len(counts) % n == 0 and len(counts) // n <= max(1, width))
+    counts = [sum(counts[start : start + each_bar]) for start in range(0, len(counts), each_bar)]
     each = max(1, width // len(counts))
     top = max(counts)
     lines = []

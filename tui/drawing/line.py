@@ -40,6 +40,19 @@ def cut(text: str, width: int) -> str:
     return set_cell_size(text, max(0, width - 1)) + "…" if width > 0 else ""
 
 
+def cut_middle(text: str, width: int) -> str:
+    """`text` in at most `width` cells, with an ellipsis in its middle if something is cut out."""
+    if cell_len(text) <= width or width < 3:
+        return cut(text, width)
+    before = set_cell_size(text, (width - 1) // 2).rstrip()
+    after, room = "", width - 1 - cell_len(before)
+    for letter in reversed(text):
+        if cell_len(after) + cell_len(letter) > room:
+            break
+        after = letter + after
+    return f"{before}…{after}"
+
+
 def widest(texts: Iterable[str], least: int) -> int:
     """The width in cells of the longest of `texts`, at least `least`. Names get it: two names may differ at the end."""
     return max([least, *map(cell_len, texts)])

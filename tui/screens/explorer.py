@@ -11,7 +11,7 @@ from textual.binding import BindingType
 from textual.widgets import Button, Input
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.tui.actions import ACTIONS
+from circuit_tui.tui.actions import ACTIONS, PANES
 from circuit_tui.tui.circuit_rows import LatentRow, NodeRow, Row, SiteRow
 from circuit_tui.tui.drawing.number_text import amount
 from circuit_tui.tui.engine import commands
@@ -22,17 +22,18 @@ from circuit_tui.tui.explorer_protocol import Explorer
 from circuit_tui.tui.screens.ask_text import AskText
 from circuit_tui.tui.screens.compare import CompareScreen
 from circuit_tui.tui.screens.confirm_replace import ConfirmReplace
-from circuit_tui.tui.screens.frame import FrameScreen
+from circuit_tui.tui.screens.frame import TALL, WIDE, FrameScreen
 from circuit_tui.tui.screens.help import HelpScreen
 from circuit_tui.tui.screens.presenter import Presenter
 from circuit_tui.tui.widgets.circuit_pane import FilterInput
 from circuit_tui.tui.widgets.frontier_pane import FrontierPane
 from circuit_tui.tui.widgets.key_footer import KeyFooter
-from circuit_tui.tui.widgets.pane_tabs import PANES, PaneTabs
-from circuit_tui.tui.widgets.panes import Panes
+from circuit_tui.tui.widgets.pane_tabs import PaneTabs
+from circuit_tui.tui.widgets.panes import PAIR, Arrangement, Panes
 
 CHART_RATE = 4.0  # chart frames per second
 SLOW_CHART_RATE = 2.0
+SPLIT_STEP = 4  # percent of the width or height
 CURSOR_REST = 0.06  # seconds the cursor rests before the latent under it is asked for
 
 
@@ -50,6 +51,7 @@ class ExplorerScreen(FrameScreen):
         self._out, self._audit_text = options.out, options.text
         self._force = options.force
         self._quit_after_export = False
+        self._zoomed = False
 
     def compose_body(self) -> ComposeResult:
         yield self.panes
@@ -61,8 +63,16 @@ class ExplorerScreen(FrameScreen):
 
     def fit(self) -> None:
         super().fit()
-        self.panes.wide = self.wide
+        arrangement = "one" if self._zoomed else self._largest_arrangement
+        self.panes.lay_out(arrangement)
+        self.query_one(PaneTabs).display = arrangement != "all"
         self._show_pane(self.panes.current)
+
+    @property
+    def _largest_arrangement(self) -> Arrangement:
+        """As many panes as there is room for."""
+        size = self.app.size
+        return "one" if size.width < WIDE else "pair" if size.height < TALL else "all"
 
     @property
     def shown(self) -> EngineState:
@@ -137,7 +147,10 @@ class ExplorerScreen(FrameScreen):
 
     def _show_pane(self, name: str) -> None:
         self.panes.show(name)
-        self.query_one(KeyFooter).show(name)
+        self._panes_changed()
+
+    def _panes_changed(self) -> None:
+        self.query_one(KeyFooter).show(self.panes.current)
         self.presenter.panes_changed()
 
     def action_pane(self, name: str) -> None:
@@ -154,10 +167,25 @@ class ExplorerScreen(FrameScreen):
         at = chain.index(self.focused) + step if self.focused in chain else 0
         if 0 <= at < len(chain):
             chain[at].focus()
-        elif self.wide:
+        elif self.panes.arrangement == "all":
             chain[at % len(chain)].focus()
         else:
-            self.action_pane(PANES[(PANES.index(self.panes.current) + step) % len(PANES)])
+            names = list(PANES)
+            self.action_pane(names[(names.index(self.panes.current) + step) % len(names)])
+
+    def action_zoom(self) -> None:
+        if self._largest_arrangement == "one":
+            self.post_message(Notice("Each pane has the whole screen already.", "warning"))
+            return
+        self._zoomed = not self._zoomed
+        self.fit()
+        self.call_after_refresh(self.panes.home(self.panes.current).focus)
+
+    def action_split(self, height: int, width: int) -> None:
+        if self.panes.arrangement == "one" or (height and self.panes.arrangement == "pair"):
+            self.post_message(Notice("There is no split to move here.", "warning"))
+            return
+        self.panes.move_split(SPLIT_STEP * height, SPLIT_STEP * width)
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         for widget in event.widget.ancestors_with_self:
@@ -255,7 +283,10 @@ class ExplorerScreen(FrameScreen):
             self.post_message(Notice(str(error), "error"))
             return
         self._submit(commands.StartSearch(spec))
-        if self.panes.current != "search" and not self.wide:
+        if self.panes.arrangement == "all" and self.panes.current in PAIR:
+            self.panes.raise_search()
+            self._panes_changed()
+        elif self.panes.current != "search":
             self.action_pane("search")
 
     def action_pause(self) -> None:

@@ -22,19 +22,18 @@ from circuit_tui.tui.widgets.loading import Loading
 from circuit_tui.tui.widgets.pane_tabs import PaneTabs
 
 SMALLEST = (80, 24)
-WIDE = (120, 36)
+WIDE, TALL = 120, 28  # from so many columns and lines on, panes are beside and above each other
 WRITE_TIME = 0.02  # seconds for Textual's writer thread to write a frame
 
 
 class FrameScreen(Screen[None]):
-    """The screen without panes. `wide` is whether the terminal is large enough for all panes at once."""
+    """The screen without panes."""
 
     BINDINGS: ClassVar[list[BindingType]] = [BY_NAME["leave"].binding()]
 
     def __init__(self, explorer: Explorer) -> None:
         super().__init__()
         self.explorer = explorer
-        self.wide = False
 
     def compose(self) -> ComposeResult:
         yield FaithfulnessStrip()
@@ -65,8 +64,7 @@ class FrameScreen(Screen[None]):
                 f"The terminal is {size.width}×{size.height}.\n"
                 f"The explorer needs {SMALLEST[0]}×{SMALLEST[1]}: please enlarge it."
             )
-        self.wide = size.width >= WIDE[0] and size.height >= WIDE[1]
-        self.set_class(self.wide, "-wide")
+        self.query_one(PaneTabs).display = size.width < WIDE or size.height < TALL
 
     def when_drawn(self, callback: Callable[[], None]) -> None:
         """Call `callback`, which may hold the interpreter for long, once the terminal shows the current frame."""

@@ -66,7 +66,7 @@ class Presenter:
         else:
             self.shown = state
             if state.search is not shown.search and state.table is not None:
-                panes.search.show(state.search, state.table.sites)
+                panes.show_search(state.search, state.table.sites)
         if state.phase != "ready":
             self._show_loading(state)
         elif shown.phase != "ready":

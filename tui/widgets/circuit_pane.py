@@ -10,7 +10,7 @@ from textual.strip import Strip
 from textual.widgets import Input
 
 from circuit_tui.core.views import CircuitView, NodeTable
-from circuit_tui.tui.circuit_rows import COLUMNS
+from circuit_tui.tui.circuit_columns import COLUMNS
 from circuit_tui.tui.drawing.line import plain
 from circuit_tui.tui.drawing.number_text import count
 from circuit_tui.tui.widgets.circuit_table import CircuitTable, heading
@@ -28,7 +28,7 @@ class CircuitHeading(LinesView):
     def build(self, width: int) -> list[Strip]:
         model = self._table.model
         sort, reverse = (model.sort, model.reverse) if model else ("latent", False)
-        columns = model.columns if model else COLUMNS[:-1]
+        columns = model.columns if model else tuple(COLUMNS)
         return [heading(width, columns, sort, reverse, self.pane_styles)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from rich.style import Style
@@ -12,46 +12,25 @@ from textual.message import Message
 from textual.strip import Strip
 
 from circuit_tui.core.views import CircuitView, NodeTable
-from circuit_tui.tui.circuit_rows import CircuitRows, Column, LatentRow, NodeRow, Row, SiteRow, row_key
+from circuit_tui.tui.circuit_columns import TEXT_COLUMNS, Column, column_widths
+from circuit_tui.tui.circuit_rows import CircuitRows, LatentRow, NodeRow, Row, SiteRow, row_key
 from circuit_tui.tui.drawing.line import StyledLine, printable
 from circuit_tui.tui.drawing.number_text import compact, count, percent, signed
 from circuit_tui.tui.drawing.styles import PaneStyles
 from circuit_tui.tui.widgets.line_list import LineList
 
-HEADINGS: dict[Column, str] = {
-    "latent": "latent",
-    "position": "position",
-    "label": "label",
-    "clean": "clean",
-    "corrupt": "corrupt",
-    "max": "max",
-    "freq": "freq",
-    "effect": "effect",
-    "share": "share",
-}
-NUMBER_WIDTH: dict[Column, int] = {"clean": 7, "corrupt": 8, "max": 7, "freq": 6, "effect": 9, "share": 8}
-LATENT_WIDTH = 12
 
-
-def column_widths(width: int, columns: Collection[Column]) -> dict[Column, int]:
-    """The width of each of `columns` in a table of `width` cells: the label takes what the others leave."""
-    position = 13 if width < 100 else 20
-    numbers = {column: cells for column, cells in NUMBER_WIDTH.items() if column in columns}
-    rest = width - LATENT_WIDTH - position - sum(numbers.values()) - 1
-    return {"latent": LATENT_WIDTH, "position": position, "label": max(0, rest), **numbers}
-
-
-def heading(width: int, columns: Collection[Column], sort: Column, reverse: bool, pane_styles: PaneStyles) -> Strip:
+def heading(width: int, columns: tuple[Column, ...], sort: Column, reverse: bool, pane_styles: PaneStyles) -> Strip:
     """The line above the table; the column that sorts it is marked with the direction."""
     line = StyledLine()
     for column, cells in column_widths(width, columns).items():
-        falling = reverse == (column in ("latent", "position", "label"))
-        text = HEADINGS[column] + ((" ▼" if falling else " ▲") if column == sort else "")
+        falling = reverse == (column in TEXT_COLUMNS)
+        text = column + (("▼" if falling else "▲") if column == sort else "")
         style = pane_styles.key if column == sort else pane_styles.head
-        if column in NUMBER_WIDTH:
-            line.right(text, cells, style)
-        else:
+        if column in TEXT_COLUMNS:
             line.left(("   " if column == "latent" else "") + text, cells, style)
+        else:
+            line.right(text, cells, style)
     return line.strip()
 
 
@@ -190,10 +169,11 @@ class CircuitTable(LineList):
             self.move_cursor(index)
 
     def next_column(self, step: int) -> None:
-        """Sort by the next or previous column."""
+        """Sort by the next or previous column of those that are seen."""
         if self.model is not None:
-            columns = self.model.columns
-            self.relist(sort=columns[(columns.index(self.model.sort) + step) % len(columns)], reverse=False)
+            columns = tuple(column_widths(self.scrollable_content_region.width, self.model.columns))
+            at = columns.index(self.model.sort) if self.model.sort in columns else 0
+            self.relist(sort=columns[(at + step) % len(columns)], reverse=False)
 
     def on_click(self, event: events.Click) -> None:
         index = event.y + self.scroll_offset.y
@@ -279,30 +259,32 @@ class CircuitTable(LineList):
         model, pane_styles = self.model, self.pane_styles
         assert model is not None
         table = model.table
-        widths = column_widths(width, model.columns)
         tone = pane_styles.plain if model.kept(nodes) else pane_styles.muted
-        line.pad_to(LATENT_WIDTH)
-        line.left(self._positions(nodes, widths["position"] - 1), widths["position"], tone)
-        if widths["label"]:
-            label = "" if isinstance(row, NodeRow) else printable(table.label[nodes[0]])
-            line.left(label, widths["label"] - 1, tone).add(" ")
-        clean, corrupt = model.value(nodes, "clean") or 0.0, model.value(nodes, "corrupt") or 0.0
-        line.right(compact(clean), NUMBER_WIDTH["clean"], tone)
-        line.right(compact(corrupt), NUMBER_WIDTH["corrupt"], tone)
-        line.right(compact(model.value(nodes, "max") or 0.0), NUMBER_WIDTH["max"], tone)
-        line.right(percent(model.value(nodes, "freq") or 0.0), NUMBER_WIDTH["freq"], tone)
-        effect = model.value(nodes, "effect")
-        waiting = "…" if effect is None and model.kept(nodes) else ""
-        style = (
-            pane_styles.muted
-            if effect is None or abs(effect) < 0.0005
-            else pane_styles.good
-            if effect > 0
-            else pane_styles.bad
-        )
-        line.right(signed(effect, 3, waiting), NUMBER_WIDTH["effect"], style)
-        share = model.value(nodes, "share")
-        return (line if share is None else line.right(percent(share), NUMBER_WIDTH["share"], tone)).strip()
+        widths = column_widths(width, model.columns)
+        for column, cells in widths.items():
+            match column:
+                case "latent":
+                    line.pad_to(cells)
+                case "position":
+                    line.left(self._positions(nodes, cells - 1), cells, tone)
+                case "label":
+                    label = "" if isinstance(row, NodeRow) else printable(table.label[nodes[0]])
+                    line.left(label, cells - 1, tone).add(" ")
+                case "effect":
+                    text, style = self._effect(nodes)
+                    line.right(text, cells, style)
+                case "freq" | "share":
+                    line.right(percent(model.value(nodes, column) or 0.0), cells, tone)
+                case _:
+                    line.right(compact(model.value(nodes, column) or 0.0), cells, tone)
+        return line.strip()
+
+    def _effect(self, nodes: tuple[int, ...]) -> tuple[str, Style]:
+        assert self.model is not None
+        pane_styles, effect = self.pane_styles, self.model.value(nodes, "effect")
+        if effect is None:
+            return "…" if self.model.kept(nodes) else "", pane_styles.muted
+        return signed(effect, 3), pane_styles.change(effect)
 
     def _positions(self, nodes: tuple[int, ...], width: int) -> str:
         assert self.model is not None

@@ -11,6 +11,7 @@ from circuit_tui.tui.drawing.line import StyledLine, cut, printable, side_by_sid
 from circuit_tui.tui.widgets import latent_sections as sections
 from circuit_tui.tui.widgets.lines_view import ScrollingLines
 
+PROFILE_WIDTH = 34  # cells that the profile over positions needs: its names, a bar and two numbers
 BLANK = Strip.blank(1)
 
 
@@ -63,16 +64,11 @@ class LatentPane(ScrollingLines):
         left = min(34, (width - gap) * 2 // 5)
         right = width - left - gap
         third = (width - 2 * gap) // 3
+        beside = right >= PROFILE_WIDTH
+        histogram = sections.histogram(view, left if beside else width, pane_styles)
+        profile = sections.profile(view, right if beside else width, pane_styles)
         return [
-            side_by_side(
-                [
-                    (sections.histogram(view, left, pane_styles), left),
-                    (sections.profile(view, right, pane_styles), right),
-                ],
-                gap,
-            ),
-            sections.prompts(view, width, pane_styles),
-            sections.mask_path(view, width, pane_styles),
+            *([side_by_side([(histogram, left), (profile, right)], gap)] if beside else [histogram, profile]),
             side_by_side(
                 [
                     (sections.tokens("promotes", view.promotes, third, pane_styles), third),
@@ -81,6 +77,8 @@ class LatentPane(ScrollingLines):
                 ],
                 gap,
             ),
+            sections.prompts(view, width, pane_styles),
+            sections.mask_path(view, width, pane_styles),
             sections.more_prompts(view, width, pane_styles),
         ]
 

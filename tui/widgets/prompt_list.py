@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual.binding import Binding, BindingType
 from textual.strip import Strip
 
 from circuit_tui.core.views import NodeTable, PromptRow, PromptsView, PromptView
-from circuit_tui.tui.drawing.line import StyledLine, cut, printable, widest
+from circuit_tui.tui.drawing.line import StyledLine, cut, cut_middle, printable, widest
 from circuit_tui.tui.drawing.number_text import compact, signed
-from circuit_tui.tui.drawing.styles import PaneStyles
 from circuit_tui.tui.engine.messages import NodeChosen, PromptChosen
 from circuit_tui.tui.widgets.line_list import LineList
 
-NUMBER = 7
+INDEX, NUMBER, MARK = 6, 7, 2  # cells of the prompt's index, of each number, of the mark of a wrong answer
+NUMBERS = ("M", "M_s", "circ.", "off")
+LEAST_TEXT = 12
 
 
-def prompt_heading(width: int, pane_styles: PaneStyles) -> Strip:
-    """The line above the prompts: the names of the columns."""
-    line = (
-        StyledLine()
-        .right("#", 4, pane_styles.head)
-        .add("  ")
-        .left("prompt (right / wrong answer)", width - 6 - 4 * NUMBER - 1, pane_styles.head)
-    )
-    for name in ("M", "M_s", "circ.", "off"):
-        line.right(name, NUMBER, pane_styles.head)
-    return line.strip()
+def text_widths(rows: Sequence[PromptRow], width: int) -> tuple[int, int]:
+    """The cells for the prompts and for the answers: long answers leave two thirds to the prompts."""
+    room = width - INDEX - NUMBER * len(NUMBERS) - MARK
+    answers = widest((_answers(row) for row in rows), LEAST_TEXT - 1) + 1
+    answers = min(answers, max(LEAST_TEXT, room // 3))
+    return room - answers, answers
+
+
+def _answers(row: PromptRow, width: int | None = None) -> str:
+    """The right and the wrong answer; in at most `width` cells, each is cut to its half."""
+    right, wrong = (printable(text.strip()) for text in (row.answer, row.wrong))
+    if width is not None and cell_len(f"{right}/{wrong}") > width:
+        right, wrong = (cut(text, (width - 1) // 2) for text in (right, wrong))
+    return f"{right}/{wrong}"
 
 
 class PromptList(LineList):
@@ -38,6 +44,7 @@ class PromptList(LineList):
     def __init__(self) -> None:
         super().__init__(id="prompt-list")
         self.view: PromptsView | None = None
+        self._widths: tuple[PromptsView | None, int, tuple[int, int]] | None = None
 
     def show(self, view: PromptsView | None) -> None:
         """Show `view`; the cursor stays on its prompt."""
@@ -69,21 +76,32 @@ class PromptList(LineList):
     def line(self, index: int, width: int) -> Strip:
         assert self.view is not None
         row, pane_styles = self.view.rows[index], self.pane_styles
-        off = row.circuit - row.plain
-        line = StyledLine().right(str(row.index), 4, pane_styles.muted).add("  ")
-        room = width - 6 - 4 * NUMBER - 1
-        # Long answers must leave room for the prompt.
-        right, wrong = (cut(printable(text).strip(), room // 3) for text in (row.answer, row.wrong))
-        answers = f" {right}/{wrong}"
-        line.left(printable(row.text), room - len(answers) - 1).add(answers, pane_styles.muted).pad_to(6 + room)
+        text, answers = self._text_widths(width)
+        wrong = row.circuit <= 0
+        line = StyledLine().right(str(row.index), INDEX - 2, pane_styles.muted).add("  ")
+        line.left(cut_middle(printable(row.text), text - 1), text)
+        line.left(_answers(row, answers - 1), answers, pane_styles.muted)
         line.right(signed(row.plain, 2), NUMBER).right(signed(row.spliced, 2), NUMBER, pane_styles.muted)
         # Only a wrong answer stands out: everything else is a matter of degree.
-        line.right(signed(row.circuit, 2), NUMBER, pane_styles.bad if row.circuit <= 0 else pane_styles.strong)
-        return (
-            line.right(signed(off, 2), NUMBER, pane_styles.muted)
-            .add(" ✗" if row.circuit <= 0 else "", pane_styles.bad)
-            .strip()
-        )
+        line.right(signed(row.circuit, 2), NUMBER, pane_styles.bad if wrong else pane_styles.strong)
+        line.right(signed(row.circuit - row.plain, 2), NUMBER, pane_styles.muted)
+        return line.add(" ✗" if wrong else "", pane_styles.bad).strip()
+
+    def heading(self, width: int) -> Strip:
+        """The line above the list: the names of the columns."""
+        head = self.pane_styles.head
+        text, answers = self._text_widths(width)
+        line = StyledLine().right("#", INDEX - 2, head).add("  ").left("prompt", text, head)
+        line.left("right/wrong", answers, head)
+        for name in NUMBERS:
+            line.right(name, NUMBER, head)
+        return line.strip()
+
+    def _text_widths(self, width: int) -> tuple[int, int]:
+        view = self.view
+        if self._widths is None or self._widths[0] is not view or self._widths[1] != width:
+            self._widths = (view, width, text_widths(view.rows if view else (), width))
+        return self._widths[2]
 
 
 class ActiveNodes(LineList):
@@ -111,15 +129,7 @@ class ActiveNodes(LineList):
             self.post_message(NodeChosen(self.view.active[self.cursor][0]))
 
     def empty_lines(self, width: int) -> list[Strip]:
-        pane_styles = self.pane_styles
-        if self.view is None:
-            return [
-                StyledLine()
-                .add("  enter", pane_styles.key)
-                .add(" on a prompt shows which nodes are active on it", pane_styles.muted)
-                .strip()
-            ]
-        return [StyledLine().add("  No kept node fires on this prompt.", pane_styles.muted).strip()]
+        return [StyledLine().add("  No kept node fires on this prompt.", self.pane_styles.muted).strip()]
 
     def line(self, index: int, width: int) -> Strip:
         assert self.view is not None

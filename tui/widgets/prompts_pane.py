@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.strip import Strip
@@ -10,14 +11,20 @@ from circuit_tui.core.views import NodeTable, PromptsView, PromptView
 from circuit_tui.tui.drawing.line import StyledLine, cut, printable, spaced, wrap
 from circuit_tui.tui.drawing.number_text import signed
 from circuit_tui.tui.widgets.lines_view import LinesView
-from circuit_tui.tui.widgets.prompt_list import ActiveNodes, PromptList, prompt_heading
+from circuit_tui.tui.widgets.prompt_list import ActiveNodes, PromptList
+
+BESIDE = 140  # from so many cells on, the chosen prompt is beside the list
 
 
 class PromptHeading(LinesView):
-    """The names of the columns."""
+    """The names of the columns of `prompts`."""
+
+    def __init__(self, prompts: PromptList) -> None:
+        super().__init__(id="prompt-heading")
+        self._prompts = prompts
 
     def build(self, width: int) -> list[Strip]:
-        return [prompt_heading(width, self.pane_styles)]
+        return [self._prompts.heading(width)]
 
 
 class ChosenPrompt(LinesView):
@@ -36,7 +43,8 @@ class ChosenPrompt(LinesView):
     def build(self, width: int) -> list[Strip]:
         pane_styles, view = self.pane_styles, self._view
         if view is None:
-            return [StyledLine().add(" active nodes", pane_styles.title).strip()]
+            line = StyledLine().add(" enter", pane_styles.key)
+            return [line.add(" on a prompt shows which nodes are active on it", pane_styles.muted).strip()]
         row = view.row
         head = StyledLine().add(f" prompt {row.index}", pane_styles.title)
         head.add(f"  {printable(row.answer).strip()}", pane_styles.good).add(" over ", pane_styles.muted).add(
@@ -59,14 +67,23 @@ class PromptsPane(Vertical):
         self.border_title = "Prompts"
 
     def compose(self) -> ComposeResult:
-        yield PromptHeading(id="prompt-heading")
-        yield PromptList()
-        yield ChosenPrompt()
-        yield ActiveNodes()
+        prompts = PromptList()
+        with Vertical(classes="prompts-half"):
+            yield PromptHeading(prompts)
+            yield prompts
+        with Vertical(id="prompt-detail", classes="prompts-half"):
+            yield ChosenPrompt()
+            yield ActiveNodes()
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.set_class(event.size.width >= BESIDE, "-beside")
 
     def show(self, prompts: PromptsView | None, prompt: PromptView | None, table: NodeTable | None) -> None:
         """Show the test prompts and the chosen one."""
         self.query_one(PromptList).show(prompts)
+        self.query_one(PromptHeading).rebuild()
+        self.query_one(ActiveNodes).display = prompt is not None
+        self.query_one("#prompt-detail").set_class(prompt is None, "-none")  # then the list has the room
         self.query_one(ChosenPrompt).show(prompt)
         self.query_one(ActiveNodes).show(prompt, table)
         if prompts:

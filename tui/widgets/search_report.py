@@ -9,7 +9,6 @@ from circuit_tui.tui.drawing.chart import Axis, Curve, axis_around, bar, chart
 from circuit_tui.tui.drawing.line import StyledLine, side_by_side, widest, wrap
 from circuit_tui.tui.drawing.number_text import count, fixed, percent, signed
 from circuit_tui.tui.engine.state import SearchState
-from circuit_tui.tui.widgets.frontier_chart import AXIS_LINES, FrontierDrawing, frontier_chart
 from circuit_tui.tui.widgets.lines_view import ScrollingLines
 
 WIDE = 100
@@ -156,28 +155,15 @@ class SearchReport(ScrollingLines):
 
     def _result(self, result: SearchResult, width: int) -> list[Strip]:
         pane_styles = self.pane_styles
-        verdict = "stopped early" if result.stopped else "reached" if result.reached else "not reached"
-        style = pane_styles.good if result.reached and not result.stopped else pane_styles.warn
-        head = (
-            StyledLine()
-            .add(f" {result.method} ", pane_styles.title)
-            .add(f"{count(len(result.nodes))} nodes", pane_styles.strong)
-        )
-        head.add(f"  target {result.target:g} ", pane_styles.muted).add(verdict, style)
-        head.add(f"  seed {result.seed}", pane_styles.muted)
-        lines = [head.strip()]
+        lines: list[Strip] = []
         for warning in result.warnings:
             first, *rest = wrap(warning, width - 4) or [""]
             lines.append(StyledLine().add(" ! ", pane_styles.warn).add(first, pane_styles.warn).strip())
             lines += [StyledLine().add("   ").add(text, pane_styles.warn).strip() for text in rest]
-        lines.append(Strip.blank(1))
         numbers = self._splits(result)
-        if width >= WIDE:
-            right = width - 50
-            return lines + side_by_side([(numbers, 46), (self._frontier(result, right, 6), right)], 4)
-        lines += [*numbers, Strip.blank(1)]
-        room = self.scrollable_content_region.height - len(lines) - 2
-        return [*lines, *self._frontier(result, width, max(4, min(10, room)))]
+        frontier = StyledLine().add(" 5", pane_styles.key).add("  draws the frontier: ", pane_styles.muted)
+        frontier.add(f"circuits of {count(len(result.frontier))} sizes", pane_styles.muted)
+        return [*numbers, *([Strip.blank(1), frontier.strip()] if result.frontier else []), Strip.blank(1), *lines]
 
     def _splits(self, result: SearchResult) -> list[Strip]:
         pane_styles = self.pane_styles
@@ -201,19 +187,6 @@ class SearchReport(ScrollingLines):
         line = StyledLine().left(" accuracy", 21).right(percent(result.train.accuracy), 8)
         lines.append(line.right(percent(result.test.accuracy), 8, pane_styles.strong).strip())
         return lines
-
-    def _frontier(self, result: SearchResult, width: int, height: int) -> list[Strip]:
-        pane_styles, points = self.pane_styles, result.frontier
-        if len(points) < 2:
-            return []
-        title = (
-            StyledLine()
-            .add(" frontier", pane_styles.title)
-            .add("  ━ train", pane_styles.curves[0])
-            .add("  ━ test", pane_styles.curves[1])
-        )
-        drawing = FrontierDrawing(points, result.target)
-        return [title.strip(), *frontier_chart(drawing, width, height + AXIS_LINES, pane_styles)]
 
 
 def _metric(metrics: Metrics, field: str) -> float:
