@@ -43,7 +43,8 @@ class NodeTable:
 
     `site` indexes `sites`, `position` indexes `positions`. Statistics are over the train prompts (units of the SAE's
     activation): `mean_clean`, `mean_corrupt`, `max` over clean prompts, `frequency` the share of clean prompts on which
-    the latent fires at that position. `label` is empty where none is known.
+    the latent fires at that position. `difference` is the mean of |clean - corrupt| over pairs, None where no pair has
+    the position in both. `label` is empty where none is known.
     """
 
     sites: tuple[SiteInfo, ...]
@@ -56,6 +57,7 @@ class NodeTable:
     mean_corrupt: tuple[float, ...]
     max: tuple[float, ...]
     frequency: tuple[float, ...]
+    difference: tuple[float | None, ...]
 
     def __len__(self) -> int:
         return len(self.latent)
@@ -246,7 +248,9 @@ class LatentView:
 
     `histogram` counts nonzero activations on clean train prompts in equal bins between 0 and `histogram_max`.
     `profile` is (position name, mean on clean, mean on corrupt) in order. `promotes` and `suppresses` are (token, logit
-    weight) of the decoder direction through the unembedding. `neighbours` are (latent, cosine) of the nearest decoder
+    weight) of the decoder direction through the final norm's gain and the unembedding (`models/readout.py`), `answers`
+    the same for every answer of the task; the weights are those before the logits' `soft_cap`, None for none.
+    `neighbours` are (latent, cosine) of the nearest decoder
     directions. `mask_path` maps a position name to the kept-probability of that node during the last search, at the
     steps `mask_steps`; empty before a search.
     """
@@ -261,6 +265,8 @@ class LatentView:
     promotes: tuple[tuple[str, float], ...]
     suppresses: tuple[tuple[str, float], ...]
     neighbours: tuple[tuple[int, float], ...]
+    answers: tuple[tuple[str, float], ...] = ()
+    soft_cap: float | None = None
     mask_steps: tuple[int, ...] = ()
     mask_path: dict[str, tuple[float, ...]] = field(default_factory=dict)
 

@@ -48,6 +48,7 @@ class LanguageModel:
         folder: where the model was loaded from, None if it was made in memory.
         passes: Hugging Face's own passes over a few prompts, recorded while the model was loaded.
         n_embeddings: the number of tokens that the model has an embedding for.
+        soft_cap: the cap c of its logits c tanh(z / c), None if there is none.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class LanguageModel:
         self._last_mlp: TokenFilter | None = None
         self.can_run_subset = False
         cap = getattr(bridge.cfg, "output_logits_soft_cap", None)
-        self._soft_cap = float(cap) if cap is not None and cap > 0 else None
+        self.soft_cap = float(cap) if cap is not None and cap > 0 else None
 
     @property
     def n_layers(self) -> int:
@@ -244,25 +245,14 @@ class LanguageModel:
         final = self.bridge.ln_final(read.to(self._device_of(self.bridge.ln_final)))
         unembed = self.bridge.unembed
         logits: Tensor = unembed(final.to(self._device_of(unembed)))[:, 0].float().to(self.device)
-        if self._soft_cap is not None:
-            logits = torch.tanh(logits / self._soft_cap) * self._soft_cap
+        if self.soft_cap is not None:
+            logits = torch.tanh(logits / self.soft_cap) * self.soft_cap
         return logits
 
-    def direction_logits(self, direction: Tensor) -> Tensor:
-        """Logit weight `[vocab]` of a residual direction `[d_model]`: its unembedding.
-
-        The final norm's gain is applied, its bias and scale are left out.
-        """
-        # Of a vector of alternating signs any norm makes gain * sign + bias, however it stores the gain.
-        signs = torch.ones(self.d_model, dtype=self.dtype, device=self._device_of(self.bridge.ln_final))
-        signs[1::2] = -1
-        with torch.no_grad():
-            normed = self.bridge.ln_final(torch.stack([signs, -signs]).unsqueeze(1))[:, 0]
-            gain = (normed[0] - normed[1]) * signs / 2
-            weights: Tensor = self.bridge.unembed.W_U.to(self.dtype)
-            gained = direction.to(gain.device, self.dtype) * gain
-            result: Tensor = (gained.to(weights.device) @ weights).float()
-        return result.to(self.device)
+    @property
+    def final_norm_device(self) -> torch.device:
+        """The device of the final norm."""
+        return self._device_of(self.bridge.ln_final)
 
     def _device_of(self, module: torch.nn.Module) -> torch.device:
         weight = next(iter(module.parameters()), None)

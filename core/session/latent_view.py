@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from circuit_tui.core.splice.hook_patch import output_direction
+from circuit_tui.core.latents.top_tokens import TokenNames, written_directions
+from circuit_tui.core.models.readout import Readout
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.views import LatentView, TokenActivation
 
@@ -20,13 +21,18 @@ NEIGHBOURS = 6
 @torch.no_grad()
 def latent_view(
     problem: Problem,
+    readout: Readout,
+    names: TokenNames,
     site: int,
     latent: int,
     label: str,
     mask_steps: Sequence[int] = (),
     mask_path: Sequence[Tensor] = (),
 ) -> LatentView:
-    """Returns the view of `latent` at `site`. `mask_path` has the mask `[node]` at each of `mask_steps`."""
+    """Returns the view of `latent` at `site`. `mask_path` has the mask `[node]` at each of `mask_steps`.
+
+    `readout` is that of the problem's model, `names` has its tokens.
+    """
     sae = problem.sites[site].sae
     activations = clean_activations(problem, site, latent)
     positive = activations[activations > 0]
@@ -35,7 +41,8 @@ def latent_view(
     corrupt = problem.corrupt_stats[site].means.mean()[:, latent].tolist()
     clean = problem.clean_stats[site].means.mean()[:, latent].tolist()
     direction = sae.w_dec[latent]
-    logits = problem.model.direction_logits(output_direction(problem.model, problem.sites[site], direction))
+    written = written_directions(problem, site, [latent])
+    up, promoted, down, suppressed = (part[0].tolist() for part in readout.extreme_tokens(written, TOP_TOKENS))
     cosine = torch.nn.functional.cosine_similarity(sae.w_dec, direction.unsqueeze(0), dim=1)
     cosine[latent] = -2.0  # it is no neighbour of its own
     return LatentView(
@@ -46,8 +53,10 @@ def latent_view(
         histogram_max=peak,
         top_prompts=_top_prompts(problem, activations),
         profile=tuple(zip(problem.alignment.names, clean, corrupt, strict=True)),
-        promotes=_top_tokens(problem, logits, 1),
-        suppresses=_top_tokens(problem, logits, -1),
+        promotes=tuple((names[token], weight) for token, weight in zip(promoted, up, strict=True)),
+        suppresses=tuple((names[token], weight) for token, weight in zip(suppressed, down, strict=True)),
+        answers=_answers(problem, readout, names, written),
+        soft_cap=readout.soft_cap,
         neighbours=tuple(
             (int(index), float(cosine[index])) for index in cosine.topk(min(NEIGHBOURS, sae.d_sae - 1))[1]
         ),
@@ -83,9 +92,15 @@ def _top_prompts(problem: Problem, activations: Tensor) -> tuple[TokenActivation
     return tuple(shown)
 
 
-def _top_tokens(problem: Problem, logits: Tensor, sign: int) -> tuple[tuple[str, float], ...]:
-    best = (logits * sign).topk(min(TOP_TOKENS, len(logits)))[1].tolist()
-    return tuple((problem.model.tokenizer.decode([token]), float(logits[token])) for token in best)
+def _answers(problem: Problem, readout: Readout, names: TokenNames, written: Tensor) -> tuple[tuple[str, float], ...]:
+    """Returns the logit weight of `written` `[1, d_model]` on each answer of the task, the largest first.
+
+    The answers are the tokens in which right and wrong answers first differ.
+    """
+    answers = [prompts.answers for prompts in problem.prompt_sets.values()]
+    tokens = torch.cat([part for each in answers for part in (each.right, each.wrong)]).unique()
+    weights, order = readout.weights(written, tokens)[0].sort(descending=True)
+    return tuple((names[token], weight) for token, weight in zip(tokens[order].tolist(), weights.tolist(), strict=True))
 
 
 def _path(problem: Problem, site: int, latent: int, masks: Sequence[Tensor]) -> dict[str, tuple[float, ...]]:

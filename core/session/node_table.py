@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from circuit_tui.core.latents.clean_against_corrupt import pair_differences
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.views import NodeTable, SiteInfo
 
@@ -18,6 +19,7 @@ def node_table(problem: Problem) -> NodeTable:
     space = problem.space
     columns: dict[str, list[float]] = {"mean_clean": [], "mean_corrupt": [], "max": [], "frequency": []}
     labels: list[str] = []
+    differences: list[float | None] = []
     n_rows = len(problem.splits["train"].lengths)
     for index in range(len(problem.sites)):
         nodes = problem.space.of_site(index)
@@ -31,6 +33,7 @@ def node_table(problem: Problem) -> NodeTable:
         }
         for name, table in tables.items():
             columns[name] += table.cpu()[indices].tolist()
+        differences += [None if value != value else value for value in pair_differences(problem, index).tolist()]
         label_by_latent = latent_labels(problem, index, indices[1].unique())
         labels += [label_by_latent[latent] for latent in indices[1].tolist()]
     return NodeTable(
@@ -49,6 +52,7 @@ def node_table(problem: Problem) -> NodeTable:
         mean_corrupt=tuple(columns["mean_corrupt"]),
         max=tuple(columns["max"]),
         frequency=tuple(columns["frequency"]),
+        difference=tuple(differences),
     )
 
 

@@ -20,6 +20,7 @@ from circuit_tui.core.circuits.mask_file import ENDING, is_mask_file
 from circuit_tui.core.circuits.provenance import Provenance
 from circuit_tui.core.circuits.schema import CircuitFile
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.latents.views import LatentColumns
 from circuit_tui.core.opening.experiment import Experiment, open_experiment
 from circuit_tui.core.opening.identity import fingerprint
 from circuit_tui.core.opening.open_circuit import open_circuit, request_of
@@ -34,6 +35,7 @@ from circuit_tui.core.session.circuit_numbers import CircuitNumbers
 from circuit_tui.core.session.export import circuit_file
 from circuit_tui.core.session.history import History
 from circuit_tui.core.session.info import session_info
+from circuit_tui.core.session.latent_columns import LatentColumnsWork
 from circuit_tui.core.session.latent_view import latent_view
 from circuit_tui.core.session.node_table import label_of, node_table
 from circuit_tui.core.session.prompt_views import prompt_view, prompts_view
@@ -81,7 +83,7 @@ class Session:
         self.experiment, self.problem = experiment, experiment.problem
         self.table = node_table(self.problem)
         self.info = session_info(experiment)
-        self._audits = Audits(experiment)
+        self._audits, self._columns = Audits(experiment), LatentColumnsWork(self.problem)
         self._history = History(torch.zeros(len(self.problem.space), dtype=torch.bool))
         self._numbers = CircuitNumbers(experiment.test, experiment.train, self.kept, clock)
         self._snapshots = Snapshots(experiment.test)
@@ -147,13 +149,18 @@ class Session:
 
     def work(self) -> bool:
         """Runs one increment of background work; returns whether more is left."""
-        if not self._numbers.done:
-            self._numbers.advance()
+        numbers, columns = self._numbers, self._columns
+        if not numbers.estimated and (columns.compute_kept(self.kept) or columns.advance_push()):
+            pass
+        elif not numbers.done:
+            numbers.advance()
         elif not self._snapshots.done:
             self._snapshots.advance()
         elif self._audits.advance(self.kept):
             self._dirty = True  # an audit takes minutes: the user is asked before it is lost
-        return not (self._numbers.done and self._snapshots.done) or self._audits.under_way(self.kept)
+        elif not columns.done:
+            columns.advance_tokens()
+        return not (numbers.done and self._snapshots.done and columns.done) or self._audits.under_way(self.kept)
 
     def latent_view(self, site: int, latent: int) -> LatentView:
         """Returns a close view of one latent. Raises UserError if the site or the latent is out of range."""
@@ -163,7 +170,12 @@ class Session:
             raise UserError(f"latent {latent}: out of range, the SAE has {d_sae}")
         label = label_of(self.table, site, latent)
         steps, path = (self._search.masks.steps, self._search.masks.masks) if self._search else ([], [])
-        return latent_view(self.problem, site, latent, label, steps, path)
+        columns = self._columns
+        return latent_view(self.problem, columns.readout, columns.names, site, latent, label, steps, path)
+
+    def latent_columns(self) -> LatentColumns:
+        """Returns the columns of the table that `work` computes: direct push, and tokens promoted and suppressed."""
+        return self._columns.view()
 
     def prompts_view(self) -> PromptsView:
         """Returns all test prompts, the worst first."""

@@ -112,6 +112,7 @@ def make_table(latents: int = 24, sites: int = 3) -> NodeTable:
         tuple(round(4 * wave(i + 7), 3) for i in range(n)),
         tuple(round(4 * wave(i) + 2, 3) for i in range(n)),
         tuple(round(wave(i + 3), 3) for i in range(n)),
+        tuple(round(2 * wave(i + 5), 3) for i in range(n)),
     )
 
 

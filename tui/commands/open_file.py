@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from circuit_tui.core.circuits.schema import CircuitFile
     from circuit_tui.core.opening.experiment import Experiment
     from circuit_tui.core.opening.request import OpenRequest
+    from circuit_tui.core.session.session import Session
 
 
 def request_for(file: CircuitFile, base: OpenRequest, folder: Path) -> OpenRequest:
@@ -42,3 +43,20 @@ def open_file(file: CircuitFile, base: OpenRequest, folder: Path) -> Experiment:
     from circuit_tui.core.opening.experiment import open_experiment
 
     return open_experiment(request_for(file, base, folder), progress.loading, file)
+
+
+def open_file_session(path: Path, base: OpenRequest) -> Session:
+    """Open a session of what the circuit file at `path` names, with its circuit; paths in `base` take precedence.
+
+    Raises:
+        UserError: the file is damaged, or something cannot be found or does not fit together.
+    """
+    from circuit_tui.core.circuits.circuit_file import read_circuit
+
+    file = read_circuit(path)
+    experiment = open_file(file, base, path.expanduser().parent)
+    from circuit_tui.core.session.session import Session
+
+    session = Session(experiment)
+    session.open_circuit(path)
+    return session

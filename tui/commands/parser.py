@@ -15,6 +15,7 @@ from circuit_tui.tui.commands.doctor import doctor
 from circuit_tui.tui.commands.explore import explore
 from circuit_tui.tui.commands.find import find
 from circuit_tui.tui.commands.jobs import jobs
+from circuit_tui.tui.commands.latents import latents
 from circuit_tui.tui.commands.options import Debug
 from circuit_tui.tui.commands.resume import resume
 from circuit_tui.tui.commands.saes import saes
@@ -31,7 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: 0 done, 1 the answer is no, 2 wrong use or bad input, 70 a program error, 130 interrupted.",
 )
-for _command in (explore, find, resume, jobs, compare, sweep, check, audit, tasks, saes, doctor):
+for _command in (explore, find, resume, jobs, compare, sweep, check, audit, latents, tasks, saes, doctor):
     app.command()(_command)
 app.command("try")(try_prompt)
 

@@ -86,18 +86,6 @@ def test_bfloat16_keeps_float32_logits(shape: str, tmp_path: Path) -> None:
     model.verify(TOKENS, ANSWER)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_direction_logits_apply_the_final_norms_gain(world: Callable[[str], World], shape: str) -> None:
-    model = world(shape).model
-    hf = AutoModelForCausalLM.from_pretrained(world(shape).folder).eval()
-    body = getattr(hf, hf.base_model_prefix)
-    norm = next(getattr(body, name) for name in ("ln_f", "norm", "final_layer_norm") if hasattr(body, name))
-    gain = norm.weight.detach() + (1.0 if shape.startswith("gemma") else 0.0)
-    direction = torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))
-    expected = hf.get_output_embeddings().weight.detach() @ (gain * direction)
-    torch.testing.assert_close(model.direction_logits(direction), expected, rtol=1e-4, atol=1e-4)
-
-
 def test_asked_for_processing_changes_the_stream_but_no_probability(tmp_path: Path) -> None:
     folder = str(make_model("gpt2", tmp_path))
     raw = load_model(folder, CPU, torch.float32)

@@ -1,0 +1,127 @@
+"""``circuit-tui latents``: what each latent of a circuit does, as a list or one latent closely."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from circuit_tui.core.latents.node_filter import SORT_COLUMNS, parse_filter
+from circuit_tui.tui.commands import options, output, progress
+from circuit_tui.tui.commands.boundary import DONE, NO
+from circuit_tui.tui.commands.open_file import open_file_session
+from circuit_tui.tui.commands.opening import Batch, Device, DeviceMap, Opening
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from circuit_tui.core.session.listed_latents import ListedLatent
+    from circuit_tui.core.session.session import Session
+    from circuit_tui.core.views import LatentView
+
+AT_EACH_END = 4  # of the answers, from which a latent's weight may be one of dozens
+
+
+def latents(
+    file: Annotated[Path, typer.Argument(metavar="FILE.json", help="The circuit file.")],
+    latent: Annotated[str | None, typer.Option(metavar="L2/210", help="Show this latent closely.")] = None,
+    filter: Annotated[str, typer.Option(metavar="TERMS", help='Which, such as "effect>0.02 pos=end".')] = "",
+    sort: Annotated[str, typer.Option(metavar="COLUMN", help="Column that sorts the list.")] = "latent",
+    reverse: Annotated[bool, typer.Option("--reverse", help="Turn the order round.")] = False,
+    by_site: Annotated[bool, typer.Option("--by-site", help="Sort within each site.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="List all candidates, not only kept ones.")] = False,
+    model: Annotated[str | None, typer.Option(help="Where the model is now, if not where the file says.")] = None,
+    sae_dir: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Where the SAEs are now; repeat.")] = None,
+    prompts: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Where the prompts are now.")] = None,
+    device: Device = None,
+    device_map: DeviceMap = None,
+    batch: Batch = None,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> int:
+    """List the latents of a circuit: their effect on the answers, the tokens they promote. Exits 1 if none matches."""
+    parse_filter(filter)
+    options.choice("--sort", sort, SORT_COLUMNS)
+    request = Opening(
+        model=model, sae_dir=sae_dir, prompts=prompts, device=device, device_map=device_map, batch=batch
+    ).request()
+    with output.quiet(debug=debug):
+        session = open_file_session(file, request)
+        view = None if latent is None else _view(session, latent)
+        from circuit_tui.core.session.listed_latents import listed_latents
+
+        if view is None:
+            progress.say("computing every number")
+            progress.finish_background_work(session)
+        order = {"reverse": reverse, "everything": everything, "by_site": by_site}
+        rows = () if view is not None else listed_latents(session, filter, sort, **order)
+    if view is not None:
+        _print_closely(session, file, view, json=json)
+        return DONE
+    if json:
+        output.print_json({"file": str(file), "filter": filter, "sort": sort, "latents": [*map(asdict, rows)]})
+    elif rows:
+        _print(rows)
+    else:
+        output.print_line("no latent matches")
+    return DONE if rows else NO
+
+
+def _view(session: Session, text: str) -> LatentView:
+    from circuit_tui.core.latents.address import parse_address
+
+    address = parse_address(text, session.table)
+    return session.latent_view(address.site, address.latent)
+
+
+def _print(rows: Sequence[ListedLatent]) -> None:
+    numbers = ("clean", "corrupt", "diff", "freq", "effect", "push")
+    output.print_table(
+        ("latent", "on at", "label", *numbers, "promotes", "suppresses"),
+        [
+            (
+                f"{row.site}/{row.latent}",
+                " ".join(row.kept) or "–",
+                row.label,
+                *(output.number(getattr(row, name)) for name in numbers),
+                _tokens(row.promotes[:3]),
+                _tokens(row.suppresses[:3]),
+            )
+            for row in rows
+        ],
+        right=numbers,
+    )
+
+
+def _print_closely(session: Session, file: Path, view: LatentView, *, json: bool) -> None:
+    site = session.table.sites[view.site]
+    if json:
+        output.print_json({"file": str(file), "hook": site.hook, **asdict(view), "site": site.short})
+        return
+    output.print_line(f"{site.short}/{view.latent}  {view.label or 'no label'}  ({site.sae_name})", style="bold")
+    output.print_line()
+    output.print_table(
+        ("position", "clean", "corrupt"),
+        [(name, output.number(clean), output.number(corrupt)) for name, clean, corrupt in view.profile],
+        right=("clean", "corrupt"),
+    )
+    cap = "" if view.soft_cap is None else f" (before the logits' soft cap of {view.soft_cap:g})"
+    output.print_line(f"\nlogit weights{cap}")
+    for title, tokens in (("promotes", view.promotes), ("suppresses", view.suppresses), ("answers", view.answers)):
+        words = [f"{_token(token)} {output.number(weight, 2)}" for token, weight in tokens]
+        shown = words if len(words) <= 2 * AT_EACH_END else [*words[:AT_EACH_END], "…", *words[-AT_EACH_END:]]
+        output.print_line(f"{title}: {', '.join(shown)}")
+    output.print_line("\nprompts on which it fires most")
+    for prompt in view.top_prompts:
+        output.print_line(f"{prompt.peak:8.2f}  {''.join(prompt.tokens).strip()}")
+
+
+def _tokens(tokens: Sequence[str]) -> str:
+    return " ".join(map(_token, tokens))
+
+
+def _token(token: str) -> str:
+    """A token on one line, in which a blank is seen."""
+    return (token if token.isprintable() else ascii(token)[1:-1]).replace(" ", "␣")
