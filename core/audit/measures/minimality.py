@@ -1,7 +1,8 @@
 """Could the circuit be smaller? Counts the single nodes and the pairs of nodes that could go.
 
 A node, or a pair, can go if the circuit without it still does what was asked for on the search prompts. If the circuit
-reaches its target, its score 1 - |1 - f| must stay at the target; if it does not, the score must not fall.
+reaches its target, its score 1 - |1 - f| must stay at the target; if it does not, the score must not fall by more than
+`ROUNDING`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,14 @@ from circuit_tui.core.search.frontier import score
 MAX_REMOVABLE_SHARE = 0.1
 """If more than this share of the nodes could each go alone, the circuit is larger than it need be."""
 
+ROUNDING = 1e-4
+"""The score of a circuit that misses its target may fall by this much.
+
+A node that does nothing leaves such a score where it is, and with it exactly at the least that is allowed: without this
+the last bits would decide, which differ from processor to processor. In float32 two ways to compute one faithfulness
+agree to 1e-5 (`tests/core/`); this is ten times that, and less than the third decimal, the last that is shown.
+"""
+
 
 def minimality(audited: AuditedCircuit) -> Measurement:
     """Takes out every node alone, then the likeliest pairs."""
@@ -27,7 +36,7 @@ def minimality(audited: AuditedCircuit) -> Measurement:
     live = LiveCircuit(train, audited.kept)
     own = train.baselines.faithfulness(live.measured.mean_logit_diff)
     reached = audited.target is not None and score(own) >= audited.target
-    least = audited.target if reached and audited.target is not None else score(own)
+    least = audited.target if reached and audited.target is not None else score(own) - ROUNDING
     effect = {}
     for index, node in enumerate(nodes):
         effect[node] = own - train.baselines.faithfulness((yield from live.evaluate_without(node)))
