@@ -1,19 +1,22 @@
 """The identity of an experiment: model, SAEs, prompts, positions and ablation, by their hashes.
 
 Runs are compared only if their identities agree, and work that was cut off goes on only if its identity is unchanged.
+
+Importing this imports no torch: a sweep that gives work to others, and a comparison of finished runs, need none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from circuit_tui.core.choices import PositionsKind
 from circuit_tui.core.circuits.part import Part
 from circuit_tui.core.circuits.schema import BUNDLED, AblationPart, Count, Sha256, Sha256OrNone
-from circuit_tui.core.evaluation.journal import digest
-from circuit_tui.core.opening.experiment import Experiment
-from circuit_tui.core.saes.site import Site
+
+if TYPE_CHECKING:
+    from circuit_tui.core.opening.experiment import Experiment
+    from circuit_tui.core.saes.site import Site
 
 
 class IdentitySite(Part):
@@ -87,6 +90,8 @@ def fingerprint(experiment: Experiment) -> dict[str, Any]:
 
     A stored session, or work that was cut off, can go on only if `comparable` of this is equal.
     """
+    from circuit_tui.core.evaluation.journal import digest
+
     space = experiment.problem.space
     nodes = digest(space.site, space.position, space.latent)
     return {**identity_of(experiment).model_dump(mode="json"), "nodes_digest": nodes}

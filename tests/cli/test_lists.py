@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -99,7 +100,7 @@ def test_version(cli: Any) -> None:
     assert cli("--version").out == "circuit-tui 0.1.0\n"
 
 
-@pytest.mark.parametrize("args", [("tasks", "--json"), ("tasks",), ("saes", "gpt2")])
+@pytest.mark.parametrize("args", [("tasks", "--json"), ("tasks",)])
 def test_a_closed_pipe_changes_nothing_about_the_answer(args: tuple[str, ...]) -> None:
     command = [str(Path(sys.executable).with_name("circuit-tui")), *args]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
@@ -108,6 +109,15 @@ def test_a_closed_pipe_changes_nothing_about_the_answer(args: tuple[str, ...]) -
         running.stdout.close()
         assert running.stderr.read() == b""
     assert running.returncode == 0
+
+
+def test_a_closed_pipe_does_not_end_a_long_list(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w", buffering=1) as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        done = cli("saes", "gpt2")
+    assert (done.code, done.err) == (0, "")
 
 
 @contextlib.contextmanager

@@ -168,6 +168,12 @@ def test_killed_and_started_again_it_goes_on_where_it_was(tmp_path: Path, exampl
     assert not (tmp_path / ".r.sqlite.circuit-tui.lock").exists()
 
 
+def test_giving_out_work_and_reading_results_takes_no_torch() -> None:
+    code = "import sys, circuit_tui.core.runs.sweep, circuit_tui.core.runs.results_file\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_a_worker_stays_with_what_it_has_open(tmp_path: Path) -> None:
     orders = [order(tmp_path, 10 * task + seed, task=f"t{task}") for seed in range(3) for task in range(2)]
     run(orders, tmp_path / "r.sqlite", jobs=1)
