@@ -104,7 +104,7 @@ class Explorer:
     def __init__(self, argv: list[str], columns: int, rows: int) -> None:
         # Each its own: what one leaves behind would be offered to the next.
         self._state = tempfile.TemporaryDirectory()
-        os.environ["XDG_STATE_HOME"] = self._state.name
+        os.environ["XDG_STATE_HOME"] = os.environ["XDG_CONFIG_HOME"] = self._state.name
         self.terminal = Terminal(argv, columns, rows)
         # The upper half of the list is on the screen in every layout.
         self._list = range(NUMBERS + 3, rows // 2)

@@ -48,6 +48,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("full_stop,greater_than_sign", ".", "sort(1)", "Sort by the next column", "List", "sort"),
     Action("comma,less_than_sign", ",", "sort(-1)", "Sort by the previous column", "List"),
     Action("r", "r", "reverse", "Reverse the order", "List"),
+    Action("C", "C", "columns", "Choose the columns of the list", "List"),
     Action("escape", "esc", "clear_filter", "Clear the filter", "List"),
     Action("s", "s", "start", "Start a search", "Search", "search"),
     Action("p", "p", "pause", "Pause the search, or continue it", "Search", "pause"),

@@ -20,12 +20,14 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from typing_extensions import override
 
+from circuit_tui.core.errors import UserError
 from circuit_tui.core.runtime.user_log import user_log
 from circuit_tui.tui.drawing.styles import pane_styles_for
 from circuit_tui.tui.drawing.themes import THEMES, checked_theme
 from circuit_tui.tui.engine.messages import Notice, NoticeHandler
 from circuit_tui.tui.palette import ActionCommands, ActionPalette
 from circuit_tui.tui.resilient_app import ResilientApp
+from circuit_tui.tui.screen_settings import ScreenSettings, load_settings, save_settings
 from circuit_tui.tui.screens.frame import FrameScreen
 from circuit_tui.tui.terminal import private_terminal, require_terminal
 
@@ -75,6 +77,7 @@ class ExplorerApp(ResilientApp[None]):
         opener: Opener | None = None,
         log_path: Path | None = None,
         autosave: bool = False,
+        settings: Path | None = None,
     ) -> None:
         colour = "NO_COLOR" not in os.environ
         # Textual answers NO_COLOR with shades of grey, unless the colours are the terminal's own: then with none.
@@ -92,6 +95,8 @@ class ExplorerApp(ResilientApp[None]):
         self.log_hint = str(log_path or self.log_hint)
         self._session = (request, opener, self.log_hint)
         self._autosave = autosave
+        self._settings_path = settings
+        self.screen_settings = ScreenSettings()
         self._notice_handler = NoticeHandler(self.post_to_main)
 
     @override
@@ -110,10 +115,33 @@ class ExplorerApp(ResilientApp[None]):
         self.engine = Engine(request, opener or open_real_session, self.post_to_main, log_hint, job)
         if self.engine.autosave is not None:
             self.jobs = JobControl(self, self.engine, self.engine.autosave, self.post_to_main)
+        complaint = self._recall()
         self.main = ExplorerScreen(self, self._options)
+        if complaint:
+            self.post_to_main(Notice(f"{complaint}; the defaults are used", "warning"))
         user_log.addHandler(self._notice_handler)
         self.loaded = True
         self.push_screen(self.main)
+
+    def _recall(self) -> str:
+        """Take the user's choices from the file; returns what is wrong with it, if anything."""
+        if self._settings_path is not None:
+            try:
+                self.screen_settings = load_settings(self._settings_path)
+            except UserError as error:
+                self._settings_path = None  # what the user has written there is not replaced
+                return str(error)
+        return ""
+
+    def remember(self, settings: ScreenSettings) -> None:
+        """Keep the user's choices for the next start."""
+        self.screen_settings = settings
+        if self._settings_path is not None:
+            try:
+                save_settings(settings, self._settings_path)
+            except UserError as error:
+                self._settings_path = None  # one line is enough
+                self.post_to_main(Notice(f"{error}; it will not be remembered", "warning"))
 
     def begin(self) -> None:
         """Open the session, after a question about work that was cut off, if there is any."""
@@ -233,10 +261,12 @@ def run_explorer(
     log_path: Path,
     opener: Opener | None = None,
     autosave: bool = False,
+    settings: Path | None = None,
 ) -> int:
     """Run the explorer in this terminal until the user leaves it; returns the exit code.
 
-    `autosave` keeps the work in a job's folder, so that a crash or a lost connection costs nothing.
+    `autosave` keeps the work in a job's folder, so that a crash or a lost connection costs nothing. `settings` is the
+    file in which the user's choices are remembered; without one they are forgotten.
 
     Raises:
         UserError: no terminal, or no such theme.
@@ -246,7 +276,7 @@ def run_explorer(
     handler = logging.FileHandler(log_path, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     log.addHandler(handler)
-    app = ExplorerApp(request, options, opener=opener, log_path=log_path, autosave=autosave)
+    app = ExplorerApp(request, options, opener=opener, log_path=log_path, autosave=autosave, settings=settings)
     with private_terminal(log_path):
         app.run(mouse=mouse)
     log.removeHandler(handler)

@@ -6,18 +6,23 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from circuit_tui.tui.engine.engine import Engine
+    from circuit_tui.tui.screen_settings import ScreenSettings
 
 
 class Explorer(Protocol):
     """The explorer as its screens see it."""
 
     engine: Engine
+    screen_settings: ScreenSettings
 
     def begin(self) -> None:
         """Open the session, after a question about work that was cut off, if there is any."""
 
     def action_leave(self) -> None:
         """Quit; ask first if something unsaved would be lost."""
+
+    def remember(self, settings: ScreenSettings) -> None:
+        """Keep the user's choices for the next start."""
 
     def next_theme(self) -> None:
         """Switch to the next theme."""

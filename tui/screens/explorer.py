@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ from textual.widgets import Button, Input
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.tui.actions import ACTIONS, PANES
+from circuit_tui.tui.circuit_columns import COLUMNS, Column
 from circuit_tui.tui.circuit_rows import LatentRow, NodeRow, Row, SiteRow
 from circuit_tui.tui.drawing.number_text import amount
 from circuit_tui.tui.engine import commands
@@ -20,6 +22,7 @@ from circuit_tui.tui.engine.state import EngineState
 from circuit_tui.tui.explorer_options import ExplorerOptions
 from circuit_tui.tui.explorer_protocol import Explorer
 from circuit_tui.tui.screens.ask_text import AskText
+from circuit_tui.tui.screens.choose_columns import ChooseColumns
 from circuit_tui.tui.screens.compare import CompareScreen
 from circuit_tui.tui.screens.confirm_replace import ConfirmReplace
 from circuit_tui.tui.screens.frame import TALL, WIDE, FrameScreen
@@ -52,6 +55,8 @@ class ExplorerScreen(FrameScreen):
         self._force = options.force
         self._quit_after_export = False
         self._zoomed = False
+        self.panes.split = explorer.screen_settings.split
+        self.panes.circuit.table.hide(self._hidden_columns())
 
     def compose_body(self) -> ComposeResult:
         yield self.panes
@@ -186,6 +191,10 @@ class ExplorerScreen(FrameScreen):
             self.post_message(Notice("There is no split to move here.", "warning"))
             return
         self.panes.move_split(SPLIT_STEP * height, SPLIT_STEP * width)
+        self.on_panes_split_moved()
+
+    def on_panes_split_moved(self) -> None:
+        self.explorer.remember(replace(self.explorer.screen_settings, split=self.panes.split))
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         for widget in event.widget.ancestors_with_self:
@@ -273,6 +282,23 @@ class ExplorerScreen(FrameScreen):
         table = self.panes.circuit.table
         if table.model is not None:
             table.relist(reverse=not table.model.reverse)
+
+    def _hidden_columns(self) -> frozenset[Column]:
+        chosen = self.explorer.screen_settings.columns
+        return frozenset(column for column in COLUMNS if not chosen.get(column, True) and column != "latent")
+
+    def action_columns(self) -> None:
+        if not self._ready():
+            return
+        table = self.panes.circuit.table
+
+        def choose(column: Column, shown: bool) -> None:
+            settings = self.explorer.screen_settings
+            self.explorer.remember(replace(settings, columns={**settings.columns, column: shown}))
+            table.hide(self._hidden_columns())
+
+        shown = set(COLUMNS) - table.hidden
+        self.app.push_screen(ChooseColumns(shown, frozenset(table.seen_columns), choose))
 
     def action_start(self) -> None:
         if not self._ready():

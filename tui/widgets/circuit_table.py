@@ -52,10 +52,32 @@ class CircuitTable(LineList):
     def __init__(self) -> None:
         super().__init__(id="circuit-table")
         self.model: CircuitRows | None = None
+        self.hidden: frozenset[Column] = frozenset()
 
     def set_table(self, table: NodeTable) -> None:
         """Take the candidate nodes of a newly opened session."""
         self.model = CircuitRows(table)
+        self.model.hidden = self.hidden
+
+    def hide(self, columns: frozenset[Column]) -> None:
+        """Show all columns but these."""
+        self.hidden = columns
+        if self.model is not None:
+            self.model.hidden = columns
+            self._sort_by_a_column()
+
+    @property
+    def seen_columns(self) -> tuple[Column, ...]:
+        """The columns that are on the screen."""
+        return tuple(column_widths(self.scrollable_content_region.width, self.model.columns)) if self.model else ()
+
+    def _sort_by_a_column(self) -> None:
+        """Draw other columns; where the one that sorts the list has gone, sort by the latent."""
+        assert self.model is not None
+        if self.model.sort not in self.model.columns:
+            self.relist(sort="latent", reverse=False)
+        self.refresh()
+        self.post_message(self.Listed())
 
     def set_circuit(self, circuit: CircuitView, *, whole: bool) -> None:
         """Show `circuit`. Unless rows come or go, only those whose content changed are drawn again."""
@@ -74,10 +96,7 @@ class CircuitTable(LineList):
         if model is None or shares == model.shares:
             return
         model.shares = shares
-        if model.sort not in model.columns:
-            self.relist(sort="latent", reverse=False)
-        self.refresh()
-        self.post_message(self.Listed())
+        self._sort_by_a_column()
 
     def relist(self, *, sort: Column | None = None, reverse: bool | None = None, **changes: object) -> None:
         """Change what is listed or how it is sorted; the cursor stays on its site, latent or node."""
@@ -171,7 +190,7 @@ class CircuitTable(LineList):
     def next_column(self, step: int) -> None:
         """Sort by the next or previous column of those that are seen."""
         if self.model is not None:
-            columns = tuple(column_widths(self.scrollable_content_region.width, self.model.columns))
+            columns = self.seen_columns
             at = columns.index(self.model.sort) if self.model.sort in columns else 0
             self.relist(sort=columns[(at + step) % len(columns)], reverse=False)
 

@@ -21,6 +21,7 @@ from circuit_tui.core.views import SiteInfo
 from circuit_tui.tui.actions import PANES
 from circuit_tui.tui.engine.state import SearchState
 from circuit_tui.tui.explorer_options import ExplorerOptions
+from circuit_tui.tui.screen_settings import DEFAULT_SPLIT
 from circuit_tui.tui.widgets.audit_pane import AuditPane
 from circuit_tui.tui.widgets.circuit_pane import CircuitPane
 from circuit_tui.tui.widgets.circuit_table import CircuitTable
@@ -66,7 +67,7 @@ class Panes(Container):
         self.search_line = SearchProgressLine(id="search-line")
         self.current = PAIR[0]
         self.arrangement: Arrangement = "one"
-        self.split = (50, 58)
+        self.split = DEFAULT_SPLIT
         self._tab = self._tab_before = "prompts"
         self._dragged: Literal["", "height", "width"] = ""
 
