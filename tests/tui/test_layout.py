@@ -163,6 +163,24 @@ async def test_prompts_have_the_height_until_one_is_chosen(explorer: Make) -> No
         assert nodes.region.x >= prompts.region.right
 
 
+async def test_tab_goes_from_the_search_pane_to_the_first_field_and_on(explorer: Make) -> None:
+    app = explorer()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("4")
+        seen = []
+        for _ in range(4):
+            await pilot.press("tab")
+            seen.append(app.focused)
+        form = app.main.panes.search.form
+        fields = [widget for widget in app.main.focus_chain if form in widget.ancestors]
+        assert seen == fields[:4]
+        await pilot.press(*["shift+tab"] * 4)
+        assert app.focused is app.main.panes.home("search")
+        await pilot.press("shift+tab")
+        assert app.main.panes.current == "prompts"
+
+
 # What fits
 
 

@@ -1,88 +1,52 @@
-"""The explorer's main screen: turns keys into commands for the engine, and moves the focus between the panes."""
+"""The explorer's main screen: turns keys into commands for the engine."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from textual import events
-from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import Button, Input
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.tui.actions import ACTIONS, PANES
-from circuit_tui.tui.circuit_columns import COLUMNS, Column
+from circuit_tui.tui.actions import ACTIONS
 from circuit_tui.tui.circuit_rows import LatentRow, NodeRow, Row, SiteRow
 from circuit_tui.tui.drawing.number_text import amount
 from circuit_tui.tui.engine import commands
 from circuit_tui.tui.engine.messages import Exported, ForeignFile, NodeChosen, Notice, PromptChosen, StateChanged
-from circuit_tui.tui.engine.state import EngineState
 from circuit_tui.tui.explorer_options import ExplorerOptions
 from circuit_tui.tui.explorer_protocol import Explorer
 from circuit_tui.tui.screens.ask_text import AskText
-from circuit_tui.tui.screens.choose_columns import ChooseColumns
 from circuit_tui.tui.screens.compare import CompareScreen
 from circuit_tui.tui.screens.confirm_replace import ConfirmReplace
-from circuit_tui.tui.screens.frame import TALL, WIDE, FrameScreen
 from circuit_tui.tui.screens.help import HelpScreen
-from circuit_tui.tui.screens.presenter import Presenter
+from circuit_tui.tui.screens.pane_screen import PaneScreen
 from circuit_tui.tui.widgets.circuit_pane import FilterInput
 from circuit_tui.tui.widgets.frontier_pane import FrontierPane
-from circuit_tui.tui.widgets.key_footer import KeyFooter
-from circuit_tui.tui.widgets.pane_tabs import PaneTabs
-from circuit_tui.tui.widgets.panes import PAIR, Arrangement, Panes
+from circuit_tui.tui.widgets.panes import PAIR
 
 CHART_RATE = 4.0  # chart frames per second
 SLOW_CHART_RATE = 2.0
-SPLIT_STEP = 4  # percent of the width or height
 CURSOR_REST = 0.06  # seconds the cursor rests before the latent under it is asked for
 
 
-class ExplorerScreen(FrameScreen):
-    """Says what each key does. The `panes` lay themselves out; the `presenter` fills them."""
+class ExplorerScreen(PaneScreen):
+    """Says what each key does to the circuit, the search and the audit."""
 
     AUTO_FOCUS = "#circuit-table"
     BINDINGS: ClassVar[list[BindingType]] = [action.binding() for action in ACTIONS]
 
     def __init__(self, explorer: Explorer, options: ExplorerOptions) -> None:
-        super().__init__(explorer)
-        self.panes = Panes(options)
-        self.presenter = Presenter(self, self.panes, explorer.engine)
+        super().__init__(explorer, options)
         self.chart_rate = SLOW_CHART_RATE if options.low_bandwidth else CHART_RATE
         self._out, self._audit_text = options.out, options.text
         self._force = options.force
         self._quit_after_export = False
-        self._zoomed = False
-        self.panes.split = explorer.screen_settings.split
-        self.panes.circuit.table.hide(self._hidden_columns())
-
-    def compose_body(self) -> ComposeResult:
-        yield self.panes
 
     def on_mount(self) -> None:
         self.set_interval(1 / self.chart_rate, self.presenter.tick)
         # The engine's imports hold the interpreter for a long time, so the first frame goes out before them.
         self.when_drawn(self.explorer.begin)
-
-    def fit(self) -> None:
-        super().fit()
-        arrangement = "one" if self._zoomed else self._largest_arrangement
-        self.panes.lay_out(arrangement)
-        self.query_one(PaneTabs).display = arrangement != "all"
-        self._show_pane(self.panes.current)
-
-    @property
-    def _largest_arrangement(self) -> Arrangement:
-        """As many panes as there is room for."""
-        size = self.app.size
-        return "one" if size.width < WIDE else "pair" if size.height < TALL else "all"
-
-    @property
-    def shown(self) -> EngineState:
-        """The engine's state that is on the screen."""
-        return self.presenter.shown
 
     @property
     def unsaved(self) -> tuple[str, ...]:
@@ -148,76 +112,17 @@ class ExplorerScreen(FrameScreen):
 
         self.app.push_screen(ConfirmReplace(event.path), replace)
 
-    # Panes and focus
-
-    def _show_pane(self, name: str) -> None:
-        self.panes.show(name)
-        self._panes_changed()
-
-    def _panes_changed(self) -> None:
-        self.query_one(KeyFooter).show(self.panes.current)
-        self.presenter.panes_changed()
-
-    def action_pane(self, name: str) -> None:
-        self._show_pane(name)
-        self.call_after_refresh(self.panes.home(name).focus)
-
-    def on_pane_tabs_chosen(self, event: PaneTabs.Chosen) -> None:
-        self.action_pane(event.pane)
-
-    def action_next(self, step: int) -> None:
-        chain = self.focus_chain
-        if not chain:
-            return  # still opening
-        at = chain.index(self.focused) + step if self.focused in chain else 0
-        if 0 <= at < len(chain):
-            chain[at].focus()
-        elif self.panes.arrangement == "all":
-            chain[at % len(chain)].focus()
-        else:
-            names = list(PANES)
-            self.action_pane(names[(names.index(self.panes.current) + step) % len(names)])
-
-    def action_zoom(self) -> None:
-        if self._largest_arrangement == "one":
-            self.post_message(Notice("Each pane has the whole screen already.", "warning"))
-            return
-        self._zoomed = not self._zoomed
-        self.fit()
-        self.call_after_refresh(self.panes.home(self.panes.current).focus)
-
-    def action_split(self, height: int, width: int) -> None:
-        if self.panes.arrangement == "one" or (height and self.panes.arrangement == "pair"):
-            self.post_message(Notice("There is no split to move here.", "warning"))
-            return
-        self.panes.move_split(SPLIT_STEP * height, SPLIT_STEP * width)
-        self.on_panes_split_moved()
-
-    def on_panes_split_moved(self) -> None:
-        self.explorer.remember(replace(self.explorer.screen_settings, split=self.panes.split))
-
-    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        for widget in event.widget.ancestors_with_self:
-            if widget.id in PANES and widget.id != self.panes.current:
-                self._show_pane(widget.id)
-
     # The circuit
 
     def _submit(self, command: commands.Command) -> None:
-        if self._ready():
+        if self.ready():
             self.explorer.engine.submit(command)
-
-    def _ready(self) -> bool:
-        """Whether a session is open; if it is still being opened, a notice says so."""
-        if self.shown.phase == "loading":
-            self.post_message(Notice("Still opening: this key works once that is done.", "warning"))
-        return self.shown.phase == "ready"
 
     def _visible_row(self) -> Row | None:
         """The row under the circuit pane's cursor; None, with a notice, where the user does not see which one it is."""
         row, panes = self.panes.circuit.table.current, self.panes
         seen = panes.visible_pane("circuit") or (panes.current == "latent" and not isinstance(row, SiteRow))
-        if self._ready() and not seen:
+        if self.ready() and not seen:
             self.post_message(Notice("Nothing to switch here: the circuit pane (1) has the nodes.", "warning"))
         return row if seen else None
 
@@ -265,8 +170,8 @@ class ExplorerScreen(FrameScreen):
             table.relist(show_all=not table.model.show_all)
 
     def action_filter(self) -> None:
-        if self._ready():
-            self._show_pane("circuit")
+        if self.ready():
+            self.show_pane("circuit")
             self.panes.circuit.open_filter()
 
     def action_clear_filter(self) -> None:
@@ -283,25 +188,8 @@ class ExplorerScreen(FrameScreen):
         if table.model is not None:
             table.relist(reverse=not table.model.reverse)
 
-    def _hidden_columns(self) -> frozenset[Column]:
-        chosen = self.explorer.screen_settings.columns
-        return frozenset(column for column in COLUMNS if not chosen.get(column, True) and column != "latent")
-
-    def action_columns(self) -> None:
-        if not self._ready():
-            return
-        table = self.panes.circuit.table
-
-        def choose(column: Column, shown: bool) -> None:
-            settings = self.explorer.screen_settings
-            self.explorer.remember(replace(settings, columns={**settings.columns, column: shown}))
-            table.hide(self._hidden_columns())
-
-        shown = set(COLUMNS) - table.hidden
-        self.app.push_screen(ChooseColumns(shown, frozenset(table.seen_columns), choose))
-
     def action_start(self) -> None:
-        if not self._ready():
+        if not self.ready():
             return
         try:
             spec = self.panes.search.form.spec()
@@ -311,7 +199,7 @@ class ExplorerScreen(FrameScreen):
         self._submit(commands.StartSearch(spec))
         if self.panes.arrangement == "all" and self.panes.current in PAIR:
             self.panes.raise_search()
-            self._panes_changed()
+            self.panes_changed()
         elif self.panes.current != "search":
             self.action_pane("search")
 
@@ -325,14 +213,14 @@ class ExplorerScreen(FrameScreen):
         self.explorer.leave_search_running()
 
     def action_jobs(self) -> None:
-        if self._ready():
+        if self.ready():
             self.explorer.show_jobs()
 
     def action_report(self) -> None:
         self.panes.search.flip()
 
     def action_audit(self) -> None:
-        if not self._ready():
+        if not self.ready():
             return
         audit = self.shown.audit
         running = audit is not None and audit.progress is not None
@@ -342,7 +230,7 @@ class ExplorerScreen(FrameScreen):
             self._audit()
 
     def action_audit_full(self) -> None:
-        if self._ready():
+        if self.ready():
             self._audit(full=True)
 
     def _audit(self, *, full: bool = False) -> None:
@@ -352,7 +240,7 @@ class ExplorerScreen(FrameScreen):
         self.action_pane("audit")
 
     def action_audit_text(self) -> None:
-        if not self._ready():
+        if not self.ready():
             return
 
         def audit(answer: str | None) -> None:
@@ -369,7 +257,7 @@ class ExplorerScreen(FrameScreen):
 
     def action_snapshot(self) -> None:
         circuit = self.shown.circuit
-        if not self._ready() or circuit is None:
+        if not self.ready() or circuit is None:
             return
         name = f"snapshot {len(circuit.snapshots) + 1}"
 
@@ -381,7 +269,7 @@ class ExplorerScreen(FrameScreen):
 
     def action_compare(self) -> None:
         circuit, table = self.shown.circuit, self.shown.table
-        if not self._ready() or circuit is None or table is None:
+        if not self.ready() or circuit is None or table is None:
             return
         if not circuit.snapshots:
             self.post_message(Notice("There is no snapshot yet; n saves one of the current circuit.", "warning"))
@@ -402,7 +290,7 @@ class ExplorerScreen(FrameScreen):
     def ask_export(self, *, then_quit: bool) -> None:
         """Ask for a path and export the circuit to it."""
         info = self.shown.info
-        if not self._ready() or info is None:
+        if not self.ready() or info is None:
             return
         name = str(self._out or f"{_file_name(info.task)}.circuit.json")
 
