@@ -74,14 +74,35 @@ class LiveCircuit:
         increments = retry_halved(lambda: self._evaluate_alternative(kept), self.evaluator.halve)
         return (yield from recalled_increments(increments, count, *key))
 
-    @torch.no_grad()
+    @incremental
+    def measure_alternative(self, kept: Tensor) -> Increments[Tensor]:
+        """Returns the logit difference `[prompt]` of each prompt under the circuit `kept` `[node]` bool, site by site.
+
+        The current circuit stays. The order is that of `measured`.
+        """
+        if not self._changed_sites(kept):
+            yield from self.advance_to(kept)
+            return self.measured.logit_diff
+        return (yield from retry_halved(lambda: self._measure_alternative(kept), self.evaluator.halve))
+
     def _evaluate_alternative(self, kept: Tensor) -> Increments[float]:
+        differences = yield from self._alternative_differences(kept)
+        return sum(float(part.double().sum()) for part in differences) / len(self.evaluator)
+
+    def _measure_alternative(self, kept: Tensor) -> Increments[Tensor]:
+        differences = yield from self._alternative_differences(kept)
+        measured = torch.zeros(len(self.evaluator))
+        for batch, part in zip(self._batches, differences, strict=True):
+            measured[torch.searchsorted(self.evaluator.prompts, batch.prompts).cpu()] = part.cpu()
+        return measured
+
+    @torch.no_grad()
+    def _alternative_differences(self, kept: Tensor) -> Increments[list[Tensor]]:
+        """Returns the logit differences `[prompt]` of each batch under `kept`, which differs from the circuit."""
         self._bring_up_to_date()
-        alternatives, total = [each.evaluate_alternative(kept, self.kept) for each in self._passes], 0.0
+        alternatives = [each.evaluate_alternative(kept, self.kept) for each in self._passes]
         every_logits = yield from interleaved(alternatives, self.evaluator.problem.n_parallel)
-        for batch, logits in zip(self._batches, every_logits, strict=True):
-            total += float(batch.logit_difference(logits).double().sum())
-        return total / len(self.evaluator)
+        return [batch.logit_difference(logits) for batch, logits in zip(self._batches, every_logits, strict=True)]
 
     @torch.no_grad()
     def sae_input(self, site: int, prompt: int) -> Tensor:

@@ -33,3 +33,68 @@ class LatentColumns:
     def complete(self) -> bool:
         """Whether every candidate latent has its tokens."""
         return self.tokens_done == self.n_latents
+
+
+@dataclass(frozen=True, slots=True)
+class Contributions:
+    """What each kept node contributes to the logit difference of one prompt: what it loses when the node is ablated.
+
+    `logit_diff` is that of the circuit on this prompt. `nodes` are the kept nodes, `values` their contributions in
+    logits. `by_token` is what is lost when every kept node is ablated at that token of `tokens` alone. None where not
+    computed yet.
+    """
+
+    tokens: tuple[str, ...]
+    logit_diff: float
+    nodes: tuple[int, ...]
+    values: tuple[float | None, ...]
+    by_token: tuple[float | None, ...]
+
+    @property
+    def n_done(self) -> int:
+        """How many nodes have their contribution."""
+        return sum(value is not None for value in self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a circuit answers a prompt as it does: the nodes' contributions on it, and on its own corrupt prompt.
+
+    `right` and `wrong` are the answers of the clean prompt, on both sides. `corrupt` is None until begun, or if it
+    cannot be computed: `corrupt_error` then says why.
+    """
+
+    prompt: int
+    text: str
+    corrupt_text: str
+    right: str
+    wrong: str
+    clean: Contributions
+    corrupt: Contributions | None
+    corrupt_error: str
+    done: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PromptEffect:
+    """What some nodes do to the logit difference of one prompt; `circuit` is that of the circuit as it is."""
+
+    prompt: int
+    text: str
+    right: str
+    wrong: str
+    circuit: float
+    effect: float
+
+
+@dataclass(frozen=True, slots=True)
+class LatentPrompts:
+    """The prompts on which some nodes matter, the largest |effect| first.
+
+    If any of `nodes` is kept, `kept` is true and effects are what the circuit loses without them; else they are what it
+    gains with them.
+    """
+
+    nodes: tuple[int, ...]
+    kept: bool
+    prompts: tuple[PromptEffect, ...]

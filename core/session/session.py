@@ -20,7 +20,7 @@ from circuit_tui.core.circuits.mask_file import ENDING, is_mask_file
 from circuit_tui.core.circuits.provenance import Provenance
 from circuit_tui.core.circuits.schema import CircuitFile
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.latents.views import LatentColumns
+from circuit_tui.core.latents.views import Explanation, LatentColumns, LatentPrompts
 from circuit_tui.core.opening.experiment import Experiment, open_experiment
 from circuit_tui.core.opening.identity import fingerprint
 from circuit_tui.core.opening.open_circuit import open_circuit, request_of
@@ -31,8 +31,11 @@ from circuit_tui.core.search.open_search import open_search
 from circuit_tui.core.search.search import Search
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.session.audits import Audits
+from circuit_tui.core.session.background_work import BackgroundWork
 from circuit_tui.core.session.circuit_numbers import CircuitNumbers
+from circuit_tui.core.session.explanations import Explanations, latent_prompts
 from circuit_tui.core.session.export import circuit_file
+from circuit_tui.core.session.frontier_provenance import frontier_provenance
 from circuit_tui.core.session.history import History
 from circuit_tui.core.session.info import session_info
 from circuit_tui.core.session.latent_columns import LatentColumnsWork
@@ -84,9 +87,11 @@ class Session:
         self.table = node_table(self.problem)
         self.info = session_info(experiment)
         self._audits, self._columns = Audits(experiment), LatentColumnsWork(self.problem)
+        self._explanations = Explanations(self.problem)
         self._history = History(torch.zeros(len(self.problem.space), dtype=torch.bool))
         self._numbers = CircuitNumbers(experiment.test, experiment.train, self.kept, clock)
         self._snapshots = Snapshots(experiment.test)
+        self._work = BackgroundWork(self._numbers, self._explanations, self._columns, self._snapshots, self._audits)
         self._last_of_site: dict[int, Tensor] = {}  # the nodes that toggling a site off took, `[node]` bool
         self._search: Search | None = None
         self._provenance = Provenance()
@@ -149,18 +154,9 @@ class Session:
 
     def work(self) -> bool:
         """Runs one increment of background work; returns whether more is left."""
-        numbers, columns = self._numbers, self._columns
-        if not numbers.estimated and (columns.compute_kept(self.kept) or columns.advance_push()):
-            pass
-        elif not numbers.done:
-            numbers.advance()
-        elif not self._snapshots.done:
-            self._snapshots.advance()
-        elif self._audits.advance(self.kept):
+        if self._work.advance(self.kept):
             self._dirty = True  # an audit takes minutes: the user is asked before it is lost
-        elif not columns.done:
-            columns.advance_tokens()
-        return not (numbers.done and self._snapshots.done and columns.done) or self._audits.under_way(self.kept)
+        return self._work.left(self.kept)
 
     def latent_view(self, site: int, latent: int) -> LatentView:
         """Returns a close view of one latent. Raises UserError if the site or the latent is out of range."""
@@ -188,6 +184,22 @@ class Session:
             raise UserError(f"prompt {index}: out of range")
         self._numbers.be_exact()
         return prompt_view(self._numbers.live, index)
+
+    def explain(self, index: int) -> Explanation:
+        """Begins to compute why the circuit answers test prompt `index` as it does; returns what is known so far.
+
+        `work` goes on with it before anything else. Raises UserError if there is no such prompt.
+        """
+        return self._explanations.begin(self.kept, index)
+
+    def explanation(self) -> Explanation | None:
+        """Returns what is known of the prompt that `explain` was asked for last; None if the circuit is another now."""
+        return self._explanations.view(self.kept)
+
+    def latent_prompts(self, nodes: Collection[int]) -> LatentPrompts:
+        """Returns the test prompts on which `nodes` matter most, taken together. Raises UserError if there are none."""
+        self._numbers.be_exact()
+        return latent_prompts(self._numbers.live, self._circuit_of(nodes)).result()
 
     def toggle_node(self, node: int) -> None:
         """Toggles one node. Raises UserError if it is out of range."""
@@ -271,7 +283,7 @@ class Session:
         if search is None or point is None:
             raise UserError(f"frontier: there is no circuit of {size} nodes on it")
         self._change_to(point.kept, f"frontier: {size} nodes")
-        self._provenance, self._dirty = _frontier_provenance(search, point.kept, point.faithfulness), True
+        self._provenance, self._dirty = frontier_provenance(search, point.kept, point.faithfulness), True
 
     def start_audit(self, text: Path | None = None, *, full: bool = False) -> None:
         """Begins an audit of the current circuit (`Audits.start`, with its arguments and errors)."""
@@ -381,17 +393,3 @@ class Session:
         if not torch.equal(self._numbers.kept, self.kept):  # else all numbers of the circuit still hold
             self._numbers.follow(self.kept)
             self._dirty = True
-
-
-def _frontier_provenance(search: Search, kept: Tensor, faithfulness: float) -> Provenance:
-    """Returns the provenance of a circuit on the frontier of a search; `faithfulness` is on the search prompts."""
-    result = search.result
-    if result is not None and result.nodes == frozenset(kept.nonzero()[:, 0].tolist()):
-        return Provenance.of_search(result, kept)
-    spec = search.spec
-    warning = (
-        f"A point of the frontier of a search for {spec.target:.2f}, not the circuit it ended in: faithfulness "
-        f"on the search prompts is {faithfulness:.3f}."
-    )
-    reached = search.reaches(faithfulness)
-    return Provenance(spec.method, dict(spec.settings), spec.seed, spec.target, reached, False, (warning,), kept)

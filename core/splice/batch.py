@@ -190,6 +190,7 @@ class Batch(SpliceConstants):
         rows: `[row]` the prompts' rows among all of the split, prompt by prompt.
         lengths: `[row]` real tokens of each row.
         prefix: `[row, position, d_model]` the residual entering the first site.
+        ids, reference_rows: `[row, position]` as in `PreparedSplit`.
         answers: the answers of these prompts; `reads` `[read]` are their reads among all of the split.
         read_rows, read_columns, read_ids: `[read]` row, token index and position id of each read.
     """
@@ -212,6 +213,7 @@ class Batch(SpliceConstants):
         self.read_rows, self.read_columns = self.answers.read_rows, self.answers.read_columns
         errors = tuple(None if error is None else error[self.rows, :width] for error in split.errors)
         ids, reference_rows = split.ids[self.rows, :width], split.reference_rows[self.rows, :width]
+        self.ids, self.reference_rows = ids, reference_rows
         self.read_ids = ids[self.read_rows, self.read_columns]
         self._tokens = TokenConstants(
             ids, reference_rows, split.reference_row_of_group, errors, tables, n_positions, transformed

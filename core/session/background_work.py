@@ -1,0 +1,51 @@
+"""What a session computes when no command waits, one increment at a time, in the order in which a user misses it."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from circuit_tui.core.session.audits import Audits
+from circuit_tui.core.session.circuit_numbers import CircuitNumbers
+from circuit_tui.core.session.explanations import Explanations
+from circuit_tui.core.session.latent_columns import LatentColumnsWork
+from circuit_tui.core.session.snapshots import Snapshots
+
+
+class BackgroundWork:
+    """The unfinished work of a session's parts."""
+
+    def __init__(
+        self,
+        numbers: CircuitNumbers,
+        explanations: Explanations,
+        columns: LatentColumnsWork,
+        snapshots: Snapshots,
+        audits: Audits,
+    ) -> None:
+        self._numbers, self._explanations, self._columns = numbers, explanations, columns
+        self._snapshots, self._audits = snapshots, audits
+
+    def advance(self, kept: Tensor) -> bool:
+        """Runs one increment for the circuit `kept` `[node]` bool; returns whether it was one of an audit.
+
+        Exact numbers of the circuit come first, then what the user has asked for, then what lists and files show.
+        """
+        numbers, columns = self._numbers, self._columns
+        if not numbers.estimated and (
+            self._explanations.advance(kept) or columns.compute_kept(kept) or columns.advance_push()
+        ):
+            return False
+        if not numbers.done:
+            numbers.advance()
+        elif not self._snapshots.done:
+            self._snapshots.advance()
+        elif self._audits.advance(kept):
+            return True
+        elif not columns.done:
+            columns.advance_tokens()
+        return False
+
+    def left(self, kept: Tensor) -> bool:
+        """Whether there is more to do for the circuit `kept`."""
+        done = self._numbers.done and self._snapshots.done and self._columns.done and self._explanations.done(kept)
+        return not done or self._audits.under_way(kept)

@@ -1,0 +1,148 @@
+"""Contributions of nodes and tokens, against the plain model run once for each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from naive import Naive
+from tiny.opened import named, open_naive, open_problem, random_circuit
+from tiny.tasks import TASKS
+from tiny.world import Spliced, World, build_with
+from torch import Tensor
+
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.evaluation.live_circuit import LiveCircuit
+from circuit_tui.core.latents import contributions as contributions_module
+from circuit_tui.core.session.explanations import PromptExplanation, latent_prompts
+from circuit_tui.core.splice.problem import Problem
+from circuit_tui.core.tasks.task import Task
+
+CASES = (
+    ("gpt2", "index", "each", "keep"),
+    ("llama", "roles", "each", "mean"),
+    ("gemma2", "mixed", "end", "drop"),
+    ("gpt2", "mixed", "shared", "keep"),
+    ("llama", "roles-multi", "each", "drop"),
+)
+
+
+def logit_difference(naive: Naive, prompt: int, nodes: set[tuple[int, str, int]]) -> float:
+    if naive.several:
+        asked = lambda prefix: naive.kept("test", prompt, nodes, prefix)  # noqa: E731
+        return naive.measure_answers("test", prompt, asked)[0]
+    return naive.measure("test", prompt, naive.kept("test", prompt, nodes))[0]
+
+
+def swapped(task: Task) -> Task:
+    """The task whose held-out clean prompts are the corrupt ones."""
+    return replace(task, pairs=tuple(replace(p, clean=p.corrupt) if p.split == "test" else p for p in task.pairs))
+
+
+@pytest.mark.parametrize(("shape", "task", "kind", "errors"), CASES, ids=["-".join(case) for case in CASES])
+def test_a_contribution_is_what_the_prompt_loses_without_the_node(
+    world: Callable[[str], World], shape: str, task: str, kind: str, errors: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contributions_module, "MAX_COPIES", 3)
+    tiny, given = world(shape), TASKS[task]
+    problem = open_problem(tiny, given, kind, errors=errors)  # type: ignore[arg-type]
+    kept = random_circuit(problem, 12 / len(problem.space), 1)
+    explained = PromptExplanation(problem, kept, 1).complete()
+    assert explained.corrupt is not None
+    all_named = named(problem, kept)
+    for side, asked in ((explained.clean, given), (explained.corrupt, swapped(given))):
+        naive = open_naive(tiny, problem)
+        naive.task = asked
+        full = logit_difference(naive, 1, all_named)
+        assert side.logit_diff == pytest.approx(full, abs=2e-4)
+        assert list(side.nodes) == kept.nonzero()[:, 0].tolist()
+        for node, value in zip(side.nodes, side.values, strict=True):
+            without = kept.clone()
+            without[node] = False
+            assert value == pytest.approx(full - logit_difference(naive, 1, named(problem, without)), abs=2e-4)
+
+
+def test_a_token_contributes_what_its_nodes_do_together(world: Callable[[str], World]) -> None:
+    """Where every token has a position of its own, its nodes are those of that position."""
+    tiny, given = world("gpt2"), TASKS["index"]
+    problem = open_problem(tiny, given, "each", errors="keep")
+    kept, naive = random_circuit(problem, 0.2, 2), open_naive(tiny, problem)
+    explained = PromptExplanation(problem, kept, 0).complete()
+    full = logit_difference(naive, 0, named(problem, kept))
+    assert [token.strip() for token in explained.clean.tokens] == given.split("test")[0].clean.split()
+    for position, value in enumerate(explained.clean.by_token):
+        without = kept & (problem.space.position != position)
+        assert value == pytest.approx(full - logit_difference(naive, 0, named(problem, without)), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "saes",
+    [
+        (Spliced("blocks.1.hook_resid_post", "standard", config=(("normalize_activations", "layer_norm"),)),),
+        (
+            Spliced("blocks.1.hook_mlp_in", "skip", "blocks.1.hook_mlp_out"),
+            Spliced("blocks.2.hook_attn_out", "jumprelu"),
+        ),
+        (Spliced("blocks.0.attn.hook_z", "gated"), Spliced("blocks.0.hook_mlp_out", "topk")),
+    ],
+    ids=["normalised", "transcoder", "inside-one-block"],
+)
+def test_at_every_kind_of_site(saes: tuple[Spliced, ...], tmp_path: Path) -> None:
+    tiny = build_with("gpt2", tmp_path, saes)
+    problem = open_problem(tiny, TASKS["index"], "each", errors="keep")
+    kept, naive = random_circuit(problem, 10 / len(problem.space), 3), open_naive(tiny, problem)
+    explained = PromptExplanation(problem, kept, 2).complete().clean
+    full = logit_difference(naive, 2, named(problem, kept))
+    for node, value in zip(explained.nodes, explained.values, strict=True):
+        without = kept.clone()
+        without[node] = False
+        assert value == pytest.approx(full - logit_difference(naive, 2, named(problem, without)), abs=2e-4)
+
+
+def live_of(problem: Problem, kept: Tensor) -> LiveCircuit:
+    return LiveCircuit(Evaluator(problem, "test", size=2), kept)
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_the_prompts_on_which_nodes_matter_most(world: Callable[[str], World], on: bool) -> None:
+    problem = open_problem(world("gpt2"), TASKS["mixed"], "end", errors="keep")
+    kept, naive = random_circuit(problem, 0.3, 4), open_naive(world("gpt2"), problem)
+    nodes = tuple((kept == on).nonzero()[:3, 0].tolist())
+    chosen = torch.zeros_like(kept)
+    chosen[list(nodes)] = True
+    found = latent_prompts(live_of(problem, kept), chosen).result()
+    assert found.nodes == nodes
+    assert found.kept == on
+    other = kept.clone()
+    other[list(nodes)] = not on
+    sign = 1 if on else -1
+    effects = [abs(row.effect) for row in found.prompts]
+    assert effects == sorted(effects, reverse=True)
+    assert sorted(row.prompt for row in found.prompts) == list(range(len(TASKS["mixed"].split("test"))))
+    for row in found.prompts:
+        circuit, changed = (logit_difference(naive, row.prompt, named(problem, k)) for k in (kept, other))
+        assert row.circuit == pytest.approx(circuit, abs=1e-4)
+        assert row.effect == pytest.approx(sign * (circuit - changed), abs=1e-4)
+
+
+def test_a_side_fills_in_and_one_that_cannot_be_ablated_says_why(world: Callable[[str], World]) -> None:
+    """Resampling draws from corrupt train prompts of the same length: there may be none for a corrupt test prompt."""
+    task = TASKS["mixed"]
+    pairs = tuple(
+        replace(pair, corrupt=f"{pair.corrupt} often") if (pair.split, len(pair.clean.split())) == ("test", 7) else pair
+        for pair in task.pairs
+    )
+    problem = open_problem(world("gpt2"), replace(task, pairs=pairs), "end", "resample", errors="keep")
+    lengths = [len(pair.corrupt.split()) for pair in replace(task, pairs=pairs).split("test")]
+    long = lengths.index(8) if 8 in lengths else lengths.index(max(lengths))
+    work = PromptExplanation(problem, torch.ones(len(problem.space), dtype=torch.bool), long)
+    first = work.view()
+    assert first.clean.n_done == 0
+    assert not first.done
+    done = work.complete()
+    assert done.clean.n_done == len(problem.space)
+    assert done.corrupt is None
+    assert "no corrupt train prompt has" in done.corrupt_error
