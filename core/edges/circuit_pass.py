@@ -248,7 +248,7 @@ class CircuitPass:
     def _responding(self, site: int, x: Tensor, output: Tensor) -> Tensor:
         """The circuit's own splice, for views `x` `[view x row, position, d_in]`."""
         x, output = self._unflat(x), self._unflat(output)
-        delta = self.delta_of(site, self.nodes[site].read(x).activation)
+        delta = self.delta_of(site, self.nodes[site].respond(x))
         decoded = self._base[site] + self._decode(site, delta)
         return self._written(site, x, output, decoded, self._error(site)).flatten(0, 1)
 

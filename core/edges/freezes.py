@@ -80,6 +80,10 @@ class Freezes:
     final_scale: Tensor
 
 
+CHECKED_ROWS = 4
+"""How many rows the check of the heads runs on."""
+
+
 class _Recorder:
     """Keeps what passes some hook points of a model while it is open."""
 
@@ -110,23 +114,16 @@ def record_freezes(circuit: CircuitPass) -> Freezes:
         UserError: the heads of this architecture cannot be taken apart.
     """
     model, n_rows = circuit.problem.model, circuit.n_rows
+    _check_heads(model, circuit.prompts.embedding[:CHECKED_ROWS])
     names = ["ln_final.hook_scale"]
     for layer in range(model.n_layers):
-        points = (
-            "hook_in", "ln1.hook_scale", "attn.hook_pattern", "attn.hook_z", "attn.o.hook_out", "ln1_post.hook_scale",
-            "ln2.hook_scale",
-        )  # fmt: skip
+        points = "ln1.hook_scale", "attn.hook_pattern", "ln1_post.hook_scale", "ln2.hook_scale"
         names += [f"blocks.{layer}.{point}" for point in points]
     with _Recorder(model, names) as seen:
         nothing = torch.zeros_like(circuit.prompts.embedding).unsqueeze(0)
         circuit.run_changed(TOKENS, nothing, circuit.space.n_sites, respond=True)
-    try:
-        blocks = [_Block(model, layer, seen) for layer in range(model.n_layers)]
-        final_norm, final_scale = _norm(model.bridge.ln_final, model), seen["ln_final.hook_scale"]
-    except (AttributeError, KeyError, RuntimeError, ValueError, TypeError) as error:
-        raise _refused(model, f"{type(error).__name__}: {error}".splitlines()[0]) from error
-    for block in blocks:
-        block.check(model)
+    blocks = [_Block(model, layer, seen) for layer in range(model.n_layers)]
+    final_norm, final_scale = _norm(model.bridge.ln_final, model), seen["ln_final.hook_scale"]
     return Freezes(
         [block.pattern for block in blocks],
         [block.norm for block in blocks],
@@ -140,13 +137,30 @@ def record_freezes(circuit: CircuitPass) -> Freezes:
     )
 
 
+def _check_heads(model: LanguageModel, embedding: Tensor) -> None:
+    """Raises UserError unless the heads of each block, put together, do what its attention does in a plain pass."""
+    names = [
+        f"blocks.{layer}.{point}"
+        for layer in range(model.n_layers)
+        for point in ("hook_in", "ln1.hook_scale", "attn.hook_pattern", "attn.hook_z", "attn.o.hook_out")
+    ]
+    with _Recorder(model, names) as seen:
+        model.run_blocks(embedding, 0, model.n_layers)
+    for layer in range(model.n_layers):
+        try:
+            adds_up = _Block(model, layer, seen).adds_up()
+        except (AttributeError, KeyError, RuntimeError, ValueError, TypeError) as error:
+            raise _refused(model, f"{type(error).__name__}: {error}".splitlines()[0]) from error
+        if not adds_up:
+            raise _refused(model, f"those of block {layer} do not add up to what its attention does")
+
+
 class _Block:
-    """The freezes of one block."""
+    """The freezes of one block, of what passed its hook points."""
 
     def __init__(self, model: LanguageModel, layer: int, seen: dict[str, Tensor]) -> None:
         self.layer, self._seen = layer, seen
         block, cfg = model.bridge.blocks[layer], model.bridge.cfg
-        self.stream = seen[f"blocks.{layer}.hook_in"]
         self.pattern, self.scale = seen[f"blocks.{layer}.attn.hook_pattern"], seen[f"blocks.{layer}.ln1.hook_scale"]
         self.norm = _norm(block.ln1, model)
         self._norm1 = block.ln1
@@ -163,27 +177,25 @@ class _Block:
         self._raw_output = output
         if hasattr(block, "ln1_post"):
             post = _norm(block.ln1_post, model)
-            self.post_scale = seen[f"blocks.{layer}.ln1_post.hook_scale"]
+            self.post_scale = seen.get(f"blocks.{layer}.ln1_post.hook_scale")
             output = post.linear(output)
         self.heads = Heads(value.repeat_interleave(repeat, 0), bias.repeat_interleave(repeat, 0), output, output_bias)
         self.mlp_norm: Norm | None = None
         self.mlp_scale: Tensor | None = None
         if hasattr(block, "ln2"):
-            self.mlp_norm, self.mlp_scale = _norm(block.ln2, model), seen[f"blocks.{layer}.ln2.hook_scale"]
+            self.mlp_norm, self.mlp_scale = _norm(block.ln2, model), seen.get(f"blocks.{layer}.ln2.hook_scale")
 
-    def check(self, model: LanguageModel) -> None:
-        """Raises UserError unless the heads, put together, give the heads' outputs and what the attention adds."""
-        normed = self._norm1.original_component(self.stream)
+    def adds_up(self) -> bool:
+        """Whether the heads, put together, give the heads' outputs and what the attention adds."""
+        stream = self._seen[f"blocks.{self.layer}.hook_in"]
+        normed = self._norm1.original_component(stream)
         value = torch.einsum("rpd,hde->rhpe", normed, self.heads.value) + self.heads.value_bias[:, None]
         z = (self.pattern @ value).movedim(1, 2)
-        zero = torch.zeros_like(self.stream)
-        bias = self._norm1.original_component(zero)
-        linear = self.norm.linear(self.stream) / self.scale + bias
+        linear = self.norm.linear(stream) / self.scale + self._norm1.original_component(torch.zeros_like(stream))
         expected = self._seen[f"blocks.{self.layer}.attn.hook_z"].reshape(z.shape)
         mixed = torch.einsum("rphe,hed->rpd", expected, self._raw_output) + self.heads.output_bias
         added = self._seen[f"blocks.{self.layer}.attn.o.hook_out"]
-        if not (_close(z, expected) and _close(linear, normed) and _close(mixed, added)):
-            raise _refused(model, f"those of block {self.layer} do not add up to what its attention does")
+        return _close(z, expected) and _close(linear, normed) and _close(mixed, added)
 
 
 def _close(x: Tensor, y: Tensor) -> bool:

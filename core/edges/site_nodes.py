@@ -3,6 +3,8 @@
 standard, jumprelu, transcoders   z = x W + b
 gated                             z of the magnitude path, (x W) exp(r_mag) + b_mag
 topk, abstopk                     z before the selection; the threshold of the circuit's own pass is held
+
+Only where everything behind a change responds does a TopK SAE select anew.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ class SiteNodes:
 
     Attributes:
         sae: the SAE.
+        latents: `[node]`.
         decoder: `[node, d_out]`.
         weight: `[d_in, node]` encoder columns, of transformed inputs.
         bias: `[node]`, as `EncoderColumns.bias`.
@@ -41,6 +44,7 @@ class SiteNodes:
     """
 
     sae: SiteSae
+    latents: Tensor
     decoder: Tensor
     weight: Tensor
     bias: Tensor
@@ -57,7 +61,7 @@ class SiteNodes:
         decoder = sae.directions(latents)
         if sae.elementwise:
             columns = sae.columns(latents.unsqueeze(0))
-            return cls(sae, decoder, columns.weight[0], columns.bias[0, 0], columns)
+            return cls(sae, latents, decoder, columns.weight[0], columns.bias[0, 0], columns)
         if sae.architecture not in SELECTIVE:
             raise UserError(
                 f"SAE {sae.name}: its latents ({sae.architecture}) have no pre-activation of their own, so there are "
@@ -65,7 +69,7 @@ class SiteNodes:
             )
         weight, bias = _selective_columns(sae)
         weight, bias = weight[:, latents.to(weight.device)], bias[latents.to(bias.device)]
-        return cls(sae, decoder, weight.to(latents.device), bias.to(latents.device), None)
+        return cls(sae, latents, decoder, weight.to(latents.device), bias.to(latents.device), None)
 
     def hold(self, x: Tensor) -> SiteNodes:
         """Returns the nodes with the threshold held that the SAE has for its input `x` `[row, position, d_in]`."""
@@ -100,6 +104,10 @@ class SiteNodes:
         z = product + self.bias
         threshold = 0.0 if columns.threshold is None else columns.threshold[0, 0]
         return Reading(z, torch.where(z > threshold, z, 0.0))
+
+    def respond(self, x: Tensor) -> Tensor:
+        """Activations `[..., row, position, node]` for the SAE's input `x`; a selective SAE selects anew."""
+        return self.read(x).activation if self.columns is not None else self.sae.encode(x)[..., self.latents]
 
     def slope(self) -> Tensor:
         """`[d_in, node]`: what z gains for each unit of the transformed input."""
