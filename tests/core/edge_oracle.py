@@ -163,10 +163,15 @@ class EdgeOracle:
     # -- exact effects -----------------------------------------------------------------------------------------------
 
     def without(
-        self, prompt: int, source: AnyEnd, *, respond: bool, forced: dict[int, dict[tuple[str, int], Tensor]] | None = None
-    ) -> tuple[Tensor, dict[int, Tensor]]:  # fmt: skip
+        self,
+        prompt: int,
+        source: AnyEnd,
+        *,
+        respond: bool,
+        forced: dict[int, dict[tuple[str, int], Tensor]] | None = None,
+    ) -> tuple[Tensor, dict[int, Tensor]]:
         """The circuit with `source` at its reference: logits and inputs. `forced[site]` are activations of nodes."""
-        _, base_inputs, base_written, base_acts = self.base(prompt)
+        _, _, base_written, base_acts = self.base(prompt)
         at = source_site(source)
 
         def write(site: int, x: Tensor, output: Tensor) -> Tensor:
@@ -287,7 +292,7 @@ class EdgeOracle:
 
         Heads of blocks behind `last_block` are cut, and the head `cut` (block, head).
         """
-        embedding, base_inputs, base_written, base_acts = self.base(prompt)
+        embedding, base_inputs, base_written, _ = self.base(prompt)
         at, factor = source_site(source), torch.zeros((), requires_grad=True)
 
         def write(site: int, x: Tensor, output: Tensor) -> Tensor:

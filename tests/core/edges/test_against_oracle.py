@@ -64,7 +64,8 @@ CASES: dict[str, tuple[str, str, str, str, tuple[Spliced, ...]]] = {
     ),
     "qwen3 normed": (
         "qwen3", "index", "each", "drop",
-        (Spliced("blocks.0.hook_mlp_out", "standard", config=NORM), Spliced("blocks.1.hook_attn_out", "standard", config=CONSTANT),
+        (Spliced("blocks.0.hook_mlp_out", "standard", config=NORM),
+         Spliced("blocks.1.hook_attn_out", "standard", config=CONSTANT),
          Spliced("blocks.2.hook_resid_pre", "jumprelu", config=NORM)),
     ),
 }  # fmt: skip
