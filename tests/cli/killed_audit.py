@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 
+from circuit_tui.core.audit.measures import splice_cost
 from circuit_tui.core.jobs import resumable_work
 from circuit_tui.tui.cli import main
 from circuit_tui.tui.commands import progress
@@ -15,6 +16,7 @@ from circuit_tui.tui.commands import progress
 def run() -> int:
     title, *command = sys.argv[1:]
     resumable_work.SAVE_EVERY = 0.0
+    splice_cost.MAX_TOKENS = 1024
     seen = []
 
     def show(self, step):

@@ -8,7 +8,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import pytest
 import torch
 from circuit_example import example
 
+from circuit_tui.core.audit.lines import LINES
+from circuit_tui.core.audit.run import Audit
 from circuit_tui.core.circuits.circuit_file import read_circuit
 from circuit_tui.core.outputs.output_file import claim_output
 from circuit_tui.core.tasks.builtin import builtin
@@ -25,6 +28,14 @@ from circuit_tui.tui.commands import progress
 pytestmark = pytest.mark.slow
 LITTLE = ("--random", 20, "--pairs", 2, "--shuffles", 0, "--resamplings", 0)
 ALONE = ("--jobs", 1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_text() -> Iterator[None]:
+    """Audits read a little of the bundled text, here and in `killed_audit.py`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("circuit_tui.core.audit.measures.splice_cost.MAX_TOKENS", 1024)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +105,16 @@ def test_forged_numbers_and_verdicts_are_caught(cli: Any, audited: Path) -> None
     assert "not measured again without --searches: other seeds" in done.out
 
 
+@pytest.fixture
+def few_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Audits have three lines: one that a circuit of a few nodes passes, one that it fails, and one that searches."""
+    lines = tuple(line for line in LINES if line.key in ("task", "held-out", "seeds"))
+    monkeypatch.setattr("circuit_tui.core.audit.open_audit.Audit", partial(Audit, lines=lines))
+
+
+@pytest.mark.usefixtures("few_lines")
 def test_a_quick_audit_does_not_replace_a_full_one_unasked(cli: Any, audited: Path, tmp_path: Path) -> None:
-    """Of a circuit of a few nodes, which is audited in no time."""
+    """Of a circuit of a few nodes, whose audit has a few lines."""
 
     def measured_as(*, quick: bool) -> Path:
         data = json.loads(audited.read_text())
@@ -198,6 +217,7 @@ def test_a_second_audit_of_one_file_is_told(cli: Any, found: Path, tmp_path: Pat
     assert done.error.startswith(f"{found}: another process ({os.getpid()}) is writing to it")
 
 
+@pytest.mark.usefixtures("few_lines")
 @pytest.mark.parametrize("meanwhile", ["another circuit", "my notes"])
 def test_an_audit_does_not_replace_what_came_meanwhile(
     cli: Any, found: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: str
