@@ -109,15 +109,17 @@ def test_pictures_are_small_and_used(root: Path) -> None:
 
 
 def test_commands_and_flags_are_those_of_the_program(root: Path) -> None:
-    known = {
-        name: {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
-        for name, command in typer.main.get_command(app).commands.items()
-    }
+    known: dict[str, set[str]] = {}
+    for name, command in typer.main.get_command(app).commands.items():
+        inner = {f"{name} {each}": one for each, one in getattr(command, "commands", {}).items()}
+        for full, one in {name: command, **inner}.items():
+            known[full] = {flag for parameter in one.params for flag in (*parameter.opts, *parameter.secondary_opts)}
     unknown = []
     for page in _pages(root):
         for name, *words in filter(None, _commands(page)):
             if name.startswith("-") or name in {"COMMAND", "…"}:
                 continue
+            name = f"{name} {words[0]}" if words and f"{name} {words[0]}" in known else name
             flags = {word.split("=")[0] for word in words if word.startswith("--")} - {"--help"}
             wrong = flags - known[name] if name in known else {name}
             unknown += [f"{page.name}: circuit-tui {name}: {each}" for each in sorted(wrong)]

@@ -15,6 +15,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -124,9 +126,9 @@ def _check_consistency(where: str, row: _Row) -> None:
             raise UserError(f"{where}: roles: {len(row.roles)} names for the {len(text.split())} words of {field}")
 
 
-def _pair_hash(row: _Row) -> bytes:
+def pair_hash(clean: str, corrupt: str) -> bytes:
     """A hash of a pair's two texts, the same with clean and corrupt exchanged."""
-    return hashlib.sha256(json.dumps(sorted([row.clean, row.corrupt])).encode()).digest()
+    return hashlib.sha256(json.dumps(sorted([clean, corrupt])).encode()).digest()
 
 
 def _named_splits(path: Path, rows: list[tuple[int, _Row]]) -> list[Split]:
@@ -135,7 +137,7 @@ def _named_splits(path: Path, rows: list[tuple[int, _Row]]) -> list[Split]:
     for number, row in rows:
         if row.split is None:
             raise UserError(f"{path}:{number}: split is missing; other lines name theirs: all must, or none")
-        line, split = seen.setdefault(_pair_hash(row), (number, row.split))
+        line, split = seen.setdefault(pair_hash(row.clean, row.corrupt), (number, row.split))
         if split != row.split:
             raise UserError(f"{path}:{number}: split is {row.split}, but the same pair is in {split} at line {line}")
         splits.append(row.split)
@@ -146,9 +148,19 @@ def _named_splits(path: Path, rows: list[tuple[int, _Row]]) -> list[Split]:
 
 
 def _splits_by_hash(path: Path, rows: list[tuple[int, _Row]]) -> list[Split]:
-    keys = [_pair_hash(row) for _, row in rows]
+    pairs = [Pair(row.clean, row.corrupt, row.answer, row.wrong) for _, row in rows]
+    return [pair.split for pair in splits_by_text(pairs, path)]
+
+
+def splits_by_text(pairs: Sequence[Pair], path: Path) -> list[Pair]:
+    """Returns `pairs`, of the file `path`, in train (two thirds) and test by the SHA-256 of their two texts.
+
+    Raises:
+        UserError: all are one pair.
+    """
+    keys = [pair_hash(pair.clean, pair.corrupt) for pair in pairs]
     order = sorted(set(keys))
     if len(order) < 2:
-        raise UserError(f"{path}: all {len(rows)} lines are one pair; train and test need a pair each at least")
+        raise UserError(f"{path}: all {len(pairs)} lines are one pair; train and test need a pair each at least")
     train = set(order[: min(round(len(order) * 2 / 3), len(order) - 1)])
-    return ["train" if key in train else "test" for key in keys]
+    return [replace(pair, split="train" if key in train else "test") for pair, key in zip(pairs, keys, strict=True)]

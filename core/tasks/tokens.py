@@ -87,15 +87,25 @@ def tokenize(
     }
     rows_per_prompt = rows_per_prompt_of(pair for pairs in answers.values() for pair in pairs)
     return {
-        split: _prompt_set(task, split, pairs, rows_per_prompt, tokenizer, device, chat, bos)
-        for split, pairs in answers.items()
-        if pairs
+        split: _prompt_set(task.name, task.split(split), tokens, rows_per_prompt, tokenizer, device, chat, bos)
+        for split, tokens in answers.items()
+        if tokens
     }
 
 
+def tokenize_pairs(task: str, pairs: Sequence[Pair], tokenizer: Any, device: torch.device) -> PromptSet:
+    """Tokenises `pairs` of the task named `task`, whatever their splits, as plain prompts behind BOS.
+
+    Raises:
+        UserError: as `tokenize`.
+    """
+    answers = [answer_tokens(pair, tokenizer, task) for pair in pairs]
+    return _prompt_set(task, tuple(pairs), answers, rows_per_prompt_of(answers), tokenizer, device, False, True)
+
+
 def _prompt_set(
-    task: Task,
-    split: Split,
+    task: str,
+    pairs: tuple[Pair, ...],
     answers: list[AnswerTokens],
     rows_per_prompt: int,
     tokenizer: Any,
@@ -103,13 +113,12 @@ def _prompt_set(
     chat: bool,
     bos: bool,
 ) -> PromptSet:
-    pairs = task.split(split)
     suffixes = [tuple(answer[:-1] for answer in pair) if rows_per_prompt > 1 else ((),) for pair in answers]
 
     def tokenized(prompts: Sequence[str]) -> TokenizedPrompts:
-        rendered = [render_chat(prompt, tokenizer, task.name) if chat else render_plain(prompt) for prompt in prompts]
+        rendered = [render_chat(prompt, tokenizer, task) if chat else render_plain(prompt) for prompt in prompts]
         roles = [pair.roles for pair in pairs]
-        return _tokenized_prompts(task.name, rendered, roles, suffixes, tokenizer, device, bos)
+        return _tokenized_prompts(task, rendered, roles, suffixes, tokenizer, device, bos)
 
     clean, corrupt = tokenized([pair.clean for pair in pairs]), tokenized([pair.corrupt for pair in pairs])
     lengths = clean.prompt_lengths[::rows_per_prompt].tolist()

@@ -21,7 +21,7 @@ from circuit_tui.tui.commands.resume import resume
 from circuit_tui.tui.commands.saes import saes
 from circuit_tui.tui.commands.start import open_explorer
 from circuit_tui.tui.commands.sweep import sweep
-from circuit_tui.tui.commands.tasks import tasks
+from circuit_tui.tui.commands.tasks import tasks_app
 from circuit_tui.tui.commands.try_prompt import try_prompt
 from circuit_tui.tui.commands.why import why
 
@@ -33,9 +33,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: 0 done, 1 the answer is no, 2 wrong use or bad input, 70 a program error, 130 interrupted.",
 )
-for _command in (explore, find, resume, jobs, compare, sweep, check, audit, latents, why, tasks, saes, doctor):
+for _command in (explore, find, resume, jobs, compare, sweep, check, audit, latents, why, saes, doctor):
     app.command()(_command)
 app.command("try")(try_prompt)
+app.add_typer(tasks_app)
 
 
 @app.callback(invoke_without_command=True)

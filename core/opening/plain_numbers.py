@@ -1,0 +1,79 @@
+"""How well a model itself does a task: accuracy and logit difference of M, without any SAE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from circuit_tui.core.models.compat.import_libraries import import_libraries
+from circuit_tui.core.models.devices import pick_device, pick_dtype
+from circuit_tui.core.models.language_model import LanguageModel
+from circuit_tui.core.models.load_model import load_model, load_tokenizer
+from circuit_tui.core.models.model_files import model_folder
+from circuit_tui.core.splice.reference_passes import chunks
+from circuit_tui.core.tasks.task import Pair
+from circuit_tui.core.tasks.tokens import tokenize_pairs
+from circuit_tui.core.views import LoadProgress
+
+BATCH = 64
+"""Rows of tokens in one pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlainNumbers:
+    """What M does on some prompts.
+
+    Attributes:
+        n_prompts: how many there are.
+        accuracy: the share on which the right answer is likelier than the wrong one.
+        likeliest: the share on which the right answer's first token is the likeliest of all tokens.
+        logit_difference: mean of log P(right) - log P(wrong).
+    """
+
+    n_prompts: int
+    accuracy: float
+    likeliest: float
+    logit_difference: float
+
+
+def open_plain_model(
+    name: str,
+    progress: Callable[[LoadProgress], None] = lambda stage: None,
+    device: str | None = None,
+    dtype: str | None = None,
+) -> LanguageModel:
+    """Opens the model that ``--model`` names, without SAEs.
+
+    Raises:
+        UserError: it cannot be found or loaded, or there is no such device.
+    """
+    import_libraries()
+    stage = LoadProgress(f"loading model {name}", 0, 1)
+    progress(stage)
+    full, folder = model_folder(name, None, progress, stage)
+    progress(stage)
+    tokenizer = load_tokenizer(full, folder)
+    return load_model(full, pick_device(device), pick_dtype(dtype), folder=folder, tokenizer=tokenizer)
+
+
+@torch.no_grad()
+def plain_numbers(model: LanguageModel, task: str, pairs: Sequence[Pair]) -> PlainNumbers:
+    """Returns what `model` does on `pairs` of the task named `task`, each behind BOS where there is one."""
+    prompts = tokenize_pairs(task, pairs, model.tokenizer, torch.device("cpu"))
+    answers, tokens = prompts.answers, prompts.clean
+    logits = torch.empty(len(answers.read_rows), model.n_embeddings)
+    for rows in chunks(tokens.lengths, BATCH):
+        width = int(tokens.lengths[rows].max())
+        resid = model.run_blocks(model.embed(tokens.tokens[rows, :width]), 0, model.n_layers)
+        read, row = (answers.read_rows.unsqueeze(1) == rows).nonzero(as_tuple=True)
+        logits[read] = model.logits(resid, answers.read_columns[read], row).cpu()
+    difference = answers.logit_difference(logits)
+    first = logits[: len(answers)].argmax(-1)
+    return PlainNumbers(
+        len(pairs),
+        float((difference > 0).float().mean()),
+        float((first == answers.right).float().mean()),
+        float(difference.mean()),
+    )
