@@ -33,7 +33,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="module")
 def audited(problem: Problem) -> AuditedCircuit:
     small = among(problem, list(range(0, len(problem.space), 12)))
-    return audited_circuit(small, random_circuit(small, 0.5, 0), "mask", 0.3, seeds=2, resamplings=2, **FEW)
+    return audited_circuit(small, random_circuit(small, 0.5, 0), "nested", 0.3, seeds=2, resamplings=2, **FEW)
 
 
 @pytest.fixture(scope="module")
