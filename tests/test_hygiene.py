@@ -62,6 +62,69 @@ def test_the_folders_are_never_imported_by_their_own_names(root: Path) -> None:
             assert name.split(".")[0] not in {"core", "tui"}, f"{path} imports {name}"
 
 
+def _parsed_tests(root: Path) -> dict[Path, ast.Module]:
+    return {path: ast.parse(path.read_text()) for path in _sources(root, "tests")}
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    """The names that a module defines or imports at its top level."""
+    names = set[str]()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+        else:
+            names |= {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+    return names
+
+
+def test_what_tests_import_from_each_other_is_there(root: Path) -> None:
+    """A builder that was renamed is noticed here, before the tests that use it are run."""
+    trees = _parsed_tests(root)
+    shared = {
+        ".".join(path.relative_to(root / "tests" / folder).with_suffix("").parts): _defined(tree)
+        for folder in ("core", "examples", "tui", "hub")
+        for path, tree in trees.items()
+        if (root / "tests" / folder) in path.parents and not path.name.startswith(("test_", "conftest"))
+    }
+    imports = [
+        (path.name, node.module, alias.name)
+        for path, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in {*shared, "tiny"}
+        for alias in node.names
+    ]
+    assert imports
+    assert not [one for one in imports if one[1] not in shared or one[2] not in shared[one[1]]]
+
+
+def _fixture_names(tree: ast.AST) -> set[str]:
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return {node.name for node in functions if any("fixture" in ast.unparse(one) for one in node.decorator_list)}
+
+
+def test_every_fixture_that_a_test_asks_for_is_there(root: Path) -> None:
+    trees = _parsed_tests(root)
+    built_in = {"request", "tmp_path", "tmp_path_factory", "monkeypatch", "capsys", "capfd", "caplog", "recwarn"}
+    known = built_in.union({"snap_compare"}, *map(_fixture_names, trees.values()))
+    missing = []
+    for path, tree in trees.items():
+        for node in tree.body:
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or not node.name.startswith("test_"):
+                continue
+            given = " ".join(map(ast.unparse, node.decorator_list))
+            if "given(" in given:  # hypothesis draws by position
+                continue
+            asked = [one.arg for one in node.args.args[: len(node.args.args) - len(node.args.defaults)]]
+            missing += [
+                f"{path.name}: {node.name}({name})"
+                for name in asked
+                if name not in known and not re.search(rf"\b{name}\b", given)
+            ]
+    assert not missing
+
+
 # By file: the kind of contract that it breaks with a line at its end, that line, and the module that it then imports.
 FORBIDDEN_IMPORTS = {
     "core/atomic_file.py": ("forbidden", "import rich.text", "rich"),

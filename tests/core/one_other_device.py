@@ -14,12 +14,12 @@ from published import Recipe
 from sae_lens import SAE
 from shapes import SHAPES, random_model, random_problem, random_sites, template_tokens
 from speed import edit_runs, step_runs
-from tiny.able import able_task
-from tiny.audited import audited_circuit
-from tiny.far import Far, sent_there, two_devices
-from tiny.searched import QUICK, Searched, among, finish
+from tiny.audits import audited_circuit
+from tiny.models_with_saes import CPU, TinyModel
+from tiny.searches import QUICK, SearchableProblem, run_search, with_candidates
+from tiny.second_device import SecondDeviceTensor, sizes_copied, with_second_device
 from tiny.sessions import assert_toggles_alike, request, write_prompts
-from tiny.world import CPU, World
+from tiny.solvable_task import solvable_task
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedModel
 
@@ -44,7 +44,7 @@ def elsewhere() -> Iterator[torch.device]:
     def load_there(path: Any, device: str = "cpu", **given: Any) -> Any:
         return load(path, device="cpu", **given).to(device)
 
-    with two_devices() as far, pytest.MonkeyPatch.context() as patched:
+    with with_second_device() as far, pytest.MonkeyPatch.context() as patched:
         patched.setattr(TransformerBridge, "boot_transformers", boot_there)
         patched.setattr(SAE, "load_from_disk", load_there)
         # It makes a tensor from a list inside torch, which cannot make the wrapper of the second device.
@@ -54,20 +54,20 @@ def elsewhere() -> Iterator[torch.device]:
 
 
 @pytest.fixture(scope="module")
-def both(world: Callable[[str], World], tmp_path_factory: pytest.TempPathFactory) -> tuple[Session, Session]:
+def both(tiny_model: Callable[[str], TinyModel], tmp_path_factory: pytest.TempPathFactory) -> tuple[Session, Session]:
     """Sessions of the same on the CPU and on the other device."""
-    tiny = world("llama")
-    path = write_prompts(able_task(tiny, (6,) * 8, (6,) * 5), tmp_path_factory.mktemp("task") / "able.jsonl")
+    tiny = tiny_model("llama")
+    path = write_prompts(solvable_task(tiny, (6,) * 8, (6,) * 5), tmp_path_factory.mktemp("task") / "able.jsonl")
     near, there = (open_session(request(tiny, path, errors="keep", device=device)) for device in ("cpu", FAR))
     return near, there
 
 
 @pytest.fixture(scope="module")
-def few(both: tuple[Session, Session]) -> tuple[Searched, Searched]:
+def few(both: tuple[Session, Session]) -> tuple[SearchableProblem, SearchableProblem]:
     """A problem with few candidates, on both devices."""
     near, there = (session.problem for session in both)
     some = range(0, len(near.space), len(near.space) // 7)
-    return Searched.of(among(near, some)), Searched.of(among(there, some))
+    return SearchableProblem.of(with_candidates(near, some)), SearchableProblem.of(with_candidates(there, some))
 
 
 def test_toggles_are_the_same(both: tuple[Session, Session], elsewhere: torch.device) -> None:
@@ -79,25 +79,25 @@ def test_toggles_are_the_same(both: tuple[Session, Session], elsewhere: torch.de
 
 
 @pytest.mark.parametrize("method", QUICK)
-def test_searches_find_the_same(few: tuple[Searched, Searched], method: str) -> None:
-    near, there = (finish(each.search(method, 0.5, **FEW_STEPS.get(method, {})))[0] for each in few)
+def test_searches_find_the_same(few: tuple[SearchableProblem, SearchableProblem], method: str) -> None:
+    near, there = (run_search(each.search(method, 0.5, **FEW_STEPS.get(method, {})))[0] for each in few)
     assert near.nodes
     assert there.nodes == near.nodes
     assert there.test.faithfulness == pytest.approx(near.test.faithfulness, abs=1e-5)
     assert len(there.frontier) == len(near.frontier)
 
 
-def test_a_step_sends_the_device_nothing_but_its_prompts(few: tuple[Searched, Searched]) -> None:
+def test_a_step_sends_the_device_nothing_but_its_prompts(few: tuple[SearchableProblem, SearchableProblem]) -> None:
     """Data of nodes is on the device from the start: a copy waits for everything that the device has still to do."""
     search = few[1].search("mask", 0.5, steps=4, batch=6)
     next(search)
     next(search)  # the first with fewer nodes
-    with sent_there() as numbers:
+    with sizes_copied() as numbers:
         next(search)
     assert numbers == [6]
 
 
-def test_audits_find_the_same(few: tuple[Searched, Searched]) -> None:
+def test_audits_find_the_same(few: tuple[SearchableProblem, SearchableProblem]) -> None:
     little = {"bootstraps": 20, "subsets": 1, "draws": 1, "random_circuits": 1, "pairs": 1}  # searches are above
     found = []
     for each in few:
@@ -114,7 +114,7 @@ def test_benchmarks_run(elsewhere: torch.device) -> None:
     shape, tokens = SHAPES["gpt2-tiny"], template_tokens(16, 7, 512).to(elsewhere)
     model = random_model(shape, elsewhere, torch.float32)
     problem = random_problem(shape, 4, 7, 4, model, random_sites(model, shape, tokens, 0.8))
-    assert isinstance(Recipe(problem).thetas[0].detach(), Far)
+    assert isinstance(Recipe(problem).thetas[0].detach(), SecondDeviceTensor)
     for runs in (step_runs(problem), edit_runs(problem, 40, 1)):
         for run in runs.values():
             run()

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 from accelerate.hooks import AlignDevicesHook, add_hook_to_module
-from tiny.able import able_task
-from tiny.far import two_devices
 from tiny.gradients import gradient, random_mask
-from tiny.searched import QUICK
+from tiny.models_with_saes import CPU, TinySae, build_model_with
+from tiny.searches import QUICK
+from tiny.second_device import with_second_device
 from tiny.sessions import assert_toggles_alike, request, spread_out, write_prompts
-from tiny.world import CPU, Spliced, build_with
+from tiny.solvable_task import solvable_task
 from transformer_lens.model_bridge import TransformerBridge
 
 from circuit_tui.core.opening.request import OpenRequest
@@ -39,7 +39,7 @@ def on_two(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
             add_hook_to_module(module.original_component, AlignDevicesHook(execution_device=place))
         return bridge
 
-    with two_devices() as far:
+    with with_second_device() as far:
         monkeypatch.setattr(TransformerBridge, "boot_transformers", spread)
         yield far
 
@@ -50,9 +50,9 @@ OTHERS = {"positions": "shared", "ablation": "resample", "errors": "mean"}
 
 @pytest.mark.parametrize(("shape", "changes"), [("gpt2", PLAIN), ("gemma2", OTHERS)])
 def test_toggles_are_the_same(
-    able_request: Callable[..., OpenRequest], on_two: torch.device, shape: str, changes: dict[str, Any]
+    solvable_request: Callable[..., OpenRequest], on_two: torch.device, shape: str, changes: dict[str, Any]
 ) -> None:
-    asked = able_request(shape, **changes)
+    asked = solvable_request(shape, **changes)
     near, far = open_session(asked), open_session(spread_out(asked))
     model, sites = far.problem.model, far.problem.sites
     assert model.block_devices == [CPU, on_two, on_two]
@@ -65,9 +65,11 @@ def test_toggles_are_the_same(
 
 
 @pytest.mark.parametrize("method", ["mask", "ig"])
-def test_a_search_finds_the_same(able_request: Callable[..., OpenRequest], on_two: torch.device, method: str) -> None:
+def test_a_search_finds_the_same(
+    solvable_request: Callable[..., OpenRequest], on_two: torch.device, method: str
+) -> None:
     found = []
-    for each in (able_request("llama"), spread_out(able_request("llama"))):
+    for each in (solvable_request("llama"), spread_out(solvable_request("llama"))):
         session = open_session(each)
         settings = QUICK[method] | ({"steps": 3} if "steps" in QUICK[method] else {})
         search = session.search(SearchSpec(method, 0.8, 0, settings))
@@ -83,9 +85,9 @@ def test_a_search_finds_the_same(able_request: Callable[..., OpenRequest], on_tw
 
 def test_gradients_are_the_same_inside_blocks(tmp_path: Path, on_two: torch.device) -> None:
     """The stream changes its device into a block and back, in the forward and in the backward pass."""
-    saes = [Spliced("blocks.0.hook_mlp_out", "standard"), Spliced("blocks.1.attn.hook_z", "jumprelu")]
-    tiny = build_with("gpt2", tmp_path, saes)
-    asked = request(tiny, write_prompts(able_task(tiny, (6,) * 6, (6,) * 4), tmp_path / "p.jsonl"))
+    saes = [TinySae("blocks.0.hook_mlp_out", "standard"), TinySae("blocks.1.attn.hook_z", "jumprelu")]
+    tiny = build_model_with("gpt2", tmp_path, saes)
+    asked = request(tiny, write_prompts(solvable_task(tiny, (6,) * 6, (6,) * 4), tmp_path / "p.jsonl"))
     near, far = (open_session(each).problem for each in (asked, spread_out(asked)))
     assert [site.sae.device for site in far.sites] == [CPU, on_two]
     mask = random_mask(near)

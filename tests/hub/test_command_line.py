@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from releases import RELEASES, serve
 from server import TOKEN, Hub
-from tiny.able import able_task
+from tiny.models_with_saes import TinyModel
 from tiny.sessions import write_prompts
-from tiny.world import World
+from tiny.solvable_task import solvable_task
 
 from circuit_tui.core.saes.choose_saes import choose_saes
 from circuit_tui.core.saes.sae_filter import ALL_SITES
@@ -27,8 +27,8 @@ def test_a_model_s_name_is_enough(shared_hub: Hub, tmp_path: Path) -> None:
     one, hub = RELEASES["gemma2"], shared_hub
     names = choose_saes((), ALL_SITES, one.model)
     serve(hub, one, [name.partition(":")[2] for name in names], tmp_path, layers=26, gated=True)
-    world: Any = World(tmp_path / "model", (), None, ())  # type: ignore[arg-type]
-    prompts = write_prompts(able_task(world, (6,) * 12, (6,) * 7), tmp_path / "able.jsonl")
+    tiny_model: Any = TinyModel(tmp_path / "model", (), None, ())  # type: ignore[arg-type]
+    prompts = write_prompts(solvable_task(tiny_model, (6,) * 12, (6,) * 7), tmp_path / "able.jsonl")
     weights = next(path for path in hub.repos["google/gemma-scope-2b-pt-res"].files if "layer_13/" in path)
     hub.cut = {weights: [1500], "model.safetensors": [20_000, 0]}
 

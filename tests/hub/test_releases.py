@@ -11,9 +11,9 @@ import torch
 from reach import reach
 from releases import RELEASES, serve, shrink
 from server import Hub
-from tiny.able import able_task
+from tiny.models_with_saes import CPU, TinyModel
 from tiny.sessions import write_prompts
-from tiny.world import CPU, World
+from tiny.solvable_task import solvable_task
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.models.presets import PRESETS
@@ -128,8 +128,8 @@ def test_every_default_names_saes_that_the_registry_has() -> None:
 
 def prompts(folder: Path) -> Path:
     """A task that the model of `folder` can do."""
-    world: Any = World(folder, (), None, ())  # type: ignore[arg-type]
-    return write_prompts(able_task(world, (6,) * 12, (6,) * 7), folder.parent / "able.jsonl")
+    tiny_model: Any = TinyModel(folder, (), None, ())  # type: ignore[arg-type]
+    return write_prompts(solvable_task(tiny_model, (6,) * 12, (6,) * 7), folder.parent / "able.jsonl")
 
 
 QUICK = ("--errors", "keep", "--positions", "shared", "--target", "0.6", "--set", "steps=15", "--set", "refine=5")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny.audited import audited_circuit
-from tiny.opened import random_circuit
-from tiny.searched import among
+from tiny.audits import audited_circuit
+from tiny.problems import random_circuit
+from tiny.searches import with_candidates
 
 from circuit_tui.core.audit.audit_log import AuditLog
 from circuit_tui.core.audit.audited_circuit import AuditedCircuit
@@ -32,7 +32,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def audited(problem: Problem) -> AuditedCircuit:
-    small = among(problem, list(range(0, len(problem.space), 12)))
+    small = with_candidates(problem, list(range(0, len(problem.space), 12)))
     return audited_circuit(small, random_circuit(small, 0.5, 0), "nested", 0.3, seeds=2, resamplings=2, **FEW)
 
 

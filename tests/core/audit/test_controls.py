@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny.able import able_task
-from tiny.audited import Oracle, audited_circuit, finding_of, nodes_kept
-from tiny.opened import named, open_naive, open_problem, random_circuit
-from tiny.world import World
+from tiny.audits import Oracle, audited_circuit, finding_of, nodes_kept
+from tiny.models_with_saes import TinyModel
+from tiny.problems import names_of_nodes, open_naive, open_problem, random_circuit
+from tiny.solvable_task import solvable_task
 from torch import Tensor
 
 from circuit_tui.core.audit.measures import distribution, minimality, random_circuits, splice_cost
@@ -26,7 +26,7 @@ from circuit_tui.core.splice.problem import Problem
 
 def test_the_distribution_is_that_of_the_oracle(problem: Problem, oracle: Oracle) -> None:
     kept = random_circuit(problem, 0.6, 1)
-    nodes, naive = named(problem, kept), oracle.naive
+    nodes, naive = names_of_nodes(problem, kept), oracle.naive
     pairs = problem.task.split("test")
     logits = [naive.kept("test", prompt, nodes) for prompt in range(len(pairs))]
     measured = [naive.measure("test", prompt, row) for prompt, row in enumerate(logits)]
@@ -143,10 +143,10 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_splice_on_a_text_is_that_of_hooks(world: Callable[[str], World], text: Path) -> None:
+def test_the_splice_on_a_text_is_that_of_hooks(tiny_model: Callable[[str], TinyModel], text: Path) -> None:
     """Both numbers are computed by Hugging Face with plain hooks, one document at a time, for every next word."""
-    tiny = world("gpt2")
-    problem = open_problem(tiny, able_task(tiny, (6,) * 4, (6,) * 4), errors="drop")
+    tiny = tiny_model("gpt2")
+    problem = open_problem(tiny, solvable_task(tiny, (6,) * 4, (6,) * 4), errors="drop")
     naive = open_naive(tiny, problem)
     sums, count = [0.0, 0.0], 0
     for document in ("the big cat runs near a dog", "the old hens see by the cow", "now"):
@@ -167,10 +167,10 @@ def test_the_splice_on_a_text_is_that_of_hooks(world: Callable[[str], World], te
     assert finding.numbers["spliced"] == pytest.approx(sums[1] / count, abs=1e-4)
 
 
-def test_saes_that_ruin_the_model_are_refused(world: Callable[[str], World], tmp_path: Path) -> None:
+def test_saes_that_ruin_the_model_are_refused(tiny_model: Callable[[str], TinyModel], tmp_path: Path) -> None:
     """The text is the model's own, each word the likeliest next one, so random SAEs make it worse."""
-    tiny = world("gpt2")
-    problem = open_problem(tiny, able_task(tiny, (6,) * 4, (6,) * 4), errors="drop")
+    tiny = tiny_model("gpt2")
+    problem = open_problem(tiny, solvable_task(tiny, (6,) * 4, (6,) * 4), errors="drop")
     naive, words = open_naive(tiny, problem), ["the", "cat"]
     while len(words) < 30:
         row = naive.plain(" ".join(words))[0]

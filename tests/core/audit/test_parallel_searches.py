@@ -16,12 +16,12 @@ import pytest
 import torch
 from fake_searches import FakeSearches, run_of
 from misbehaving import begun
-from tiny.able import able_task
-from tiny.audited import audited_circuit, with_unseen
-from tiny.opened import random_circuit
-from tiny.searched import QUICK, among, with_few_latents
+from tiny.audits import audited_circuit, with_unseen
+from tiny.models_with_saes import TinyModel
+from tiny.problems import random_circuit
+from tiny.searches import QUICK, with_candidates, with_few_latents
 from tiny.sessions import request, write_prompts
-from tiny.world import World
+from tiny.solvable_task import solvable_task
 
 from circuit_tui.core.audit import search_processes, search_worker
 from circuit_tui.core.audit.audited_circuit import AuditedCircuit
@@ -158,11 +158,11 @@ def test_a_nonsense_task_starts_no_process(
 
 
 @pytest.fixture(scope="module")
-def opening_request(world: Callable[[str], World], tmp_path_factory: pytest.TempPathFactory) -> OpenRequest:
+def opening_request(tiny_model: Callable[[str], TinyModel], tmp_path_factory: pytest.TempPathFactory) -> OpenRequest:
     """Opens a tiny model with SAEs of few latents, so that searches are short."""
     folder = tmp_path_factory.mktemp("task")
-    tiny = with_few_latents(world("gpt2"), folder, 8)
-    prompts = write_prompts(with_unseen(able_task(tiny, (6,) * 8, (6,) * 10)), folder / "able.jsonl")
+    tiny = with_few_latents(tiny_model("gpt2"), folder, 8)
+    prompts = write_prompts(with_unseen(solvable_task(tiny, (6,) * 8, (6,) * 10)), folder / "able.jsonl")
     return request(tiny, prompts, errors="keep")
 
 
@@ -252,7 +252,7 @@ def test_quick_searches_in_a_worker_see_as_few_prompts(
     search = AuditSearch("resamplings", 0, 2)
     environment = SearchEnvironment(parallel.request, parallel.file, session.fingerprint(), spec, True, None)
     run = search_worker.SearchWorker(environment)(search, lambda step, steps: reported.append((step, steps)))
-    small = among(session.problem, range(len(session.problem.space)))
+    small = with_candidates(session.problem, range(len(session.problem.space)))
     audited = replace(audited_circuit(small, session.kept, "ig", 0.3), settings=settings)
     assert _result(searches.run_search(audited, search)) == run
     assert reported == sorted(reported)

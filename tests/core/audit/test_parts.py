@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny.able import able_task
-from tiny.audited import Oracle, audited_circuit, finding_of, nodes_kept, with_unseen
-from tiny.opened import named, open_naive, open_problem, random_circuit
-from tiny.world import World
+from tiny.audits import Oracle, audited_circuit, finding_of, nodes_kept, with_unseen
+from tiny.models_with_saes import TinyModel
+from tiny.problems import names_of_nodes, open_naive, open_problem, random_circuit
+from tiny.solvable_task import solvable_task
 
 from circuit_tui.core.audit.measures import ablations, completeness
 from circuit_tui.core.choices import ABLATIONS, AblationKind, PositionsKind
@@ -21,13 +21,13 @@ from circuit_tui.core.splice.problem import Problem
 
 def test_completeness_is_that_of_the_oracle(problem: Problem, oracle: Oracle) -> None:
     kept = random_circuit(problem, 0.5, 1)
-    nodes = named(problem, kept)
+    nodes = names_of_nodes(problem, kept)
     numbers = finding_of(completeness.without_circuit(audited_circuit(problem, kept))).numbers
     assert numbers["completeness"] == pytest.approx(oracle.faithfulness("test", nodes, invert=True), abs=1e-4)
     latents = {(site, latent) for site, _, latent in nodes}
     every = {
         (site, position, latent)
-        for site, position, latent in named(problem, torch.ones_like(kept))
+        for site, position, latent in names_of_nodes(problem, torch.ones_like(kept))
         if (site, latent) in latents
     }
     assert every > nodes, "the circuit has a latent at some of its positions only"
@@ -49,10 +49,10 @@ def test_an_incomplete_circuit_is_refused(problem: Problem) -> None:
 
 def test_the_circuit_and_the_model_without_a_part(problem: Problem, oracle: Oracle) -> None:
     kept = random_circuit(problem, 0.3, 2)
-    audited, nodes = audited_circuit(problem, kept), named(problem, kept)
+    audited, nodes = audited_circuit(problem, kept), names_of_nodes(problem, kept)
     for seed in range(3):
         taken = kept & random_circuit(problem, 0.5, 10 + seed)
-        part = named(problem, taken)
+        part = names_of_nodes(problem, taken)
         expected = abs(oracle.faithfulness("test", nodes - part) - oracle.faithfulness("test", part, invert=True))
         got = completeness.subset_difference(audited, taken.nonzero()[:, 0])
         assert Incremental(got).result() == pytest.approx(expected, abs=1e-4)  # type: ignore[arg-type]
@@ -90,16 +90,16 @@ def test_a_circuit_on_which_the_model_does_not_depend_is_doubted(problem: Proble
 @pytest.mark.parametrize("kind", ["each", "shared"])
 @pytest.mark.parametrize("other", ABLATIONS)
 def test_another_ablation_is_that_of_the_oracle(
-    world: Callable[[str], World], other: AblationKind, kind: PositionsKind
+    tiny_model: Callable[[str], TinyModel], other: AblationKind, kind: PositionsKind
 ) -> None:
-    tiny = world("gpt2")
-    task = with_unseen(able_task(tiny, (6,) * 6, (6,) * 6))
+    tiny = tiny_model("gpt2")
+    task = with_unseen(solvable_task(tiny, (6,) * 6, (6,) * 6))
     problem = open_problem(tiny, task, kind)
     kept = random_circuit(problem, 0.5, 1)
     (got, *_) = Incremental(ablations.averages_under(audited_circuit(problem, kept, draws=1), other)).result()  # type: ignore[arg-type]
     under = Oracle(open_naive(tiny, open_problem(tiny, task, kind, ablation=other, seed=0)))
-    assert got.ratio_of_means == pytest.approx(under.faithfulness("test", named(problem, kept)), abs=1e-3)
-    circuit, plain = under.circuit("test", named(problem, kept)), under.plain("test")
+    assert got.ratio_of_means == pytest.approx(under.faithfulness("test", names_of_nodes(problem, kept)), abs=1e-3)
+    circuit, plain = under.circuit("test", names_of_nodes(problem, kept)), under.plain("test")
     empty = under.circuit("test", set())
     ratios = (circuit - empty) / (plain - empty)
     assert got.mean_of_ratios == pytest.approx(float(ratios.mean()), rel=2e-3, abs=1e-3)

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny.audited import Oracle, audited_circuit, finding_of
-from tiny.opened import named, random_circuit
+from tiny.audits import Oracle, audited_circuit, finding_of
+from tiny.problems import names_of_nodes, random_circuit
 from torch import Tensor
 
 from circuit_tui.core.audit.measures import held_out, per_prompt
@@ -23,7 +23,7 @@ def _metrics(logit_diff: Tensor) -> PromptMetrics:
 
 def test_faithfulness_on_each_split_is_that_of_the_oracle(problem: Problem, oracle: Oracle) -> None:
     kept = random_circuit(problem, 0.5, 1)
-    audited, nodes = audited_circuit(problem, kept), named(problem, kept)
+    audited, nodes = audited_circuit(problem, kept), names_of_nodes(problem, kept)
     on_test, lost, unseen = (
         finding_of(measure(audited)) for measure in (held_out.held_out, held_out.overfit, held_out.unseen)
     )
@@ -105,7 +105,7 @@ def test_a_task_that_the_model_cannot_do_is_refused(problem: Problem) -> None:
 
 def test_answers_and_errors_are_those_of_the_oracle(problem: Problem, oracle: Oracle) -> None:
     kept = random_circuit(problem, 0.4, 5)
-    audited, nodes = audited_circuit(problem, kept), named(problem, kept)
+    audited, nodes = audited_circuit(problem, kept), names_of_nodes(problem, kept)
     circuit, plain, empty = oracle.circuit("test", nodes), oracle.plain("test"), oracle.circuit("test", set())
     answers, errors = finding_of(per_prompt.answers(audited)).numbers, finding_of(per_prompt.errors(audited)).numbers
     assert answers["disagree"] == pytest.approx(float(((circuit > 0) != (plain > 0)).double().mean()))

@@ -9,9 +9,9 @@ import jsonschema
 import pytest
 import torch
 from circuit_example import example
-from tiny.audited import audited_circuit
-from tiny.opened import random_circuit
-from tiny.searched import among
+from tiny.audits import audited_circuit
+from tiny.problems import random_circuit
+from tiny.searches import with_candidates
 
 from circuit_tui.core import demo
 from circuit_tui.core.audit.finding import DECIDING, TITLES, Finding, grade, outcome, reasons
@@ -64,7 +64,7 @@ def test_grades(value: float, verdict: Verdict) -> None:
 
 
 def test_every_line_has_a_name_and_says_something(problem: Problem) -> None:
-    small = among(problem, list(range(0, len(problem.space), 12)))
+    small = with_candidates(problem, list(range(0, len(problem.space), 12)))
     audited = audited_circuit(small, random_circuit(small, 0.5, 0), "ig", 0.3, seeds=2, resamplings=2, **FEW)
     audit = Audit(audited)
     steps = list(audit)

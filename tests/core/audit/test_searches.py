@@ -11,11 +11,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny.able import able_task
-from tiny.audited import Oracle, audited_circuit, finding_of
-from tiny.opened import named, open_problem, random_circuit
-from tiny.searched import QUICK, Searched, among, finish
-from tiny.world import World
+from tiny.audits import Oracle, audited_circuit, finding_of
+from tiny.models_with_saes import TinyModel
+from tiny.problems import names_of_nodes, open_problem, random_circuit
+from tiny.searches import QUICK, SearchableProblem, run_search, with_candidates
+from tiny.solvable_task import solvable_task
 
 from circuit_tui.core.audit.altered_problem import with_shuffled_labels, with_train_prompts
 from circuit_tui.core.audit.measures import shuffled, stability
@@ -43,29 +43,29 @@ def test_nonsense_faithfulness_is_that_of_the_oracle(problem: Problem, oracle: O
     nonsense, kept = with_shuffled_labels(problem, 3), random_circuit(problem, 0.5, 1)
     changed = problem.splits["test"].answers.right != nonsense.splits["test"].answers.right
     sign = 1 - 2 * changed.double()
-    circuit, empty = oracle.circuit("test", named(problem, kept)), oracle.circuit("test", set())
+    circuit, empty = oracle.circuit("test", names_of_nodes(problem, kept)), oracle.circuit("test", set())
     expected = ((sign * circuit).mean() - (sign * empty).mean()) / (oracle.plain("test").mean() - (sign * empty).mean())
     assert Evaluator(nonsense, "test").faithfulness(kept).result() == pytest.approx(float(expected), abs=1e-4)
 
 
 def _nonsense(problem: Problem, nodes: list[int], **changes: Any) -> Any:
-    few = among(problem, nodes)
+    few = with_candidates(problem, nodes)
     kept = torch.ones(len(few.space), dtype=torch.bool)
     return audited_circuit(few, kept, **changes), few
 
 
 @pytest.fixture(scope="module")
-def narrow(world: Callable[[str], World]) -> Problem:
+def narrow(tiny_model: Callable[[str], TinyModel]) -> Problem:
     """Two search prompts and some 200 free nodes: about half of anything can be fitted."""
-    tiny = world("gpt2")
-    return open_problem(tiny, able_task(tiny, (6,) * 2, (6,) * 6, seed=1), "each")
+    tiny = tiny_model("gpt2")
+    return open_problem(tiny, solvable_task(tiny, (6,) * 2, (6,) * 6, seed=1), "each")
 
 
 def test_the_circuit_for_nonsense_is_the_smallest_there_is(narrow: Problem) -> None:
     """The candidates are the six nodes that alone do most for nonsense; every subset is tried."""
     evaluator = Evaluator(with_shuffled_labels(narrow, 1), "train")
     alone = {node: evaluator.faithfulness(_circuit(narrow, (node,))).result() for node in range(len(narrow.space))}
-    few = among(narrow, sorted(alone, key=lambda node: -alone[node])[:6])
+    few = with_candidates(narrow, sorted(alone, key=lambda node: -alone[node])[:6])
     kept = torch.ones(len(few.space), dtype=torch.bool)
     evaluator = Evaluator(with_shuffled_labels(few, 1), "train")
     scores: dict[int, float] = {}
@@ -102,7 +102,9 @@ def test_a_search_that_finds_nonsense_as_easily_is_refused(narrow: Problem) -> N
 
 def test_nonsense_that_cannot_be_found_is_good(problem: Problem) -> None:
     """The problem has one candidate node, so that nothing can be fitted."""
-    finding = finding_of(shuffled.shuffled(audited_circuit(among(problem, [5]), torch.ones(1, dtype=torch.bool))))
+    finding = finding_of(
+        shuffled.shuffled(audited_circuit(with_candidates(problem, [5]), torch.ones(1, dtype=torch.bool)))
+    )
     assert finding.numbers["reached"] == 0
     assert finding.verdict == "good"
 
@@ -110,16 +112,16 @@ def test_nonsense_that_cannot_be_found_is_good(problem: Problem) -> None:
 @pytest.fixture(scope="module")
 def small(problem: Problem) -> Problem:
     """The problem with fewer candidates, so that searches are short."""
-    return among(problem, list(range(0, len(problem.space), 4)))
+    return with_candidates(problem, list(range(0, len(problem.space), 4)))
 
 
 def test_the_seeds_runs_are_plain_searches(small: Problem) -> None:
     kept = random_circuit(small, 0.3, 0)
     finding = finding_of(stability.seeds(audited_circuit(small, kept, seed=4, seeds=2)))
     assert [(run.seed, run.kind) for run in finding.runs] == [(5, "seeds"), (6, "seeds")]
-    searched = Searched.of(small)
+    searched = SearchableProblem.of(small)
     for run in finding.runs:
-        result, _ = finish(searched.search("mask", 0.9, run.seed))
+        result, _ = run_search(searched.search("mask", 0.9, run.seed))
         assert run.nodes == tuple(sorted(result.nodes))
         assert run.size == len(result.nodes)
         assert run.train == pytest.approx(result.train.faithfulness, abs=1e-5)
@@ -145,10 +147,10 @@ def test_a_resampled_problem_weighs_its_prompts(problem: Problem) -> None:
     assert [pair.clean for pair in other.prompt_sets["train"].pairs] == [
         problem.prompt_sets["train"].pairs[index].clean for index in draw
     ]
-    few = Searched.of(among(other, range(0, len(other.space), 4)))
+    few = SearchableProblem.of(with_candidates(other, range(0, len(other.space), 4)))
     for method in QUICK:  # every method can search it
         if method != "published":
-            finish(few.search(method, 0.5))
+            run_search(few.search(method, 0.5))
 
 
 def test_resamplings_differ_and_keep_the_seed(small: Problem) -> None:
@@ -182,9 +184,9 @@ def test_quick_searches_see_fewer_prompts(problem: Problem, monkeypatch: pytest.
     monkeypatch.setattr(searches, "QUICK_PROMPTS", 5)
     real = searches.Search
 
-    def spy(problem: Problem, *given: Any, **named: Any) -> Any:
+    def spy(problem: Problem, *given: Any, **names_of_nodes: Any) -> Any:
         seen.append(len(problem.splits["train"]))
-        return real(problem, *given, **named)
+        return real(problem, *given, **names_of_nodes)
 
     monkeypatch.setattr(searches, "Search", spy)
     finding_of(stability.seeds(audited_circuit(problem, random_circuit(problem, 0.3, 0), "ig", seeds=2, quick=True)))
@@ -199,8 +201,8 @@ def test_quick_searches_end_with_their_circuit(problem: Problem, quick: bool, mo
     made = []
     real = searches.Search
 
-    def spy(*given: Any, **named: Any) -> Any:
-        made.append(real(*given, **named))
+    def spy(*given: Any, **names_of_nodes: Any) -> Any:
+        made.append(real(*given, **names_of_nodes))
         return made[-1]
 
     monkeypatch.setattr(searches, "Search", spy)

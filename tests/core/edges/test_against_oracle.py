@@ -12,9 +12,9 @@ import pytest
 import torch
 from edge_oracle import AnyEnd, EdgeOracle
 from naive import Node
-from tiny.opened import open_naive, open_problem
+from tiny.models_with_saes import TinySae, build_model_with
+from tiny.problems import open_naive, open_problem
 from tiny.tasks import TASKS, make_task
-from tiny.world import Spliced, build_with
 
 from circuit_tui.core.edges.circuit_pass import CircuitPass
 from circuit_tui.core.edges.edge_circuit import EdgeCircuit, all_edges, with_edges
@@ -28,45 +28,45 @@ NORM = (("normalize_activations", "layer_norm"),)
 CONSTANT = (("normalize_activations", "constant_norm_rescale"),)
 
 
-def transcoder(block: int, kind: str, read: str = "mlp.hook_in") -> Spliced:
-    return Spliced(f"blocks.{block}.{read}", kind, f"blocks.{block}.hook_mlp_out")
+def transcoder(block: int, kind: str, read: str = "mlp.hook_in") -> TinySae:
+    return TinySae(f"blocks.{block}.{read}", kind, f"blocks.{block}.hook_mlp_out")
 
 
-CASES: dict[str, tuple[str, str, str, str, tuple[Spliced, ...]]] = {
+CASES: dict[str, tuple[str, str, str, str, tuple[TinySae, ...]]] = {
     # name: architecture, task, positions, errors, sites
     "gpt2 streams": (
         "gpt2", "index", "each", "drop",
-        (Spliced("blocks.0.hook_resid_pre", "standard"), Spliced("blocks.0.hook_resid_post", "jumprelu"),
-         Spliced("blocks.2.hook_resid_post", "gated")),
+        (TinySae("blocks.0.hook_resid_pre", "standard"), TinySae("blocks.0.hook_resid_post", "jumprelu"),
+         TinySae("blocks.2.hook_resid_post", "gated")),
     ),
     "gpt2 inside": (
         "gpt2", "roles", "each", "mean",
-        (Spliced("blocks.0.hook_resid_post", "topk"), Spliced("blocks.1.attn.hook_z", "standard"),
-         Spliced("blocks.1.hook_attn_out", "jumprelu"), Spliced("blocks.2.hook_mlp_out", "gated")),
+        (TinySae("blocks.0.hook_resid_post", "topk"), TinySae("blocks.1.attn.hook_z", "standard"),
+         TinySae("blocks.1.hook_attn_out", "jumprelu"), TinySae("blocks.2.hook_mlp_out", "gated")),
     ),
     "gpt2 shared": (
         "gpt2", "mixed", "shared", "keep",
-        (Spliced("blocks.0.hook_resid_post", "jumprelu"), Spliced("blocks.2.hook_resid_pre", "abstopk")),
+        (TinySae("blocks.0.hook_resid_post", "jumprelu"), TinySae("blocks.2.hook_resid_pre", "abstopk")),
     ),
     "llama grouped queries": (
         "llama", "index", "each", "keep",
-        (Spliced("blocks.0.hook_attn_out", "standard"), transcoder(1, "skip"), Spliced("blocks.2.attn.hook_z", "topk")),
+        (TinySae("blocks.0.hook_attn_out", "standard"), transcoder(1, "skip"), TinySae("blocks.2.attn.hook_z", "topk")),
     ),
     "gemma2 capped": (
         "gemma2", "index", "end", "drop",
-        (Spliced("blocks.0.hook_attn_out", "standard"), Spliced("blocks.1.attn.hook_z", "jumprelu"),
-         Spliced("blocks.1.hook_resid_mid", "topk-rescaled"), transcoder(2, "transcoder", "ln2.hook_normalized")),
+        (TinySae("blocks.0.hook_attn_out", "standard"), TinySae("blocks.1.attn.hook_z", "jumprelu"),
+         TinySae("blocks.1.hook_resid_mid", "topk-rescaled"), transcoder(2, "transcoder", "ln2.hook_normalized")),
     ),
     "neox parallel": (
         "neox", "roles", "each", "keep",
-        (Spliced("blocks.0.attn.hook_z", "standard"), Spliced("blocks.1.hook_attn_out", "gated"),
-         transcoder(1, "jumprelu-transcoder"), Spliced("blocks.2.hook_resid_post", "jumprelu-centred")),
+        (TinySae("blocks.0.attn.hook_z", "standard"), TinySae("blocks.1.hook_attn_out", "gated"),
+         transcoder(1, "jumprelu-transcoder"), TinySae("blocks.2.hook_resid_post", "jumprelu-centred")),
     ),
     "qwen3 normed": (
         "qwen3", "index", "each", "drop",
-        (Spliced("blocks.0.hook_mlp_out", "standard", config=NORM),
-         Spliced("blocks.1.hook_attn_out", "standard", config=CONSTANT),
-         Spliced("blocks.2.hook_resid_pre", "jumprelu", config=NORM)),
+        (TinySae("blocks.0.hook_mlp_out", "standard", config=NORM),
+         TinySae("blocks.1.hook_attn_out", "standard", config=CONSTANT),
+         TinySae("blocks.2.hook_resid_pre", "jumprelu", config=NORM)),
     ),
 }  # fmt: skip
 
@@ -96,7 +96,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Any:
     def make(name: str) -> Opened:
         shape, task, positions, errors, saes = CASES[name]
         torch.manual_seed(0)
-        built = build_with(shape, Path(tmp_path_factory.mktemp("edges")), saes)
+        built = build_model_with(shape, Path(tmp_path_factory.mktemp("edges")), saes)
         problem = open_problem(built, TASKS[task], positions, errors=errors)  # type: ignore[arg-type]
         kept = pick_nodes(problem)
         space, passes = open_passes(problem, kept)
@@ -241,8 +241,8 @@ def test_an_edge_circuit_is_what_each_target_sees(opened: Any, name: str) -> Non
 
 def test_answers_of_several_tokens(tmp_path: Path) -> None:
     """All edges are the circuit, and edges to the logit difference are the loss of the engine's own metric."""
-    saes = (Spliced("blocks.0.hook_resid_post", "jumprelu"), Spliced("blocks.1.hook_resid_post", "standard"))
-    problem = open_problem(build_with("gpt2", tmp_path, saes), TASKS["roles-multi"], "each")
+    saes = (TinySae("blocks.0.hook_resid_post", "jumprelu"), TinySae("blocks.1.hook_resid_post", "standard"))
+    problem = open_problem(build_model_with("gpt2", tmp_path, saes), TASKS["roles-multi"], "each")
     kept = pick_nodes(problem)
     space, passes = open_passes(problem, kept)
     evaluator = Evaluator(problem, "test")
@@ -257,8 +257,8 @@ def test_answers_of_several_tokens(tmp_path: Path) -> None:
 
 
 def test_prompts_of_several_lengths_keep_their_order(tmp_path: Path) -> None:
-    saes = (Spliced("blocks.0.hook_resid_post", "jumprelu"), Spliced("blocks.1.hook_resid_post", "standard"))
-    built = build_with("gpt2", tmp_path, saes)
+    saes = (TinySae("blocks.0.hook_resid_post", "jumprelu"), TinySae("blocks.1.hook_resid_post", "standard"))
+    built = build_model_with("gpt2", tmp_path, saes)
     task = make_task((5, 6, 7, 5, 6, 7), (7, 5, 6, 7, 5), roles=True)
     found = []
     for size in (None, 1):

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from itertools import product
 
 import pytest
-from tiny.compared import check_everything
-from tiny.opened import open_problem
+from tiny.compare import assert_circuits_agree
+from tiny.models_with_saes import TinyModel
+from tiny.problems import open_problem
 from tiny.tasks import TASKS
-from tiny.world import World
 
 from circuit_tui.core.choices import ABLATIONS, ERRORS, AblationKind, ErrorsKind, PositionsKind
 from circuit_tui.core.evaluation.evaluator import Evaluator
@@ -32,9 +32,9 @@ CASES = [
 
 @pytest.mark.parametrize(("shape", "positions", "ablation", "errors"), CASES)
 def test_a_circuit_measures_what_plain_hooks_measure(
-    world: Callable[[str], World], shape: str, positions: str, ablation: AblationKind, errors: ErrorsKind
+    tiny_model: Callable[[str], TinyModel], shape: str, positions: str, ablation: AblationKind, errors: ErrorsKind
 ) -> None:
-    opened = world(shape)
+    opened = tiny_model(shape)
     kind, task = POSITIONS[positions]
     problem = open_problem(opened, TASKS[task], kind, ablation, errors, batch_size=3)
-    check_everything(opened, Evaluator(problem, "test"), seed=0)
+    assert_circuits_agree(opened, Evaluator(problem, "test"), seed=0)

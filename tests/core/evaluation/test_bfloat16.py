@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from tiny.gradients import gradient
-from tiny.opened import open_problem
+from tiny.models_with_saes import CPU, TinyModel, TinySae, build_model_with
+from tiny.problems import open_problem
 from tiny.tasks import TASKS
-from tiny.world import CPU, Spliced, World, build_with
 from torch import Tensor
 
 from circuit_tui.core.evaluation.evaluator import Evaluator
@@ -15,7 +15,7 @@ from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 from circuit_tui.core.models.load_model import load_model
 from circuit_tui.core.splice.problem import Problem
 
-SITES = (Spliced("blocks.0.hook_resid_post", "standard"), Spliced("blocks.1.hook_resid_post", "standard-raw"))
+SITES = (TinySae("blocks.0.hook_resid_post", "standard"), TinySae("blocks.1.hook_resid_post", "standard-raw"))
 EPSILON = 2.0**-8
 """Half of the distance from 1 to the next bfloat16, the most that one rounding is off."""
 # Each of three layers rounds a few times, and some of the errors add up.
@@ -25,9 +25,14 @@ TOLERANCE = 12 * EPSILON
 @pytest.fixture(scope="module", params=["gpt2", "llama", "gemma2", "gemma3", "neox", "qwen3"])
 def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Problem, Problem]:
     """The same problem with the model in float32 and in bfloat16."""
-    world = build_with(request.param, tmp_path_factory.mktemp(request.param), SITES)
-    half = World(world.folder, world.sae_folders, load_model(str(world.folder), CPU, torch.bfloat16), world.sites)
-    full, rounded = (open_problem(one, TASKS["roles"], errors="keep") for one in (world, half))
+    tiny_model = build_model_with(request.param, tmp_path_factory.mktemp(request.param), SITES)
+    half = TinyModel(
+        tiny_model.folder,
+        tiny_model.sae_folders,
+        load_model(str(tiny_model.folder), CPU, torch.bfloat16),
+        tiny_model.sites,
+    )
+    full, rounded = (open_problem(one, TASKS["roles"], errors="keep") for one in (tiny_model, half))
     tokens = full.prompt_sets["test"].clean
     half.model.verify(tokens.tokens[:2], tokens.last[:2])
     return full, rounded

@@ -9,9 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny.opened import open_problem, random_circuit
+from tiny.models_with_saes import TinyModel, TinySae, build_model_with
+from tiny.problems import open_problem, random_circuit
 from tiny.tasks import TASKS
-from tiny.world import Spliced, World, build_with
 from torch import Tensor
 
 from circuit_tui.core.evaluation.full_pass import FullPass
@@ -23,23 +23,23 @@ STREAM = "blocks.{}.hook_resid_post"
 NORM = (("normalize_activations", "layer_norm"),)
 # Neighbouring sites, several blocks between sites, none after the last, and an SAE whose output depends on its input.
 WORLDS = {
-    "gpt2": (Spliced(STREAM.format(0), "standard"), Spliced(STREAM.format(1), "jumprelu")),
-    "llama": (Spliced(STREAM.format(0), "gated"), Spliced(STREAM.format(2), "topk")),
-    "gemma2": (Spliced("blocks.0.hook_resid_pre", "jumprelu"), Spliced(STREAM.format(1), "standard")),
-    "gemma3": (Spliced(STREAM.format(0), "topk", config=NORM), Spliced(STREAM.format(1), "standard")),
-    "neox": (Spliced(STREAM.format(1), "jumprelu"),),
-    "qwen3": tuple(Spliced(STREAM.format(layer), "standard") for layer in range(3)),
+    "gpt2": (TinySae(STREAM.format(0), "standard"), TinySae(STREAM.format(1), "jumprelu")),
+    "llama": (TinySae(STREAM.format(0), "gated"), TinySae(STREAM.format(2), "topk")),
+    "gemma2": (TinySae("blocks.0.hook_resid_pre", "jumprelu"), TinySae(STREAM.format(1), "standard")),
+    "gemma3": (TinySae(STREAM.format(0), "topk", config=NORM), TinySae(STREAM.format(1), "standard")),
+    "neox": (TinySae(STREAM.format(1), "jumprelu"),),
+    "qwen3": tuple(TinySae(STREAM.format(layer), "standard") for layer in range(3)),
 }
 KINDS = (("each", "roles", "mean", "drop"), ("end", "mixed", "zero", "keep"), ("shared", "mixed", "resample", "mean"))
 
 
 @pytest.fixture(scope="module")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], World]:
-    return cache(lambda shape: build_with(shape, tmp_path_factory.mktemp("world"), WORLDS[shape]))
+def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], TinyModel]:
+    return cache(lambda shape: build_model_with(shape, tmp_path_factory.mktemp("world"), WORLDS[shape]))
 
 
 @pytest.fixture(scope="module", params=[(shape, kind) for shape in WORLDS for kind in KINDS], ids=str)
-def problem(request: pytest.FixtureRequest, build: Callable[[str], World]) -> Problem:
+def problem(request: pytest.FixtureRequest, build: Callable[[str], TinyModel]) -> Problem:
     shape, (kind, task, ablation, errors) = request.param
     return open_problem(build(shape), TASKS[task], kind, ablation, errors)
 
@@ -99,9 +99,9 @@ def test_the_trace_of_a_circuit_does_not_depend_on_the_way_to_it(problem: Proble
 
 
 def test_few_tokens_are_run_for_a_change_at_the_last_position(
-    world: Callable[[str], World], monkeypatch: pytest.MonkeyPatch
+    tiny_model: Callable[[str], TinyModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    problem = open_problem(world("gpt2"), TASKS["index"])
+    problem = open_problem(tiny_model("gpt2"), TASKS["index"])
     batch = problem.batch("test", torch.arange(len(problem.splits["test"])))
     incremental = IncrementalPass(problem, batch)
     last = problem.space.position == problem.n_positions - 1
@@ -124,12 +124,12 @@ def test_few_tokens_are_run_for_a_change_at_the_last_position(
 
 
 def test_sites_inside_blocks_and_models_that_cannot_run_some_tokens_are_not_traced(
-    world: Callable[[str], World], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Callable[[str], TinyModel], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inside = build_with("gpt2", tmp_path_factory.mktemp("inside"), [Spliced("blocks.1.hook_mlp_out", "standard")])
+    inside = build_model_with("gpt2", tmp_path_factory.mktemp("inside"), [TinySae("blocks.1.hook_mlp_out", "standard")])
     problem = open_problem(inside, TASKS["index"])
     assert not can_trace(problem, [problem.batch("test", torch.arange(2))])
-    problem = open_problem(world("gpt2"), TASKS["index"])
+    problem = open_problem(tiny_model("gpt2"), TASKS["index"])
     batches = [problem.batch("test", torch.arange(2))]
     assert can_trace(problem, batches)
     monkeypatch.setattr("circuit_tui.core.evaluation.incremental_pass.free_memory", lambda device: 1000)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny.opened import open_problem, random_circuit
+from tiny.models_with_saes import TinyModel
+from tiny.problems import open_problem, random_circuit
 from tiny.tasks import TASKS
-from tiny.world import World
 
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
@@ -20,10 +20,10 @@ from circuit_tui.core.runtime.incremental import Incremental
 
 
 @pytest.fixture(scope="module", params=["gpt2-each", "llama-shared", "gemma2-end"])
-def evaluator(request: pytest.FixtureRequest, world: Callable[[str], World]) -> Evaluator:
+def evaluator(request: pytest.FixtureRequest, tiny_model: Callable[[str], TinyModel]) -> Evaluator:
     shape, kind = request.param.split("-")
     task = TASKS["roles" if kind == "each" else "mixed"]
-    return Evaluator(open_problem(world(shape), task, kind, errors="mean", batch_size=2), "test")
+    return Evaluator(open_problem(tiny_model(shape), task, kind, errors="mean", batch_size=2), "test")
 
 
 def same(got: PromptMetrics, expected: PromptMetrics) -> None:

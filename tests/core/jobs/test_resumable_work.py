@@ -9,9 +9,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from tiny.searched import QUICK, able_problem
+from tiny.models_with_saes import TinyModel
+from tiny.searches import QUICK, solvable_problem
 from tiny.sessions import make_experiment
-from tiny.world import World
 
 from circuit_tui.core.jobs import resumable_work
 from circuit_tui.core.jobs.resumable_work import KEPT_DAYS, ResumableWork, resumable_dir
@@ -88,8 +88,8 @@ def test_without_a_place_the_work_goes_on(monkeypatch: pytest.MonkeyPatch, caplo
 
 
 @pytest.fixture(scope="module")
-def experiment(world: Callable[[str], World]) -> Experiment:
-    return make_experiment(able_problem(world("gpt2"), "each"))
+def experiment(tiny_model: Callable[[str], TinyModel]) -> Experiment:
+    return make_experiment(solvable_problem(tiny_model("gpt2"), "each"))
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 from naive import Naive
-from tiny.opened import open_naive, open_problem
+from tiny.models_with_saes import TinyModel
+from tiny.problems import open_naive, open_problem
 from tiny.sessions import make_session, settle
 from tiny.tasks import TASKS
-from tiny.world import World
 from torch import Tensor
 
 from circuit_tui.core.latents import top_tokens as top_tokens_module
@@ -60,11 +60,11 @@ def activation(naive: Naive, pair: Any, side: str, site: int) -> Tensor:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_push_is_what_a_node_writes_in_the_direction_of_the_answers(
-    world: Callable[[str], World], fresh: Callable[[str], Session], name: str
+    tiny_model: Callable[[str], TinyModel], fresh: Callable[[str], Session], name: str
 ) -> None:
     session = fresh(name)
     settle(session)
-    naive, table = open_naive(world(name.split("-")[0]), session.problem), session.table
+    naive, table = open_naive(tiny_model(name.split("-")[0]), session.problem), session.table
     pairs, unembedding = naive.task.split("train"), naive.hf.get_output_embeddings().weight.detach()
     read = {naive.names(pair, pair.clean)[-1] for pair in pairs}
     push = session.latent_columns().push
@@ -87,10 +87,10 @@ def test_push_is_what_a_node_writes_in_the_direction_of_the_answers(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_difference_is_the_mean_over_pairs(
-    world: Callable[[str], World], fresh: Callable[[str], Session], name: str
+    tiny_model: Callable[[str], TinyModel], fresh: Callable[[str], Session], name: str
 ) -> None:
     session = fresh(name)
-    naive, table = open_naive(world(name.split("-")[0]), session.problem), session.table
+    naive, table = open_naive(tiny_model(name.split("-")[0]), session.problem), session.table
     for node in range(0, len(table), 11):
         site, latent, position = table.site[node], table.latent[node], table.positions[table.position[node]]
         differences = []
@@ -133,8 +133,8 @@ def test_every_candidate_gets_its_tokens_and_kept_ones_get_them_first(
         assert row.suppresses == tuple(token for token, _ in closely.suppresses[:LISTED_TOKENS])
 
 
-def test_answers_of_several_tokens_push_at_their_first_difference(world: Callable[[str], World]) -> None:
-    tiny = world("gpt2")
+def test_answers_of_several_tokens_push_at_their_first_difference(tiny_model: Callable[[str], TinyModel]) -> None:
+    tiny = tiny_model("gpt2")
     session = make_session(open_problem(tiny, TASKS["index-multi"], "each"))
     settle(session)
     push = session.latent_columns().push

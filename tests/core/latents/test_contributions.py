@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 from naive import Naive
-from tiny.opened import named, open_naive, open_problem, random_circuit
+from tiny.models_with_saes import TinyModel, TinySae, build_model_with
+from tiny.problems import names_of_nodes, open_naive, open_problem, random_circuit
 from tiny.tasks import TASKS
-from tiny.world import Spliced, World, build_with
 from torch import Tensor
 
 from circuit_tui.core.evaluation.evaluator import Evaluator
@@ -44,15 +44,20 @@ def swapped(task: Task) -> Task:
 
 @pytest.mark.parametrize(("shape", "task", "kind", "errors"), CASES, ids=["-".join(case) for case in CASES])
 def test_a_contribution_is_what_the_prompt_loses_without_the_node(
-    world: Callable[[str], World], shape: str, task: str, kind: str, errors: str, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Callable[[str], TinyModel],
+    shape: str,
+    task: str,
+    kind: str,
+    errors: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(contributions_module, "MAX_COPIES", 3)
-    tiny, given = world(shape), TASKS[task]
+    tiny, given = tiny_model(shape), TASKS[task]
     problem = open_problem(tiny, given, kind, errors=errors)  # type: ignore[arg-type]
     kept = random_circuit(problem, 12 / len(problem.space), 1)
     explained = PromptExplanation(problem, kept, 1).complete()
     assert explained.corrupt is not None
-    all_named = named(problem, kept)
+    all_named = names_of_nodes(problem, kept)
     for side, asked in ((explained.clean, given), (explained.corrupt, swapped(given))):
         naive = open_naive(tiny, problem)
         naive.task = asked
@@ -62,44 +67,44 @@ def test_a_contribution_is_what_the_prompt_loses_without_the_node(
         for node, value in zip(side.nodes, side.values, strict=True):
             without = kept.clone()
             without[node] = False
-            assert value == pytest.approx(full - logit_difference(naive, 1, named(problem, without)), abs=2e-4)
+            assert value == pytest.approx(full - logit_difference(naive, 1, names_of_nodes(problem, without)), abs=2e-4)
 
 
-def test_a_token_contributes_what_its_nodes_do_together(world: Callable[[str], World]) -> None:
+def test_a_token_contributes_what_its_nodes_do_together(tiny_model: Callable[[str], TinyModel]) -> None:
     """Where every token has a position of its own, its nodes are those of that position."""
-    tiny, given = world("gpt2"), TASKS["index"]
+    tiny, given = tiny_model("gpt2"), TASKS["index"]
     problem = open_problem(tiny, given, "each", errors="keep")
     kept, naive = random_circuit(problem, 0.2, 2), open_naive(tiny, problem)
     explained = PromptExplanation(problem, kept, 0).complete()
-    full = logit_difference(naive, 0, named(problem, kept))
+    full = logit_difference(naive, 0, names_of_nodes(problem, kept))
     assert [token.strip() for token in explained.clean.tokens] == given.split("test")[0].clean.split()
     for position, value in enumerate(explained.clean.by_token):
         without = kept & (problem.space.position != position)
-        assert value == pytest.approx(full - logit_difference(naive, 0, named(problem, without)), abs=1e-4)
+        assert value == pytest.approx(full - logit_difference(naive, 0, names_of_nodes(problem, without)), abs=1e-4)
 
 
 @pytest.mark.parametrize(
     "saes",
     [
-        (Spliced("blocks.1.hook_resid_post", "standard", config=(("normalize_activations", "layer_norm"),)),),
+        (TinySae("blocks.1.hook_resid_post", "standard", config=(("normalize_activations", "layer_norm"),)),),
         (
-            Spliced("blocks.1.hook_mlp_in", "skip", "blocks.1.hook_mlp_out"),
-            Spliced("blocks.2.hook_attn_out", "jumprelu"),
+            TinySae("blocks.1.hook_mlp_in", "skip", "blocks.1.hook_mlp_out"),
+            TinySae("blocks.2.hook_attn_out", "jumprelu"),
         ),
-        (Spliced("blocks.0.attn.hook_z", "gated"), Spliced("blocks.0.hook_mlp_out", "topk")),
+        (TinySae("blocks.0.attn.hook_z", "gated"), TinySae("blocks.0.hook_mlp_out", "topk")),
     ],
     ids=["normalised", "transcoder", "inside-one-block"],
 )
-def test_at_every_kind_of_site(saes: tuple[Spliced, ...], tmp_path: Path) -> None:
-    tiny = build_with("gpt2", tmp_path, saes)
+def test_at_every_kind_of_site(saes: tuple[TinySae, ...], tmp_path: Path) -> None:
+    tiny = build_model_with("gpt2", tmp_path, saes)
     problem = open_problem(tiny, TASKS["index"], "each", errors="keep")
     kept, naive = random_circuit(problem, 10 / len(problem.space), 3), open_naive(tiny, problem)
     explained = PromptExplanation(problem, kept, 2).complete().clean
-    full = logit_difference(naive, 2, named(problem, kept))
+    full = logit_difference(naive, 2, names_of_nodes(problem, kept))
     for node, value in zip(explained.nodes, explained.values, strict=True):
         without = kept.clone()
         without[node] = False
-        assert value == pytest.approx(full - logit_difference(naive, 2, named(problem, without)), abs=2e-4)
+        assert value == pytest.approx(full - logit_difference(naive, 2, names_of_nodes(problem, without)), abs=2e-4)
 
 
 def live_of(problem: Problem, kept: Tensor) -> LiveCircuit:
@@ -107,9 +112,9 @@ def live_of(problem: Problem, kept: Tensor) -> LiveCircuit:
 
 
 @pytest.mark.parametrize("on", [True, False])
-def test_the_prompts_on_which_nodes_matter_most(world: Callable[[str], World], on: bool) -> None:
-    problem = open_problem(world("gpt2"), TASKS["mixed"], "end", errors="keep")
-    kept, naive = random_circuit(problem, 0.3, 4), open_naive(world("gpt2"), problem)
+def test_the_prompts_on_which_nodes_matter_most(tiny_model: Callable[[str], TinyModel], on: bool) -> None:
+    problem = open_problem(tiny_model("gpt2"), TASKS["mixed"], "end", errors="keep")
+    kept, naive = random_circuit(problem, 0.3, 4), open_naive(tiny_model("gpt2"), problem)
     nodes = tuple((kept == on).nonzero()[:3, 0].tolist())
     chosen = torch.zeros_like(kept)
     chosen[list(nodes)] = True
@@ -123,19 +128,19 @@ def test_the_prompts_on_which_nodes_matter_most(world: Callable[[str], World], o
     assert effects == sorted(effects, reverse=True)
     assert sorted(row.prompt for row in found.prompts) == list(range(len(TASKS["mixed"].split("test"))))
     for row in found.prompts:
-        circuit, changed = (logit_difference(naive, row.prompt, named(problem, k)) for k in (kept, other))
+        circuit, changed = (logit_difference(naive, row.prompt, names_of_nodes(problem, k)) for k in (kept, other))
         assert row.circuit == pytest.approx(circuit, abs=1e-4)
         assert row.effect == pytest.approx(sign * (circuit - changed), abs=1e-4)
 
 
-def test_a_side_fills_in_and_one_that_cannot_be_ablated_says_why(world: Callable[[str], World]) -> None:
+def test_a_side_fills_in_and_one_that_cannot_be_ablated_says_why(tiny_model: Callable[[str], TinyModel]) -> None:
     """Resampling draws from corrupt train prompts of the same length: there may be none for a corrupt test prompt."""
     task = TASKS["mixed"]
     pairs = tuple(
         replace(pair, corrupt=f"{pair.corrupt} often") if (pair.split, len(pair.clean.split())) == ("test", 7) else pair
         for pair in task.pairs
     )
-    problem = open_problem(world("gpt2"), replace(task, pairs=pairs), "end", "resample", errors="keep")
+    problem = open_problem(tiny_model("gpt2"), replace(task, pairs=pairs), "end", "resample", errors="keep")
     lengths = [len(pair.corrupt.split()) for pair in replace(task, pairs=pairs).split("test")]
     long = lengths.index(8) if 8 in lengths else lengths.index(max(lengths))
     work = PromptExplanation(problem, torch.ones(len(problem.space), dtype=torch.bool), long)

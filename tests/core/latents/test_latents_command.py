@@ -16,8 +16,8 @@ from circuit_tui.core.session.session import Session, open_session
 
 
 @pytest.fixture
-def made(able_request: Callable[..., OpenRequest], tmp_path: Path) -> tuple[Session, Path]:
-    session = open_session(able_request("gpt2"))
+def made(solvable_request: Callable[..., OpenRequest], tmp_path: Path) -> tuple[Session, Path]:
+    session = open_session(solvable_request("gpt2"))
     session.only(range(0, len(session.table), 3))
     path = session.export(tmp_path / "made.json")
     settle(session)

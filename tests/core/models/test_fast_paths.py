@@ -9,9 +9,9 @@ import pytest
 import torch
 from tiny.gradients import random_mask, splices
 from tiny.models import LAYERS, make_model
-from tiny.opened import open_problem
+from tiny.models_with_saes import CPU, TinySae, build_model_with
+from tiny.problems import open_problem
 from tiny.tasks import TASKS
-from tiny.world import CPU, Spliced, build_with
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
@@ -123,8 +123,8 @@ def test_before_a_last_site_behind_the_last_block_only_the_answers_are_worked_on
 ) -> None:
     """Logits and gradients equal those of passes over all tokens, which run where the site's input is asked for."""
     monkeypatch.setattr(nodes, "PADDED_GROUP_COST", {"cpu": 0})
-    sites = [Spliced("blocks.0.hook_resid_post", "standard"), Spliced(LAST, "jumprelu")]
-    problem = open_problem(build_with(shape, tmp_path, sites), TASKS["roles"], errors="keep")
+    sites = [TinySae("blocks.0.hook_resid_post", "standard"), TinySae(LAST, "jumprelu")]
+    problem = open_problem(build_model_with(shape, tmp_path, sites), TASKS["roles"], errors="keep")
     seen = tokens_seen(problem.model)
     slots: list[int] = []
     encode = EncoderColumns.encode

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from tiny.models import LAYERS, make_model, make_tokenizer
-from tiny.world import CPU, World
+from tiny.models_with_saes import CPU, TinyModel
 from transformers import AutoModelForCausalLM
 
 from circuit_tui.core.errors import UserError
@@ -22,9 +22,11 @@ ROWS = torch.arange(4)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_replay_from_any_block_gives_the_logits_of_hugging_face(world: Callable[[str], World], shape: str) -> None:
-    model = world(shape).model
-    hf = AutoModelForCausalLM.from_pretrained(world(shape).folder).eval()
+def test_replay_from_any_block_gives_the_logits_of_hugging_face(
+    tiny_model: Callable[[str], TinyModel], shape: str
+) -> None:
+    model = tiny_model(shape).model
+    hf = AutoModelForCausalLM.from_pretrained(tiny_model(shape).folder).eval()
     with torch.no_grad():
         expected = hf(TOKENS, use_cache=False).logits[ROWS, ANSWER]
         resid = model.embed(TOKENS)
@@ -40,9 +42,9 @@ def test_replay_from_any_block_gives_the_logits_of_hugging_face(world: Callable[
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_length_of_a_batch_does_not_matter(world: Callable[[str], World], shape: str) -> None:
+def test_the_length_of_a_batch_does_not_matter(tiny_model: Callable[[str], TinyModel], shape: str) -> None:
     """Right padding changes nothing, and the recording for one length is not used for another."""
-    model = world(shape).model
+    model = tiny_model(shape).model
     long = model.logits(model.run_blocks(model.embed(TOKENS), 0, LAYERS), torch.full((4,), 4))
     short = model.logits(model.run_blocks(model.embed(TOKENS[:, :5]), 0, LAYERS), torch.full((4,), 4))
     torch.testing.assert_close(short, long, rtol=0, atol=1e-5)
@@ -72,9 +74,9 @@ def test_a_model_that_computes_nan_is_refused(tmp_path: Path) -> None:
         model.verify(TOKENS, ANSWER)
 
 
-def test_a_prompt_longer_than_the_context_is_refused(world: Callable[[str], World]) -> None:
+def test_a_prompt_longer_than_the_context_is_refused(tiny_model: Callable[[str], TinyModel]) -> None:
     with pytest.raises(UserError, match=r"--model .*: a prompt has 40 tokens, but the model reads at most 32"):
-        world("gpt2").model.embed(torch.zeros(1, 40, dtype=torch.long))
+        tiny_model("gpt2").model.embed(torch.zeros(1, 40, dtype=torch.long))
 
 
 @pytest.mark.parametrize("shape", ["gpt2", "gemma2"])

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from tiny.able import able_task
-from tiny.compared import check_everything
+from tiny.compare import assert_circuits_agree
 from tiny.gradients import check_gradient
 from tiny.models import make_model
-from tiny.opened import open_naive, open_problem, random_circuit
+from tiny.models_with_saes import CPU, TinyModel, TinySae, build_model_with
+from tiny.problems import open_naive, open_problem, random_circuit
 from tiny.sessions import request, write_prompts
+from tiny.solvable_task import solvable_task
 from tiny.tasks import TASKS
-from tiny.world import CPU, Spliced, World, build_with
 
 from circuit_tui.core.choices import ErrorsKind, PositionsKind
 from circuit_tui.core.errors import UserError
@@ -31,12 +31,12 @@ SHAPES = ("gpt2", "neox", "llama", "gemma2", "gemma3", "qwen3")
 
 
 @pytest.fixture
-def left(world: Callable[[str], World]) -> Iterator[Callable[[str], World]]:
-    """A world whose model pads on the left until the test is over."""
-    used: list[World] = []
+def left(tiny_model: Callable[[str], TinyModel]) -> Iterator[Callable[[str], TinyModel]]:
+    """A tiny model that pads on the left until the test is over."""
+    used: list[TinyModel] = []
 
-    def opened(shape: str) -> World:
-        used.append(world(shape))
+    def opened(shape: str) -> TinyModel:
+        used.append(tiny_model(shape))
         used[-1].model.padding_side = "left"
         return used[-1]
 
@@ -56,25 +56,25 @@ def left(world: Callable[[str], World]) -> Iterator[Callable[[str], World]]:
 )
 @pytest.mark.parametrize("shape", ["gpt2", "llama", "gemma2"])
 def test_a_circuit_measures_what_plain_hooks_measure(
-    left: Callable[[str], World], shape: str, kind: PositionsKind, task: str, errors: ErrorsKind
+    left: Callable[[str], TinyModel], shape: str, kind: PositionsKind, task: str, errors: ErrorsKind
 ) -> None:
     problem = open_problem(left(shape), TASKS[task], kind, errors=errors, batch_size=3)
-    check_everything(left(shape), Evaluator(problem, "test"), seed=0)
+    assert_circuits_agree(left(shape), Evaluator(problem, "test"), seed=0)
 
 
 @pytest.mark.parametrize("task", ["mixed", "mixed-multi"])
-def test_the_mask_s_gradient_is_that_of_plain_hooks(left: Callable[[str], World], task: str) -> None:
+def test_the_mask_s_gradient_is_that_of_plain_hooks(left: Callable[[str], TinyModel], task: str) -> None:
     problem = open_problem(left("gpt2"), TASKS[task], "shared")
     check_gradient(problem, open_naive(left("gpt2"), problem))
 
 
 def test_sites_within_a_block_see_each_prompt_s_own_tokens(tmp_path: Path) -> None:
-    world = build_with(
-        "gpt2", tmp_path, (Spliced("blocks.0.hook_z", "standard"), Spliced("blocks.1.hook_mlp_out", "topk-raw"))
+    tiny_model = build_model_with(
+        "gpt2", tmp_path, (TinySae("blocks.0.hook_z", "standard"), TinySae("blocks.1.hook_mlp_out", "topk-raw"))
     )
-    world.model.padding_side = "left"
-    problem = open_problem(world, TASKS["mixed"], "shared", errors="keep")
-    check_everything(world, Evaluator(problem, "test"), seed=0)
+    tiny_model.model.padding_side = "left"
+    problem = open_problem(tiny_model, TASKS["mixed"], "shared", errors="keep")
+    assert_circuits_agree(tiny_model, Evaluator(problem, "test"), seed=0)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -91,7 +91,7 @@ def test_every_family_gives_the_logits_of_each_prompt_alone(shape: str, tmp_path
             torch.testing.assert_close(got[row], alone, rtol=1e-4, atol=1e-4)
 
 
-def test_the_blocks_really_see_the_padding_on_the_left(left: Callable[[str], World]) -> None:
+def test_the_blocks_really_see_the_padding_on_the_left(left: Callable[[str], TinyModel]) -> None:
     model, seen = left("gpt2").model, []
     view = runner_for(model, torch.tensor([2, 4]))
     tokens = torch.tensor([[3, 4, 0, 0], [5, 6, 7, 8]])
@@ -109,7 +109,7 @@ def test_the_blocks_really_see_the_padding_on_the_left(left: Callable[[str], Wor
     torch.testing.assert_close(out[0, :2], model.run_blocks(resid, 1, 2)[0, :2], rtol=1e-4, atol=1e-5)
 
 
-def test_what_was_recorded_for_old_batches_is_let_go(left: Callable[[str], World]) -> None:
+def test_what_was_recorded_for_old_batches_is_let_go(left: Callable[[str], TinyModel]) -> None:
     model = left("llama").model
     for length in range(2, 20):
         view = runner_for(model, torch.tensor([2, length]))
@@ -117,11 +117,11 @@ def test_what_was_recorded_for_old_batches_is_let_go(left: Callable[[str], World
     assert len(model.recordings.left_padded) == MAX_LEFT_PADDED
 
 
-def test_attributions_take_the_same_ends(world: Callable[[str], World]) -> None:
+def test_attributions_take_the_same_ends(tiny_model: Callable[[str], TinyModel]) -> None:
     """With the errors added back, both ends of the path run again, and are the same when padded on the left."""
     found = []
     for side in ("right", "left"):
-        opened = world("gpt2")
+        opened = tiny_model("gpt2")
         opened.model.padding_side = side  # type: ignore[assignment]
         problem = open_problem(opened, TASKS["roles"], "each")
         (batch,) = batches_of_pairs(problem, "ig")
@@ -133,9 +133,9 @@ def test_attributions_take_the_same_ends(world: Callable[[str], World]) -> None:
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
-def test_a_session_has_the_same_numbers_either_way(world: Callable[[str], World], tmp_path: Path) -> None:
-    opened = world("llama")
-    task = able_task(opened, (5, 6, 7, 6, 7, 5, 8, 6), (5, 7, 6))
+def test_a_session_has_the_same_numbers_either_way(tiny_model: Callable[[str], TinyModel], tmp_path: Path) -> None:
+    opened = tiny_model("llama")
+    task = solvable_task(opened, (5, 6, 7, 6, 7, 5, 8, 6), (5, 7, 6))
     prompts = write_prompts(task, tmp_path / "able.jsonl")
     views: list[Any] = []
     for side in ("right", "left"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny.models import make_model
-from tiny.world import CPU
+from tiny.models_with_saes import CPU
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.models.devices import pick_device, pick_dtype

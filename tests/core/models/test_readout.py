@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from tiny.models import make_model
-from tiny.world import CPU, World
+from tiny.models_with_saes import CPU, TinyModel
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
@@ -42,9 +42,9 @@ def expected_weights(folder: Path, shape: str) -> Tensor:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_logit_weights_are_those_of_the_models_own_norm_and_unembedding(
-    world: Callable[[str], World], shape: str
+    tiny_model: Callable[[str], TinyModel], shape: str
 ) -> None:
-    readout, expected = Readout(world(shape).model), expected_weights(world(shape).folder, shape)
+    readout, expected = Readout(tiny_model(shape).model), expected_weights(tiny_model(shape).folder, shape)
     assert readout.centred == (shape in WITH_MEAN)
     assert readout.soft_cap == (4.0 if shape == "gemma2" else None)
     torch.testing.assert_close(readout.weights(DIRECTIONS), expected, rtol=1e-4, atol=1e-4)
@@ -57,11 +57,11 @@ def test_logit_weights_are_those_of_the_models_own_norm_and_unembedding(
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_direction_changes_the_logits_by_its_weights_over_the_scale(
-    world: Callable[[str], World], shape: str
+    tiny_model: Callable[[str], TinyModel], shape: str
 ) -> None:
     """The scale is that of the norm: with it held, weights over scale are what a direction adds before any cap."""
-    norm, gain, unembedding = parts(world(shape).folder)
-    readout, resid = Readout(world(shape).model), 3 * DIRECTIONS.flip(0)
+    norm, gain, unembedding = parts(tiny_model(shape).folder)
+    readout, resid = Readout(tiny_model(shape).model), 3 * DIRECTIONS.flip(0)
     scale = readout.scale(resid)
     moved = centred(resid + DIRECTIONS, shape) / scale.unsqueeze(1) * gain + getattr(norm, "bias", torch.zeros(16))
     held = (moved - norm(resid)) @ unembedding.t()

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from tiny.models_with_saes import CPU
 from tiny.sessions import spread_out
-from tiny.world import CPU
 from transformer_lens.model_bridge import TransformerBridge
 
 from circuit_tui.core.errors import UserError
@@ -34,9 +34,9 @@ def test_on_other_devices(root: Path) -> None:
     assert " passed" in done.stdout
 
 
-def test_without_a_gpu_it_is_all_on_the_cpu(able_request: Callable[..., OpenRequest]) -> None:
+def test_without_a_gpu_it_is_all_on_the_cpu(solvable_request: Callable[..., OpenRequest]) -> None:
     """Accelerate itself places the blocks."""
-    near, spread = open_session(able_request("gpt2")), open_session(spread_out(able_request("gpt2")))
+    near, spread = open_session(solvable_request("gpt2")), open_session(spread_out(solvable_request("gpt2")))
     assert spread.problem.model.devices == (CPU,)
     assert spread.info.test == near.info.test
 
@@ -54,7 +54,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("two_gpus")
 def test_each_device_keeps_room_for_its_saes(
-    able_request: Callable[..., OpenRequest], monkeypatch: pytest.MonkeyPatch
+    solvable_request: Callable[..., OpenRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert device_memory.budgets(20 * GB) == {0: 62 * GB, 1: 26 * GB}
     given: dict[str, Any] = {}
@@ -66,7 +66,7 @@ def test_each_device_keeps_room_for_its_saes(
     monkeypatch.setattr(TransformerBridge, "boot_transformers", boot)
     said = "--device-map auto: .* cannot be spread over 2 devices: hf_device_map contains unsupported.*; try --dtype"
     with pytest.raises(UserError, match=said):
-        open_session(spread_out(able_request("gpt2")))
+        open_session(spread_out(solvable_request("gpt2")))
     assert given["device_map"] == "auto"
     assert "device" not in given
     assert sorted(given["max_memory"]) == [0, 1]
@@ -75,8 +75,8 @@ def test_each_device_keeps_room_for_its_saes(
 
 
 @pytest.mark.usefixtures("two_gpus")
-def test_the_plan_has_the_memory_of_all_devices(able_request: Callable[..., OpenRequest]) -> None:
-    planned = plan_memory(spread_out(able_request("gpt2")))
+def test_the_plan_has_the_memory_of_all_devices(solvable_request: Callable[..., OpenRequest]) -> None:
+    planned = plan_memory(spread_out(solvable_request("gpt2")))
     assert planned.free == 120 * GB
     assert planned.device == "cuda:0 and cuda:1"
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 from kept_bytes import kept_bytes
-from tiny.able import able_task
+from tiny.models_with_saes import TinyModel, TinySae, build_model_with
 from tiny.sessions import request, write_prompts
+from tiny.solvable_task import solvable_task
 from tiny.tasks import with_multi_token_answers
-from tiny.world import Spliced, World, build_with
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
@@ -31,9 +31,9 @@ from circuit_tui.tui.cli import main
 
 
 @pytest.fixture
-def asked(world: Callable[[str], World], tmp_path: Path) -> OpenRequest:
-    tiny = world("gpt2")
-    return request(tiny, write_prompts(able_task(tiny, (6,) * 12, (6,) * 7), tmp_path / "p.jsonl"))
+def asked(tiny_model: Callable[[str], TinyModel], tmp_path: Path) -> OpenRequest:
+    tiny = tiny_model("gpt2")
+    return request(tiny, write_prompts(solvable_task(tiny, (6,) * 12, (6,) * 7), tmp_path / "p.jsonl"))
 
 
 def test_weights_and_prompts_take_what_is_planned(asked: OpenRequest) -> None:
@@ -53,9 +53,9 @@ def test_weights_and_prompts_take_what_is_planned(asked: OpenRequest) -> None:
     assert planned.n_prompts == planned.batch == 12
 
 
-def test_answers_of_several_tokens_are_planned_for(world: Callable[[str], World], tmp_path: Path) -> None:
-    tiny = world("gpt2")
-    task = with_multi_token_answers(able_task(tiny, (6,) * 12, (6,) * 7))
+def test_answers_of_several_tokens_are_planned_for(tiny_model: Callable[[str], TinyModel], tmp_path: Path) -> None:
+    tiny = tiny_model("gpt2")
+    task = with_multi_token_answers(solvable_task(tiny, (6,) * 12, (6,) * 7))
     asked = request(tiny, write_prompts(task, tmp_path / "said.jsonl"))
     planned = plan_memory(asked)
     opened = open_problem(asked, lambda stage: None).problem
@@ -93,10 +93,12 @@ def most_allocated(run: Callable[[], Any]) -> tuple[Any, int, int]:
     return result, max(sizes), sizes[-1]
 
 
-def test_opening_and_a_step_stay_below_the_plan_and_not_far(world: Callable[[str], World], tmp_path: Path) -> None:
+def test_opening_and_a_step_stay_below_the_plan_and_not_far(
+    tiny_model: Callable[[str], TinyModel], tmp_path: Path
+) -> None:
     """The allocator counts; model and SAEs are loaded before it begins."""
-    tiny, n_prompts = world("gpt2"), 64
-    asked = request(tiny, write_prompts(able_task(tiny, (6,) * n_prompts, (6,) * 7), tmp_path / "p.jsonl"))
+    tiny, n_prompts = tiny_model("gpt2"), 64
+    asked = request(tiny, write_prompts(solvable_task(tiny, (6,) * n_prompts, (6,) * 7), tmp_path / "p.jsonl"))
     loaded, planned = load_model_and_sites(asked, lambda stage: None), plan_memory(asked)
     opened, opening, held = most_allocated(lambda: open_problem(asked, lambda stage: None, loaded=loaded))
     assert held == pytest.approx(planned.prompts, rel=0.1)
@@ -115,11 +117,13 @@ def test_opening_and_a_step_stay_below_the_plan_and_not_far(world: Callable[[str
 
 
 @pytest.mark.parametrize("inside", [False, True])
-def test_what_is_kept_of_circuits_is_planned_for(world: Callable[[str], World], tmp_path: Path, inside: bool) -> None:
+def test_what_is_kept_of_circuits_is_planned_for(
+    tiny_model: Callable[[str], TinyModel], tmp_path: Path, inside: bool
+) -> None:
     """The allocator counts two traces, or the inputs of each group of sites in full passes."""
-    within = (Spliced("blocks.0.hook_mlp_out", "standard"), Spliced("blocks.2.attn.hook_z", "jumprelu"))
-    tiny = build_with("gpt2", tmp_path, within) if inside else world("gpt2")
-    asked = request(tiny, write_prompts(able_task(tiny, (6,) * 64, (6,) * 32), tmp_path / "p.jsonl"))
+    within = (TinySae("blocks.0.hook_mlp_out", "standard"), TinySae("blocks.2.attn.hook_z", "jumprelu"))
+    tiny = build_model_with("gpt2", tmp_path, within) if inside else tiny_model("gpt2")
+    asked = request(tiny, write_prompts(solvable_task(tiny, (6,) * 64, (6,) * 32), tmp_path / "p.jsonl"))
     loaded, planned = load_model_and_sites(asked, lambda stage: None), plan_memory(asked)
     opened, _, held = most_allocated(lambda: open_problem(asked, lambda stage: None, loaded=loaded))
     assert held == pytest.approx(planned.prompts, rel=0.1)

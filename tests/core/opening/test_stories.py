@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny.opened import open_problem
-from tiny.world import CPU, World
+from tiny.models_with_saes import CPU, TinyModel
+from tiny.problems import open_problem
 
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.models.load_model import load_model
@@ -30,16 +30,16 @@ TABLE = {
 
 
 @pytest.fixture(scope="module")
-def opened(stories: Path) -> World:
+def opened(stories: Path) -> TinyModel:
     folders = tuple(sorted((stories / "saes").iterdir()))
     model = load_model(str(stories / "model"), CPU, torch.float32)
     sites = tuple(load_saes([], folders, CPU))
     check_fit(model, sites)
-    return World(stories / "model", folders, model, sites)
+    return TinyModel(stories / "model", folders, model, sites)
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_the_published_numbers_come_out(opened: World, stories: Path, name: str) -> None:
+def test_the_published_numbers_come_out(opened: TinyModel, stories: Path, name: str) -> None:
     pairs = load_prompts(stories / "tasks" / f"{name}.jsonl").pairs
     train = [dataclasses.replace(pair, split="train") for pair in pairs]
     task = Task(name, "", (*train, dataclasses.replace(pairs[0], split="test")))

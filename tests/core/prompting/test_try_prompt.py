@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 from naive import Naive
-from tiny.opened import named, open_problem, random_circuit
+from tiny.models_with_saes import TinyModel
+from tiny.problems import names_of_nodes, open_problem, random_circuit
 from tiny.tasks import TASKS
-from tiny.world import World
 
 from circuit_tui.core.choices import AblationKind, ErrorsKind, PositionsKind
 from circuit_tui.core.circuits.schema import TaskSource
@@ -41,7 +41,7 @@ def _opened(problem: Problem) -> OpenedProblem:
     return OpenedProblem(problem, "tiny", TaskSource(kind="file", path="tiny.jsonl"))
 
 
-def _oracle(world: World, task: Task, pair: Pair, own: Problem) -> Naive:
+def _oracle(tiny_model: TinyModel, task: Task, pair: Pair, own: Problem) -> Naive:
     """The oracle on the train prompts of `task` and on `pair` alone."""
     width = own.prompt_sets["train"].corrupt.tokens.shape[1]
 
@@ -50,27 +50,27 @@ def _oracle(world: World, task: Task, pair: Pair, own: Problem) -> Naive:
 
     asked = replace(task, pairs=(*task.split("train"), pair))
     return Naive(
-        world.folder, world.sae_folders, asked, own.alignment.kind, own.ablation, own.errors, drawn
+        tiny_model.folder, tiny_model.sae_folders, asked, own.alignment.kind, own.ablation, own.errors, drawn
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(("shape", "kind", "name", "ablation", "errors"), CASES)
 def test_every_run_is_that_of_plain_hooks(
-    world: Callable[[str], World],
+    tiny_model: Callable[[str], TinyModel],
     shape: str,
     kind: PositionsKind,
     name: str,
     ablation: AblationKind,
     errors: ErrorsKind,
 ) -> None:
-    tiny = world(shape)
+    tiny = tiny_model(shape)
     task, pair = _without_one(TASKS[name])
     problem = open_problem(tiny, task, kind, ablation, errors)
     opened, kept = _opened(problem), random_circuit(problem, 0.4, seed=1)
     prompt = FreePrompt(pair.clean, pair.roles, pair.answer, pair.wrong)
     report = try_prompt(opened, kept, prompt)
     oracle = _oracle(tiny, task, pair, problem_on(opened, prompt))
-    nodes = named(problem, kept)
+    nodes = names_of_nodes(problem, kept)
     asked = {
         "plain": lambda prefix: oracle.unspliced("test", 0, prefix),
         "spliced": lambda prefix: oracle.spliced("test", 0, prefix),
@@ -118,13 +118,13 @@ def _check_active(active: tuple, oracle: Naive, nodes: set, problem: Problem) ->
 
 
 @pytest.fixture(scope="module")
-def roles(world: Callable[[str], World]) -> OpenedProblem:
-    return _opened(open_problem(world("gpt2"), TASKS["roles"]))
+def roles(tiny_model: Callable[[str], TinyModel]) -> OpenedProblem:
+    return _opened(open_problem(tiny_model("gpt2"), TASKS["roles"]))
 
 
 @pytest.fixture(scope="module")
-def index(world: Callable[[str], World]) -> OpenedProblem:
-    return _opened(open_problem(world("gpt2"), TASKS["index"]))
+def index(tiny_model: Callable[[str], TinyModel]) -> OpenedProblem:
+    return _opened(open_problem(tiny_model("gpt2"), TASKS["index"]))
 
 
 def _keep_all(opened: OpenedProblem) -> torch.Tensor:

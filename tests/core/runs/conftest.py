@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from tiny.searched import able_problem
+from tiny.models_with_saes import TinyModel
+from tiny.searches import solvable_problem
 from tiny.sessions import make_experiment
-from tiny.world import World
 
 from circuit_tui.core.opening.experiment import Experiment
 
 
 @pytest.fixture(scope="session")
-def experiment(world: Callable[[str], World]) -> Experiment:
-    return make_experiment(able_problem(world("gpt2"), "each"))
+def experiment(tiny_model: Callable[[str], TinyModel]) -> Experiment:
+    return make_experiment(solvable_problem(tiny_model("gpt2"), "each"))

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from command_line import Cli
-from tiny.able import able_task
+from tiny.models_with_saes import TinyModel
 from tiny.sessions import write_prompts
-from tiny.world import World
+from tiny.solvable_task import solvable_task
 
 from circuit_tui.core.circuits.circuit_file import read_circuit
 from circuit_tui.core.outputs.output_file import claim_output
@@ -26,9 +26,9 @@ from circuit_tui.tui.cli import main
 QUICK = ("--methods", "published:steps=20,random,atp", "--lambdas", "0.01,0.1", "--seeds", "2", "--targets", "0.6,0.8")
 
 
-def test_from_flags_to_table_file_and_picture(cli: Cli, able_flags: list[str], tmp_path: Path) -> None:
+def test_from_flags_to_table_file_and_picture(cli: Cli, solvable_flags: list[str], tmp_path: Path) -> None:
     out, picture = tmp_path / "c.json", tmp_path / "p.svg"
-    done = cli("compare", *able_flags, *QUICK, "--out", out, "--picture", picture)
+    done = cli("compare", *solvable_flags, *QUICK, "--out", out, "--picture", picture)
     assert done.code == 0, done.err
     file = read_comparison(out)
     assert file.complete
@@ -44,10 +44,10 @@ def test_from_flags_to_table_file_and_picture(cli: Cli, able_flags: list[str], t
 
 
 def test_json_is_the_file_and_earlier_runs_are_not_done_again(
-    cli: Cli, able_flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, solvable_flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "c.json"
-    first = cli("compare", *able_flags, "--methods", "random,atp", "--seeds", "1", "--json", "--out", out)
+    first = cli("compare", *solvable_flags, "--methods", "random,atp", "--seeds", "1", "--json", "--out", out)
     assert first.code == 0
     data, written = json.loads(first.out), json.loads(out.read_text())
     assert {**data, "created": ""} == {**written, "created": ""}
@@ -59,7 +59,7 @@ def test_json_is_the_file_and_earlier_runs_are_not_done_again(
         begun.append(f"{self.spec.method} {self.spec.seed}")
 
     monkeypatch.setattr(Search, "__init__", counted)
-    more = cli("compare", *able_flags, "--methods", "random,atp", "--seeds", "2", "--from", out, "--json")
+    more = cli("compare", *solvable_flags, "--methods", "random,atp", "--seeds", "2", "--from", out, "--json")
     assert begun == ["random 1"]
     assert len(json.loads(more.out)["tasks"][0]["runs"]) == 3
     shown = cli("compare", "--from", out)
@@ -68,7 +68,7 @@ def test_json_is_the_file_and_earlier_runs_are_not_done_again(
 
 
 def test_ctrl_c_keeps_what_is_finished(
-    cli: Cli, able_flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, solvable_flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, progress, calls = tmp_path / "c.json", SearchMethod.progress, list[str]()
 
@@ -80,7 +80,7 @@ def test_ctrl_c_keeps_what_is_finished(
 
     monkeypatch.setattr(SearchMethod, "progress", interrupted)
     before = signal.getsignal(signal.SIGINT)
-    done = cli("compare", *able_flags, "--methods", "atp,random", "--seeds", "3", "--out", out)
+    done = cli("compare", *solvable_flags, "--methods", "atp,random", "--seeds", "3", "--out", out)
     assert done.code == 130
     assert "interrupted" in done.err
     file = read_comparison(out)
@@ -91,10 +91,10 @@ def test_ctrl_c_keeps_what_is_finished(
 
 
 def test_a_method_that_refuses_is_named_and_the_answer_is_no(
-    cli: Cli, world: Callable[[str], World], tmp_path: Path
+    cli: Cli, tiny_model: Callable[[str], TinyModel], tmp_path: Path
 ) -> None:
-    made = world("gpt2")
-    prompts = write_prompts(able_task(made, (5, 6, 7, 6), (6, 7), turn=1), tmp_path / "uneven.jsonl")
+    made = tiny_model("gpt2")
+    prompts = write_prompts(solvable_task(made, (5, 6, 7, 6), (6, 7), turn=1), tmp_path / "uneven.jsonl")
     flags = ["--model", made.folder, "--prompts", prompts, "--errors", "keep", "--positions", "shared", "--seeds", "1"]
     for folder in made.sae_folders:
         flags += ["--sae-dir", folder]
@@ -161,14 +161,14 @@ class ToyMethod(RankingMethod):
 
 
 def test_a_method_is_one_file_and_one_line(
-    cli: Cli, able_flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, solvable_flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the file and the line, `find` and `compare` know the method: flags, settings, search, export."""
     (tmp_path / "largest.py").write_text(TOY)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(METHODS, "toy", MethodInfo("toy", "largest first", "largest:ToyMethod", "largest:ToySettings"))
     out = tmp_path / "toy.json"
-    done = cli("find", *able_flags, "--method", "toy", "--target", "0.5", "--out", out)
+    done = cli("find", *solvable_flags, "--method", "toy", "--target", "0.5", "--out", out)
     assert done.code == 0, done.err
     file = read_circuit(out)
     assert (file.method.name, file.method.settings) == ("toy", {"sign": 1.0})
@@ -176,7 +176,7 @@ def test_a_method_is_one_file_and_one_line(
     kept = [latent for _, _, latent in file.nodes()]
     smallest = min(kept)
     assert 0 < len(kept) == len([latent for latent in kept if latent >= smallest])
-    compared = cli("compare", *able_flags, "--methods", "toy,random", "--seeds", "1", "--targets", "0.5", "--json")
+    compared = cli("compare", *solvable_flags, "--methods", "toy,random", "--seeds", "1", "--targets", "0.5", "--json")
     methods = json.loads(compared.out)["tasks"][0]["methods"]
     assert [method["label"] for method in methods] == ["toy", "random"]
     needed = {point["size"] for point in methods[0]["seeds"][0]["points"]}
@@ -184,11 +184,11 @@ def test_a_method_is_one_file_and_one_line(
 
 
 def test_the_same_command_goes_on_where_it_was_killed(
-    cli: Cli, able_flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, solvable_flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The command is killed in its third run: the finished two are not done again, and the third is not begun anew."""
     out, begun, steps = tmp_path / "c.json", list[str](), list[str]()
-    args = ("compare", *able_flags, "--methods", "atp,random", "--seeds", "3", "--targets", "0.6")
+    args = ("compare", *solvable_flags, "--methods", "atp,random", "--seeds", "3", "--targets", "0.6")
     whole = cli(*args, "--json")
     real_init, real_progress = Search.__init__, SearchMethod.progress
 
@@ -229,28 +229,28 @@ def _plain(run: dict[str, Any]) -> dict[str, Any]:
     return {**run, "created": "", "seconds": 0.0}
 
 
-def test_a_file_that_is_no_comparison_is_not_overwritten(cli: Cli, able_flags: list[str], tmp_path: Path) -> None:
+def test_a_file_that_is_no_comparison_is_not_overwritten(cli: Cli, solvable_flags: list[str], tmp_path: Path) -> None:
     out = tmp_path / "notes.json"
     out.write_text('{"mine": 1}')
-    done = cli("compare", *able_flags, "--methods", "random", "--seeds", "1", "--out", out)
+    done = cli("compare", *solvable_flags, "--methods", "random", "--seeds", "1", "--out", out)
     assert done.code == 2
     assert done.error == f"{out}: there is a file that circuit-tui did not write; --force replaces it"
     assert out.read_text() == '{"mine": 1}'
     out.write_text('{"schema": "circuit-tui/comparison/1"}')
-    damaged = cli("compare", *able_flags, "--methods", "random", "--seeds", "1", "--out", out)
+    damaged = cli("compare", *solvable_flags, "--methods", "random", "--seeds", "1", "--out", out)
     assert damaged.code == 2
     assert "replace it with --force" in damaged.error
-    forced = cli("compare", *able_flags, "--methods", "random", "--seeds", "1", "--out", out, "--force")
+    forced = cli("compare", *solvable_flags, "--methods", "random", "--seeds", "1", "--out", out, "--force")
     assert forced.code == 0
     assert f"{out} will be replaced: it cannot be read" in forced.err
     assert read_comparison(out).complete
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".pdf", ".png"])
-def test_pictures_are_known_again(cli: Cli, able_flags: list[str], tmp_path: Path, suffix: str) -> None:
+def test_pictures_are_known_again(cli: Cli, solvable_flags: list[str], tmp_path: Path, suffix: str) -> None:
     out, picture = tmp_path / "c.json", tmp_path / f"p{suffix}"
     picture.write_bytes(b"\x89PNG\r\n\x1a\n of someone else")
-    args = ("compare", *able_flags, "--methods", "random", "--seeds", "1", "--out", out, "--picture", picture)
+    args = ("compare", *solvable_flags, "--methods", "random", "--seeds", "1", "--out", out, "--picture", picture)
     assert "did not write" in cli(*args).error
     assert f"{picture} will be replaced: it is a file that circuit-tui did not write" in cli(*args, "--force").err
     again = cli("compare", "--from", out, "--picture", picture)
@@ -258,10 +258,10 @@ def test_pictures_are_known_again(cli: Cli, able_flags: list[str], tmp_path: Pat
     assert f"{picture} will be replaced: it is a picture" in again.err
 
 
-def test_the_second_run_on_one_file_is_told(cli: Cli, able_flags: list[str], tmp_path: Path) -> None:
+def test_the_second_run_on_one_file_is_told(cli: Cli, solvable_flags: list[str], tmp_path: Path) -> None:
     out = tmp_path / "c.json"
     lock = claim_output(out)
-    done = cli("compare", *able_flags, "--methods", "random", "--out", out)
+    done = cli("compare", *solvable_flags, "--methods", "random", "--out", out)
     lock.release()
     assert done.code == 2
     assert done.error == f"{out}: another process ({os.getpid()}) is writing to it; wait for it, or name another file"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tiny.able import able_task
-from tiny.opened import open_problem
+from tiny.models_with_saes import TinyModel
+from tiny.problems import open_problem
 from tiny.records import record
 from tiny.sessions import make_experiment
-from tiny.world import World
+from tiny.solvable_task import solvable_task
 
 from circuit_tui.core.opening.experiment import Experiment
 from circuit_tui.core.runs.comparison import RefusedMethod
@@ -36,9 +36,9 @@ def test_a_run_in_a_series_is_the_same_as_alone(experiment: Experiment) -> None:
     assert [numbers(each) for each in found] == [numbers(run_one(experiment, spec)) for spec in SPECS]
 
 
-def test_a_method_that_refuses_is_left_out_and_the_others_go_on(world) -> None:  # type: ignore[no-untyped-def]
-    any_world: World = world("gpt2")
-    task = able_task(any_world, (5, 6, 7, 6), (6, 7), turn=1)
+def test_a_method_that_refuses_is_left_out_and_the_others_go_on(tiny_model) -> None:  # type: ignore[no-untyped-def]
+    any_world: TinyModel = tiny_model("gpt2")
+    task = solvable_task(any_world, (5, 6, 7, 6), (6, 7), turn=1)
     experiment = make_experiment(open_problem(any_world, task, "shared", errors="keep"))
     specs = [SearchSpec("ig", 0.5, seed, {}).complete() for seed in (0, 1)] + [
         SearchSpec("random", 0.5, 0, {}).complete()

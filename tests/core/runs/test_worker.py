@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from tiny.able import able_task
-from tiny.searched import QUICK
+from tiny.models_with_saes import TinyModel
+from tiny.searches import QUICK
 from tiny.sessions import request, write_prompts
-from tiny.world import World
+from tiny.solvable_task import solvable_task
 
 from circuit_tui.core.errors import OutOfMemory, UserError
 from circuit_tui.core.opening.experiment import open_experiment
@@ -25,19 +25,19 @@ from circuit_tui.core.views import LoadProgress
 
 
 @pytest.fixture(scope="module")
-def prompts(world: Callable[[str], World], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def prompts(tiny_model: Callable[[str], TinyModel], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("prompts")
-    made = [able_task(world("gpt2"), (6,) * 9, (6,) * 5, seed=seed) for seed in (0, 1)]
+    made = [solvable_task(tiny_model("gpt2"), (6,) * 9, (6,) * 5, seed=seed) for seed in (0, 1)]
     one, other = (write_prompts(task, folder / f"task{at}.jsonl") for at, task in enumerate(made))
     return one, other
 
 
 @pytest.mark.slow
 def test_models_are_loaded_once_and_the_numbers_are_those_of_a_fresh_session(
-    world: Callable[[str], World], prompts: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    tiny_model: Callable[[str], TinyModel], prompts: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base = replace(request(world("gpt2"), prompts[0], errors="keep"), prompts=None)
-    hook = world("gpt2").sites[1].hook
+    base = replace(request(tiny_model("gpt2"), prompts[0], errors="keep"), prompts=None)
+    hook = tiny_model("gpt2").sites[1].hook
     orders = orders_of(
         Grid(
             base,
@@ -71,9 +71,9 @@ def test_models_are_loaded_once_and_the_numbers_are_those_of_a_fresh_session(
 
 
 def test_what_cannot_be_opened_is_not_opened_again(
-    world: Callable[[str], World], prompts: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    tiny_model: Callable[[str], TinyModel], prompts: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base = replace(request(world("gpt2"), prompts[0]), prompts=None)
+    base = replace(request(tiny_model("gpt2"), prompts[0]), prompts=None)
     orders = orders_of(Grid(base, prompts=prompts[:1], methods=("random",), seeds=(0, 1)))
     loads = 0
 
@@ -91,9 +91,9 @@ def test_what_cannot_be_opened_is_not_opened_again(
 
 
 def test_a_full_device_is_gone_on_with_and_forgotten_when_there_is_room(
-    world: Callable[[str], World], prompts: tuple[Path, Path], limit: Callable[[int], None]
+    tiny_model: Callable[[str], TinyModel], prompts: tuple[Path, Path], limit: Callable[[int], None]
 ) -> None:
-    asked = request(world("gpt2"), prompts[0], errors="keep")
+    asked = request(tiny_model("gpt2"), prompts[0], errors="keep")
     settings = {"published.steps": (4,)}
     base = replace(asked, prompts=None)
     order = orders_of(Grid(base, prompts=prompts[:1], methods=("published",), settings=settings))[0]

@@ -19,10 +19,10 @@ QUICK = ("--method", "published", "--set", "steps=8", "--target", "0.5")
 
 
 def test_find_goes_on_with_fewer_prompts_and_its_file_is_right(
-    cli: Cli, able_flags: list[str], limit: Limit, tmp_path: Path
+    cli: Cli, solvable_flags: list[str], limit: Limit, tmp_path: Path
 ) -> None:
     limit(5)
-    found = cli("find", *able_flags, *QUICK, "--out", tmp_path / "c.json")
+    found = cli("find", *solvable_flags, *QUICK, "--out", tmp_path / "c.json")
     assert found.code in (0, 1), found.err
     assert "warning: Out of memory: running the model goes on with" in found.err
     assert "Traceback" not in found.err
@@ -30,24 +30,24 @@ def test_find_goes_on_with_fewer_prompts_and_its_file_is_right(
     assert cli("check", tmp_path / "c.json").code == 0
 
 
-def test_loading_ends_with_one_line(cli: Cli, able_flags: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loading_ends_with_one_line(cli: Cli, solvable_flags: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from transformer_lens.model_bridge import TransformerBridge
 
     def refuse(*args: Any, **kwargs: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20.00 MiB.")
 
     monkeypatch.setattr(TransformerBridge, "boot_transformers", refuse)
-    done = cli("find", *able_flags, *QUICK)
+    done = cli("find", *solvable_flags, *QUICK)
     assert done.code == 2
     assert done.error.startswith("out of memory while loading model")
 
 
 def test_a_search_for_which_there_is_no_room_is_kept(
-    cli: Cli, able_flags: list[str], limit: Limit, tmp_path: Path
+    cli: Cli, solvable_flags: list[str], limit: Limit, tmp_path: Path
 ) -> None:
     """Another process may have filled the card for a while."""
     expected = tmp_path / "expected.json"
-    cli("find", *able_flags, *QUICK, "--out", expected)
+    cli("find", *solvable_flags, *QUICK, "--out", expected)
     step = Search.__next__
 
     def filled_after_four(self: Search) -> Any:
@@ -58,7 +58,7 @@ def test_a_search_for_which_there_is_no_room_is_kept(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Search, "__next__", filled_after_four)
-        cut = cli("find", *able_flags, *QUICK)
+        cut = cli("find", *solvable_flags, *QUICK)
     assert cut.code == 2
     assert "the search (published) does not fit even with one prompt" in cut.error
     assert cut.error.endswith("`circuit-tui resume` continues the search")
@@ -68,9 +68,9 @@ def test_a_search_for_which_there_is_no_room_is_kept(
     assert set(read_circuit(tmp_path / "resumed.json").nodes()) == set(read_circuit(expected).nodes())
 
 
-def test_audit_goes_on_or_ends_with_one_line(cli: Cli, able_flags: list[str], limit: Limit, tmp_path: Path) -> None:
+def test_audit_goes_on_or_ends_with_one_line(cli: Cli, solvable_flags: list[str], limit: Limit, tmp_path: Path) -> None:
     path = tmp_path / "c.json"
-    cli("find", *able_flags, *QUICK, "--out", path)
+    cli("find", *solvable_flags, *QUICK, "--out", path)
     data = json.loads(path.read_text())
     for site in data["sites"]:
         site["nodes"] = site["nodes"][:2]  # fewer are audited sooner
@@ -88,8 +88,8 @@ def test_audit_goes_on_or_ends_with_one_line(cli: Cli, able_flags: list[str], li
     assert none.error.startswith("out of memory")
 
 
-def test_compare_goes_on_or_says_why_a_method_is_missing(cli: Cli, able_flags: list[str], limit: Limit) -> None:
-    flags = (*able_flags, "--methods", "activation-difference", "--seeds", "1", "--targets", "0.5")
+def test_compare_goes_on_or_says_why_a_method_is_missing(cli: Cli, solvable_flags: list[str], limit: Limit) -> None:
+    flags = (*solvable_flags, "--methods", "activation-difference", "--seeds", "1", "--targets", "0.5")
     limit(5)
     fewer = cli("compare", *flags)
     assert fewer.code == 0, fewer.err

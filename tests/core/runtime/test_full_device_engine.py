@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from tiny.able import able_task
+from tiny.models_with_saes import TinyModel
 from tiny.sessions import request, write_prompts
-from tiny.world import World
+from tiny.solvable_task import solvable_task
 
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runtime.user_log import user_log
@@ -46,9 +46,9 @@ def until(condition: Callable[[], Any]) -> None:
 
 
 @pytest.fixture
-def asked(world: Callable[[str], World], tmp_path: Path) -> OpenRequest:
-    tiny = world("gpt2")
-    return request(tiny, write_prompts(able_task(tiny, (6,) * 12, (6,) * 7), tmp_path / "p.jsonl"), errors="keep")
+def asked(tiny_model: Callable[[str], TinyModel], tmp_path: Path) -> OpenRequest:
+    tiny = tiny_model("gpt2")
+    return request(tiny, write_prompts(solvable_task(tiny, (6,) * 12, (6,) * 7), tmp_path / "p.jsonl"), errors="keep")
 
 
 @pytest.fixture

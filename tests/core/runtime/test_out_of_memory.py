@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny.able import able_task
-from tiny.audited import audited_circuit, with_unseen
-from tiny.opened import open_problem, random_circuit
-from tiny.searched import Searched, able_problem, among, finish
+from tiny.audits import audited_circuit, with_unseen
+from tiny.models_with_saes import TinyModel
+from tiny.problems import open_problem, random_circuit
+from tiny.searches import SearchableProblem, run_search, solvable_problem, with_candidates
 from tiny.sessions import kept_of, make_session, request, settle, write_prompts
-from tiny.world import World
+from tiny.solvable_task import solvable_task
 
 from circuit_tui.core.audit.finding import Finding
 from circuit_tui.core.audit.run import Audit
@@ -38,14 +38,14 @@ def full() -> RuntimeError:
 
 
 @pytest.fixture(scope="module")
-def problem(world: Callable[[str], World]) -> Problem:
-    return able_problem(world("gpt2"))
+def problem(tiny_model: Callable[[str], TinyModel]) -> Problem:
+    return solvable_problem(tiny_model("gpt2"))
 
 
 @pytest.fixture(scope="module")
 def few(problem: Problem) -> Problem:
     """With few candidates, so that searches are short."""
-    return among(problem, range(0, len(problem.space), 3))
+    return with_candidates(problem, range(0, len(problem.space), 3))
 
 
 @pytest.mark.parametrize(
@@ -65,13 +65,13 @@ def test_what_counts_as_out_of_memory(error: BaseException, is_one: bool) -> Non
 
 @pytest.mark.parametrize("part", ["model", "sae"])
 def test_loading_stops_with_one_line(
-    world: Callable[[str], World], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+    tiny_model: Callable[[str], TinyModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     def refuse(*args: Any, **kwargs: Any) -> Any:
         raise full()
 
-    tiny = world("gpt2")
-    asked = request(tiny, write_prompts(able_task(tiny, (6,) * 6, (6,) * 4), tmp_path / "p.jsonl"))
+    tiny = tiny_model("gpt2")
+    asked = request(tiny, write_prompts(solvable_task(tiny, (6,) * 6, (6,) * 4), tmp_path / "p.jsonl"))
     if part == "model":
         from transformer_lens.model_bridge import TransformerBridge
 
@@ -85,10 +85,10 @@ def test_loading_stops_with_one_line(
 
 
 def test_the_opening_passes_go_on_with_fewer_prompts(
-    world: Callable[[str], World], tmp_path: Path, limit: Limit, caplog: pytest.LogCaptureFixture
+    tiny_model: Callable[[str], TinyModel], tmp_path: Path, limit: Limit, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tiny = world("gpt2")
-    asked = request(tiny, write_prompts(able_task(tiny, (6,) * 12, (6,) * 7), tmp_path / "p.jsonl"), errors="keep")
+    tiny = tiny_model("gpt2")
+    asked = request(tiny, write_prompts(solvable_task(tiny, (6,) * 12, (6,) * 7), tmp_path / "p.jsonl"), errors="keep")
     expected = open_session(asked)
     limit(4)
     with caplog.at_level(logging.WARNING, "circuit_tui.user"):
@@ -104,10 +104,10 @@ def test_the_opening_passes_go_on_with_fewer_prompts(
 
 
 def test_opening_that_fits_with_no_number_of_prompts_stops_with_one_line(
-    world: Callable[[str], World], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Callable[[str], TinyModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tiny = world("gpt2")
-    asked = request(tiny, write_prompts(able_task(tiny, (6,) * 6, (6,) * 4), tmp_path / "p.jsonl"))
+    tiny = tiny_model("gpt2")
+    asked = request(tiny, write_prompts(solvable_task(tiny, (6,) * 6, (6,) * 4), tmp_path / "p.jsonl"))
 
     def refuse(*args: Any, **kwargs: Any) -> Any:
         raise full()
@@ -161,8 +161,8 @@ def test_a_live_circuit_that_shares_its_evaluator_follows(problem: Problem, limi
 def test_a_search_goes_on_with_fewer_prompts(
     few: Problem, limit: Limit, caplog: pytest.LogCaptureFixture, tmp_path: Path, method: str, stage: str
 ) -> None:
-    searched = Searched.of(few)
-    search = Searched.of(few).search(method, 0.8)
+    searched = SearchableProblem.of(few)
+    search = SearchableProblem.of(few).search(method, 0.8)
     search.keep(tmp_path)
     if stage == "half way":
         for _ in range(20):
@@ -170,7 +170,7 @@ def test_a_search_goes_on_with_fewer_prompts(
         search.save()
     limit(3)
     with caplog.at_level(logging.WARNING, "circuit_tui.user"):
-        result, _ = finish(search)
+        result, _ = run_search(search)
     assert "Out of memory" in caplog.text
     assert result.nodes
     assert not result.stopped
@@ -181,7 +181,7 @@ def test_a_search_goes_on_with_fewer_prompts(
 
 
 def test_a_step_that_needs_memory_keeps_the_steps_before_it(few: Problem, limit: Limit, tmp_path: Path) -> None:
-    search = Searched.of(few).search("mask", 0.8)
+    search = SearchableProblem.of(few).search("mask", 0.8)
     search.keep(tmp_path)
     for _ in range(12):
         last = next(search)
@@ -189,19 +189,19 @@ def test_a_step_that_needs_memory_keeps_the_steps_before_it(few: Problem, limit:
     limit(3)
     assert next(search).step == last.step + 1, "from where it was saved"
     search.stop()
-    result, _ = finish(search)
+    result, _ = run_search(search)
     assert "Memory ran out: the search went on with at most" in result.warnings[0]
 
 
 def test_a_search_that_never_fits_stops_with_one_line(problem: Problem, limit: Limit) -> None:
-    search = Searched.of(problem).search("mask", 0.8)
+    search = SearchableProblem.of(problem).search("mask", 0.8)
     limit(0)
     with pytest.raises(UserError, match=r"the search \(mask\) does not fit even with one prompt"):
-        finish(search)
+        run_search(search)
 
 
 def test_other_errors_are_not_taken_for_a_full_device(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
-    search = Searched.of(problem).search("mask", 0.8)
+    search = SearchableProblem.of(problem).search("mask", 0.8)
 
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("shapes do not match")
@@ -211,9 +211,9 @@ def test_other_errors_are_not_taken_for_a_full_device(problem: Problem, monkeypa
         next(search)
 
 
-def test_an_audit_goes_on_with_fewer_prompts(world: Callable[[str], World], limit: Limit) -> None:
-    tiny = world("gpt2")
-    opened = open_problem(tiny, with_unseen(able_task(tiny, (6,) * 8, (6,) * 10)), errors="keep")
+def test_an_audit_goes_on_with_fewer_prompts(tiny_model: Callable[[str], TinyModel], limit: Limit) -> None:
+    tiny = tiny_model("gpt2")
+    opened = open_problem(tiny, with_unseen(solvable_task(tiny, (6,) * 8, (6,) * 10)), errors="keep")
     kept = random_circuit(opened, 0.5, 0)
     lines = {"task", "held-out", "unseen", "averaging", "distribution", "completeness", "ablation"}
     few = {"bootstraps": 20, "subsets": 1, "draws": 1, "random_circuits": 2, "pairs": 2}

@@ -12,9 +12,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny.opened import open_problem, random_circuit
+from tiny.models_with_saes import TinyModel, TinySae, build_model_with
+from tiny.problems import open_problem, random_circuit
 from tiny.tasks import TASKS
-from tiny.world import Spliced, World, build_with
 
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
@@ -24,7 +24,7 @@ from circuit_tui.core.runtime.incremental import Increments, incremental
 from circuit_tui.core.runtime.parallel_batches import MOST_PARALLEL, fit_threads, interleaved, run_in_threads
 from circuit_tui.core.splice.problem import Problem, separable
 
-SITES = (Spliced("blocks.0.hook_resid_post", "standard"), Spliced("blocks.1.hook_resid_post", "jumprelu"))
+SITES = (TinySae("blocks.0.hook_resid_post", "standard"), TinySae("blocks.1.hook_resid_post", "jumprelu"))
 SHAPES = ("gpt2", "llama", "gemma2", "gemma3", "neox", "qwen3")
 
 
@@ -104,8 +104,8 @@ def asked(problem: Problem, n_parallel: int) -> list[PromptMetrics | float]:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("task", ["roles", "mixed"])
 def test_two_at_once_answer_as_one_after_the_other(shape: str, task: str, tmp_path: Path) -> None:
-    world = build_with(shape, tmp_path, SITES)
-    problem = open_problem(world, TASKS[task], "shared" if task == "mixed" else "each")
+    tiny_model = build_model_with(shape, tmp_path, SITES)
+    problem = open_problem(tiny_model, TASKS[task], "shared" if task == "mixed" else "each")
     assert len(Evaluator(problem, "train", size=2).batches) > 2
     problem.model.recordings.right_padded.clear()  # what no pass has recorded yet one thread must record alone
     for got, expected in zip(asked(problem, 3), asked(problem, 1), strict=True):
@@ -117,9 +117,9 @@ def test_two_at_once_answer_as_one_after_the_other(shape: str, task: str, tmp_pa
 
 
 def test_cores_that_a_small_model_leaves_over_run_other_batches(
-    world: Callable[[str], World], monkeypatch: pytest.MonkeyPatch
+    tiny_model: Callable[[str], TinyModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    problem = open_problem(world("gpt2"), TASKS["index"])
+    problem = open_problem(tiny_model("gpt2"), TASKS["index"])
     model, before = problem.model, torch.get_num_threads()
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 

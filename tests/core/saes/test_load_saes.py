@@ -11,8 +11,8 @@ import pytest
 import torch
 from sae_lens import SAE
 from tiny.models import WIDTH, make_model
+from tiny.models_with_saes import CPU, TinyModel
 from tiny.saes import LATENTS, make_sae
-from tiny.world import CPU, World
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.models.load_model import load_model
@@ -112,19 +112,19 @@ def test_two_saes_at_one_place_of_a_block(tmp_path: Path) -> None:
     one_line(error, *hooks, "two SAEs at one site")
 
 
-def test_the_middle_of_a_block_that_has_none(world: Callable[[str], World], tmp_path: Path) -> None:
+def test_the_middle_of_a_block_that_has_none(tiny_model: Callable[[str], TinyModel], tmp_path: Path) -> None:
     """Attention and MLP run in parallel; or the block scales what it adds, so that the sum differs."""
     sites = load_saes([], [make_sae("standard", tmp_path / "sae", "blocks.1.hook_resid_mid", WIDTH)], CPU)
-    check_fit(world("llama").model, sites)
+    check_fit(tiny_model("llama").model, sites)
     model = load_model(str(make_model("neox", tmp_path / "model")), CPU, torch.float32)
     with pytest.raises(UserError) as error:
         check_fit(model, sites)
     one_line(error, tmp_path / "sae", tmp_path / "model", "there is no blocks.1.hook_resid_mid in the blocks of")
-    middle = world("llama").model.bridge.hook_dict["blocks.1.hook_resid_mid"]
+    middle = tiny_model("llama").model.bridge.hook_dict["blocks.1.hook_resid_mid"]
     scaled = middle.register_forward_hook(lambda _, __, out: 1.5 * out)
     try:
         with pytest.raises(UserError, match="there is no"):
-            check_fit(world("llama").model, sites)
+            check_fit(tiny_model("llama").model, sites)
     finally:
         scaled.remove()
 
@@ -193,25 +193,25 @@ def test_a_release_is_loaded_in_float32_and_named(tmp_path: Path, monkeypatch: p
 
 
 @pytest.fixture(scope="module")
-def named(world: Callable[[str], World]) -> Callable[..., Site]:
+def named(tiny_model: Callable[[str], TinyModel]) -> Callable[..., Site]:
     """A function that makes an SAE whose config names the tiny GPT-2, or something else."""
     made = iter(range(1000))
 
     def site(hook: str = HOOK, width: int = WIDTH, **config: Any) -> Site:
         return load_saes(
-            [], [make_sae("standard", world("gpt2").folder / f"../s{next(made)}", hook, width, **config)], CPU
+            [], [make_sae("standard", tiny_model("gpt2").folder / f"../s{next(made)}", hook, width, **config)], CPU
         )[0]
 
     return site
 
 
-def test_no_sae_at_all(world: Callable[[str], World]) -> None:
+def test_no_sae_at_all(tiny_model: Callable[[str], TinyModel]) -> None:
     with pytest.raises(UserError, match=r"no SAE given: .* --sae RELEASE:ID or --sae-dir DIR"):
-        check_fit(world("gpt2").model, [])
+        check_fit(tiny_model("gpt2").model, [])
 
 
-def test_an_sae_of_another_width(world: Callable[[str], World], named: Callable[..., Site]) -> None:
-    model, site = world("gpt2").model, named(width=WIDTH + 2, model_name="bigger")
+def test_an_sae_of_another_width(tiny_model: Callable[[str], TinyModel], named: Callable[..., Site]) -> None:
+    model, site = tiny_model("gpt2").model, named(width=WIDTH + 2, model_name="bigger")
     with pytest.raises(UserError) as error:
         check_fit(model, [site])
     one_line(error, site.sae.name, f"d_in={WIDTH + 2}", model.name, f"d_model={WIDTH}", "bigger")
@@ -219,18 +219,18 @@ def test_an_sae_of_another_width(world: Callable[[str], World], named: Callable[
 
 @pytest.mark.parametrize("hook", ["blocks.3.hook_resid_post", "blocks.3.hook_resid_pre", "blocks.9.hook_resid_pre"])
 def test_a_hook_that_the_model_does_not_have(
-    hook: str, world: Callable[[str], World], named: Callable[..., Site]
+    hook: str, tiny_model: Callable[[str], TinyModel], named: Callable[..., Site]
 ) -> None:
     with pytest.raises(UserError) as error:
-        check_fit(world("gpt2").model, [named(hook)])
-    one_line(error, hook, world("gpt2").model.name, "has 3 layers")
+        check_fit(tiny_model("gpt2").model, [named(hook)])
+    one_line(error, hook, tiny_model("gpt2").model.name, "has 3 layers")
 
 
-def test_an_sae_of_another_model(world: Callable[[str], World], named: Callable[..., Site]) -> None:
+def test_an_sae_of_another_model(tiny_model: Callable[[str], TinyModel], named: Callable[..., Site]) -> None:
     site = named(model_name="gpt2-small")
     with pytest.raises(UserError) as error:
-        check_fit(world("llama").model, [site])
-    one_line(error, site.sae.name, "'gpt2-small'", world("llama").model.name, "config.json")
+        check_fit(tiny_model("llama").model, [site])
+    one_line(error, site.sae.name, "'gpt2-small'", tiny_model("llama").model.name, "config.json")
 
 
 @pytest.mark.parametrize(

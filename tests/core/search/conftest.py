@@ -6,28 +6,28 @@ from collections.abc import Callable
 from functools import cache
 
 import pytest
-from tiny.searched import Finished, Searched, able_problem
-from tiny.world import World
+from tiny.models_with_saes import TinyModel
+from tiny.searches import FinishedSearch, SearchableProblem, solvable_problem
 
 
 @pytest.fixture(scope="session")
-def searched(world: Callable[[str], World]) -> Callable[[str], Searched]:
-    """A function from "shape" or "shape-positions" to a problem that can be searched."""
+def searchable(tiny_model: Callable[[str], TinyModel]) -> Callable[[str], SearchableProblem]:
+    """A function from "shape" or "shape-positions" to a problem that can be searchable."""
 
     @cache
-    def made(name: str) -> Searched:
+    def made(name: str) -> SearchableProblem:
         shape, _, kind = name.partition("-")
-        return Searched.of(able_problem(world(shape), kind or "shared"))  # type: ignore[arg-type]
+        return SearchableProblem.of(solvable_problem(tiny_model(shape), kind or "shared"))  # type: ignore[arg-type]
 
     return made
 
 
 @pytest.fixture(scope="session")
-def finished(searched: Callable[[str], Searched]) -> Callable[..., Finished]:
+def finished_search(searchable: Callable[[str], SearchableProblem]) -> Callable[..., FinishedSearch]:
     """A function from a problem's name and a method to its quick search for 0.8 with a seed, run once for all tests."""
 
     @cache
-    def run(name: str, method: str, seed: int = 0) -> Finished:
-        return Finished.of(searched(name).search(method, 0.8, seed))
+    def run(name: str, method: str, seed: int = 0) -> FinishedSearch:
+        return FinishedSearch.of(searchable(name).search(method, 0.8, seed))
 
     return run

@@ -8,20 +8,20 @@ from itertools import combinations
 import pytest
 import torch
 from floor import Annealing, of_size
-from tiny.searched import Searched, able_problem, among, finish
-from tiny.world import World
+from tiny.models_with_saes import TinyModel
+from tiny.searches import SearchableProblem, run_search, solvable_problem, with_candidates
 
 SIZE = 3
 
 
 @pytest.fixture(scope="module")
-def few(world: Callable[[str], World]) -> Searched:
+def few(tiny_model: Callable[[str], TinyModel]) -> SearchableProblem:
     """Nine candidates, spread over the sites."""
-    whole = able_problem(world("gpt2"))
-    return Searched.of(among(whole, torch.linspace(0, len(whole.space) - 1, 9).long().tolist()))
+    whole = solvable_problem(tiny_model("gpt2"))
+    return SearchableProblem.of(with_candidates(whole, torch.linspace(0, len(whole.space) - 1, 9).long().tolist()))
 
 
-def test_annealing_finds_the_best_of_all_circuits_of_a_size(few: Searched) -> None:
+def test_annealing_finds_the_best_of_all_circuits_of_a_size(few: SearchableProblem) -> None:
     subsets = [few.circuit(frozenset(nodes)) for nodes in combinations(range(9), SIZE)]
     scores = [few.score(kept) for kept in subsets]
     worst = subsets[scores.index(min(scores))]
@@ -31,9 +31,9 @@ def test_annealing_finds_the_best_of_all_circuits_of_a_size(few: Searched) -> No
     assert {int(kept.sum()) for _, kept in annealing.best} == {SIZE}
 
 
-def test_a_size_that_the_search_did_not_see_is_cut_from_the_next_larger_one(few: Searched) -> None:
+def test_a_size_that_the_search_did_not_see_is_cut_from_the_next_larger_one(few: SearchableProblem) -> None:
     search = few.search()
-    finish(search)
+    run_search(search)
     seen = {point.size for point in search.frontier()}
     gap = sorted(seen)[len(seen) // 2 - 1]
     larger = search.circuit(min(size for size in seen if size > gap))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from tiny.searched import Finished, Searched, finish
+from tiny.searches import FinishedSearch, SearchableProblem, run_search
 
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.search import result as result_module
@@ -16,9 +16,9 @@ from circuit_tui.core.search.registry import METHODS
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_point_is_a_circuit_evaluated_afresh(
-    searched: Callable[[str], Searched], finished: Callable[..., Finished], method: str
+    searchable: Callable[[str], SearchableProblem], finished_search: Callable[..., FinishedSearch], method: str
 ) -> None:
-    problem, done = searched("llama-each"), finished("llama-each", method)
+    problem, done = searchable("llama-each"), finished_search("llama-each", method)
     result, offered = done.result, done.offered
     train, test = Evaluator(problem.problem, "train"), Evaluator(problem.problem, "test")
     assert result.frontier
@@ -35,8 +35,10 @@ def test_every_point_is_a_circuit_evaluated_afresh(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_sizes_and_scores_ascend_and_end_in_the_result(finished: Callable[..., Finished], method: str) -> None:
-    result = finished("llama-each", method).result
+def test_sizes_and_scores_ascend_and_end_in_the_result(
+    finished_search: Callable[..., FinishedSearch], method: str
+) -> None:
+    result = finished_search("llama-each", method).result
     points = result.frontier
     for small, large in pairwise(points):
         assert small.size < large.size
@@ -50,21 +52,23 @@ def test_sizes_and_scores_ascend_and_end_in_the_result(finished: Callable[..., F
 
 
 def test_a_long_frontier_is_thinned_but_keeps_its_end(
-    searched: Callable[[str], Searched], finished: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch
+    searchable: Callable[[str], SearchableProblem],
+    finished_search: Callable[..., FinishedSearch],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = finished("llama-each", "mask").result
+    whole = finished_search("llama-each", "mask").result
     assert len(whole.frontier) > 4
     monkeypatch.setattr(result_module, "FRONTIER_POINTS", 4)
-    thinned, _ = finish(searched("llama-each").search("mask", 0.8))
+    thinned, _ = run_search(searchable("llama-each").search("mask", 0.8))
     assert 2 <= len(thinned.frontier) <= 4
     assert set(thinned.frontier) < set(whole.frontier)
     assert thinned.frontier[-1] == whole.frontier[-1]
 
 
 def test_the_frontier_can_be_looked_at_on_the_way_and_its_circuits_taken(
-    searched: Callable[[str], Searched],
+    searchable: Callable[[str], SearchableProblem],
 ) -> None:
-    problem = searched("llama-each")
+    problem = searchable("llama-each")
     search = problem.search("mask", 0.8)
     assert search.frontier() == ()
     train = Evaluator(problem.problem, "train")
@@ -89,10 +93,10 @@ def test_the_frontier_can_be_looked_at_on_the_way_and_its_circuits_taken(
 
 @pytest.mark.parametrize("limit", [4, 200])
 def test_at_the_end_the_frontier_holds_the_points_of_the_result(
-    finished: Callable[..., Finished], monkeypatch: pytest.MonkeyPatch, limit: int
+    finished_search: Callable[..., FinishedSearch], monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
     monkeypatch.setattr(search_module, "SHOWN_POINTS", limit)
-    done = finished("llama-each", "mask")
+    done = finished_search("llama-each", "mask")
     result, shown = done.result, done.search.frontier()
     assert set(result.frontier) <= set(shown)
     assert len(shown) <= limit + len(result.frontier)

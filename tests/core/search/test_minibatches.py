@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny.opened import open_problem
+from tiny.models_with_saes import TinyModel
+from tiny.problems import open_problem
 from tiny.tasks import make_task
-from tiny.world import World
 
 from circuit_tui.core.search.minibatches import ShuffledBatches
 from circuit_tui.core.search.objective import MaskedModel
@@ -19,11 +19,11 @@ from circuit_tui.core.tasks.task import Pair
 
 
 @pytest.fixture(scope="module")
-def problem(world: Callable[[str], World]) -> Problem:
+def problem(tiny_model: Callable[[str], TinyModel]) -> Problem:
     """Prompts of one word and of up to eight."""
     short = tuple(Pair(noun, "dog", " runs", " run") for noun in ("cat", "cow", "hen"))
     task = make_task((8, 7, 8, 6, 5), (6,), turn=1)
-    return open_problem(world("gpt2"), replace(task, pairs=(*task.pairs, *short)), "shared")
+    return open_problem(tiny_model("gpt2"), replace(task, pairs=(*task.pairs, *short)), "shared")
 
 
 def test_every_prompt_comes_once_a_round(problem: Problem) -> None:

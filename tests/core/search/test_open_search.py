@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from tiny.opened import open_problem
-from tiny.searched import Searched, finish
-from tiny.world import World
+from tiny.models_with_saes import TinyModel
+from tiny.problems import open_problem
+from tiny.searches import SearchableProblem, run_search
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.search.open_search import check_worth_searching, open_search
@@ -20,9 +20,9 @@ from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.problem import Problem
 
 
-def open_it(searched: Searched, **changes: Any) -> object:
+def open_it(searchable: SearchableProblem, **changes: Any) -> object:
     given: dict[str, Any] = {"method": "mask", "target": 0.9, "seed": 0} | changes
-    return open_search(searched.problem, searched.train, searched.test, SearchSpec(**given))
+    return open_search(searchable.problem, searchable.train, searchable.test, SearchSpec(**given))
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,11 @@ def open_it(searched: Searched, **changes: Any) -> object:
         ),
     ],
 )
-def test_wrong_use_names_the_flag(searched: Callable[[str], Searched], changes: Mapping[str, Any], words: str) -> None:
+def test_wrong_use_names_the_flag(
+    searchable: Callable[[str], SearchableProblem], changes: Mapping[str, Any], words: str
+) -> None:
     with pytest.raises(UserError, match=words):
-        open_it(searched("gpt2"), **changes)
+        open_it(searchable("gpt2"), **changes)
 
 
 def test_settings_take_the_type_of_their_default() -> None:
@@ -85,8 +87,8 @@ def test_a_quick_search_keeps_what_the_user_set() -> None:
     assert METHODS["ig"].quick_settings({"errors": True}) == METHODS["ig"].parse_settings({"errors": True})
 
 
-def test_every_setting_ends_up_in_the_result(searched: Callable[[str], Searched]) -> None:
-    result, _ = finish(searched("gpt2").search("published", 0.7, seed=4, steps=2, batch=3))
+def test_every_setting_ends_up_in_the_result(searchable: Callable[[str], SearchableProblem]) -> None:
+    result, _ = run_search(searchable("gpt2").search("published", 0.7, seed=4, steps=2, batch=3))
     assert dict(result.settings) == METHODS["published"].parse_settings({"steps": 2, "batch": 3}).values()
     assert (result.method, result.target, result.seed) == ("published", 0.7, 4)
 
@@ -100,29 +102,31 @@ def swapped(problem: Problem) -> Problem:
     return replace(problem, splits=splits)
 
 
-def test_a_task_the_model_cannot_do(searched: Callable[[str], Searched]) -> None:
-    hopeless = Searched.of(swapped(searched("gpt2").problem))
+def test_a_task_the_model_cannot_do(searchable: Callable[[str], SearchableProblem]) -> None:
+    hopeless = SearchableProblem.of(swapped(searchable("gpt2").problem))
     mean = hopeless.train.baselines.plain.mean_logit_diff
     words = rf"task able: the model cannot do it: accuracy 0%, logit difference {mean:.2f} on 12 train prompts; try"
     with pytest.raises(UserError, match=words):
         open_it(hopeless)
 
 
-def test_a_splice_that_destroys_the_task(searched: Callable[[str], Searched], world: Callable[[str], World]) -> None:
-    able = searched("llama").problem
-    dropped = Searched.of(open_problem(world("llama"), able.task, "shared", errors="drop"))
+def test_a_splice_that_destroys_the_task(
+    searchable: Callable[[str], SearchableProblem], tiny_model: Callable[[str], TinyModel]
+) -> None:
+    able = searchable("llama").problem
+    dropped = SearchableProblem.of(open_problem(tiny_model("llama"), able.task, "shared", errors="drop"))
     baselines = dropped.train.baselines
     spliced, plain = baselines.spliced.mean_logit_diff, baselines.plain.mean_logit_diff
     words = rf"splicing in the SAEs alone destroys .* {spliced:.2f} against {plain:.2f} .*--errors keep"
     with pytest.raises(UserError, match=words):
         open_it(dropped)
-    check_worth_searching(able, searched("llama").train)
+    check_worth_searching(able, searchable("llama").train)
 
 
-def test_nothing_to_find_at_these_sites(searched: Callable[[str], Searched]) -> None:
+def test_nothing_to_find_at_these_sites(searchable: Callable[[str], SearchableProblem]) -> None:
     """Every node is at its reference already: the empty circuit is the model."""
-    problem = searched("gpt2").problem
-    nothing = Searched.of(problem)
+    problem = searchable("gpt2").problem
+    nothing = SearchableProblem.of(problem)
     baselines = replace(nothing.train.baselines, empty=nothing.train.baselines.plain)
     nothing.train.baselines = baselines
     mean = baselines.plain.mean_logit_diff
@@ -156,13 +160,13 @@ class ToyMethod(SearchMethod):
 
 
 def test_a_method_is_one_file_and_one_line(
-    searched: Callable[[str], Searched], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    searchable: Callable[[str], SearchableProblem], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "firsts.py").write_text(TOY)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(METHODS, "toy", MethodInfo("toy", "first nodes", "firsts:ToyMethod", "firsts:ToySettings"))
-    problem = searched("gpt2")
-    result, events = finish(problem.search("toy", 0.5, most=3))
+    problem = searchable("gpt2")
+    result, events = run_search(problem.search("toy", 0.5, most=3))
     assert result.method == "toy"
     assert result.nodes <= {0, 1, 2}
     assert [event.size for event in events[:3]] == [1, 2, 3]
@@ -171,15 +175,15 @@ def test_a_method_is_one_file_and_one_line(
     stopped = problem.search("toy", 0.5)
     next(stopped)
     stopped.stop()
-    assert finish(stopped)[0].stopped
+    assert run_search(stopped)[0].stopped
 
 
 def test_a_method_that_offers_nothing_returns_everything(
-    searched: Callable[[str], Searched], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    searchable: Callable[[str], SearchableProblem], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "idle.py").write_text(TOY.replace("most: int = 4", "most: int = 0"))
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(METHODS, "idle", MethodInfo("idle", "", "idle:ToyMethod", "idle:ToySettings"))
-    result, _ = finish(searched("gpt2").search("idle"))
-    assert len(result.nodes) == len(searched("gpt2").problem.space)
+    result, _ = run_search(searchable("gpt2").search("idle"))
+    assert len(result.nodes) == len(searchable("gpt2").problem.space)
     assert result.train.faithfulness == pytest.approx(float(torch.tensor(1.0)), abs=1e-4)

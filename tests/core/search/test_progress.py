@@ -9,7 +9,7 @@ from itertools import islice
 
 import pytest
 import torch
-from tiny.searched import Finished, Searched
+from tiny.searches import FinishedSearch, SearchableProblem
 
 from circuit_tui.core.search import progress
 from circuit_tui.core.search.registry import METHODS
@@ -17,9 +17,9 @@ from circuit_tui.core.search.registry import METHODS
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_event_is_whole_and_in_order(
-    searched: Callable[[str], Searched], finished: Callable[..., Finished], method: str
+    searchable: Callable[[str], SearchableProblem], finished_search: Callable[..., FinishedSearch], method: str
 ) -> None:
-    problem, done = searched("gemma2-each"), finished("gemma2-each", method)
+    problem, done = searchable("gemma2-each"), finished_search("gemma2-each", method)
     result, events = done.result, done.steps
     candidates = problem.problem.space.counts(torch.ones(len(problem.problem.space), dtype=torch.bool))
     assert [event.step for event in events] == list(range(1, len(events) + 1))
@@ -48,8 +48,10 @@ def test_every_event_is_whole_and_in_order(
 
 
 @pytest.mark.parametrize("method", ["mask", "published"])
-def test_optimisation_reports_its_loss_and_its_mask(searched: Callable[[str], Searched], method: str) -> None:
-    problem = searched("llama-each")
+def test_optimisation_reports_its_loss_and_its_mask(
+    searchable: Callable[[str], SearchableProblem], method: str
+) -> None:
+    problem = searchable("llama-each")
     search = problem.search(method, 0.8, steps=40)
     optimised = list(islice(search, 40))
     assert {event.stage for event in optimised} == {"optimise"}
@@ -63,16 +65,16 @@ def test_optimisation_reports_its_loss_and_its_mask(searched: Callable[[str], Se
 
 
 def test_a_long_run_remembers_some_of_its_masks(
-    searched: Callable[[str], Searched], monkeypatch: pytest.MonkeyPatch
+    searchable: Callable[[str], SearchableProblem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "RECORDED_MASKS", 10)
-    search = searched("gpt2").search("published", 0.8, steps=26)
+    search = searchable("gpt2").search("published", 0.8, steps=26)
     assert len(list(islice(search, 26))) == 26
     assert search.masks.steps == list(range(0, 26, 2))
 
 
-def test_events_cannot_be_changed(finished: Callable[..., Finished]) -> None:
-    done = finished("gemma2-each", "random")
+def test_events_cannot_be_changed(finished_search: Callable[..., FinishedSearch]) -> None:
+    done = finished_search("gemma2-each", "random")
     result, events = done.result, done.steps
     with pytest.raises(FrozenInstanceError):
         events[0].step = 7  # type: ignore[misc]

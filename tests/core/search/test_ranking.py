@@ -8,11 +8,11 @@ from itertools import pairwise, product
 import pytest
 import torch
 from naive import AnswerPrefix, Naive
-from tiny.able import able_task
-from tiny.opened import open_naive, open_problem
-from tiny.searched import Searched, finish
+from tiny.models_with_saes import TinyModel
+from tiny.problems import open_naive, open_problem
+from tiny.searches import SearchableProblem, run_search
+from tiny.solvable_task import solvable_task
 from tiny.tasks import TASKS
-from tiny.world import World
 from torch import Tensor
 
 from circuit_tui.core.choices import PositionsKind
@@ -77,11 +77,11 @@ def naive_integrated_gradients(naive: Naive, problem: Problem, steps: int) -> Te
 
 @pytest.mark.parametrize(("name", "steps"), [("gpt2-each", 3), ("llama-shared", 2), ("gemma2-end", 3)])
 def test_integrated_gradients_are_those_of_plain_hooks(
-    world: Callable[[str], World], searched: Callable[[str], Searched], name: str, steps: int
+    tiny_model: Callable[[str], TinyModel], searchable: Callable[[str], SearchableProblem], name: str, steps: int
 ) -> None:
-    problem = searched(name).problem
-    expected = naive_integrated_gradients(open_naive(world(name.split("-")[0]), problem), problem, steps)
-    search = searched(name).search("ig", steps=steps)
+    problem = searchable(name).problem
+    expected = naive_integrated_gradients(open_naive(tiny_model(name.split("-")[0]), problem), problem, steps)
+    search = searchable(name).search("ig", steps=steps)
     scale = float(expected.max())
     assert scale > 1e-2
     torch.testing.assert_close(scores_of(search), expected, rtol=0, atol=1e-5 * max(1.0, scale))
@@ -89,21 +89,21 @@ def test_integrated_gradients_are_those_of_plain_hooks(
 
 @pytest.mark.parametrize("name", ["gpt2-each", "llama-shared", "gemma2-end"])
 def test_one_gradient_at_all_sites_is_that_of_plain_hooks_at_each(
-    world: Callable[[str], World], searched: Callable[[str], Searched], name: str
+    tiny_model: Callable[[str], TinyModel], searchable: Callable[[str], SearchableProblem], name: str
 ) -> None:
     """At the clean end of the path one step of integrated gradients is attribution patching, one site at a time."""
-    problem = searched(name).problem
-    expected = naive_integrated_gradients(open_naive(world(name.split("-")[0]), problem), problem, 1)
-    search = searched(name).search("atp")
+    problem = searchable(name).problem
+    expected = naive_integrated_gradients(open_naive(tiny_model(name.split("-")[0]), problem), problem, 1)
+    search = searchable(name).search("atp")
     torch.testing.assert_close(scores_of(search), expected, rtol=0, atol=1e-5 * max(1.0, float(expected.max())))
 
 
 @pytest.mark.parametrize(("kind", "task"), [("each", "roles-multi"), ("shared", "index-multi")])
 def test_attributions_of_answers_of_several_tokens_are_those_of_plain_hooks(
-    world: Callable[[str], World], kind: PositionsKind, task: str
+    tiny_model: Callable[[str], TinyModel], kind: PositionsKind, task: str
 ) -> None:
-    problem = open_problem(world("llama"), TASKS[task], kind)
-    naive = open_naive(world("llama"), problem)
+    problem = open_problem(tiny_model("llama"), TASKS[task], kind)
+    naive = open_naive(tiny_model("llama"), problem)
     for name, steps in (("ig", 2), ("atp", 1)):
         spec = SearchSpec(name, 0.9, 0, {"steps": steps} if name == "ig" else {})
         expected = naive_integrated_gradients(naive, problem, steps)
@@ -115,12 +115,12 @@ def test_attributions_of_answers_of_several_tokens_are_those_of_plain_hooks(
 
 @pytest.mark.parametrize(("name", "method"), [("gpt2", "ig"), ("llama", "ig"), ("gpt2", "atp")])
 def test_errors_added_back_are_those_of_the_model_itself(
-    world: Callable[[str], World], searched: Callable[[str], Searched], name: str, method: str
+    tiny_model: Callable[[str], TinyModel], searchable: Callable[[str], SearchableProblem], name: str, method: str
 ) -> None:
     """The problem drops its errors; with `errors` the scores are those of an oracle that keeps them."""
-    task = searched(name).problem.task
-    dropped = open_problem(world(name), task, "each", errors="drop")
-    keeping = open_naive(world(name), open_problem(world(name), task, "each", errors="keep"))
+    task = searchable(name).problem.task
+    dropped = open_problem(tiny_model(name), task, "each", errors="drop")
+    keeping = open_naive(tiny_model(name), open_problem(tiny_model(name), task, "each", errors="keep"))
     steps = {"ig": {"steps": 2}, "atp": {}}[method]
     expected = naive_integrated_gradients(keeping, dropped, 2 if steps else 1)
     scores = {}
@@ -135,10 +135,10 @@ def test_errors_added_back_are_those_of_the_model_itself(
 @pytest.mark.parametrize("paired", [True, False])
 @pytest.mark.parametrize("name", ["gpt2-each", "llama-shared"])
 def test_activation_difference_is_that_of_plain_hooks(
-    world: Callable[[str], World], searched: Callable[[str], Searched], name: str, paired: bool
+    tiny_model: Callable[[str], TinyModel], searchable: Callable[[str], SearchableProblem], name: str, paired: bool
 ) -> None:
-    problem = searched(name).problem
-    naive = open_naive(world(name.split("-")[0]), problem)
+    problem = searchable(name).problem
+    naive = open_naive(tiny_model(name.split("-")[0]), problem)
     space, names, train = problem.space, problem.alignment.names, problem.task.split("train")
     expected = torch.zeros(len(space))
     for node in range(len(space)):
@@ -160,27 +160,27 @@ def test_activation_difference_is_that_of_plain_hooks(
         one[latent] = 1.0
         moved = naive.saes[site].decode(one) - naive.saes[site].decode(torch.zeros_like(one))
         expected[node] = difference * float(moved.detach().norm())
-    search = searched(name).search("activation-difference", paired=paired)
+    search = searchable(name).search("activation-difference", paired=paired)
     assert float(expected.max()) > 1e-2
     torch.testing.assert_close(scores_of(search), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", ["ig", "atp"])
-def test_attributions_refuse_pairs_of_unequal_length(world: Callable[[str], World], method: str) -> None:
-    task = able_task(world("gpt2"), (5, 6, 7, 6), (6, 7), turn=1)
-    search = Searched.of(open_problem(world("gpt2"), task, "shared", errors="keep")).search(method)
+def test_attributions_refuse_pairs_of_unequal_length(tiny_model: Callable[[str], TinyModel], method: str) -> None:
+    task = solvable_task(tiny_model("gpt2"), (5, 6, 7, 6), (6, 7), turn=1)
+    search = SearchableProblem.of(open_problem(tiny_model("gpt2"), task, "shared", errors="keep")).search(method)
     with pytest.raises(UserError, match=f"--method {method}: task able has pairs of unequal token length"):
         next(search)
 
 
-def test_activation_difference_takes_pairs_of_unequal_length(world: Callable[[str], World]) -> None:
-    task = able_task(world("gpt2"), (5, 6, 7, 6), (6, 7), turn=1)
-    searched = Searched.of(open_problem(world("gpt2"), task, "shared", errors="keep"))
-    assert finish(searched.search("activation-difference", 0.5))[0].reached
+def test_activation_difference_takes_pairs_of_unequal_length(tiny_model: Callable[[str], TinyModel]) -> None:
+    task = solvable_task(tiny_model("gpt2"), (5, 6, 7, 6), (6, 7), turn=1)
+    searchable = SearchableProblem.of(open_problem(tiny_model("gpt2"), task, "shared", errors="keep"))
+    assert run_search(searchable.search("activation-difference", 0.5))[0].reached
 
 
-def test_random_order_is_a_draw_of_its_seed(searched: Callable[[str], Searched]) -> None:
-    problem = searched("gpt2-each")
+def test_random_order_is_a_draw_of_its_seed(searchable: Callable[[str], SearchableProblem]) -> None:
+    problem = searchable("gpt2-each")
     drawn = [scores_of(problem.search("random", seed=seed)) for seed in (0, 0, 1)]
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
@@ -189,9 +189,9 @@ def test_random_order_is_a_draw_of_its_seed(searched: Callable[[str], Searched])
 
 @pytest.mark.parametrize(("method", "target"), [("ig", 0.6), ("ig", 0.9), ("random", 0.6), ("random", 0.9)])
 def test_the_first_prefix_on_the_grid_that_reaches_then_those_before_it(
-    searched: Callable[[str], Searched], method: str, target: float
+    searchable: Callable[[str], SearchableProblem], method: str, target: float
 ) -> None:
-    problem = searched("llama-each")
+    problem = searchable("llama-each")
     order = scores_of(problem.search(method)).argsort(descending=True, stable=True).tolist()
 
     def reaches(size: int) -> bool:
@@ -201,17 +201,17 @@ def test_the_first_prefix_on_the_grid_that_reaches_then_those_before_it(
     first = next(size for size in grid if reaches(size))
     below = max([0, *(size for size in grid if size < first)])
     expected = next(size for size in range(below + 1, first + 1) if reaches(size))
-    result, _ = finish(problem.search(method, target))
+    result, _ = run_search(problem.search(method, target))
     assert result.reached
     assert result.nodes == frozenset(order[:expected])
 
 
-def test_lower_levels_are_found_as_exactly_as_the_target(searched: Callable[[str], Searched]) -> None:
+def test_lower_levels_are_found_as_exactly_as_the_target(searchable: Callable[[str], SearchableProblem]) -> None:
     """Up to 199 nodes every size in a gap is tried."""
-    problem = searched("llama-each")
+    problem = searchable("llama-each")
     order = scores_of(problem.search("atp")).argsort(descending=True, stable=True).tolist()
     scores = [problem.score(problem.circuit(frozenset(order[:size]))) for size in range(1, 100)]
-    result, _ = finish(problem.search("atp", 0.99))
+    result, _ = run_search(problem.search("atp", 0.99))
     firsts = [next(size for size, score in enumerate(scores, 1) if score >= level) for level in (0.8, 0.9, 0.95)]
     assert not set(firsts) <= set(size_grid(len(order)))
     for level, first in zip((0.8, 0.9, 0.95), firsts, strict=True):

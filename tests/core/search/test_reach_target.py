@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from tiny.searched import Searched
+from tiny.searches import SearchableProblem
 from torch import Tensor
 
 from circuit_tui.core.evaluation.evaluator import Evaluator
@@ -23,7 +23,7 @@ def prefix(order: Tensor, count: int) -> Tensor:
     return kept
 
 
-def overshooting(problem: Searched) -> tuple[Tensor, list[float]]:
+def overshooting(problem: SearchableProblem) -> tuple[Tensor, list[float]]:
     """A ranking with a prefix beyond the band that no single node leaps over, and faithfulness of all its prefixes."""
     evaluator, n = Evaluator(problem.problem, "train"), len(problem.problem.space)
     for seed in range(50):
@@ -40,9 +40,9 @@ def overshooting(problem: Searched) -> tuple[Tensor, list[float]]:
 
 @pytest.mark.parametrize("start", ["nothing", "too many"])
 def test_where_faithfulness_comes_to_lie_beyond_1_the_prefix_in_between_is_found(
-    searched: Callable[[str], Searched], start: str
+    searchable: Callable[[str], SearchableProblem], start: str
 ) -> None:
-    problem = searched("gpt2-each")
+    problem = searchable("gpt2-each")
     order, values = overshooting(problem)
     beyond = next(count for count, value in enumerate(values) if value > 2 - TARGET)
     circuit = ProbedCircuit(problem.search(target=TARGET).attempt, prefix(order, 0 if start == "nothing" else beyond))
@@ -56,8 +56,8 @@ def test_where_faithfulness_comes_to_lie_beyond_1_the_prefix_in_between_is_found
         assert count < beyond
 
 
-def test_what_cannot_be_reached_leaves_the_circuit_as_it_was(searched: Callable[[str], Searched]) -> None:
-    problem = searched("gpt2-each")
+def test_what_cannot_be_reached_leaves_the_circuit_as_it_was(searchable: Callable[[str], SearchableProblem]) -> None:
+    problem = searchable("gpt2-each")
     order, _ = overshooting(problem)
     circuit = ProbedCircuit(problem.search(target=TARGET).attempt, prefix(order, 3))
     circuit.attempt.reaches = lambda faithfulness: False  # type: ignore[method-assign]

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from tiny.searched import QUICK, Finished, Searched, able_problem, among, finish
-from tiny.world import World
+from tiny.models_with_saes import TinyModel
+from tiny.searches import QUICK, FinishedSearch, SearchableProblem, run_search, solvable_problem, with_candidates
 from torch import Tensor
 
 from circuit_tui.core.evaluation.evaluator import Evaluator
@@ -30,15 +30,17 @@ def numbers(result: SearchResult) -> tuple[frozenset[int], Metrics, Metrics, tup
 
 
 @pytest.fixture(scope="module")
-def built_again(world: Callable[[str], World]) -> Searched:
+def built_again(tiny_model: Callable[[str], TinyModel]) -> SearchableProblem:
     """The problem "gpt2-each" a second time, sharing nothing but its model with the first."""
-    return Searched.of(able_problem(world("gpt2"), "each"))
+    return SearchableProblem.of(solvable_problem(tiny_model("gpt2"), "each"))
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_same_seed_finds_the_same(finished: Callable[..., Finished], built_again: Searched, method: str) -> None:
-    again, _ = finish(built_again.search(method, 0.8))
-    assert numbers(again) == numbers(finished("gpt2-each", method).result)
+def test_the_same_seed_finds_the_same(
+    finished_search: Callable[..., FinishedSearch], built_again: SearchableProblem, method: str
+) -> None:
+    again, _ = run_search(built_again.search(method, 0.8))
+    assert numbers(again) == numbers(finished_search("gpt2-each", method).result)
 
 
 @pytest.fixture
@@ -59,11 +61,13 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("method", SEEDED)
-def test_the_seed_decides_what_is_drawn(searched: Callable[[str], Searched], drawn: list[Tensor], method: str) -> None:
+def test_the_seed_decides_what_is_drawn(
+    searchable: Callable[[str], SearchableProblem], drawn: list[Tensor], method: str
+) -> None:
     """What is found need not differ: where there is one good circuit, any draw leads to it."""
     draws = []
     for seed in (0, 0, 1):
-        search = searched("llama-each").search(method, 0.8, seed)
+        search = searchable("llama-each").search(method, 0.8, seed)
         drawn.clear()
         for _ in range(3):
             next(search)
@@ -77,9 +81,9 @@ def test_the_seed_decides_what_is_drawn(searched: Callable[[str], Searched], dra
 
 @pytest.mark.parametrize("method", sorted(set(METHODS) - set(SEEDED)))
 def test_a_method_without_seeds_draws_nothing(
-    searched: Callable[[str], Searched], drawn: list[Tensor], method: str
+    searchable: Callable[[str], SearchableProblem], drawn: list[Tensor], method: str
 ) -> None:
-    finish(searched("llama-each").search(method, 0.8))
+    run_search(searchable("llama-each").search(method, 0.8))
     assert not drawn
 
 
@@ -98,27 +102,27 @@ class Garbage(Evaluator):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_test_prompts_choose_nothing(
-    searched: Callable[[str], Searched], finished: Callable[..., Finished], method: str
+    searchable: Callable[[str], SearchableProblem], finished_search: Callable[..., FinishedSearch], method: str
 ) -> None:
     """The search finds none to look at, and what they are evaluated to is nonsense."""
-    fair, expected = searched("gpt2-each"), finished("gpt2-each", method).result
+    fair, expected = searchable("gpt2-each"), finished_search("gpt2-each", method).result
     blind = replace(fair.problem, splits={"train": fair.problem.splits["train"]})
-    garbled, _ = finish(Searched(blind, fair.train, Garbage(fair.problem, "test")).search(method, 0.8))
+    garbled, _ = run_search(SearchableProblem(blind, fair.train, Garbage(fair.problem, "test")).search(method, 0.8))
     assert garbled.nodes == expected.nodes
     assert garbled.train == expected.train
     assert [(p.size, p.train) for p in garbled.frontier] == [(p.size, p.train) for p in expected.frontier]
     assert garbled.test != expected.test
 
 
-def test_a_search_leaves_what_it_was_given_alone(searched: Callable[[str], Searched]) -> None:
-    whole = searched("gpt2").problem
-    given = Searched.of(among(whole, range(0, len(whole.space), 4)))
+def test_a_search_leaves_what_it_was_given_alone(searchable: Callable[[str], SearchableProblem]) -> None:
+    whole = searchable("gpt2").problem
+    given = SearchableProblem.of(with_candidates(whole, range(0, len(whole.space), 4)))
     kept = torch.rand(len(given.problem.space), generator=torch.Generator().manual_seed(0)) < 0.4
     before, state = given.train.evaluate(kept).result(), torch.get_rng_state()
     for method, settings in QUICK.items():
         given_settings = dict(settings)
         search = given.search(method, **given_settings)
-        finish(search)
+        run_search(search)
         assert given_settings == settings
     assert given.train.evaluate(kept).result() == before
     assert torch.equal(torch.get_rng_state(), state)
@@ -126,10 +130,10 @@ def test_a_search_leaves_what_it_was_given_alone(searched: Callable[[str], Searc
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_circuit_alone_is_that_of_the_whole_result(
-    searched: Callable[[str], Searched], finished: Callable[..., Finished], method: str
+    searchable: Callable[[str], SearchableProblem], finished_search: Callable[..., FinishedSearch], method: str
 ) -> None:
-    on, whole = searched("gpt2-each"), finished("gpt2-each", method).result
-    alone, _ = finish(
+    on, whole = searchable("gpt2-each"), finished_search("gpt2-each", method).result
+    alone, _ = run_search(
         Search(on.problem, on.train, on.test, SearchSpec(method, 0.8, 0, QUICK[method]), circuit_only=True)
     )
     assert alone.nodes == whole.nodes
@@ -142,11 +146,11 @@ def test_the_circuit_alone_is_that_of_the_whole_result(
 
 @pytest.mark.parametrize(("few", "size"), [(13, 8), (12, 4)])
 def test_a_step_takes_more_prompts_where_there_are_few(
-    searched: Callable[[str], Searched], monkeypatch: pytest.MonkeyPatch, few: int, size: int
+    searchable: Callable[[str], SearchableProblem], monkeypatch: pytest.MonkeyPatch, few: int, size: int
 ) -> None:
     for name, value in {"BATCH": 4, "BATCH_OF_FEW": 8, "FEW_PROMPTS": few}.items():
         monkeypatch.setattr(mask, name, value)
-    of_twelve = searched("gpt2-each")
+    of_twelve = searchable("gpt2-each")
     by_itself, named = ([step.loss for step in islice(of_twelve.search(batch=batch), 4)] for batch in (0, size))
     assert None not in by_itself
     assert by_itself == named

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny.searched import Finished, Searched, finish
+from tiny.searches import FinishedSearch, SearchableProblem, run_search
 
 from circuit_tui.core.errors import CheckpointError, NoResult
 from circuit_tui.core.evaluation import evaluator as evaluate
@@ -35,9 +35,12 @@ def die(search: Search, after: int) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_it_goes_on_to_the_same_circuit(
-    searched: Callable[[str], Searched], finished: Callable[..., Finished], method: str, tmp_path: Path
+    searchable: Callable[[str], SearchableProblem],
+    finished_search: Callable[..., FinishedSearch],
+    method: str,
+    tmp_path: Path,
 ) -> None:
-    problem, whole = searched("gpt2-each"), finished("gpt2-each", method)
+    problem, whole = searchable("gpt2-each"), finished_search("gpt2-each", method)
     for share in (0.15, 0.7):  # in the optimisation, where there is one, and in what follows it
         folder = tmp_path / f"{share}"
         folder.mkdir()
@@ -46,20 +49,20 @@ def test_it_goes_on_to_the_same_circuit(
         die(dying, max(1, round(share * len(whole.steps))))
         again = problem.search(method, 0.8)
         again.keep(folder)
-        assert numbers(finish(again)[0]) == numbers(whole.result)
+        assert numbers(run_search(again)[0]) == numbers(whole.result)
 
 
 def test_it_can_die_as_often_as_it_likes(
-    searched: Callable[[str], Searched], finished: Callable[..., Finished], tmp_path: Path
+    searchable: Callable[[str], SearchableProblem], finished_search: Callable[..., FinishedSearch], tmp_path: Path
 ) -> None:
-    problem, whole = searched("gpt2-each"), finished("gpt2-each", "mask")
+    problem, whole = searchable("gpt2-each"), finished_search("gpt2-each", "mask")
     for _ in range(4):
         dying = problem.search("mask", 0.8)
         dying.keep(tmp_path)
         die(dying, len(whole.steps) // 3)
     last = problem.search("mask", 0.8)
     last.keep(tmp_path)
-    assert numbers(finish(last)[0]) == numbers(whole.result)
+    assert numbers(run_search(last)[0]) == numbers(whole.result)
 
 
 @pytest.fixture
@@ -79,26 +82,26 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("method", ["mask", "published"])
 def test_what_was_done_is_not_done_again(
-    searched: Callable[[str], Searched], method: str, tmp_path: Path, runs: list[int]
+    searchable: Callable[[str], SearchableProblem], method: str, tmp_path: Path, runs: list[int]
 ) -> None:
-    problem = searched("gpt2-each")
+    problem = searchable("gpt2-each")
     whole = problem.search(method, 0.8)
     whole.keep(tmp_path)
     before = len(runs)
-    finish(whole)
+    run_search(whole)
     whole.save()
     assert len(runs) - before > 30
     again = problem.search(method, 0.8)
     again.keep(tmp_path)
     before = len(runs)
-    finish(again)
-    assert len(runs) == before, "a finished search is nothing but recalled"
+    run_search(again)
+    assert len(runs) == before, "a finished_search search is nothing but recalled"
 
 
 def test_a_cut_line_and_a_damaged_state_only_cost_time(
-    searched: Callable[[str], Searched], finished: Callable[..., Finished], tmp_path: Path
+    searchable: Callable[[str], SearchableProblem], finished_search: Callable[..., FinishedSearch], tmp_path: Path
 ) -> None:
-    problem, whole = searched("gpt2-each"), finished("gpt2-each", "mask")
+    problem, whole = searchable("gpt2-each"), finished_search("gpt2-each", "mask")
     dying = problem.search("mask", 0.8)
     dying.keep(tmp_path)
     die(dying, len(whole.steps) * 2 // 3)
@@ -110,7 +113,7 @@ def test_a_cut_line_and_a_damaged_state_only_cost_time(
     shutil.copytree(tmp_path, kept, ignore=shutil.ignore_patterns("copy"))
     again = problem.search("mask", 0.8)
     again.keep(tmp_path)
-    assert numbers(finish(again)[0]) == numbers(whole.result)
+    assert numbers(run_search(again)[0]) == numbers(whole.result)
     again.save()
     assert len(journal.read_bytes().splitlines()) > len((kept / JOURNAL).read_bytes().splitlines())
     assert all(line.endswith(b"}") for line in journal.read_bytes().splitlines())
@@ -118,9 +121,9 @@ def test_a_cut_line_and_a_damaged_state_only_cost_time(
 
 @pytest.mark.parametrize("what", ["a part is missing", "another size"])
 def test_a_state_that_does_not_fit_is_refused_and_stays(
-    searched: Callable[[str], Searched], tmp_path: Path, what: str
+    searchable: Callable[[str], SearchableProblem], tmp_path: Path, what: str
 ) -> None:
-    problem = searched("gpt2-each")
+    problem = searchable("gpt2-each")
     dying = problem.search("published", 0.8)
     dying.keep(tmp_path)
     die(dying, SAVE_EVERY + 1)
@@ -140,8 +143,10 @@ def test_a_state_that_does_not_fit_is_refused_and_stays(
     assert path.read_bytes() == before
 
 
-def test_a_search_counts_the_time_of_the_run_before(searched: Callable[[str], Searched], tmp_path: Path) -> None:
-    problem = searched("gpt2-each")
+def test_a_search_counts_the_time_of_the_run_before(
+    searchable: Callable[[str], SearchableProblem], tmp_path: Path
+) -> None:
+    problem = searchable("gpt2-each")
     dying = problem.search("mask", 0.8)
     dying.keep(tmp_path)
     last = [next(dying) for _ in range(20)][-1]
@@ -156,11 +161,11 @@ def test_a_search_counts_the_time_of_the_run_before(searched: Callable[[str], Se
 
 @pytest.mark.parametrize("method", ["mask", "published"])
 def test_a_loss_that_is_no_number_ends_it_without_a_circuit(
-    searched: Callable[[str], Searched], method: str, monkeypatch: pytest.MonkeyPatch
+    searchable: Callable[[str], SearchableProblem], method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from circuit_tui.core.search.objective import MaskedModel
 
-    problem = searched("gpt2-each")
+    problem = searchable("gpt2-each")
     real = MaskedModel.logit_difference
     steps: list[SearchProgress] = []
 
@@ -181,13 +186,13 @@ def collect(search: Search, steps: list[SearchProgress]) -> None:
 
 @pytest.mark.parametrize("site", [0, 1])
 def test_a_gradient_that_is_not_finite_names_its_site(
-    searched: Callable[[str], Searched], site: int, monkeypatch: pytest.MonkeyPatch
+    searchable: Callable[[str], SearchableProblem], site: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where a dtype cannot hold the gradient: it is spoilt from that site back to the first."""
     from circuit_tui.core.search import not_finite
     from circuit_tui.core.search.objective import MaskedModel
 
-    problem = searched("gpt2-each").problem
+    problem = searchable("gpt2-each").problem
     real = MaskedModel.logit_difference
 
     def spoilt(self: MaskedModel, mask: Any, batch: Any) -> Any:
@@ -197,13 +202,13 @@ def test_a_gradient_that_is_not_finite_names_its_site(
         return real(self, mask, batch)
 
     monkeypatch.setattr(MaskedModel, "logit_difference", spoilt)
-    line = not_finite.explain_not_finite(problem, searched("gpt2-each").train, "the mask")
+    line = not_finite.explain_not_finite(problem, searchable("gpt2-each").train, "the mask")
     assert f"the mask is not a finite number at the gradient of {problem.sites[site].short}; the model or" in line
 
 
-def test_a_loss_without_bound_ends_it_too(searched: Callable[[str], Searched]) -> None:
-    search = searched("gpt2-each").search("published", 0.8, **{"lambda": 0.0})
+def test_a_loss_without_bound_ends_it_too(searchable: Callable[[str], SearchableProblem]) -> None:
+    search = searchable("gpt2-each").search("published", 0.8, **{"lambda": 0.0})
     next(search)
     search.attempt.loops.watch(1e9)
-    result, _ = finish(search)
+    result, _ = run_search(search)
     assert "loss became 1e+09" in result.warnings[0]

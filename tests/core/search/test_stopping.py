@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny.searched import Finished, Searched
+from tiny.searches import FinishedSearch, SearchableProblem
 from torch import Tensor
 
 from circuit_tui.core.evaluation.evaluator import Evaluator
@@ -36,7 +36,7 @@ def assert_same(got: Metrics, expected: Metrics) -> None:
         assert getattr(got, part.name) == pytest.approx(getattr(expected, part.name), abs=1e-5), part.name
 
 
-def assert_ends_well(searched: Searched, search: Search) -> list[SearchProgress]:
+def assert_ends_well(searchable: SearchableProblem, search: Search) -> list[SearchProgress]:
     search.stop()
     most = steps_to_end(search)
     rest = list(islice(search, most + 1))
@@ -44,9 +44,9 @@ def assert_ends_well(searched: Searched, search: Search) -> list[SearchProgress]
     result = search.result
     assert result is not None
     assert result.stopped
-    kept = searched.circuit(result.nodes)
-    assert_same(result.train, Evaluator(searched.problem, "train").evaluate(kept).result())
-    assert_same(result.test, Evaluator(searched.problem, "test").evaluate(kept).result())
+    kept = searchable.circuit(result.nodes)
+    assert_same(result.train, Evaluator(searchable.problem, "train").evaluate(kept).result())
+    assert_same(result.test, Evaluator(searchable.problem, "test").evaluate(kept).result())
     assert result.reached == (1 - abs(1 - result.train.faithfulness) >= result.target)
     assert [point.size for point in result.frontier] == sorted({point.size for point in result.frontier})
     assert result.frontier[-1].size == len(result.nodes)
@@ -54,14 +54,16 @@ def assert_ends_well(searched: Searched, search: Search) -> list[SearchProgress]
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_before_the_first_step(searched: Callable[[str], Searched], method: str) -> None:
-    problem = searched("gpt2")
+def test_before_the_first_step(searchable: Callable[[str], SearchableProblem], method: str) -> None:
+    problem = searchable("gpt2")
     assert_ends_well(problem, problem.search(method, 0.8))
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_after_any_step(searched: Callable[[str], Searched], finished: Callable[..., Finished], method: str) -> None:
-    problem, whole = searched("gpt2"), finished("gpt2", method).steps
+def test_after_any_step(
+    searchable: Callable[[str], SearchableProblem], finished_search: Callable[..., FinishedSearch], method: str
+) -> None:
+    problem, whole = searchable("gpt2"), finished_search("gpt2", method).steps
     assert len({event.stage for event in whole}) > 1
     for cut in sorted({1, len(whole) // 3, 2 * len(whole) // 3, len(whole) - 1}):
         search = problem.search(method, 0.8)
@@ -82,9 +84,9 @@ def far_too_small(search: MaskMethod, theta: Tensor) -> Steps:
     ["grow", "drop_in_bulk", "drop_by_probe", "make_minimal", "extend_below_target", "swap_nodes", "reach_target"],
 )
 def test_within_each_stage_of_the_elimination(
-    searched: Callable[[str], Searched], monkeypatch: pytest.MonkeyPatch, stage: str
+    searchable: Callable[[str], SearchableProblem], monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
-    problem, running = searched("llama"), []
+    problem, running = searchable("llama"), []
     original = getattr(mask, stage)
 
     def watched(*given: Any) -> Iterator[float]:
@@ -105,8 +107,10 @@ def test_within_each_stage_of_the_elimination(
     assert_ends_well(problem, search)
 
 
-def test_a_stop_while_the_frontier_is_evaluated_keeps_the_circuit(searched: Callable[[str], Searched]) -> None:
-    problem = searched("llama-each")
+def test_a_stop_while_the_frontier_is_evaluated_keeps_the_circuit(
+    searchable: Callable[[str], SearchableProblem],
+) -> None:
+    problem = searchable("llama-each")
     search = problem.search("mask", 0.8)
     for event in search:
         if event.stage == "done":
@@ -119,8 +123,8 @@ def test_a_stop_while_the_frontier_is_evaluated_keeps_the_circuit(searched: Call
     assert search.result.nodes == frozenset(best.kept.nonzero()[:, 0].tolist())
 
 
-def test_stopping_twice_and_after_the_end_changes_nothing(searched: Callable[[str], Searched]) -> None:
-    search = searched("gpt2").search("random", 0.8)
+def test_stopping_twice_and_after_the_end_changes_nothing(searchable: Callable[[str], SearchableProblem]) -> None:
+    search = searchable("gpt2").search("random", 0.8)
     list(search)
     result = search.result
     search.stop()
@@ -131,10 +135,10 @@ def test_stopping_twice_and_after_the_end_changes_nothing(searched: Callable[[st
 
 
 def test_a_pause_between_two_steps_changes_nothing(
-    searched: Callable[[str], Searched], finished: Callable[..., Finished]
+    searchable: Callable[[str], SearchableProblem], finished_search: Callable[..., FinishedSearch]
 ) -> None:
     """Another search, and evaluations of another circuit, in between."""
-    problem, undisturbed = searched("gpt2"), finished("gpt2", "mask").result
+    problem, undisturbed = searchable("gpt2"), finished_search("gpt2", "mask").result
     search, other = problem.search("mask", 0.8), problem.search("published", 0.8, seed=5)
     for step, _ in enumerate(search):
         if step % 10 == 0:

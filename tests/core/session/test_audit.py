@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny.searched import able_problem, among
+from tiny.models_with_saes import TinyModel
+from tiny.searches import solvable_problem, with_candidates
 from tiny.sessions import make_session
-from tiny.world import World
 
 from circuit_tui.core.audit.finding import TITLES
 from circuit_tui.core.circuits.circuit_file import read_circuit
@@ -19,14 +19,14 @@ from circuit_tui.core.splice.problem import Problem
 
 
 @pytest.fixture(scope="module")
-def able(world: Callable[[str], World]) -> Problem:
-    return able_problem(world("gpt2"))
+def able(tiny_model: Callable[[str], TinyModel]) -> Problem:
+    return solvable_problem(tiny_model("gpt2"))
 
 
 @pytest.fixture
 def audited(able: Problem) -> Session:
     """A session whose audit has measured some lines of a circuit made by hand."""
-    session = make_session(among(able, list(range(0, len(able.space), 6))))
+    session = make_session(with_candidates(able, list(range(0, len(able.space), 6))))
     session.only([0, 2, 3])
     session.start_audit()
     while True:
@@ -51,7 +51,7 @@ def test_it_is_background_work_that_comes_last(able: Problem) -> None:
 
 @pytest.mark.parametrize("full", [False, True])
 def test_its_searches_are_quick_unless_it_is_full_and_the_file_says_how(able: Problem, full: bool) -> None:
-    session = make_session(among(able, list(range(0, len(able.space), 6))))
+    session = make_session(with_candidates(able, list(range(0, len(able.space), 6))))
     session.only([0, 2, 3])
     session.start_audit(full=full)
     while not ((view := session.audit_view()) and view.findings):

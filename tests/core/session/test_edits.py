@@ -53,9 +53,9 @@ def make(session: Session, edit: tuple[str, Any]) -> None:
         getattr(session, name)()
 
 
-def start(fresh: Callable[[str], Session], name: str) -> tuple[Session, Tensor]:
+def start(fresh_session: Callable[[str], Session], name: str) -> tuple[Session, Tensor]:
     """Returns a session with some nodes kept, and its circuit, which is also a snapshot."""
-    session = fresh(name)
+    session = fresh_session(name)
     chosen = torch.rand(len(session.table), generator=torch.Generator().manual_seed(1)) < 0.3
     session.only(chosen.nonzero()[:, 0].tolist())
     session.save_snapshot("start")
@@ -65,9 +65,9 @@ def start(fresh: Callable[[str], Session], name: str) -> tuple[Session, Tensor]:
 @settings(max_examples=12)
 @given(edits=EDITS, name=st.sampled_from(NAMES))
 def test_after_any_edits_the_numbers_are_those_of_a_fresh_evaluation(
-    fresh: Callable[[str], Session], edits: list[tuple[str, Any]], name: str
+    fresh_session: Callable[[str], Session], edits: list[tuple[str, Any]], name: str
 ) -> None:
-    session, _ = start(fresh, name)
+    session, _ = start(fresh_session, name)
     test = Evaluator(session.problem, "test")
     for edit in edits:
         before = session.view()
@@ -85,9 +85,9 @@ def test_after_any_edits_the_numbers_are_those_of_a_fresh_evaluation(
 @settings(max_examples=12)
 @given(edits=EDITS, name=st.sampled_from(NAMES))
 def test_undoing_all_is_the_start_and_redoing_all_is_the_end(
-    fresh: Callable[[str], Session], edits: list[tuple[str, Any]], name: str
+    fresh_session: Callable[[str], Session], edits: list[tuple[str, Any]], name: str
 ) -> None:
-    session, chosen = start(fresh, name)
+    session, chosen = start(fresh_session, name)
     test = session.view().test
     for edit in edits:
         make(session, edit)
@@ -109,8 +109,8 @@ def test_undoing_all_is_the_start_and_redoing_all_is_the_end(
     assert not session.view().can_redo
 
 
-def test_undo_has_no_limit(fresh: Callable[[str], Session]) -> None:
-    session = fresh("llama-shared")
+def test_undo_has_no_limit(fresh_session: Callable[[str], Session]) -> None:
+    session = fresh_session("llama-shared")
     for step in range(300):
         session.toggle_node(step % len(session.table))
     for _ in range(300):
@@ -121,8 +121,8 @@ def test_undo_has_no_limit(fresh: Callable[[str], Session]) -> None:
         session.undo()
 
 
-def test_an_edit_forgets_what_was_undone(fresh: Callable[[str], Session]) -> None:
-    session = fresh("gpt2-each")
+def test_an_edit_forgets_what_was_undone(fresh_session: Callable[[str], Session]) -> None:
+    session = fresh_session("gpt2-each")
     session.toggle_node(1)
     session.undo()
     assert session.view().can_redo
@@ -133,8 +133,8 @@ def test_an_edit_forgets_what_was_undone(fresh: Callable[[str], Session]) -> Non
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_toggling_or_inverting_twice_changes_nothing(fresh: Callable[[str], Session], name: str) -> None:
-    session, chosen = start(fresh, name)
+def test_toggling_or_inverting_twice_changes_nothing(fresh_session: Callable[[str], Session], name: str) -> None:
+    session, chosen = start(fresh_session, name)
     before, latent = session.view(), session.table.latent
     # Toggling twice restores a latent that is kept at no position, but not one that is kept at some.
     off = next(
@@ -155,8 +155,8 @@ def test_toggling_or_inverting_twice_changes_nothing(fresh: Callable[[str], Sess
         assert_close(session.view().test, before.test, without=LATE)
 
 
-def test_a_latent_and_a_site_go_off_if_any_is_on(fresh: Callable[[str], Session]) -> None:
-    session = fresh("gpt2-each")
+def test_a_latent_and_a_site_go_off_if_any_is_on(fresh_session: Callable[[str], Session]) -> None:
+    session = fresh_session("gpt2-each")
     space = session.problem.space
     site, latent = (
         1,
@@ -191,8 +191,8 @@ def test_a_latent_and_a_site_go_off_if_any_is_on(fresh: Callable[[str], Session]
     assert session.view().last_change == f"{short} back on"
 
 
-def test_what_the_last_change_is_called(fresh: Callable[[str], Session]) -> None:
-    session, table = fresh("gpt2-each"), fresh("gpt2-each").table
+def test_what_the_last_change_is_called(fresh_session: Callable[[str], Session]) -> None:
+    session, table = fresh_session("gpt2-each"), fresh_session("gpt2-each").table
     name = f"{table.sites[table.site[5]].short} {table.latent[5]}@{table.positions[table.position[5]]}"
     said = []
     session.save_snapshot("empty")
@@ -213,8 +213,8 @@ def test_what_the_last_change_is_called(fresh: Callable[[str], Session]) -> None
     ]
 
 
-def test_only_keeps_these_and_no_others(fresh: Callable[[str], Session]) -> None:
-    session, _ = start(fresh, "llama-shared")
+def test_only_keeps_these_and_no_others(fresh_session: Callable[[str], Session]) -> None:
+    session, _ = start(fresh_session, "llama-shared")
     session.only([4, 2, 2])
     assert kept_of(session).nonzero().flatten().tolist() == [2, 4]
     session.only([])
@@ -222,8 +222,8 @@ def test_only_keeps_these_and_no_others(fresh: Callable[[str], Session]) -> None
     assert session.view().test.faithfulness == pytest.approx(0, abs=1e-6)
 
 
-def test_an_edit_that_switches_nothing_leaves_everything_known(fresh: Callable[[str], Session]) -> None:
-    session, chosen = start(fresh, "llama-shared")
+def test_an_edit_that_switches_nothing_leaves_everything_known(fresh_session: Callable[[str], Session]) -> None:
+    session, chosen = start(fresh_session, "llama-shared")
     settle(session)
     before = session.view()
     session.only(chosen.nonzero()[:, 0].tolist())
@@ -258,9 +258,9 @@ def test_an_edit_that_switches_nothing_leaves_everything_known(fresh: Callable[[
     ],
 )
 def test_what_is_out_of_range_is_refused_and_changes_nothing(
-    fresh: Callable[[str], Session], wrong: Callable[[Session], None]
+    fresh_session: Callable[[str], Session], wrong: Callable[[Session], None]
 ) -> None:
-    session, _ = start(fresh, "gpt2-each")
+    session, _ = start(fresh_session, "gpt2-each")
     before = session.view()
     with pytest.raises(UserError):
         wrong(session)

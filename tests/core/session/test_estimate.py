@@ -9,9 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny.searched import able_problem
+from tiny.models_with_saes import TinyModel
+from tiny.searches import solvable_problem
 from tiny.sessions import assert_close, kept_of, make_experiment, settle
-from tiny.world import World
 
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.sampled_estimate import ESTIMATE_WITHIN, EXACT_WITHIN, Pace, sample_size
@@ -33,8 +33,8 @@ class Clock:
 
 
 @pytest.fixture(scope="module")
-def problem(world: Callable[[str], World]) -> Problem:
-    return able_problem(world("gpt2"), "each", n_test=N_TEST)
+def problem(tiny_model: Callable[[str], TinyModel]) -> Problem:
+    return solvable_problem(tiny_model("gpt2"), "each", n_test=N_TEST)
 
 
 def opened(problem: Problem, tick: float) -> Session:
@@ -179,8 +179,8 @@ def test_no_estimate_is_written_to_a_file(problem: Problem) -> None:
     assert file.metrics.test.faithfulness == pytest.approx(exact.faithfulness, abs=1e-5)
 
 
-def test_small_splits_are_never_estimated(world: Callable[[str], World]) -> None:
-    session = opened(able_problem(world("gpt2"), "each"), 1.0)
+def test_small_splits_are_never_estimated(tiny_model: Callable[[str], TinyModel]) -> None:
+    session = opened(solvable_problem(tiny_model("gpt2"), "each"), 1.0)
     settle(session)
     session.toggle_node(0)
     assert_exact(session)

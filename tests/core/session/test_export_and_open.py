@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-from tiny.able import able_task
-from tiny.opened import open_problem
-from tiny.searched import QUICK, with_few_latents
-from tiny.sessions import assert_close, make_session, named, request, settle, write_prompts
-from tiny.world import World
+from tiny.models_with_saes import TinyModel
+from tiny.problems import open_problem
+from tiny.searches import QUICK, with_few_latents
+from tiny.sessions import assert_close, make_session, names_of_kept, request, settle, write_prompts
+from tiny.solvable_task import solvable_task
 
 from circuit_tui.core import demo
 from circuit_tui.core.choices import ERRORS
@@ -33,15 +33,17 @@ POSITIONS = {"each": "gpt2", "end": "llama", "shared": "gemma2"}
 
 
 @pytest.fixture(scope="module")
-def opened(world: Callable[[str], World], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., OpenRequest]:
+def opened(
+    tiny_model: Callable[[str], TinyModel], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., OpenRequest]:
     """Maps a shape to the request for a task that its model can do."""
     folder = tmp_path_factory.mktemp("prompts")
 
     def made(shape: str, **changes: Any) -> OpenRequest:
         path = folder / f"{shape}.jsonl"
         if not path.exists():
-            write_prompts(able_task(world(shape), (6,) * 9, (6,) * 5), path)
-        return request(world(shape), path, **changes)
+            write_prompts(solvable_task(tiny_model(shape), (6,) * 9, (6,) * 5), path)
+        return request(tiny_model(shape), path, **changes)
 
     return made
 
@@ -54,7 +56,7 @@ def some_kept(session: Session) -> Session:
 
 
 def assert_equal(again: Session, session: Session) -> None:
-    assert named(again) == named(session)
+    assert names_of_kept(again) == names_of_kept(session)
     settle(session)
     settle(again)
     one, other = again.view(), session.view()
@@ -157,7 +159,7 @@ def test_a_node_that_never_fires_opens_with_the_file(opened: Callable[..., OpenR
 
     other = edited(path, add)
     again = open_session(OpenRequest(circuit=other, device="cpu"))
-    assert named(again) == named(session) | {(session.table.sites[site].hook, position, latent)}
+    assert names_of_kept(again) == names_of_kept(session) | {(session.table.sites[site].hook, position, latent)}
     settle(session)
     settle(again)
     train = again.view().train
@@ -219,14 +221,14 @@ def test_prompts_beside_the_file_are_found(
     assert_equal(open_session(OpenRequest(circuit=path, device="cpu")), session)
 
 
-def test_export_refuses_a_faithfulness_without_a_value(world: Callable[[str], World], tmp_path: Path) -> None:
+def test_export_refuses_a_faithfulness_without_a_value(tiny_model: Callable[[str], TinyModel], tmp_path: Path) -> None:
     """No latent of the SAEs fires, so M_s is the empty circuit, and a ratio against it has no value."""
-    few = with_few_latents(world("gpt2"), tmp_path, 3)
+    few = with_few_latents(tiny_model("gpt2"), tmp_path, 3)
     for site in few.sites:
         for name, weight in site.sae.sae.named_parameters():
             if name == "b_enc":
                 weight.data.fill_(-1e3)
-    task = able_task(world("gpt2"), (6,) * 5, (6,) * 3)
+    task = solvable_task(tiny_model("gpt2"), (6,) * 5, (6,) * 3)
     session = make_session(open_problem(few, task, "each"))
     assert len(session.table) == 0
     session.invert()
@@ -289,7 +291,7 @@ def test_a_snapshot_with_a_node_that_never_fires_opens_with_the_file(
     other = edited(path, lambda data: data.update(snapshots=[{"name": "silent", "nodes": [silent], "metrics": None}]))
     again = open_session(OpenRequest(circuit=other, device="cpu"))
     again.restore_snapshot("silent")
-    assert named(again) == {(silent["hook"], position, latent)}
+    assert names_of_kept(again) == {(silent["hook"], position, latent)}
 
 
 def test_snapshots_are_work_that_a_mask_file_does_not_hold(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny.searched import QUICK
+from tiny.searches import QUICK
 from tiny.sessions import kept_of
 
 from circuit_tui.core.circuits.circuit_file import read_circuit
@@ -16,8 +16,8 @@ from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.session.session import Session
 
 
-def test_a_point_becomes_the_circuit_and_can_be_taken_back(fresh: Callable[[str], Session]) -> None:
-    session = fresh("llama-each")
+def test_a_point_becomes_the_circuit_and_can_be_taken_back(fresh_session: Callable[[str], Session]) -> None:
+    session = fresh_session("llama-each")
     assert session.frontier() == ()
     session.only([0, 1])
     search = session.search(SearchSpec("mask", 0.8, 0, QUICK["mask"]))
@@ -45,8 +45,8 @@ def test_a_point_becomes_the_circuit_and_can_be_taken_back(fresh: Callable[[str]
     assert kept_of(session).nonzero()[:, 0].tolist() == [0, 1]
 
 
-def test_a_size_that_is_not_on_it_is_refused(fresh: Callable[[str], Session]) -> None:
-    session = fresh("llama-each")
+def test_a_size_that_is_not_on_it_is_refused(fresh_session: Callable[[str], Session]) -> None:
+    session = fresh_session("llama-each")
     with pytest.raises(UserError, match="frontier: there is no circuit of 3 nodes on it"):
         session.load_frontier(3)
     for _ in session.search(SearchSpec("mask", 0.8, 0, QUICK["mask"])):
@@ -56,8 +56,8 @@ def test_a_size_that_is_not_on_it_is_refused(fresh: Callable[[str], Session]) ->
     assert not session.view().can_undo
 
 
-def test_the_file_says_where_on_the_frontier_it_was(fresh: Callable[[str], Session], tmp_path: Path) -> None:
-    session = fresh("llama-each")
+def test_the_file_says_where_on_the_frontier_it_was(fresh_session: Callable[[str], Session], tmp_path: Path) -> None:
+    session = fresh_session("llama-each")
     search = session.search(SearchSpec("mask", 0.8, 5, QUICK["mask"]))
     for _ in search:
         pass

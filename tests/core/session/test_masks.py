@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny.able import able_task
+from tiny.models_with_saes import TinyModel
 from tiny.sessions import request, write_prompts
-from tiny.world import World
+from tiny.solvable_task import solvable_task
 
 from circuit_tui.core.circuits.circuit_file import read_circuit
 from circuit_tui.core.circuits.mask_file import is_mask_file
@@ -25,9 +25,11 @@ HOOKS = ("blocks.0.hook_resid_pre", "blocks.1.hook_resid_post")
 
 
 @pytest.fixture(scope="module")
-def opened(world: Callable[[str], World], tmp_path_factory: pytest.TempPathFactory) -> OpenRequest:
+def opened(tiny_model: Callable[[str], TinyModel], tmp_path_factory: pytest.TempPathFactory) -> OpenRequest:
     path = tmp_path_factory.mktemp("masks") / "able.jsonl"
-    return request(world("gpt2"), write_prompts(able_task(world("gpt2"), (6,) * 9, (6,) * 5), path), positions="each")
+    return request(
+        tiny_model("gpt2"), write_prompts(solvable_task(tiny_model("gpt2"), (6,) * 9, (6,) * 5), path), positions="each"
+    )
 
 
 @pytest.fixture(scope="module")

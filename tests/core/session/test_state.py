@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny.searched import Searched, able_problem, finish
+from tiny.models_with_saes import TinyModel
+from tiny.searches import SearchableProblem, run_search, solvable_problem
 from tiny.sessions import kept_of, make_session
-from tiny.world import World
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.session.session import Session
@@ -20,8 +20,8 @@ EDITS = ("toggle", "only", "invert", "undo", "redo", "snapshot", "restore")
 
 
 @pytest.fixture(scope="module")
-def problem(world: Callable[[str], World]) -> Problem:
-    return able_problem(world("gpt2"), "each")
+def problem(tiny_model: Callable[[str], TinyModel]) -> Problem:
+    return solvable_problem(tiny_model("gpt2"), "each")
 
 
 def edit(session: Session, kind: str, node: int) -> None:
@@ -72,7 +72,7 @@ def test_everything_comes_back(problem: Problem, edits: list[tuple[str, int]]) -
 
 def test_where_a_circuit_came_from_comes_back(problem: Problem) -> None:
     session = make_session(problem)
-    result, _ = finish(Searched.of(problem).search("random", 0.8))
+    result, _ = run_search(SearchableProblem.of(problem).search("random", 0.8))
     session.adopt(result)
     again = make_session(problem)
     again.restore(json.loads(json.dumps(session.state())))
@@ -96,9 +96,9 @@ def test_a_damaged_state_is_refused_and_changes_nothing(problem: Problem, key: s
         assert kept_of(session).equal(before)
 
 
-def test_the_fingerprint_tells_what_is_open(problem: Problem, world: Callable[[str], World]) -> None:
+def test_the_fingerprint_tells_what_is_open(problem: Problem, tiny_model: Callable[[str], TinyModel]) -> None:
     session = make_session(problem)
     assert make_session(problem).fingerprint() == session.fingerprint()
-    other = make_session(able_problem(world("gpt2"), "each", seed=5))
+    other = make_session(solvable_problem(tiny_model("gpt2"), "each", seed=5))
     assert other.fingerprint() != session.fingerprint()
     assert json.loads(json.dumps(session.fingerprint())) == session.fingerprint(), "it survives a JSON file"

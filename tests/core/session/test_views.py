@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 import torch
 from naive import Edit, Naive, Node
-from tiny.opened import open_naive
-from tiny.searched import QUICK
-from tiny.world import World
+from tiny.models_with_saes import TinyModel
+from tiny.problems import open_naive
+from tiny.searches import QUICK
 from torch import Tensor
 
 from circuit_tui.core.search.spec import SearchSpec
@@ -20,8 +20,8 @@ from circuit_tui.core.views import LatentView
 NAMES = ("gpt2-each", "llama-shared", "gemma2-end")
 
 
-def naive_of(world: Callable[[str], World], name: str, session: Session) -> Naive:
-    return open_naive(world(name.split("-")[0]), session.problem)
+def naive_of(tiny_model: Callable[[str], TinyModel], name: str, session: Session) -> Naive:
+    return open_naive(tiny_model(name.split("-")[0]), session.problem)
 
 
 def activations(naive: Naive, site: int, latent: int, side: str) -> list[Tensor]:
@@ -52,10 +52,10 @@ def busiest(session: Session, site: int) -> int:
 @pytest.mark.parametrize("site", [0, 1])
 @pytest.mark.parametrize("name", NAMES)
 def test_where_a_latent_fires(
-    world: Callable[[str], World], fresh: Callable[[str], Session], name: str, site: int
+    tiny_model: Callable[[str], TinyModel], fresh_session: Callable[[str], Session], name: str, site: int
 ) -> None:
-    session = fresh(name)
-    naive, latent = naive_of(world, name, session), busiest(session, site)
+    session = fresh_session(name)
+    naive, latent = naive_of(tiny_model, name, session), busiest(session, site)
     view = session.latent_view(site, latent)
     clean = activations(naive, site, latent, "clean")
     fired = torch.cat(clean)
@@ -82,10 +82,12 @@ def test_where_a_latent_fires(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_its_decoder_does(world: Callable[[str], World], fresh: Callable[[str], Session], name: str) -> None:
-    session = fresh(name)
+def test_what_its_decoder_does(
+    tiny_model: Callable[[str], TinyModel], fresh_session: Callable[[str], Session], name: str
+) -> None:
+    session = fresh_session(name)
     latent = busiest(session, 1)
-    view, decoder = session.latent_view(1, latent), naive_of(world, name, session).saes[1].W_dec.detach()
+    view, decoder = session.latent_view(1, latent), naive_of(tiny_model, name, session).saes[1].W_dec.detach()
     unit = decoder / decoder.norm(dim=1, keepdim=True)
     cosine = unit @ unit[latent]
     others = sorted((other for other in range(len(unit)) if other != latent), key=lambda other: -float(cosine[other]))
@@ -104,11 +106,11 @@ def test_what_its_decoder_does(world: Callable[[str], World], fresh: Callable[[s
 
 
 def test_the_tokens_it_promotes_are_those_of_the_unembedding(
-    world: Callable[[str], World], fresh: Callable[[str], Session]
+    tiny_model: Callable[[str], TinyModel], fresh_session: Callable[[str], Session]
 ) -> None:
     """The model's final norm scales by a weight, folded in or not: the order of tokens is that of the product."""
-    session = fresh("llama-shared")
-    naive, latent = naive_of(world, "llama-shared", session), busiest(session, 0)
+    session = fresh_session("llama-shared")
+    naive, latent = naive_of(tiny_model, "llama-shared", session), busiest(session, 0)
     direction = naive.saes[0].W_dec.detach()[latent]
     logits = naive.hf.lm_head.weight.detach() @ (direction * naive.hf.model.norm.weight.detach())
     best = logits.topk(8).indices.tolist()
@@ -116,8 +118,8 @@ def test_the_tokens_it_promotes_are_those_of_the_unembedding(
     assert [token.strip() for token, _ in view.promotes] == [naive.tokenizer.decode([token]).strip() for token in best]
 
 
-def test_how_its_mask_moved(fresh: Callable[[str], Session]) -> None:
-    session = fresh("gpt2-each")
+def test_how_its_mask_moved(fresh_session: Callable[[str], Session]) -> None:
+    session = fresh_session("gpt2-each")
     node = 7
     site, latent = session.table.site[node], session.table.latent[node]
 
@@ -138,10 +140,10 @@ def test_how_its_mask_moved(fresh: Callable[[str], Session]) -> None:
 
 @pytest.mark.parametrize("name", [*NAMES, "gpt2-each-drop"])
 def test_every_prompt_under_the_model_the_splice_and_the_circuit(
-    world: Callable[[str], World], fresh: Callable[[str], Session], name: str
+    tiny_model: Callable[[str], TinyModel], fresh_session: Callable[[str], Session], name: str
 ) -> None:
-    session = fresh(name)
-    naive = naive_of(world, name, session)
+    session = fresh_session(name)
+    naive = naive_of(tiny_model, name, session)
     session.only(range(0, len(session.table), 4))
     session.toggle_node(5)
     table = session.table
@@ -181,11 +183,11 @@ def residuals(naive: Naive, prompt: int, nodes: set[Node]) -> dict[int, Tensor]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_which_nodes_fire_on_a_prompt(
-    world: Callable[[str], World], fresh: Callable[[str], Session], name: str
+    tiny_model: Callable[[str], TinyModel], fresh_session: Callable[[str], Session], name: str
 ) -> None:
     """At the last site, whose input the circuit shapes, each kept node that fires is shown with its strongest token."""
-    session = fresh(name)
-    naive, table = naive_of(world, name, session), session.table
+    session = fresh_session(name)
+    naive, table = naive_of(tiny_model, name, session), session.table
     chosen = range(0, len(table), 3)
     session.only(chosen)
     nodes = {(table.site[node], table.positions[table.position[node]], table.latent[node]) for node in chosen}

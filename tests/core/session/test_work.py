@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny.searched import QUICK
+from tiny.searches import QUICK
 from tiny.sessions import assert_close, kept_of, settle
 
 from circuit_tui.core.errors import UserError
@@ -34,8 +34,8 @@ def assert_effects_are_exact(session: Session) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_effects_are_exact_and_follow_the_circuit(fresh: Callable[[str], Session], name: str) -> None:
-    session = fresh(name)
+def test_effects_are_exact_and_follow_the_circuit(fresh_session: Callable[[str], Session], name: str) -> None:
+    session = fresh_session(name)
     session.only(range(0, len(session.table), max(1, len(session.table) // 15)))
     early = session.view()
     assert (early.effects_done, set(early.effect)) == (0, {None})
@@ -62,8 +62,8 @@ def test_effects_are_exact_and_follow_the_circuit(fresh: Callable[[str], Session
     assert session.view().effect != effects
 
 
-def test_a_change_in_the_midst_of_the_work_starts_it_anew(fresh: Callable[[str], Session]) -> None:
-    session = fresh("gpt2-each")
+def test_a_change_in_the_midst_of_the_work_starts_it_anew(fresh_session: Callable[[str], Session]) -> None:
+    session = fresh_session("gpt2-each")
     session.only(range(10))
     while not session.view().effects_done:
         assert session.work()
@@ -74,8 +74,8 @@ def test_a_change_in_the_midst_of_the_work_starts_it_anew(fresh: Callable[[str],
     assert_effects_are_exact(session)
 
 
-def test_snapshots_are_compared_and_restored(fresh: Callable[[str], Session]) -> None:
-    session, test = fresh("gpt2-each"), Evaluator(fresh("gpt2-each").problem, "test")
+def test_snapshots_are_compared_and_restored(fresh_session: Callable[[str], Session]) -> None:
+    session, test = fresh_session("gpt2-each"), Evaluator(fresh_session("gpt2-each").problem, "test")
     session.only([1, 2, 3])
     session.save_snapshot(" before ")
     then = kept_of(session)
@@ -95,8 +95,8 @@ def test_snapshots_are_compared_and_restored(fresh: Callable[[str], Session]) ->
     assert session.compare("before").only_snapshot == ()
 
 
-def test_a_search_dropped_half_way_leaves_the_session_untouched(fresh: Callable[[str], Session]) -> None:
-    session = fresh("gpt2-each")
+def test_a_search_dropped_half_way_leaves_the_session_untouched(fresh_session: Callable[[str], Session]) -> None:
+    session = fresh_session("gpt2-each")
     session.only([1, 5, 9])
     settle(session)
     before = session.view()
@@ -112,8 +112,8 @@ def test_a_search_dropped_half_way_leaves_the_session_untouched(fresh: Callable[
         session.search(SearchSpec("none", 0.8, 0, {}))
 
 
-def test_toggles_between_the_steps_of_a_search_change_neither(fresh: Callable[[str], Session]) -> None:
-    alone, session = fresh("gpt2-each"), fresh("gpt2-each")
+def test_toggles_between_the_steps_of_a_search_change_neither(fresh_session: Callable[[str], Session]) -> None:
+    alone, session = fresh_session("gpt2-each"), fresh_session("gpt2-each")
     expected = alone.search(SearchSpec("mask", 0.8, 0, QUICK["mask"]))
     list(expected)
     search = session.search(SearchSpec("mask", 0.8, 0, QUICK["mask"]))
@@ -129,8 +129,8 @@ def test_toggles_between_the_steps_of_a_search_change_neither(fresh: Callable[[s
     assert (search.result.nodes, search.result.train) == (expected.result.nodes, expected.result.train)
 
 
-def test_what_was_found_is_adopted_and_can_be_taken_back(fresh: Callable[[str], Session]) -> None:
-    session = fresh("llama-shared")
+def test_what_was_found_is_adopted_and_can_be_taken_back(fresh_session: Callable[[str], Session]) -> None:
+    session = fresh_session("llama-shared")
     session.only([0, 1])
     search = session.search(SearchSpec("mask", 0.8, 0, QUICK["mask"]))
     list(search)
@@ -150,9 +150,9 @@ def test_what_was_found_is_adopted_and_can_be_taken_back(fresh: Callable[[str], 
 
 
 def test_snapshots_that_are_in_no_file_stay_unsaved_when_a_file_is_opened(
-    fresh: Callable[[str], Session], tmp_path: Path
+    fresh_session: Callable[[str], Session], tmp_path: Path
 ) -> None:
-    session = fresh("llama-shared")
+    session = fresh_session("llama-shared")
     file = session.export(tmp_path / "empty.json")
     session.open_circuit(file)
     assert not session.view().dirty
@@ -161,8 +161,8 @@ def test_snapshots_that_are_in_no_file_stay_unsaved_when_a_file_is_opened(
     assert session.view().dirty
 
 
-def test_dirty_means_changed_since_the_last_export(fresh: Callable[[str], Session], tmp_path: Path) -> None:
-    session, path = fresh("llama-shared"), tmp_path / "circuit.json"
+def test_dirty_means_changed_since_the_last_export(fresh_session: Callable[[str], Session], tmp_path: Path) -> None:
+    session, path = fresh_session("llama-shared"), tmp_path / "circuit.json"
     assert not session.view().dirty
     session.toggle_node(0)
     assert session.view().dirty

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import torch
 from naive import Naive
-from tiny.able import able_task
-from tiny.compared import check_everything
+from tiny.compare import assert_circuits_agree
 from tiny.gradients import check_gradient
-from tiny.opened import named, open_naive, open_problem, random_circuit
-from tiny.searched import QUICK, among
+from tiny.models_with_saes import TinyModel, TinySae, build_model_with
+from tiny.problems import names_of_nodes, open_naive, open_problem, random_circuit
+from tiny.searches import QUICK, with_candidates
 from tiny.sessions import request, write_prompts
+from tiny.solvable_task import solvable_task
 from tiny.tasks import TASKS
-from tiny.world import Spliced, World, build_with
 
 from circuit_tui.core.audit.measures.ablations import reference_tables
 from circuit_tui.core.audit.measures.splice_cost import _cross_entropy
@@ -35,102 +35,108 @@ from circuit_tui.core.splice.problem import Problem
 
 LAYER_NORM = (("normalize_activations", "layer_norm"),)
 RESCALE = (("normalize_activations", "constant_norm_rescale"),)
-WORLDS: dict[str, tuple[str, tuple[Spliced, ...]]] = {
-    "gpt2 heads": ("gpt2", (Spliced("blocks.0.hook_z", "standard"), Spliced("blocks.2.hook_mlp_out", "topk-raw"))),
+WORLDS: dict[str, tuple[str, tuple[TinySae, ...]]] = {
+    "gpt2 heads": ("gpt2", (TinySae("blocks.0.hook_z", "standard"), TinySae("blocks.2.hook_mlp_out", "topk-raw"))),
     "gpt2 normalised": (
         "gpt2",
         (
-            Spliced("blocks.0.hook_resid_post", "topk", config=LAYER_NORM),
-            Spliced("blocks.2.hook_attn_out", "standard", config=LAYER_NORM),
+            TinySae("blocks.0.hook_resid_post", "topk", config=LAYER_NORM),
+            TinySae("blocks.2.hook_attn_out", "standard", config=LAYER_NORM),
         ),
     ),
-    "neox": ("neox", (Spliced("blocks.0.hook_attn_out", "standard-raw"), Spliced("blocks.1.hook_mlp_out", "gated"))),
-    "neox stream": ("neox", (Spliced("blocks.0.hook_resid_post", "jumprelu", config=RESCALE),)),
-    "llama": ("llama", (Spliced("blocks.0.attn.hook_z", "jumprelu"), Spliced("blocks.1.hook_resid_post", "batchtopk"))),
+    "neox": (
+        "neox",
+        (TinySae("blocks.0.hook_attn_out", "standard-raw"), TinySae("blocks.1.hook_mlp_out", "gated")),
+    ),
+    "neox stream": ("neox", (TinySae("blocks.0.hook_resid_post", "jumprelu", config=RESCALE),)),
+    "llama": (
+        "llama",
+        (TinySae("blocks.0.attn.hook_z", "jumprelu"), TinySae("blocks.1.hook_resid_post", "batchtopk")),
+    ),
     "llama skip": (
         "llama",
         (
-            Spliced("blocks.0.hook_mlp_in", "skip", "blocks.0.hook_mlp_out"),
-            Spliced("blocks.1.hook_resid_pre", "topk-rescaled"),
+            TinySae("blocks.0.hook_mlp_in", "skip", "blocks.0.hook_mlp_out"),
+            TinySae("blocks.1.hook_resid_pre", "topk-rescaled"),
         ),
     ),
     "gemma2": (
         "gemma2",
         (
-            Spliced("blocks.0.hook_attn_out", "jumprelu"),
-            Spliced("blocks.1.hook_mlp_in", "jumprelu-transcoder", "blocks.1.hook_mlp_out"),
+            TinySae("blocks.0.hook_attn_out", "jumprelu"),
+            TinySae("blocks.1.hook_mlp_in", "jumprelu-transcoder", "blocks.1.hook_mlp_out"),
         ),
     ),
     "gemma2 normalised": (
         "gemma2",
         (
-            Spliced("blocks.0.hook_resid_post", "standard"),
-            Spliced("blocks.2.ln2.hook_normalized", "jumprelu-transcoder", "blocks.2.hook_mlp_out"),
+            TinySae("blocks.0.hook_resid_post", "standard"),
+            TinySae("blocks.2.ln2.hook_normalized", "jumprelu-transcoder", "blocks.2.hook_mlp_out"),
         ),
     ),
     "gemma3": (
         "gemma3",
         (
-            Spliced("blocks.0.hook_mlp_in", "jumprelu-skip", "blocks.0.hook_mlp_out"),
-            Spliced("blocks.2.attn.hook_z", "gated-raw"),
+            TinySae("blocks.0.hook_mlp_in", "jumprelu-skip", "blocks.0.hook_mlp_out"),
+            TinySae("blocks.2.attn.hook_z", "gated-raw"),
         ),
     ),
     "gemma3 stream": (
         "gemma3",
-        (Spliced("blocks.0.hook_resid_post", "jumprelu"), Spliced("blocks.1.hook_mlp_out", "jumprelu-centred")),
+        (TinySae("blocks.0.hook_resid_post", "jumprelu"), TinySae("blocks.1.hook_mlp_out", "jumprelu-centred")),
     ),
     "qwen3": (
         "qwen3",
         (
-            Spliced("blocks.0.mlp.hook_in", "transcoder", "blocks.0.hook_mlp_out"),
-            Spliced("blocks.2.hook_resid_pre", "matryoshka"),
+            TinySae("blocks.0.mlp.hook_in", "transcoder", "blocks.0.hook_mlp_out"),
+            TinySae("blocks.2.hook_resid_pre", "matryoshka"),
         ),
     ),
     "gpt2 crowded": (
         "gpt2",
         (
-            Spliced("blocks.1.hook_resid_pre", "standard-raw"),
-            Spliced("blocks.1.hook_z", "standard"),
-            Spliced("blocks.1.hook_attn_out", "jumprelu"),
-            Spliced("blocks.1.hook_resid_mid", "topk-raw"),
-            Spliced("blocks.1.hook_mlp_out", "gated"),
-            Spliced("blocks.1.hook_resid_post", "standard"),
+            TinySae("blocks.1.hook_resid_pre", "standard-raw"),
+            TinySae("blocks.1.hook_z", "standard"),
+            TinySae("blocks.1.hook_attn_out", "jumprelu"),
+            TinySae("blocks.1.hook_resid_mid", "topk-raw"),
+            TinySae("blocks.1.hook_mlp_out", "gated"),
+            TinySae("blocks.1.hook_resid_post", "standard"),
         ),
     ),
     "neox crowded": (
         "neox",
         (
-            Spliced("blocks.1.hook_z", "gated"),
-            Spliced("blocks.1.hook_mlp_in", "jumprelu-skip", "blocks.1.hook_mlp_out"),
-            Spliced("blocks.2.hook_resid_pre", "standard"),
+            TinySae("blocks.1.hook_z", "gated"),
+            TinySae("blocks.1.hook_mlp_in", "jumprelu-skip", "blocks.1.hook_mlp_out"),
+            TinySae("blocks.2.hook_resid_pre", "standard"),
         ),
     ),
     "llama middle": (
         "llama",
-        (Spliced("blocks.0.hook_resid_mid", "standard"), Spliced("blocks.2.hook_mlp_out", "topk")),
+        (TinySae("blocks.0.hook_resid_mid", "standard"), TinySae("blocks.2.hook_mlp_out", "topk")),
     ),
     "gemma2 crowded": (
         "gemma2",
         (
-            Spliced("blocks.1.hook_attn_out", "jumprelu", config=RESCALE),
-            Spliced("blocks.1.hook_resid_mid", "jumprelu-centred"),
-            Spliced("blocks.1.hook_mlp_in", "jumprelu-transcoder", "blocks.1.hook_mlp_out"),
-            Spliced("blocks.2.hook_mlp_out", "standard"),
+            TinySae("blocks.1.hook_attn_out", "jumprelu", config=RESCALE),
+            TinySae("blocks.1.hook_resid_mid", "jumprelu-centred"),
+            TinySae("blocks.1.hook_mlp_in", "jumprelu-transcoder", "blocks.1.hook_mlp_out"),
+            TinySae("blocks.2.hook_mlp_out", "standard"),
         ),
     ),
     "qwen3 stream": (
         "qwen3",
-        (Spliced("blocks.0.hook_resid_post", "gated", config=RESCALE), Spliced("blocks.2.hook_attn_out", "topk")),
+        (TinySae("blocks.0.hook_resid_post", "gated", config=RESCALE), TinySae("blocks.2.hook_attn_out", "topk")),
     ),
 }
 
 
 @pytest.fixture(scope="module")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], World]:
+def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], TinyModel]:
     @cache
-    def built(name: str) -> World:
+    def built(name: str) -> TinyModel:
         shape, saes = WORLDS[name]
-        return build_with(shape, tmp_path_factory.mktemp("world"), saes)
+        return build_model_with(shape, tmp_path_factory.mktemp("world"), saes)
 
     return built
 
@@ -139,7 +145,7 @@ Case = Callable[[str, PositionsKind, str, ErrorsKind], tuple[Problem, Naive]]
 
 
 @pytest.fixture(scope="module")
-def case(build: Callable[[str], World]) -> Case:
+def case(build: Callable[[str], TinyModel]) -> Case:
     """A problem and the oracle for it; nothing changes either."""
 
     @cache
@@ -160,10 +166,10 @@ CASES: tuple[tuple[PositionsKind, str, ErrorsKind], ...] = (
 @pytest.mark.parametrize(("kind", "task", "errors"), CASES)
 @pytest.mark.parametrize("name", WORLDS)
 def test_a_circuit_measures_what_plain_hooks_measure(
-    build: Callable[[str], World], case: Case, name: str, kind: PositionsKind, task: str, errors: ErrorsKind
+    build: Callable[[str], TinyModel], case: Case, name: str, kind: PositionsKind, task: str, errors: ErrorsKind
 ) -> None:
     problem, naive = case(name, kind, task, errors)
-    check_everything(build(name), Evaluator(problem, "test"), 0, naive)
+    assert_circuits_agree(build(name), Evaluator(problem, "test"), 0, naive)
 
 
 @pytest.mark.parametrize(("kind", "task", "errors"), CASES[1:])
@@ -180,7 +186,7 @@ def test_the_mask_s_gradient_is_that_of_plain_hooks(
 @pytest.mark.parametrize(
     "name", ["gpt2 heads", "gpt2 normalised", "gemma2", "llama skip", "gpt2 crowded", "gemma2 crowded"]
 )
-def test_a_circuit_that_changes_is_that_of_a_fresh_evaluation(build: Callable[[str], World], name: str) -> None:
+def test_a_circuit_that_changes_is_that_of_a_fresh_evaluation(build: Callable[[str], TinyModel], name: str) -> None:
     problem = open_problem(build(name), TASKS["mixed"], "shared", errors="keep", batch_size=3)
     evaluator = Evaluator(problem, "test")
     draw = torch.Generator().manual_seed(0)
@@ -208,11 +214,11 @@ def test_a_circuit_that_changes_is_that_of_a_fresh_evaluation(build: Callable[[s
     assert len(seen) == len(problem.sites)
 
 
-def test_a_session_on_a_crowded_block(build: Callable[[str], World], tmp_path: Path) -> None:
+def test_a_session_on_a_crowded_block(build: Callable[[str], TinyModel], tmp_path: Path) -> None:
     """Nodes are switched on and off as a user does; the circuit is written and opened again."""
-    world = build("gpt2 crowded")
-    prompts = write_prompts(able_task(world, (6,) * 9, (6,) * 5), tmp_path / "able.jsonl")
-    asked = request(world, prompts, positions="shared")
+    tiny_model = build("gpt2 crowded")
+    prompts = write_prompts(solvable_task(tiny_model, (6,) * 9, (6,) * 5), tmp_path / "able.jsonl")
+    asked = request(tiny_model, prompts, positions="shared")
     session = open_session(asked)
     session.only(set(range(0, len(session.table), 2)))
     draw = random.Random(0)
@@ -230,11 +236,11 @@ def test_a_session_on_a_crowded_block(build: Callable[[str], World], tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["gpt2 crowded", "gemma2 crowded"])
-def test_what_a_site_of_a_crowded_block_reads_under_a_circuit(build: Callable[[str], World], name: str) -> None:
+def test_what_a_site_of_a_crowded_block_reads_under_a_circuit(build: Callable[[str], TinyModel], name: str) -> None:
     problem = open_problem(build(name), TASKS["mixed"], "shared", batch_size=3)
     kept = random_circuit(problem, 0.5, 1)
     live, naive = LiveCircuit(Evaluator(problem, "test"), kept), open_naive(build(name), problem)
-    nodes = named(problem, kept)
+    nodes = names_of_nodes(problem, kept)
     for prompt in (0, 3):
         seen = naive.sae_inputs("test", prompt, nodes)
         for site in range(len(problem.sites)):
@@ -243,10 +249,10 @@ def test_what_a_site_of_a_crowded_block_reads_under_a_circuit(build: Callable[[s
 
 
 @pytest.mark.parametrize("name", ["gpt2 heads", "gpt2 normalised", "gemma2", "gpt2 crowded"])
-def test_a_latent_s_activations_are_those_of_its_hook(build: Callable[[str], World], name: str) -> None:
-    world = build(name)
-    problem = open_problem(world, TASKS["index"])
-    naive = open_naive(world, problem)
+def test_a_latent_s_activations_are_those_of_its_hook(build: Callable[[str], TinyModel], name: str) -> None:
+    tiny_model = build(name)
+    problem = open_problem(tiny_model, TASKS["index"])
+    naive = open_naive(tiny_model, problem)
     for site in range(len(problem.sites)):
         latent = int(problem.space.latent[problem.space.of_site(site).start])
         view = latent_view(problem, site, latent, "")
@@ -257,17 +263,19 @@ def test_a_latent_s_activations_are_those_of_its_hook(build: Callable[[str], Wor
         assert view.histogram_max == pytest.approx(max(peaks), abs=1e-4)
 
 
-def test_the_direction_of_a_head_latent_goes_through_the_mixing_weights(build: Callable[[str], World]) -> None:
-    world = build("gpt2 heads")
-    site = world.sites[0]
-    mix = world.model.bridge.original_model.transformer.h[0].attn.c_proj.weight
+def test_the_direction_of_a_head_latent_goes_through_the_mixing_weights(build: Callable[[str], TinyModel]) -> None:
+    tiny_model = build("gpt2 heads")
+    site = tiny_model.sites[0]
+    mix = tiny_model.model.bridge.original_model.transformer.h[0].attn.c_proj.weight
     direction = site.sae.w_dec[3]
-    torch.testing.assert_close(output_direction(world.model, site, direction), direction @ mix, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        output_direction(tiny_model.model, site, direction), direction @ mix, rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("errors", ["drop", "keep"])
 @pytest.mark.parametrize("name", ["gpt2 heads", "gpt2 normalised", "gemma2", "gpt2 crowded"])
-def test_the_audit_measures_what_was_opened(build: Callable[[str], World], name: str, errors: ErrorsKind) -> None:
+def test_the_audit_measures_what_was_opened(build: Callable[[str], TinyModel], name: str, errors: ErrorsKind) -> None:
     problem = open_problem(build(name), TASKS["index"], errors=errors)
     drawn = exhaust(reference_tables(problem, "mean"))
     for table, other in zip(problem.reference_tables, drawn, strict=True):
@@ -291,11 +299,11 @@ def exhaust(slices: Generator[Any, None, Any]) -> Any:
 @pytest.mark.parametrize("method", ["mask", "ig", "atp", "activation-difference"])
 @pytest.mark.parametrize("name", ["gpt2 heads", "gemma2", "gpt2 crowded"])
 def test_the_searches_run_at_every_kind_of_site(
-    build: Callable[[str], World], name: str, method: str, monkeypatch: pytest.MonkeyPatch
+    build: Callable[[str], TinyModel], name: str, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("circuit_tui.core.search.open_search.check_worth_searching", lambda *_: None)
     problem = open_problem(build(name), TASKS["index"], "each", errors="keep")
-    problem = among(problem, range(0, len(problem.space), 3))
+    problem = with_candidates(problem, range(0, len(problem.space), 3))
     assert {int(site) for site in problem.space.site} == set(range(len(problem.sites)))
     train, test = Evaluator(problem, "train"), Evaluator(problem, "test")
     search = open_search(problem, train, test, SearchSpec(method, 0.5, 0, QUICK.get(method, {})))

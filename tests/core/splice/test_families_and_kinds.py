@@ -17,14 +17,14 @@ from typing import Any
 import pytest
 import torch
 from naive import opened
-from tiny.compared import check_everything
+from tiny.compare import assert_circuits_agree
 from tiny.gradients import check_gradient
 from tiny.models import make_model
-from tiny.opened import open_naive, open_problem
-from tiny.processed import centre_writing_weights
+from tiny.models_with_saes import CPU, TinyModel, TinySae, make_saes
+from tiny.problems import open_naive, open_problem
 from tiny.saes import TRANSCODERS
 from tiny.tasks import make_task
-from tiny.world import CPU, Spliced, World, make_saes
+from tiny.weight_processing import centre_writing_weights
 
 from circuit_tui.core.choices import ERRORS
 from circuit_tui.core.evaluation.evaluator import Evaluator
@@ -75,10 +75,10 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Family]:
     return built
 
 
-def check(world: World, problem: Problem, hf: Any = None) -> None:
+def check(tiny_model: TinyModel, problem: Problem, hf: Any = None) -> None:
     """Checks circuits, M_s and M without a circuit; then the gradient of every mask value, at every site."""
-    naive = open_naive(world, problem, hf)
-    check_everything(world, Evaluator(problem, "test"), 0, naive)
+    naive = open_naive(tiny_model, problem, hf)
+    assert_circuits_agree(tiny_model, Evaluator(problem, "test"), 0, naive)
     expected = check_gradient(problem, naive)
     for site in range(len(problem.sites)):
         assert bool(expected[slice(*problem.space.first[site : site + 2])].any()), site
@@ -94,8 +94,8 @@ def test_spliced_passes_and_gradients_are_those_of_plain_hooks(
     # Where attention and MLP run in parallel there is nothing between them.
     points = [point for point in POINTS if shape != "neox" or not point.endswith("mid")]
     ways = [list(WAYS.values())[(index + number) % len(WAYS)] for index in range(len(points))]
-    saes = [Spliced(hook, kind, config=tuple(way.items())) for hook, way in zip(points, ways, strict=True)]
-    saes.append(Spliced(READ, TRANSCODERS[number % len(TRANSCODERS)], WRITE))
+    saes = [TinySae(hook, kind, config=tuple(way.items())) for hook, way in zip(points, ways, strict=True)]
+    saes.append(TinySae(READ, TRANSCODERS[number % len(TRANSCODERS)], WRITE))
     own = family(shape)
     folders = make_saes(own.folder, tmp_path, saes)
     for folder, way in zip(folders, ways, strict=False):
@@ -104,8 +104,8 @@ def test_spliced_passes_and_gradients_are_those_of_plain_hooks(
             (folder / "cfg.json").write_text(json.dumps({**settings, "norm_scaling_factor": SCALE}))
     sites = tuple(load_saes([], folders, CPU))
     check_fit(own.model, sites)
-    world = World(own.folder, folders, own.model, sites)
-    check(world, open_problem(world, TASK, "shared", errors=ERRORS[number % len(ERRORS)]))
+    tiny_model = TinyModel(own.folder, folders, own.model, sites)
+    check(tiny_model, open_problem(tiny_model, TASK, "shared", errors=ERRORS[number % len(ERRORS)]))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_on_processed_weights_too(
     metadata = (("model_from_pretrained_kwargs", wanted),)
     points = ("blocks.0.hook_resid_post", "blocks.1.hook_attn_out", "blocks.1.hook_mlp_out", "blocks.1.hook_resid_post")
     kinds = (KINDS[(FAMILIES.index(shape) + index) % len(KINDS)] for index in range(len(points)))
-    saes = [Spliced(hook, kind, metadata=metadata) for hook, kind in zip(points, kinds, strict=True)]
+    saes = [TinySae(hook, kind, metadata=metadata) for hook, kind in zip(points, kinds, strict=True)]
     folders = make_saes(folder, tmp_path, saes)
     sites = tuple(load_saes([], folders, CPU))
     model = load_model(str(folder), CPU, torch.float32, processing_of(sites))
@@ -133,7 +133,7 @@ def test_on_processed_weights_too(
     hf = copy.deepcopy(opened(folder, torch.float32)[0])
     if "center_writing_weights" in steps and shape in ("gpt2", "neox"):
         centre_writing_weights(hf)
-    world = World(folder, folders, model, sites)
-    problem = open_problem(world, TASK, "shared", errors="keep")
+    tiny_model = TinyModel(folder, folders, model, sites)
+    problem = open_problem(tiny_model, TASK, "shared", errors="keep")
     model.verify(problem.prompt_sets["test"].clean.tokens, problem.prompt_sets["test"].clean.last)
-    check(world, problem, hf)
+    check(tiny_model, problem, hf)

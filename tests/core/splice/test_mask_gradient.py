@@ -9,9 +9,9 @@ import pytest
 import torch
 from naive import Naive
 from tiny.gradients import check_gradient, gradient, mean_logit_difference, naive_mean, random_mask, splices
-from tiny.opened import open_naive, open_problem
+from tiny.models_with_saes import TinyModel
+from tiny.problems import open_naive, open_problem
 from tiny.tasks import TASKS
-from tiny.world import World
 
 from circuit_tui.core.choices import ERRORS, ErrorsKind, PositionsKind
 from circuit_tui.core.splice.splice import run_spliced
@@ -29,23 +29,23 @@ CASES = [
 
 @pytest.mark.parametrize(("shape", "kind", "task", "errors"), CASES)
 def test_gradient_is_that_of_plain_hooks(
-    world: Callable[[str], World], shape: str, kind: PositionsKind, task: str, errors: ErrorsKind
+    tiny_model: Callable[[str], TinyModel], shape: str, kind: PositionsKind, task: str, errors: ErrorsKind
 ) -> None:
-    problem = open_problem(world(shape), TASKS[task], kind, errors=errors, batch_size=3)
-    check_gradient(problem, open_naive(world(shape), problem), rtol=1e-4, atol=1e-5)
+    problem = open_problem(tiny_model(shape), TASKS[task], kind, errors=errors, batch_size=3)
+    check_gradient(problem, open_naive(tiny_model(shape), problem), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "task"), [("each", "index"), ("shared", "equal-multi")])
 def test_gradient_is_that_of_plain_hooks_where_references_are_drawn(
-    world: Callable[[str], World], kind: PositionsKind, task: str
+    tiny_model: Callable[[str], TinyModel], kind: PositionsKind, task: str
 ) -> None:
-    problem = open_problem(world("gpt2"), TASKS[task], kind, "resample", batch_size=3)
-    check_gradient(problem, open_naive(world("gpt2"), problem))
+    problem = open_problem(tiny_model("gpt2"), TASKS[task], kind, "resample", batch_size=3)
+    check_gradient(problem, open_naive(tiny_model("gpt2"), problem))
 
 
-def test_gradient_is_that_of_finite_differences_in_float64(world: Callable[[str], World]) -> None:
+def test_gradient_is_that_of_finite_differences_in_float64(tiny_model: Callable[[str], TinyModel]) -> None:
     """The oracle in float64, moved a little along one node at a time."""
-    opened = world("gpt2")
+    opened = tiny_model("gpt2")
     problem = open_problem(opened, TASKS["roles"])
     naive = Naive(opened.folder, opened.sae_folders, problem.task, "each", "mean", "drop", dtype=torch.float64)
     mask, step = random_mask(problem).double(), 1e-6
@@ -60,8 +60,8 @@ def test_gradient_is_that_of_finite_differences_in_float64(world: Callable[[str]
         assert float(got[node]) == pytest.approx(expected, rel=1e-3, abs=1e-5), node
 
 
-def test_gradient_agrees_with_the_engine_itself_moved_along_it(world: Callable[[str], World]) -> None:
-    problem = open_problem(world("llama"), TASKS["mixed"], "shared")
+def test_gradient_agrees_with_the_engine_itself_moved_along_it(tiny_model: Callable[[str], TinyModel]) -> None:
+    problem = open_problem(tiny_model("llama"), TASKS["mixed"], "shared")
     mask = random_mask(problem)
     grad = gradient(problem, mask)
     direction = grad / grad.norm()
@@ -73,8 +73,10 @@ def test_gradient_agrees_with_the_engine_itself_moved_along_it(world: Callable[[
 
 
 @pytest.mark.parametrize(("kind", "task"), [("each", "roles"), ("shared", "mixed")])
-def test_bos_and_padding_pass_through_untouched(world: Callable[[str], World], kind: PositionsKind, task: str) -> None:
-    problem = open_problem(world("gpt2"), TASKS[task], kind)
+def test_bos_and_padding_pass_through_untouched(
+    tiny_model: Callable[[str], TinyModel], kind: PositionsKind, task: str
+) -> None:
+    problem = open_problem(tiny_model("gpt2"), TASKS[task], kind)
     (batch,) = problem.batches("train")
     real = torch.arange(batch.prefix.shape[1]) < batch.lengths.unsqueeze(1)
     spliced = real.clone()
@@ -96,8 +98,8 @@ def test_bos_and_padding_pass_through_untouched(world: Callable[[str], World], k
         assert torch.equal(through, (~spliced).unsqueeze(-1).expand_as(through).float())
 
 
-def test_padding_changes_no_logit(world: Callable[[str], World]) -> None:
-    problem = open_problem(world("gemma2"), TASKS["mixed"], "shared", errors="keep")
+def test_padding_changes_no_logit(tiny_model: Callable[[str], TinyModel]) -> None:
+    problem = open_problem(tiny_model("gemma2"), TASKS["mixed"], "shared", errors="keep")
     (batch,) = problem.batches("test")
     mask = random_mask(problem)
     with torch.no_grad():
@@ -109,8 +111,8 @@ def test_padding_changes_no_logit(world: Callable[[str], World]) -> None:
 
 
 @pytest.mark.parametrize("shape", ["gpt2", "llama", "gemma2"])
-def test_every_weight_is_frozen(world: Callable[[str], World], shape: str) -> None:
-    problem = open_problem(world(shape), TASKS["roles"])
+def test_every_weight_is_frozen(tiny_model: Callable[[str], TinyModel], shape: str) -> None:
+    problem = open_problem(tiny_model(shape), TASKS["roles"])
     mask = random_mask(problem).requires_grad_()
     mean_logit_difference(problem, mask).backward()  # type: ignore[no-untyped-call]
     weights = list(problem.model.bridge.parameters())

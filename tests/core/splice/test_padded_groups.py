@@ -10,11 +10,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny.compared import check_everything
+from tiny.compare import assert_circuits_agree
 from tiny.gradients import check_gradient
-from tiny.opened import open_naive, open_problem, random_circuit
+from tiny.models_with_saes import TinyModel, TinySae, build_model_with
+from tiny.problems import open_naive, open_problem, random_circuit
 from tiny.tasks import TASKS
-from tiny.world import Spliced, World, build_with
 
 from circuit_tui.core.choices import AblationKind, ErrorsKind
 from circuit_tui.core.evaluation.evaluator import Evaluator, pack_circuit
@@ -23,8 +23,8 @@ from circuit_tui.core.splice.nodes import padded_groups
 from circuit_tui.core.splice.position_groups import PositionGroups
 
 FRAMED = (
-    Spliced("blocks.0.hook_resid_post", "topk", config=(("normalize_activations", "layer_norm"),)),
-    Spliced("blocks.2.hook_attn_out", "standard", config=(("normalize_activations", "layer_norm"),)),
+    TinySae("blocks.0.hook_resid_post", "topk", config=(("normalize_activations", "layer_norm"),)),
+    TinySae("blocks.2.hook_attn_out", "standard", config=(("normalize_activations", "layer_norm"),)),
 )
 
 
@@ -40,20 +40,22 @@ def uncosted(monkeypatch: pytest.MonkeyPatch) -> None:
     [("gpt2", "mean", "drop"), ("llama", "clean-mean", "keep"), ("gemma2", "zero", "mean"), ("framed", "mean", "keep")],
 )
 def test_many_bands_are_what_plain_hooks_are(
-    world: Callable[[str], World], tmp_path: Path, shape: str, ablation: AblationKind, errors: ErrorsKind
+    tiny_model: Callable[[str], TinyModel], tmp_path: Path, shape: str, ablation: AblationKind, errors: ErrorsKind
 ) -> None:
-    opened = build_with("gpt2", tmp_path, FRAMED) if shape == "framed" else world(shape)
+    opened = build_model_with("gpt2", tmp_path, FRAMED) if shape == "framed" else tiny_model(shape)
     problem = open_problem(opened, TASKS["roles"], "each", ablation, errors, batch_size=3)
     packs = pack_circuit(problem, torch.ones(len(problem.space), dtype=torch.bool))
     assert all(pack.order is not None and len(pack.padded_groups) > 1 for pack in packs)
-    check_everything(opened, Evaluator(problem, "test"), seed=0)
+    assert_circuits_agree(opened, Evaluator(problem, "test"), seed=0)
     check_gradient(problem, open_naive(opened, problem), rtol=1e-4)
 
 
 @pytest.mark.parametrize("cost", [0, 3 * 32, 1 << 30])
-def test_a_pack_holds_each_node_once(world: Callable[[str], World], cost: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pack_holds_each_node_once(
+    tiny_model: Callable[[str], TinyModel], cost: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(nodes, "PADDED_GROUP_COST", {"cpu": cost})
-    problem = open_problem(world("llama"), TASKS["roles"])
+    problem = open_problem(tiny_model("llama"), TASKS["roles"])
     space = problem.space
     for seed, share in enumerate((0.02, 0.2, 0.9)):
         kept = random_circuit(problem, share, seed)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tiny.opened import named, open_naive, open_problem, random_circuit
+from tiny.models_with_saes import CPU, TinyModel
+from tiny.problems import names_of_nodes, open_naive, open_problem, random_circuit
 from tiny.saes import make_sae
 from tiny.tasks import TASKS
-from tiny.world import CPU, World
 
 from circuit_tui.core.choices import PositionsKind
 from circuit_tui.core.errors import UserError
@@ -20,14 +20,14 @@ from circuit_tui.core.splice.problem import Problem
 
 
 @pytest.fixture
-def roles(world: Callable[[str], World]) -> Problem:
-    return open_problem(world("gpt2"), TASKS["roles"], errors="mean", batch_size=3)
+def roles(tiny_model: Callable[[str], TinyModel]) -> Problem:
+    return open_problem(tiny_model("gpt2"), TASKS["roles"], errors="mean", batch_size=3)
 
 
 def test_candidates_and_statistics_are_those_of_the_latents_that_fire(
-    world: Callable[[str], World], roles: Problem
+    tiny_model: Callable[[str], TinyModel], roles: Problem
 ) -> None:
-    naive = open_naive(world("gpt2"), roles)
+    naive = open_naive(tiny_model("gpt2"), roles)
     names = roles.alignment.names
     every = torch.ones(len(roles.space), dtype=torch.bool)
     fired = set()
@@ -50,7 +50,7 @@ def test_candidates_and_statistics_are_those_of_the_latents_that_fire(
                 torch.testing.assert_close(counts[site].peak[position], rows.amax(0), rtol=1e-5, atol=1e-5)
                 expected = [len(prompts[name, latent]) for latent in range(rows.shape[1])]
                 assert counts[site].rows_fired[position].tolist() == expected
-    assert named(roles, every) == fired
+    assert names_of_nodes(roles, every) == fired
     assert len(fired) < sum(site.sae.d_sae for site in roles.sites) * len(names)
 
 
@@ -62,10 +62,10 @@ def test_nodes_are_numbered_by_site_latent_position(roles: Problem) -> None:
     assert {int(space.site[node]) for node in space.of_site(1)} == {1}
 
 
-def test_a_latent_that_fires_negatively_is_a_candidate(world: Callable[[str], World]) -> None:
-    opened = world("gpt2")
+def test_a_latent_that_fires_negatively_is_a_candidate(tiny_model: Callable[[str], TinyModel]) -> None:
+    opened = tiny_model("gpt2")
     folder = make_sae("abstopk", opened.folder.parent / "abstopk", "blocks.0.hook_resid_post", opened.model.d_model)
-    signed = World(opened.folder, (folder,), opened.model, tuple(load_saes([], [folder], CPU)))
+    signed = TinyModel(opened.folder, (folder,), opened.model, tuple(load_saes([], [folder], CPU)))
     problem = open_problem(signed, TASKS["roles"])
     evaluator = Evaluator(problem, "train")
     every = torch.ones(len(problem.space), dtype=torch.bool)
@@ -77,10 +77,10 @@ def test_a_latent_that_fires_negatively_is_a_candidate(world: Callable[[str], Wo
     ("kind", "task"), [("each", "index"), ("each", "roles"), ("end", "mixed"), ("shared", "mixed")]
 )
 def test_on_the_train_prompts_all_candidates_are_the_spliced_model(
-    world: Callable[[str], World], kind: PositionsKind, task: str
+    tiny_model: Callable[[str], TinyModel], kind: PositionsKind, task: str
 ) -> None:
     for shape in ("gpt2", "llama", "gemma2"):
-        problem = open_problem(world(shape), TASKS[task], kind, errors="mean")
+        problem = open_problem(tiny_model(shape), TASKS[task], kind, errors="mean")
         evaluator = Evaluator(problem, "train")
         every = torch.ones(len(problem.space), dtype=torch.bool)
         torch.testing.assert_close(
@@ -94,8 +94,8 @@ def test_on_the_train_prompts_all_candidates_are_the_spliced_model(
         )
 
 
-def test_with_errors_kept_the_spliced_model_is_the_model(world: Callable[[str], World]) -> None:
-    evaluator = Evaluator(open_problem(world("gemma2"), TASKS["mixed"], "shared", errors="keep"), "test")
+def test_with_errors_kept_the_spliced_model_is_the_model(tiny_model: Callable[[str], TinyModel]) -> None:
+    evaluator = Evaluator(open_problem(tiny_model("gemma2"), TASKS["mixed"], "shared", errors="keep"), "test")
     torch.testing.assert_close(
         evaluator.baselines.spliced.logit_diff, evaluator.baselines.plain.logit_diff, rtol=0, atol=1e-5
     )
@@ -104,10 +104,10 @@ def test_with_errors_kept_the_spliced_model_is_the_model(world: Callable[[str], 
 
 @pytest.mark.parametrize("ablation", ["mean", "resample"])
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_batches_change_nothing(world: Callable[[str], World], split: str, ablation: str) -> None:
+def test_batches_change_nothing(tiny_model: Callable[[str], TinyModel], split: str, ablation: str) -> None:
     found = []
     for size in (None, 1, 3):
-        problem = open_problem(world("llama"), TASKS["mixed"], "shared", ablation, "mean", size)  # type: ignore[arg-type]
+        problem = open_problem(tiny_model("llama"), TASKS["mixed"], "shared", ablation, "mean", size)  # type: ignore[arg-type]
         evaluator = Evaluator(problem, split)  # type: ignore[arg-type]
         kept = random_circuit(problem, 0.4, 1)
         assert sum(map(len, evaluator.batches)) == len(problem.task.split(split))  # type: ignore[arg-type]
@@ -126,22 +126,24 @@ def test_batches_change_nothing(world: Callable[[str], World], split: str, ablat
 
 
 @pytest.mark.parametrize("kind", ["end", "shared"])
-def test_a_test_prompt_longer_than_any_train_prompt(world: Callable[[str], World], kind: PositionsKind) -> None:
-    problem = open_problem(world("gpt2"), TASKS["longer"], kind, "mean", "mean", 2)
-    naive = open_naive(world("gpt2"), problem)
+def test_a_test_prompt_longer_than_any_train_prompt(
+    tiny_model: Callable[[str], TinyModel], kind: PositionsKind
+) -> None:
+    problem = open_problem(tiny_model("gpt2"), TASKS["longer"], kind, "mean", "mean", 2)
+    naive = open_naive(tiny_model("gpt2"), problem)
     kept = random_circuit(problem, 0.5, 2)
     measured = Evaluator(problem, "test").measure(kept).result()
     for prompt in range(len(problem.task.split("test"))):
-        expected = naive.measure("test", prompt, naive.kept("test", prompt, named(problem, kept)))
+        expected = naive.measure("test", prompt, naive.kept("test", prompt, names_of_nodes(problem, kept)))
         assert float(measured.logit_diff[prompt]) == pytest.approx(expected[0], abs=1e-4)
         assert float(measured.kl[prompt]) == pytest.approx(expected[1], abs=1e-4)
 
 
 @pytest.mark.parametrize(("kind", "task"), [("each", "roles"), ("end", "mixed"), ("shared", "mixed")])
 def test_resampling_draws_one_prompt_and_keeps_its_positions(
-    world: Callable[[str], World], kind: PositionsKind, task: str
+    tiny_model: Callable[[str], TinyModel], kind: PositionsKind, task: str
 ) -> None:
-    problem = open_problem(world("gpt2"), TASKS[task], kind, "resample")
+    problem = open_problem(tiny_model("gpt2"), TASKS[task], kind, "resample")
     source, width = (
         problem.alignment.mean_groups["train", "corrupt"],
         problem.prompt_sets["train"].corrupt.tokens.shape[1],
@@ -157,18 +159,18 @@ def test_resampling_draws_one_prompt_and_keeps_its_positions(
             assert len(set(drawn.tolist())) == len(drawn)
             donors.add(int(drawn[0]) // width)
     assert len(donors) > 2
-    again = open_problem(world("gpt2"), TASKS[task], kind, "resample").splits["test"].reference_rows
+    again = open_problem(tiny_model("gpt2"), TASKS[task], kind, "resample").splits["test"].reference_rows
     assert torch.equal(again, problem.splits["test"].reference_rows)
     other = [
-        open_problem(world("gpt2"), TASKS[task], kind, "resample", seed=seed).splits["test"].reference_rows
+        open_problem(tiny_model("gpt2"), TASKS[task], kind, "resample", seed=seed).splits["test"].reference_rows
         for seed in (1, 2)
     ]
     assert not all(torch.equal(rows, again) for rows in other)
 
 
-def test_resampling_needs_a_prompt_of_the_same_positions(world: Callable[[str], World]) -> None:
+def test_resampling_needs_a_prompt_of_the_same_positions(tiny_model: Callable[[str], TinyModel]) -> None:
     with pytest.raises(UserError, match=r"--ablation resample: task tiny: .* the 8 positions of prompt 0"):
-        open_problem(world("gpt2"), TASKS["longer"], "shared", "resample")
+        open_problem(tiny_model("gpt2"), TASKS["longer"], "shared", "resample")
 
 
 def test_metrics_are_ratios_of_means(roles: Problem) -> None:

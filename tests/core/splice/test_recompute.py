@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 from tiny.gradients import gradient, random_mask
-from tiny.kept import counting
-from tiny.opened import open_problem
-from tiny.searched import Searched, able_problem, finish
+from tiny.models_with_saes import TinyModel, TinySae, build_model_with
+from tiny.problems import open_problem
+from tiny.saved_for_backward import count_saved_bytes
+from tiny.searches import SearchableProblem, run_search, solvable_problem
 from tiny.tasks import TASKS
-from tiny.world import Spliced, World, build_with
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.search.objective import MaskedModel
@@ -27,8 +27,8 @@ WITH_GRADIENTS = [method for method in METHODS if method not in ("random", "acti
 
 
 @pytest.mark.parametrize("shape", ["gpt2", "llama", "gemma2"])
-def test_the_gradient_is_the_same(world: Callable[[str], World], shape: str) -> None:
-    problem = open_problem(world(shape), TASKS["mixed"], "shared", errors="keep", batch_size=3)
+def test_the_gradient_is_the_same(tiny_model: Callable[[str], TinyModel], shape: str) -> None:
+    problem = open_problem(tiny_model(shape), TASKS["mixed"], "shared", errors="keep", batch_size=3)
     mask = random_mask(problem)
     expected = gradient(problem, mask)
     assert float(expected.abs().max()) > 1e-3
@@ -37,8 +37,8 @@ def test_the_gradient_is_the_same(world: Callable[[str], World], shape: str) -> 
 
 def test_the_gradient_is_the_same_past_sites_inside_blocks(tmp_path: Path) -> None:
     """Inside blocks, the hooks are gone when the backward pass begins."""
-    saes = [Spliced("blocks.0.hook_mlp_out", "standard"), Spliced("blocks.2.hook_attn_out", "jumprelu")]
-    problem = open_problem(build_with("gpt2", tmp_path, saes), TASKS["mixed"], "shared")
+    saes = [TinySae("blocks.0.hook_mlp_out", "standard"), TinySae("blocks.2.hook_attn_out", "jumprelu")]
+    problem = open_problem(build_model_with("gpt2", tmp_path, saes), TASKS["mixed"], "shared")
     mask = random_mask(problem)
     expected = gradient(problem, mask)
     assert float(expected.abs().max()) > 1e-3
@@ -49,26 +49,26 @@ def kept_in_a_step(problem: Problem, n_prompts: int) -> int:
     """The peak of kept bytes in one step of a mask over all nodes."""
     masked = MaskedModel(problem, torch.arange(len(problem.space)))
     mask = torch.ones(len(problem.space), requires_grad=True)
-    with counting(problem) as kept:
+    with count_saved_bytes(problem) as kept:
         masked.logit_difference(mask, problem.batch("train", torch.arange(n_prompts))).sum().backward()
     return kept.most
 
 
-def test_less_is_kept(world: Callable[[str], World]) -> None:
-    problem = able_problem(world("gpt2"), "each")
+def test_less_is_kept(tiny_model: Callable[[str], TinyModel]) -> None:
+    problem = solvable_problem(tiny_model("gpt2"), "each")
     whole, recomputed = (kept_in_a_step(replace(problem, recompute=again), 8) for again in (False, True))
     assert recomputed < whole / 2, (recomputed, whole)
 
 
 @pytest.mark.parametrize("method", WITH_GRADIENTS)
 def test_a_search_that_fits_with_no_number_of_prompts_goes_on_without_keeping_activations(
-    world: Callable[[str], World], caplog: pytest.LogCaptureFixture, tmp_path: Path, method: str
+    tiny_model: Callable[[str], TinyModel], caplog: pytest.LogCaptureFixture, tmp_path: Path, method: str
 ) -> None:
-    searched = Searched.of(able_problem(world("gpt2"), "each"))
+    searched = SearchableProblem.of(solvable_problem(tiny_model("gpt2"), "each"))
     search = searched.search(method, 0.8)
     search.keep(tmp_path)
     room = 10_000  # one prompt takes more, and less than half as much where activations are not kept
-    with caplog.at_level(logging.WARNING, "circuit_tui.user"), counting(searched.problem, room):
+    with caplog.at_level(logging.WARNING, "circuit_tui.user"), count_saved_bytes(searched.problem, room):
         for _ in search:
             search.stop()  # the first step shows what the search went on with
     told = [record.getMessage() for record in caplog.records if record.name == "circuit_tui.user"]
@@ -81,16 +81,19 @@ def test_a_search_that_fits_with_no_number_of_prompts_goes_on_without_keeping_ac
     assert search.result.train.faithfulness == pytest.approx(again, abs=1e-4)
 
 
-def test_a_search_that_never_fits_stops_with_one_line(world: Callable[[str], World]) -> None:
-    searched = Searched.of(able_problem(world("gpt2"), "each"))
+def test_a_search_that_never_fits_stops_with_one_line(tiny_model: Callable[[str], TinyModel]) -> None:
+    searched = SearchableProblem.of(solvable_problem(tiny_model("gpt2"), "each"))
     search = searched.search("mask", 0.8)
-    with counting(searched.problem, room=100), pytest.raises(UserError, match="does not fit even with one prompt"):
-        finish(search)
+    with (
+        count_saved_bytes(searched.problem, room=100),
+        pytest.raises(UserError, match="does not fit even with one prompt"),
+    ):
+        run_search(search)
 
 
-def test_a_pass_that_ran_out_of_memory_leaves_nothing_behind(world: Callable[[str], World]) -> None:
-    problem = able_problem(world("gpt2"), "each")
-    with counting(problem, room=30_000) as kept:
+def test_a_pass_that_ran_out_of_memory_leaves_nothing_behind(tiny_model: Callable[[str], TinyModel]) -> None:
+    problem = solvable_problem(tiny_model("gpt2"), "each")
+    with count_saved_bytes(problem, room=30_000) as kept:
         for _ in range(2):
             with pytest.raises(torch.OutOfMemoryError):
                 gradient(problem, random_mask(problem))

@@ -8,13 +8,13 @@ from itertools import cycle, product
 
 import pytest
 import torch
-from tiny.able import able_task
-from tiny.compared import check_everything
+from tiny.compare import assert_circuits_agree
 from tiny.gradients import check_gradient
-from tiny.opened import open_naive, open_problem, random_circuit
-from tiny.searched import QUICK, Searched, finish
+from tiny.models_with_saes import TinyModel
+from tiny.problems import open_naive, open_problem, random_circuit
+from tiny.searches import QUICK, SearchableProblem, run_search
+from tiny.solvable_task import solvable_task
 from tiny.tasks import TASKS
-from tiny.world import World
 
 from circuit_tui.core.audit.altered_problem import with_shuffled_labels, with_train_prompts
 from circuit_tui.core.choices import AblationKind, ErrorsKind, PositionsKind
@@ -41,31 +41,33 @@ CASES = [
 
 @pytest.mark.parametrize(("shape", "kind", "task", "ablation", "errors"), CASES)
 def test_a_circuit_measures_what_plain_hooks_measure(
-    world: Callable[[str], World],
+    tiny_model: Callable[[str], TinyModel],
     shape: str,
     kind: PositionsKind,
     task: str,
     ablation: AblationKind,
     errors: ErrorsKind,
 ) -> None:
-    problem = open_problem(world(shape), TASKS[task], kind, ablation, errors, batch_size=3)
-    check_everything(world(shape), Evaluator(problem, "test"), seed=0)
+    problem = open_problem(tiny_model(shape), TASKS[task], kind, ablation, errors, batch_size=3)
+    assert_circuits_agree(tiny_model(shape), Evaluator(problem, "test"), seed=0)
 
 
 @pytest.mark.parametrize("kind", ["end", "shared"])
-def test_both_answers_are_read_after_the_same_drawn_prompt(world: Callable[[str], World], kind: PositionsKind) -> None:
-    problem = open_problem(world("llama"), TASKS["equal-multi"], kind, "resample", batch_size=3)
-    check_everything(world("llama"), Evaluator(problem, "test"), seed=0)
+def test_both_answers_are_read_after_the_same_drawn_prompt(
+    tiny_model: Callable[[str], TinyModel], kind: PositionsKind
+) -> None:
+    problem = open_problem(tiny_model("llama"), TASKS["equal-multi"], kind, "resample", batch_size=3)
+    assert_circuits_agree(tiny_model("llama"), Evaluator(problem, "test"), seed=0)
     with pytest.raises(UserError, match="no corrupt train prompt has"):
-        open_problem(world("llama"), TASKS["mixed-multi"], kind, "resample")
+        open_problem(tiny_model("llama"), TASKS["mixed-multi"], kind, "resample")
 
 
 @pytest.mark.parametrize(("kind", "task"), POSITIONS)
 def test_the_mask_s_gradient_is_that_of_plain_hooks(
-    world: Callable[[str], World], kind: PositionsKind, task: str
+    tiny_model: Callable[[str], TinyModel], kind: PositionsKind, task: str
 ) -> None:
-    problem = open_problem(world("llama"), TASKS[task], kind, batch_size=3)
-    expected = check_gradient(problem, open_naive(world("llama"), problem))
+    problem = open_problem(tiny_model("llama"), TASKS[task], kind, batch_size=3)
+    expected = check_gradient(problem, open_naive(tiny_model("llama"), problem))
     behind = [name.startswith("answer") for name in problem.alignment.names]
     assert any(behind) == (kind != "shared")
     for position in range(problem.n_positions):
@@ -74,9 +76,9 @@ def test_the_mask_s_gradient_is_that_of_plain_hooks(
 
 @pytest.mark.parametrize(("kind", "task"), POSITIONS[1:])
 def test_a_circuit_that_changes_is_that_of_a_fresh_evaluation(
-    world: Callable[[str], World], kind: PositionsKind, task: str
+    tiny_model: Callable[[str], TinyModel], kind: PositionsKind, task: str
 ) -> None:
-    evaluator = Evaluator(open_problem(world("gpt2"), TASKS[task], kind, batch_size=2), "test")
+    evaluator = Evaluator(open_problem(tiny_model("gpt2"), TASKS[task], kind, batch_size=2), "test")
     live = LiveCircuit(evaluator, random_circuit(evaluator.problem, 0.5, 0))
     for seed in range(1, 4):
         kept = random_circuit(evaluator.problem, 0.5, seed)
@@ -90,15 +92,15 @@ def test_a_circuit_that_changes_is_that_of_a_fresh_evaluation(
 
 
 @pytest.fixture(scope="module")
-def searched(world: Callable[[str], World]) -> Searched:
-    return Searched.of(able_problem(world("gpt2"), "each"))
+def searched(tiny_model: Callable[[str], TinyModel]) -> SearchableProblem:
+    return SearchableProblem.of(able_problem(tiny_model("gpt2"), "each"))
 
 
 @pytest.mark.parametrize("method", QUICK)
-def test_every_method_searches(searched: Searched, method: str) -> None:
+def test_every_method_searches(searched: SearchableProblem, method: str) -> None:
     assert searched.problem.prompt_sets["train"].answers.rows_per_prompt == 2
     search = searched.search(method, 0.8)
-    result, _ = finish(search)
+    result, _ = run_search(search)
     kept = searched.circuit(result.nodes)
     fresh = Evaluator(searched.problem, "train")
     assert result.train.faithfulness == pytest.approx(fresh.faithfulness(kept).result(), abs=1e-4)
@@ -108,8 +110,8 @@ def test_every_method_searches(searched: Searched, method: str) -> None:
         assert len(result.nodes) < len(kept)
 
 
-def test_nonsense_is_meant_as_surely_as_the_task(world: Callable[[str], World]) -> None:
-    problem = open_problem(world("gpt2"), TASKS["mixed-multi"], "shared")
+def test_nonsense_is_meant_as_surely_as_the_task(tiny_model: Callable[[str], TinyModel]) -> None:
+    problem = open_problem(tiny_model("gpt2"), TASKS["mixed-multi"], "shared")
     nonsense = with_shuffled_labels(problem, 1)
     own, other = (Evaluator(each, "test") for each in (problem, nonsense))
     torch.testing.assert_close(other.baselines.plain.logit_diff, own.baselines.plain.logit_diff, rtol=1e-5, atol=1e-5)
@@ -120,8 +122,8 @@ def test_nonsense_is_meant_as_surely_as_the_task(world: Callable[[str], World]) 
     torch.testing.assert_close(other.measure(kept).result().logit_diff, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_prompts_drawn_anew_keep_their_answers(world: Callable[[str], World]) -> None:
-    problem = open_problem(world("gpt2"), TASKS["mixed-multi"], "shared")
+def test_prompts_drawn_anew_keep_their_answers(tiny_model: Callable[[str], TinyModel]) -> None:
+    problem = open_problem(tiny_model("gpt2"), TASKS["mixed-multi"], "shared")
     drawn = torch.tensor([3, 0, 3, 5])
     resampled = with_train_prompts(problem, drawn)
     kept = random_circuit(problem, 0.5, 0)
@@ -130,19 +132,21 @@ def test_prompts_drawn_anew_keep_their_answers(world: Callable[[str], World]) ->
         torch.testing.assert_close(getattr(part, name), getattr(whole, name)[drawn], rtol=1e-5, atol=1e-5)
 
 
-def test_single_tokens_among_answers_of_several_are_scored_alike(world: Callable[[str], World]) -> None:
+def test_single_tokens_among_answers_of_several_are_scored_alike(tiny_model: Callable[[str], TinyModel]) -> None:
     """A pair of single tokens has the same numbers whether or not other pairs of its task have longer answers."""
     single = TASKS["mixed"]
     longer = replace(single, pairs=(*single.pairs, *(p for p in TASKS["mixed-multi"].pairs if p.split == "train")))
-    alone, among = (Evaluator(open_problem(world("gpt2"), task, "shared", "zero"), "test") for task in (single, longer))
+    alone, among = (
+        Evaluator(open_problem(tiny_model("gpt2"), task, "shared", "zero"), "test") for task in (single, longer)
+    )
     assert among.problem.prompt_sets["test"].answers.rows_per_prompt == 2
     for one, other in zip(baselines(alone), baselines(among), strict=True):
         same(one, other)
 
 
-def able_problem(opened: World, kind: PositionsKind) -> Problem:
+def able_problem(opened: TinyModel, kind: PositionsKind) -> Problem:
     """The model's own answers; the word that it predicts next comes after the right one, or before both."""
-    task, words = able_task(opened, (6,) * 8, (6,) * 5), iter(cycle(("near", "by", "big")))
+    task, words = solvable_task(opened, (6,) * 8, (6,) * 5), iter(cycle(("near", "by", "big")))
     pairs = []
     for index, pair in enumerate(task.pairs):
         if index % 3:

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny.able import able_task
 from tiny.models import make_tokenizer
-from tiny.opened import random_circuit
+from tiny.models_with_saes import CPU, TinyModel
+from tiny.problems import random_circuit
 from tiny.sessions import request, write_prompts
+from tiny.solvable_task import solvable_task
 from tiny.tasks import TASKS, make_task
-from tiny.world import CPU, World
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from circuit_tui.core.circuits.circuit_file import read_circuit
@@ -87,14 +87,14 @@ def test_templates_that_do_not_serve(template: str | None, says: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_a_chat_is_measured_recorded_and_opened_again(world: Callable[[str], World], tmp_path: Path) -> None:
-    opened = world("llama")
+def test_a_chat_is_measured_recorded_and_opened_again(tiny_model: Callable[[str], TinyModel], tmp_path: Path) -> None:
+    opened = tiny_model("llama")
     folder = tmp_path / "model"
     folder.mkdir()
     for path in opened.folder.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
     chatty().save_pretrained(folder)
-    task = able_task(opened, (6,) * 9, (6,) * 5)
+    task = solvable_task(opened, (6,) * 9, (6,) * 5)
     asked: OpenRequest = request(opened, write_prompts(task, tmp_path / "able.jsonl"))
     session = open_session(OpenRequest(**{**fields(asked), "model": str(folder), "chat": True}))
     hf, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
@@ -143,24 +143,24 @@ def test_prompts_of_mixed_lengths_are_run_in_buckets() -> None:
     assert chunks(torch.zeros(0, dtype=torch.long), None) == []
 
 
-def test_a_pair_of_very_different_lengths_is_measured_like_any_other(world: Callable[[str], World]) -> None:
-    from tiny.compared import check_everything
-    from tiny.opened import open_problem
+def test_a_pair_of_very_different_lengths_is_measured_like_any_other(tiny_model: Callable[[str], TinyModel]) -> None:
+    from tiny.compare import assert_circuits_agree
+    from tiny.problems import open_problem
 
     from circuit_tui.core.evaluation.evaluator import Evaluator
 
     short = [Pair("cat", "dog", " runs", " run", "train"), Pair("hen", "cow", " sees", " see", "test")]
     task = Task("mixed", "", (*make_task((8, 8), (8, 7)).pairs, *short))
-    problem = open_problem(world("gpt2"), task, "shared")
+    problem = open_problem(tiny_model("gpt2"), task, "shared")
     assert len(problem.batches("test")) == 2
-    check_everything(world("gpt2"), Evaluator(problem, "test"), seed=0)
+    assert_circuits_agree(tiny_model("gpt2"), Evaluator(problem, "test"), seed=0)
 
 
 def test_answers_of_several_tokens_stand_where_the_template_lets_the_model_begin(
-    world: Callable[[str], World], tmp_path: Path
+    tiny_model: Callable[[str], TinyModel], tmp_path: Path
 ) -> None:
     """The score is a plain model's for the template's own tokens followed by the answer."""
-    opened, task, tokenizer = world("llama"), TASKS["mixed-multi"], chatty()
+    opened, task, tokenizer = tiny_model("llama"), TASKS["mixed-multi"], chatty()
     sets = tokenize(task, tokenizer, CPU, chat=True)
     problem = build_problem(opened.model, opened.sites, task, sets, align("shared", sets, "tiny"), "mean", "drop", 2, 0)
     plain = Evaluator(problem, "test").baselines.plain

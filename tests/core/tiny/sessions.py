@@ -20,7 +20,7 @@ from circuit_tui.core.session.session import Session
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.tasks.task import Task
 from circuit_tui.core.views import Metrics
-from tiny.world import World
+from tiny.models_with_saes import TinyModel
 
 
 def make_experiment(problem: Problem) -> Experiment:
@@ -43,9 +43,9 @@ def write_prompts(task: Task, path: Path) -> Path:
     return path
 
 
-def request(world: World, prompts: Path, **changes: Any) -> OpenRequest:
-    """The request that opens `prompts` on the folders of `world`."""
-    given: dict[str, Any] = {"model": str(world.folder), "sae_dirs": world.sae_folders, "prompts": prompts}
+def request(tiny_model: TinyModel, prompts: Path, **changes: Any) -> OpenRequest:
+    """The request that opens `prompts` on the folders of a tiny model."""
+    given: dict[str, Any] = {"model": str(tiny_model.folder), "sae_dirs": tiny_model.sae_folders, "prompts": prompts}
     return OpenRequest(**{**given, "device": "cpu", **changes})
 
 
@@ -59,7 +59,7 @@ def kept_of(session: Session) -> Tensor:
     return torch.tensor(list(session.view().kept), dtype=torch.bool)
 
 
-def named(session: Session) -> set[tuple[str, str, int]]:
+def names_of_kept(session: Session) -> set[tuple[str, str, int]]:
     """The kept nodes as (hook, position, latent)."""
     table = session.table
     return {

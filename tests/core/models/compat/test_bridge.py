@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from tiny.models import make_model
-from tiny.world import CPU
+from tiny.models_with_saes import CPU
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformer_lens.model_bridge import TransformerBridge

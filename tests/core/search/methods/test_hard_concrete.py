@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 import torch
 from naive import Naive
-from tiny.opened import open_naive
-from tiny.searched import Searched, finish
-from tiny.world import World
+from tiny.models_with_saes import TinyModel
+from tiny.problems import open_naive
+from tiny.searches import SearchableProblem, run_search
 from torch import Tensor
 
 from circuit_tui.core.errors import UserError
@@ -57,9 +57,9 @@ def test_a_step_of_the_lagrangian_by_hand() -> None:
     assert linear > 0
 
 
-def naive_first_gradient(naive: Naive, searched: Searched, uniform: Tensor) -> Tensor:
+def naive_first_gradient(naive: Naive, searchable: SearchableProblem, uniform: Tensor) -> Tensor:
     """d error / d log alpha of the first step, all train prompts in the batch, by the oracle's forward pass."""
-    problem = searched.problem
+    problem = searchable.problem
     space, names, prompts = problem.space, problem.alignment.names, range(len(problem.task.split("train")))
     log_alpha = torch.full((len(space),), 2.0, requires_grad=True)
     s = torch.sigmoid((torch.log(uniform) - torch.log(1 - uniform) + log_alpha) / (2 / 3))
@@ -84,15 +84,15 @@ def naive_first_gradient(naive: Naive, searched: Searched, uniform: Tensor) -> T
 
 
 def test_the_first_step_is_that_of_a_plain_loop(
-    world: Callable[[str], World], searched: Callable[[str], Searched]
+    tiny_model: Callable[[str], TinyModel], searchable: Callable[[str], SearchableProblem]
 ) -> None:
     """The multipliers are 0 at first: Adam's first step is lr against the sign of the error's gradient."""
-    problem = searched("gpt2-each")
+    problem = searchable("gpt2-each")
     search = problem.search("hard-concrete", size=5, steps=2, batch=99, lr=0.05)
     generator = torch.Generator().manual_seed(0)
     torch.randperm(12, generator=generator)  # the order of the prompts is drawn first
     uniform = torch.rand(len(problem.problem.space), generator=generator)
-    gradient = naive_first_gradient(open_naive(world("gpt2"), problem.problem), problem, uniform)
+    gradient = naive_first_gradient(open_naive(tiny_model("gpt2"), problem.problem), problem, uniform)
     next(search)
     after = torch.logit(search.masks.masks[0].double())
     clear = gradient.abs() > 1e-5
@@ -101,16 +101,16 @@ def test_the_first_step_is_that_of_a_plain_loop(
 
 
 @pytest.mark.parametrize("size", [1, 7, 30])
-def test_the_size_asked_for_is_the_size_returned(searched: Callable[[str], Searched], size: int) -> None:
-    result, steps = finish(searched("llama-each").search("hard-concrete", size=size))
+def test_the_size_asked_for_is_the_size_returned(searchable: Callable[[str], SearchableProblem], size: int) -> None:
+    result, steps = run_search(searchable("llama-each").search("hard-concrete", size=size))
     assert len(result.nodes) == size
     assert sum(step.stage == "optimise" for step in steps) == 10
 
 
-def test_it_learns(searched: Callable[[str], Searched]) -> None:
-    problem = searched("llama-each")
+def test_it_learns(searchable: Callable[[str], SearchableProblem]) -> None:
+    problem = searchable("llama-each")
     size = 20
-    learned, _ = finish(problem.search("hard-concrete", size=size, steps=150))
+    learned, _ = run_search(problem.search("hard-concrete", size=size, steps=150))
     kept = torch.zeros(len(problem.problem.space), dtype=torch.bool)
     chance = []
     for seed in range(20):
@@ -120,9 +120,9 @@ def test_it_learns(searched: Callable[[str], Searched]) -> None:
     assert 1 - abs(1 - learned.train.faithfulness) > max(chance) + 0.1
 
 
-def test_without_a_size_it_looks_for_the_smallest_that_reaches(searched: Callable[[str], Searched]) -> None:
-    problem = searched("llama-each")
-    result, _ = finish(problem.search("hard-concrete", 0.8, steps=60))
+def test_without_a_size_it_looks_for_the_smallest_that_reaches(searchable: Callable[[str], SearchableProblem]) -> None:
+    problem = searchable("llama-each")
+    result, _ = run_search(problem.search("hard-concrete", 0.8, steps=60))
     assert result.reached
     smaller = [point for point in result.frontier if point.size < len(result.nodes)]
     assert smaller, "sizes below were tried"
@@ -130,7 +130,7 @@ def test_without_a_size_it_looks_for_the_smallest_that_reaches(searched: Callabl
     assert len(result.nodes) < len(problem.problem.space) / 2
 
 
-def test_more_nodes_than_there_are(searched: Callable[[str], Searched]) -> None:
-    search = searched("gpt2-each").search("hard-concrete", size=10**6)
+def test_more_nodes_than_there_are(searchable: Callable[[str], SearchableProblem]) -> None:
+    search = searchable("gpt2-each").search("hard-concrete", size=10**6)
     with pytest.raises(UserError, match="--set size=1000000: there are only"):
         next(search)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny.searched import Searched, finish
+from tiny.searches import SearchableProblem, run_search
 from torch import Tensor
 
 from circuit_tui.core.search.methods.nested import NestedMethod
@@ -66,8 +66,8 @@ def test_what_all_nodes_gain_alike_moves_none() -> None:
     torch.testing.assert_close(own.grad, torch.zeros(9), rtol=0, atol=1e-6)
 
 
-def test_sizes_are_uniform_in_their_logarithm(searched: Callable[[str], Searched]) -> None:
-    search = searched("gpt2-each").search("nested").attempt
+def test_sizes_are_uniform_in_their_logarithm(searchable: Callable[[str], SearchableProblem]) -> None:
+    search = searchable("gpt2-each").search("nested").attempt
     assert isinstance(search, NestedMethod)
     n = len(search.problem.space)
     sizes = [search.draw_size() for _ in range(4000)]
@@ -79,7 +79,7 @@ def test_sizes_are_uniform_in_their_logarithm(searched: Callable[[str], Searched
 
 
 def test_every_mask_it_trains_is_a_circuit(
-    searched: Callable[[str], Searched], monkeypatch: pytest.MonkeyPatch
+    searchable: Callable[[str], SearchableProblem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is trained is what is deployed: masks of zeros and ones, of many sizes."""
     masks: list[Tensor] = []
@@ -90,30 +90,32 @@ def test_every_mask_it_trains_is_a_circuit(
         return real(self, mask, batch)  # type: ignore[arg-type]
 
     monkeypatch.setattr(MaskedModel, "logit_difference", seen)
-    finish(searched("gpt2-each").search("nested"))
+    run_search(searchable("gpt2-each").search("nested"))
     assert len(masks) == 30
     assert all(set(mask.tolist()) <= {0.0, 1.0} for mask in masks)
     assert len({int(mask.sum()) for mask in masks}) > 10
 
 
-def test_it_learns(searched: Callable[[str], Searched]) -> None:
+def test_it_learns(searchable: Callable[[str], SearchableProblem]) -> None:
     """At every level far fewer nodes than in random order; the circuits on the way lie inside one another."""
-    problem = searched("llama-each")
-    learned, _ = finish(problem.search("nested", 0.9, steps=150))
-    chance, _ = finish(problem.search("random", 0.9))
+    problem = searchable("llama-each")
+    learned, _ = run_search(problem.search("nested", 0.9, steps=150))
+    chance, _ = run_search(problem.search("random", 0.9))
     assert learned.reached
     assert 2 * len(learned.nodes) < len(chance.nodes)
     nested = problem.search("nested", 0.9, steps=150)
     offered = []
     offer = nested.attempt.offer
     nested.attempt.offer = lambda kept, value: (offered.append(kept.clone()), offer(kept, value))[1]  # type: ignore[method-assign]
-    finish(nested)
+    run_search(nested)
     ordered = sorted(offered, key=lambda kept: int(kept.sum()))
     assert all(bool((small <= large).all()) for small, large in pairwise(ordered))
 
 
-def test_stopped_while_it_learns_it_still_returns_a_prefix_that_reaches(searched: Callable[[str], Searched]) -> None:
-    problem = searched("llama-each")
+def test_stopped_while_it_learns_it_still_returns_a_prefix_that_reaches(
+    searchable: Callable[[str], SearchableProblem],
+) -> None:
+    problem = searchable("llama-each")
     search = problem.search("nested", 0.8, steps=200)
     for step in search:
         if step.step == 100:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 import torch
 from naive import Naive
-from tiny.opened import open_naive
-from tiny.searched import Searched, finish
-from tiny.world import World
+from tiny.models_with_saes import TinyModel
+from tiny.problems import open_naive
+from tiny.searches import SearchableProblem, run_search
 from torch import Tensor
 
 from circuit_tui.core.splice.problem import Problem
@@ -57,22 +57,22 @@ def plain_loop(
     [("gpt2-each", True, 0.4, 0.5), ("gpt2-each", False, 0.4, 0.5), ("llama-each", True, 2.0, 0.8)],
 )
 def test_the_first_steps_are_those_of_a_plain_loop(
-    world: Callable[[str], World],
-    searched: Callable[[str], Searched],
+    tiny_model: Callable[[str], TinyModel],
+    searchable: Callable[[str], SearchableProblem],
     name: str,
     per_position: bool,
     weight: float,
     r: float,
 ) -> None:
     """The mask at step three shows theta after three steps of Adam, through T = 200^(r 3/4)."""
-    problem = searched(name).problem
+    problem = searchable(name).problem
     assert problem.n_positions == 6
     divisor = 2 * (6 if per_position else 1)
-    losses, masks = plain_loop(open_naive(world(name.split("-")[0]), problem), problem, weight, divisor, r, 0.05)
-    search = searched(name).search(
+    losses, masks = plain_loop(open_naive(tiny_model(name.split("-")[0]), problem), problem, weight, divisor, r, 0.05)
+    search = searchable(name).search(
         "published", steps=STEPS, batch=99, r=r, per_position=per_position, **{"lambda": weight}
     )
-    _, events = finish(search)
+    _, events = run_search(search)
     assert [event.loss for event in events if event.stage == "optimise"] == pytest.approx(losses, abs=1e-5)
     assert search.masks.steps == list(range(STEPS))
     for got, expected in zip(search.masks.masks, masks, strict=True):
@@ -83,16 +83,16 @@ def test_the_first_steps_are_those_of_a_plain_loop(
     torch.testing.assert_close((theta[1] - theta[0]).abs().max(), torch.tensor(0.05).double(), rtol=0, atol=1e-3)
 
 
-def test_a_larger_lambda_keeps_fewer(searched: Callable[[str], Searched]) -> None:
+def test_a_larger_lambda_keeps_fewer(searchable: Callable[[str], SearchableProblem]) -> None:
     sizes = []
     for weight in (0.0, 0.1, 20.0):
-        result, _ = finish(searched("gpt2").search("published", steps=80, **{"lambda": weight}))
+        result, _ = run_search(searchable("gpt2").search("published", steps=80, **{"lambda": weight}))
         sizes.append(len(result.nodes))
     assert sizes[0] > sizes[1] > sizes[2]
 
 
-def test_the_target_only_decides_whether_it_was_reached(searched: Callable[[str], Searched]) -> None:
-    results = [finish(searched("gpt2").search("published", target, steps=60))[0] for target in (0.05, 0.999)]
+def test_the_target_only_decides_whether_it_was_reached(searchable: Callable[[str], SearchableProblem]) -> None:
+    results = [run_search(searchable("gpt2").search("published", target, steps=60))[0] for target in (0.05, 0.999)]
     assert results[0].nodes == results[1].nodes
     assert results[0].train == results[1].train
     assert [result.reached for result in results] == [True, False]

@@ -46,28 +46,28 @@ class _Module:
 
 
 @cache
-def far_device() -> torch.device:
+def second_device() -> torch.device:
     """The second device, ``far:0``."""
     _setup_privateuseone_for_python_backend("far", backend_module=_Module())
     return torch.device("far:0")
 
 
-class Far(Tensor):
-    """A tensor of the second device; `near` is its content."""
+class SecondDeviceTensor(Tensor):
+    """A tensor of the second device; `on_cpu` is its content."""
 
-    near: Tensor
+    on_cpu: Tensor
 
     @staticmethod
-    def __new__(cls, near: Tensor) -> Far:
-        made: Far = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
-            cls, near.shape, strides=near.stride(), storage_offset=near.storage_offset(), dtype=near.dtype,
-            device=far_device(),
+    def __new__(cls, on_cpu: Tensor) -> SecondDeviceTensor:
+        made: SecondDeviceTensor = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+            cls, on_cpu.shape, strides=on_cpu.stride(), storage_offset=on_cpu.storage_offset(), dtype=on_cpu.dtype,
+            device=second_device(),
         )  # fmt: skip
-        made.near = near
+        made.on_cpu = on_cpu
         return made
 
     def tolist(self) -> Any:
-        return self.near.tolist()
+        return self.on_cpu.tolist()
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
@@ -86,23 +86,23 @@ class _FromNumbers(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = kwargs or {}
-        if func is not torch.tensor or torch.device(given.get("device") or "cpu").type != far_device().type:
+        if func is not torch.tensor or torch.device(given.get("device") or "cpu").type != second_device().type:
             return func(*args, **given)
         return func(*args, **{**given, "device": "cpu"}).to(given["device"])
 
 
 @contextmanager
-def two_devices() -> Iterator[torch.device]:
+def with_second_device() -> Iterator[torch.device]:
     """Within this block tensors can be made on the second device; yields that device."""
     with _Both(), _FromNumbers():
-        yield far_device()
+        yield second_device()
 
 
 _SENT: list[int] = []
 
 
 @contextmanager
-def sent_there() -> Iterator[list[int]]:
+def sizes_copied() -> Iterator[list[int]]:
     """Yields the sizes of all copies from the CPU to the second device within this block."""
     _SENT.clear()
     yield _SENT
@@ -111,28 +111,28 @@ def sent_there() -> Iterator[list[int]]:
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if func is aten._fused_sdp_choice.default:
         return 0
-    if func is aten._to_sparse.default and isinstance(args[0], Far):
+    if func is aten._to_sparse.default and isinstance(args[0], SecondDeviceTensor):
         return args[0].clone()  # a wrapper is dense
     tensors = list(_tensors((*args, *kwargs.values())))
-    here = [part for part in tensors if not isinstance(part, Far)]
+    here = [part for part in tensors if not isinstance(part, SecondDeviceTensor)]
     there = len(here) < len(tensors)
     if there and func not in COPIES and any(part.dim() > 0 for part in here):
         shapes = [(type(part).__name__, tuple(part.shape)) for part in tensors]
         raise RuntimeError(f"{func}: expected all tensors to be on the same device: {shapes}")
     device = kwargs.get("device")
     if device is not None:
-        there = device.type == far_device().type
+        there = device.type == second_device().type
         kwargs = {**kwargs, "device": torch.device("cpu")} if there or device.type == "cpu" else kwargs
     elif func is aten.copy_.default:
-        there = isinstance(args[0], Far)
+        there = isinstance(args[0], SecondDeviceTensor)
     if there and kwargs.get("generator") is not None:
         raise RuntimeError(f"{func}: expected a generator of the second device, but found one of the CPU")
     if there and func in COPIES:
         _SENT.extend(part.numel() for part in here)
-    out = func(*map(_near, args), **{name: _near(part) for name, part in kwargs.items()})
+    out = func(*map(_to_cpu, args), **{name: _to_cpu(part) for name, part in kwargs.items()})
     if not there:
         return out
-    out = _far(out)
+    out = _to_second_device(out)
     return return_and_correct_aliasing(func, args, kwargs, out) if _aliases(func) else out
 
 
@@ -145,16 +145,16 @@ def _tensors(parts: Iterable[Any]) -> Iterator[Tensor]:
             yield from _tensors(part)
 
 
-def _near(part: Any) -> Any:
+def _to_cpu(part: Any) -> Any:
     if isinstance(part, list | tuple):
-        return [_near(one) for one in part]
-    return part.near if isinstance(part, Far) else part
+        return [_to_cpu(one) for one in part]
+    return part.on_cpu if isinstance(part, SecondDeviceTensor) else part
 
 
-def _far(part: Any) -> Any:
+def _to_second_device(part: Any) -> Any:
     if isinstance(part, list | tuple):
-        return type(part)([_far(one) for one in part])
-    return Far(part) if isinstance(part, Tensor) else part
+        return type(part)([_to_second_device(one) for one in part])
+    return SecondDeviceTensor(part) if isinstance(part, Tensor) else part
 
 
 @cache

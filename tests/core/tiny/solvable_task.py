@@ -13,14 +13,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from circuit_tui.core.tasks.task import Pair, Task
 from tiny.models import WORDS
+from tiny.models_with_saes import TinyModel
 from tiny.tasks import make_task
-from tiny.world import World
 
 
-def able_task(world: World, train: tuple[int, ...], test: tuple[int, ...], *, turn: int = 0, seed: int = 0) -> Task:
-    """Like `make_task`, with answers that the model of `world` gets right, as far as possible."""
-    model = AutoModelForCausalLM.from_pretrained(world.folder).eval()
-    tokenizer = AutoTokenizer.from_pretrained(world.folder)
+def solvable_task(
+    tiny_model: TinyModel, train: tuple[int, ...], test: tuple[int, ...], *, turn: int = 0, seed: int = 0
+) -> Task:
+    """Like `make_task`, with answers that `tiny_model` gets right, as far as possible."""
+    model = AutoModelForCausalLM.from_pretrained(tiny_model.folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model.folder)
     words = tokenizer.convert_tokens_to_ids(list(WORDS))
     draw = random.Random(seed)
 

@@ -19,10 +19,10 @@ from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.nodes import NodeSpace
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.views import SearchProgress, SearchResult
-from tiny.able import able_task
-from tiny.opened import open_problem
+from tiny.models_with_saes import CPU, TinyModel
+from tiny.problems import open_problem
 from tiny.saes import make_sae
-from tiny.world import CPU, World
+from tiny.solvable_task import solvable_task
 
 QUICK: dict[str, dict[str, Any]] = {
     "mask": {"steps": 30, "batch": 8, "refine": 20},
@@ -38,7 +38,7 @@ QUICK: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Searched:
+class SearchableProblem:
     """A problem with its evaluators."""
 
     problem: Problem
@@ -46,7 +46,7 @@ class Searched:
     test: Evaluator
 
     @classmethod
-    def of(cls, problem: Problem) -> Searched:
+    def of(cls, problem: Problem) -> SearchableProblem:
         return cls(problem, Evaluator(problem, "train"), Evaluator(problem, "test"))
 
     def search(self, method: str = "mask", target: float = 0.9, seed: int = 0, **settings: Any) -> Search:
@@ -66,7 +66,7 @@ class Searched:
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedSearch:
     """A search that has ended: its result, its progress reports, and the circuits `[node]` that it offered."""
 
     search: Search
@@ -75,7 +75,7 @@ class Finished:
     offered: tuple[Tensor, ...]
 
     @classmethod
-    def of(cls, search: Search) -> Finished:
+    def of(cls, search: Search) -> FinishedSearch:
         """Runs `search`."""
         offered: list[Tensor] = []
         offer = search.attempt.offer
@@ -85,35 +85,35 @@ class Finished:
             offer(kept, faithfulness)
 
         search.attempt.offer = record  # type: ignore[method-assign]
-        result, steps = finish(search)
+        result, steps = run_search(search)
         return cls(search, result, tuple(steps), tuple(offered))
 
 
-def able_problem(
-    world: World,
+def solvable_problem(
+    tiny_model: TinyModel,
     kind: PositionsKind = "shared",
     n_train: int = 12,
     n_test: int = 7,
     seed: int = 0,
     errors: ErrorsKind = "keep",
 ) -> Problem:
-    """A problem that the model of `world` can do, and that the splice does not hurt since errors are kept."""
-    task = able_task(world, (6,) * n_train, (6,) * n_test, seed=seed)
-    return open_problem(world, task, kind, errors=errors)
+    """A problem that `tiny_model` can solve, and that the splice does not hurt because errors are kept."""
+    task = solvable_task(tiny_model, (6,) * n_train, (6,) * n_test, seed=seed)
+    return open_problem(tiny_model, task, kind, errors=errors)
 
 
-def with_few_latents(world: World, folder: Path, latents: int, seed: int = 0) -> World:
-    """The model of `world` with other SAEs at its sites, of `latents` latents each."""
-    resid, folders = world.model.embed(torch.arange(3, 19).reshape(2, 8)), []
-    for index, site in enumerate(world.sites):
-        spread = float(world.model.run_blocks(resid, 0, site.depth).std())
+def with_few_latents(tiny_model: TinyModel, folder: Path, latents: int, seed: int = 0) -> TinyModel:
+    """`tiny_model` with other SAEs at its sites, of `latents` latents each."""
+    resid, folders = tiny_model.model.embed(torch.arange(3, 19).reshape(2, 8)), []
+    for index, site in enumerate(tiny_model.sites):
+        spread = float(tiny_model.model.run_blocks(resid, 0, site.depth).std())
         path = folder / f"few{index}"
-        width = world.model.d_model
+        width = tiny_model.model.d_model
         folders.append(make_sae("standard", path, site.hook, width, spread, seed + index, latents=latents))
-    return World(world.folder, tuple(folders), world.model, tuple(load_saes([], folders, CPU)))
+    return TinyModel(tiny_model.folder, tuple(folders), tiny_model.model, tuple(load_saes([], folders, CPU)))
 
 
-def among(problem: Problem, nodes: Sequence[int]) -> Problem:
+def with_candidates(problem: Problem, nodes: Sequence[int]) -> Problem:
     """`problem` with the candidates `nodes` alone; all other nodes are ablated in every circuit."""
     space = problem.space
     nowhere = [torch.zeros(problem.n_positions, site.sae.d_sae, dtype=torch.bool) for site in problem.sites]
@@ -121,7 +121,7 @@ def among(problem: Problem, nodes: Sequence[int]) -> Problem:
     return replace(problem, space=NodeSpace.from_fired(nowhere, chosen))
 
 
-def finish(search: Search) -> tuple[SearchResult, list[SearchProgress]]:
+def run_search(search: Search) -> tuple[SearchResult, list[SearchProgress]]:
     """Runs `search` to its end."""
     steps = list(search)
     assert search.result is not None

@@ -30,7 +30,7 @@ _SITES = {
 
 
 @dataclass(frozen=True)
-class World:
+class TinyModel:
     """A model folder, SAE folders in the order of their sites, and both as the engine opened them."""
 
     folder: Path
@@ -40,7 +40,7 @@ class World:
 
 
 @dataclass(frozen=True)
-class Spliced:
+class TinySae:
     """An SAE to make: the hook that it reads, its kind, the hook of its output if another, further config."""
 
     hook: str
@@ -50,7 +50,7 @@ class Spliced:
     metadata: tuple[tuple[str, Any], ...] = ()
 
 
-def build_with(shape: str, folder: Path, saes: Sequence[Spliced]) -> World:
+def build_model_with(shape: str, folder: Path, saes: Sequence[TinySae]) -> TinyModel:
     """The model of `shape` with these SAEs, each scaled to the activations at its hook."""
     path = make_model(shape, folder / "model")
     model = load_model(str(path), CPU, torch.float32)
@@ -58,7 +58,7 @@ def build_with(shape: str, folder: Path, saes: Sequence[Spliced]) -> World:
     folders = make_saes(path, folder, saes)
     sites = tuple(load_saes([], folders, CPU))
     check_fit(model, sites)
-    return World(path, folders, model, sites)
+    return TinyModel(path, folders, model, sites)
 
 
 def _verify(model: LanguageModel) -> None:
@@ -66,7 +66,7 @@ def _verify(model: LanguageModel) -> None:
     model.verify(torch.arange(3, 19).reshape(2, 8), torch.tensor([7, 5]))
 
 
-def make_saes(model: Path, folder: Path, saes: Sequence[Spliced]) -> tuple[Path, ...]:
+def make_saes(model: Path, folder: Path, saes: Sequence[TinySae]) -> tuple[Path, ...]:
     """Saves `saes` into `folder`, each scaled to the activations at its hook of the model in `model`."""
     hf, _ = opened(model, torch.float32)
     folders = []
@@ -84,7 +84,7 @@ def make_saes(model: Path, folder: Path, saes: Sequence[Spliced]) -> tuple[Path,
     return tuple(folders)
 
 
-def build_world(shape: str, folder: Path) -> World:
+def build_model(shape: str, folder: Path) -> TinyModel:
     """Makes, saves and opens the model of `shape`."""
     model = load_model(str(make_model(shape, folder / "model")), CPU, torch.float32)
     _verify(model)
@@ -97,4 +97,4 @@ def build_world(shape: str, folder: Path) -> World:
     sites = tuple(load_saes([], sae_folders, CPU)) if sae_folders else ()
     if sites:
         check_fit(model, sites)
-    return World(folder / "model", tuple(sae_folders), model, sites)
+    return TinyModel(folder / "model", tuple(sae_folders), model, sites)

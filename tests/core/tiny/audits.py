@@ -16,7 +16,7 @@ from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.tasks.task import Task
-from tiny.searched import QUICK
+from tiny.searches import QUICK
 
 
 def audited_circuit(

@@ -1,4 +1,4 @@
-"""A task on a tiny world, opened by the engine and by the oracle."""
+"""A task on a tiny tiny_model, opened by the engine and by the oracle."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from circuit_tui.core.splice.problem import Problem, build_problem
 from circuit_tui.core.tasks.positions import align
 from circuit_tui.core.tasks.task import Task
 from circuit_tui.core.tasks.tokens import tokenize
-from tiny.world import CPU, World
+from tiny.models_with_saes import CPU, TinyModel
 
 
 def open_problem(
-    world: World,
+    tiny_model: TinyModel,
     task: Task,
     kind: PositionsKind = "each",
     ablation: AblationKind = "mean",
@@ -26,12 +26,12 @@ def open_problem(
     seed: int = 0,
 ) -> Problem:
     """Opens `task` in the engine."""
-    sets = tokenize(task, world.model.tokenizer, CPU)
+    sets = tokenize(task, tiny_model.model.tokenizer, CPU)
     alignment = align(kind, sets, task.name)
-    return build_problem(world.model, world.sites, task, sets, alignment, ablation, errors, batch_size, seed)
+    return build_problem(tiny_model.model, tiny_model.sites, task, sets, alignment, ablation, errors, batch_size, seed)
 
 
-def open_naive(world: World, problem: Problem, hf: Any = None) -> Naive:
+def open_naive(tiny_model: TinyModel, problem: Problem, hf: Any = None) -> Naive:
     """Opens the same in the oracle, with the model `hf` if not None; what resampling drew is taken from the engine."""
     width = problem.prompt_sets["train"].corrupt.tokens.shape[1]
 
@@ -42,8 +42,8 @@ def open_naive(world: World, problem: Problem, hf: Any = None) -> Naive:
         return row // texts, at
 
     return Naive(
-        world.folder,
-        world.sae_folders,
+        tiny_model.folder,
+        tiny_model.sae_folders,
         problem.task,
         problem.alignment.kind,
         problem.ablation,
@@ -58,7 +58,7 @@ def random_circuit(problem: Problem, share: float, seed: int) -> Tensor:
     return torch.rand(len(problem.space), generator=torch.Generator().manual_seed(seed)) < share
 
 
-def named(problem: Problem, kept: Tensor) -> set[Node]:
+def names_of_nodes(problem: Problem, kept: Tensor) -> set[Node]:
     """The names of the nodes in `kept`."""
     space = problem.space
     rows = zip(space.site.tolist(), space.position.tolist(), space.latent.tolist(), kept.tolist(), strict=True)

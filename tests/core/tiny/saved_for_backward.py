@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from circuit_tui.core.splice.problem import Problem
 
 
-class Kept:
+class SavedBytes:
     """Bytes of the tensors kept now, each storage once, without the weights of `problem`."""
 
     def __init__(self, problem: Problem) -> None:
@@ -51,7 +51,7 @@ class _Held:
 
 
 class _Full(TorchDispatchMode):
-    def __init__(self, kept: Kept, room: int) -> None:
+    def __init__(self, kept: SavedBytes, room: int) -> None:
         super().__init__()
         self._kept, self._room = kept, room
 
@@ -62,9 +62,9 @@ class _Full(TorchDispatchMode):
 
 
 @contextmanager
-def counting(problem: Problem, room: int | None = None) -> Iterator[Kept]:
+def count_saved_bytes(problem: Problem, room: int | None = None) -> Iterator[SavedBytes]:
     """Counts what is kept within this block; every operation fails while that is more than `room` bytes."""
-    kept = Kept(problem)
+    kept = SavedBytes(problem)
     full = contextlib.nullcontext() if room is None else _Full(kept, room)
     with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda held: held.tensor), full:
         yield kept
