@@ -121,6 +121,20 @@ def _out_of_range(file: CircuitFile) -> Iterator[tuple[str, str]]:
                 yield where, f"latent {node.latent} at {node.position!r} is listed twice"
             seen.add((node.position, node.latent))
     yield from _snapshots_out_of_range(file)
+    yield from _edges_out_of_range(file)
+
+
+def _edges_out_of_range(file: CircuitFile) -> Iterator[tuple[str, str]]:
+    """Yields for the ends of edges what `_out_of_range` yields for the circuit: latents must be its nodes."""
+    nodes, positions, hooks = set(file.nodes()), set(file.task.positions), {site.hook for site in file.sites}
+    for i, end in enumerate(file.edges.ends if file.edges is not None else ()):
+        where = f"$.edges.ends[{i}]"
+        if end.kind == "latent" and (end.hook, end.position, end.latent) not in nodes:
+            yield where, f"latent {end.latent} at {end.position!r} of {end.hook!r} is no node of the circuit"
+        elif end.kind == "error" and end.hook not in hooks:
+            yield where, f"{end.hook!r} is none of the sites' hooks"
+        elif end.kind in ("token", "error") and end.position not in positions:
+            yield where, f"{end.position!r} is none of the task's positions"
 
 
 def _snapshots_out_of_range(file: CircuitFile) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 
 from circuit_tui.core.choices import AblationKind, ErrorsKind, PositionsKind
 from circuit_tui.core.circuits.audit_schema import AuditPart
+from circuit_tui.core.circuits.edges_schema import EdgesPart
 from circuit_tui.core.circuits.part import Part
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.views import Metrics
@@ -238,13 +239,14 @@ class SnapshotPart(Part):
     metrics: MetricsPart | None
 
 
-_ABSENT_IF_EMPTY = ("audit", "snapshots")
+_ABSENT_IF_EMPTY = ("audit", "snapshots", "edges")
 
 
 class CircuitFile(Part):
     """A circuit, with everything needed to open it again and recompute its numbers. `size` is the number of nodes.
 
-    `audit` is absent until the circuit has been audited, `snapshots` if there are none.
+    `audit` is absent until the circuit has been audited, `edges` until they have been computed, `snapshots` if there
+    are none.
     """
 
     schema_: Annotated[Literal["circuit-tui/circuit/2"], Field(alias="schema")] = SCHEMA
@@ -260,6 +262,7 @@ class CircuitFile(Part):
     metrics: MetricsParts
     audit: AuditPart | None = None
     snapshots: tuple[SnapshotPart, ...] = ()
+    edges: EdgesPart | None = None
 
     def data(self) -> dict[str, Any]:
         """Returns the file's content as plain JSON values, keys in the order of the schema."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from circuit_tui.core.circuits.schema import CircuitFile
 from circuit_tui.core.edges.edge_circuit import EdgeCircuit
 from circuit_tui.core.edges.effects import Effects, all_effects, metric_effects
 from circuit_tui.core.edges.ends import End
@@ -25,6 +26,7 @@ class CircuitEdges:
         evaluator: of the held-out prompts, as a rule.
         nodes: the circuit, `[node]` bool.
         labels: of nodes, by their numbers.
+        answered: whether the prompts have answers; without them there are no edges to the logit difference.
 
     Attributes:
         view: what has been computed so far.
@@ -34,13 +36,17 @@ class CircuitEdges:
         UserError: this circuit has no edges that can be computed (`open_passes`).
     """
 
-    def __init__(self, evaluator: Evaluator, nodes: Tensor, labels: Mapping[int, str] | None = None) -> None:
-        self.evaluator, self.nodes = evaluator, nodes
+    def __init__(
+        self, evaluator: Evaluator, nodes: Tensor, labels: Mapping[int, str] | None = None, *, answered: bool = True
+    ) -> None:
+        self.evaluator, self.nodes, self._answered = evaluator, nodes, answered
         problem = evaluator.problem
         self.space, self._passes = open_passes(problem, nodes, evaluator.split, evaluator.prompts)
         self.circuit = EdgeCircuit(self._passes, evaluator.baselines)
         ends = tuple(end_view(problem, end, labels or {}) for end in self.space.ends)
-        self.view = EdgesView(ends, (), evaluator.split, len(evaluator), self.circuit.faithfulness)
+        self.view = EdgesView(
+            ends, (), evaluator.split, len(evaluator), self.circuit.faithfulness if answered else None
+        )
 
     @property
     def gap(self) -> float:
@@ -53,10 +59,11 @@ class CircuitEdges:
         effects = yield from all_effects(self._passes)
         totals = effects.node_total.double().mean(1) / self.gap
         ends = tuple(
-            end if end.kind == "logits" else replace(end, total_effect=float(totals[number]))
+            end if end.kind == "logits" or not self._answered else replace(end, total_effect=float(totals[number]))
             for number, end in enumerate(self.view.ends)
         )
-        self.view = replace(self.view, ends=ends, edges=_edge_views(effects, self.gap))
+        edges = _edge_views(effects, self.gap) if self._answered else _without_answers(effects)
+        self.view = replace(self.view, ends=ends, edges=edges)
         return self.view
 
     @incremental
@@ -106,6 +113,22 @@ class CircuitEdges:
         return self.view
 
 
+def labels_of(file: CircuitFile, problem: Problem) -> dict[int, str]:
+    """Returns the labels that `file` has, by node number."""
+    space, names = problem.space, problem.alignment.names
+    labels = {
+        (site.hook, node.position, node.latent): node.label for site in file.sites for node in site.nodes if node.label
+    }
+    found = {}
+    for node, (site, position, latent) in enumerate(
+        zip(space.site.tolist(), space.position.tolist(), space.latent.tolist(), strict=True)
+    ):
+        label = labels.get((problem.sites[site].hook, names[position], latent))
+        if label is not None:
+            found[node] = label
+    return found
+
+
 def end_view(problem: Problem, end: End, labels: Mapping[int, str]) -> EndView:
     """Returns an end with its name."""
     position = "" if end.position < 0 else problem.alignment.names[end.position]
@@ -135,7 +158,12 @@ def _edge_views(effects: Effects, gap: float) -> tuple[EdgeView, ...]:
         edge, total, activation, frozen = (table[number] for table in tables)
         blocks, heads = effects.heads[number].nonzero(as_tuple=True)
         shares = [
-            HeadShare(block, head, float(effects.heads[number, block, head]))
+            HeadShare(
+                block,
+                head,
+                float(effects.heads[number, block, head]),
+                float(effects.aligned_heads[number, block, head]),
+            )
             for block, head in zip(blocks.tolist(), heads.tolist(), strict=True)
         ]
         found.append(
@@ -148,11 +176,21 @@ def _edge_views(effects: Effects, gap: float) -> tuple[EdgeView, ...]:
                 float(effects.flips[number]),
                 frozen,
                 float(effects.past[number]),
-                tuple(sorted(shares, key=lambda share: -abs(share.value))),
+                tuple(sorted(shares, key=lambda share: -abs(share.aligned))),
+                _mean_spread(effects.edge[number].abs()).mean,
+                float(effects.aligned_past[number]),
+                _mean_spread(effects.first_order[number] / gap).mean,
                 _mean_spread(effects.edge[number] / gap) if target == logits else None,
             )
         )
     return tuple(found)
+
+
+def _without_answers(effects: Effects) -> tuple[EdgeView, ...]:
+    """The edges between nodes, on a prompt without answers."""
+    logits = int(effects.edges[:, 1].max())
+    edges = (edge for edge in _edge_views(effects, 1.0) if edge.target != logits)
+    return tuple(replace(edge, attribution=None) for edge in edges)
 
 
 def _mean_spread(values: Tensor) -> MeanSpread:

@@ -38,6 +38,7 @@ class Effects:
         flips: `[edge]` the share of the target's tokens at which its gate flips without the source.
         heads: `[edge, block, head]` the mean over prompts of the frozen part's share of each last head.
         past: `[edge]` the same of what gets there past all heads.
+        aligned_heads, aligned_past: the same with the sign that makes each prompt's edge positive.
         first_order: `[edge, prompt]` the activation's effect times the logit difference's gradient by it.
         node_total: `[end, prompt]` what each source gives to the logit difference, everything behind it responding.
         logit_difference: `[prompt]` that of the circuit.
@@ -51,6 +52,8 @@ class Effects:
     flips: Tensor
     heads: Tensor
     past: Tensor
+    aligned_heads: Tensor
+    aligned_past: Tensor
     first_order: Tensor
     node_total: Tensor
     logit_difference: Tensor
@@ -88,7 +91,8 @@ def all_effects(passes: Sequence[CircuitPass]) -> Increments[Effects]:
 
     return Effects(
         edges, joined("edge"), joined("total"), joined("frozen"), joined("activation"), averaged("flips"),
-        averaged("heads"), averaged("past"), joined("first_order"), joined("node_total"),
+        averaged("heads"), averaged("past"),
+        averaged("aligned_heads"), averaged("aligned_past"), joined("first_order"), joined("node_total"),
         torch.cat([circuit.logit_difference for circuit in passes])[order.to(passes[0].logit_difference.device)].cpu(),
     )  # fmt: skip
 
@@ -104,8 +108,9 @@ class _Gathered:
         self.edge, self.total, self.frozen, self.activation, self.first_order = (
             torch.full((n, n_prompts), float("nan")) for _ in range(5)
         )
-        self.flips, self.past = torch.zeros(n), torch.zeros(n)
+        self.flips, self.past, self.aligned_past = torch.zeros(n), torch.zeros(n), torch.zeros(n)
         self.heads = torch.zeros(n, n_layers, int(circuit.problem.model.bridge.cfg.n_heads))
+        self.aligned_heads = torch.zeros_like(self.heads)
         self.node_total = torch.zeros(len(space), n_prompts)
 
     def run(self) -> Increments[None]:
@@ -126,6 +131,7 @@ class _Gathered:
                         self._put_heads(chunk, part.target, block, heads)
                     self._put(self.frozen, chunk, part.target, part.total)
                     self._put_sum(self.past, chunk, part.target, part.past)
+                    self._put_past(chunk, part.target, part.past)
                 yield
 
     def _exact(self, source: int, chunk: range, change: Tensor, last: int, gradients: list[Tensor]) -> None:
@@ -176,9 +182,16 @@ class _Gathered:
         numbers, source, index = self._edges_to(chunk, target)
         table[numbers] = values.nansum(-1).cpu()[source, index]
 
+    def _put_past(self, chunk: range, target: int, values: Tensor) -> None:
+        numbers, source, index = self._edges_to(chunk, target)
+        past = values.cpu()[source, index]
+        self.aligned_past[numbers] = (past * self.edge[numbers].sign()).nansum(-1)
+
     def _put_heads(self, chunk: range, target: int, block: int, values: Tensor) -> None:
         numbers, source, index = self._edges_to(chunk, target)
-        self.heads[numbers, block] = values.nansum(-1).cpu()[source, index]
+        heads = values.cpu()[source, index]
+        self.heads[numbers, block] = heads.nansum(-1)
+        self.aligned_heads[numbers, block] = (heads * self.edge[numbers].sign().unsqueeze(1)).nansum(-1)
 
 
 @incremental

@@ -17,11 +17,12 @@ class MeanSpread(NamedTuple):
 
 
 class HeadShare(NamedTuple):
-    """The share of an edge's frozen part whose last head on the way is this one."""
+    """The part of an edge's frozen part whose last head on the way is this one; `aligned` as in `EdgeView`."""
 
     block: int
     head: int
     value: float
+    aligned: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,16 @@ class EdgeView:
     """One edge: what `source` gives to `target`, numbers of ends. Positive raises the target.
 
     `edge` (exact, the nodes in between held), `total` (exact, all behind responding) and `frozen` are in units of the
-    target's pre-activation, `activation` in those of its activation; of the logit difference both are logits.
-    `metric` is the loss of test faithfulness when the target alone sees the source at its reference; None if not
-    computed. `flips` is the share of the target's tokens at which its gate flips without the source. `past_heads` and
-    `heads` add up to the frozen part's mean, with `rest` (through MLPs, norms and moved attention) to the edge's.
-    `kept` says whether the edge is in the edge circuit.
+    target's pre-activation, `activation` in those of its activation; of the logit difference both are logits. `flips`
+    is the share of the target's tokens at which its gate flips without the source. `past_heads` and the heads' values
+    add up to the frozen part's mean, with `rest` to the edge's.
+
+    What raises the target on some prompts may lower it on others. `size` is the mean of |edge|; the `aligned` numbers
+    are means of the parts with the sign that makes each prompt's edge positive, and add up to it with `aligned_rest`.
+
+    `metric` is the loss of faithfulness when the target alone sees the source at its reference, None if not computed;
+    `attribution` is its first-order estimate, the activation's change times the gradient of the logit difference by it,
+    None where a prompt has no answers. `kept` says whether the edge is in the edge circuit.
     """
 
     source: int
@@ -65,6 +71,9 @@ class EdgeView:
     frozen: MeanSpread
     past_heads: float
     heads: tuple[HeadShare, ...]
+    size: float
+    aligned_past_heads: float
+    attribution: float | None
     metric: MeanSpread | None = None
     kept: bool = True
 
@@ -74,9 +83,16 @@ class EdgeView:
         return self.edge.mean - self.frozen.mean
 
     @property
+    def aligned_rest(self) -> float:
+        """The same of the aligned numbers."""
+        return self.size - self.aligned_past_heads - sum(head.aligned for head in self.heads)
+
+    @property
     def strength(self) -> float:
-        """What edges are ordered by: the size of the effect on the metric, of the exact edge where there is none."""
-        return abs(self.edge.mean if self.metric is None else self.metric.mean)
+        """What edges are ordered by: the size of the effect on the metric, or of its estimate, or of the edge."""
+        if self.metric is not None:
+            return abs(self.metric.mean)
+        return self.size if self.attribution is None else abs(self.attribution)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +100,15 @@ class EdgesView:
     """All edges of one circuit. `split` and `n_prompts` say over which prompts means are taken.
 
     `faithfulness` is that of the edges with `kept`, `nodes_faithfulness` that of all edges, which is the circuit's own,
-    and `unconnected` with edges to the logit difference alone; None where not computed.
+    and `unconnected` with edges to the logit difference alone; None where not computed, or where a prompt has no
+    answers.
     """
 
     ends: tuple[EndView, ...]
     edges: tuple[EdgeView, ...]
     split: str
     n_prompts: int
-    nodes_faithfulness: float
+    nodes_faithfulness: float | None
     faithfulness: float | None = None
     unconnected: float | None = None
 

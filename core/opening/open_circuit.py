@@ -11,6 +11,7 @@ from torch import Tensor
 
 from circuit_tui.core.circuits.audit_schema import AuditPart
 from circuit_tui.core.circuits.circuit_file import read_circuit
+from circuit_tui.core.circuits.edges_schema import EdgesPart
 from circuit_tui.core.circuits.mask_file import is_mask_file, masked_nodes, read_masks
 from circuit_tui.core.circuits.provenance import Provenance
 from circuit_tui.core.circuits.schema import BUNDLED, CircuitFile
@@ -24,7 +25,7 @@ from circuit_tui.core.tasks.tokens import tokens_sha256
 
 @dataclass(frozen=True, slots=True)
 class OpenedCircuit:
-    """The circuit of a file: `kept` `[node]` bool, its provenance, its audit if it has one, and its snapshots.
+    """The circuit of a file: `kept` `[node]` bool, provenance, snapshots, and audit and edges if it has them.
 
     `snapshots` are circuits `[node]` bool by name.
     """
@@ -33,6 +34,7 @@ class OpenedCircuit:
     provenance: Provenance
     audit: AuditPart | None = None
     snapshots: Mapping[str, Tensor] = field(default_factory=dict)
+    edges: EdgesPart | None = None
 
 
 def open_circuit(path: Path, opened: OpenedProblem) -> OpenedCircuit:
@@ -54,7 +56,7 @@ def open_circuit(path: Path, opened: OpenedProblem) -> OpenedCircuit:
     snapshots = {
         name: _circuit_of(_node_numbers(nodes, problem, path), problem) for name, nodes in file.snapshot_nodes().items()
     }
-    return OpenedCircuit(kept, Provenance.of_file(file, kept), file.audit, snapshots)
+    return OpenedCircuit(kept, Provenance.of_file(file, kept), file.audit, snapshots, file.edges)
 
 
 def request_of(file: CircuitFile, base: OpenRequest, folder: Path) -> OpenRequest:

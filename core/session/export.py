@@ -6,6 +6,7 @@ import torch
 
 from circuit_tui.core.circuits.audit_schema import AuditPart
 from circuit_tui.core.circuits.circuit_file import now
+from circuit_tui.core.circuits.edges_schema import EdgesPart
 from circuit_tui.core.circuits.provenance import Provenance
 from circuit_tui.core.circuits.schema import (
     BUNDLED,
@@ -36,6 +37,7 @@ def circuit_file(
     provenance: Provenance,
     audit: AuditPart | None = None,
     snapshots: tuple[SnapshotPart, ...] = (),
+    edges: EdgesPart | None = None,
 ) -> CircuitFile:
     """Returns the file of the circuit in `view`, with its nodes from `table`; numbers not computed yet are null.
 
@@ -82,6 +84,7 @@ def circuit_file(
         ),
         audit=audit,
         snapshots=snapshots,
+        edges=edges,
     )
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from circuit_tui.core.audit.view import AuditView
 from circuit_tui.core.circuits.circuit_file import read_circuit, write_export
+from circuit_tui.core.circuits.edges_schema import EdgesPart
 from circuit_tui.core.circuits.mask_file import ENDING, is_mask_file
 from circuit_tui.core.circuits.provenance import Provenance
 from circuit_tui.core.circuits.schema import CircuitFile
@@ -95,6 +96,7 @@ class Session:
         self._last_of_site: dict[int, Tensor] = {}  # the nodes that toggling a site off took, `[node]` bool
         self._search: Search | None = None
         self._provenance = Provenance()
+        self._edges: tuple[Tensor, EdgesPart | None] = self.kept, None  # of which circuit, as its file has them
         self._version, self._last_change, self._dirty = 0, "", False
         self._previous_faithfulness: float | None = None
 
@@ -301,7 +303,8 @@ class Session:
         """Returns the file of the current circuit; numbers not computed yet are null, none is an estimate."""
         self._numbers.be_exact()
         audit, snapshots = self._audits.part(self.kept), self._snapshots.parts(self.table)
-        return circuit_file(self.experiment, self.table, self.view(), self._provenance, audit, snapshots)
+        edges = self._edges[1] if torch.equal(self._edges[0], self.kept) else None
+        return circuit_file(self.experiment, self.table, self.view(), self._provenance, audit, snapshots, edges)
 
     def export(self, path: Path, *, force: bool = False) -> Path:
         """Computes all numbers, and writes circuit and snapshots (`write_export`); returns the absolute path.
@@ -331,6 +334,7 @@ class Session:
         self._provenance, self._dirty = opened.provenance, unsaved_snapshots
         self._snapshots.add(opened.snapshots, path.name)
         self._audits.take_from_file(self.kept, opened.audit)
+        self._edges = opened.kept, opened.edges
 
     def fingerprint(self) -> dict[str, Any]:
         """Returns what is open, as JSON values. A stored state can be restored only if this is equal."""

@@ -11,13 +11,14 @@ import typer
 from circuit_tui.core.errors import UserError
 from circuit_tui.tui.commands import options, output, progress
 from circuit_tui.tui.commands.boundary import DONE, NO
-from circuit_tui.tui.commands.open_file import open_file
+from circuit_tui.tui.commands.open_file import open_file, request_for
 from circuit_tui.tui.commands.opening import Batch, Device, DeviceMap, Opening
 
 if TYPE_CHECKING:
     from circuit_tui.core.circuits.audit_schema import AuditPart
     from circuit_tui.core.circuits.field_check import FieldCheck
     from circuit_tui.core.circuits.schema import CircuitFile
+    from circuit_tui.core.opening.request import OpenRequest
     from circuit_tui.core.session.session import Session
 
 
@@ -55,6 +56,8 @@ def check(
         checks = recheck_circuit(claimed, _recompute(session, claimed), tolerance)
         if claimed.audit is not None:
             checks += _audit_checks(session, claimed, text, folder, tolerance, searches=searches)
+        if claimed.edges is not None:
+            checks += _edge_checks(session, file, claimed, request_for(claimed, request, folder), tolerance)
     wrong = [each for each in checks if not each.ok]
     if json:
         fields = [*map(asdict, checks)]
@@ -96,6 +99,23 @@ def _audit_checks(
         return recheck_audit(
             session.experiment, session.kept, file, text, tolerance, searches=searches, progress=bar.show
         )
+
+
+def _edge_checks(
+    session: Session, path: Path, file: CircuitFile, request: OpenRequest, tolerance: float
+) -> tuple[FieldCheck, ...]:
+    """Compute the file's edges again, in float32, and compare."""
+    from circuit_tui.core.edges.file_part import recheck_edges
+    from circuit_tui.core.edges.open_experiment import open_float32
+    from circuit_tui.core.opening.open_circuit import open_circuit
+
+    assert file.edges is not None
+    progress.say("computing its edges again")
+    experiment = session.experiment
+    if file.model.dtype != "float32":
+        experiment = open_float32(request, progress.loading, file)
+    kept = open_circuit(path, experiment.opened).kept
+    return recheck_edges(file.edges, experiment.test, experiment.train, kept, tolerance).result()
 
 
 def _print_left_out(audit: AuditPart) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from circuit_tui.core.errors import UserError
 from circuit_tui.core.jobs.job import new_job
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.search.registry import DEFAULT_METHOD, DEFAULT_TARGET
@@ -17,6 +18,8 @@ from circuit_tui.tui.commands.memory_text import print_plan
 from circuit_tui.tui.commands.opening import Opening, opening_flags
 from circuit_tui.tui.commands.search_run import run_search
 from circuit_tui.tui.detached import start_detached
+
+DEFAULT_EDGE_TARGET = 0.9
 
 
 @opening_flags()
@@ -29,6 +32,10 @@ def find(
     out: options.Out = None,
     force: options.Force = False,
     detach: Annotated[bool, typer.Option("--detach", help="Search in the background; see `circuit-tui jobs`.")] = False,
+    edges: Annotated[
+        bool, typer.Option("--edges", help="Find its edges too, and drop those it does not need.")
+    ] = False,
+    edge_target: options.EdgeTarget = None,
     memory: options.Memory = False,
     json: options.Json = False,
     debug: options.Debug = False,
@@ -40,7 +47,14 @@ def find(
     Ctrl-C stops the search and keeps what it has found so far; a second one leaves at once. However the search was cut
     off, `circuit-tui resume` continues it.
     """
+    if edge_target is not None and not edges:
+        raise UserError("--edge-target: only with --edges")
+    if edges and detach:
+        raise UserError("--edges: not with --detach; use `circuit-tui edges FILE.json --edge-target X` afterwards")
+    wanted = options.edge_target(DEFAULT_EDGE_TARGET if edge_target is None else edge_target) if edges else None
     request = opening.request(seed)
+    if edges and request.dtype not in (None, "float32"):
+        raise UserError(f"--edges: computed in float32, not in {request.dtype}; use `circuit-tui edges` afterwards")
     if memory:
         return print_plan(request, json=json, debug=debug)
     spec = options.search_spec(method, target, seed, settings)
@@ -54,7 +68,7 @@ def find(
         except OSError as error:
             progress.say(f"warning: nothing is kept for a restart: {error}")
             job = None
-        return run_search(job, request, spec, out, force=force, json=json, debug=debug)
+        return run_search(job, request, spec, out, force=force, json=json, debug=debug, edge_target=wanted)
 
 
 def _detach(request: OpenRequest, spec: SearchSpec, out: Path | None, *, force: bool, json: bool) -> int:

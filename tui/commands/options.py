@@ -30,6 +30,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
+EdgeTarget = Annotated[float | None, typer.Option(metavar="X", help="Drop edges as long as this faithfulness is held.")]
+
+
+def edge_target(value: float) -> float:
+    """Return `value`. Raises a `UserError` if no edge circuit can be asked to hold it."""
+    if not 0 < value <= 1:
+        raise UserError(f"--edge-target {value:g}: must be above 0 and at most 1")
+    return value
+
+
 def search_spec(method: str, target: float, seed: int, settings: Sequence[str] | None) -> SearchSpec:
     """The search that the flags describe, with all settings of the method.
 

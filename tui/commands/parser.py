@@ -12,6 +12,7 @@ from circuit_tui.tui.commands.audit import audit
 from circuit_tui.tui.commands.check import check
 from circuit_tui.tui.commands.compare import compare
 from circuit_tui.tui.commands.doctor import doctor
+from circuit_tui.tui.commands.edges import edges
 from circuit_tui.tui.commands.explore import explore
 from circuit_tui.tui.commands.find import find
 from circuit_tui.tui.commands.jobs import jobs
@@ -33,7 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: 0 done, 1 the answer is no, 2 wrong use or bad input, 70 a program error, 130 interrupted.",
 )
-for _command in (explore, find, resume, jobs, compare, sweep, check, audit, latents, why, saes, doctor):
+for _command in (explore, find, resume, jobs, compare, sweep, check, edges, audit, latents, why, saes, doctor):
     app.command()(_command)
 app.command("try")(try_prompt)
 app.add_typer(tasks_app)

@@ -25,9 +25,19 @@ if TYPE_CHECKING:
 
 
 def run_search(
-    job: Job | None, request: OpenRequest, spec: SearchSpec, out: Path | None, *, force: bool, json: bool, debug: bool
+    job: Job | None,
+    request: OpenRequest,
+    spec: SearchSpec,
+    out: Path | None,
+    *,
+    force: bool,
+    json: bool,
+    debug: bool,
+    edge_target: float | None = None,
 ) -> int:
     """Open, search, write and print; returns the exit code.
+
+    With `edge_target` the edges of the circuit go into the file, those not needed for it dropped.
 
     `job` is kept up to date, and is removed once the circuit is safe. The circuit of a detached job goes into the job's
     folder too, where the process that started it looks for it.
@@ -40,20 +50,28 @@ def run_search(
         Terminated: a signal ended it; the job can be resumed.
     """
     try:
-        return _run_search(job, request, spec, out, force=force, json=json, debug=debug)
+        return _run_search(job, request, spec, out, force=force, json=json, debug=debug, edge_target=edge_target)
     finally:
         if job is not None:
             job.release()
 
 
 def _run_search(
-    job: Job | None, request: OpenRequest, spec: SearchSpec, out: Path | None, *, force: bool, json: bool, debug: bool
+    job: Job | None,
+    request: OpenRequest,
+    spec: SearchSpec,
+    out: Path | None,
+    *,
+    force: bool,
+    json: bool,
+    debug: bool,
+    edge_target: float | None,
 ) -> int:
     detached = job is not None and job.spec.kind == "detached"
     log_line(f"search {spec.method} begins{'' if job is None else f', job {job.name}'}")
     with output.quiet(debug=debug):
         try:
-            file, result = _search(job, request, spec)
+            file, result = _search(job, request, spec, edge_target)
         except OutOfMemory as error:
             if job is not None:  # it may fit later, so the job stays
                 raise OutOfMemory(f"{error}; `circuit-tui resume` continues the search") from error
@@ -85,10 +103,13 @@ def _run_search(
     if result.stopped:
         progress.say("interrupted: this is what the search had found by then")
         return INTERRUPTED
-    return DONE if result.reached else NO
+    edges_missed = file.edges is not None and file.edges.circuit is not None and not file.edges.circuit.reached
+    return DONE if result.reached and not edges_missed else NO
 
 
-def _search(job: Job | None, request: OpenRequest, spec: SearchSpec) -> tuple[CircuitFile, SearchResult]:
+def _search(
+    job: Job | None, request: OpenRequest, spec: SearchSpec, edge_target: float | None
+) -> tuple[CircuitFile, SearchResult]:
     progress.say("loading …")
     from circuit_tui.core.session.session import open_session
 
@@ -105,7 +126,14 @@ def _search(job: Job | None, request: OpenRequest, spec: SearchSpec) -> tuple[Ci
     if not result.stopped:
         progress.say("computing the effect of every node")
         progress.finish_background_work(session)
-    return session.circuit_file(), result
+    file = session.circuit_file()
+    if edge_target is None or result.stopped:
+        return file, result
+    progress.say("computing its edges, and dropping those that it does not need")
+    from circuit_tui.core.edges.file_part import find_edges
+
+    part = find_edges(session.experiment, session.kept, edge_target).result()
+    return file.model_copy(update={"edges": part}), result
 
 
 def _close(job: Job, *, detached: bool) -> None:
