@@ -1,0 +1,109 @@
+"""`edges`, `find --edges` and `check` of edges, on a tiny model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import Cli
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("edges")
+
+
+@pytest.fixture
+def circuit(cli: Cli, able_flags: list[str], folder: Path) -> Path:
+    """A circuit with its edges, found once."""
+    path = folder / "circuit.json"
+    if not path.exists():
+        found = cli(
+            "find", *able_flags, "--method", "atp", "--target", "0.9", "--edges", "--edge-target", "0.8", "--out", path
+        )
+        assert found.code == 0, found.err
+    return path
+
+
+def test_find_writes_edges_that_check_computes_again(cli: Cli, circuit: Path, tmp_path: Path) -> None:
+    data = json.loads(circuit.read_text())
+    edges = data["edges"]
+    assert edges["circuit"]["reached"]
+    assert edges["circuit"]["train"] >= 0.8
+    assert len(edges["circuit"]["kept"]) < len(edges["values"])
+    checked = cli("check", circuit)
+    assert checked.code == 0, checked.out
+    assert "edges.circuit.test" in checked.out
+    edges["values"][0]["direct"] += 0.5
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text(json.dumps(data))
+    assert cli("check", wrong).code == 1
+    edges["values"][0]["source"] = 10_000
+    wrong.write_text(json.dumps(data))
+    refused = cli("check", wrong)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "values[0] names an end beyond" in refused.err
+
+
+def test_edges_shows_the_strongest_or_those_of_a_node(cli: Cli, circuit: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    shown = cli("edges", circuit, "--top", 4, "--out", out, "--json")
+    data = json.loads(shown.out)
+    assert len(data["edges"]) == 4 < data["n_edges"]
+    strengths = [abs(edge["metric"]["mean"]) for edge in data["edges"]]
+    assert strengths == sorted(strengths, reverse=True)
+    for edge in data["edges"]:
+        parts = edge["past_heads"] + sum(head["value"] for head in edge["heads"]) + edge["rest"]
+        assert parts == pytest.approx(edge["edge"]["mean"], abs=1e-5)
+    assert json.loads(out.read_text())["edges"]["circuit"] is None
+    name = next(end["name"] for end in data["ends"] if end["kind"] == "latent")
+    of_one = json.loads(cli("edges", circuit, "--node", name.replace(" ", "/"), "--all", "--json").out)
+    number = [end["name"] for end in of_one["ends"]].index(name)
+    assert of_one["edges"]
+    assert all(number in (edge["source"], edge["target"]) for edge in of_one["edges"])
+    table = cli("edges", circuit, "--top", 2)
+    assert table.code == 0
+    assert "all together faithfulness" in table.out
+
+
+def test_edges_on_a_prompt_without_answers_have_no_metric(cli: Cli, circuit: Path) -> None:
+    prompt = json.loads(Path(json.loads(circuit.read_text())["task"]["source"]["path"]).read_text().splitlines()[0])
+    shown = json.loads(cli("edges", circuit, "--on", prompt["clean"], "--json").out)
+    assert shown["faithfulness"] is None
+    assert shown["edges"]
+    assert all(edge["metric"] is None for edge in shown["edges"])
+    logits = len(shown["ends"]) - 1
+    assert all(edge["target"] != logits for edge in shown["edges"])
+
+
+def test_a_target_that_the_nodes_miss_is_the_answer_no(cli: Cli, circuit: Path) -> None:
+    missed = cli("edges", circuit, "--edge-target", "1", "--json")
+    assert missed.code == 1
+    assert json.loads(missed.out)["edge_circuit"]["reached"] is False
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--edge-target", "1.5"], "--edge-target 1.5: must be above 0 and at most 1"),
+        (["--node", "L9/1@end"], "--node L9/1@end: the circuit has no such node"),
+        (["--answer", " a"], "describe the prompt of --on"),
+        (["--on", "a b", "--edge-target", "0.5"], "--on: --edge-target and --out need the task's prompts"),
+    ],
+)
+def test_wrong_flags_are_refused_in_one_line(cli: Cli, circuit: Path, flags: list[str], says: str) -> None:
+    refused = cli("edges", circuit, *flags)
+    assert refused.code == 2
+    assert says in refused.err.splitlines()[-1]
+
+
+def test_find_refuses_flags_that_make_no_sense_together(cli: Cli) -> None:
+    for flags, says in (
+        (["--edge-target", "0.5"], "--edge-target: only with --edges"),
+        (["--edges", "--detach"], "--edges: not with --detach"),
+        (["--edges", "--dtype", "bfloat16"], "--edges: computed in float32"),
+    ):
+        refused = cli("find", *flags)
+        assert (refused.code, refused.err.count("\n")) == (2, 1)
+        assert says in refused.err
