@@ -75,6 +75,17 @@ def parse_filter(text: str) -> tuple[Term, ...]:
     return tuple(_term(word) for word in _TERM.findall(text) if word != '"')
 
 
+def parse_leniently(text: str) -> tuple[tuple[Term, ...], str]:
+    """Returns the terms of a filter that is being typed, and the first thing in it that cannot be read, else ""."""
+    terms, error = list[Term](), ""
+    for word in _TERM.findall(text):
+        try:
+            terms += parse_filter(word)
+        except UserError as wrong:
+            error = error or str(wrong)
+    return tuple(terms), error
+
+
 def _term(word: str) -> Term:
     if word.startswith('"'):
         return TextTerm(word.strip('"').lower())

@@ -6,7 +6,8 @@ furthest from 0. Values that are not known are NaN here: they meet no comparison
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -183,6 +184,44 @@ class NodeList:
         stops = np.append(starts[1:], len(nodes)) if len(starts) else starts
         return Listing(runs[order], starts[order], stops[order], nodes)
 
+    def row_codes(
+        self, listing: Listing, folded: Collection[int], expanded: Collection[tuple[int, int]], *, flat: bool
+    ) -> Ints:
+        """Returns the rows of a list as numbers, from the first row to the last.
+
+        A listed latent is its index in `listing`, a node of an expanded latent is `len(listing.runs)` plus its number,
+        the heading of site s is -1 - s. The latents of a `folded` site are left out; `flat` lists have no headings.
+        """
+        count = len(listing.runs)
+        codes = np.arange(count)
+        if not flat:
+            sites = self.run_site[listing.runs]
+            starts = np.searchsorted(sites, np.arange(len(self.table.sites) + 1))
+            parts = list[Ints]()
+            for site, (start, stop) in enumerate(itertools.pairwise(starts.tolist())):
+                parts += [np.array([-1 - site]), codes[start : start if site in folded else stop]]
+            codes = np.concatenate(parts)
+        opened = [at for at in (self.listed_at(listing, *key) for key in expanded) if at is not None]
+        for index in opened:
+            nodes = listing.nodes_of(index)
+            place = np.flatnonzero(codes == index)
+            if len(nodes) > 1 and len(place):
+                codes = np.insert(codes, place[0] + 1, count + np.array(nodes))
+        return codes
+
+    def listed_at(self, listing: Listing, site: int, latent: int) -> int | None:
+        """The index of a latent in `listing`; None if it is not listed."""
+        run = self.run(site, latent)
+        if run is None:
+            return None
+        found = np.flatnonzero(listing.runs == run)
+        return int(found[0]) if len(found) else None
+
+    def count_by_site(self, listing: Listing) -> list[int]:
+        """How many nodes of each site are listed."""
+        counts: list[int] = np.bincount(self._site[listing.nodes], minlength=len(self.table.sites)).tolist()
+        return counts
+
     def value(self, name: str, nodes: Sequence[int]) -> float | None:
         """A latent's value of a column of numbers for its `nodes`; None if it is not known."""
         values = self._columns[name][list(nodes)]
@@ -190,6 +229,13 @@ class NodeList:
         if not len(values):
             return None
         return float(values[np.abs(values).argmax()] if name in SIGNED else values.max())
+
+    @property
+    def largest_effect(self) -> float:
+        """The largest |effect| that is known; 0 if none is."""
+        effect = self._columns["effect"]
+        known = np.abs(effect[~np.isnan(effect)])
+        return float(known.max()) if len(known) else 0.0
 
     def run(self, site: int, latent: int) -> int | None:
         """The number of a candidate latent; None if it is no candidate."""

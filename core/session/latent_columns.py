@@ -33,11 +33,15 @@ class LatentColumnsWork:
         self._push: tuple[float | None, ...] | None = None
         self._push_work = answer_push(problem, self.readout)
         self._chunks: tuple[tuple[TopTokens, ...], ...] = ()
+        self._view: LatentColumns | None = None
         self._kept: Tensor | None = None  # the last circuit whose latents have all their tokens
 
     def view(self) -> LatentColumns:
-        """Returns what is computed so far."""
-        return LatentColumns(self._push, self._chunks, self._n_latents - len(self._left), self._n_latents)
+        """Returns what is computed so far; the same object until there is more."""
+        done = self._n_latents - len(self._left)
+        if self._view is None or (self._view.push, self._view.tokens_done) != (self._push, done):
+            self._view = LatentColumns(self._push, self._chunks, done, self._n_latents)
+        return self._view
 
     @property
     def done(self) -> bool:

@@ -12,11 +12,13 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from fake_latents import FakeLatents
 from pydantic import Field
 
 from circuit_tui.core.audit.finding import TITLES, AuditProgress, Finding, Verdict, outcome
 from circuit_tui.core.audit.view import AuditView
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.latents.views import LatentColumns
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.outputs.output_file import check_output
 from circuit_tui.core.search.method_settings import MethodSettings
@@ -126,7 +128,6 @@ def metrics(faithfulness: float, completeness: float | None = None) -> Metrics:
         cross_entropy=0.3 + (1 - faithfulness),
         per_prompt_iqr=(-0.2, 0.1),
         completeness=completeness,
-        faithfulness_interval=(faithfulness - 0.031, faithfulness + 0.024),
     )
 
 
@@ -232,7 +233,7 @@ class FakeSearch:
         )
 
 
-class FakeSession:
+class FakeSession(FakeLatents):
     """A `SessionLike`. `calls` records the calls in order, `threads` the threads that made them."""
 
     def __init__(self, latents: int = 24, *, step_seconds: float = 0.0, search_steps: int = 60) -> None:
@@ -273,6 +274,8 @@ class FakeSession:
         self.estimated = False
         self.errors = ESTIMATE_ERRORS
         self.memory: MemoryUse | None = None
+        self._columns: LatentColumns | None = None
+        self.explained_version = -1
 
     def _make_info(self) -> SessionInfo:
         n = len(self.table)
@@ -405,6 +408,8 @@ class FakeSession:
             assert self.slow is not None
             assert self.slow.wait(60)
             self.estimated = False
+            return True
+        if self.explain_work():
             return True
         todo = [i for i in sorted(self.kept) if i not in self.effects][:5]
         for node in todo:

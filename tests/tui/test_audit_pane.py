@@ -169,7 +169,7 @@ def test_rows_sort_by_share(session: FakeSession) -> None:
     rows.set_circuit(session.view(), whole=True)
     assert "share" not in rows.columns
     assert rows.value((0,), "share") is None
-    rows.shares = {0: 0.5, 3: 1.0}
+    rows.set_shares({0: 0.5, 3: 1.0})
     assert rows.columns[-1] == "share"
     assert rows.value((0, 3), "share") == 1.0
     assert rows.value((6,), "share") == 0.0

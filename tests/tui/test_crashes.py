@@ -170,7 +170,7 @@ async def test_no_name_reaches_the_terminal_as_markup_or_as_a_control_code(
             await pilot.press("enter")
             await settled(pilot)
             assert not controls(screen_text(app)), f"pane {pane}"
-        await pilot.press("1", "n")
+        await pilot.press("1", "w")
         await wait_for(pilot, lambda: isinstance(app.screen, AskText))
         app.screen.query_one(Input).value = ODD
         await pilot.press("enter")

@@ -171,7 +171,7 @@ async def test_a_filter_typed_at_once_is_typed_into_the_filter(explorer: Make, s
         assert shown_size(app) == 0, "no letter was a command"
 
 
-@pytest.mark.parametrize("keys", ["niuxoe", "eionx"])
+@pytest.mark.parametrize("keys", ["wiuxoe", "eionx"])
 async def test_letters_after_a_key_that_opens_a_question_are_no_commands(explorer: Make, keys: str) -> None:
     app = explorer()
     async with app.run_test(size=NARROW) as pilot:
@@ -190,14 +190,14 @@ async def test_sorting_keeps_the_cursor_on_its_latent(explorer: Make) -> None:
         await pilot.press("j", "j")
         row = table_of(app).current
         assert isinstance(row, LatentRow)
-        await pilot.press("full_stop", "full_stop", "full_stop")
-        assert table_of(app).model.sort == "clean"  # type: ignore[union-attr]
-        assert "clean▼" in screen_text(app)
+        await pilot.press("full_stop", "full_stop", "full_stop", "full_stop")
+        assert table_of(app).model.sort == "diff"  # type: ignore[union-attr]
+        assert "diff▼" in screen_text(app)
         assert table_of(app).current == row
         await pilot.press("r")
-        assert "clean▲" in screen_text(app)
+        assert "diff▲" in screen_text(app)
         await pilot.press("comma")
-        assert table_of(app).model.sort == "label"  # type: ignore[union-attr]
+        assert table_of(app).model.sort == "promotes"  # type: ignore[union-attr]
 
 
 async def test_a_search_shows_progress_then_its_result_and_fills_the_circuit(
@@ -369,7 +369,7 @@ async def test_a_snapshot_is_compared_and_restored(explorer: Make) -> None:
         await pilot.press("c")
         await wait_for(pilot, lambda: any("no snapshot yet" in n.message for n in app._notifications))
         await edit(pilot, "space")
-        await pilot.press("n")
+        await pilot.press("w")
         await wait_for(pilot, lambda: isinstance(app.screen, AskText))
         await pilot.press(*"ab", "enter")
         await wait_for(pilot, lambda: app.main.shown.circuit.snapshots == ("ab",))  # type: ignore[union-attr]

@@ -200,7 +200,7 @@ def test_columns_fit_and_text_keeps_twelve_cells(width: int, hidden: set[Column]
 @pytest.mark.parametrize("sort", list(COLUMNS))
 def test_headings_do_not_touch(sort: Column) -> None:
     for width in range(40, 160):
-        text = heading(width, tuple(COLUMNS), sort, False, pane_styles_for(DARK)).text
+        text = heading(column_widths(width, tuple(COLUMNS)), sort, False, pane_styles_for(DARK)).text
         shown = list(column_widths(width, tuple(COLUMNS)))
         assert [word.rstrip("▲▼") for word in text.split()] == shown
         assert text.count("▲") + text.count("▼") == (sort in shown)

@@ -98,7 +98,7 @@ async def test_a_snapshot_alone_is_asked_about(explorer: Make) -> None:
     app = explorer()
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
-        await pilot.press("n")
+        await pilot.press("w")
         await wait_for(pilot, lambda: isinstance(app.screen, AskText))
         at_once(app, *"mine", "enter", "q")  # the engine has not saved it when q comes
         await wait_for(pilot, lambda: isinstance(app.screen, ConfirmQuit))

@@ -75,7 +75,7 @@ async def test_after_a_download_the_session_opens(session: FakeSession, explorer
         await ready(pilot)
 
 
-@pytest.mark.parametrize("key", ["s", "u", "e", "A", "n", "slash"])
+@pytest.mark.parametrize("key", ["s", "u", "e", "A", "w", "slash"])
 async def test_a_key_pressed_while_loading_says_that_it_waits(
     session: FakeSession, explorer: Callable[..., ExplorerApp], key: str
 ) -> None:

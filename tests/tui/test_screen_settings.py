@@ -41,19 +41,19 @@ async def test_columns_and_splits_are_as_they_were_left(start: Make, path: Path)
     app = start()
     async with app.run_test(size=(160, 50)) as pilot:
         await ready(pilot)
-        assert " freq " in screen_text(app)
-        await pilot.press("C", *"jjjjj", "space")
+        assert " diff " in screen_text(app)
+        await pilot.press("C", *"jjjjjj", "space")
         await pilot.press("escape", "]")
         width = app.main.query_one("#circuit").region.width
-        assert " freq " not in screen_text(app)
-    assert json.loads(path.read_text()) == {"columns": {"freq": False}, "split": [50, 62]}
+        assert " diff " not in screen_text(app)
+    assert json.loads(path.read_text()) == {"columns": {"diff": False}, "split": [50, 62]}
     app = start()
     async with app.run_test(size=(160, 50)) as pilot:
         await ready(pilot)
-        assert " freq " not in screen_text(app)
+        assert " diff " not in screen_text(app)
         assert app.main.query_one("#circuit").region.width == width
-        await pilot.press("C", *"jjjjj", "space")
-        assert " freq " in screen_text(app)
+        await pilot.press("C", *"jjjjjj", "space")
+        assert " diff " in screen_text(app)
 
 
 async def test_the_column_that_sorts_is_hidden(start: Make) -> None:

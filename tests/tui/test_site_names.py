@@ -48,7 +48,7 @@ async def test_in_a_comparison(explorer: Make, session: FakeSession) -> None:
     app = explorer()
     async with app.run_test(size=(120, 50)) as pilot:
         await everything_on(pilot)
-        await pilot.press("n")
+        await pilot.press("w")
         await wait_for(pilot, lambda: isinstance(app.screen, AskText))
         await pilot.press("enter")
         await wait_for(pilot, lambda: app.main.shown.circuit.snapshots)  # type: ignore[union-attr]

@@ -33,7 +33,7 @@ async def test_the_question_lists_what_would_be_lost(explorer: Make) -> None:
     app = explorer()
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
-        await pilot.press("n")
+        await pilot.press("w")
         await wait_for(pilot, lambda: isinstance(app.screen, AskText))
         await pilot.press(*"[b", "enter")
         await wait_for(pilot, lambda: bool(app.main.shown.circuit and app.main.shown.circuit.snapshots))
@@ -48,7 +48,7 @@ async def test_a_proposed_name_is_selected(explorer: Make, tmp_path: Path) -> No
     app = explorer(out=tmp_path / "c.json")
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
-        for key in ("n", "e"):
+        for key in ("w", "e"):
             await pilot.press(key)
             await wait_for(pilot, lambda: isinstance(app.screen, AskText))
             field = app.screen.query_one(LineInput)

@@ -138,6 +138,20 @@ class ShowPrompt:
 
 
 @dataclass(frozen=True, slots=True)
+class ExplainPrompt:
+    """Compute what each kept node contributes to the answer of one test prompt."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShowLatentPrompts:
+    """Compute on which test prompts some nodes matter most."""
+
+    nodes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Export:
     """Write the circuit file; with `force` also over a file that circuit-tui did not write."""
 
@@ -182,7 +196,7 @@ Edit = (
 )
 # Edits that replace the whole circuit.
 REPLACING = (RestoreSnapshot, LoadFrontier, OpenCircuit)
-View = ShowLatent | ShowPrompts | ShowPrompt | CompareSnapshot
+View = ShowLatent | ShowPrompts | ShowPrompt | ExplainPrompt | ShowLatentPrompts | CompareSnapshot
 AuditCommand = StartAudit | StopAudit
 Command = Edit | View | SaveSnapshot | StartSearch | PauseSearch | StopSearch | Export | Follow | Collect | AuditCommand
 

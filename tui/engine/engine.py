@@ -146,6 +146,8 @@ class Engine(EngineThread):
     def _publish(self, *, wake: bool, **changes: Any) -> None:
         if self._session is not None and "circuit" in changes:
             changes["audit"] = self._session.audit_view()
+            changes["latent_columns"] = self._session.latent_columns()
+            changes["explanation"] = self._session.explanation()
         super()._publish(wake=wake, **changes)
 
     @property
@@ -258,6 +260,11 @@ class Engine(EngineThread):
             case commands.ShowPrompt(index):
                 version = session.view().version
                 self._publish(wake=True, prompt=session.prompt_view(index), prompt_version=version)
+            case commands.ExplainPrompt(index):
+                self._publish(wake=True, explanation=session.explain(index))
+                self._work_left, self._quiet_until = True, 0.0
+            case commands.ShowLatentPrompts(nodes):
+                self._publish(wake=True, latent_prompts=session.latent_prompts(nodes))
             case commands.Export(path, force):
                 self._export(session, path, force=force)
             case commands.Follow():

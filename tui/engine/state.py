@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from circuit_tui.core.audit.view import AuditView
+    from circuit_tui.core.latents.views import Explanation, LatentColumns, LatentPrompts
     from circuit_tui.core.search.registry import MethodInfo
     from circuit_tui.core.search.spec import SearchSpec
     from circuit_tui.core.views import (
@@ -68,5 +69,8 @@ class EngineState:
     prompt: PromptView | None = None
     prompt_version: int = -1
     comparison: SnapshotComparison | None = None
+    latent_columns: LatentColumns | None = None
+    explanation: Explanation | None = None
+    latent_prompts: LatentPrompts | None = None
     memory: MemoryUse | None = None
     audit: AuditView | None = None

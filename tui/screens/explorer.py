@@ -9,6 +9,7 @@ from textual.binding import BindingType
 from textual.widgets import Button, Input
 
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.latents.address import parse_address
 from circuit_tui.tui.actions import ACTIONS
 from circuit_tui.tui.circuit_rows import LatentRow, NodeRow, Row, SiteRow
 from circuit_tui.tui.drawing.number_text import amount
@@ -188,6 +189,37 @@ class ExplorerScreen(PaneScreen):
         if table.model is not None:
             table.relist(reverse=not table.model.reverse)
 
+    def action_flat(self) -> None:
+        table = self.panes.circuit.table
+        if table.model is not None:
+            table.relist(flat=not table.model.flat)
+
+    def action_match(self, step: int) -> None:
+        if self.ready() and not self.panes.circuit.table.to_match(step):
+            self.post_message(Notice("No match: / filters by words first, n and N go to what it found.", "warning"))
+        else:
+            self.show_pane("circuit")
+
+    def action_jump(self) -> None:
+        table = self.shown.table
+        if not self.ready() or table is None:
+            return
+        row = self.panes.circuit.table.current
+
+        def jump(answer: str | None) -> None:
+            if not answer:
+                return
+            try:
+                address = parse_address(answer, table, None if row is None else row.site)
+                node = address.nodes(table)[0]
+            except UserError as error:
+                self.post_message(Notice(str(error), "error"))
+                return
+            self.panes.circuit.table.reveal(node, latent=address.position is None)
+            self.action_pane("circuit")
+
+        self.app.push_screen(AskText("Jump to", "", "L2/210, L2/210@end, 210   enter jumps   esc cancels"), jump)
+
     def action_start(self) -> None:
         if not self.ready():
             return
@@ -272,7 +304,7 @@ class ExplorerScreen(PaneScreen):
         if not self.ready() or circuit is None or table is None:
             return
         if not circuit.snapshots:
-            self.post_message(Notice("There is no snapshot yet; n saves one of the current circuit.", "warning"))
+            self.post_message(Notice("There is no snapshot yet; w saves one of the current circuit.", "warning"))
             return
 
         def compare(name: str) -> None:

@@ -75,6 +75,9 @@ class Presenter:
             whole = shown.circuit is None or state.epoch != shown.epoch
             panes.circuit.show(state.circuit, whole=whole)
             self.show_tabs()
+        if state.latent_columns is not None and state.latent_columns is not shown.latent_columns:
+            panes.circuit.show_latent_columns(state.latent_columns)
+            self.show_tabs()
         if state.search.result is not shown.search.result or state.epoch != shown.epoch:
             self._asked.pop("latent", None)
         if panes.visible_pane("frontier"):

@@ -9,10 +9,12 @@ from textual.containers import Vertical
 from textual.strip import Strip
 from textual.widgets import Input
 
+from circuit_tui.core.latents.views import LatentColumns
 from circuit_tui.core.views import CircuitView, NodeTable
-from circuit_tui.tui.circuit_columns import COLUMNS
-from circuit_tui.tui.drawing.line import plain
-from circuit_tui.tui.drawing.number_text import count
+from circuit_tui.tui.circuit_columns import COLUMNS, LATENT_CELLS, column_widths
+from circuit_tui.tui.circuit_rows import CircuitRows
+from circuit_tui.tui.drawing.line import StyledLine, cut, plain
+from circuit_tui.tui.drawing.number_text import count, percent
 from circuit_tui.tui.widgets.circuit_table import CircuitTable, heading
 from circuit_tui.tui.widgets.line_input import LineInput
 from circuit_tui.tui.widgets.lines_view import LinesView
@@ -29,14 +31,44 @@ class CircuitHeading(LinesView):
         model = self._table.model
         sort, reverse = (model.sort, model.reverse) if model else ("latent", False)
         columns = model.columns if model else tuple(COLUMNS)
-        return [heading(width, columns, sort, reverse, self.pane_styles)]
+        widths = column_widths(width, columns, model.latent_cells if model else LATENT_CELLS)
+        return [heading(widths, sort, reverse, self.pane_styles)]
+
+
+class FilterNote(LinesView):
+    """What is wrong with the filter, or that tokens are still being searched; not seen if there is nothing to say."""
+
+    def __init__(self, table: CircuitTable) -> None:
+        super().__init__(id="filter-note")
+        self._table = table
+        self.display = False
+
+    def look(self) -> None:
+        """Show what there is to say now."""
+        text = _filter_note(self._table.model)
+        self.display = bool(text)
+        self.rebuild()
+
+    def build(self, width: int) -> list[Strip]:
+        model = self._table.model
+        style = self.pane_styles.bad if model and model.filter_error else self.pane_styles.muted
+        return [StyledLine().add(f" {cut(_filter_note(model), width - 2)}", style).strip()]
+
+
+def _filter_note(model: CircuitRows | None) -> str:
+    if model is None or model.filter_error:
+        return "" if model is None else model.filter_error
+    columns = model.latent_columns
+    if not model.seeks_tokens or columns is None or columns.complete:
+        return ""
+    return f"{percent(columns.tokens_done / columns.n_latents)} of promoted tokens searched, more may match"
 
 
 class FilterInput(LineInput):
     """Filters the table by what is typed. Enter and escape go back to the table."""
 
     def __init__(self) -> None:
-        super().__init__(placeholder="site, latent, label or position", id="filter")
+        super().__init__(placeholder="words, or terms such as effect>0.02 pos=end on", id="filter")
         self.display = False
 
 
@@ -51,6 +83,7 @@ class CircuitPane(Vertical):
     def compose(self) -> ComposeResult:
         yield CircuitHeading(self.table)
         yield self.table
+        yield FilterNote(self.table)
         yield FilterInput()
 
     def set_table(self, table: NodeTable) -> None:
@@ -60,6 +93,12 @@ class CircuitPane(Vertical):
     def show(self, circuit: CircuitView, *, whole: bool) -> None:
         """Show `circuit`, which replaced the one before as a `whole` or was edited."""
         self.table.set_circuit(circuit, whole=whole)
+        self.border_subtitle = plain(self.summary())
+
+    def show_latent_columns(self, columns: LatentColumns) -> None:
+        """Show push and tokens as far as they are computed."""
+        self.table.set_latent_columns(columns)
+        self.query_one(FilterNote).look()
         self.border_subtitle = plain(self.summary())
 
     def show_shares(self, shares: Mapping[int, float]) -> None:
@@ -72,9 +111,8 @@ class CircuitPane(Vertical):
         if model is None:
             return ""
         found = f" matching “{model.filter}”" if model.filter else ""
-        if model.show_all:
-            return f"all{found}: {count(len(model.listed))} nodes"
-        return f"kept{found}: {count(model.kept(model.listed))} nodes"  # nodes that were switched off stay listed
+        shown = model.n_listed if model.show_all else model.n_listed_kept  # nodes that were switched off stay listed
+        return f"{'all' if model.show_all else 'kept'}{found}: {count(shown)} nodes"
 
     def open_filter(self) -> None:
         """Show the filter line and put the cursor in it."""
@@ -102,6 +140,7 @@ class CircuitPane(Vertical):
 
     def on_circuit_table_listed(self) -> None:
         self.query_one(CircuitHeading).rebuild()
+        self.query_one(FilterNote).look()
         field, model = self.query_one(FilterInput), self.table.model
         if model is not None and model.filter != field.value and not field.has_focus:
             field.value = model.filter

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 from rich.style import Style
@@ -11,19 +11,21 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.strip import Strip
 
+from circuit_tui.core.latents.views import LatentColumns
 from circuit_tui.core.views import CircuitView, NodeTable
 from circuit_tui.tui.circuit_columns import TEXT_COLUMNS, Column, column_widths
 from circuit_tui.tui.circuit_rows import CircuitRows, LatentRow, NodeRow, Row, SiteRow, row_key
-from circuit_tui.tui.drawing.line import StyledLine, printable
+from circuit_tui.tui.drawing.chart import bar
+from circuit_tui.tui.drawing.line import StyledLine, printable, token_text
 from circuit_tui.tui.drawing.number_text import compact, count, percent, signed
 from circuit_tui.tui.drawing.styles import PaneStyles
 from circuit_tui.tui.widgets.line_list import LineList
 
 
-def heading(width: int, columns: tuple[Column, ...], sort: Column, reverse: bool, pane_styles: PaneStyles) -> Strip:
+def heading(widths: Mapping[Column, int], sort: Column, reverse: bool, pane_styles: PaneStyles) -> Strip:
     """The line above the table; the column that sorts it is marked with the direction."""
     line = StyledLine()
-    for column, cells in column_widths(width, columns).items():
+    for column, cells in widths.items():
         falling = reverse == (column in TEXT_COLUMNS)
         text = column + (("▼" if falling else "▲") if column == sort else "")
         style = pane_styles.key if column == sort else pane_styles.head
@@ -69,7 +71,11 @@ class CircuitTable(LineList):
     @property
     def seen_columns(self) -> tuple[Column, ...]:
         """The columns that are on the screen."""
-        return tuple(column_widths(self.scrollable_content_region.width, self.model.columns)) if self.model else ()
+        return (
+            tuple(column_widths(self.scrollable_content_region.width, self.model.columns, self.model.latent_cells))
+            if self.model
+            else ()
+        )
 
     def _sort_by_a_column(self) -> None:
         """Draw other columns; where the one that sorts the list has gone, sort by the latent."""
@@ -90,12 +96,20 @@ class CircuitTable(LineList):
         if not changed:
             self.refresh_changed()
 
+    def set_latent_columns(self, columns: LatentColumns) -> None:
+        """Show push and tokens as far as they are computed."""
+        model = self.model
+        if model is None or columns is model.latent_columns:
+            return
+        if not self._keeping_cursor(lambda: model.set_latent_columns(columns)):
+            self.refresh_changed()
+
     def set_shares(self, shares: Mapping[int, float]) -> None:
         """Show the share of searches that chose each node; an empty mapping removes the column."""
         model = self.model
         if model is None or shares == model.shares:
             return
-        model.shares = shares
+        model.set_shares(shares)
         self._sort_by_a_column()
 
     def relist(self, *, sort: Column | None = None, reverse: bool | None = None, **changes: object) -> None:
@@ -122,7 +136,7 @@ class CircuitTable(LineList):
         stands_in = not isinstance(row, SiteRow) and isinstance(model.rows[found], SiteRow)
         if stands_in and found + 1 < len(model.rows) and not isinstance(model.rows[found + 1], SiteRow):
             found += 1  # its row has gone: the next latent is better than the heading above it
-        self.set_length(len(model.rows) if model.listed else 0, found)
+        self.set_length(len(model.rows) if model.n_listed else 0, found)
         self.post_message(self.Listed())
         if self.current is None or row is None or row_key(self.current) != row_key(row):
             self.post_message(self.CursorMoved())
@@ -131,15 +145,23 @@ class CircuitTable(LineList):
     @property
     def current(self) -> Row | None:
         """The row under the cursor."""
-        rows = self.model.rows if self.model else []
+        rows: Sequence[Row] = self.model.rows if self.model else ()
         return rows[self.cursor] if self.cursor < len(rows) and self._length else None
 
-    def reveal(self, node: int) -> None:
-        """Put the cursor on `node`, making it visible first."""
-        if self.model is not None and (index := self.model.reveal(node)) is not None:
+    def reveal(self, node: int, *, latent: bool = False) -> None:
+        """Put the cursor on `node`, or with `latent` on its latent, making it visible first."""
+        if self.model is not None and (index := self.model.reveal(node, latent=latent)) is not None:
             self.set_length(len(self.model.rows), index)
             self.post_message(self.Listed())
             self.post_message(self.CursorMoved())
+
+    def to_match(self, step: int) -> bool:
+        """Go to the next or previous row that meets the last filter; returns whether there is one."""
+        index = self.model.next_match(self.cursor, step) if self.model is not None else None
+        if index is None:
+            return False
+        self.move_cursor(index)
+        return True
 
     def cursor_moved(self) -> None:
         self.post_message(self.CursorMoved())
@@ -211,7 +233,7 @@ class CircuitTable(LineList):
         if model is None:
             return []
         if model.filter:
-            text = f"Nothing matches “{model.filter}”. "
+            text = f"{model.filter_error}. " if model.filter_error else f"Nothing matches “{model.filter}”. "
             return [
                 Strip.blank(1),
                 StyledLine()
@@ -271,24 +293,29 @@ class CircuitTable(LineList):
         mark = "○" if not kept else "●" if kept == len(row.nodes) else "◐"
         line = StyledLine().add(" ").add(mark, pane_styles.good if kept else pane_styles.muted)
         line.add(" ▾" if row.expanded else " ▸" if len(row.nodes) > 1 else "  ", pane_styles.muted)
-        line.right(str(row.latent), 6, pane_styles.strong if kept else pane_styles.plain)
+        name = f"{model.table.sites[row.site].short}/{row.latent}" if model.flat else str(row.latent)
+        line.right(name, model.latent_cells - 5 if model.flat else 6, pane_styles.strong if kept else pane_styles.plain)
         return self._values(line, row, row.nodes, width)
 
     def _values(self, line: StyledLine, row: LatentRow | NodeRow, nodes: tuple[int, ...], width: int) -> Strip:
         model, pane_styles = self.model, self.pane_styles
         assert model is not None
-        table = model.table
         tone = pane_styles.plain if model.kept(nodes) else pane_styles.muted
-        widths = column_widths(width, model.columns)
+        widths = column_widths(width, model.columns, model.latent_cells)
         for column, cells in widths.items():
             match column:
                 case "latent":
                     line.pad_to(cells)
                 case "position":
                     line.left(self._positions(nodes, cells - 1), cells, tone)
-                case "label":
-                    label = "" if isinstance(row, NodeRow) else printable(table.label[nodes[0]])
-                    line.left(label, cells - 1, tone).add(" ")
+                case "label" | "promotes" | "suppresses":
+                    text = "" if isinstance(row, NodeRow) else self._text(row, column)
+                    line.left(text, cells - 1, tone).add(" ")
+                case "bar":
+                    line.add("  ").join(self._bar(nodes, cells - 2))
+                case "push":
+                    push = model.value(nodes, "push")
+                    line.right(signed(push, 2, ""), cells, pane_styles.change(push or 0.0))
                 case "effect":
                     text, style = self._effect(nodes)
                     line.right(text, cells, style)
@@ -297,6 +324,21 @@ class CircuitTable(LineList):
                 case _:
                     line.right(compact(model.value(nodes, column) or 0.0), cells, tone)
         return line.strip()
+
+    def _text(self, row: LatentRow, column: Column) -> str:
+        """The label of a latent, or the tokens at one end of what it writes."""
+        assert self.model is not None
+        label, promotes, suppresses = self.model.words(row)
+        if column == "label":
+            return printable(label)
+        return " ".join(token_text(token) for token in (promotes if column == "promotes" else suppresses))
+
+    def _bar(self, nodes: tuple[int, ...], cells: int) -> Strip:
+        """The effect of `nodes` as a bar; the largest effect of the circuit fills `cells`."""
+        assert self.model is not None
+        share, pane_styles = self.model.effect_share(nodes) or 0.0, self.pane_styles
+        style = pane_styles.good if share > 0 else pane_styles.bad
+        return StyledLine().left(bar(abs(share), cells), cells, style).strip()
 
     def _effect(self, nodes: tuple[int, ...]) -> tuple[str, Style]:
         assert self.model is not None
