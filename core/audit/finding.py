@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -34,6 +35,27 @@ TITLES: dict[str, str] = {
     "resamplings": "resampled search prompts",
 }
 """The title of every line of the audit, by its key."""
+KEY_NUMBERS: dict[str, str] = {
+    "task": "accuracy {accuracy:.0%}",
+    "held-out": "faithfulness {faithfulness:.3f}",
+    "overfit": "loses {lost:.3f}",
+    "unseen": "faithfulness {faithfulness:.3f}",
+    "answers": "{disagree:.1%} differ",
+    "errors": "{left:.0%} left",
+    "averaging": "mean of ratios {mean_of_ratios:.3f}",
+    "distribution": "KL {kl:.3g} nats",
+    "completeness": "{completeness:.1%} left",
+    "splice-task": "costs {cost:.3f} nats",
+    "splice-text": "costs {cost:.3f} nats",
+    "random": "best {best_score:.3f}",
+    "ablation": "moves by {moved:.3f}",
+    "subsets": "{random_mean:.2f} apart",
+    "minimality": "{single} of {nodes} could go",
+    "shuffled": "{reached} of {searches} reach it",
+    "seeds": "overlap {jaccard_mean:.2f}",
+    "resamplings": "overlap {jaccard_mean:.2f}",
+}
+"""The number of each line that tells most, for a table, by the line's key."""
 DECIDING = frozenset({"task", "held-out", "overfit", "answers", "errors", "completeness", "random", "shuffled"})
 """Lines that decide: together they say that a circuit is enough for the behaviour, needed for it, and no accident."""
 
@@ -92,6 +114,15 @@ class Finding:
     def title(self) -> str:
         """The line's title for a reader."""
         return TITLES[self.key]
+
+    @property
+    def key_number(self) -> str:
+        """The number that tells most, with a word that says what it is; empty where it was not measured."""
+        try:
+            text = KEY_NUMBERS.get(self.key, "").format_map(self.numbers)
+        except (KeyError, TypeError, ValueError):  # not measured, or without a value
+            return ""
+        return re.sub(r"-(0(\.0*)?)(?![.\d])", r"\1", text)  # a number that rounds to zero has no sign
 
     @property
     def decides(self) -> bool:

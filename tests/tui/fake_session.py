@@ -444,7 +444,10 @@ class FakeSession(FakeLatents):
         verdicts: tuple[Verdict, ...] = ("good", "good", "doubtful", "bad", "good", "not measured")
         findings = tuple(
             Finding(
-                key, verdicts[index % 6], f"Sentence {index} says what was found, and at some length what it means."
+                key,
+                verdicts[index % 6],
+                f"Sentence {index} says what was found, and at some length what it means.",
+                {"accuracy": 0.98, "faithfulness": 0.951, "lost": -0.0001, "disagree": 0.031, "left": 0.2, "kl": 0.012},
             )
             for index, key in enumerate(TITLES)
         )[:done]

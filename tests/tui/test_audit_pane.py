@@ -11,11 +11,11 @@ from fake_session import FakeSession
 from textual.widgets import Input
 from waiting import ready, screen_text, searched, shows, wait_for
 
-from circuit_tui.core.audit.finding import TITLES
+from circuit_tui.core.audit.finding import KEY_NUMBERS, TITLES, Finding
 from circuit_tui.tui.app import ExplorerApp
 from circuit_tui.tui.circuit_rows import CircuitRows
 from circuit_tui.tui.screens.ask_text import AskText
-from circuit_tui.tui.widgets.audit_pane import AuditPane
+from circuit_tui.tui.widgets.audit_pane import AuditTable
 
 Make = Callable[..., ExplorerApp]
 NARROW, WIDE = (80, 24), (160, 50)
@@ -36,7 +36,7 @@ async def test_before_an_audit_it_says_what_one_is(explorer: Make) -> None:
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
         await pilot.press("6", "j")
-        await wait_for(pilot, lambda: isinstance(app.focused, AuditPane))
+        await wait_for(pilot, lambda: isinstance(app.focused, AuditTable))
         await shows(pilot, "can this circuit be believed?", "A  starts one")
 
 
@@ -55,14 +55,42 @@ async def test_verdicts_come_as_they_are_found(explorer: Make, session: FakeSess
     async with app.run_test(size=NARROW) as pilot:
         await found(pilot)
         await pilot.press("A")
-        await shows(pilot, "s left", "not finished", "Sentence 1 says")
+        await shows(pilot, "s left", "not finished", TITLES["task"], "accuracy 98%", "faithfulness 0.951")
         assert 0 < len(app.main.shown.audit.findings) < len(TITLES)  # type: ignore[union-attr]
-        assert "Sentence 2 says" not in screen_text(app)
+        assert TITLES["unseen"] not in screen_text(app)
         session.hold_audit_at = None
         await wait_for(pilot, lambda: app.main.shown.audit.progress is None)  # type: ignore[union-attr]
         await shows(pilot, "do not believe", "because of")
-        await pilot.press("G")
-        await shows(pilot, "resampled search prompts")
+        table = app.main.panes.home("audit")
+        verdicts = [finding.verdict for finding, _ in table._rows]  # type: ignore[attr-defined]
+        assert verdicts == sorted(verdicts, key=["bad", "doubtful", "good", "not measured"].index)
+
+
+async def test_enter_opens_and_closes_the_paragraph(explorer: Make) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        await found(pilot)
+        await pilot.press("A")
+        await wait_for(pilot, lambda: app.main.shown.audit and app.main.shown.audit.outcome != "not finished")
+        assert "Sentence" not in screen_text(app)
+        await pilot.press("j", "enter")
+        await shows(pilot, "at some length what it")
+        opened = screen_text(app).splitlines()
+        at = next(i for i, line in enumerate(opened) if "Sentence" in line)
+        assert "○ bad" in opened[at - 1]
+        await pilot.press("j", "enter")  # also from a line of the paragraph
+        await wait_for(pilot, lambda: "Sentence" not in screen_text(app))
+
+
+def test_every_line_of_the_audit_has_a_key_number() -> None:
+    assert KEY_NUMBERS.keys() == TITLES.keys()
+
+
+def test_a_key_number_that_rounds_to_zero_has_no_sign() -> None:
+    assert Finding("overfit", "good", "", {"lost": -0.0001}).key_number == "loses 0.000"
+    assert Finding("overfit", "good", "", {"lost": -0.002}).key_number == "loses -0.002"
+    assert Finding("completeness", "good", "", {"completeness": -0.0001}).key_number == "0.0% left"
+    assert Finding("overfit", "good", "", {"lost": None}).key_number == ""
 
 
 async def test_a_toggle_is_served_and_ends_it(explorer: Make, session: FakeSession) -> None:
@@ -144,7 +172,7 @@ async def test_a_text_can_be_named_on_the_command_line_and_in_the_pane(
             await wait_for(pilot, lambda: app.screen is app.main)
         await wait_for(pilot, lambda: f"start_audit {tmp_path / 'mine.txt'}" in session.calls)
         assert [toast.message for toast in app._notifications] == [f"{tmp_path / 'none.txt'}: no such file"]
-        await wait_for(pilot, lambda: isinstance(app.focused, AuditPane))
+        await wait_for(pilot, lambda: isinstance(app.focused, AuditTable))
         await pilot.press("T", "escape")
         assert sum(call.startswith("start_audit") for call in session.calls) == 2
 

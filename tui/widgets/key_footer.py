@@ -15,7 +15,7 @@ EXTRA: dict[str, tuple[tuple[str, str], ...]] = {
     "latent": (("↑↓", "scroll"),),
     "prompts": (("↑↓", "move"), ("enter", "open")),
     "search": (("tab", "next field"),),
-    "audit": (("↑↓", "scroll"),),
+    "audit": (("↑↓", "move"), ("enter", "open")),
     "frontier": (("←→", "move along"), ("enter", "load")),
 }
 

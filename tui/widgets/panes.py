@@ -22,7 +22,7 @@ from circuit_tui.tui.actions import PANES
 from circuit_tui.tui.engine.state import SearchState
 from circuit_tui.tui.explorer_options import ExplorerOptions
 from circuit_tui.tui.screen_settings import DEFAULT_SPLIT
-from circuit_tui.tui.widgets.audit_pane import AuditPane
+from circuit_tui.tui.widgets.audit_pane import AuditPane, AuditTable
 from circuit_tui.tui.widgets.circuit_pane import CircuitPane
 from circuit_tui.tui.widgets.circuit_table import CircuitTable
 from circuit_tui.tui.widgets.frontier_pane import FrontierPane
@@ -41,7 +41,7 @@ HOMES: dict[str, type[Widget]] = {
     "prompts": PromptList,
     "search": SearchReport,
     "frontier": FrontierPane,
-    "audit": AuditPane,
+    "audit": AuditTable,
 }
 LEAST_SHARE, MOST_SHARE = 25, 75  # percent of the width or height that a moved split leaves to each side
 
