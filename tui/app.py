@@ -217,6 +217,10 @@ class ExplorerApp(ResilientApp[None]):
         if self.loaded and not isinstance(self.screen, ActionPalette):
             self.push_screen(ActionPalette())
 
+    @override
+    def has_work(self) -> bool:
+        return self._leaving is not None or super().has_work()
+
     def action_leave(self) -> None:
         """Quit; ask first if something unsaved would be lost."""
         if self._leaving is None:

@@ -18,61 +18,61 @@ from textual.app import App
 from textual.widgets import Input
 
 LOOK_EVERY = 0.001  # seconds between two looks whether the app has done what it was asked for
-LONGEST_WAIT = 1.0  # seconds; what takes longer is no answer to a key
-MOUNT_TIME = 2.0  # seconds for a screen that has been put on top, which takes milliseconds
+LONGEST_WAIT = 2.0  # seconds from its arrival: then an event is delivered however busy the app is
 
 
 class InputOrder:
-    """The input that `app` has not been given yet. `deliver` gives it one event."""
+    """The input that `app` has not been given yet. `deliver` gives it one event, `is_busy` says whether to wait."""
 
-    def __init__(self, app: App[Any], deliver: Callable[[events.Event], Awaitable[None]]) -> None:
-        self._app, self._deliver = app, deliver
-        self._waiting: deque[events.Event] = deque()
-        self._first_since = 0.0
+    def __init__(
+        self, app: App[Any], deliver: Callable[[events.Event], Awaitable[None]], is_busy: Callable[[], bool]
+    ) -> None:
+        self._app, self._deliver, self._is_busy = app, deliver, is_busy
+        self._waiting: deque[tuple[float, events.Event]] = deque()
         self._typing_in: Input | None = None
 
     async def take(self, event: events.Event) -> None:
         """Deliver `event` now if the app has nothing left to do, otherwise as soon as that is so."""
-        if not self._waiting:
-            self._first_since = time.monotonic()
-        self._waiting.append(event)
+        self._waiting.append((time.monotonic(), event))
         if len(self._waiting) == 1:
             await self._release()
 
     async def _release(self) -> None:
-        while self._waiting and self._may_go(self._waiting[0]):
-            event = self._waiting.popleft()
-            self._first_since = time.monotonic()
-            self._typing_in = self._field_for(event)
-            await self._deliver(event)
-        if self._waiting:
-            loop = asyncio.get_running_loop()
-            loop.call_later(LOOK_EVERY, self._look_again)
+        if not self._app.screen_stack:  # it has ended
+            self._waiting.clear()
+        try:
+            while self._waiting and self._may_go(*self._waiting[0]):
+                _, event = self._waiting[0]
+                self._typing_in = self._field_for(event)
+                try:
+                    await self._deliver(event)
+                finally:
+                    self._waiting.popleft()
+        finally:
+            if self._waiting:
+                asyncio.get_running_loop().call_later(LOOK_EVERY, self._look_again)
 
     def _look_again(self) -> None:
         with suppress(RuntimeError):  # the app has ended
             self._app.call_later(self._release)
 
-    def _may_go(self, event: events.Event) -> bool:
-        waited, screens = time.monotonic() - self._first_since, self._app.screen_stack
-        if screens and not screens[-1].is_mounted:
-            return waited > MOUNT_TIME
+    def _may_go(self, arrived: float, event: events.Event) -> bool:
         typed_on = self._typing_in is not None and self._field_for(event) is self._typing_in
-        return typed_on or waited > LONGEST_WAIT or not is_busy(self._app)
+        return typed_on or time.monotonic() - arrived > LONGEST_WAIT or not self._is_busy()
 
     def _field_for(self, event: events.Event) -> Input | None:
         """The field that takes a letter; None for other events. One letter after the other changes nothing else."""
-        focused = self._app.focused
+        focused = self._app.focused if self._app.screen_stack else None
         letter = isinstance(event, events.Key) and event.is_printable
         return focused if letter and isinstance(focused, Input) else None
 
 
 def is_busy(app: App[Any]) -> bool:
-    """Whether a message is waiting in `app` or on its screen, or the screen has something to do once it is laid out."""
+    """Whether the screen on top does not live yet, or a message or a callback is waiting there or in `app`."""
     if not app.screen_stack:
         return False
     screen = app.screen
-    if screen._callbacks or screen._layout_required:
+    if not screen.is_mounted or screen._callbacks:
         return True
     pumps = (app, *screen.walk_children(with_self=True))
     return any(pump.message_queue_size or pump._next_callbacks for pump in pumps)

@@ -24,7 +24,7 @@ from textual.worker import WorkerFailed, get_current_worker
 from typing_extensions import override
 
 from circuit_tui.tui.drawing.line import printable
-from circuit_tui.tui.input_order import InputOrder
+from circuit_tui.tui.input_order import InputOrder, is_busy
 
 MOST_ERRORS = 20  # in `ERROR_WINDOW`; more, and the app ends: something fails again and again
 ERROR_WINDOW = 10.0  # seconds
@@ -48,7 +48,7 @@ class ResilientApp(App[ResultT]):
         super().__init__(ansi_color=ansi_color)
         self.errors: deque[tuple[float, Exception]] = deque(maxlen=MOST_ERRORS)
         self._told: tuple[float, str] = (0.0, "")
-        self._input = InputOrder(self, self._deliver)
+        self._order = InputOrder(self, self._deliver, self.has_work)
 
     def handler_failed(self, error: Exception) -> None:
         """Log `error` and tell the user; end the app if errors do not stop coming."""
@@ -98,9 +98,13 @@ class ResilientApp(App[ResultT]):
     @override
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.InputEvent | events.Paste) and not event.is_forwarded:
-            await self._input.take(event)
+            await self._order.take(event)
         else:
             await super().on_event(event)
+
+    def has_work(self) -> bool:
+        """Whether something that a key or click has asked for is still to be done; the next one waits meanwhile."""
+        return is_busy(self)
 
     async def _deliver(self, event: events.Event) -> None:
         """Give the app an event of the terminal, unless nobody is there for it any more."""

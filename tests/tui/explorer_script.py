@@ -5,7 +5,10 @@ descriptors 1 and 2), `low`, `job` (keep the work in a job), `mouse`, `slow` (lo
 demo in place of the fake session), `guarded` (write exports into the working directory only), `latents=N`.
 """
 
+import asyncio
+import faulthandler
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -20,8 +23,22 @@ from circuit_tui.tui.engine.session_protocol import open_real_session
 from circuit_tui.tui.explorer_options import ExplorerOptions
 
 
+def write_stacks(log: str) -> None:
+    """On SIGUSR1, write where every thread and every task is: what to look at when nothing moves any more."""
+
+    def write(number: int, frame: object) -> None:
+        with open(f"{log}.stacks", "a") as file:
+            tasks = asyncio.all_tasks(asyncio.get_running_loop())
+            for task in sorted(tasks, key=lambda task: "App(" in task.get_name()):
+                task.print_stack(file=file)
+            faulthandler.dump_traceback(file)
+
+    signal.signal(signal.SIGUSR1, write)
+
+
 def main() -> int:
     log, seconds, *flags = sys.argv[1:]
+    write_stacks(log)
     session = FakeSession(step_seconds=float(seconds), search_steps=100_000)
     latents = next((int(flag.removeprefix("latents=")) for flag in flags if flag.startswith("latents=")), 0)
     if latents:

@@ -159,7 +159,7 @@ class Explorer:
             except BlockingIOError:
                 self.read(0.01)
             if time.monotonic() > end:
-                raise self.failure(f"it took no input for {PATIENCE:g} s")
+                raise self.failure(f"it took no input for {PATIENCE:g} s: {self.stacks()}")
 
     def resize(self, size: tuple[int, int]) -> None:
         self.size = size
@@ -173,8 +173,15 @@ class Explorer:
         self.resize((width - 1 if width > 20 else width + 1, height))
         while self.received == before and not self.ended:
             if time.monotonic() > end:
-                raise self.failure(f"no reaction for {PATIENCE:g} s")
+                raise self.failure(f"no reaction for {PATIENCE:g} s: {self.stacks()}")
             self.read(0.02)
+
+    def stacks(self) -> str:
+        """Where its threads and tasks are."""
+        os.kill(self.pid, signal.SIGUSR1)
+        self.read(2.0)
+        file = self.log.with_name(f"{self.log.name}.stacks")
+        return file.read_text()[-8000:] if file.exists() else "its main thread answers no signal"
 
     def close(self) -> None:
         if not self.ended:
@@ -192,7 +199,7 @@ class Explorer:
                 if not self.ended:
                     self.read(0.05)
             if time.monotonic() > end:
-                raise self.failure(f"it did not quit within {PATIENCE:g} s")
+                raise self.failure(f"it did not quit within {PATIENCE:g} s: {self.stacks()}")
         self.check()
 
     def check(self) -> None:
