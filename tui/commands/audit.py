@@ -68,6 +68,8 @@ def audit(
     if out is None and not full and had is not None and had.finished and had.runs and not had.settings.quick:
         raise UserError(f"{file}: has a full audit; --full makes it again, --out FILE writes a quick one elsewhere")
     options.check_text(text)
+    if out is not None and options.same_file(out, file):
+        out = None
     folder = file.expanduser().parent
     continues = CIRCUIT_FILE if out is None or _continues(out, claimed) else ""
     with options.claimed_out(out or file, force=force, continues=continues), output.quiet(debug=debug):

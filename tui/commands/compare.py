@@ -78,14 +78,19 @@ def compare(
     plan.plan_runs(chosen, grids, number_list.seeds(seeds), max(grids.sizes, default=1))  # refuses values out of range
     if picture is not None:
         check_picture(picture)
-        options.check_replacing(picture, force=force)
+        if out is not None and options.same_file(out, picture):
+            raise UserError(f"--out and --picture: both name {picture}")
     places: list[tuple[str | None, Path | None]] = [(name, None) for name in task or ()]
     places += [(None, path) for path in prompts or ()]
     nothing_to_open = not (places or opening.model or opening.circuit or opening.sae or opening.sae_dir)
     requests = [replace(opening, task=name, prompts=path).request() for name, path in places or [(None, None)]]
     shows_earlier = bool(earlier) and nothing_to_open
     continues = "" if shows_earlier else COMPARISON
-    with options.claimed_out(out, force=force, continues=continues) as found, output.quiet(debug=debug):
+    with (
+        options.claimed_out(picture, force=force),
+        options.claimed_out(out, force=force, continues=continues) as found,
+        output.quiet(debug=debug),
+    ):
         running = ComparisonRun(chosen, grids, number_list.seeds(seeds), out)
         for path in earlier or ():
             running.add_earlier(path)

@@ -74,6 +74,11 @@ def check_text(path: Path | None) -> None:
         raise UserError(f"--text {path}: no such file")
 
 
+def same_file(one: Path, other: Path) -> bool:
+    """Whether both paths name one file, which need not exist."""
+    return one.expanduser().resolve() == other.expanduser().resolve()
+
+
 def check_out(path: Path) -> None:
     """Raise a `UserError` if `path` cannot be written: before the work rather than after it."""
     from circuit_tui.core.atomic_file import check_target

@@ -130,6 +130,7 @@ def test_a_method_that_refuses_is_named_and_the_answer_is_no(
         (("--task", "sva-cr"), "--task sva-cr: unknown; did you mean sva-rc?"),
         (("--task", "ioi", "--task", "nothing"), "--task nothing: unknown"),
         (("--picture", "p.gif"), "--picture p.gif: its name must end in one of"),
+        (("--picture", "p.svg", "--out", "./p.svg"), "--out and --picture: both name p.svg"),
         (("--out", "/no/such/c.json"), "/no/such/c.json: there is no folder /no/such"),
         (("--from", "/no/such.json"), "/no/such.json: no such file"),
     ],
@@ -258,10 +259,11 @@ def test_pictures_are_known_again(cli: Cli, solvable_flags: list[str], tmp_path:
     assert f"{picture} will be replaced: it is a picture" in again.err
 
 
-def test_the_second_run_on_one_file_is_told(cli: Cli, solvable_flags: list[str], tmp_path: Path) -> None:
-    out = tmp_path / "c.json"
+@pytest.mark.parametrize("flag", ["--out", "--picture"])
+def test_the_second_run_on_one_file_is_told(cli: Cli, solvable_flags: list[str], tmp_path: Path, flag: str) -> None:
+    out = tmp_path / "c.svg"
     lock = claim_output(out)
-    done = cli("compare", *solvable_flags, "--methods", "random", "--out", out)
+    done = cli("compare", *solvable_flags, "--methods", "random", flag, out)
     lock.release()
     assert done.code == 2
     assert done.error == f"{out}: another process ({os.getpid()}) is writing to it; wait for it, or name another file"
