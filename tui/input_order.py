@@ -38,8 +38,6 @@ class InputOrder:
             await self._release()
 
     async def _release(self) -> None:
-        if not self._app.screen_stack:  # it has ended
-            self._waiting.clear()
         try:
             while self._waiting and self._may_go(*self._waiting[0]):
                 _, event = self._waiting[0]
@@ -57,22 +55,20 @@ class InputOrder:
             self._app.call_later(self._release)
 
     def _may_go(self, arrived: float, event: events.Event) -> bool:
+        screens = self._app.screen_stack
+        if not (screens and screens[-1].is_mounted):
+            return False  # nothing is there that could take it
         typed_on = self._typing_in is not None and self._field_for(event) is self._typing_in
         return typed_on or time.monotonic() - arrived > LONGEST_WAIT or not self._is_busy()
 
     def _field_for(self, event: events.Event) -> Input | None:
         """The field that takes a letter; None for other events. One letter after the other changes nothing else."""
-        focused = self._app.focused if self._app.screen_stack else None
+        focused = self._app.focused
         letter = isinstance(event, events.Key) and event.is_printable
         return focused if letter and isinstance(focused, Input) else None
 
 
 def is_busy(app: App[Any]) -> bool:
-    """Whether the screen on top does not live yet, or a message or a callback is waiting there or in `app`."""
-    if not app.screen_stack:
-        return False
-    screen = app.screen
-    if not screen.is_mounted or screen._callbacks:
-        return True
-    pumps = (app, *screen.walk_children(with_self=True))
-    return any(pump.message_queue_size or pump._next_callbacks for pump in pumps)
+    """Whether a message or a callback is waiting in `app` or on the screen on top."""
+    pumps = (app, *app.screen.walk_children(with_self=True))
+    return bool(app.screen._callbacks) or any(pump.message_queue_size or pump._next_callbacks for pump in pumps)

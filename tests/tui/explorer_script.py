@@ -28,9 +28,12 @@ def write_stacks(log: str) -> None:
 
     def write(number: int, frame: object) -> None:
         with open(f"{log}.stacks", "a") as file:
-            tasks = asyncio.all_tasks(asyncio.get_running_loop())
-            for task in sorted(tasks, key=lambda task: "App(" in task.get_name()):
-                task.print_stack(file=file)
+            for task in asyncio.all_tasks(asyncio.get_running_loop()):
+                places, waiting = [], task.get_coro()
+                while hasattr(waiting, "cr_frame") and waiting.cr_frame is not None:
+                    places.append(f"{Path(waiting.cr_code.co_filename).name}:{waiting.cr_frame.f_lineno}")
+                    waiting = waiting.cr_await
+                file.write(f"{task.get_name()}: {' → '.join(places)} → {waiting}\n")
             faulthandler.dump_traceback(file)
 
     signal.signal(signal.SIGUSR1, write)

@@ -181,7 +181,7 @@ class Explorer:
         os.kill(self.pid, signal.SIGUSR1)
         self.read(2.0)
         file = self.log.with_name(f"{self.log.name}.stacks")
-        return file.read_text()[-8000:] if file.exists() else "its main thread answers no signal"
+        return file.read_text()[-20000:] if file.exists() else "its main thread answers no signal"
 
     def close(self) -> None:
         if not self.ended:
