@@ -26,7 +26,7 @@ class AskText(Dialog[str | None]):
         with Vertical(classes="box"):
             yield Label(self._title, classes="title", markup=False)
             yield LineInput(self._value, compact=False, select_on_focus=True)
-            yield Label(self._hint, classes="hint")
+            yield Label(self._hint, classes="hint", markup=False)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         self.dismiss(event.value.strip() or None)

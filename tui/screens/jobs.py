@@ -63,7 +63,7 @@ class OfferScreen(Dialog[Answer]):
     def compose(self) -> ComposeResult:
         job = self._job
         with Vertical(classes="box"):
-            yield Label(title_of(job), classes="title")
+            yield Label(title_of(job), classes="title", markup=False)
             yield Label(printable(job.what), markup=False)
             yield Label(f"{duration(time() - job.touched)} ago  {progress_text(job)}", markup=False)
             if job.error:

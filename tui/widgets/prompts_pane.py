@@ -8,7 +8,7 @@ from textual.containers import Vertical
 from textual.strip import Strip
 
 from circuit_tui.core.views import NodeTable, PromptsView, PromptView
-from circuit_tui.tui.drawing.line import StyledLine, cut, printable, spaced, wrap
+from circuit_tui.tui.drawing.line import StyledLine, cut, plain, printable, spaced, wrap
 from circuit_tui.tui.drawing.number_text import signed
 from circuit_tui.tui.widgets.lines_view import LinesView
 from circuit_tui.tui.widgets.prompt_list import ActiveNodes, PromptList
@@ -88,4 +88,4 @@ class PromptsPane(Vertical):
         self.query_one(ActiveNodes).show(prompt, table)
         if prompts:
             wrong = sum(row.circuit <= 0 for row in prompts.rows)
-            self.border_subtitle = f"{len(prompts.rows)} test prompts, {wrong} answered wrong"
+            self.border_subtitle = plain(f"{len(prompts.rows)} test prompts, {wrong} answered wrong")
