@@ -19,6 +19,7 @@ from textual.errors import NoWidget
 from textual.message import Message
 from textual.message_pump import MessagePump
 from textual.notifications import SeverityLevel
+from textual.screen import Screen
 from textual.widget import Widget
 from textual.worker import WorkerFailed, get_current_worker
 from typing_extensions import override
@@ -128,10 +129,20 @@ def is_going(widget: Widget) -> bool:
         return True
 
 
+def is_stale(pump: MessagePump, message: Message) -> bool:
+    """Whether `message` tells a screen a size that the terminal no longer has.
+
+    In Textual 8.2 each resizing of a screen posts one more: two sizes in its queue would take turns for ever.
+    """
+    return isinstance(message, events.Resize) and isinstance(pump, Screen) and message.size != pump.app.size
+
+
 _dispatch_message = MessagePump._dispatch_message
 
 
 async def _dispatch_or_report(self: MessagePump, message: Message) -> None:
+    if is_stale(self, message):
+        return
     try:
         await _dispatch_message(self, message)
     except Exception as error:

@@ -12,6 +12,8 @@ import pytest
 from fake_session import FakeSession, opener
 from textual import events
 from textual.command import CommandPalette
+from textual.geometry import Size
+from textual.screen import Screen
 from textual.widgets import Input
 from textual.widgets._toast import Toast
 from waiting import edit, loaded, ready, screen_text, settled, shown_size, shows, wait_for
@@ -20,6 +22,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.views import LoadProgress
 from circuit_tui.tui.app import ExplorerApp
 from circuit_tui.tui.engine import commands
+from circuit_tui.tui.input_order import is_busy
 from circuit_tui.tui.picker import PickerApp
 from circuit_tui.tui.resilient_app import MOST_ERRORS
 from circuit_tui.tui.screens.ask_text import AskText
@@ -274,6 +277,30 @@ async def test_clicks_on_a_toast_that_goes(explorer: Make) -> None:
         for kind in (events.MouseDown, events.MouseUp) * 3:
             app.post_message(kind(None, x, y, 0, 0, 1, False, False, False, screen_x=x, screen_y=y))
         await wait_for(pilot, lambda: "a toast" not in screen_text(app))
+
+
+async def test_two_sizes_in_one_queue_do_not_take_turns_for_ever(
+    explorer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        await pilot.press("question_mark")
+        await wait_for(pilot, lambda: isinstance(app.screen, HelpScreen))
+        sizes = []
+        resized = Screen._screen_resized
+        monkeypatch.setattr(Screen, "_screen_resized", lambda self, size: (sizes.append(size), resized(self, size)))
+        await pilot.resize_terminal(100, 30)
+        for width, height in ((150, 45), NARROW, (130, 40)) * 3:
+            size = Size(width, height)
+            app._size = size
+            for screen in app.screen_stack[1:]:
+                screen.post_message(events.Resize(size, size))
+        await wait_for(pilot, lambda: not is_busy(app))
+        done = len(sizes)
+        await pilot.pause(0.1)
+        assert len(sizes) == done
+        assert app.screen.size == app.main._size == (130, 40)
 
 
 async def test_an_error_in_a_handler_is_told_and_the_explorer_goes_on(
