@@ -34,6 +34,10 @@ def is_own(node: ast.expr, names: set[str]) -> bool:
             return is_own(one, names) and is_own(other, names)
         case ast.Call(ast.Name(name), _, _):
             return name in SAFE or name == "len"
+        case ast.Call(ast.Attribute(ast.Call(ast.Name(name)))) if name in SAFE:
+            return True
+        case ast.Call(ast.Attribute(text, "capitalize"), []):
+            return is_own(text, names)
         case ast.Call(ast.Attribute(ast.Dict(_, values), "get"), others, _):
             return all(is_own(value, names) for value in (*values, *others[1:]))
         case ast.Attribute(ast.Name("size"), "width" | "height"):
@@ -55,8 +59,9 @@ def own_names(tree: ast.AST) -> set[str]:
                     found[name] = found.get(name, True) and is_own(value, names)
                 case ast.arg(name):
                     found[name] = False
-                case ast.For(ast.Name(name)) | ast.comprehension(ast.Name(name)):
-                    found[name] = False
+                case ast.For(ast.Name(name), source) | ast.comprehension(ast.Name(name), source):
+                    constant = isinstance(source, ast.Name) and source.id.isupper()
+                    found[name] = found.get(name, True) and constant
     return {name for name, own in found.items() if own}
 
 

@@ -84,7 +84,7 @@ class Panes(Container):
 
     def on_mount(self) -> None:
         for name in PAIR:
-            self._pane(name).border_title = f"{PANES[name]} {name.capitalize()}"
+            self._pane(name).border_title = Content(f"{PANES[name]} {name.capitalize()}")
         self.move_split(0, 0)
 
     def _pane(self, name: str) -> Widget:
