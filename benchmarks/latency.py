@@ -38,7 +38,7 @@ GAP = (0.2, 0.4)  # seconds between the last look and the next key
 WINDOW = 0.12  # seconds after a key in which nothing is looked at
 IDLE = 5.0
 NUMBERS = 2  # the row of the strip that holds the numbers
-DIGITS = range(14)  # the columns of the faithfulness in it
+DIGITS = range(7)  # the columns of the faithfulness in it
 LEFT = range(12)  # the columns of mark and latent in the list, frame included
 STAGE = re.compile(r" (search starting|optimise|eliminate|frontier|score|done|search paused)( [\d.]+/s)?( .* left)? *$")
 
@@ -74,7 +74,7 @@ def app_text(terminal: Terminal) -> bool:
 def digits(terminal: Terminal) -> str | None:
     """The faithfulness as it is written on the strip; None for an estimate, which is no answer yet."""
     text = terminal.text(NUMBERS)[DIGITS.start : DIGITS.stop].strip()
-    return None if text.startswith(("≈", "…")) else text
+    return None if text.startswith(("≈", "…")) else text.rstrip("!")
 
 
 def ready(terminal: Terminal) -> bool:

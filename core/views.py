@@ -70,7 +70,8 @@ class Metrics:
     `faithfulness` is against M, `faithfulness_spliced` against M_s. `kl` (nats) is KL(M || circuit) at the answer
     position, `accuracy` the share of prompts whose right answer beats the wrong one, `logit_diff` the mean of right
     minus wrong, `cross_entropy` (nats) of the right answer, `per_prompt_iqr` the 25th and 75th percentile of the
-    per-prompt error LD_i(circuit) - LD_i(M). None where not (yet) computed.
+    per-prompt error LD_i(circuit) - LD_i(M). `faithfulness_interval` is the 95% bootstrap interval of `faithfulness`
+    over prompts (`evaluation/bootstrap.py`). None where not (yet) computed.
     """
 
     faithfulness: float
@@ -81,6 +82,7 @@ class Metrics:
     cross_entropy: float
     per_prompt_iqr: tuple[float, float]
     completeness: float | None = None
+    faithfulness_interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,8 @@ class CircuitView:
     test faithfulness, None where the circuit before has no exact number or where this one's must not be shown. `dirty`
     means edits since the last export or open. `standard_errors` are None unless `test` and `delta` are estimates from a
     sample of the prompts (`evaluation/sampled_estimate.py`), soon replaced by the exact numbers of the same version;
-    `delta` then has the standard error of `test.faithfulness`.
+    `delta` then has the standard error of `test.faithfulness`. `target` is the faithfulness that the search which found
+    the circuit had to reach; None if no search did.
     """
 
     version: int
@@ -158,6 +161,7 @@ class CircuitView:
     snapshots: tuple[str, ...]
     dirty: bool
     standard_errors: StandardErrors | None = None
+    target: float | None = None
 
     @property
     def estimated(self) -> bool:

@@ -30,7 +30,7 @@ def check_close(
 ) -> Iterator[FieldCheck]:
     """Checks a number, or each number of a pair, which may be off by `tolerance`.
 
-    A number that the file leaves null was never claimed, and agrees.
+    A number or pair that the file leaves null was never claimed, and agrees.
 
     Raises:
         TypeError: only one of the two is a pair.
@@ -38,6 +38,8 @@ def check_close(
     if isinstance(file, tuple) and isinstance(now, tuple):
         for index, (one, other) in enumerate(zip(file, now, strict=True)):
             yield from check_close(f"{field}[{index}]", one, other, tolerance)
+        return
+    if file is None and isinstance(now, tuple):
         return
     if isinstance(file, tuple) or isinstance(now, tuple):
         raise TypeError(f"{field}: a pair on one side alone")

@@ -185,7 +185,10 @@ class AblationPart(Part):
 
 
 class MetricsPart(Part):
-    """The numbers of one circuit on one split, with the meaning they have in `views.Metrics`."""
+    """The numbers of one circuit on one split, with the meaning they have in `views.Metrics`.
+
+    `faithfulness_interval` is absent where it was not computed.
+    """
 
     faithfulness: float
     faithfulness_spliced: float
@@ -195,6 +198,7 @@ class MetricsPart(Part):
     logit_diff: float
     cross_entropy: float
     per_prompt_iqr: tuple[float, float]
+    faithfulness_interval: tuple[float, float] | None = None
 
     @classmethod
     def of(cls, metrics: Metrics) -> Self:
@@ -239,6 +243,7 @@ class SnapshotPart(Part):
     metrics: MetricsPart | None
 
 
+_INTERVAL = "faithfulness_interval"
 _ABSENT_IF_EMPTY = ("audit", "snapshots", "edges")
 
 
@@ -270,6 +275,10 @@ class CircuitFile(Part):
         for key in _ABSENT_IF_EMPTY:
             if not getattr(self, key):
                 del data[key]
+        snapshots = [snapshot["metrics"] for snapshot in data.get("snapshots", ())]
+        for metrics in (*data["metrics"].values(), *filter(None, snapshots)):
+            if metrics[_INTERVAL] is None:
+                del metrics[_INTERVAL]
         return data
 
     def nodes(self) -> list[tuple[str, str, int]]:
@@ -285,6 +294,7 @@ def json_schema() -> dict[str, Any]:
     """Returns the JSON Schema (draft 2020-12) of `CircuitFile`."""
     schema = CircuitFile.model_json_schema(by_alias=True, mode="serialization")
     schema["required"] = [key for key in schema["required"] if key not in _ABSENT_IF_EMPTY]
+    schema["$defs"]["MetricsPart"]["required"].remove(_INTERVAL)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA, **schema}
 
 

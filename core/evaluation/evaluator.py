@@ -7,10 +7,14 @@ A circuit is a `[node]` bool tensor on the CPU. `Evaluator` runs each circuit fr
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from circuit_tui.core.evaluation.bootstrap import ratio_interval
+from circuit_tui.core.evaluation.cluster_sample import clusters
 from circuit_tui.core.evaluation.journal import digest, recalled_increments
 from circuit_tui.core.evaluation.metrics import Baselines, PromptMetrics
 from circuit_tui.core.runtime.incremental import Increments, incremental
@@ -127,8 +131,28 @@ class Evaluator:
     def evaluate(self, kept: Tensor, completeness: bool = True) -> Increments[Metrics]:
         """Returns average metrics of the circuit `kept` `[node]` bool, site by site."""
         measured = yield from self.measure(kept)
-        metrics = self.baselines.summarise(measured)
+        metrics = self.summarise(measured)
         return (yield from self.with_completeness(metrics, kept)) if completeness else metrics
+
+    def summarise(self, measured: PromptMetrics) -> Metrics:
+        """Returns the averages of one run and the interval of its faithfulness, without completeness."""
+        interval = self.interval(measured.logit_diff - self.baselines.empty.logit_diff)
+        return replace(self.baselines.summarise(measured), faithfulness_interval=interval)
+
+    def interval(self, change: Tensor) -> tuple[float, float] | None:
+        """Returns the 95% bootstrap interval of the mean of `change` as a share of m(M) - m(empty).
+
+        `change` `[prompt]` is a difference of two runs' logit differences: that of a circuit and the empty one gives
+        its faithfulness, that of a circuit with and without a node the effect of the node.
+        """
+        gap = self.baselines.plain.logit_diff - self.baselines.empty.logit_diff
+        return ratio_interval(change, gap, self.cluster)
+
+    @cached_property
+    def cluster(self) -> Tensor:
+        """The number of the cluster of each prompt, `[prompt]` int64: twins share one."""
+        pairs = self.problem.prompt_sets[self.split].pairs
+        return clusters([pairs[prompt] for prompt in self.prompts.tolist()])
 
     @incremental
     def with_completeness(self, metrics: Metrics, kept: Tensor) -> Increments[Metrics]:

@@ -14,7 +14,7 @@ from statistics import median
 
 from torch import Tensor
 
-from circuit_tui.core.evaluation.cluster_sample import ClusterSample, MeanEstimate, clusters, t_quantile
+from circuit_tui.core.evaluation.cluster_sample import ClusterSample, MeanEstimate, t_quantile
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 from circuit_tui.core.evaluation.metrics import Baselines, PromptMetrics
@@ -96,10 +96,8 @@ class Probe:
 
 def cluster_sample(evaluator: Evaluator, size: int, seed: int = 0) -> ClusterSample | None:
     """Draws at most `size` of the prompts of `evaluator`, whole clusters; None if they are too few clusters."""
-    pairs = evaluator.problem.prompt_sets[evaluator.split].pairs
-    cluster = clusters([pairs[prompt] for prompt in evaluator.prompts.tolist()])
     try:
-        return ClusterSample(cluster, size, seed)
+        return ClusterSample(evaluator.cluster, size, seed)
     except ValueError:
         return None
 

@@ -13,7 +13,8 @@ from circuit_tui.core.views import Metrics
 VERSION = 1
 """``PRAGMA user_version`` of a file with these tables."""
 
-_METRICS = [field.name for field in fields(Metrics) if field.name != "per_prompt_iqr"]
+_PAIRS = ("per_prompt_iqr", "faithfulness_interval")  # the interval is in `record` alone: files without it are added to
+_METRICS = [field.name for field in fields(Metrics) if field.name not in _PAIRS]
 METRIC_COLUMNS = [f"{split}_{name}" for split in ("train", "test") for name in (*_METRICS, "iqr_low", "iqr_high")]
 
 TABLES = f"""

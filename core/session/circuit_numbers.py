@@ -91,7 +91,7 @@ class CircuitNumbers:
             self.advance()
 
     def _begin(self, first: Increments[None] | None = None) -> None:
-        self.test = self.live.evaluator.baselines.summarise(self.live.measured)
+        self.test = self.live.evaluator.summarise(self.live.measured)
         self.errors = None
         self.train = None
         self.effects = {}
@@ -113,7 +113,7 @@ class CircuitNumbers:
                 break
             yield
         self._pace.record(blocks, seconds)
-        self.test, self.errors = self.live.evaluator.baselines.summarise(self.live.measured), None
+        self.test, self.errors = self.live.evaluator.summarise(self.live.measured), None
 
     def _compute(self, first: Increments[None] | None) -> Increments[None]:
         live, evaluator = self.live, self.live.evaluator

@@ -129,6 +129,7 @@ class Session:
             snapshots=tuple(self._snapshots.circuits),
             dirty=self._dirty,
             standard_errors=numbers.errors,
+            target=self.provenance.target,
         )
 
     def _delta(self) -> float | None:

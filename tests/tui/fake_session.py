@@ -128,6 +128,7 @@ def metrics(faithfulness: float, completeness: float | None = None) -> Metrics:
         cross_entropy=0.3 + (1 - faithfulness),
         per_prompt_iqr=(-0.2, 0.1),
         completeness=completeness,
+        faithfulness_interval=(faithfulness - 0.031, faithfulness + 0.024),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from circuit_tui.core.circuits.schema import CircuitFile, MetricsPart
+from circuit_tui.core.circuits.schema import CircuitFile
 from circuit_tui.tui.commands.output import number, print_line, print_table
 
 _NODE_COLUMNS = ("position", "latent", "clean", "corrupt", "max", "freq", "effect", "label")
@@ -54,7 +54,8 @@ def print_metrics(file: CircuitFile) -> None:
     parts = (metrics.train, metrics.test, metrics.plain, metrics.spliced, metrics.empty)
     columns = (f"train ({file.task.n_train})", f"test ({file.task.n_test})", "M", "M_s", "empty")
     rows = [(title, *(number(getattr(part, key)) for part in parts)) for title, key in _METRICS]
-    rows.append(("error per prompt, IQR", *(_iqr(part) for part in parts)))
+    rows.insert(1, ("its 95% interval over prompts", *(_range(part.faithfulness_interval) for part in parts)))
+    rows.append(("error per prompt, IQR", *(_range(part.per_prompt_iqr, 2) for part in parts)))
     print_table(("", *columns), rows, right=columns)
 
 
@@ -70,5 +71,5 @@ def _errors(file: CircuitFile) -> str:
     return {"drop": "dropped", "mean": "replaced by their mean", "keep": "kept"}[file.ablation.errors]
 
 
-def _iqr(part: MetricsPart) -> str:
-    return " … ".join(number(value, 2) for value in part.per_prompt_iqr)
+def _range(ends: tuple[float, float] | None, decimals: int = 3) -> str:
+    return "" if ends is None else " … ".join(number(value, decimals) for value in ends)

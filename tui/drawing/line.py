@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
@@ -36,6 +37,18 @@ def spaced(tokens: Sequence[str]) -> list[str]:
     if len(shown) < 2 or any(token.startswith(" ") for token in shown):
         return shown
     return [shown[0], *(" " + token for token in shown[1:])]
+
+
+def name_of(place: str) -> str:
+    """The name of a model or SAE that is given by a name or by the path of its folder.
+
+    Of a path it is the last part that tells something: ``~/gpt2-ft/model`` is ``gpt2-ft/model``.
+    """
+    path = PurePath(place)
+    if not (path.is_absolute() or place.startswith((".", "~"))) or path.name in ("", ".", ".."):
+        return place
+    plain = path.name.lower() in ("model", "sae", "checkpoint", "final", "weights") and path.parent.name
+    return f"{path.parent.name}/{path.name}" if plain else path.name
 
 
 def cut(text: str, width: int) -> str:

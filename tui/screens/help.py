@@ -28,12 +28,23 @@ NOTES = (
         "how much of the model's logit difference (right minus wrong answer) the circuit keeps on the test prompts: "
         "(circuit − empty) / (M − empty). M is the model as it is.",
     ),
+    (
+        "95% CI",
+        "the 95% bootstrap interval of the faithfulness over prompts: other prompts of the same kind could give a "
+        "number as far off.",
+    ),
+    (
+        "0.71!",
+        "a number beyond a limit of the audit, or a faithfulness under the target of the search: yellow is doubtful, "
+        "red is bad.",
+    ),
     ("vs M_s", "the same against M_s, the model with every SAE spliced in and all its latents on."),
     (
         "completeness",
         "the faithfulness of everything but the circuit. Near 0 is good: nothing that matters was left out.",
     ),
     ("KL", "how far the circuit's next-token distribution is from the model's, in nats."),
+    ("accuracy", "the share of test prompts on which the right answer beats the wrong one."),
     ("clean, corrupt", "mean activation of the latent at its position on the clean and on the corrupt train prompts."),
     ("freq", "the share of clean train prompts on which it fires."),
     ("effect", "the exact drop of test faithfulness when this node alone is ablated. … means it is being computed."),

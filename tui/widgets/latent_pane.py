@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
-
 from textual.strip import Strip
 
 from circuit_tui.core.views import LatentView, NodeTable
-from circuit_tui.tui.drawing.line import StyledLine, cut, printable, side_by_side
+from circuit_tui.tui.drawing.line import StyledLine, cut, name_of, printable, side_by_side
 from circuit_tui.tui.widgets import latent_sections as sections
 from circuit_tui.tui.widgets.lines_view import ScrollingLines
 
@@ -53,7 +51,7 @@ class LatentPane(ScrollingLines):
         head = StyledLine().add(" ").add(f"{table.sites[site].short} {latent}", pane_styles.strong)
         label = printable(view.label) or "no label"
         head.add(cut(f"  {label}", width // 2), pane_styles.plain if view.label else pane_styles.muted)
-        head.add(cut(f"  {_short(table.sites[site].sae_name)}", max(0, width - head.width - 1)), pane_styles.muted)
+        head.add(cut(f"  {name_of(table.sites[site].sae_name)}", max(0, width - head.width - 1)), pane_styles.muted)
         lines = [head.strip(), BLANK]
         for block in filter(None, self._blocks(view, width - 2)):
             lines += [StyledLine().add(" ").join(strip).strip() for strip in block] + [BLANK]
@@ -81,8 +79,3 @@ class LatentPane(ScrollingLines):
             sections.mask_path(view, width, pane_styles),
             sections.more_prompts(view, width, pane_styles),
         ]
-
-
-def _short(sae: str) -> str:
-    """The name of an SAE; for an absolute path only the last folder."""
-    return PurePath(sae).name if PurePath(sae).is_absolute() else sae

@@ -19,10 +19,9 @@ from torch import Tensor
 
 from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.finding import Finding, Measurement, finite, grade, worst_verdict
+from circuit_tui.core.audit.limits import COMPLETENESS_LIMITS
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 
-COMPLETENESS_LIMITS = 0.2, 0.5
-"""|completeness|: a fifth of the behaviour is left, and half. Below 0 the other nodes work against the behaviour."""
 RANDOM_SUBSET_LIMITS = 0.15, 0.3
 """Mean |F(C∖K) - F(M∖K)| over random K. For K = {} a circuit of faithfulness 0.95 already has 0.05."""
 GREEDY_SUBSET_LIMIT = 0.3

@@ -12,14 +12,11 @@ import torch
 
 from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.finding import Finding, Measurement, finite, grade, worst_verdict
+from circuit_tui.core.audit.limits import KL_LIMITS, KL_SHARE_LIMITS
 from circuit_tui.core.evaluation.evaluator import Evaluator, pack_circuit
 from circuit_tui.core.splice.batch import Batch
 from circuit_tui.core.splice.splice import FullSplice, Splice, run_spliced
 
-KL_LIMITS = 0.1, 1.0
-"""KL(M || circuit) in nats: a tenth is hard to see; at one, the predictions are different."""
-KL_SHARE_LIMITS = 0.1, 0.5
-"""KL as a share of the empty circuit's: at one half, half of the prediction is not explained."""
 OTHER_TOKEN_LIMITS = 0.1, 0.3
 """Share of prompts on which another token is the likeliest."""
 NEGLIGIBLE_KL = 0.01

@@ -6,10 +6,14 @@ Narrow prompts make narrow circuits, and a search overfits its prompts (in our r
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.finding import Finding, Measurement, finite, grade, worst_verdict
+from circuit_tui.core.audit.limits import FAITHFULNESS_LIMITS
+from circuit_tui.core.evaluation.bootstrap import ratio_interval
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.metrics import Baselines, PromptMetrics
 from circuit_tui.core.search.frontier import score
@@ -19,8 +23,6 @@ ABLE_ACCURACY = 0.9
 """A model of this accuracy does the task; below `MIN_ACCURACY` a search is refused."""
 SPLICE_LIMITS = 0.1, 1 - MIN_SPLICED
 """Distance of M_s's faithfulness from 1; beyond the second number a search is refused."""
-FAITHFULNESS_LIMITS = 0.1, 0.25
-"""|1 - f| on held-out prompts: nine tenths of the behaviour, three quarters."""
 OVERFIT_LIMITS = 0.03, 0.1
 """Score lost from search prompts to held-out ones: honest searches lose the first number; the second is a tenth."""
 MAX_INTERVAL_WIDTH = 0.2
@@ -28,14 +30,13 @@ MAX_INTERVAL_WIDTH = 0.2
 
 
 def interval(baselines: Baselines, measured: PromptMetrics, draws: int, seed: int) -> tuple[float, float]:
-    """Returns the 95% bootstrap interval of the faithfulness of `measured`: prompts are drawn with replacement."""
-    n = len(measured.logit_diff)
-    chosen = torch.randint(n, (draws, n), generator=torch.Generator().manual_seed(seed))
-    circuit, plain, empty = (
-        part.logit_diff.double()[chosen].mean(1) for part in (measured, baselines.plain, baselines.empty)
-    )
-    low, high = torch.quantile((circuit - empty) / (plain - empty), torch.tensor([0.025, 0.975]).double()).tolist()
-    return low, high
+    """Returns the 95% bootstrap interval of the faithfulness of `measured`; every prompt is a cluster of its own.
+
+    NaN where there is none.
+    """
+    above = measured.logit_diff.double() - baselines.empty.logit_diff.double()
+    below = baselines.plain.logit_diff.double() - baselines.empty.logit_diff.double()
+    return ratio_interval(above, below, torch.arange(len(above)), draws, seed) or (math.nan, math.nan)
 
 
 def task(audited: AuditedCircuit) -> Measurement:

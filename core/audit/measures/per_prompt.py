@@ -14,9 +14,8 @@ import torch
 
 from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.finding import Finding, Measurement, finite, grade
+from circuit_tui.core.audit.limits import DISAGREEMENT_LIMITS
 
-DISAGREEMENT_LIMITS = 0.05, 0.15
-"""Share of prompts with another answer: one in twenty, one in seven. A coin disagrees on half."""
 ERROR_LIMITS = 0.25, 0.5
 """1 - per-prompt faithfulness, the share of the empty circuit's error that is left: a quarter, and half."""
 

@@ -265,3 +265,21 @@ def test_what_is_out_of_range_is_refused_and_changes_nothing(
     with pytest.raises(UserError):
         wrong(session)
     assert session.view() == before
+
+
+def test_the_interval_is_that_of_samples_of_the_prompts(fresh: Callable[[str], Session]) -> None:
+    """Against ratios of means over prompts drawn one sample after the other; the task has no twins."""
+    session, kept = start(fresh, "gpt2-each")
+    session.replace(kept.nonzero()[:, 0].tolist(), "all")
+    interval = session.view().test.faithfulness_interval
+    evaluator = session.experiment.test
+    circuit = evaluator.measure(kept).result().logit_diff.double()
+    empty, plain = (part.logit_diff.double() for part in (evaluator.baselines.empty, evaluator.baselines.plain))
+    draw, n = torch.Generator().manual_seed(5), len(circuit)
+    ratios = []
+    for _ in range(3000):
+        some = torch.randint(n, (n,), generator=draw)
+        ratios.append(float((circuit[some].mean() - empty[some].mean()) / (plain[some].mean() - empty[some].mean())))
+    low, high = torch.tensor(ratios).quantile(torch.tensor([0.025, 0.975])).tolist()
+    width = high - low
+    assert interval == pytest.approx((low, high), abs=0.15 * width + 1e-6)
