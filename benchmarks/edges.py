@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from circuit_tui.core.circuits.circuit_file import read_circuit
 from circuit_tui.core.edges.agreement import agreement
 from circuit_tui.core.edges.edge_table import CircuitEdges
@@ -85,8 +86,8 @@ def main() -> None:
         found.append(row)
         times = ", ".join(f"{name} {wall:.2f} ({cpu:.2f})" for name, (wall, cpu) in row["seconds"].items())
         print(
-            f"{row['task']}: {row['nodes']} nodes at {row['nodes_test']:.3f}, {row['edges']} of {row['possible']} edges "
-            f"hold {row['train']:.3f}, held out {row['test']:.3f}; unconnected {row['unconnected']:.3f}; "
+            f"{row['task']}: {row['nodes']} nodes at {row['nodes_test']:.3f}, {row['edges']} of {row['possible']} "
+            f"edges hold {row['train']:.3f}, held out {row['test']:.3f}; unconnected {row['unconnected']:.3f}; "
             f"frozen against exact {row['rank_correlation']:.2f}; {times}; {torch.get_num_threads()} threads",
             flush=True,
         )

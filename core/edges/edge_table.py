@@ -29,6 +29,7 @@ class CircuitEdges:
         answered: whether the prompts have answers; without them there are no edges to the logit difference.
 
     Attributes:
+        passes: the circuit's passes on the prompts.
         view: what has been computed so far.
         circuit: the edge circuit; all edges until `set_edges`.
 
@@ -41,8 +42,8 @@ class CircuitEdges:
     ) -> None:
         self.evaluator, self.nodes, self._answered = evaluator, nodes, answered
         problem = evaluator.problem
-        self.space, self._passes = open_passes(problem, nodes, evaluator.split, evaluator.prompts)
-        self.circuit = EdgeCircuit(self._passes, evaluator.baselines)
+        self.space, self.passes = open_passes(problem, nodes, evaluator.split, evaluator.prompts)
+        self.circuit = EdgeCircuit(self.passes, evaluator.baselines)
         ends = tuple(end_view(problem, end, labels or {}) for end in self.space.ends)
         self.view = EdgesView(
             ends, (), evaluator.split, len(evaluator), self.circuit.faithfulness if answered else None
@@ -56,7 +57,7 @@ class CircuitEdges:
     @incremental
     def compute(self) -> Increments[EdgesView]:
         """Computes all edges but their effects on the metric; returns the view."""
-        effects = yield from all_effects(self._passes)
+        effects = yield from all_effects(self.passes)
         totals = effects.node_total.double().mean(1) / self.gap
         ends = tuple(
             end if end.kind == "logits" or not self._answered else replace(end, total_effect=float(totals[number]))
@@ -72,7 +73,7 @@ class CircuitEdges:
         missing = {(edge.source, edge.target) for edge in self.view.edges if edge.metric is None}
         due = [edge for edge in dict.fromkeys(chosen) if edge in missing]
         if due:
-            values = yield from metric_effects(self._passes, torch.tensor(due))
+            values = yield from metric_effects(self.passes, torch.tensor(due))
             by_edge = {edge: _mean_spread(value / self.gap) for edge, value in zip(due, values, strict=True)}
             self.view = replace(
                 self.view,
@@ -156,7 +157,7 @@ def _edge_views(effects: Effects, gap: float) -> tuple[EdgeView, ...]:
     found = []
     for number, (source, target) in enumerate(effects.edges.tolist()):
         edge, total, activation, frozen = (table[number] for table in tables)
-        blocks, heads = effects.heads[number].nonzero(as_tuple=True)
+        blocks, heads = (effects.heads[number].abs() + effects.aligned_heads[number].abs()).nonzero(as_tuple=True)
         shares = [
             HeadShare(
                 block,

@@ -2,7 +2,7 @@
 
 Edges are tried in the order of their attribution, smallest first, in groups that halve where one is needed; a group
 stays dropped if the circuit of the edges left still reaches the target. Trials run on a probe of the search prompts;
-the result is measured on all of them, and edges come back, the last dropped first, until they reach the target too.
+the result is measured on all of them, and what was dropped last comes back until they reach the target too.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor
 from circuit_tui.core.edges.edge_circuit import EdgeCircuit
 from circuit_tui.core.edges.effects import all_effects
 from circuit_tui.core.edges.open_edges import open_passes
+from circuit_tui.core.evaluation.cluster_sample import ClusterSample, clusters
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.runtime.incremental import Increments, incremental
 from circuit_tui.core.search.frontier import score
@@ -70,11 +71,8 @@ def eliminate_edges(train: Evaluator, test: Evaluator, nodes: Tensor, target: fl
     """
     space, whole = open_passes(train.problem, nodes, train.split, train.prompts)
     every = EdgeCircuit(whole, train.baselines)
-    step = max(1, len(train.prompts) // PROBE)
-    probe_prompts = train.prompts[::step][:PROBE]
-    probed = whole if len(probe_prompts) == len(train) else open_passes(
-        train.problem, nodes, train.split, probe_prompts
-    )[1]  # fmt: skip
+    chosen = _probe(train)
+    probed = whole if chosen is None else open_passes(train.problem, nodes, train.split, chosen)[1]
     circuit = EdgeCircuit(probed, train.baselines)
     yield
     effects = yield from all_effects(probed)
@@ -107,8 +105,20 @@ def eliminate_edges(train: Evaluator, test: Evaluator, nodes: Tensor, target: fl
     )  # fmt: skip
 
 
+def _probe(train: Evaluator) -> Tensor | None:
+    """Returns the prompts of the probe, whole clusters of twins; None for all prompts, where there are few."""
+    if len(train) <= PROBE:
+        return None
+    pairs = train.problem.task.split(train.split)
+    cluster = clusters([pairs[prompt] for prompt in train.prompts.tolist()])
+    return train.prompts[ClusterSample(cluster, PROBE).where.to(train.prompts.device)]
+
+
 class _Trials:
     """Edges are dropped as long as the target is reached.
+
+    Attributes:
+        passed: the edge sets that reached the target on the probe, each a part of the one before.
 
     Args:
         circuit: the edge circuit on the probe.
@@ -119,7 +129,6 @@ class _Trials:
 
     def __init__(self, circuit: EdgeCircuit, strength: Tensor, target: float, offset: float) -> None:
         self._circuit, self._strength, self._target, self._offset = circuit, strength, target, offset
-        self._dropped: list[list[tuple[int, int]]] = []
         self.passed = [circuit.kept]
 
     def halve_prefix(self) -> Increments[None]:
@@ -151,7 +160,6 @@ class _Trials:
                 for source, target in group:
                     kept[source, target] = False
                 if (yield from self._try(kept)):
-                    self._dropped.append(group)
                     queue, size = queue[size:], min(2 * size, max(1, len(queue) // 8))
                 elif size > 1:
                     size //= 2
@@ -161,17 +169,11 @@ class _Trials:
                 return
 
     def restore_for(self, every: EdgeCircuit) -> Increments[None]:
-        """Gives edges back until all search prompts reach the target too."""
-        kept = self._circuit.kept
-        faithfulness = yield from every.change_to(kept)
-        while score(faithfulness) < self._target and self._dropped:
-            kept = kept.clone()
-            for source, target in self._dropped.pop():
-                kept[source, target] = True
-            faithfulness = yield from every.change_to(kept)
-        if score(faithfulness) < self._target:
-            kept = self.passed[0]
-        self.passed.append(kept)
+        """Goes back through the edge sets that reached the target, until all search prompts reach it too."""
+        while len(self.passed) > 1:
+            if score((yield from every.change_to(self.passed[-1]))) >= self._target:
+                return
+            self.passed.pop()
 
     def _order(self) -> list[tuple[int, int]]:
         edges = [(int(source), int(target)) for source, target in self._circuit.kept.nonzero()]

@@ -114,7 +114,7 @@ def record_freezes(circuit: CircuitPass) -> Freezes:
         UserError: the heads of this architecture cannot be taken apart.
     """
     model, n_rows = circuit.problem.model, circuit.n_rows
-    _check_heads(model, circuit.prompts.embedding[:CHECKED_ROWS])
+    check_heads(model, circuit.prompts.embedding[:CHECKED_ROWS])
     names = ["ln_final.hook_scale"]
     for layer in range(model.n_layers):
         points = "ln1.hook_scale", "attn.hook_pattern", "ln1_post.hook_scale", "ln2.hook_scale"
@@ -137,7 +137,7 @@ def record_freezes(circuit: CircuitPass) -> Freezes:
     )
 
 
-def _check_heads(model: LanguageModel, embedding: Tensor) -> None:
+def check_heads(model: LanguageModel, embedding: Tensor) -> None:
     """Raises UserError unless the heads of each block, put together, do what its attention does in a plain pass."""
     names = [
         f"blocks.{layer}.{point}"
