@@ -97,6 +97,7 @@ def _select_prompts(split: PreparedSplit, prompts: Tensor) -> PreparedSplit:
     answers, reads = split.answers.select(prompts)
     rows = split.answers.rows_of(prompts)
     return PreparedSplit(
+        split.tokens[rows],
         split.prefix[rows],
         split.ids[rows],
         split.reference_rows[rows],

@@ -12,7 +12,6 @@ from typing_extensions import override
 
 from circuit_tui.core.evaluation.circuit_pass import CircuitPass
 from circuit_tui.core.evaluation.evaluator import circuit_splice, pack_site
-from circuit_tui.core.models.left_padding import runner_for
 from circuit_tui.core.runtime.incremental import Increments, incremental
 from circuit_tui.core.splice.batch import Batch
 from circuit_tui.core.splice.hook_patch import input_at_site
@@ -52,7 +51,7 @@ class FullPass(CircuitPass):
     @torch.no_grad()
     def sae_input(self, site: int) -> Tensor:
         """Returns the input of the SAE of `site`, `[prompt, position, d_in]`."""
-        runner = runner_for(self._problem.model, self.batch.lengths)
+        runner = self.batch.runner(self._problem.model)
         return input_at_site(runner, self._problem.sites, site, self._inputs[site], self._splices)
 
     def _splice(self, kept: Tensor, site: int) -> Splice:

@@ -30,6 +30,8 @@ MEMORY_SHARE = 0.25
 """Traces are kept if two for every batch take at most this share of the free memory."""
 MAX_SPLICES = 32
 """Splices that are kept for reuse: most trials leave the nodes of all sites but one as they are."""
+FEW_DIFFERENT = 0.5
+"""Where at most this share of the tokens differ, full passes that run alike ones once take less than traces of all."""
 
 
 @dataclass(slots=True)
@@ -65,9 +67,14 @@ class ResidualChange:
 
 
 def can_trace(problem: Problem, batches: Sequence[Batch]) -> bool:
-    """Returns whether circuits of `problem` can run incrementally, and memory holds their traces of `batches`."""
+    """Returns whether circuits of `problem` should run incrementally.
+
+    They can, memory holds their traces of `batches`, and full passes are not the cheaper ones.
+    """
     model, sites = problem.model, problem.sites
     if not model.can_run_subset or model.padding_side == "left" or any(site.inside is not None for site in sites):
+        return False
+    if all(batch.share_run(model) <= FEW_DIFFERENT for batch in batches):
         return False
     tokens = sum(batch.prefix.shape[0] * batch.prefix.shape[1] for batch in batches)
     cache_bytes = (model.n_layers - sites[0].depth_after) * model.kv_bytes_per_token

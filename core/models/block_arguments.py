@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from circuit_tui.core.models.kv_cache import AnyKvCache, KvCacheSubset, select_columns
+from circuit_tui.core.models.kv_cache import BlockCache, KvCacheSubset, select_columns
 
 CACHE_PARAMETERS = ("past_key_values", "layer_past")
 """Names that Hugging Face's blocks give to their key-value cache."""
@@ -36,7 +36,7 @@ class BlockCall:
         """The parameter that takes the key-value cache, None if the block has none."""
         return next((name for name in CACHE_PARAMETERS if name in self.named), None)
 
-    def run(self, block: torch.nn.Module, resid: Tensor, kv_cache: AnyKvCache | None) -> Any:
+    def run(self, block: torch.nn.Module, resid: Tensor, kv_cache: BlockCache | None) -> Any:
         """Calls `block` with these arguments on the residual `resid`; `kv_cache` as in `LanguageModel.run_blocks`."""
         if kv_cache is None:
             return block(resid, *self.args, **self.kwargs)

@@ -65,9 +65,9 @@ def _compare(model: LanguageModel, references: Sequence[ReferencePass], where: s
     for row, reference in enumerate(references):
         tokens[row, : len(reference.tokens)] = reference.tokens.to(model.device)
     runner = runner_for(model, lengths)
-    embedded = runner.embed(tokens)
-    _compare_streams(model, runner, embedded, references, where)
-    logits = runner.logits_from(embedded, 0, lengths - 1).cpu()
+    # The logits go on from the last block's input, as a search's do: with the fast path of the last MLP.
+    layer, resid = _compare_streams(model, runner, runner.embed(tokens), references, where)
+    logits = runner.logits_from(resid, layer, lengths - 1).cpu()
     expected = torch.stack([reference.logits for reference in references])
     if "center_unembed" in model.processing:
         logits, expected = logits - logits.mean(-1, keepdim=True), expected - expected.mean(-1, keepdim=True)
@@ -76,20 +76,27 @@ def _compare(model: LanguageModel, references: Sequence[ReferencePass], where: s
 
 def _compare_streams(
     model: LanguageModel, runner: BlockRunner, resid: Tensor, references: Sequence[ReferencePass], where: str
-) -> None:
-    """Compares the residual stream after each block, in the first row of each reference."""
+) -> tuple[int, Tensor]:
+    """Compares the residual stream after each block, in the first row of each reference.
+
+    Returns the number of the last block and the residual that enters it; where no stream was recorded, those of the
+    first block.
+    """
     first = {id(reference): row for row, reference in reversed(list(enumerate(references)))}
     known = [(row, references[row]) for row in first.values() if references[row].residuals.shape[0]]
     if not known:
-        return
+        return 0, resid
     for layer in range(model.n_layers + 1):
         for row, reference in known:
             ours, expected = resid[row, : len(reference.tokens)].float().cpu(), reference.residuals[layer]
             if "center_writing_weights" in model.processing:
                 expected = expected - expected.mean(-1, keepdim=True)
             _check(model, ours, expected, f"{'at the embedding' if layer == 0 else f'after block {layer - 1}'}{where}")
-        if layer < model.n_layers:
-            resid = runner.run_blocks(resid, layer, layer + 1)
+        if layer == model.n_layers:
+            break
+        last_input = resid
+        resid = runner.run_blocks(resid, layer, layer + 1)
+    return model.n_layers - 1, last_input
 
 
 def _check(model: LanguageModel, ours: Tensor, expected: Tensor, where: str) -> None:

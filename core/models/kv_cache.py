@@ -7,7 +7,7 @@ a token index of a batch, taken over all of its rows.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -75,7 +75,11 @@ class KvCacheSubset:
         return whole.index_copy_(2, columns, new)
 
 
-AnyKvCache = KvCache | KvCacheSubset
+class BlockCache(Protocol):
+    """What blocks take for a cache: it is handed their new keys and values, and returns those to attend to."""
+
+    def update(self, keys: Tensor, values: Tensor, layer: int, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Takes keys and values `[row, head, column, d_head]` of block `layer`; returns all that queries may see."""
 
 
 def select_columns(value: Any, columns: Tensor, n_columns: int) -> Any:

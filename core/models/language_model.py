@@ -22,7 +22,7 @@ from circuit_tui.core.models.compat.gelu import fuse_gelu
 from circuit_tui.core.models.compat.native_norms import use_native_norms
 from circuit_tui.core.models.fast_paths import TokenFilter
 from circuit_tui.core.models.hf_reference import ReferencePass
-from circuit_tui.core.models.kv_cache import AnyKvCache, KvCache, KvCacheSubset
+from circuit_tui.core.models.kv_cache import BlockCache, KvCache, KvCacheSubset
 
 
 class _FirstBlockReached(Exception):
@@ -43,6 +43,7 @@ class LanguageModel:
         processing: ``"none"``, or the weight processing that the SAEs asked for.
         padding_side: the side on which `left_padding.runner_for` pads rows.
         can_run_subset: whether `run_blocks` can run some tokens on a cache of the others; `verify` finds out.
+        can_share_prefixes: whether rows that begin alike can run once; `shared_prefixes.verify_sharing` finds out.
         block_devices: the device of each block. Everything else is on `device`; the stream goes from block to block.
         recordings: the arguments of the blocks, for each shape of rows that has run.
         folder: where the model was loaded from, None if it was made in memory.
@@ -71,7 +72,7 @@ class LanguageModel:
         self.passes: tuple[ReferencePass, ...] = ()
         self.n_embeddings = int(bridge.cfg.d_vocab)
         self._last_mlp: TokenFilter | None = None
-        self.can_run_subset = False
+        self.can_run_subset = self.can_share_prefixes = False
         cap = getattr(bridge.cfg, "output_logits_soft_cap", None)
         self.soft_cap = float(cap) if cap is not None and cap > 0 else None
 
@@ -84,6 +85,11 @@ class LanguageModel:
     def d_model(self) -> int:
         """Width of the residual stream."""
         return int(self.bridge.cfg.d_model)
+
+    @property
+    def token_work(self) -> int:
+        """Operations of one token in one block, forward: about 24 d^2 (Kaplan et al. 2020, "Scaling Laws", table 1)."""
+        return 24 * self.d_model**2
 
     @property
     def d_heads(self) -> int:
@@ -163,7 +169,7 @@ class LanguageModel:
         resid: Tensor,
         start: int,
         stop: int,
-        kv_cache: AnyKvCache | None = None,
+        kv_cache: BlockCache | None = None,
         calls: Sequence[BlockCall] | None = None,
     ) -> Tensor:
         """Runs blocks `start` up to, not including, `stop` on the residual stream `[row, position, d_model]`.
@@ -187,7 +193,7 @@ class LanguageModel:
         resid: Tensor,
         start: int,
         stop: int,
-        kv_cache: AnyKvCache | None,
+        kv_cache: BlockCache | None,
         calls: Sequence[BlockCall] | None,
     ) -> Tensor:
         """Like `run_blocks`, but leaves the result on the device of the last block that ran."""
@@ -206,7 +212,7 @@ class LanguageModel:
         start: int,
         columns: Tensor,
         rows: Tensor | None = None,
-        kv_cache: AnyKvCache | None = None,
+        kv_cache: BlockCache | None = None,
         calls: Sequence[BlockCall] | None = None,
     ) -> Tensor:
         """`logits` of the residual `[row, position, d_model]` that enters block `start`.
@@ -222,7 +228,7 @@ class LanguageModel:
         start: int,
         columns: Tensor,
         rows: Tensor,
-        kv_cache: AnyKvCache | None = None,
+        kv_cache: BlockCache | None = None,
         calls: Sequence[BlockCall] | None = None,
     ) -> Tensor:
         """The last block's output `[row, position, d_model]`, of the residual that enters block `start`.

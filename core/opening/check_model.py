@@ -11,6 +11,7 @@ from circuit_tui.core.evaluation.evaluator import BATCH_PROMPTS
 from circuit_tui.core.models.check_pass import check_pass, replayable
 from circuit_tui.core.models.hf_reference import check_vocabulary, load_passes
 from circuit_tui.core.models.language_model import LanguageModel
+from circuit_tui.core.models.shared_prefixes import verify_sharing
 from circuit_tui.core.runtime.out_of_memory import free_cached, is_out_of_memory
 from circuit_tui.core.tasks.task import Split
 from circuit_tui.core.tasks.tokens import PromptSet
@@ -63,6 +64,7 @@ def check_model(model: LanguageModel, prompt_sets: Mapping[Split, PromptSet], ba
     tokens = prompt_sets["test"].clean
     with replayable(model):
         model.verify(tokens.tokens[:2], tokens.last[:2])
+        verify_sharing(model, tokens.tokens[:2])
     passes = model.passes
     if model.folder is not None and not is_checked(model, prompt_sets):
         wanted = reference_prompts(prompt_sets)

@@ -13,6 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from circuit_tui.core.models.block_runner import BlockRunner
+from circuit_tui.core.models.language_model import LanguageModel
+from circuit_tui.core.models.left_padding import runner_for
+from circuit_tui.core.models.shared_prefixes import SharedPrefixRunner, shared_runner
 from circuit_tui.core.splice.ablation import ReferenceTable
 from circuit_tui.core.splice.nodes import Pack
 from circuit_tui.core.splice.position_groups import PositionGroups
@@ -27,6 +31,7 @@ class PreparedSplit:
     """All clean prompts of a split, run up to the first site.
 
     Attributes:
+        tokens: `[row, position]` the tokens, anything at padding.
         prefix: `[row, position, d_model]`, the residual entering the first site: no mask can change it.
         ids: `[row, position]` position id, negative where nothing is spliced.
         reference_rows: `[row, position]` the row of the reference table that each token takes.
@@ -37,6 +42,7 @@ class PreparedSplit:
         plain_logits: `[read, vocab]` float32 logits of M where the answers are read.
     """
 
+    tokens: Tensor
     prefix: Tensor
     ids: Tensor
     reference_rows: Tensor
@@ -211,6 +217,7 @@ class Batch(SpliceConstants):
         self.prefix = split.prefix[self.rows, :width]
         self.answers, self.reads = split.answers.select(prompts)
         self.read_rows, self.read_columns = self.answers.read_rows, self.answers.read_columns
+        self._token_numbers = split.tokens[self.rows, :width]
         errors = tuple(None if error is None else error[self.rows, :width] for error in split.errors)
         ids, reference_rows = split.ids[self.rows, :width], split.reference_rows[self.rows, :width]
         self.ids, self.reference_rows = ids, reference_rows
@@ -219,10 +226,28 @@ class Batch(SpliceConstants):
             ids, reference_rows, split.reference_row_of_group, errors, tables, n_positions, transformed
         )
         super().__init__(self._tokens)
+        self._runner: BlockRunner | None = None
 
     def __len__(self) -> int:
         """Number of prompts."""
         return len(self.prompts)
+
+    def runner(self, model: LanguageModel) -> BlockRunner:
+        """Returns what runs the blocks of `model` on circuits over this batch, the same one at every call.
+
+        It may run rows that begin alike once: tokens with the same reference behind such tokens have the same residual
+        under every circuit. An error may differ between them, as rounding does.
+        """
+        if self._runner is None:
+            kinds = (self._token_numbers, self._tokens.ids, self._tokens.reference_rows)
+            dropped = all(error is None for error in self._tokens.errors)
+            self._runner = shared_runner(model, self.lengths, kinds) if dropped else runner_for(model, self.lengths)
+        return self._runner
+
+    def share_run(self, model: LanguageModel) -> float:
+        """How many tokens `runner` runs for each token of the batch."""
+        runner = self.runner(model)
+        return runner.tree.share if isinstance(runner, SharedPrefixRunner) else 1.0
 
     @cached_property
     def columns(self) -> TokenColumns:

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from circuit_tui.core.models.block_runner import BlockRunner
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.saes.site import Site
 from circuit_tui.core.splice.hook_patch import HookPatch
 
 
-def is_final(model: LanguageModel, site: Site) -> bool:
-    """Whether `logits_from` can splice `site` in: it is on the stream that leaves the last block."""
-    return site.inside is None and site.depth == model.n_layers and model.padding_side == "right"
+def is_final(runner: BlockRunner, model: LanguageModel, site: Site) -> bool:
+    """Whether `logits_from` can splice `site` in: it is on the stream that leaves the last block.
+
+    `runner` runs the blocks; only `model` itself runs them for the tokens that are read alone.
+    """
+    return site.inside is None and site.depth == model.n_layers and runner is model
 
 
 def logits_from(

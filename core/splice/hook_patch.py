@@ -99,24 +99,25 @@ def _run_block(
 def _attach(runner: BlockRunner, point: InsideBlock, resid: Tensor, patch: HookPatch, unreached: set[str]) -> list[Any]:
     """Attaches the hooks of one `patch`; torch calls the hooks of a module in the order in which they were attached."""
     output_point = runner.hook_point(point.write)
+    layout = runner.to_block_layout(resid[..., :1])
     reader = None if point.read == point.write else HookPointReader(runner.hook_point(point.read))
 
     def write(_: Any, __: Any, out: Tensor) -> Tensor:
         unreached.discard(point.write)
-        output = runner.from_block_layout(_heads_merged(out, resid))
+        output = runner.from_block_layout(_heads_merged(out, layout))
         if point.is_resid_mid:
             stream = resid + output
             return _shaped_like(out, runner.to_block_layout(patch(stream, stream) - resid))
-        x = output if reader is None else runner.from_block_layout(_heads_merged(reader.values[0], resid))
+        x = output if reader is None else runner.from_block_layout(_heads_merged(reader.values[0], layout))
         return _shaped_like(out, runner.to_block_layout(patch(x, output)))
 
     handles: list[Any] = [output_point.register_forward_hook(write)]
     return handles if reader is None else [*handles, reader]
 
 
-def _heads_merged(x: Tensor, resid: Tensor) -> Tensor:
-    """`x` as `[prompt, position, d]`, heads side by side, on the device of `resid`, the stream between blocks."""
-    return x.reshape(*resid.shape[:2], -1).to(resid.device)
+def _heads_merged(x: Tensor, layout: Tensor) -> Tensor:
+    """`x` as `[row, position, d]`, heads side by side, with the rows, positions and device of `layout`."""
+    return x.reshape(*layout.shape[:2], -1).to(layout.device)
 
 
 def _shaped_like(like: Tensor, x: Tensor) -> Tensor:

@@ -283,7 +283,7 @@ class _Builder:
             table = (error_means or run.error_means)[index]
             return lambda rows, width: table[groups[rows, :width].clamp(min=0)]
 
-        spliced_pass(self.model, self.sites, prompts, own.prefix, ids, visit, errors, self.size)
+        spliced_pass(self.model, self.sites, prompts, own.prefix, ids, groups, visit, errors, self.size)
         return run
 
     def reference_table(
@@ -321,6 +321,6 @@ class _Builder:
         elif self.errors == "mean":
             errors = tuple(table[groups.clamp(min=0)] for table in error_means)
         return PreparedSplit(
-            plain.prefix, ids, rows, row_of_group, errors,
+            prompts.clean.tokens, plain.prefix, ids, rows, row_of_group, errors,
             prompts.clean.lengths, prompts.answers, plain.logits,
         )  # fmt: skip

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.models.language_model import LanguageModel
-from circuit_tui.core.models.left_padding import runner_for
+from circuit_tui.core.models.shared_prefixes import shared_runner
 from circuit_tui.core.saes.site import Site, site_groups
 from circuit_tui.core.splice.ablation import GroupMeans
 from circuit_tui.core.splice.hook_patch import HookPatch, run_patched, sae_input
@@ -77,7 +77,7 @@ def plain_pass(
     found: list[tuple[Tensor, Tensor]] = []
     for rows in chunks(prompts.lengths, size):
         width = int(prompts.lengths[rows].max())
-        runner = runner_for(model, prompts.lengths[rows])
+        runner = shared_runner(model, prompts.lengths[rows], [prompts.tokens[rows, :width]])
         resid = runner.run_blocks(runner.embed(prompts.tokens[rows, :width]), 0, sites[0].depth)
         prefix[rows, :width] = resid
         if answers is None and not errors:
@@ -117,6 +117,7 @@ def spliced_pass(
     prompts: TokenizedPrompts,
     prefix: Tensor,
     ids: Tensor,
+    kinds: Tensor,
     visit: Visit,
     errors: Callable[[int, list[ChunkOutput]], ErrorOf],
     size: int | None,
@@ -125,11 +126,16 @@ def spliced_pass(
 
     `visit(site, rows, residual, x, activations)` is called for each chunk, with the residual that enters the site's
     group and the input `x` of its SAE. `errors(site, outputs)` is called once for each site, with the outputs of all
-    chunks, and returns the function that gives the error to add.
+    chunks, and returns the function that gives the error to add. Where `kinds` `[row, position]` differ, it may give
+    another.
     """
     parts = chunks(prompts.lengths, size)
-    runners = [runner_for(model, prompts.lengths[rows]) for rows in parts]
     widths = [int(prompts.lengths[rows].max()) for rows in parts]
+    # Tokens that take another mean error, or none, are not alike.
+    runners = [
+        shared_runner(model, prompts.lengths[rows], [prompts.tokens[rows, :width], kinds[rows, :width]])
+        for rows, width in zip(parts, widths, strict=True)
+    ]
     resids = [prefix[rows, :width] for rows, width in zip(parts, widths, strict=True)]
     for group in site_groups(sites):
         here = sites[group.start : group.stop]

@@ -24,7 +24,6 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from circuit_tui.core.models.language_model import LanguageModel
-from circuit_tui.core.models.left_padding import runner_for
 from circuit_tui.core.runtime.incremental import Increments, incremental
 from circuit_tui.core.saes.site import Site, site_groups
 from circuit_tui.core.splice import final_site
@@ -204,7 +203,7 @@ def run_spliced(
     `inputs`, when given, receives the residual that enters the group of each site from `start` on; its first `start`
     entries are left alone.
     """
-    runner = runner_for(model, batch.lengths)
+    runner = batch.runner(model)
     resid = batch.prefix if resid is None else resid
     call = _call_recomputed if batch.recompute and torch.is_grad_enabled() else _call
     for group in site_groups(sites):
@@ -219,7 +218,7 @@ def run_spliced(
         resid = call(run_patched, runner, sites[here], resid, splices[here])
         rest = sites[group.stop :]
         # The whole residual that enters a last site is needed if `inputs` ask for it.
-        last = not rest or (inputs is None and len(rest) == 1 and final_site.is_final(model, rest[0]))
+        last = not rest or (inputs is None and len(rest) == 1 and final_site.is_final(runner, model, rest[0]))
         if call is _call_recomputed:
             for layer in range(depth, model.n_layers - 1 if last else rest[0].depth):
                 resid = call(runner.run_blocks, resid, layer, layer + 1)

@@ -1,0 +1,132 @@
+"""Rows that begin alike run once there, and every number stays what plain hooks measure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny.compared import check_everything
+from tiny.gradients import check_gradient
+from tiny.models import make_model
+from tiny.opened import open_naive, open_problem
+from tiny.tasks import TASKS
+from tiny.world import CPU, Spliced, World, build_with
+
+from circuit_tui.core.choices import AblationKind, PositionsKind
+from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.models import shared_prefixes
+from circuit_tui.core.models.load_model import load_model
+from circuit_tui.core.models.shared_prefixes import PrefixTree, SharedPrefixRunner, shared_runner, verify_sharing
+from circuit_tui.core.splice.problem import Problem
+
+SHAPES = ("gpt2", "neox", "llama", "gemma2", "gemma3", "qwen3")
+
+
+@pytest.fixture
+def sharing(world: Callable[[str], World], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], World]]:
+    """A world whose model shares beginnings, however small it is and however little that saves, until the test ends."""
+    monkeypatch.setattr(shared_prefixes, "WORTH_SHARING", 0)
+    monkeypatch.setattr(shared_prefixes, "MOST_DIFFERENT", 1.0)
+    used: list[World] = []
+
+    def opened(shape: str) -> World:
+        used.append(world(shape))
+        verify_sharing(used[-1].model, torch.arange(3, 11).reshape(2, 4))
+        assert used[-1].model.can_share_prefixes
+        return used[-1]
+
+    yield opened
+    for each in used:
+        each.model.can_share_prefixes = False
+
+
+def runs_shared(problem: Problem) -> bool:
+    """Whether the test prompts run as a tree, and some of their tokens with it."""
+    batches = problem.batches("test")
+    return all(isinstance(batch.runner(problem.model), SharedPrefixRunner) for batch in batches) and any(
+        batch.share_run(problem.model) < 1 for batch in batches
+    )
+
+
+@given(st.lists(st.lists(st.integers(0, 2), min_size=4, max_size=4), min_size=1, max_size=8))
+def test_a_tree_has_every_beginning_once(rows: list[list[int]]) -> None:
+    tree = PrefixTree.of(torch.tensor(rows).unsqueeze(2))
+    beginnings = {tuple(row[: column + 1]) for row in rows for column in range(4)}
+    assert len(tree.rows) == len(beginnings)
+    for row, tokens in zip(rows, tree.token_of.tolist(), strict=True):
+        for column, token in enumerate(tokens):
+            first, at = int(tree.rows[token]), int(tree.columns[token])
+            assert at == column
+            assert rows[first][: at + 1] == row[: at + 1]
+            assert tree.ancestors[token].tolist() == tokens[:column] + [token] * (4 - column)
+    whole = torch.tensor([[hash(tuple(row[: column + 1])) % 997 for column in range(4)] for row in rows])
+    assert torch.equal(tree.scatter(tree.gather(whole)), whole)
+
+
+def test_tokens_are_alike_only_if_all_that_is_named_is() -> None:
+    tokens, kinds = torch.tensor([[5, 6, 7], [5, 6, 7]]), torch.tensor([[0, 1, 2], [0, 3, 2]])
+    assert PrefixTree.of(torch.stack([tokens, kinds], 2)).token_of.tolist() == [[0, 1, 3], [0, 2, 4]]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_family_gives_the_logits_of_whole_rows(
+    shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_prefixes, "WORTH_SHARING", 0)
+    model = load_model(str(make_model(shape, tmp_path)), CPU, torch.float32)
+    tokens = torch.tensor([[3, 4, 5, 6, 7], [3, 4, 8, 6, 7], [3, 4, 5, 6, 9], [3, 4, 5, 6, 7]])
+    columns, seen = torch.tensor([4, 2, 3, 4]), list[int]()
+    expected = model.logits_from(model.embed(tokens), 0, columns)
+    assert isinstance(shared_runner(model, columns + 1, [tokens]), type(model))  # not before it was verified
+    verify_sharing(model, tokens[:2])
+    runner = shared_runner(model, columns + 1, [tokens])
+    assert isinstance(runner, SharedPrefixRunner)
+    handle = model.bridge.blocks[0].register_forward_pre_hook(lambda _, args: seen.append(args[0][..., 0].numel()))
+    got = runner.logits_from(runner.run_blocks(runner.embed(tokens), 0, 1), 1, columns)
+    handle.remove()
+    assert seen[-1] == 9  # of 20 tokens
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "task", "ablation"),
+    [
+        ("gpt2", "shared", "mixed", "mean"),
+        ("llama", "each", "roles", "clean-mean"),
+        ("gemma2", "shared", "mixed", "resample"),
+        ("llama", "shared", "longer", "zero"),
+    ],
+)
+def test_a_circuit_measures_what_plain_hooks_measure(
+    sharing: Callable[[str], World], shape: str, kind: PositionsKind, task: str, ablation: AblationKind
+) -> None:
+    opened = sharing(shape)
+    problem = open_problem(opened, TASKS[task], kind, ablation)
+    assert runs_shared(problem)
+    check_everything(opened, Evaluator(problem, "test"), seed=0)
+
+
+@pytest.mark.parametrize("task", ["mixed", "mixed-multi"])
+def test_the_mask_s_gradient_is_that_of_plain_hooks(sharing: Callable[[str], World], task: str) -> None:
+    problem = open_problem(sharing("gpt2"), TASKS[task], "shared")
+    check_gradient(problem, open_naive(sharing("gpt2"), problem))
+
+
+def test_sites_within_a_block_see_each_different_token_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_prefixes, "WORTH_SHARING", 0)
+    monkeypatch.setattr(shared_prefixes, "MOST_DIFFERENT", 1.0)
+    sites = (Spliced("blocks.0.hook_z", "standard"), Spliced("blocks.1.hook_mlp_out", "topk-raw"))
+    opened = build_with("gpt2", tmp_path, sites)
+    verify_sharing(opened.model, torch.arange(3, 11).reshape(2, 4))
+    problem = open_problem(opened, TASKS["mixed"], "shared")
+    assert runs_shared(problem)
+    check_everything(opened, Evaluator(problem, "test"), seed=0)
+
+
+def test_errors_that_are_kept_keep_rows_apart(sharing: Callable[[str], World]) -> None:
+    problem = open_problem(sharing("gpt2"), TASKS["mixed"], "shared", errors="keep")
+    assert not runs_shared(problem)
