@@ -9,12 +9,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny.compared import check_everything
+from tiny.compare import assert_circuits_agree
 from tiny.gradients import check_gradient
 from tiny.models import make_model
-from tiny.opened import open_naive, open_problem
+from tiny.models_with_saes import CPU, TinyModel, TinySae, build_model_with
+from tiny.problems import open_naive, open_problem
 from tiny.tasks import TASKS
-from tiny.world import CPU, Spliced, World, build_with
 
 from circuit_tui.core.choices import AblationKind, PositionsKind
 from circuit_tui.core.evaluation.evaluator import Evaluator
@@ -27,14 +27,16 @@ SHAPES = ("gpt2", "neox", "llama", "gemma2", "gemma3", "qwen3")
 
 
 @pytest.fixture
-def sharing(world: Callable[[str], World], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], World]]:
-    """A world whose model shares beginnings, however small it is and however little that saves, until the test ends."""
+def sharing(
+    tiny_model: Callable[[str], TinyModel], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], TinyModel]]:
+    """A tiny model that shares beginnings until the test ends, however little that saves."""
     monkeypatch.setattr(shared_prefixes, "WORTH_SHARING", 0)
     monkeypatch.setattr(shared_prefixes, "MOST_DIFFERENT", 1.0)
-    used: list[World] = []
+    used: list[TinyModel] = []
 
-    def opened(shape: str) -> World:
-        used.append(world(shape))
+    def opened(shape: str) -> TinyModel:
+        used.append(tiny_model(shape))
         verify_sharing(used[-1].model, torch.arange(3, 11).reshape(2, 4))
         assert used[-1].model.can_share_prefixes
         return used[-1]
@@ -102,16 +104,16 @@ def test_every_family_gives_the_logits_of_whole_rows(
     ],
 )
 def test_a_circuit_measures_what_plain_hooks_measure(
-    sharing: Callable[[str], World], shape: str, kind: PositionsKind, task: str, ablation: AblationKind
+    sharing: Callable[[str], TinyModel], shape: str, kind: PositionsKind, task: str, ablation: AblationKind
 ) -> None:
     opened = sharing(shape)
     problem = open_problem(opened, TASKS[task], kind, ablation)
     assert runs_shared(problem)
-    check_everything(opened, Evaluator(problem, "test"), seed=0)
+    assert_circuits_agree(opened, Evaluator(problem, "test"), seed=0)
 
 
 @pytest.mark.parametrize("task", ["mixed", "mixed-multi"])
-def test_the_mask_s_gradient_is_that_of_plain_hooks(sharing: Callable[[str], World], task: str) -> None:
+def test_the_mask_s_gradient_is_that_of_plain_hooks(sharing: Callable[[str], TinyModel], task: str) -> None:
     problem = open_problem(sharing("gpt2"), TASKS[task], "shared")
     check_gradient(problem, open_naive(sharing("gpt2"), problem))
 
@@ -119,14 +121,14 @@ def test_the_mask_s_gradient_is_that_of_plain_hooks(sharing: Callable[[str], Wor
 def test_sites_within_a_block_see_each_different_token_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_prefixes, "WORTH_SHARING", 0)
     monkeypatch.setattr(shared_prefixes, "MOST_DIFFERENT", 1.0)
-    sites = (Spliced("blocks.0.hook_z", "standard"), Spliced("blocks.1.hook_mlp_out", "topk-raw"))
-    opened = build_with("gpt2", tmp_path, sites)
+    sites = (TinySae("blocks.0.hook_z", "standard"), TinySae("blocks.1.hook_mlp_out", "topk-raw"))
+    opened = build_model_with("gpt2", tmp_path, sites)
     verify_sharing(opened.model, torch.arange(3, 11).reshape(2, 4))
     problem = open_problem(opened, TASKS["mixed"], "shared")
     assert runs_shared(problem)
-    check_everything(opened, Evaluator(problem, "test"), seed=0)
+    assert_circuits_agree(opened, Evaluator(problem, "test"), seed=0)
 
 
-def test_errors_that_are_kept_keep_rows_apart(sharing: Callable[[str], World]) -> None:
+def test_errors_that_are_kept_keep_rows_apart(sharing: Callable[[str], TinyModel]) -> None:
     problem = open_problem(sharing("gpt2"), TASKS["mixed"], "shared", errors="keep")
     assert not runs_shared(problem)
