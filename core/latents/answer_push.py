@@ -21,6 +21,7 @@ from circuit_tui.core.latents.clean_against_corrupt import latent_activations
 from circuit_tui.core.models.left_padding import runner_for
 from circuit_tui.core.models.readout import Readout
 from circuit_tui.core.runtime.incremental import Increments, incremental
+from circuit_tui.core.runtime.out_of_memory import halve_prompts, retry_halved
 from circuit_tui.core.splice.hook_patch import output_direction
 from circuit_tui.core.splice.problem import Problem
 
@@ -30,9 +31,18 @@ MAX_ACTIVATIONS = 2**26
 
 @incremental
 def answer_push(problem: Problem, readout: Readout) -> Increments[Tensor]:
-    """Returns the push `[node]` of every candidate in logits, NaN where no answer is read; one batch or site a turn."""
-    directions = yield from _scaled_answer_directions(problem, readout)
-    split = problem.splits["train"]
+    """Returns the push `[node]` of every candidate in logits, NaN where no answer is read; one batch or site a turn.
+
+    Raises:
+        OutOfMemory: not even one prompt at a time fits.
+    """
+    split, limit = problem.splits["train"], problem.batch_size or len(problem.splits["train"])
+
+    def halve(error: BaseException) -> None:
+        nonlocal limit
+        limit = halve_prompts(min(limit, len(split)), "the push on the answers", error)
+
+    directions = yield from retry_halved(lambda: _scaled_answer_directions(problem, readout, limit), halve)
     rows = torch.arange(len(split), device=split.ids.device) * split.answers.rows_per_prompt
     columns = split.answers.difference_column
     ids, reference_rows = split.ids[rows, columns], split.reference_rows[rows, columns]
@@ -75,11 +85,14 @@ def push_of_site(
 
 
 @torch.no_grad()
-def _scaled_answer_directions(problem: Problem, readout: Readout) -> Increments[Tensor]:
-    """Returns the answers' directions `[prompt, d_model]` on the train prompts, over the final norm's scale under M."""
+def _scaled_answer_directions(problem: Problem, readout: Readout, limit: int) -> Increments[Tensor]:
+    """Returns the answers' directions `[prompt, d_model]` on the train prompts, over the final norm's scale under M.
+
+    A pass takes at most `limit` prompts.
+    """
     model, split = problem.model, problem.splits["train"]
     scale = torch.ones(len(split), device=split.ids.device)
-    for batch in problem.batches("train"):
+    for batch in problem.batches("train", size=limit):
         resid = runner_for(model, batch.lengths).run_blocks(batch.prefix, problem.sites[0].depth, model.n_layers)
         rows = torch.arange(len(batch), device=resid.device) * batch.answers.rows_per_prompt
         scale[batch.prompts] = readout.scale(resid[rows, batch.answers.difference_column])
