@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import takewhile
 from typing import Any
 
 from textual import events
@@ -29,7 +30,6 @@ class InputOrder:
     ) -> None:
         self._app, self._deliver, self._is_busy = app, deliver, is_busy
         self._waiting: deque[tuple[float, events.Event]] = deque()
-        self._typing_in: Input | None = None
 
     async def take(self, event: events.Event) -> None:
         """Deliver `event` now if the app has nothing left to do, otherwise as soon as that is so."""
@@ -39,13 +39,13 @@ class InputOrder:
 
     async def _release(self) -> None:
         try:
-            while self._waiting and self._may_go(*self._waiting[0]):
-                _, event = self._waiting[0]
-                self._typing_in = self._field_for(event)
+            while self._waiting and self._may_go(self._waiting[0][0]):
+                letters = self._letters()
                 try:
-                    await self._deliver(event)
+                    await self._deliver(events.Paste(letters) if len(letters) > 1 else self._waiting[0][1])
                 finally:
-                    self._waiting.popleft()
+                    for _ in range(max(1, len(letters))):
+                        self._waiting.popleft()
         finally:
             if self._waiting:
                 asyncio.get_running_loop().call_later(LOOK_EVERY, self._look_again)
@@ -54,18 +54,22 @@ class InputOrder:
         with suppress(RuntimeError):  # the app has ended
             self._app.call_later(self._release)
 
-    def _may_go(self, arrived: float, event: events.Event) -> bool:
+    def _may_go(self, arrived: float) -> bool:
         screens = self._app.screen_stack
         if not (screens and screens[-1].is_mounted):
             return False  # nothing is there that could take it
-        typed_on = self._typing_in is not None and self._field_for(event) is self._typing_in
-        return typed_on or time.monotonic() - arrived > LONGEST_WAIT or not self._is_busy()
+        return time.monotonic() - arrived > LONGEST_WAIT or not self._is_busy()
 
-    def _field_for(self, event: events.Event) -> Input | None:
-        """The field that takes a letter; None for other events. One letter after the other changes nothing else."""
-        focused = self._app.focused
-        letter = isinstance(event, events.Key) and event.is_printable
-        return focused if letter and isinstance(focused, Input) else None
+    def _letters(self) -> str:
+        """The letters that wait for a field, which takes them together: a terminal may send what is pasted as keys."""
+        if not isinstance(self._app.focused, Input):
+            return ""
+        return "".join(takewhile(bool, (letter_of(event) for _, event in self._waiting)))
+
+
+def letter_of(event: events.Event) -> str:
+    """The character that `event` types; empty if it is no key or a key that types none."""
+    return event.character or "" if isinstance(event, events.Key) and event.is_printable else ""
 
 
 def is_busy(app: App[Any]) -> bool:

@@ -8,16 +8,21 @@ from functools import partial
 from textual.await_complete import AwaitComplete
 from textual.command import CommandList, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
+from textual.widgets import Input
 from textual.worker import Worker
 from typing_extensions import override
 
 from circuit_tui.tui.actions import ACTIONS
 from circuit_tui.tui.drawing.themes import THEMES
 from circuit_tui.tui.screens.dialog import on_top
+from circuit_tui.tui.widgets.line_input import LONGEST
 
 
 class ActionPalette(CommandPalette):
     """Textual's palette, which enter or a click may dismiss once only."""
+
+    def on_mount(self) -> None:
+        self.query_one(Input).max_length = LONGEST
 
     @override
     def dismiss(self, result: None = None) -> AwaitComplete:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fake_session import FakeSession
+from fake_session import FakeSession, opener
 from textual import events
 from textual.widgets import Select
 from waiting import edit, ready, screen_text, settled, shown_size, shows, wait_for
@@ -17,8 +17,10 @@ from circuit_tui.tui.circuit_rows import SiteRow
 from circuit_tui.tui.picker import PickerApp
 from circuit_tui.tui.screens.ask_text import AskText
 from circuit_tui.tui.screens.confirm_quit import ConfirmQuit
+from circuit_tui.tui.screens.explorer import ExplorerScreen
+from circuit_tui.tui.widgets.circuit_pane import FilterInput
 from circuit_tui.tui.widgets.circuit_table import CircuitTable
-from circuit_tui.tui.widgets.line_input import LineInput
+from circuit_tui.tui.widgets.line_input import LONGEST, LineInput
 from circuit_tui.tui.widgets.prompt_list import PromptList
 
 Make = Callable[..., ExplorerApp]
@@ -140,3 +142,43 @@ async def test_escape_closes_a_list_of_the_form_and_not_the_form() -> None:
         assert "model" in screen_text(app)  # type: ignore[arg-type]
         await pilot.press("escape")
         await wait_for(pilot, lambda: not app.is_running or app._exit)
+
+
+@pytest.mark.parametrize(
+    "keys", [["n", *"mine", "enter"], ["slash", *"animals", "enter"], ["3", "down", "enter", "1", "space"]]
+)
+async def test_keys_of_one_packet_act_one_after_the_other(explorer: Make, keys: list[str]) -> None:
+    ends = []
+    for together in (True, False):
+        app = explorer(opener=opener(FakeSession()))
+        async with app.run_test(size=NARROW) as pilot:
+            await ready(pilot)
+            for key in keys:
+                if together:
+                    app.post_message(events.Key(key, key if len(key) == 1 else None))
+                else:
+                    await pilot.press(key)
+            await wait_for(pilot, lambda app=app: not app._order._waiting)
+            await settled(pilot)
+            circuit = app.main.shown.circuit
+            assert circuit is not None
+            ends.append((circuit.kept, circuit.snapshots, app.main.panes.current, app.main.presenter.prompt))
+            ends[-1] += (table_of(app).model.filter if table_of(app).model else None,)
+    assert ends[0] == ends[1]
+
+
+async def test_what_a_terminal_pastes_as_keys_comes_into_the_field_at_once(
+    explorer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = explorer()
+    changes = []
+    monkeypatch.setattr(
+        ExplorerScreen, "on_input_changed", lambda self, event: changes.append(event.value), raising=False
+    )
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        for key in ("slash", *("y" * 10_000), "enter"):
+            app.post_message(events.Key(key, key if len(key) == 1 else None))
+        field = app.main.query_one(FilterInput)
+        await wait_for(pilot, lambda: not app._order._waiting and len(field.value) == LONGEST)
+        assert len(changes) < 100

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from circuit_tui.tui.drawing.line import printable
 
-LONGEST_PASTE = 4096  # characters; nothing that is asked for is longer
+LONGEST = 4096  # characters; nothing that is asked for is longer
 
 
 class LineInput(Input):
@@ -27,7 +27,13 @@ class LineInput(Input):
         select_on_focus: bool = False,
     ) -> None:
         super().__init__(
-            value, placeholder, id=id, compact=compact, suggester=suggester, select_on_focus=select_on_focus
+            value,
+            placeholder,
+            id=id,
+            compact=compact,
+            suggester=suggester,
+            select_on_focus=select_on_focus,
+            max_length=LONGEST,
         )
         self.cursor_blink = False
 
@@ -41,8 +47,9 @@ class LineInput(Input):
         event.prevent_default()  # Textual calls the handlers of all base classes
         event.stop()
         lines = event.text.splitlines()
-        line = "".join(c for c in lines[0][: LONGEST_PASTE + 1] if c.isprintable()) if lines else ""
-        if len(line) > LONGEST_PASTE:
-            self.notify(f"Only the first {LONGEST_PASTE:,} characters were pasted.", severity="warning")
-        if line := line[:LONGEST_PASTE]:
+        room = max(0, LONGEST - len(self.value) + len(self.selected_text))
+        line = "".join(c for c in lines[0][: room + 1] if c.isprintable()) if lines else ""
+        if len(line) > room:
+            self.notify(f"Only the first {room:,} characters were pasted.", severity="warning")
+        if line := line[:room]:
             self.replace(line, *self.selection)
