@@ -30,7 +30,7 @@ from circuit_tui.core.saes.load_saes import load_saes, processing_of
 from circuit_tui.core.saes.released_saes import SaeSource
 from circuit_tui.core.saes.site import Site
 from circuit_tui.core.splice.problem import Problem, build_problem
-from circuit_tui.core.tasks.positions import align, pick_kind
+from circuit_tui.core.tasks.positions import Alignment, align, pick_kind
 from circuit_tui.core.tasks.task import Split
 from circuit_tui.core.tasks.tokens import PromptSet
 from circuit_tui.core.views import LoadProgress
@@ -123,6 +123,7 @@ def open_problem(
     task, source, notes, sets = tokenized.task, tokenized.source, tokenized.notes, tokenized.prompt_sets
     check_tokens(model, sets)
     alignment = align(pick_kind(request.positions, sets), sets, task.name)
+    notes += _notes_on_roles(alignment)
     progress(LoadProgress("comparing with Hugging Face's own pass", 4, _STAGES))
     size = request.batch or _fitting_batch(model, sites, sets)
     model.padding_side = request.padding
@@ -144,6 +145,17 @@ def open_problem(
     progress(LoadProgress("evaluating", 6, _STAGES))
     return OpenedProblem(
         problem, BUNDLED if request.model is None else model.name, source, request.chat, tokenized.bos, notes
+    )
+
+
+def _notes_on_roles(alignment: Alignment) -> tuple[str, ...]:
+    """Returns the note on unseen prompts that are not spliced everywhere."""
+    roles = alignment.unspliced_roles
+    if not roles:
+        return ()
+    return (
+        f"Only unseen prompts have the {'role' if len(roles) == 1 else 'roles'} {', '.join(roles)}: nothing is spliced "
+        "in there, and what the model knows at these words reaches the answer past the circuit.",
     )
 
 

@@ -37,6 +37,8 @@ class Alignment:
             except under ``shared``, where a group is a (length, index), or an index in the answer: one mean for
             all positions would blur the prompt's structure into the ablation.
         n_mean_groups: number of these groups.
+        unspliced_roles: roles that only unseen prompts have. Their tokens have no position, as BOS has none: there is
+            no node of the search there and no reference, so the model goes on with its own residual.
     """
 
     kind: PositionsKind
@@ -44,6 +46,7 @@ class Alignment:
     ids: dict[tuple[Split, str], Tensor]
     mean_groups: dict[tuple[Split, str], Tensor]
     n_mean_groups: int
+    unspliced_roles: tuple[str, ...] = ()
 
 
 def pick_kind(wanted: PositionsKind | None, sets: dict[Split, PromptSet]) -> PositionsKind:
@@ -57,13 +60,15 @@ def align(kind: PositionsKind, sets: dict[Split, PromptSet], task: str) -> Align
     """Names the position of every token of every split.
 
     Raises:
-        UserError: ``each`` without roles on prompts of several lengths, or a role that no train prompt has.
+        UserError: ``each`` without roles on prompts of several lengths, or a role of a test prompt that no train prompt
+            has.
     """
     sides = {(split, side): getattr(prompts, side) for split, prompts in sets.items() for side in ("clean", "corrupt")}
     longest_answer = _longest_answer(sides, task)
+    unspliced: tuple[str, ...] = ()
     if kind == "each":
         if _has_roles(sets):
-            names, ids = _by_role(sides, task)
+            names, ids, unspliced = _by_role(sides, task)
         else:
             _require_one_length(sets, task)
             width = int(sides["train", "clean"].prompt_lengths[0]) - sides["train", "clean"].n_bos
@@ -79,7 +84,7 @@ def align(kind: PositionsKind, sets: dict[Split, PromptSet], task: str) -> Align
     answers = tuple(f"answer{index + 1}" for index in range(longest_answer))
     names += tuple(name for name in answers if name not in names)  # a task may have a role of that name
     ids = _with_answers(ids, sides, [names.index(name) for name in answers])
-    return Alignment(kind, names, ids, ids, len(names))
+    return Alignment(kind, names, ids, ids, len(names), unspliced)
 
 
 def _longest_answer(sides: dict[tuple[Split, str], TokenizedPrompts], task: str) -> int:
@@ -142,22 +147,25 @@ def _index(side: TokenizedPrompts) -> Tensor:
 
 def _by_role(
     sides: dict[tuple[Split, str], TokenizedPrompts], task: str
-) -> tuple[tuple[str, ...], dict[tuple[Split, str], Tensor]]:
+) -> tuple[tuple[str, ...], dict[tuple[Split, str], Tensor], tuple[str, ...]]:
+    """Returns position names, ids, and the roles without a position, which only unseen prompts have."""
     names: dict[str, int] = {}
     for key in (("train", "clean"), ("train", "corrupt")):
         for row in sides[key].roles:
             for role in row:
                 names.setdefault(role, len(names))
-    ids = {}
+    ids, unspliced = {}, dict[str, None]()
     for (split, name), side in sides.items():
         table = torch.full(side.tokens.shape, NO_POSITION)
         for prompt, row in enumerate(side.roles):
             unknown = [role for role in row if role not in names]
-            if unknown:
+            if unknown and split != "unseen":
                 raise UserError(f"task {task}: the role {unknown[0]!r} of a {split} prompt occurs in no train prompt")
-            table[prompt, side.n_bos : side.n_bos + len(row)] = torch.tensor([names[role] for role in row])
+            unspliced |= dict.fromkeys(unknown)
+            known = [names.get(role, NO_POSITION) for role in row]
+            table[prompt, side.n_bos : side.n_bos + len(row)] = torch.tensor(known)
         ids[split, name] = table.to(side.tokens.device)
-    return tuple(names), ids
+    return tuple(names), ids, tuple(unspliced)
 
 
 def _from_end(

@@ -169,6 +169,7 @@ class Naive:
         self.task, self.kind, self.ablation, self.errors, self.drawn = task, kind, ablation, errors, drawn
         self.has_roles = all(pair.roles for pair in task.pairs)
         train = task.split("train")
+        self.roles = {role for pair in train for role in pair.roles}
         self.longest = max(len(text.split()) for pair in train for text in (pair.clean, pair.corrupt))
         self.several = any(len(text.split()) > 1 for pair in task.pairs for text in (pair.answer, pair.wrong))
         self.longest_answer = max(len(text.split()) - 1 for pair in train for text in (pair.answer, pair.wrong))
@@ -208,7 +209,9 @@ class Naive:
         answers = [f"answer{min(index + 1, self.longest_answer)}" for index in range(n_answer)]
         if self.kind == "end":
             return [None, *(str(-min(n - index, self.longest)) for index in range(n)), *answers]
-        return [None, *(pair.roles if self.has_roles else map(str, range(n))), *answers]
+        # A role that no train prompt has is no position.
+        roles = [role if role in self.roles else None for role in pair.roles]
+        return [None, *(roles if self.has_roles else map(str, range(n))), *answers]
 
     def mean_groups(self, pair: Pair, text: str) -> list[Any]:
         """For each token, the group of tokens that its ablation mean is taken over."""

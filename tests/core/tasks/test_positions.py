@@ -64,6 +64,15 @@ def test_a_role_unknown_to_the_train_prompts_is_refused() -> None:
         align("each", sets([(2, 2)], [(3, 3)], roles=True), "toy")
 
 
+def test_a_role_that_only_unseen_prompts_have_is_no_position() -> None:
+    every = sets([(2, 2)], [(2, 2)], roles=True)
+    alignment = align("each", {**every, "unseen": sets([(2, 2)], [(3, 3)], roles=True)["test"]}, "toy")
+    assert alignment.names == ("det", "noun")
+    assert alignment.unspliced_roles == ("adj",)
+    assert ids(alignment, "unseen", "clean") == [[_, 0, _, 1]]
+    assert align("each", every, "toy").unspliced_roles == ()
+
+
 def test_end_counts_from_the_answer() -> None:
     alignment = align("end", sets([(2, 3), (3, 2)], [(4, 2)]), "toy")
     assert alignment.names == ("-3", "-2", "-1")
