@@ -30,7 +30,7 @@ from circuit_tui.core.opening.pass_memory import FLOAT32, ModelShape, SiteShape,
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.opening.tokenized_task import task_of, tokenize_task
 from circuit_tui.core.runtime.device_memory import SHARE, cuda_devices, free_memory
-from circuit_tui.core.saes.hook_names import Hook
+from circuit_tui.core.saes.hook_names import Hook, matching_hooks
 from circuit_tui.core.saes.registry import find_saes
 from circuit_tui.core.saes.site import locate_hooks
 from circuit_tui.core.views import LoadProgress
@@ -180,19 +180,22 @@ def shape_of(request: OpenRequest, source: str) -> ModelShape:
 
 def _sites(request: OpenRequest) -> tuple[SiteShape, ...]:
     names, folders = saes_of(request)
-    sites = []
+    sites: list[tuple[Hook, int]] = []
     for name in names:
         found = next((sae for sae in find_saes(name.replace(":", " ")) if sae.name == name), None)
         if found is None or found.width is None:
             raise UserError(f"--sae {name}: its width is not known before it is loaded")
-        sites.append(_site(found.width, Hook(found.hook or "")))
+        sites.append((Hook(found.hook or ""), found.width))
     for folder in folders:
         try:
             config = json.loads((folder.expanduser() / "cfg.json").read_text())
-            sites.append(_site(int(config["d_sae"]), Hook.of_config(config)))
+            sites.append((Hook.of_config(config), int(config["d_sae"])))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"--sae-dir {folder}: cfg.json says no d_sae") from error
-    return tuple(sites)
+    if request.sites:
+        chosen = matching_hooks(request.sites, [hook for hook, _ in sites])
+        sites = [(hook, width) for hook, width in sites if hook.name in chosen]
+    return tuple(_site(width, hook) for hook, width in sites)
 
 
 def _site(d_sae: int, hook: Hook) -> SiteShape:

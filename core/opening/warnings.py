@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.experiment import Experiment
+from circuit_tui.core.opening.splice_offers import WORTH_A_WARNING
 from circuit_tui.core.search.open_search import check_worth_searching
 from circuit_tui.core.splice.ablation import positions_without_mean
-
-SPLICE_COST_WORTH_A_WARNING = 0.1
 
 
 def warnings_of(experiment: Experiment) -> tuple[str, ...]:
@@ -19,10 +18,10 @@ def warnings_of(experiment: Experiment) -> tuple[str, ...]:
     except UserError as error:
         warnings.append(f"{error}.")
     spliced = test.baselines.summarise(test.baselines.spliced).faithfulness
-    if abs(1 - spliced) > SPLICE_COST_WORTH_A_WARNING:
+    if abs(1 - spliced) > WORTH_A_WARNING:
         warnings.append(
             f"The splice alone moves faithfulness to {spliced:.3f} with every latent kept: read a circuit's numbers "
-            "against M_s too, or keep the SAE errors (--errors keep)."
+            "against M_s too, splice in fewer sites (--sites), or keep the SAE errors (--errors keep)."
         )
     positions = positions_without_mean(problem.alignment, problem.ablation)
     if positions:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from circuit_example import example
+from command_line import Cli
 
 from circuit_tui.core.circuits.circuit_file import read_circuit
 from circuit_tui.core.circuits.schema import CircuitFile
@@ -78,6 +79,9 @@ class FakeSession:
         self.asked: SearchSpec | None = None
         self.adopted: SearchResult | None = None
         self.worked = 0
+
+    def splice_offers(self, target: float) -> tuple[str, ...]:
+        return (f"Or search for {target:g} of what the SAEs leave.",)
 
     def search(self, spec: SearchSpec) -> FakeSearch:
         self.asked = spec
@@ -314,3 +318,16 @@ def test_log_records_for_the_user_become_warnings(cli: Any, session: FakeSession
 
     session.running = FakeSearch(RESULT, tell)
     assert "warning: Out of memory: it goes on.\n" in cli("find").err
+
+
+def test_sites_confine_a_search_and_the_circuit_file_has_these_alone(cli: Cli, tmp_path: Path) -> None:
+    out = tmp_path / "c.json"
+    line = ("find", "--task", "sva-simple", "--target", "0.5", "--set", "steps=20", "--out", out)
+    said = cli(*line, "--sites", "L0,blocks.2.hook_resid_post")
+    assert said.code in (0, 1), said.err
+    hooks = [site["hook"] for site in json.loads(out.read_text())["sites"]]
+    assert hooks == ["blocks.0.hook_resid_post", "blocks.2.hook_resid_post"]
+    assert cli("check", out).code == 0
+    wrong = cli(*line, "--sites", "L7")
+    assert wrong.code == 2
+    assert "--sites L7: there is no SAE at such a site" in wrong.err

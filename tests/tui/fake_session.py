@@ -260,6 +260,7 @@ class FakeSession(FakeLatents):
         self.running: FakeSearch | None = None
         self.step_seconds = step_seconds
         self.search_steps = search_steps
+        self.offers: tuple[str, ...] = ()
         # If set, a search repeats this step for ever.
         self.hold_at: int | None = None
         self.search_error: BaseException | None = None
@@ -505,6 +506,9 @@ class FakeSession(FakeLatents):
             (n, TOKENS[(n + index) % 7], 4 * wave(n + index)) for n in sorted(self.kept) if wave(n + index) > 0.3
         )
         return PromptView(self._row(index), TOKENS, tuple(sorted(active, key=lambda item: -item[2])))
+
+    def splice_offers(self, target: float) -> tuple[str, ...]:
+        return self.offers
 
     def search(self, spec: SearchSpec) -> FakeSearch:
         self._note(f"search {spec.method} {spec.target:g} {spec.seed} {dict(spec.settings)}")

@@ -29,6 +29,9 @@ Every = Annotated[int | None, typer.Option(metavar="N", help="With a release: ev
 Width = Annotated[str | None, typer.Option(metavar="16k", help="With a release: SAEs with this many latents.")]
 L0 = Annotated[str | None, typer.Option("--l0", metavar="N|WORD", help="With a release: the nearest L0, or its word.")]
 SaeDir = Annotated[list[Path] | None, typer.Option(metavar="DIR", help="A sae-lens folder; repeat for more sites.")]
+Sites = Annotated[
+    list[str] | None, typer.Option(metavar="L6,L12", help="Of the SAEs only those at these hooks, in full or short.")
+]
 TaskName = Annotated[
     str | None, typer.Option("--task", metavar="NAME", help="A built-in task, see `circuit-tui tasks`.")
 ]
@@ -71,6 +74,7 @@ class Opening:
     width: Width = None
     l0: L0 = None
     sae_dir: SaeDir = None
+    sites: Sites = None
     task: TaskName = None
     prompts: Prompts = None
     chat: Chat = False
@@ -101,7 +105,19 @@ class Opening:
         choice("--dtype", self.dtype, DTYPES)
         _check_device(self.device)
         if self.circuit is not None:
-            own = ("model", "sae", "sae_dir", "task", "prompts", "positions", "ablation", "errors", "dtype", "chat")
+            own = (
+                "model",
+                "sae",
+                "sae_dir",
+                "task",
+                "prompts",
+                "positions",
+                "ablation",
+                "errors",
+                "dtype",
+                "chat",
+                "sites",
+            )
             named = {f"--{name.replace('_', '-')}": getattr(self, name) for name in own}
             named["--bos or --no-bos"] = self.bos is not None
             _check_circuit(self.circuit, named | {flags.given: flags.given})
@@ -138,6 +154,7 @@ class Opening:
             dtype=self.dtype,
             batch=self.batch,
             seed=seed,
+            sites=tuple(site for given in self.sites or () for site in given.split(",") if site),
             **chosen,
         )
         request.check_devices()

@@ -37,6 +37,7 @@ def _flags(request: OpenRequest, default: OpenRequest) -> Iterator[tuple[str, ob
         yield f"--{flag}", getattr(request.site_flags, flag), getattr(default.site_flags, flag)
     for folder in request.sae_dirs:
         yield "--sae-dir", folder, None
+    yield "--sites", ",".join(request.sites) or None, None
     for flag in ("task", "prompts", "circuit", "chat", "positions", "ablation", "errors", "device"):
         yield f"--{flag}", getattr(request, flag), getattr(default, flag)
     yield "--bos" if request.bos else "--no-bos", None if request.bos is None else True, None

@@ -116,6 +116,8 @@ def _search(
     session = open_session(request, progress.loading)
     for warning in session.info.warnings:
         progress.say(f"warning: {warning}")
+    for line in session.splice_offers(spec.target):
+        progress.say(f"note: {line}")
     autosave = None if job is None else Autosave(job, lambda text: progress.say(f"warning: {text}"))
     running = session.search(spec)
     if autosave is not None:

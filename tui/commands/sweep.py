@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
-@opening_flags(without=("task", "prompts"))
+@opening_flags(without=("task", "prompts", "sites"))
 def sweep(
     opening: Opening,
     out: lists.ResultsOut,

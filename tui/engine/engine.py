@@ -64,6 +64,7 @@ class Engine(EngineThread):
     ) -> None:
         super().__init__(post, log_hint)
         self.request, self._opener = request, opener
+        self._offered = False
         self.autosave = None if job is None else JobAutosave(job, lambda text: self._notice(text, "warning"))
         self.followed: Job | None = None
         self._session: SessionLike | None = None
@@ -291,6 +292,10 @@ class Engine(EngineThread):
     def _start(self, session: SessionLike, spec: SearchSpec) -> None:
         if self._state.search.live:
             raise UserError("a search is under way; stop it first (S)")
+        if not self._offered:  # once is enough
+            self._offered = True
+            for offer in session.splice_offers(spec.target):
+                self._notice(offer, "warning")
         self._search = session.search(spec)
         self._trace, self.followed = SearchTrace(), None
         self._publish(wake=True, search=SearchState(phase="running", spec=spec))

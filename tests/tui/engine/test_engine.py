@@ -321,3 +321,16 @@ def test_the_trace_of_a_long_search_stays_bounded(engine: Engine, session: FakeS
 
 def test_methods_are_handed_to_the_screen(engine: Engine) -> None:
     assert engine.state.methods == METHODS
+
+
+def test_what_would_help_is_said_before_the_first_search_and_not_again(
+    engine: Engine, session: FakeSession, posted: Posted
+) -> None:
+    session.offers = ("--errors keep keeps 1.00.",)
+    until(idle(engine))
+    for seed in (0, 1):
+        engine.submit(commands.StartSearch(SearchSpec("mask", 0.9, seed)))
+        until(lambda seed=seed: any(call.startswith(f"search mask 0.9 {seed}") for call in session.calls))
+        engine.submit(commands.StopSearch())
+        until(lambda: not engine.state.search.live)
+    assert [notice.text for notice in posted.notices].count(session.offers[0]) == 1
