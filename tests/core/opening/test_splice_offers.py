@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 from naive import Naive
-from tiny.opened import open_problem
+from tiny.models_with_saes import TinyModel
+from tiny.problems import open_problem
 from tiny.tasks import TASKS
-from tiny.world import World
 
 from circuit_tui.core.choices import ErrorsKind
 from circuit_tui.core.circuits.schema import TaskSource
@@ -20,24 +20,24 @@ from circuit_tui.core.opening.open_problem import OpenedProblem
 from circuit_tui.core.opening.splice_offers import SpliceOffer, SpliceOffers, splice_offers
 
 
-def opened(world: World, errors: ErrorsKind = "drop") -> Experiment:
-    problem = open_problem(world, TASKS["roles"], "each", "mean", errors, batch_size=3)
+def opened(tiny_model: TinyModel, errors: ErrorsKind = "drop") -> Experiment:
+    problem = open_problem(tiny_model, TASKS["roles"], "each", "mean", errors, batch_size=3)
     source = TaskSource(kind="file", path="x")
     return Experiment(OpenedProblem(problem, "tiny", source), Evaluator(problem, "train"), Evaluator(problem, "test"))
 
 
-def share(world: World, chosen: tuple[int, ...]) -> float:
+def share(tiny_model: TinyModel, chosen: tuple[int, ...]) -> float:
     """m(M_s) / m(M) with the SAEs number `chosen` alone, one prompt at a time."""
     task = TASKS["roles"]
-    naive = Naive(world.folder, [world.sae_folders[index] for index in chosen], task, "each", "mean", "drop")
+    naive = Naive(tiny_model.folder, [tiny_model.sae_folders[index] for index in chosen], task, "each", "mean", "drop")
     prompts = range(len(task.split("test")))
     left = sum(naive.measure("test", prompt, naive.spliced("test", prompt))[0] for prompt in prompts)
     return left / sum(naive.measure("test", prompt, naive.unspliced("test", prompt))[0] for prompt in prompts)
 
 
 @pytest.mark.parametrize("shape", ["gpt2", "llama"])
-def test_every_share_is_that_of_plain_hooks(world: Callable[[str], World], shape: str) -> None:
-    tiny = world(shape)
+def test_every_share_is_that_of_plain_hooks(tiny_model: Callable[[str], TinyModel], shape: str) -> None:
+    tiny = tiny_model(shape)
     found = splice_offers(opened(tiny))
     assert found is not None, "random SAEs cost much"
     every = tuple(range(len(tiny.sites)))
@@ -61,8 +61,10 @@ def _of_size(every: tuple[int, ...], size: int) -> list[tuple[int, ...]]:
     return [tuple(index for index in every if index != gone) for gone in every]
 
 
-def test_with_its_errors_kept_the_splice_costs_nothing_and_nothing_is_offered(world: Callable[[str], World]) -> None:
-    experiment = opened(world("llama"), "keep")
+def test_with_its_errors_kept_the_splice_costs_nothing_and_nothing_is_offered(
+    tiny_model: Callable[[str], TinyModel],
+) -> None:
+    experiment = opened(tiny_model("llama"), "keep")
     baselines = experiment.test.baselines
     torch.testing.assert_close(baselines.spliced.logit_diff, baselines.plain.logit_diff, rtol=0, atol=1e-4)
     assert splice_offers(experiment) is None

@@ -333,4 +333,4 @@ def test_what_would_help_is_said_before_the_first_search_and_not_again(
         until(lambda seed=seed: any(call.startswith(f"search mask 0.9 {seed}") for call in session.calls))
         engine.submit(commands.StopSearch())
         until(lambda: not engine.state.search.live)
-    assert [notice.text for notice in posted.notices].count(session.offers[0]) == 1
+    assert [notice.text for notice in posted.notices()].count(session.offers[0]) == 1
