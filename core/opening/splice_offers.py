@@ -93,6 +93,12 @@ def splice_offers(experiment: Experiment) -> SpliceOffers | None:
     return SpliceOffers(everything, n, tuple(offers), train.faithfulness(train.spliced.mean_logit_diff))
 
 
+def offer_lines(experiment: Experiment, target: float) -> tuple[str, ...]:
+    """Returns the offers for a search that is to reach `target`, as sentences; none where the splice costs little."""
+    found = splice_offers(experiment)
+    return () if found is None else found.lines(target)
+
+
 @torch.no_grad()
 def _share(experiment: Experiment, batches: list[Batch], sites: Collection[int], plain: float) -> float:
     """The share of the mean logit difference `plain` with every latent kept and only `sites` spliced in."""

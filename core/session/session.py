@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from circuit_tui.core.opening.experiment import Experiment, open_experiment
 from circuit_tui.core.opening.identity import fingerprint
 from circuit_tui.core.opening.open_circuit import open_circuit, request_of
 from circuit_tui.core.opening.request import OpenRequest
-from circuit_tui.core.opening.splice_offers import SpliceOffers, splice_offers
+from circuit_tui.core.opening.splice_offers import offer_lines
 from circuit_tui.core.outputs.output_file import check_output, claimed
 from circuit_tui.core.runtime.device_memory import memory_use
 from circuit_tui.core.search.open_search import open_search
@@ -82,12 +83,13 @@ class Session:
         experiment: the problem that is open, with its evaluators.
         table: the candidate nodes.
         info: facts that hold while the session is open.
+        splice_offers: what would help a search for a target, if the splice costs much (`opening/splice_offers.py`).
     """
 
     def __init__(self, experiment: Experiment, clock: Callable[[], float] = time.perf_counter) -> None:
         self.experiment, self.problem = experiment, experiment.problem
         self.table = node_table(self.problem)
-        self.info = session_info(experiment)
+        self.info, self.splice_offers = session_info(experiment), partial(offer_lines, experiment)
         self._audits, self._columns = Audits(experiment), LatentColumnsWork(self.problem)
         self._explanations = Explanations(self.problem)
         self._history = History(torch.zeros(len(self.problem.space), dtype=torch.bool))
@@ -96,8 +98,6 @@ class Session:
         self._work = BackgroundWork(self._numbers, self._explanations, self._columns, self._snapshots, self._audits)
         self._last_of_site: dict[int, Tensor] = {}  # the nodes that toggling a site off took, `[node]` bool
         self._search: Search | None = None
-        self._offers: SpliceOffers | None = None
-        self._has_offers = False
         self._provenance = Provenance()
         self._edges: tuple[Tensor, EdgesPart | None] = self.kept, None  # of which circuit, as its file has them
         self._version, self._last_change, self._dirty = 0, "", False
@@ -265,15 +265,6 @@ class Session:
     def restore_snapshot(self, name: str) -> None:
         """Makes a snapshot the current circuit (undoable). Raises UserError if there is no snapshot of that name."""
         self._change_to(self._snapshots.circuit(name), f"snapshot {name}")
-
-    def splice_offers(self, target: float) -> tuple[str, ...]:
-        """What would help a search for `target` if the splice costs much, as sentences with measured numbers.
-
-        Empty where it does not. The first call runs M_s a few times on some held-out prompts; later ones remember.
-        """
-        if not self._has_offers:
-            self._offers, self._has_offers = splice_offers(self.experiment), True
-        return () if self._offers is None else self._offers.lines(target)
 
     def search(self, spec: SearchSpec) -> Search:
         """Returns a search that has not begun. Raises UserError if it cannot begin, or is not worth it."""
