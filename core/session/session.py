@@ -94,11 +94,10 @@ class Session:
         self._explanations = Explanations(self.problem)
         self._history = History(torch.zeros(len(self.problem.space), dtype=torch.bool))
         self._numbers = CircuitNumbers(experiment.test, experiment.train, self.kept, clock)
-        self._snapshots = Snapshots(experiment.test)
+        self._snapshots, self._provenance = Snapshots(experiment.test), Provenance()
         self._work = BackgroundWork(self._numbers, self._explanations, self._columns, self._snapshots, self._audits)
         self._last_of_site: dict[int, Tensor] = {}  # the nodes that toggling a site off took, `[node]` bool
         self._search: Search | None = None
-        self._provenance = Provenance()
         self._edges: tuple[Tensor, EdgesPart | None] = self.kept, None  # of which circuit, as its file has them
         self._version, self._last_change, self._dirty = 0, "", False
         self._previous_faithfulness: float | None = None
@@ -268,8 +267,7 @@ class Session:
 
     def search(self, spec: SearchSpec) -> Search:
         """Returns a search that has not begun. Raises UserError if it cannot begin, or is not worth it."""
-        experiment = self.experiment
-        self._search = open_search(self.problem, experiment.train, experiment.test, spec)
+        self._search = open_search(self.problem, self.experiment.train, self.experiment.test, spec)
         return self._search
 
     def adopt(self, result: SearchResult) -> None:
