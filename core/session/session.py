@@ -344,16 +344,11 @@ class Session:
 
     def state(self) -> dict[str, Any]:
         """Returns everything that the user has done, as JSON values."""
-        return SessionState(
-            self._history, self._snapshots.circuits, self._provenance, self._last_change, self._dirty
-        ).data()
+        done = self._history, self._snapshots.circuits, self._provenance, self._last_change, self._dirty
+        return SessionState(*done).data()
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Restores a stored state, undo and redo included.
-
-        Raises:
-            UserError: `state` is no such state, or the state of another problem.
-        """
+        """Restores a stored state, undo and redo included. Raises UserError if it is none, or of another problem."""
         stored = SessionState.of(state, len(self.problem.space))
         self._history, self._provenance = stored.history, stored.provenance
         self._snapshots.replace_all(stored.snapshots)
