@@ -83,6 +83,7 @@ class ExplorerApp(ResilientApp[None]):
         # Textual answers NO_COLOR with shades of grey, unless the colours are the terminal's own: then with none.
         super().__init__(ansi_color=None if colour else True)
         self._colour = colour
+        self.set_class(not colour, "-no-colour")
         self.animation_level = "none"
         for own in THEMES.values():
             self.register_theme(own)

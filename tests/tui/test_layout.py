@@ -20,6 +20,7 @@ from circuit_tui.tui.drawing.styles import pane_styles_for
 from circuit_tui.tui.drawing.themes import DARK
 from circuit_tui.tui.widgets.circuit_table import heading
 from circuit_tui.tui.widgets.prompt_list import LEAST_TEXT, text_widths
+from circuit_tui.tui.widgets.search_form import FieldHelp
 
 Make = Callable[..., ExplorerApp]
 
@@ -179,6 +180,76 @@ async def test_tab_goes_from_the_search_pane_to_the_first_field_and_on(explorer:
         assert app.focused is app.main.panes.home("search")
         await pilot.press("shift+tab")
         assert app.main.panes.current == "prompts"
+
+
+# Mouse
+
+
+async def test_a_click_on_a_heading_sorts(explorer: Make) -> None:
+    app = explorer()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        heading = app.main.query_one("#circuit-heading")
+        for reverse in (False, True, False):
+            at = screen_text(app).splitlines()[heading.region.y].index("effect")
+            await pilot.click(offset=(at + 2, heading.region.y))
+            model = app.main.panes.circuit.table.model
+            assert model is not None
+            assert (model.sort, model.reverse) == ("effect", reverse)
+
+
+async def test_a_click_on_the_number_of_a_latent_shows_it_closely(explorer: Make) -> None:
+    app = explorer()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.click("#circuit-table", offset=(9, 3))
+        await wait_for(pilot, lambda: app.main.panes.current == "latent")
+        row = app.main.panes.circuit.table.current
+        await settled(pilot)
+        assert f"L0 {row.latent} " in screen_text(app)  # type: ignore[union-attr]
+
+
+async def test_a_click_on_a_neighbour_goes_to_it(explorer: Make, session: FakeSession) -> None:
+    app = explorer()
+    async with app.run_test(size=(160, 60)) as pilot:
+        await ready(pilot)
+        await settled(pilot)
+        lines = screen_text(app).splitlines()
+        y = next(y for y, line in enumerate(lines) if "nearest" in line) + 1
+        x = lines[y - 1].index("nearest")
+        neighbour = app.main.shown.latent.neighbours[0][0]  # type: ignore[union-attr]
+        assert lines[y][x:].startswith(str(neighbour))
+        await pilot.click(offset=(x, y))
+        if (0, neighbour) in zip(session.table.site, session.table.latent, strict=True):
+            await wait_for(pilot, lambda: app.main.panes.circuit.table.current.latent == neighbour)  # type: ignore[union-attr]
+        else:
+            await wait_for(pilot, lambda: any(str(neighbour) in note.message for note in app._notifications))
+
+
+async def test_the_form_says_what_a_field_is_for(explorer: Make) -> None:
+    app = explorer()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        about = app.main.query_one(FieldHelp)
+        await pilot.press("4", "tab", "tab")
+        assert " ".join(line.text for line in about._lines) == "target: the faithfulness to reach on the search prompts"
+        await pilot.press("tab", "tab")
+        assert " ".join(line.text for line in about._lines) == "steps: at most"
+        await pilot.press(*["shift+tab"] * 4)
+        assert about._lines == []
+
+
+async def test_without_colour_a_heavy_frame_shows_the_focus(explorer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = explorer()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        for key, name in PANES.items():
+            await pilot.press(PANES[key])
+            frame = app.main.query_one(f"#{key}").region
+            corner = screen_text(app).splitlines()[frame.y][frame.x]
+            assert (corner, name) == ("┏", PANES[key])
+            assert screen_text(app).count("┏") == 1
 
 
 # What fits

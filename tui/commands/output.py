@@ -13,13 +13,14 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from typing_extensions import override
 
 from circuit_tui.core.runtime.user_log import user_log
 
 PIPE_WIDTH = 220
+LONGEST_WHOLE_WORD = 16  # letters; a longer word may be broken where a table is short of room
 """Columns of a table that is not on a terminal: wide enough that nothing wraps."""
 
 
@@ -52,8 +53,11 @@ def print_table(
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, show_header=bool(columns))
-    for column in columns or [""] * len(rows[0]):
-        table.add_column(Text(column), justify="right" if column in right else "left", overflow="fold")
+    for index, column in enumerate(columns or [""] * len(rows[0])):
+        words = [word for text in (column, *(row[index] for row in rows)) for word in text.split()]
+        least = max((len(word) for word in words if len(word) <= LONGEST_WHOLE_WORD), default=1)
+        justify: Literal["left", "right"] = "right" if column in right else "left"
+        table.add_column(Text(column), justify=justify, overflow="fold", min_width=least)
     for row in rows:
         table.add_row(*(Text(cell, style=(styles or {}).get(cell, "")) for cell in row))
     console = _console()

@@ -79,6 +79,10 @@ class ExplorerScreen(PaneScreen):
         if self.panes.circuit.table.cursor == at:
             self.presenter.ask_latent()
 
+    def on_circuit_table_opened(self) -> None:
+        if not self.panes.visible_pane("latent"):
+            self.action_pane("latent")
+
     def on_circuit_table_listed(self) -> None:
         self.presenter.show_tabs()
 
@@ -219,6 +223,16 @@ class ExplorerScreen(PaneScreen):
             self.action_pane("circuit")
 
         self.app.push_screen(AskText("Jump to", "", "L2/210, L2/210@end, 210   enter jumps   esc cancels"), jump)
+
+    def action_show_latent(self, site: int, latent: int) -> None:
+        """Put the cursor on a latent whose number was clicked."""
+        table = self.shown.table
+        if not self.ready() or table is None:
+            return
+        try:
+            self.panes.circuit.table.reveal(parse_address(str(latent), table, site).nodes(table)[0], latent=True)
+        except UserError as error:
+            self.post_message(Notice(str(error), "warning"))
 
     def action_start(self) -> None:
         if not self.ready():

@@ -46,6 +46,8 @@ NOTES = (
     ("KL", "how far the circuit's next-token distribution is from the model's, in nats."),
     ("accuracy", "the share of test prompts on which the right answer beats the wrong one."),
     ("clean, corrupt", "mean activation of the latent at its position on the clean and on the corrupt train prompts."),
+    ("M, M_s, circ.", "the logit difference of a prompt (right minus wrong answer) in each; circ−M is what is lost."),
+    ("share", "after an audit: the share of its searches, with other seeds and prompts, that chose the node."),
     ("freq", "the share of clean train prompts on which it fires."),
     ("effect", "the exact drop of test faithfulness when this node alone is ablated. … means it is being computed."),
     (

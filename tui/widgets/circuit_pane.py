@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.strip import Strip
@@ -11,7 +12,7 @@ from textual.widgets import Input
 
 from circuit_tui.core.latents.views import LatentColumns
 from circuit_tui.core.views import CircuitView, NodeTable
-from circuit_tui.tui.circuit_columns import COLUMNS, LATENT_CELLS, column_widths
+from circuit_tui.tui.circuit_columns import COLUMNS, LATENT_CELLS, Column, column_widths
 from circuit_tui.tui.circuit_rows import CircuitRows
 from circuit_tui.tui.drawing.line import StyledLine, cut, plain
 from circuit_tui.tui.drawing.number_text import count, percent
@@ -27,12 +28,23 @@ class CircuitHeading(LinesView):
         super().__init__(id="circuit-heading")
         self._table = table
 
+    def _widths(self, width: int) -> dict[Column, int]:
+        model = self._table.model
+        columns = model.columns if model else tuple(COLUMNS)
+        return column_widths(width, columns, model.latent_cells if model else LATENT_CELLS)
+
     def build(self, width: int) -> list[Strip]:
         model = self._table.model
         sort, reverse = (model.sort, model.reverse) if model else ("latent", False)
-        columns = model.columns if model else tuple(COLUMNS)
-        widths = column_widths(width, columns, model.latent_cells if model else LATENT_CELLS)
-        return [heading(widths, sort, reverse, self.pane_styles)]
+        return [heading(self._widths(width), sort, reverse, self.pane_styles)]
+
+    def on_click(self, event: events.Click) -> None:
+        """Sort by the column that was clicked; if it sorts already, the other way round."""
+        model, start = self._table.model, 0
+        for column, cells in self._widths(self.scrollable_content_region.width).items() if model else ():
+            if start <= event.x < start + cells:
+                self._table.sort_by(column)
+            start += cells
 
 
 class FilterNote(LinesView):

@@ -48,6 +48,9 @@ class CircuitTable(LineList):
     class CursorMoved(Message):
         """The cursor is on another row."""
 
+    class Opened(Message):
+        """The number of the latent under the cursor was clicked: it is to be shown closely."""
+
     class Listed(Message):
         """The rows, their order or the filter changed."""
 
@@ -216,9 +219,21 @@ class CircuitTable(LineList):
             at = columns.index(self.model.sort) if self.model.sort in columns else 0
             self.relist(sort=columns[(at + step) % len(columns)], reverse=False)
 
+    def sort_by(self, column: Column) -> None:
+        """Sort by `column`; if that sorts the table already, the other way round."""
+        if self.model is not None:
+            again = self.model.sort == column
+            self.relist(sort=column, reverse=again and not self.model.reverse)
+
     def on_click(self, event: events.Click) -> None:
         index = event.y + self.scroll_offset.y
-        if event.x >= 3 or index >= self._length:
+        if index >= self._length or self.model is None:
+            return
+        if 3 < event.x < self.model.latent_cells and isinstance(self.model.rows[index], LatentRow):
+            self.move_cursor(index)
+            self.post_message(self.Opened())
+            return
+        if event.x >= 3:
             return
         event.prevent_default()  # a second click here is no choice of the row, as it is elsewhere
         self.move_cursor(index)

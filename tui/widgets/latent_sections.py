@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.style import Style
 from textual.strip import Strip
 
 from circuit_tui.core.views import LatentView, TokenActivation
@@ -103,7 +104,10 @@ def neighbours(view: LatentView, width: int, pane_styles: PaneStyles) -> list[St
     """The latents of this site with the nearest decoder directions, by cosine."""
     lines = [section("nearest", "cosine", width, pane_styles)]
     for latent, cosine in view.neighbours:
-        lines.append(StyledLine().left(f"{latent}", width - 8).right(fixed(cosine, 2), 7, pane_styles.muted).strip())
+        opens = Style.from_meta({"@click": f"screen.show_latent({view.site}, {latent})"})
+        lines.append(
+            StyledLine().left(f"{latent}", width - 8, opens).right(fixed(cosine, 2), 7, pane_styles.muted).strip()
+        )
     return lines if view.neighbours else [*lines, StyledLine().add("none", pane_styles.muted).strip()]
 
 

@@ -16,7 +16,7 @@ from circuit_tui.tui.engine.messages import NodeChosen, PromptChosen
 from circuit_tui.tui.widgets.line_list import LineList
 
 INDEX, NUMBER, MARK = 6, 7, 2  # cells of the prompt's index, of each number, of the mark of a wrong answer
-NUMBERS = ("M", "M_s", "circ.", "off")
+NUMBERS = ("M", "M_s", "circ.", "circ−M")
 LEAST_TEXT = 12
 
 

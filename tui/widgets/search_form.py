@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
+from textual.strip import Strip
 from textual.widgets import Button, Label, Select
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.search.registry import MethodInfo
 from circuit_tui.core.search.setting import SettingValue
 from circuit_tui.core.search.spec import SearchSpec
-from circuit_tui.tui.drawing.line import plain
+from circuit_tui.tui.drawing.line import StyledLine, plain, wrap
 from circuit_tui.tui.widgets.line_input import LineInput
+from circuit_tui.tui.widgets.lines_view import LinesView
 
 
 class Field(Horizontal):
@@ -19,13 +22,30 @@ class Field(Horizontal):
 
     def __init__(self, name: str, value: str, tooltip: str = "") -> None:
         super().__init__(classes="field")
-        self.label = name
+        self.label, self.help = name, tooltip
         self.input = LineInput(value)
         self.input.tooltip = plain(tooltip) if tooltip else None
 
     def compose(self) -> ComposeResult:
         yield Label(self.label, markup=False)
         yield self.input
+
+
+class FieldHelp(LinesView):
+    """What the field with the focus is for."""
+
+    def __init__(self) -> None:
+        super().__init__(id="field-help")
+        self._text = ""
+
+    def show(self, text: str) -> None:
+        """Show `text`."""
+        if text != self._text:
+            self._text = text
+            self.rebuild()
+
+    def build(self, width: int) -> list[Strip]:
+        return [StyledLine().add(line, self.pane_styles.muted).strip() for line in wrap(self._text, width)]
 
 
 class SearchForm(VerticalScroll, can_focus=False):
@@ -44,7 +64,7 @@ class SearchForm(VerticalScroll, can_focus=False):
         self._settings: dict[str, Field] = {}
         self._shown_method = ""
         self._target = Field("target", f"{target:g}", "the faithfulness to reach on the search prompts")
-        self._seed = Field("seed", str(seed))
+        self._seed = Field("seed", str(seed), "what random choices start from: the same seed finds the same circuit")
         self._select: Select[str] = Select([(plain(method), method)], value=method, allow_blank=False, compact=True)
 
     def compose(self) -> ComposeResult:
@@ -58,6 +78,16 @@ class SearchForm(VerticalScroll, can_focus=False):
             yield Button("Start", id="start", compact=True)
             yield Button("Pause", id="pause", compact=True)
             yield Button("Stop", id="stop", compact=True)
+        yield FieldHelp()
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        field = next((node for node in event.widget.ancestors_with_self if isinstance(node, Field)), None)
+        method = self._methods.get(str(self._select.value)) if event.widget is self._select else None
+        about = f"{field.label}: {field.help}" if field is not None and field.help else ""
+        self.query_one(FieldHelp).show(f"{method.name}: {method.description}" if method else about)
+
+    def on_descendant_blur(self, event: events.DescendantBlur) -> None:
+        self.query_one(FieldHelp).show("")
 
     def set_methods(self, methods: tuple[MethodInfo, ...]) -> None:
         """Offer `methods` to choose from."""

@@ -54,7 +54,7 @@ class SearchProgressLine(LinesView):
             "none": pane_styles.muted,
         }.get(search.phase, pane_styles.warn)
         stage = progress.stage if progress and search.phase == "running" else word
-        line = StyledLine().add(f" {sign} ", tone).left(stage, 11, tone)
+        line = StyledLine().add(f" {sign} ", tone).left(stage, 14, tone)
         if progress is None:
             return [line.strip()]
         times = f"{duration(progress.seconds)} elapsed"
