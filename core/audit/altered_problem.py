@@ -1,7 +1,7 @@
-"""The same problem with other search prompts, or with labels that mean nothing.
+"""The same problem with other search prompts, with labels that mean nothing, or with dictionaries nobody learned.
 
-References, statistics and candidates stay those of the problem itself: the value that an ablated node takes belongs to
-the claim about the circuit, not to the search.
+With other prompts or labels, references, statistics and candidates stay those of the problem itself: the value that an
+ablated node takes belongs to the claim about the circuit, not to the search.
 """
 
 from __future__ import annotations
@@ -12,19 +12,25 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.audit.finding import AuditSearch
+from circuit_tui.core.audit.plain_dictionaries import with_dictionary
 from circuit_tui.core.splice.batch import PreparedSplit
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.tasks.task import Split
 from circuit_tui.core.tasks.tokens import PromptSet, TokenizedPrompts
 
+DICTIONARY = "dictionary-"
+"""How the kind of a search begins that has plain dictionaries in place of the SAEs."""
+
 
 def altered_problem(problem: Problem, search: AuditSearch) -> Problem:
-    """Returns the problem that `search` searches: `problem`, or with resampled search prompts, or with shuffled labels.
+    """Returns the problem that `search` searches: `problem` as it is, or altered as the kind of search says.
 
     A resampling draws as many prompts as there are, with replacement.
     """
     if search.kind == "shuffled":
         return with_shuffled_labels(problem, search.draw)
+    if search.kind.startswith(DICTIONARY):
+        return with_dictionary(problem, search.kind.removeprefix(DICTIONARY), search.draw)
     if search.kind == "resamplings":
         n = len(problem.splits["train"])
         return with_train_prompts(problem, torch.randint(n, (n,), generator=torch.Generator().manual_seed(search.draw)))

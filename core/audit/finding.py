@@ -33,6 +33,7 @@ TITLES: dict[str, str] = {
     "shuffled": "the same search on nonsense",
     "seeds": "other seeds",
     "resamplings": "resampled search prompts",
+    "dictionaries": "the same search without SAEs",
 }
 """The title of every line of the audit, by its key."""
 KEY_NUMBERS: dict[str, str] = {

@@ -10,6 +10,7 @@ from circuit_tui.core.audit.finding import AuditSearch, Measurement
 from circuit_tui.core.audit.measures import (
     ablations,
     completeness,
+    dictionaries,
     distribution,
     held_out,
     minimality,
@@ -54,6 +55,7 @@ LINES: tuple[AuditLine, ...] = (
     AuditLine("shuffled", shuffled.shuffled, 0.0, shuffled.shuffled_searches),
     AuditLine("seeds", stability.seeds, 0.0, stability.seed_searches),
     AuditLine("resamplings", stability.resamplings, 0.0, stability.resampled_searches),
+    AuditLine("dictionaries", dictionaries.dictionaries, 0.0, dictionaries.dictionary_searches),
 )
 
 

@@ -73,7 +73,7 @@ def open_audit(
         "circuit": audited.kept.nonzero()[:, 0].tolist(),
         "search": {"method": spec.method, "target": spec.target, "settings": dict(spec.settings)},
         "aimed": audited.target,
-        "settings": asdict(settings) | {"text": None},
+        "settings": _recorded(settings),
     }
     text_hash = "" if settings.text is None else text_sha256(settings.text)
     inputs_0_1 = inputs | {"opened": fingerprint_0_1(experiment)}
@@ -81,6 +81,14 @@ def open_audit(
     if parallel is not None:
         audited = replace(audited, parallel_searches=_parallel_searches(audited, identity, parallel))
     return Audit(audited)
+
+
+def _recorded(settings: AuditSettings) -> dict[str, object]:
+    """The settings by which a kept audit is known; what they say of newer lines only if those are measured."""
+    recorded = asdict(settings) | {"text": None}
+    if not settings.dictionaries:
+        del recorded["dictionaries"]
+    return recorded
 
 
 def _parallel_searches(

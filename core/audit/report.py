@@ -57,12 +57,12 @@ def audit_part(result: AuditResult) -> AuditPart:
 
 def settings_of(part: AuditPart, text: Path | None) -> AuditSettings:
     """Returns the settings that repeat an audit; `text` is where its text is now."""
-    return AuditSettings(**part.settings.model_dump(), text=text)
+    return AuditSettings(**part.settings.model_dump(exclude_none=True), text=text)
 
 
 def stability_runs(findings: Sequence[Finding]) -> list[SearchRun]:
-    """Returns the searches that count for how often a node is chosen: all but those on shuffled labels."""
-    return [run for finding in findings for run in finding.runs if run.kind != "shuffled"]
+    """Returns the searches that count for how often a node is chosen: with other seeds, and on resampled prompts."""
+    return [run for finding in findings for run in finding.runs if run.kind in ("seeds", "resamplings")]
 
 
 def _finding_part(finding: Finding) -> FindingPart:

@@ -1,4 +1,4 @@
-"""Makes the searches of an audit: the circuit's own search with another seed, other prompts or other labels."""
+"""Makes the searches of an audit: the circuit's own search with another seed, prompts, labels or dictionaries."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from circuit_tui.core.audit.altered_problem import altered_problem, with_train_prompts
+from circuit_tui.core.audit.altered_problem import DICTIONARY, altered_problem, with_train_prompts
 from circuit_tui.core.audit.audit_log import SearchLog
 from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.finding import AuditSearch, SearchRun, finite
@@ -81,7 +81,8 @@ class Searcher:
             finite(result.train.faithfulness),
             finite(result.test.faithfulness),
             result.reached,
-            tuple(sorted(result.nodes)),
+            # Nodes of other dictionaries are not nodes of the circuit's problem.
+            () if search.kind.startswith(DICTIONARY) else tuple(sorted(result.nodes)),
         )
         if log is not None:
             log.add_run(run)

@@ -19,6 +19,7 @@ class AuditSettings:
         pairs: the most pairs of nodes that are tried for minimality.
         seeds, resamplings, shuffles: searches with another seed, on resampled prompts, on shuffled labels; with 0 the
             line is not measured.
+        dictionaries: whether to search with plain dictionaries in place of the SAEs.
         quick: searches see `QUICK_PROMPTS` of the search prompts, with the method's quick settings.
         text: the text on which the splice is priced by cross-entropy; None for none.
     """
@@ -32,5 +33,6 @@ class AuditSettings:
     seeds: int = 5
     resamplings: int = 5
     shuffles: int = 1
+    dictionaries: bool = False
     quick: bool = False
     text: Path | None = None

@@ -14,7 +14,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class AuditSettingsPart(Part):
-    """How much was measured (`audit/settings.py`). An audit with the same settings gives the same numbers."""
+    """How much was measured (`audit/settings.py`). An audit with the same settings gives the same numbers.
+
+    `dictionaries` is missing where the audit is older than its line.
+    """
 
     seed: Count
     bootstraps: Count
@@ -25,6 +28,7 @@ class AuditSettingsPart(Part):
     seeds: Count
     resamplings: Count
     shuffles: Count
+    dictionaries: bool | None = None
     quick: bool
 
 

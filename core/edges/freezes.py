@@ -113,15 +113,41 @@ def record_freezes(circuit: CircuitPass) -> Freezes:
     Raises:
         UserError: the heads of this architecture cannot be taken apart.
     """
-    model, n_rows = circuit.problem.model, circuit.n_rows
+    model = circuit.problem.model
     check_heads(model, circuit.prompts.embedding[:CHECKED_ROWS])
-    names = ["ln_final.hook_scale"]
-    for layer in range(model.n_layers):
-        points = "ln1.hook_scale", "attn.hook_pattern", "ln1_post.hook_scale", "ln2.hook_scale"
-        names += [f"blocks.{layer}.{point}" for point in points]
-    with _Recorder(model, names) as seen:
+    with _Recorder(model, _held_points(model)) as seen:
         nothing = torch.zeros_like(circuit.prompts.embedding).unsqueeze(0)
         circuit.run_changed(TOKENS, nothing, circuit.space.n_sites, respond=True)
+    return _freezes(model, circuit.n_rows, seen)
+
+
+@torch.no_grad()
+def record_plain_pass(model: LanguageModel, embedding: Tensor) -> tuple[Freezes, list[Tensor], Tensor]:
+    """Returns the freezes of M's own pass over one row, the stream that enters each block, and the logits.
+
+    `embedding` is `[1, position, d_model]`. The streams `[1, position, d_model]` end with the one that leaves the last
+    block; the logits `[position, vocab]` are read at every token, and so is the scale of the final norm.
+
+    Raises:
+        UserError: the heads of this architecture cannot be taken apart.
+    """
+    check_heads(model, embedding)
+    columns = torch.arange(embedding.shape[1], device=embedding.device)
+    streams = [embedding]
+    with _Recorder(model, _held_points(model)) as seen:
+        for layer in range(model.n_layers):
+            streams.append(model.run_blocks(streams[-1], layer, layer + 1))
+        logits = model.logits(streams[-1], columns, torch.zeros_like(columns))
+    return _freezes(model, 1, seen), streams, logits
+
+
+def _held_points(model: LanguageModel) -> list[str]:
+    """The hook points that a freeze needs."""
+    points = "ln1.hook_scale", "attn.hook_pattern", "ln1_post.hook_scale", "ln2.hook_scale"
+    return ["ln_final.hook_scale", *(f"blocks.{layer}.{point}" for layer in range(model.n_layers) for point in points)]
+
+
+def _freezes(model: LanguageModel, n_rows: int, seen: dict[str, Tensor]) -> Freezes:
     blocks = [_Block(model, layer, seen) for layer in range(model.n_layers)]
     final_norm, final_scale = _norm(model.bridge.ln_final, model), seen["ln_final.hook_scale"]
     return Freezes(

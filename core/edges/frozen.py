@@ -12,7 +12,6 @@ second. What replaces a head's output or the stream on the way lets nothing thro
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -22,7 +21,6 @@ from torch import Tensor
 from circuit_tui.core.edges.circuit_pass import CircuitPass
 from circuit_tui.core.edges.ends import TOKENS, is_parallel
 from circuit_tui.core.edges.freezes import Freezes, Norm
-from circuit_tui.core.saes.sae_transform import ConstantNorm, LayerNorm
 from circuit_tui.core.saes.site import Site
 
 
@@ -164,7 +162,7 @@ class _FrozenSweep:
         n = len(self.circuit.space.latents_of(target))
         if name.endswith("attn.hook_z"):
             z = self._head_outputs(layer)
-            slope = self._encoder(target).reshape(*z.shape[-2:], n)
+            slope = self.circuit.nodes[target].slope_of_input().reshape(*z.shape[-2:], n)
             by_head = [self._averaged(target, z[..., head, :] @ slope[head]) for head in range(z.shape[-2])]
             nothing = torch.zeros_like(by_head[0])
             return FrozenPart(target, nothing, {layer: torch.stack(by_head, 2)})
@@ -202,32 +200,14 @@ class _FrozenSweep:
 
     # -- what targets read -------------------------------------------------------------------------------------------
 
-    def _encoder(self, target: int) -> Tensor:
-        """`[d_in, node]`: what each node's pre-activation gains for the SAE's input, but for the token's scale."""
-        nodes = self.circuit.nodes[target]
-        slope = nodes.slope()
-        if isinstance(nodes.sae.transform, LayerNorm):
-            slope = slope - slope.mean(0, keepdim=True)
-        return slope
-
-    def _token_scale(self, target: int) -> Tensor | None:
-        """`[row, position, 1]`, by which an SAE's normalisation divides its input."""
-        transform, x = self.circuit.nodes[target].sae.transform, self.circuit.inputs[target].float()
-        if isinstance(transform, LayerNorm):
-            return x.std(-1, keepdim=True) + 1e-5
-        if isinstance(transform, ConstantNorm):
-            norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-            return norm / math.sqrt(x.shape[-1])
-        return None
-
     def _averaged(self, target: int, x: Tensor) -> Tensor:
         """`x` `[view, row, position, node]` averaged over the nodes' tokens, in units of z, `[view, node, prompt]`."""
-        scale = self._token_scale(target)
+        scale = self.circuit.nodes[target].token_scale(self.circuit.inputs[target])
         return self.circuit.mean_over_tokens(target, x if scale is None else x / scale)
 
     def _projection_to(self, target: int) -> Projection:
         site = self.sites[target]
-        encoder, scale = self._encoder(target), None
+        encoder, scale = self.circuit.nodes[target].slope_of_input(), None
         if site.inside is not None and site.inside.read != site.inside.write:
             norm, scale = self.freezes.mlp_norms[site.depth], self.freezes.mlp_scales[site.depth]
             assert norm is not None

@@ -9,6 +9,7 @@ Only where everything behind a change responds does a TopK SAE select anew.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.saes.sae import EncoderColumns, SiteSae
+from circuit_tui.core.saes.sae_transform import ConstantNorm, LayerNorm
 
 SELECTIVE = ("topk", "abstopk")
 """Kinds of SAEs that keep a fixed number of latents at each token."""
@@ -113,6 +115,21 @@ class SiteNodes:
         """`[d_in, node]`: what z gains for each unit of the transformed input."""
         scale = None if self.columns is None else self.columns.scale
         return self.weight if scale is None else self.weight * scale[0, 0]
+
+    def slope_of_input(self) -> Tensor:
+        """`[d_in, node]`: what z gains for each unit of the SAE's own input, but for the token's scale."""
+        slope = self.slope()
+        return slope - slope.mean(0, keepdim=True) if isinstance(self.sae.transform, LayerNorm) else slope
+
+    def token_scale(self, x: Tensor) -> Tensor | None:
+        """`[..., 1]`, by which the SAE's normalisation divides its input `x` `[..., d_in]`; None without one."""
+        transform, x = self.sae.transform, x.float()
+        if isinstance(transform, LayerNorm):
+            return x.std(-1, keepdim=True) + 1e-5
+        if isinstance(transform, ConstantNorm):
+            norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+            return norm / math.sqrt(x.shape[-1])
+        return None
 
 
 def _selective_columns(sae: SiteSae) -> tuple[Tensor, Tensor]:

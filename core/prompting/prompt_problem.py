@@ -31,28 +31,41 @@ def problem_on(opened: OpenedProblem, prompt: FreePrompt) -> Problem:
         UserError: the prompt has no words, words that the model does not know, answers that cannot be told apart, or
             positions that the task does not have.
     """
-    problem, model = opened.problem, opened.problem.model
+    problem = opened.problem
     prompt.check()
+    prompts = tokenize_prompt(opened, prompt, _roles(problem, prompt))
+    _check_length(problem, prompts)
+    with torch.no_grad():
+        sets: dict[Split, PromptSet] = {"train": problem.prompt_sets["train"], "test": prompts}
+        alignment = align(problem.alignment.kind, sets, problem.task.name)
+        return with_test_prompts(problem, prompts, alignment, RESAMPLE_SEED)
+
+
+def tokenize_prompt(opened: OpenedProblem, prompt: FreePrompt, roles: tuple[str, ...] = ()) -> PromptSet:
+    """Returns `prompt` as tokens, as the task's prompts are; without answers, tokens stand for them.
+
+    The model is compared with Hugging Face's own if the prompt is shorter or longer than any that it was compared on.
+
+    Raises:
+        UserError: words that the model does not know, more tokens than it reads, or answers that cannot be told apart.
+    """
+    model, name = opened.problem.model, opened.problem.task.name
     pair = Pair(
         prompt.text,
         prompt.text if prompt.corrupt is None else prompt.corrupt,
         prompt.answer or "",
         prompt.wrong or "",
-        roles=_roles(problem, prompt),
+        roles=roles,
         answer_id=NO_ANSWERS[0] if prompt.answer is None else None,
         wrong_id=NO_ANSWERS[1] if prompt.wrong is None else None,
     )
-    name = problem.task.name
     both = Task(name, "", (replace(pair, split="train"), replace(pair, split="test")))
     prompts = tokenize(both, model.tokenizer, model.device, opened.chat, opened.bos)["test"]
-    _check_length(problem, prompts)
     own: dict[Split, PromptSet] = {"test": prompts}
     check_tokens(model, own)
     if model.folder is not None and not is_checked(model, own):
         check_model(model, own, 1)
-    with torch.no_grad():
-        alignment = align(problem.alignment.kind, {"train": problem.prompt_sets["train"], **own}, name)
-        return with_test_prompts(problem, prompts, alignment, RESAMPLE_SEED)
+    return prompts
 
 
 def _has_roles(problem: Problem) -> bool:

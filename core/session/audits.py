@@ -43,7 +43,7 @@ class Audits:
             UserError: the circuit is empty, the text cannot be read, or the method that found it is unknown here.
         """
         text = splice_text(self._experiment.opened, text)
-        settings = AuditSettings(seed=provenance.seed, quick=not full, text=text)
+        settings = AuditSettings(seed=provenance.seed, dictionaries=full, quick=not full, text=text)
         self._leave()
         self._audit = open_audit(self._experiment, kept, provenance, settings)
         self._progress = next(self._audit)

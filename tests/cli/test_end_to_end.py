@@ -146,3 +146,17 @@ def test_a_prompt_that_cannot_be_tried_is_refused_before_the_work(
     refused = cli("try", found, *args)
     assert (refused.code, refused.out) == (2, "")
     assert refused.err.strip() == f"error: {says}"
+
+
+def test_an_attribution_adds_up_and_marks_the_circuit(cli: Any, found: Path) -> None:
+    pair = builtin("sva-simple").split("test")[0]
+    given = ("--of", pair.answer.strip(), "--minus", pair.wrong.strip(), "--depth", 2, "--parts", 4)
+    taken_apart = cli("attribute", found, pair.clean, *given, "--json").data
+    assert sum(part["value"] for part in taken_apart["parts"]) == pytest.approx(taken_apart["value"], abs=1e-3)
+    kept = {(hook, latent) for hook, _, latent in read_circuit(found).nodes()}
+    latents = [part for part in taken_apart["parts"] if part["kind"] == "latent"]
+    assert latents
+    for part in latents:
+        assert part["in_circuit"] == ((part["site"], part["latent"]) in kept)
+        below = part["expansion"]["parts"]
+        assert sum(each["value"] for each in below) == pytest.approx(part["expansion"]["value"], abs=1e-3)

@@ -102,7 +102,8 @@ def test_an_audit_goes_on_with_its_lines_and_searches(
     assert audit is not None
     assert audit.finished
     assert audit.outcome == wanted["outcome"]
-    assert {finding.key: finding.verdict for finding in audit.findings} == wanted["verdicts"]
+    verdicts = {finding.key: finding.verdict for finding in audit.findings}
+    assert verdicts == wanted["verdicts"] | {"dictionaries": "not measured"}, "a line that version 0.1 does not have"
     assert [(run.kind, run.seed, run.size) for run in audit.runs] == [
         (run["kind"], run["seed"], run["size"]) for run in wanted["runs"]
     ]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from circuit_tui.core.circuits.schema import CircuitFile
 
 _JOBS = "Parallel searches, each in its own process. [as cores and memory allow; 1 on a GPU]"
+_DICTIONARIES = "Search with random directions, components and coordinates in place of the SAEs. [with --full]"
 STYLES = {"good": "green", "doubtful": "yellow", "bad": "bold red", "not measured": "dim"}
 
 
@@ -32,6 +33,7 @@ def audit(
     seeds: Annotated[int, typer.Option(min=0, metavar="N", help="Searches with other seeds; 0 for none.")] = 5,
     resamplings: Annotated[int, typer.Option(min=0, metavar="N", help="Searches on resampled prompts.")] = 5,
     shuffles: Annotated[int, typer.Option(min=0, metavar="N", help="Searches on shuffled labels.")] = 1,
+    dictionaries: Annotated[bool | None, typer.Option(help=_DICTIONARIES)] = None,
     no_searches: Annotated[bool, typer.Option("--no-searches", help="Leave out what needs a search.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Search as for the circuit, on all search prompts.")] = False,
     random: Annotated[int, typer.Option(min=0, metavar="N", help="Random circuits of the same size.")] = 100,
@@ -89,6 +91,7 @@ def audit(
             seeds=0 if no_searches else seeds,
             resamplings=0 if no_searches else resamplings,
             shuffles=0 if no_searches else shuffles,
+            dictionaries=not no_searches and (full if dictionaries is None else dictionaries),
             quick=not full,
             text=splice_text(experiment.opened, text),
         )

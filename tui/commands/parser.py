@@ -8,6 +8,7 @@ import typer
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.tui.commands.attribute import attribute
 from circuit_tui.tui.commands.audit import audit
 from circuit_tui.tui.commands.check import check
 from circuit_tui.tui.commands.compare import compare
@@ -34,7 +35,22 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: 0 done, 1 the answer is no, 2 wrong use or bad input, 70 a program error, 130 interrupted.",
 )
-for _command in (explore, find, resume, jobs, compare, sweep, check, edges, audit, latents, why, saes, doctor):
+for _command in (
+    explore,
+    find,
+    resume,
+    jobs,
+    compare,
+    sweep,
+    check,
+    edges,
+    attribute,
+    audit,
+    latents,
+    why,
+    saes,
+    doctor,
+):
     app.command()(_command)
 app.command("try")(try_prompt)
 app.add_typer(tasks_app)

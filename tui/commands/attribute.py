@@ -1,0 +1,156 @@
+"""``circuit-tui attribute``: what adds up to a token's logit or a latent on a prompt, back to the embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from circuit_tui.core.errors import UserError
+from circuit_tui.tui.commands import options, output
+from circuit_tui.tui.commands.boundary import DONE
+from circuit_tui.tui.commands.open_file import open_file
+from circuit_tui.tui.commands.opening import Batch, Device, DeviceMap, Opening
+
+if TYPE_CHECKING:
+    from circuit_tui.core.attribution.expand import AttributionPart
+    from circuit_tui.core.attribution.plain_run import PlainRun
+    from circuit_tui.core.attribution.tree import Tree
+
+
+def attribute(
+    file: Annotated[Path, typer.Argument(metavar="FILE.json", help="The circuit file.")],
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="Any prompt.")],
+    of: Annotated[
+        str | None, typer.Option(metavar="TOKEN|L2/45", help="What to take apart. [the likeliest next token]")
+    ] = None,
+    minus: Annotated[
+        str | None, typer.Option(metavar="TOKEN", help="A token whose logit is subtracted: a logit difference.")
+    ] = None,
+    at: Annotated[int | None, typer.Option(metavar="N", help="The token it stands at, from 0. [the last]")] = None,
+    depth: Annotated[int, typer.Option(min=1, metavar="N", help="How often latents are expanded again.")] = 1,
+    parts: Annotated[int, typer.Option(min=1, metavar="N", help="How many parts each expansion lists.")] = 8,
+    model: Annotated[str | None, typer.Option(help="Where the model is now, if not where the file says.")] = None,
+    sae_dir: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Where the SAEs are now; repeat.")] = None,
+    prompts: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Where the prompts are now.")] = None,
+    device: Device = None,
+    device_map: DeviceMap = None,
+    batch: Batch = None,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> int:
+    """Take a logit or a latent of M apart on any prompt: direct feature attribution, latent by latent, back to tokens.
+
+    Attention patterns, norm scales and MLP outputs are held. The parts of each expansion add up to its value; what no
+    latent explains (SAE errors, tokens without SAE) is among them. A latent of the file's circuit is marked with *.
+    """
+    request = Opening(
+        model=model, sae_dir=sae_dir, prompts=prompts, device=device, device_map=device_map, batch=batch
+    ).request()
+    from circuit_tui.core.circuits.circuit_file import read_circuit
+
+    claimed = read_circuit(file)
+    if not prompt.strip():
+        raise UserError("the prompt has no words")
+    # Small parts are sums of large numbers that cancel: half precision would lose them.
+    exact = claimed.model_copy(update={"model": claimed.model.model_copy(update={"dtype": "float32"})})
+    with output.quiet(debug=debug):
+        experiment = open_file(exact, request, file.expanduser().parent)
+        from circuit_tui.core.attribution.tree import attribution_tree, find_target, open_run
+
+        run = open_run(experiment.opened, prompt)
+        tree = attribution_tree(run, find_target(run, of, minus, at), depth, parts)
+    in_circuit = {(hook, latent) for hook, _, latent in claimed.nodes()}
+    if json:
+        output.print_json({"file": str(file), "prompt": prompt, "tokens": run.texts, **_plain(run, tree, in_circuit)})
+    else:
+        _print(run, tree, in_circuit)
+    return DONE
+
+
+def _plain(run: PlainRun, tree: Tree, in_circuit: set[tuple[str, int]]) -> dict[str, Any]:
+    """A tree as plain values; sites by their hooks."""
+    expansion = tree.expansion
+    target = asdict(expansion.target)
+    if "site" in target:
+        target["site"] = run.sites[target["site"]].hook
+    return {
+        "target": target,
+        "value": expansion.value,
+        "total": expansion.total,
+        "unexplained": expansion.unexplained,
+        "parts": [
+            {
+                **asdict(branch.part),
+                "site": None if branch.part.site is None else run.sites[branch.part.site].hook,
+                "in_circuit": _is_in(run, branch.part, in_circuit),
+                "expansion": None if branch.tree is None else _plain(run, branch.tree, in_circuit),
+            }
+            for branch in tree.branches
+        ],
+    }
+
+
+def _is_in(run: PlainRun, part: AttributionPart, in_circuit: set[tuple[str, int]]) -> bool:
+    if part.kind != "latent" or part.site is None or part.latent is None:
+        return False
+    return (run.sites[part.site].hook, part.latent) in in_circuit
+
+
+def _print(run: PlainRun, tree: Tree, in_circuit: set[tuple[str, int]]) -> None:
+    output.print_line(" ".join(f"{index}:{text.strip() or text!r}" for index, text in enumerate(run.texts)))
+    output.print_line()
+    rows = [(_target_name(run, tree), "", output.number(tree.expansion.value), "")]
+    rows += _rows(run, tree, in_circuit, 1)
+    output.print_table(("what", "through", "adds", "of the value"), rows, right=("adds", "of the value"))
+    output.print_line()
+    share = tree.expansion.unexplained / tree.expansion.value if tree.expansion.value else float("nan")
+    output.print_line(
+        f"the parts add up to {output.number(tree.expansion.total)}; what no latent explains gives "
+        f"{output.number(tree.expansion.unexplained)} ({share:.0%})"
+    )
+
+
+def _rows(run: PlainRun, tree: Tree, in_circuit: set[tuple[str, int]], indent: int) -> list[tuple[str, str, str, str]]:
+    rows = []
+    for branch in tree.branches:
+        part = branch.part
+        share = part.value / tree.expansion.value if tree.expansion.value else float("nan")
+        mark = "*" if _is_in(run, part, in_circuit) else ""
+        rows.append((f"{'  ' * indent}{_name(run, part)}{mark}", _way(part), output.number(part.value), f"{share:.0%}"))
+        if branch.tree is not None:
+            rows += _rows(run, branch.tree, in_circuit, indent + 1)
+    return rows
+
+
+def _target_name(run: PlainRun, tree: Tree) -> str:
+    target = asdict(tree.expansion.target)
+    behind = f"{target['token']}:{run.texts[target['token']].strip()}"
+    if "latent" in target:
+        return f"{run.sites[target['site']].short}/{target['latent']} at {behind}"
+    decode = run.model.tokenizer.decode
+    minus = "" if target["wrong"] is None else f" - {decode([target['wrong']]).strip()}"
+    return f"logit of {decode([target['right']]).strip()}{minus} behind {behind}"
+
+
+def _name(run: PlainRun, part: AttributionPart) -> str:
+    where = "" if part.token is None else f" at {part.token}:{run.texts[part.token].strip()}"
+    short = "" if part.site is None else run.sites[part.site].short
+    return {
+        "latent": f"{short}/{part.latent}{where}",
+        "error": f"{short} error{where}",
+        "SAE bias": f"{short} bias of the SAE",
+        "embedding": f"embedding{where}",
+        "undivided": f"stream{where}, not taken apart",
+        "block": f"MLP and biases of block {part.block}",
+        "constant": "constant",
+        "others": f"{part.count} others",
+    }[part.kind]
+
+
+def _way(part: AttributionPart) -> str:
+    if part.head is not None:
+        return f"head {part.head[0]}.{part.head[1]}"
+    return "" if part.token is None else "past all heads"
