@@ -26,7 +26,8 @@ from circuit_tui.tui.screens.help import HelpScreen
 from circuit_tui.tui.widgets.circuit_pane import FilterInput
 from circuit_tui.tui.widgets.circuit_table import CircuitTable
 from circuit_tui.tui.widgets.latent_pane import LatentPane
-from circuit_tui.tui.widgets.prompt_list import ActiveNodes, PromptList
+from circuit_tui.tui.widgets.prompt_list import PromptList
+from circuit_tui.tui.widgets.prompt_nodes import PromptNodes
 from circuit_tui.tui.widgets.search_form import SearchForm
 
 Make = Callable[..., ExplorerApp]
@@ -304,11 +305,11 @@ async def test_a_prompt_leads_to_its_nodes_and_a_node_to_the_circuit(explorer: M
         rows = prompts.view.rows  # type: ignore[union-attr]
         assert abs(rows[0].circuit - rows[0].plain) >= abs(rows[-1].circuit - rows[-1].plain)
         await pilot.press("j", "enter")
-        nodes = app.main.query_one(ActiveNodes)
-        await wait_for(pilot, lambda: nodes.view is not None)
+        nodes = app.main.query_one(PromptNodes)
+        await wait_for(pilot, lambda: nodes.explanation is not None and nodes.explanation.done)
         await pilot.press("tab", "j", "enter")
         await wait_for(pilot, lambda: app.focused is table_of(app))
-        node = nodes.view.active[1][0]  # type: ignore[union-attr]
+        node = nodes.nodes[1]
         row = table_of(app).current
         assert row is not None
         assert node in (row.nodes if isinstance(row, LatentRow) else (row.node,) if isinstance(row, NodeRow) else ())

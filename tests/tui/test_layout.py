@@ -159,7 +159,7 @@ async def test_prompts_have_the_height_until_one_is_chosen(explorer: Make) -> No
         assert prompts.region.height == pane.region.height - 3  # the frame and the names of the columns
         await pilot.press("enter")
         await settled(pilot)
-        nodes = app.main.query_one("#active-nodes")
+        nodes = app.main.query_one("#prompt-nodes")
         assert prompts.region.height == pane.region.height - 3
         assert nodes.region.x >= prompts.region.right
 

@@ -12,7 +12,8 @@ from waiting import edit, ready, wait_for
 from circuit_tui.tui.app import ExplorerApp
 from circuit_tui.tui.screens.ask_text import AskText
 from circuit_tui.tui.screens.compare import CompareScreen, ComparisonView
-from circuit_tui.tui.widgets.prompt_list import ActiveNodes, PromptList
+from circuit_tui.tui.widgets.prompt_list import PromptList
+from circuit_tui.tui.widgets.prompt_nodes import PromptNodes
 
 Make = Callable[..., ExplorerApp]
 NAMES = ("L10mid", "L10pre", "L100mid")
@@ -37,9 +38,9 @@ async def test_on_a_prompt(explorer: Make, session: FakeSession) -> None:
         await pilot.press("3")
         await wait_for(pilot, lambda: app.main.query_one(PromptList).view is not None)
         await pilot.press("enter")
-        nodes = app.main.query_one(ActiveNodes)
+        nodes = app.main.query_one(PromptNodes)
         await wait_for(pilot, lambda: nodes.view is not None)
-        lines = " ".join(nodes.line(index, 80).text for index in range(len(nodes.view.active)))  # type: ignore[union-attr]
+        lines = " ".join(nodes.line(index, 80).text for index in range(len(nodes.nodes)))
         assert all(f"  {name} " in lines for name in NAMES)
 
 

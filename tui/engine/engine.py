@@ -149,6 +149,9 @@ class Engine(EngineThread):
             changes["audit"] = self._session.audit_view()
             changes["latent_columns"] = self._session.latent_columns()
             changes["explanation"] = self._session.explanation()
+            before = self._state.circuit
+            if before is not None and before.version != changes["circuit"].version:
+                changes["latent_prompts"] = None  # they are those of the circuit before
         super()._publish(wake=wake, **changes)
 
     @property

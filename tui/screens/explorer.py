@@ -9,7 +9,7 @@ from textual.binding import BindingType
 from textual.widgets import Button, Input
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.latents.address import parse_address
+from circuit_tui.core.latents.address import Address, parse_address
 from circuit_tui.tui.actions import ACTIONS
 from circuit_tui.tui.circuit_rows import LatentRow, NodeRow, Row, SiteRow
 from circuit_tui.tui.drawing.number_text import amount
@@ -192,6 +192,17 @@ class ExplorerScreen(PaneScreen):
         table = self.panes.circuit.table
         if table.model is not None:
             table.relist(reverse=not table.model.reverse)
+
+    def action_latent_prompts(self) -> None:
+        row = self._visible_row()
+        if isinstance(row, SiteRow):
+            self.post_message(Notice("Put the cursor on a latent first.", "warning"))
+        elif row is not None:
+            table = self.shown.table
+            assert table is not None
+            # All positions of the latent, as the latent pane shows all.
+            self._submit(commands.ShowLatentPrompts(Address(row.site, row.latent).nodes(table)))
+            self.action_pane("latent")
 
     def action_flat(self) -> None:
         table = self.panes.circuit.table

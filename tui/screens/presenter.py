@@ -86,8 +86,8 @@ class Presenter:
             panes.circuit.show_shares(state.audit.shares if state.audit else {})
             panes.audit.show(state.audit)
         self._screen.query_one(FaithfulnessStrip).show(state)
-        panes.latent.show(state.latent, state.table)
-        panes.prompts.show(state.prompts, state.prompt, state.table)
+        panes.latent.show(state.latent, state.table, state.latent_prompts)
+        panes.prompts.show(state.prompts, state.prompt, state.explanation, state.table)
         if isinstance(top := self._screen.app.screen, CompareScreen):
             top.show(state.comparison)
         self.ask_views()
@@ -129,6 +129,7 @@ class Presenter:
             self._ask(commands.ShowPrompts(), "prompts", circuit.version)
             if self.prompt is not None:
                 self._ask(commands.ShowPrompt(self.prompt), "prompt", (self.prompt, circuit.version))
+                self._ask(commands.ExplainPrompt(self.prompt), "explanation", (self.prompt, circuit.version))
 
     def ask_latent(self, *, again: bool = False) -> None:
         """Ask for the latent under the cursor; `again` asks even if it was asked for last."""

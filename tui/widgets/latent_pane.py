@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textual.strip import Strip
 
+from circuit_tui.core.latents.views import LatentPrompts
 from circuit_tui.core.views import LatentView, NodeTable
 from circuit_tui.tui.drawing.line import StyledLine, cut, name_of, printable, side_by_side
 from circuit_tui.tui.widgets import latent_sections as sections
@@ -21,11 +22,13 @@ class LatentPane(ScrollingLines):
         self.border_title = "Latent"
         self._view: LatentView | None = None
         self._table: NodeTable | None = None
+        self._matters: LatentPrompts | None = None
         self._wanted: tuple[int, int] | None = None
 
-    def show(self, view: LatentView | None, table: NodeTable | None) -> None:
-        """Show `view`. The same one again costs nothing."""
-        if view is not self._view or table is not self._table:
+    def show(self, view: LatentView | None, table: NodeTable | None, matters: LatentPrompts | None = None) -> None:
+        """Show `view`, and where its latent matters if `matters` is about it. The same again costs nothing."""
+        if view is not self._view or table is not self._table or matters is not self._matters:
+            self._matters = matters
             same = view and self._view and (view.site, view.latent) == (self._view.site, self._view.latent)
             self._view, self._table = view, table
             self.rebuild()
@@ -53,11 +56,11 @@ class LatentPane(ScrollingLines):
         head.add(cut(f"  {label}", width // 2), pane_styles.plain if view.label else pane_styles.muted)
         head.add(cut(f"  {name_of(table.sites[site].sae_name)}", max(0, width - head.width - 1)), pane_styles.muted)
         lines = [head.strip(), BLANK]
-        for block in filter(None, self._blocks(view, width - 2)):
+        for block in filter(None, self._blocks(view, table, width - 2)):
             lines += [StyledLine().add(" ").join(strip).strip() for strip in block] + [BLANK]
         return lines[:-1]
 
-    def _blocks(self, view: LatentView, width: int) -> list[list[Strip]]:
+    def _blocks(self, view: LatentView, table: NodeTable, width: int) -> list[list[Strip]]:
         pane_styles, gap = self.pane_styles, 3
         left = min(34, (width - gap) * 2 // 5)
         right = width - left - gap
@@ -65,7 +68,12 @@ class LatentPane(ScrollingLines):
         beside = right >= PROFILE_WIDTH
         histogram = sections.histogram(view, left if beside else width, pane_styles)
         profile = sections.profile(view, right if beside else width, pane_styles)
+        matters = self._matters
+        if matters is not None and not self._about(view, matters, table):
+            matters = None
+        hint = StyledLine().add("W", pane_styles.key).add("  shows the prompts on which it matters", pane_styles.muted)
         return [
+            sections.matters(matters, width, pane_styles) if matters is not None else [hint.strip()],
             *([side_by_side([(histogram, left), (profile, right)], gap)] if beside else [histogram, profile]),
             side_by_side(
                 [
@@ -75,7 +83,14 @@ class LatentPane(ScrollingLines):
                 ],
                 gap,
             ),
+            sections.answers(view, width, pane_styles),
             sections.prompts(view, width, pane_styles),
             sections.mask_path(view, width, pane_styles),
             sections.more_prompts(view, width, pane_styles),
         ]
+
+    @staticmethod
+    def _about(view: LatentView, matters: LatentPrompts, table: NodeTable) -> bool:
+        """Whether `matters` is about the latent of `view`."""
+        node = matters.nodes[0]
+        return (table.site[node], table.latent[node]) == (view.site, view.latent)

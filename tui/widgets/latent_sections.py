@@ -5,15 +5,17 @@ from __future__ import annotations
 from rich.style import Style
 from textual.strip import Strip
 
+from circuit_tui.core.latents.views import LatentPrompts
 from circuit_tui.core.views import LatentView, TokenActivation
 from circuit_tui.tui.drawing.chart import Axis, Curve, bar, chart, columns_chart
-from circuit_tui.tui.drawing.line import StyledLine, cut, printable, spaced
+from circuit_tui.tui.drawing.line import StyledLine, cut, cut_middle, printable, spaced, token_text
 from circuit_tui.tui.drawing.number_text import compact, count, fixed, signed
 from circuit_tui.tui.drawing.styles import PaneStyles
 
 HISTOGRAM_HEIGHT = 4
 PATH_HEIGHT = 4
 FIRST_PROMPTS = 5
+MATTERS = 8  # prompts on which a latent matters
 
 
 def section(title: str, note: str, width: int, pane_styles: PaneStyles) -> Strip:
@@ -91,13 +93,44 @@ def _shaded(prompt: TokenActivation, top: float, width: int, pane_styles: PaneSt
     return line.strip()
 
 
-def tokens(title: str, rows: tuple[tuple[str, float], ...], width: int, pane_styles: PaneStyles) -> list[Strip]:
+def tokens(
+    title: str, rows: tuple[tuple[str, float], ...], width: int, pane_styles: PaneStyles, note: str = "logit"
+) -> list[Strip]:
     """The tokens whose logits the decoder direction moves most."""
-    lines = [section(title, "logit", width, pane_styles)]
+    lines = [section(title, note, width, pane_styles)]
     for token, weight in rows:
-        line = StyledLine().left(printable(token).replace(" ", "␣"), width - 8)
+        line = StyledLine().left(token_text(token), width - 8)
         lines.append(line.right(signed(weight, 2), 7, pane_styles.good if weight > 0 else pane_styles.bad).strip())
     return lines if rows else [*lines, StyledLine().add("none", pane_styles.muted).strip()]
+
+
+def answers(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Strip]:
+    """What one unit of the latent's direction does to the logits of the task's answers: the ends of the list."""
+    cap = "" if view.soft_cap is None else f", before the soft cap of {view.soft_cap:g}"
+    lines = [section("on the answers", f"logit for one unit of activation{cap}", width, pane_styles)]
+    words = [(token_text(token), weight) for token, weight in view.answers]
+    ends = [part for pair in zip(words, reversed(words), strict=True) for part in pair][: len(words)]
+    shown, room = list[tuple[str, float]](), width
+    for token, weight in ends:
+        if (room := room - len(token) - 9) < 0:
+            break
+        shown.append((token, weight))
+    line = StyledLine()
+    for token, weight in sorted(shown, key=lambda word: -word[1]):
+        line.add(token + " ").add(signed(weight, 2), pane_styles.change(weight)).add("  ")
+    return [*lines, line.strip()] if shown else []
+
+
+def matters(found: LatentPrompts, width: int, pane_styles: PaneStyles) -> list[Strip]:
+    """The test prompts on which the latent matters most."""
+    note = "what the circuit loses without it" if found.kept else "it is off: what it would add"
+    lines = [section("matters most on", note, width, pane_styles)]
+    for row in found.prompts[:MATTERS]:
+        line = StyledLine().right(signed(row.effect, 2), 7, pane_styles.change(row.effect)).add("  ")
+        answers = f"  {printable(row.right).strip()}/{printable(row.wrong).strip()} {signed(row.circuit, 2)}"
+        line.left(cut_middle(printable(row.text), width - 9 - len(answers)), width - 9 - len(answers))
+        lines.append(line.add(answers, pane_styles.bad if row.circuit <= 0 else pane_styles.muted).strip())
+    return lines
 
 
 def neighbours(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Strip]:

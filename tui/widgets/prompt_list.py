@@ -1,4 +1,4 @@
-"""Two lists: the test prompts, worst first, and the nodes that are active on one of them."""
+"""The list of test prompts, worst first."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from rich.cells import cell_len
 from textual.binding import Binding, BindingType
 from textual.strip import Strip
 
-from circuit_tui.core.views import NodeTable, PromptRow, PromptsView, PromptView
+from circuit_tui.core.views import PromptRow, PromptsView
 from circuit_tui.tui.drawing.line import StyledLine, cut, cut_middle, printable, widest
-from circuit_tui.tui.drawing.number_text import compact, signed
-from circuit_tui.tui.engine.messages import NodeChosen, PromptChosen
+from circuit_tui.tui.drawing.number_text import signed
+from circuit_tui.tui.engine.messages import PromptChosen
 from circuit_tui.tui.widgets.line_list import LineList
 
 INDEX, NUMBER, MARK = 6, 7, 2  # cells of the prompt's index, of each number, of the mark of a wrong answer
@@ -102,45 +102,3 @@ class PromptList(LineList):
         if self._widths is None or self._widths[0] is not view or self._widths[1] != width:
             self._widths = (view, width, text_widths(view.rows if view else (), width))
         return self._widths[2]
-
-
-class ActiveNodes(LineList):
-    """The kept nodes that fire on the chosen prompt, strongest first. Enter shows one in the circuit pane."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "choose", show=False)]
-
-    def __init__(self) -> None:
-        super().__init__(id="active-nodes")
-        self.view: PromptView | None = None
-        self.table: NodeTable | None = None
-
-    def show(self, view: PromptView | None, table: NodeTable | None) -> None:
-        """Show the nodes of `view`."""
-        if view is not self.view:
-            fresh = not (view and self.view and view.row.index == self.view.row.index)
-            self.view, self.table = view, table
-            self.set_length(len(view.active) if view else 0, 0 if fresh else None)
-
-    def action_choose(self) -> None:
-        self.chosen()
-
-    def chosen(self) -> None:
-        if self.view and self.cursor < len(self.view.active):
-            self.post_message(NodeChosen(self.view.active[self.cursor][0]))
-
-    def empty_lines(self, width: int) -> list[Strip]:
-        return [StyledLine().add("  No kept node fires on this prompt.", self.pane_styles.muted).strip()]
-
-    def line(self, index: int, width: int) -> Strip:
-        assert self.view is not None
-        assert self.table is not None
-        node, token, activation = self.view.active[index]
-        table, pane_styles = self.table, self.pane_styles
-        sites = widest((site.short for site in table.sites), 4)
-        line = StyledLine().add("  ").left(table.sites[table.site[node]].short, sites, pane_styles.title)
-        line.right(str(table.latent[node]), 6, pane_styles.strong).add("  ").left(
-            table.positions[table.position[node]], 13
-        )
-        line.left(printable(token).replace(" ", "␣"), 14, pane_styles.curves[1])
-        line.left(printable(table.label[node]), max(0, width - line.width - 10), pane_styles.muted)
-        return line.right(compact(activation), 9).strip()

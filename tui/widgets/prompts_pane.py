@@ -1,17 +1,21 @@
-"""The prompts pane: the list of test prompts, and below it the chosen prompt with its active nodes."""
+"""The prompts pane: the list of test prompts, and below it why the chosen one is answered as it is."""
 
 from __future__ import annotations
 
+from rich.cells import cell_len
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.strip import Strip
 
+from circuit_tui.core.latents.views import Explanation
 from circuit_tui.core.views import NodeTable, PromptsView, PromptView
-from circuit_tui.tui.drawing.line import StyledLine, cut, plain, printable, spaced, wrap
+from circuit_tui.tui.drawing.line import StyledLine, cut, plain, printable, spaced
 from circuit_tui.tui.drawing.number_text import signed
+from circuit_tui.tui.drawing.styles import PaneStyles
 from circuit_tui.tui.widgets.lines_view import LinesView
-from circuit_tui.tui.widgets.prompt_list import ActiveNodes, PromptList
+from circuit_tui.tui.widgets.prompt_list import PromptList
+from circuit_tui.tui.widgets.prompt_nodes import PromptNodes
 
 BESIDE = 140  # from so many cells on, the chosen prompt is beside the list
 
@@ -27,24 +31,38 @@ class PromptHeading(LinesView):
         return [self._prompts.heading(width)]
 
 
+class NodesHeading(LinesView):
+    """The names of the columns of `nodes`."""
+
+    def __init__(self, nodes: PromptNodes) -> None:
+        super().__init__(id="nodes-heading")
+        self._list = nodes
+
+    def build(self, width: int) -> list[Strip]:
+        return [self._list.heading(width)]
+
+
 class ChosenPrompt(LinesView):
-    """The text of the chosen prompt, above the list of its active nodes."""
+    """The chosen prompt and its corrupt one, above the list of nodes; tokens are shaded by what they contribute."""
 
     def __init__(self) -> None:
         super().__init__(id="chosen-prompt")
         self._view: PromptView | None = None
+        self._explanation: Explanation | None = None
 
-    def show(self, view: PromptView | None) -> None:
-        """Show `view`."""
-        if view is not self._view:
-            self._view = view
+    def show(self, view: PromptView | None, explanation: Explanation | None) -> None:
+        """Show `view`, with the explanation of the same prompt as far as it is known."""
+        if view is None or (explanation is not None and explanation.prompt != view.row.index):
+            explanation = None
+        if view is not self._view or explanation is not self._explanation:
+            self._view, self._explanation = view, explanation
             self.rebuild()
 
     def build(self, width: int) -> list[Strip]:
-        pane_styles, view = self.pane_styles, self._view
+        pane_styles, view, explanation = self.pane_styles, self._view, self._explanation
         if view is None:
             line = StyledLine().add(" enter", pane_styles.key)
-            return [line.add(" on a prompt shows which nodes are active on it", pane_styles.muted).strip()]
+            return [line.add(" on a prompt says why it is answered so", pane_styles.muted).strip()]
         row = view.row
         head = StyledLine().add(f" prompt {row.index}", pane_styles.title)
         head.add(f"  {printable(row.answer).strip()}", pane_styles.good).add(" over ", pane_styles.muted).add(
@@ -52,11 +70,38 @@ class ChosenPrompt(LinesView):
         )
         head.add(f"  M {signed(row.plain, 2)}  M_s {signed(row.spliced, 2)}  circuit ", pane_styles.muted)
         head.add(signed(row.circuit, 2), pane_styles.strong)
-        text = "".join(spaced(view.tokens))
-        lines = wrap(text, width - 2)[:2]
-        if len(wrap(text, width - 2)) > 2:
-            lines[1] = cut(lines[1] + " …", width - 2)
-        return [head.strip(), *(StyledLine().add(" ").add(line).strip() for line in lines)]
+        if explanation is None:
+            return [head.strip(), _shaded_tokens(" ", view.tokens, (None,) * len(view.tokens), width, pane_styles)]
+        if explanation.clean.n_done != len(explanation.clean.nodes):
+            head.add(f"  {explanation.clean.n_done} of {len(explanation.clean.nodes)} nodes …", pane_styles.muted)
+        clean, corrupt = explanation.clean, explanation.corrupt
+        lines = [head.strip(), _shaded_tokens(" clean   ", clean.tokens, clean.by_token, width, pane_styles)]
+        if corrupt is not None:
+            name = f" corrupt {signed(corrupt.logit_diff, 2)} "
+            lines.append(_shaded_tokens(name, corrupt.tokens, corrupt.by_token, width, pane_styles))
+        else:
+            lines.append(StyledLine().add(cut(f" corrupt {explanation.corrupt_error or '…'}", width)).strip())
+        return lines
+
+
+def _shaded_tokens(
+    name: str, tokens: tuple[str, ...], values: tuple[float | None, ...], width: int, pane_styles: PaneStyles
+) -> Strip:
+    """One line of tokens: the more a token speaks for the right answer, the brighter; what speaks against it is red."""
+    line, largest = StyledLine().add(name, pane_styles.muted), max((abs(value or 0.0) for value in values), default=0.0)
+    shown = spaced(tokens)
+    skipped = 0
+    while line.width + sum(map(cell_len, shown[skipped:])) > width - 2 and skipped < len(shown) - 1:
+        skipped += 1  # the end of a prompt, where it is answered, is never cut off
+    line.add("…" if skipped else "", pane_styles.muted)
+    for token, value in zip(shown[skipped:], values[skipped:], strict=True):
+        bare = token.lstrip(" ")
+        line.add(token[: len(token) - len(bare)])
+        if value is None or not largest:
+            line.add(bare)
+        else:
+            line.add(bare, pane_styles.bad if value < -0.0005 else pane_styles.shade(value / largest))
+    return line.strip()
 
 
 class PromptsPane(Vertical):
@@ -72,20 +117,30 @@ class PromptsPane(Vertical):
             yield PromptHeading(prompts)
             yield prompts
         with Vertical(id="prompt-detail", classes="prompts-half"):
+            nodes = PromptNodes()
             yield ChosenPrompt()
-            yield ActiveNodes()
+            yield NodesHeading(nodes)
+            yield nodes
 
     def on_resize(self, event: events.Resize) -> None:
         self.set_class(event.size.width >= BESIDE, "-beside")
 
-    def show(self, prompts: PromptsView | None, prompt: PromptView | None, table: NodeTable | None) -> None:
-        """Show the test prompts and the chosen one."""
+    def show(
+        self,
+        prompts: PromptsView | None,
+        prompt: PromptView | None,
+        explanation: Explanation | None,
+        table: NodeTable | None,
+    ) -> None:
+        """Show the test prompts, the chosen one and why it is answered as it is."""
         self.query_one(PromptList).show(prompts)
         self.query_one(PromptHeading).rebuild()
-        self.query_one(ActiveNodes).display = prompt is not None
+        for widget in (PromptNodes, NodesHeading):
+            self.query_one(widget).display = prompt is not None
         self.query_one("#prompt-detail").set_class(prompt is None, "-none")  # then the list has the room
-        self.query_one(ChosenPrompt).show(prompt)
-        self.query_one(ActiveNodes).show(prompt, table)
+        self.query_one(ChosenPrompt).show(prompt, explanation)
+        self.query_one(PromptNodes).show(prompt, explanation, table)
+        self.query_one(NodesHeading).rebuild()
         if prompts:
             wrong = sum(row.circuit <= 0 for row in prompts.rows)
             self.border_subtitle = plain(f"{len(prompts.rows)} test prompts, {wrong} answered wrong")
