@@ -40,9 +40,10 @@ def task_of(request: OpenRequest) -> tuple[Task, TaskSource]:
     if request.model is not None and request.task is None and preset_of(request.model) is None:
         raise UserError("--model: name a task for it with --task NAME or --prompts FILE.jsonl")
     name = request.task or default_task(request.model)
+    task = tasks.builtin(name)
     if request.model is None and name not in tasks.DEMO_TASKS:
         raise UserError(f"--task {name}: the bundled model knows no English; name a model, as --model smollm2-135m")
-    return tasks.builtin(name), TaskSource(kind="builtin", name=name)
+    return task, TaskSource(kind="builtin", name=name)
 
 
 def tokenize_task(
