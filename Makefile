@@ -30,9 +30,10 @@ types: $(VENV)/.dev .typecheck/circuit_tui ## strict types
 imports: $(VENV)/.dev ## who may import whom
 	$(BIN)/lint-imports
 
-# One torch thread for each of the two workers: more only fight over the cores.
+# One torch thread for each of the two workers: more only fight over the cores. Whole files go to a worker, in the order of
+# tests/conftest.py, so that what a file has opened is opened once.
 pytest: $(VENV)/.dev ## the tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadscope -q
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder -q
 
 schema: $(VENV)/.runtime ## write core/circuits/circuit.schema.json anew from the models
 	$(BIN)/python -m circuit_tui.core.circuits.schema

@@ -97,6 +97,7 @@ def test_few_latents_carry_what_prompts_differ_in_and_the_others_fire_as_before(
         torch.testing.assert_close(latents[..., count:], plain.sae.encode(x)[..., count:])
 
 
+@pytest.mark.slow
 def test_every_table_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "speed.json"
     assert speed.main(["--quick", "--json", str(path)]) == 0

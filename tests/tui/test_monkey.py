@@ -9,6 +9,7 @@ from pathlib import Path
 import monkey
 import pytest
 
+pytestmark = pytest.mark.slow
 EVENTS = int(os.environ.get("MONKEY_EVENTS", "1000"))
 
 

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import estimates
+import pytest
 import torch
 
 from circuit_tui.core.opening.experiment import Experiment, open_experiment
 from circuit_tui.core.opening.request import OpenRequest
 
+pytestmark = pytest.mark.slow
 SEEDS = 4
 
 

@@ -25,6 +25,7 @@ from circuit_tui.core.views import MemoryUse
 from circuit_tui.tui.cli import main
 
 
+@pytest.mark.slow
 def test_on_other_devices(root: Path) -> None:
     """Runs the cases of two files in a process of their own."""
     cases = [str(root / "tests" / "core" / file) for file in ("two_devices.py", "one_other_device.py")]

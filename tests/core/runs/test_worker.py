@@ -42,10 +42,10 @@ def test_models_are_loaded_once_and_the_numbers_are_those_of_a_fresh_session(
         Grid(
             base,
             prompts=prompts,
-            methods=("mask",),
+            methods=("nested",),
             targets=(0.8,),
             sites=((), (hook,)),
-            settings={f"mask.{name}": (value,) for name, value in QUICK["mask"].items()},
+            settings={f"nested.{name}": (value,) for name, value in QUICK["nested"].items()},
         )
     )
     assert len(orders) == 4
