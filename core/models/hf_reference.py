@@ -137,7 +137,7 @@ class CheckedLoader:
         model_class: the Hugging Face class.
         name: the model's name in error messages.
         device: where the model goes; None where a device map places it.
-        prompts: `[position]` each, run by `record_passes`.
+        prompts: `[position]` each, run by `record_passes` if the model reads as many tokens.
 
     Attributes:
         passes: the recorded passes.
@@ -162,7 +162,10 @@ class CheckedLoader:
         model = model.eval() if self._device is None else model.to(self._device).eval()
         self._check_weights(model)
         self.n_embeddings = embedding_rows(model)
-        self.passes = record_passes(self._name, model, self._prompts)
+        # A prompt that is too long is refused later, by its line; here it would fail as a fault of the model.
+        limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        fitting = [prompt for prompt in self._prompts if limit is None or len(prompt) <= limit]
+        self.passes = record_passes(self._name, model, fitting)
         return model
 
     def _hear(self, report: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.models.shared_prefixes import verify_sharing
 from circuit_tui.core.runtime.out_of_memory import free_cached, is_out_of_memory
 from circuit_tui.core.tasks.task import Split
-from circuit_tui.core.tasks.tokens import PromptSet
+from circuit_tui.core.tasks.tokens import PromptSet, TokenizedPrompts
 
 
 def reference_prompts(prompt_sets: Mapping[Split, PromptSet]) -> list[Tensor]:
@@ -26,8 +26,8 @@ def reference_prompts(prompt_sets: Mapping[Split, PromptSet]) -> list[Tensor]:
     return [tokens[:length].cpu() for length, tokens in chosen]
 
 
-def check_tokens(model: LanguageModel, prompt_sets: Mapping[Split, PromptSet]) -> None:
-    """Checks every token of a task against the model's embedding and context.
+def check_tokens(model: LanguageModel, prompt_sets: Mapping[Split, PromptSet], task: str) -> None:
+    """Checks every token of the task named `task` against the model's embedding and context.
 
     Raises:
         UserError: a token has no row in the embedding, or a prompt is longer than the model reads.
@@ -36,14 +36,14 @@ def check_tokens(model: LanguageModel, prompt_sets: Mapping[Split, PromptSet]) -
     check_vocabulary(model.name, model.n_embeddings, [side.tokens for side in sides])
     limit = model.context_length
     for split, prompts in prompt_sets.items():
-        for side in (prompts.clean, prompts.corrupt):
+        for name in ("clean", "corrupt"):
+            side: TokenizedPrompts = getattr(prompts, name)
             row = int(side.lengths.argmax())
             if limit is not None and int(side.lengths[row]) > limit:
-                pair = prompts.pairs[row // prompts.answers.rows_per_prompt]
-                text = pair.clean if side is prompts.clean else pair.corrupt
+                pair = prompts.pair_of_row(row)
                 raise UserError(
-                    f"prompts: the {split} prompt {text[:60]!r}… has {int(side.lengths[row])} tokens, but the model "
-                    f"{model.name} reads at most {limit}"
+                    f"{pair.place(task)}: the {name} {split} prompt {getattr(pair, name)[:60]!r}… has "
+                    f"{int(side.lengths[row])} tokens, but the model {model.name} reads at most {limit}"
                 )
 
 

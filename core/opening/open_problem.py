@@ -121,7 +121,7 @@ def open_problem(
     if tokenized is None or model.device.type != "cpu":
         tokenized = tokenize_task(request, task_of(request), model.tokenizer, sites, model.device)
     task, source, notes, sets = tokenized.task, tokenized.source, tokenized.notes, tokenized.prompt_sets
-    check_tokens(model, sets)
+    check_tokens(model, sets, task.name)
     alignment = align(pick_kind(request.positions, sets), sets, task.name)
     notes += _notes_on_roles(alignment)
     progress(LoadProgress("comparing with Hugging Face's own pass", 4, _STAGES))

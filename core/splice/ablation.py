@@ -16,6 +16,7 @@ Every kind is a table of rows `[row, latent]` and, for each token, the row that 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -78,13 +79,14 @@ def positions_without_mean(alignment: Alignment, ablation: AblationKind) -> tupl
     return tuple(alignment.names[position] for position in sorted(positions))
 
 
-def resample_rows(groups: Tensor, source: Tensor, answers: Answers, seed: int, task: str) -> Tensor:
+def resample_rows(groups: Tensor, source: Tensor, answers: Answers, seed: int, places: Sequence[str]) -> Tensor:
     """Draws a source prompt for each prompt; returns the flat index of the source token that each token takes.
 
     Args:
         groups: `[row, position]` mean group of each token (`Alignment.mean_groups`), negative where nothing is spliced.
         source: the same for the corrupt train prompts.
         answers: of the prompts that tokens are drawn for.
+        places: where each of them is from (`Pair.place`).
         seed: of the draw. One source prompt is drawn for each prompt, row for row, so that its activations belong
             together and both answers are read after the same. As far as the two agree both rows take the first's.
 
@@ -104,8 +106,8 @@ def resample_rows(groups: Tensor, source: Tensor, answers: Answers, seed: int, t
         choices = by_groups.get(key)
         if not choices:
             raise UserError(
-                f"--ablation resample: task {task}: no corrupt train prompt has the {max(map(len, key))} positions "
-                f"of prompt {index}; use --ablation mean"
+                f"--ablation resample: {places[index]}: no corrupt train prompt has the {max(map(len, key))} "
+                f"positions of the clean prompt; use --ablation mean"
             )
         drawn = choices[int(torch.randint(len(choices), (1,), generator=generator))]
         first = index * rows_per_prompt

@@ -186,12 +186,12 @@ def separable(model: LanguageModel, sites: Sequence[Site]) -> bool:
 
 
 def reference_rows_of(
-    alignment: Alignment, split: Split, ablation: AblationKind, answers: Answers, seed: int, task: str
+    alignment: Alignment, split: Split, ablation: AblationKind, answers: Answers, seed: int, places: Sequence[str]
 ) -> tuple[Tensor, Tensor | None]:
     """The row of the reference table that each clean token of a split takes, `[row, position]`.
 
     Also `[group]` the row of each position where it alone decides the row, else None. `answers` are those of the
-    split, `seed` is of the draw of ``resample``.
+    split, `seed` is of the draw of ``resample``, `places` say where each prompt is from (`Pair.place`).
 
     Raises:
         UserError: ``resample`` has nothing to draw from for some prompt.
@@ -200,7 +200,7 @@ def reference_rows_of(
     if ablation == "zero":
         return torch.zeros_like(groups), torch.zeros(len(alignment.names), dtype=torch.long, device=groups.device)
     if ablation == "resample":
-        return resample_rows(groups, alignment.mean_groups["train", "corrupt"], answers, seed, task), None
+        return resample_rows(groups, alignment.mean_groups["train", "corrupt"], answers, seed, places), None
     by_position = torch.arange(len(alignment.names), device=groups.device) if alignment.kind != "shared" else None
     return groups, by_position
 
@@ -314,7 +314,8 @@ class _Builder:
         """The clean prompts of a split with their references and errors."""
         prompts = self.prompt_sets[split]
         ids, groups = self.alignment.ids[split, "clean"], self.alignment.mean_groups[split, "clean"]
-        rows, row_of_group = reference_rows_of(self.alignment, split, ablation, prompts.answers, seed, task)
+        places = [pair.place(task) for pair in prompts.pairs]
+        rows, row_of_group = reference_rows_of(self.alignment, split, ablation, prompts.answers, seed, places)
         errors: tuple[Tensor | None, ...] = tuple(None for _ in self.sites)
         if self.errors == "keep":
             errors = plain.errors

@@ -26,8 +26,8 @@ def render_plain(prompt: str) -> RenderedPrompt:
     return RenderedPrompt(prompt, 0, len(prompt))
 
 
-def render_chat(prompt: str, tokenizer: Any, task: str) -> RenderedPrompt:
-    """The prompt as a user's message, up to where the model's answer begins.
+def render_chat(prompt: str, tokenizer: Any, place: str) -> RenderedPrompt:
+    """The prompt as a user's message, up to where the model's answer begins; `place` says where it is from.
 
     Raises:
         UserError: the tokenizer has no chat template, or one that changes the prompt.
@@ -43,5 +43,5 @@ def render_chat(prompt: str, tokenizer: Any, task: str) -> RenderedPrompt:
     stripped = prompt.strip()  # templates strip too
     start = text.rfind(stripped)
     if start < 0:
-        raise UserError(f"--chat: task {task}: the model's chat template changes the prompt {prompt!r}")
+        raise UserError(f"--chat: {place}: the model's chat template changes the prompt {prompt!r}")
     return RenderedPrompt(text, start, start + len(stripped))

@@ -68,7 +68,7 @@ def align(kind: PositionsKind, sets: dict[Split, PromptSet], task: str) -> Align
     unspliced: tuple[str, ...] = ()
     if kind == "each":
         if _has_roles(sets):
-            names, ids, unspliced = _by_role(sides, task)
+            names, ids, unspliced = _by_role(sets, sides, task)
         else:
             _require_one_length(sets, task)
             width = int(sides["train", "clean"].prompt_lengths[0]) - sides["train", "clean"].n_bos
@@ -125,9 +125,9 @@ def _require_one_length(sets: dict[Split, PromptSet], task: str) -> None:
         unequal = (clean != corrupt).nonzero()
         if len(unequal):
             row = int(unequal[0])
-            pair = prompts.pairs[row // prompts.answers.rows_per_prompt]
+            pair = prompts.pair_of_row(row)
             raise UserError(
-                f"--positions each: task {task}: clean {pair.clean!r} and its corrupt have "
+                f"--positions each: {pair.place(task)}: clean {pair.clean!r} and its corrupt have "
                 f"{int(clean[row])} and {int(corrupt[row])} tokens; "
                 "use --positions end or shared, or name the positions in a 'roles' field"
             )
@@ -146,7 +146,7 @@ def _index(side: TokenizedPrompts) -> Tensor:
 
 
 def _by_role(
-    sides: dict[tuple[Split, str], TokenizedPrompts], task: str
+    sets: dict[Split, PromptSet], sides: dict[tuple[Split, str], TokenizedPrompts], task: str
 ) -> tuple[tuple[str, ...], dict[tuple[Split, str], Tensor], tuple[str, ...]]:
     """Returns position names, ids, and the roles without a position, which only unseen prompts have."""
     names: dict[str, int] = {}
@@ -157,13 +157,14 @@ def _by_role(
     ids, unspliced = {}, dict[str, None]()
     for (split, name), side in sides.items():
         table = torch.full(side.tokens.shape, NO_POSITION)
-        for prompt, row in enumerate(side.roles):
+        for index, row in enumerate(side.roles):
             unknown = [role for role in row if role not in names]
             if unknown and split != "unseen":
-                raise UserError(f"task {task}: the role {unknown[0]!r} of a {split} prompt occurs in no train prompt")
+                place = sets[split].pair_of_row(index).place(task)
+                raise UserError(f"{place}: the role {unknown[0]!r} of a {split} prompt occurs in no train prompt")
             unspliced |= dict.fromkeys(unknown)
             known = [names.get(role, NO_POSITION) for role in row]
-            table[prompt, side.n_bos : side.n_bos + len(row)] = torch.tensor(known)
+            table[index, side.n_bos : side.n_bos + len(row)] = torch.tensor(known)
         ids[split, name] = table.to(side.tokens.device)
     return tuple(names), ids, tuple(unspliced)
 

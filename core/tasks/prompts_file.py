@@ -53,13 +53,13 @@ def load_prompts(path: Path) -> Task:
     """
     rows = [(number, _parse_row(f"{path}:{number}", line)) for number, line in _lines(path)]
     splits = _named_splits(path, rows) if any(row.split for _, row in rows) else _splits_by_hash(path, rows)
-    pairs = tuple(_pair(row, split) for (_, row), split in zip(rows, splits, strict=True))
+    pairs = tuple(_pair(row, split, f"{path}:{number}") for (number, row), split in zip(rows, splits, strict=True))
     return Task(path.stem, f"prompts of {path.name}", pairs)
 
 
-def _pair(row: _Row, split: Split) -> Pair:
+def _pair(row: _Row, split: Split, source: str) -> Pair:
     right, wrong = (tuple(ids) if isinstance(ids, list) else ids for ids in (row.answer_id, row.wrong_id))
-    return Pair(row.clean, row.corrupt, row.answer, row.wrong, split, tuple(row.roles), right, wrong)
+    return Pair(row.clean, row.corrupt, row.answer, row.wrong, split, tuple(row.roles), right, wrong, source)
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:

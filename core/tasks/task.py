@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 Split = Literal["train", "test", "unseen"]
@@ -27,6 +27,8 @@ class Pair:
             words); every token of a word takes the word's role. Empty when the prompt has no named positions.
         answer_id, wrong_id: the token, or tokens, to read instead of those of the text (the first of an answer of
             several tokens, say); None means those of the text.
+        source: the file and line that the pair is from, ``FILE:LINE``; empty for a built-in task. For messages alone:
+            pairs that differ in nothing else are equal.
     """
 
     clean: str
@@ -37,6 +39,11 @@ class Pair:
     roles: tuple[str, ...] = ()
     answer_id: int | tuple[int, ...] | None = None
     wrong_id: int | tuple[int, ...] | None = None
+    source: str = field(default="", compare=False)
+
+    def place(self, task: str) -> str:
+        """How a message begins that is about this pair of `task`: with its line in a file, or the task's name."""
+        return self.source or f"task {task}"
 
 
 @dataclass(frozen=True, slots=True)

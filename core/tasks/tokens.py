@@ -67,6 +67,10 @@ class PromptSet:
         """Number of pairs."""
         return len(self.pairs)
 
+    def pair_of_row(self, row: int) -> Pair:
+        """The pair that row number `row` of `clean` or `corrupt` belongs to."""
+        return self.pairs[row // self.answers.rows_per_prompt]
+
 
 def tokenize(
     task: Task, tokenizer: Any, device: torch.device, chat: bool = False, bos: bool = True
@@ -113,12 +117,16 @@ def _prompt_set(
     chat: bool,
     bos: bool,
 ) -> PromptSet:
+    places = [pair.place(task) for pair in pairs]
     suffixes = [tuple(answer[:-1] for answer in pair) if rows_per_prompt > 1 else ((),) for pair in answers]
 
     def tokenized(prompts: Sequence[str]) -> TokenizedPrompts:
-        rendered = [render_chat(prompt, tokenizer, task) if chat else render_plain(prompt) for prompt in prompts]
+        rendered = [
+            render_chat(prompt, tokenizer, place) if chat else render_plain(prompt)
+            for prompt, place in zip(prompts, places, strict=True)
+        ]
         roles = [pair.roles for pair in pairs]
-        return _tokenized_prompts(task, rendered, roles, suffixes, tokenizer, device, bos)
+        return _tokenized_prompts(places, rendered, roles, suffixes, tokenizer, device, bos)
 
     clean, corrupt = tokenized([pair.clean for pair in pairs]), tokenized([pair.corrupt for pair in pairs])
     lengths = clean.prompt_lengths[::rows_per_prompt].tolist()
@@ -148,50 +156,51 @@ def answer_tokens(pair: Pair, tokenizer: Any, task: str, chat: bool = False) -> 
         UserError: one of them has no tokens, or some that the model does not know; both are the same, or one begins
             the other.
     """
-    prompt = (render_chat(pair.clean, tokenizer, task) if chat else render_plain(pair.clean)).text
+    place = pair.place(task)
+    prompt = (render_chat(pair.clean, tokenizer, place) if chat else render_plain(pair.clean)).text
     right_text, wrong_text = (text.lstrip() if chat else text for text in (pair.answer, pair.wrong))
-    right = _given_or_found(tokenizer, prompt, right_text, pair.answer_id, task, "answer")
-    wrong = _given_or_found(tokenizer, prompt, wrong_text, pair.wrong_id, task, "wrong")
+    right = _given_or_found(tokenizer, prompt, right_text, pair.answer_id, place, "answer")
+    wrong = _given_or_found(tokenizer, prompt, wrong_text, pair.wrong_id, place, "wrong")
     if right == wrong:
         raise UserError(
-            f"task {task}: answer {pair.answer!r} and wrong {pair.wrong!r} are the same tokens after {pair.clean!r}"
+            f"{place}: answer {pair.answer!r} and wrong {pair.wrong!r} are the same tokens after {pair.clean!r}"
         )
     shorter = min(len(right), len(wrong))
     if right[:shorter] == wrong[:shorter]:
         raise UserError(
-            f"task {task}: of answer {pair.answer!r} and wrong {pair.wrong!r} after {pair.clean!r} one is the "
+            f"{place}: of answer {pair.answer!r} and wrong {pair.wrong!r} after {pair.clean!r} one is the "
             "beginning of the other, so that the longer can never be the likelier; let them differ before one ends"
         )
     return right, wrong
 
 
 def _given_or_found(
-    tokenizer: Any, prompt: str, answer: str, given: int | tuple[int, ...] | None, task: str, field: str
+    tokenizer: Any, prompt: str, answer: str, given: int | tuple[int, ...] | None, place: str, field: str
 ) -> tuple[int, ...]:
     """The tokens that the task gives for an answer, or else those that its text becomes behind `prompt`."""
     if given is None:
-        return _found(tokenizer, prompt, answer, task, field)
+        return _found(tokenizer, prompt, answer, place, field)
     tokens = (given,) if isinstance(given, int) else given
     for token in tokens:
         if not 0 <= token < len(tokenizer):
             raise UserError(
-                f"task {task}: field '{field}_id' {token} is out of range: the vocabulary has {len(tokenizer)} tokens"
+                f"{place}: field '{field}_id' {token} is out of range: the vocabulary has {len(tokenizer)} tokens"
             )
     return tokens
 
 
-def _found(tokenizer: Any, prompt: str, answer: str, task: str, field: str) -> tuple[int, ...]:
+def _found(tokenizer: Any, prompt: str, answer: str, place: str, field: str) -> tuple[int, ...]:
     """The tokens that `answer` becomes behind `prompt`."""
     tokens = continuation(tokenizer, prompt, answer)
     if tokens is None:
         raise UserError(
-            f"task {task}: field {field!r} {answer!r} after {prompt!r} grows together with the prompt's last token for "
+            f"{place}: field {field!r} {answer!r} after {prompt!r} grows together with the prompt's last token for "
             f"this model; give its tokens as '{field}_id'"
         )
     if not tokens:
-        raise UserError(f"task {task}: field {field!r} {answer!r} after {prompt!r} has no tokens for this model")
+        raise UserError(f"{place}: field {field!r} {answer!r} after {prompt!r} has no tokens for this model")
     if _unknown_token(tokenizer) in tokens:
-        raise UserError(f"task {task}: field {field!r} {answer!r} is not in the model's vocabulary")
+        raise UserError(f"{place}: field {field!r} {answer!r} is not in the model's vocabulary")
     return tuple(int(token) for token in tokens)
 
 
@@ -202,7 +211,7 @@ def _unknown_token(tokenizer: Any) -> int | None:
 
 
 def _tokenized_prompts(
-    task: str,
+    places: Sequence[str],
     prompts: Sequence[RenderedPrompt],
     word_roles: Sequence[tuple[str, ...]],
     suffixes: Sequence[tuple[tuple[int, ...], ...]],
@@ -210,13 +219,16 @@ def _tokenized_prompts(
     device: torch.device,
     with_bos: bool,
 ) -> TokenizedPrompts:
-    """Tokenises `prompts`, each with the roles of its words; `suffixes` are the tokens behind each of its rows."""
+    """Tokenises `prompts`, each with the roles of its words; `suffixes` are the tokens behind each of its rows.
+
+    `places` say where each prompt is from (`Pair.place`).
+    """
     rows, roles, n_bos = [], [], 0
     # All at once: a call takes far longer than what it does for one prompt.
     with_roles = any(word_roles)
     if with_roles and not tokenizer.is_fast:
         raise UserError(
-            f"task {task}: it has roles, and the model's tokenizer is written in Python and does not say where its "
+            f"{places[0]}: it has roles, and the model's tokenizer is written in Python and does not say where its "
             "tokens lie in the text; convert it to a tokenizer.json, or leave the roles out"
         )
     encoded = tokenizer(
@@ -225,25 +237,24 @@ def _tokenized_prompts(
     every_offsets: Sequence[Sequence[tuple[int, int]]] = (
         encoded["offset_mapping"] if with_roles else [()] * len(prompts)
     )
-    for prompt, words, row_suffixes, prompt_ids, prompt_offsets in zip(
-        prompts, word_roles, suffixes, encoded["input_ids"], every_offsets, strict=True
+    for place, prompt, words, row_suffixes, prompt_ids, prompt_offsets in zip(
+        places, prompts, word_roles, suffixes, encoded["input_ids"], every_offsets, strict=True
     ):
         ids, offsets = list(prompt_ids), list(prompt_offsets)
         if not ids:
-            raise UserError(f"task {task}: the prompt {prompt.text!r} has no tokens")
+            raise UserError(f"{place}: the prompt {prompt.text!r} has no tokens")
         if _unknown_token(tokenizer) in ids:
             own = prompt.text[prompt.start : prompt.stop]
             unknown = [word for word in own.split() if _unknown_token(tokenizer) in tokenizer.encode(word)]
             raise UserError(
-                f"task {task}: the prompt {own!r} has words that are not in the model's vocabulary: "
-                f"{', '.join(unknown)}"
+                f"{place}: the prompt {own!r} has words that are not in the model's vocabulary: {', '.join(unknown)}"
             )
         bos = _bos(tokenizer, prompt, ids) if with_bos else []
         if bos and ids[0] == bos[0]:  # the template has put it there
             ids, offsets = ids[1:], offsets[1:]
         n_bos = len(bos)
         rows += [[*bos, *ids, *suffix] for suffix in row_suffixes]
-        roles += [_token_roles(task, prompt, words, offsets) if words else ()] * len(row_suffixes)
+        roles += [_token_roles(place, prompt, words, offsets) if words else ()] * len(row_suffixes)
     tokens = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
     for index, row in enumerate(rows):
         tokens[index, : len(row)] = torch.tensor(row)
@@ -262,7 +273,7 @@ def _bos(tokenizer: Any, prompt: RenderedPrompt, ids: Sequence[int]) -> list[int
 
 
 def _token_roles(
-    task: str, prompt: RenderedPrompt, words: tuple[str, ...], offsets: Sequence[tuple[int, int]]
+    place: str, prompt: RenderedPrompt, words: tuple[str, ...], offsets: Sequence[tuple[int, int]]
 ) -> tuple[str, ...]:
     """The role of each token: that of the word with the token's first character that is not a space.
 
@@ -272,7 +283,7 @@ def _token_roles(
     spans = [match.span() for match in re.compile(r"\S+").finditer(text, prompt.start)]
     if len(spans) != len(words):
         own = text[prompt.start :]
-        raise UserError(f"task {task}: field 'roles' has {len(words)} names for the {len(spans)} words of {own!r}")
+        raise UserError(f"{place}: field 'roles' has {len(words)} names for the {len(spans)} words of {own!r}")
     roles, word = [], 0
     for start, end in offsets:
         # A token that is only a space belongs to the word after it.

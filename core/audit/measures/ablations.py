@@ -111,10 +111,11 @@ def averages_under(audited: AuditedCircuit, kind: AblationKind) -> Generator[flo
     """
     problem = audited.problem
     tables, answers = (yield from reference_tables(problem, kind)), problem.splits["test"].answers
+    places = [pair.place(problem.task.name) for pair in problem.prompt_sets["test"].pairs]
     found = []
     for draw in range(audited.settings.draws if kind == "resample" else 1):
         rows, by_group = reference_rows_of(
-            problem.alignment, "test", kind, answers, audited.settings.seed + draw, problem.task.name
+            problem.alignment, "test", kind, answers, audited.settings.seed + draw, places
         )
         test = replace(problem.splits["test"], reference_rows=rows, reference_row_of_group=by_group)
         other = replace(problem, ablation=kind, reference_tables=tables, splits=problem.splits | {"test": test})

@@ -169,7 +169,7 @@ def test_resampling_draws_one_prompt_and_keeps_its_positions(
 
 
 def test_resampling_needs_a_prompt_of_the_same_positions(tiny_model: Callable[[str], TinyModel]) -> None:
-    with pytest.raises(UserError, match=r"--ablation resample: task tiny: .* the 8 positions of prompt 0"):
+    with pytest.raises(UserError, match=r"--ablation resample: task tiny: .* the 8 positions of the clean prompt"):
         open_problem(tiny_model("gpt2"), TASKS["longer"], "shared", "resample")
 
 

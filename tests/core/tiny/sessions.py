@@ -37,7 +37,7 @@ def write_prompts(task: Task, path: Path) -> Path:
     """`task` as a prompts file."""
     rows = []
     for pair in task.pairs:
-        row = {key: value for key, value in asdict(pair).items() if value is not None}
+        row = {key: value for key, value in asdict(pair).items() if value not in (None, "")}
         rows.append(json.dumps(row | {"roles": list(pair.roles)}))
     path.write_text("\n".join(rows) + "\n")
     return path
