@@ -2,16 +2,18 @@
 
     python benchmarks/estimates.py [--tasks a,b] [--method mask] [--sizes 8,16,32] [--seeds 10]
     python benchmarks/estimates.py --model FOLDER --saes FOLDER --prompts FILE,FILE
+    python benchmarks/estimates.py --model … --nodes blocks.6.hook_resid_post/2546@subject,…
 
 Each task has two random circuits (a tenth and half of the nodes) and one that `--method` finds with its defaults. Of
 each circuit single nodes, latents and whole sites are switched. Every toggle is computed exactly, and estimated from
-`--seeds` samples of each of the `--sizes` (prompts). `withheld` is the share of estimates that are not shown, `far` the
-share of those shown that are off by more than 0.05.
+`--seeds` samples of each of the `--sizes` (prompts). With `--nodes` there is one circuit, of these. `withheld` is the
+share of estimates that are not shown, `far` the share of those shown that are off by more than 0.05.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,7 @@ from circuit_tui.core.evaluation.sampled_estimate import (
     estimate_metrics,
 )
 from circuit_tui.core.opening.experiment import Experiment, open_experiment
+from circuit_tui.core.opening.open_problem import nodes_of
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.search.open_search import open_search
 from circuit_tui.core.search.spec import SearchSpec
@@ -40,11 +43,12 @@ NODES_ON, NODES_OFF, LATENTS = 16, 6, 6
 
 @dataclass(frozen=True)
 class Toggle:
-    """Exact per-prompt metrics of a circuit before and after an edit of one `kind`."""
+    """Exact per-prompt metrics of a circuit before and after an edit of one `kind`; `moved` as `change_sizes`."""
 
     kind: str
     before: PromptMetrics
     after: PromptMetrics
+    moved: Tensor
 
 
 @dataclass
@@ -85,6 +89,20 @@ def found_circuit(experiment: Experiment, method: str) -> Tensor:
     return kept
 
 
+def named_circuit(experiment: Experiment, names: str) -> Tensor:
+    """The circuit `[node]` bool of the nodes `names`, each ``HOOK/LATENT@POSITION``, separated by commas."""
+    problem, nodes = experiment.problem, []
+    for name in names.split(","):
+        hook, latent, position = re.split("[/@]", name)
+        nodes.append((hook, position, int(latent)))
+    indices = set(nodes_of(nodes, problem.sites, problem.alignment.names))
+    space = problem.space
+    every = zip(space.site.tolist(), space.position.tolist(), space.latent.tolist(), strict=True)
+    kept = torch.tensor([node in indices for node in every])
+    assert int(kept.sum()) == len(indices), "a node is no candidate"
+    return kept
+
+
 def edits(space: NodeSpace, kept: Tensor, generator: torch.Generator) -> Iterator[tuple[str, Tensor]]:
     """The kind of each edit, and the circuit `[node]` bool that it makes of `kept`."""
 
@@ -111,8 +129,11 @@ def toggles(test: Evaluator, kept: Tensor, generator: torch.Generator) -> list[T
     live = LiveCircuit(test, kept)
     before, made = live.measured, []
     for kind, changed in edits(test.problem.space, kept, generator):
+        live.advance_to(kept).result()
+        moved = live.change_sizes(changed)
+        assert moved is not None
         live.advance_to(changed).result()
-        made.append(Toggle(kind, before, live.measured))
+        made.append(Toggle(kind, before, live.measured, moved))
     return made
 
 
@@ -127,7 +148,7 @@ def coverage(test: Evaluator, cases: list[Toggle], size: int, seeds: int) -> Cov
                 continue
             after, where = case.after, sample.where
             seen = PromptMetrics(after.logit_diff[where], after.kl[where], after.cross_entropy[where])
-            estimate = estimate_metrics(sample, baselines, case.before, seen)
+            estimate = estimate_metrics(sample, baselines, case.before, seen, case.moved)
             counts.add(abs(estimate.metrics.faithfulness - exact), estimate.faithfulness.half_width)
     return counts
 
@@ -148,6 +169,7 @@ def main() -> None:
     parser.add_argument("--model", help="a model's folder, in place of the demo")
     parser.add_argument("--saes", type=Path, help="a folder of SAE folders")
     parser.add_argument("--prompts", help="prompts files, in place of tasks")
+    parser.add_argument("--nodes", help="the nodes of the only circuit")
     parser.add_argument("--method", default="mask", help="the search method of the third circuit")
     parser.add_argument("--sizes", default="8,16,32", help="prompts in a sample")
     parser.add_argument("--seeds", type=int, default=10, help="samples for each toggle and size")
@@ -157,8 +179,11 @@ def main() -> None:
     for name, request in requests(args).items():
         experiment, generator = open_experiment(request), torch.Generator().manual_seed(0)
         space = experiment.problem.space
-        circuits = {f"random, {share:.0%}": random_circuit(space, share, generator) for share in SHARES}
-        circuits[args.method] = found_circuit(experiment, args.method)
+        if args.nodes is not None:
+            circuits = {"named": named_circuit(experiment, args.nodes)}
+        else:
+            circuits = {f"random, {share:.0%}": random_circuit(space, share, generator) for share in SHARES}
+            circuits[args.method] = found_circuit(experiment, args.method)
         for circuit, kept in circuits.items():
             cases = toggles(experiment.test, kept, generator)
             for size in map(int, args.sizes.split(",")):

@@ -89,7 +89,8 @@ class Metrics:
 class StandardErrors:
     """Standard errors of numbers of `Metrics` that are estimates, each in the unit of its number (`kl` in nats).
 
-    None for a number that must not be shown: its 95% interval reaches further than 0.05 to either side.
+    0 for a number that is exact, None for one that must not be shown: its 95% interval reaches further than 0.05 to
+    either side.
     """
 
     faithfulness: float | None

@@ -149,10 +149,10 @@ class JobControl:
     def _choose(self, job: Job) -> None:
         if self._engine.state.search.live:
             raise UserError("a search is under way; stop it first (S)")
-        from circuit_tui.core.opening.identity import comparable  # slow: not before the first frame
+        from circuit_tui.core.opening.identity import differing  # slow: not before the first frame
 
         mine, theirs = self._autosave.job.spec.subject, job.spec.subject
-        if mine is None or (theirs is not None and comparable(theirs) != comparable(mine)):
+        if mine is None or (theirs is not None and differing(theirs, mine)):
             raise UserError("that search is not about what is open here; start the explorer anew for it")
         if job.state == "unfinished":
             if not job.claim():

@@ -29,3 +29,10 @@ class CircuitPass(Protocol):
 
         `current` `[node]` bool is the circuit whose pass is kept; the two must differ.
         """
+
+    def change_sizes(self, kept: Tensor, current: Tensor) -> Tensor:
+        """Returns how far the circuit `kept` `[node]` bool moves the outputs of the sites at which it differs, `[row]`.
+
+        `current` `[node]` bool is the circuit whose pass is kept; each site has the input that `current` gives it
+        (`change_size_at`), and sites are added up. Where the sum is 0, both circuits compute the same.
+        """

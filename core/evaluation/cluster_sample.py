@@ -18,8 +18,19 @@ population correction, section 2.6) its variance is taken to be
     V = (1 - f) (sum v_c + max v_c),    v_c = (g_c e_c / (1 - h_c))^2,
 
 where e_c is the residual of a cluster and h_c its leverage: the jackknife for regressions (HC3, MacKinnon & White
-1985). The largest term counts twice. Changes are skewed, since a latent may fire on few prompts, and a small sample
-that has seen few of those would otherwise be too sure. One that has seen none of them cannot know.
+1985). The largest term counts twice: changes are skewed.
+
+No sample tells what it has not met. A latent may fire on few prompts, and a node may matter only where another one is
+silent. So an interval reaches at least as far as clusters that the sample has missed could carry the mean. With s_c the
+sum of how far the change moves each prompt at its site (`change_size.py`, known of all prompts), r the largest
+|t_c| / s_c and s the largest s_c of the sample, n its number of clusters, and N that of prompts,
+
+    U = r / N (p sum min(s_c, s) + sum max(s_c - s, 0)),    p = 1 - 0.05^(1/n),
+
+summed over the clusters outside the sample. p is the largest share of the clusters that a sample misses altogether with
+a probability of 5% (the "rule of three", Hanley & Lippman-Hand 1983); there the change may act as strongly as where it
+acts most. Prompts that it moves further than any of the sample are all taken to be such. Where nothing moves, nothing
+changes, and that is exact; where only prompts outside the sample move, or s_c is unknown, U is infinite.
 """
 
 from __future__ import annotations
@@ -49,12 +60,19 @@ class MeanEstimate:
         mean: the estimate.
         standard_error: of `mean`, in its unit.
         degrees: degrees of freedom of the standard error.
+        unmet: how far clusters that the sample has not met could carry the mean, U; infinite where it met no change.
     """
 
     values: Tensor
     mean: float
     standard_error: float
     degrees: int
+    unmet: float
+
+    @property
+    def half_width(self) -> float:
+        """Half width of the 95% interval of `mean`."""
+        return max(t_quantile(self.degrees) * self.standard_error, self.unmet)
 
 
 def clusters(pairs: Sequence[Pair]) -> Tensor:
@@ -87,16 +105,18 @@ class ClusterSample:
             raise ValueError(f"{size} prompts are {len(chosen)} clusters, at least {FEWEST_CLUSTERS} are needed")
         self.where = torch.isin(cluster, chosen).nonzero()[:, 0]
         self._share = len(chosen) / len(sizes)
+        self._cluster, self._drawn = cluster, torch.isin(torch.arange(len(sizes)), chosen)
         _, self._row = cluster[self.where].unique(return_inverse=True)
         self._sizes = self._sums(torch.ones(len(self.where), dtype=torch.float64))
 
-    def estimate(self, known: Tensor, seen: Tensor, auxiliary: Tensor) -> MeanEstimate:
+    def estimate(self, known: Tensor, seen: Tensor, auxiliary: Tensor, moved: Tensor | None) -> MeanEstimate:
         """Estimates the mean of a quantity that is `seen` `[sample]` on the sample.
 
         Args:
             known: `[prompt]` the same quantity before the change.
             seen: `[sample]` the quantity, in the order of `where`.
             auxiliary: `[prompt]` what the change may be in proportion to.
+            moved: `[prompt]` how far the change moves each prompt where it sets in, at least 0; None where unknown.
         """
         known, seen, auxiliary = known.double(), seen.double(), auxiliary.double()
         n, sizes = len(self.where), self._sizes
@@ -118,7 +138,22 @@ class ClusterSample:
         error = math.sqrt((1 - self._share) * float(terms.sum() + terms.max()))
         values = known + mean_change + slope * (auxiliary - centre)
         values[self.where] = seen
-        return MeanEstimate(values, float(values.mean()), error, degrees)
+        return MeanEstimate(values, float(values.mean()), error, degrees, self._unmet(sums, moved))
+
+    def _unmet(self, sums: Tensor, moved: Tensor | None) -> float:
+        """Returns U for changes that sum to `sums` `[sampled cluster]` and move prompts by `moved` `[prompt]`."""
+        if moved is None:
+            return math.inf
+        sizes = torch.zeros(len(self._drawn), dtype=torch.float64).index_add(0, self._cluster, moved.double())
+        met, others = sizes[self._drawn], sizes[~self._drawn]
+        if not others.any():
+            return 0.0
+        if not met.any():
+            return math.inf
+        strongest, furthest = float((sums.abs() / met)[met > 0].max()), float(met.max())
+        share = 1 - 0.05 ** (1 / len(met))
+        far = share * others.clamp(max=furthest).sum() + (others - furthest).clamp(min=0).sum()
+        return strongest * float(far) / len(moved)
 
     def _sums(self, values: Tensor) -> Tensor:
         """Sums `[cluster]` of `values` `[sample]`."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from circuit_tui.core.evaluation.change_size import change_size_at
 from circuit_tui.core.evaluation.circuit_pass import CircuitPass
 from circuit_tui.core.evaluation.evaluator import circuit_splice, pack_site
 from circuit_tui.core.runtime.incremental import Increments, incremental
@@ -47,6 +48,14 @@ class FullPass(CircuitPass):
             splices[site] = self._splice(kept, site)
         start = min(changed_sites)
         return (yield from run_spliced(problem.model, problem.sites, self.batch, splices, start, self._inputs[start]))
+
+    @override
+    @torch.no_grad()
+    def change_sizes(self, kept: Tensor, current: Tensor) -> Tensor:
+        sizes = torch.zeros(len(self.batch.lengths), dtype=torch.float64)
+        for site in self._problem.space.site[kept != current].unique().tolist():
+            sizes += change_size_at(self._problem, self.batch, site, self.sae_input(site), kept, current)
+        return sizes
 
     @torch.no_grad()
     def sae_input(self, site: int) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from circuit_tui.core.evaluation.change_size import change_size_at
 from circuit_tui.core.evaluation.circuit_pass import CircuitPass
 from circuit_tui.core.evaluation.evaluator import circuit_splice, pack_site
 from circuit_tui.core.models.kv_cache import KvCache
@@ -130,6 +131,18 @@ class IncrementalPass(CircuitPass):
         changed = [self._positions(kept != current, site) for site in range(len(self.problem.sites))]
         start = next(site for site, positions in enumerate(changed) if positions)
         return (yield from self._run(kept, self._trace, changed, start, ResidualChange(), None))
+
+    @override
+    @torch.no_grad()
+    def change_sizes(self, kept: Tensor, current: Tensor) -> Tensor:
+        sizes = torch.zeros(len(self.batch.lengths), dtype=torch.float64)
+        for site in self.problem.space.site[kept != current].unique().tolist():
+            columns = self.batch.columns.with_positions(self._positions(kept != current, site))
+            if not columns:  # no prompt of the batch has these positions
+                continue
+            x = self._known_input(self._trace, site, columns).index_select(1, self.batch.columns.indices(columns))
+            sizes += change_size_at(self.problem, self.batch.columns.constants(columns), site, x, kept, current)
+        return sizes
 
     def _run(
         self,

@@ -105,6 +105,20 @@ class LiveCircuit:
         return [batch.logit_difference(logits) for batch, logits in zip(self._batches, every_logits, strict=True)]
 
     @torch.no_grad()
+    def change_sizes(self, kept: Tensor) -> Tensor | None:
+        """Returns how far each prompt is moved where the circuit `kept` `[node]` bool differs, `[prompt]` float64.
+
+        See `CircuitPass.change_sizes`. None while the passes are between two circuits.
+        """
+        if self.outdated or self._outdated_sites or self._batches is not self.evaluator.batches:
+            return None
+        sizes = torch.zeros(len(self.evaluator), dtype=torch.float64)
+        for each in self._passes:
+            prompts = torch.searchsorted(self.evaluator.prompts, each.batch.prompts).cpu()
+            sizes[prompts] = each.change_sizes(kept, self.kept).reshape(len(prompts), -1).sum(1)
+        return sizes
+
+    @torch.no_grad()
     def sae_input(self, site: int, prompt: int) -> Tensor:
         """Returns the input of the SAE of `site` on prompt number `prompt`, `[position, d_in]`, without padding.
 

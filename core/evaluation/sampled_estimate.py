@@ -48,7 +48,10 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Uncertainty:
-    """Standard error, and half width of the 95% interval (Student's t), of an estimated number, in its unit."""
+    """Standard error, and half width of the 95% interval (Student's t), of an estimated number, in its unit.
+
+    Where the half width is what prompts outside the sample could do, the standard error is the one that belongs to it.
+    """
 
     standard_error: float
     half_width: float
@@ -56,8 +59,11 @@ class Uncertainty:
     @classmethod
     def of(cls, estimate: MeanEstimate, unit: float = 1.0) -> Uncertainty:
         """The uncertainty of `estimate` in multiples of `unit`; nan where that is 0."""
-        error = math.hypot(estimate.standard_error / unit, RESOLUTION) if unit else math.nan
-        return cls(error, t_quantile(estimate.degrees) * error)
+        if not unit:
+            return cls(math.nan, math.nan)
+        error, quantile = math.hypot(estimate.standard_error / unit, RESOLUTION), t_quantile(estimate.degrees)
+        half_width = max(quantile * error, estimate.unmet / abs(unit))
+        return cls(half_width / quantile, half_width)
 
     @property
     def shown_error(self) -> float | None:
@@ -88,10 +94,13 @@ class Probe:
         prompts = evaluator.prompts[sample.where.to(evaluator.prompts.device)]
         self._live = LiveCircuit(Evaluator(evaluator.problem, evaluator.split, prompts), kept)
 
-    def estimate(self, known: PromptMetrics, kept: Tensor) -> SampledMetrics:
-        """Estimates the metrics of the circuit `kept` from those `known`, prompt by prompt, of another circuit."""
+    def estimate(self, known: PromptMetrics, kept: Tensor, moved: Tensor | None) -> SampledMetrics:
+        """Estimates the metrics of the circuit `kept` from those `known`, prompt by prompt, of another circuit.
+
+        `moved` `[prompt]` is how far the change moves each prompt (`LiveCircuit.change_sizes`).
+        """
         self._live.advance_to(kept).result()
-        return estimate_metrics(self.sample, self._baselines, known, self._live.measured)
+        return estimate_metrics(self.sample, self._baselines, known, self._live.measured, moved)
 
 
 def cluster_sample(evaluator: Evaluator, size: int, seed: int = 0) -> ClusterSample | None:
@@ -103,7 +112,7 @@ def cluster_sample(evaluator: Evaluator, size: int, seed: int = 0) -> ClusterSam
 
 
 def estimate_metrics(
-    sample: ClusterSample, baselines: Baselines, known: PromptMetrics, seen: PromptMetrics
+    sample: ClusterSample, baselines: Baselines, known: PromptMetrics, seen: PromptMetrics, moved: Tensor | None
 ) -> SampledMetrics:
     """Estimates metrics over all prompts.
 
@@ -112,11 +121,13 @@ def estimate_metrics(
         baselines: M, M_s and the empty circuit on all prompts.
         known: all prompts before the change.
         seen: the sampled prompts after it, in the order of `sample.where`.
+        moved: `[prompt]` how far it moves each prompt where it sets in; None where unknown.
     """
     empty = baselines.empty
-    logit_diff = sample.estimate(known.logit_diff, seen.logit_diff, empty.logit_diff - known.logit_diff)
-    kl = sample.estimate(known.kl, seen.kl, empty.kl - known.kl)
-    cross_entropy = sample.estimate(known.cross_entropy, seen.cross_entropy, empty.cross_entropy - known.cross_entropy)
+    logit_diff = sample.estimate(known.logit_diff, seen.logit_diff, empty.logit_diff - known.logit_diff, moved)
+    kl = sample.estimate(known.kl, seen.kl, empty.kl - known.kl, moved)
+    way = empty.cross_entropy - known.cross_entropy
+    cross_entropy = sample.estimate(known.cross_entropy, seen.cross_entropy, way, moved)
     metrics = baselines.summarise(PromptMetrics(logit_diff.values, kl.values, cross_entropy.values))
     return SampledMetrics(
         metrics=replace(metrics, kl=max(0.0, kl.mean), cross_entropy=max(0.0, cross_entropy.mean)),

@@ -61,13 +61,14 @@ class Autosave:
             CheckpointError: the job was begun with other files than those that are there now. Where a file lies does
                 not count.
         """
-        from circuit_tui.core.opening.identity import comparable  # slow: not before the first frame
+        from circuit_tui.core.opening.identity import differing  # slow: not before the first frame
 
         now = session.fingerprint()
-        before, wanted = comparable(self.job.spec.subject or now), comparable(now)
-        if before != wanted:
-            fields = ", ".join(name for name in wanted | before if before.get(name) != wanted.get(name))
-            raise CheckpointError(f"the job {self.job.name} cannot go on: what it had opened has changed ({fields})")
+        fields = differing(self.job.spec.subject or now, now)
+        if fields:
+            raise CheckpointError(
+                f"the job {self.job.name} cannot go on: what it had opened has changed ({', '.join(fields)})"
+            )
         self._try(lambda: self.job.change(subject=now))
 
     def begin(self, search: SavedSearch, spec: SearchSpec, *, again: bool = False) -> None:

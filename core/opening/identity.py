@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from circuit_tui.core.opening.experiment import Experiment
     from circuit_tui.core.saes.site import Site
 
+_TOKENS = "tokens_sha256"
+
 
 class IdentitySite(Part):
     """A hook, with the SAE that is spliced in there.
@@ -41,6 +43,8 @@ class Identity(Part):
     """Model, SAEs, prompts, nodes and ablation of an experiment; the key ``subject`` of files.
 
     `candidates` counts the candidate nodes; `positions` names the positions that nodes refer to by number.
+    `tokens_sha256` is over the token ids of prompts and answers (`tokens_sha256`), which tokenizer, BOS and chat
+    template decide; empty where an earlier version wrote the file.
     """
 
     model: str
@@ -55,6 +59,7 @@ class Identity(Part):
     candidates: Count
     n_train: Count
     n_test: Count
+    tokens_sha256: Sha256OrNone = ""
 
     @property
     def comparable(self) -> Self:
@@ -65,9 +70,27 @@ class Identity(Part):
         sites = tuple(site.model_copy(update={"sae": ""}) if site.weights_sha256 else site for site in self.sites)
         return self.model_copy(update={"model": "" if self.model_sha256 else self.model, "sites": sites})
 
+    @property
+    def without_tokens(self) -> Self:
+        """The identity without the hash of token ids, which earlier versions did not write."""
+        return self.model_copy(update={"tokens_sha256": ""})
+
+    def difference(self, other: Identity) -> str:
+        """Returns what two experiments of the same names have that differs; empty if their runs can be compared.
+
+        Token ids count if both hashes are known.
+        """
+        ours, theirs = self.comparable, other.comparable
+        if ours.without_tokens != theirs.without_tokens:
+            return "weights or SAEs"
+        known = ours.tokens_sha256 and theirs.tokens_sha256
+        return "token ids (tokenizer or chat template)" if known and ours != theirs else ""
+
 
 def identity_of(experiment: Experiment) -> Identity:
     """Returns the identity of an experiment."""
+    from circuit_tui.core.tasks.tokens import tokens_sha256
+
     problem = experiment.problem
     return Identity(
         model=experiment.opened.model_name,
@@ -82,6 +105,7 @@ def identity_of(experiment: Experiment) -> Identity:
         candidates=len(problem.space),
         n_train=len(experiment.train),
         n_test=len(experiment.test),
+        tokens_sha256=tokens_sha256(problem.prompt_sets),
     )
 
 
@@ -98,11 +122,23 @@ def fingerprint(experiment: Experiment) -> dict[str, Any]:
 
 
 def fingerprint_0_1(experiment: Experiment) -> dict[str, Any]:
-    """Returns the fingerprint as version 0.1 wrote it: the name of a bundled SAE is its folder."""
+    """Returns the fingerprint as version 0.1 wrote it: no token ids, and the name of a bundled SAE is its folder."""
     found = fingerprint(experiment)
+    del found[_TOKENS]
     for site, written in zip(experiment.problem.sites, found["sites"], strict=True):
         written["sae"] = site.sae.name
     return found
+
+
+def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Returns the fields in which two fingerprints differ, but for names of weights whose hash is known.
+
+    Token ids count if both fingerprints have their hash; version 0.1 wrote none.
+    """
+    one, other = comparable(before), comparable(now)
+    if not (one.get(_TOKENS) and other.get(_TOKENS)):
+        one, other = ({name: value for name, value in each.items() if name != _TOKENS} for each in (one, other))
+    return [name for name in other | one if one.get(name) != other.get(name)]
 
 
 def comparable(fingerprint: Mapping[str, Any]) -> dict[str, Any]:

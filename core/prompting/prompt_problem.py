@@ -62,7 +62,7 @@ def tokenize_prompt(opened: OpenedProblem, prompt: FreePrompt, roles: tuple[str,
     both = Task(name, "", (replace(pair, split="train"), replace(pair, split="test")))
     prompts = tokenize(both, model.tokenizer, model.device, opened.chat, opened.bos)["test"]
     own: dict[Split, PromptSet] = {"test": prompts}
-    check_tokens(model, own)
+    check_tokens(model, own, name)
     if model.folder is not None and not is_checked(model, own):
         check_model(model, own, 1)
     return prompts

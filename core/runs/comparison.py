@@ -140,11 +140,16 @@ class Comparison(Part):
 
     @classmethod
     def of(cls, records: Iterable[RunRecord], refused: Iterable[RefusedMethod] = (), *, complete: bool) -> Comparison:
-        """Compares the `records` that have the same `Identity.comparable`; stopped runs are left out."""
+        """Compares the `records` that have the same `Identity.comparable`; stopped runs are left out.
+
+        Token ids do not tell subjects apart if an earlier version wrote some of the records, without their hash.
+        """
         by_subject: dict[Identity, list[RunRecord]] = {}
-        for record in records:
-            if not record.stopped:
-                by_subject.setdefault(record.subject.comparable, []).append(record)
+        ended = [record for record in records if not record.stopped]
+        hashed = all(record.subject.tokens_sha256 for record in ended)
+        for record in ended:
+            subject = record.subject.comparable
+            by_subject.setdefault(subject if hashed else subject.without_tokens, []).append(record)
         tasks = tuple(_compare_task(runs[0].subject, runs) for runs in by_subject.values())
         return cls(created=now(), complete=complete, levels=LEVELS, tasks=tasks, refused=tuple(refused))
 

@@ -1,6 +1,7 @@
 """One run of a sweep: what to open and how to search it. Equal orders have equal ids, and run once.
 
-Imports no torch: orders are made before anything is loaded.
+Imports no torch: orders are made before anything is loaded, so an id knows weights and tokenizers by their folder.
+Their hashes, and that of the token ids, are in the record of a run: runs are compared by them (`opening/identity.py`).
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ _MAGIC = b"SQLite format 3\0"
 
 
 class IdentityError(UserError):
-    """Runs of the same names in the file were made with other weights or SAEs."""
+    """Runs of the same names in the file were made with other weights, SAEs or token ids."""
 
 
 class ResultsFile:
@@ -77,7 +77,7 @@ class ResultsFile:
         """Writes a finished run, in place of an earlier failure of the same run.
 
         Raises:
-            IdentityError: runs in the file were made with other weights or SAEs of the same name.
+            IdentityError: runs in the file were made with other weights, SAEs or token ids of the same name.
             UserError: the file can no longer be written.
             ValueError: the file has the run already.
         """
@@ -105,9 +105,10 @@ class ResultsFile:
         ).fetchone()
         if found is None:
             return
-        if RunRecord.model_validate_json(found["record"]).subject.comparable != identity.comparable:
+        other = identity.difference(RunRecord.model_validate_json(found["record"]).subject)
+        if other:
             raise IdentityError(
-                f"{self.path}: its runs of {order.task} were made with other weights or SAEs of the same name; "
+                f"{self.path}: its runs of {order.task} were made with other {other} of the same name; "
                 "write to another --out"
             )
 

@@ -1,13 +1,15 @@
 """The numbers of the current circuit: test metrics at once, all other numbers in increments.
 
 The test metrics are exact at once if, going by earlier evaluations, that takes at most `sampled_estimate.EXACT_WITHIN`
-seconds. Else they are an estimate with standard errors, which the first increments replace by the exact numbers. The
+seconds. Else they are an estimate with standard errors, which the first increments replace by the exact numbers. Of a
+kept node whose effect is known, the faithfulness without it is exact at once. The
 other numbers are completeness, the train metrics and the effect of every kept node. A new circuit drops all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -55,14 +57,23 @@ class CircuitNumbers:
         if first is None:  # back to the last circuit that was evaluated exactly
             self._begin()
             return
-        blocks = self._blocks(first)
+        blocks, without = self._blocks(first), self._without_one(kept)
         if self._probe is None or sample_size(len(self.live.evaluator), self._pace.predict(blocks)) is None:
             Incremental(self._exact(kept, blocks)).result()
             self._begin()
             return
-        estimate = self._probe.estimate(self.live.measured, kept)
+        estimate = self._probe.estimate(self.live.measured, kept, self.live.change_sizes(kept))
         self._begin(self._exact(kept, blocks))
         self.test, self.errors = estimate.metrics, estimate.errors
+        if without is not None:
+            baselines = self.live.evaluator.baselines
+            self.test = replace(
+                self.test,
+                logit_diff=without,
+                faithfulness=baselines.faithfulness(without),
+                faithfulness_spliced=baselines.faithfulness_spliced(without),
+            )
+            self.errors = StandardErrors(0.0, 0.0, estimate.errors.kl)
 
     @property
     def estimated(self) -> bool:
@@ -90,11 +101,17 @@ class CircuitNumbers:
         while self.estimated:
             self.advance()
 
+    def _without_one(self, kept: Tensor) -> float | None:
+        """Returns the mean logit difference of the circuit `kept` if it was computed for the effect of a node."""
+        changed = (kept != self.live.kept).nonzero()[:, 0].tolist()
+        return self._without.get(changed[0]) if len(changed) == 1 else None
+
     def _begin(self, first: Increments[None] | None = None) -> None:
         self.test = self.live.evaluator.summarise(self.live.measured)
         self.errors = None
         self.train = None
         self.effects = {}
+        self._without: dict[int, float] = {}
         self._increments = self._compute(first)
         self.done = False
 
@@ -127,5 +144,5 @@ class CircuitNumbers:
         self.test = yield from evaluator.with_completeness(self.test, live.kept)
         self.train = yield from self._train.evaluate(live.kept)
         for node in live.kept.nonzero()[:, 0].tolist():
-            logit_difference = yield from live.evaluate_without(node)
-            self.effects[node] = self.test.faithfulness - evaluator.baselines.faithfulness(logit_difference)
+            self._without[node] = yield from live.evaluate_without(node)
+            self.effects[node] = self.test.faithfulness - evaluator.baselines.faithfulness(self._without[node])

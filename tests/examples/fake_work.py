@@ -26,7 +26,7 @@ def order(folder: Path, seed: int, behave: str = "plain", task: str = "tiny") ->
     return RunOrder(OpenRequest(model="tiny", task=task), spec, task, "0" * 64)
 
 
-def record_of(order: RunOrder, weights: str = "1" * 64) -> RunRecord:
+def record_of(order: RunOrder, weights: str = "1" * 64, tokens: str = "3" * 64) -> RunRecord:
     """A record with numbers that follow from the seed."""
     seed = order.spec.seed
     metrics = MetricsPart(
@@ -51,6 +51,7 @@ def record_of(order: RunOrder, weights: str = "1" * 64) -> RunRecord:
             sites=(IdentitySite(hook="blocks.0.hook_resid_post", sae="tiny", weights_sha256="2" * 64),),
             ablation=AblationPart(kind="mean", errors="drop", source="corrupt train prompts"),
             candidates=100,
+            tokens_sha256=tokens,
             n_train=8,
             n_test=4,
         ),

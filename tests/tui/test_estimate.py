@@ -61,6 +61,20 @@ async def test_an_estimate_that_may_be_far_off_is_not_shown(explorer: Make, sess
         await wait_for(pilot, lambda: numbers(app)[-1] != "…")
 
 
+async def test_a_number_that_is_exact_among_estimates_is_not_marked(explorer: Make, session: FakeSession) -> None:
+    session.errors = StandardErrors(faithfulness=0.0, faithfulness_spliced=0.0, kl=0.02)
+    app = explorer()
+    async with app.run_test(size=(160, 50)) as pilot:
+        await ready(pilot)
+        session.slow = threading.Event()
+        await pilot.press("space")
+        await wait_for(pilot, lambda: numbers(app)[3].startswith("≈"))
+        assert numbers(app)[0] == f"{session.faithfulness(session.kept) + ESTIMATE_OFF:.3f}"
+        assert "≈" not in numbers(app)[1]
+        assert "≈" not in numbers(app)[-1]
+        session.slow.set()
+
+
 async def test_an_estimate_during_a_search_is_replaced_before_its_next_step(
     explorer: Make, session: FakeSession
 ) -> None:

@@ -147,7 +147,7 @@ class FaithfulnessStrip(LinesView):
         if circuit.delta is None:
             return line.add(WAITING if circuit.estimated else "", pane_styles.muted)
         arrow = "•" if abs(circuit.delta) < 0.0005 else "▲" if circuit.delta > 0 else "▼"
-        about = ESTIMATED if circuit.estimated else ""
+        about = ESTIMATED if circuit.standard_errors and circuit.standard_errors.faithfulness else ""
         return line.add(
             f"{arrow} {about}{signed(circuit.delta)}", pane_styles.strong + pane_styles.change(circuit.delta)
         )
@@ -167,11 +167,11 @@ def _texts(circuit: CircuitView) -> dict[str, str]:
         texts["accuracy"] = WAITING  # nothing says how far off an estimate of it could be
         for name in ("faithfulness", "faithfulness_spliced", "kl"):
             texts[name] = _estimated(texts[name], getattr(errors, name))
-        if errors.faithfulness is not None:
+        if errors.faithfulness:
             texts["faithfulness"] += f"±{fixed(errors.faithfulness)}"
     return texts
 
 
 def _estimated(number: str, error: float | None) -> str:
-    """`number` with the mark of an estimate; `WAITING` where its standard error is unknown."""
-    return WAITING if error is None else ESTIMATED + number
+    """`number` with the mark of an estimate, without where it is exact; `WAITING` where its error is unknown."""
+    return WAITING if error is None else ESTIMATED + number if error else number

@@ -13,6 +13,7 @@ from circuit_tui.core.evaluation.sampled_estimate import WIDEST, estimate_metric
 from circuit_tui.core.tasks.task import Pair
 
 N_TWINS = 60
+ONE = torch.ones(())
 
 
 def twins(n: int = N_TWINS) -> list[Pair]:
@@ -59,7 +60,7 @@ def test_the_estimate_is_that_of_weighted_least_squares() -> None:
     known, auxiliary, seen = (torch.from_numpy(draw.normal(size=33)) for _ in range(3))
     after = known + 0.3 * auxiliary + 0.2 * seen
     sample = ClusterSample(cluster, 16)
-    estimate = sample.estimate(known, after[sample.where], auxiliary)
+    estimate = sample.estimate(known, after[sample.where], auxiliary, ONE.expand(33))
 
     drawn = sorted(set(cluster[sample.where].tolist()))
     members = [(cluster == number).numpy() for number in drawn]
@@ -83,19 +84,61 @@ def test_equal_auxiliary_values_and_a_lone_lever_leave_the_slope_out() -> None:
     known, auxiliary = torch.zeros(120), torch.ones(120)
     change = torch.arange(120.0)
     sample = ClusterSample(clusters(twins()), 20)
-    assert sample.estimate(known, change[sample.where], change).degrees == 8
-    assert sample.estimate(known, change[sample.where], auxiliary).degrees == 9
+    assert sample.estimate(known, change[sample.where], change, ONE.expand(120)).degrees == 8
+    assert sample.estimate(known, change[sample.where], auxiliary, ONE.expand(120)).degrees == 9
     auxiliary[sample.where[0]] = 50
-    estimate = sample.estimate(known, change[sample.where], auxiliary)
+    estimate = sample.estimate(known, change[sample.where], auxiliary, None)
     assert estimate.degrees == 9
     assert estimate.mean == pytest.approx(float(change[sample.where].mean()))
 
 
 def test_all_prompts_have_no_error() -> None:
     known, after = torch.randn(2, 20, generator=torch.Generator().manual_seed(0)).double()
-    estimate = ClusterSample(clusters(twins(10)), 20).estimate(known, after, after)
-    assert estimate.standard_error == 0
+    estimate = ClusterSample(clusters(twins(10)), 20).estimate(known, after, after, ONE.expand(20))
+    assert (estimate.standard_error, estimate.half_width) == (0, 0)
     assert estimate.mean == pytest.approx(float(after.mean()))
+
+
+def test_what_a_sample_has_not_met_bounds_its_interval() -> None:
+    """One prompt moves far: whether it is in the sample or not, the interval holds the exact change."""
+    cluster, known, way = clusters(twins()), torch.zeros(120).double(), torch.zeros(120).double()
+    draw = torch.Generator().manual_seed(2)
+    moved = 0.01 + 0.02 * torch.rand(120, generator=draw, dtype=torch.float64)
+    moved[17] = 30.0
+    change = -0.4 * moved * (1 + 0.1 * torch.rand(120, generator=draw, dtype=torch.float64))
+    without = 0
+    for seed in range(40):
+        sample = ClusterSample(cluster, 16, seed)
+        estimate = sample.estimate(known, change[sample.where], way, moved)
+        error = abs(estimate.mean - float(change.mean()))
+        if 17 not in sample.where:
+            without += error > 2 * t_quantile(estimate.degrees) * estimate.standard_error
+        assert error <= 1.5 * estimate.half_width
+    assert without > 25, "the standard error alone does not know of the prompt"
+
+
+def test_the_unmet_share_is_that_of_the_rule_of_three() -> None:
+    cluster, known = torch.arange(100), torch.zeros(100).double()
+    sample = ClusterSample(cluster, 30)
+    estimate = sample.estimate(known, torch.full((30,), -0.2), known, torch.full((100,), 7.0))
+    share = 1 - 0.05 ** (1 / 30)
+    assert share == pytest.approx(3 / 30, rel=0.06)
+    assert estimate.unmet == pytest.approx(share * 0.2 * 70 / 100)
+    assert estimate.half_width == estimate.unmet > estimate.standard_error
+    missed = sum(not ClusterSample(cluster, 30, seed).where.lt(share * 100).any() for seed in range(1000)) / 1000
+    assert missed < 0.05, "a share as large as that is missed in 5% of the samples, without replacement less often"
+
+
+def test_where_nothing_moves_the_numbers_stay_and_where_only_others_move_nothing_is_known() -> None:
+    known = torch.randn(120, generator=torch.Generator().manual_seed(0)).double()
+    sample = ClusterSample(clusters(twins()), 20)
+    still = sample.estimate(known, known[sample.where], -known, torch.zeros(120))
+    assert still.mean == pytest.approx(float(known.mean()), abs=1e-12)
+    assert still.half_width == 0
+    outside = torch.ones(120)
+    outside[sample.where] = 0
+    for moved in (outside, None):
+        assert sample.estimate(known, known[sample.where], -known, moved).half_width == float("inf")
 
 
 @pytest.mark.parametrize(
@@ -118,15 +161,14 @@ def test_twins_that_cancel_in_the_empty_circuit() -> None:
     baselines = Baselines(metrics_of(full), metrics_of(full), metrics_of(empty))
     exact = baselines.faithfulness(float(empty.double().mean()))
     alone = torch.arange(2 * N_TWINS)  # each prompt a cluster: twins taken apart
-    far = 0
+    far, moved = 0, ONE.expand(2 * N_TWINS)
     for seed in range(50):
         for size in (8, 20, 40):
             sample = ClusterSample(clusters(twins()), size, seed)
-            estimate = estimate_metrics(sample, baselines, metrics_of(full), metrics_of(empty[sample.where]))
+            estimate = estimate_metrics(sample, baselines, metrics_of(full), metrics_of(empty[sample.where]), moved)
             error = abs(estimate.metrics.faithfulness - exact)
             assert estimate.errors.faithfulness is None or error <= WIDEST
-            if size > 8:
-                assert estimate.errors.faithfulness is not None
+            assert error <= estimate.faithfulness.half_width
         apart = ClusterSample(alone, 8, seed).where
         far += abs(baselines.faithfulness(float(full.mean() + (empty - full)[apart].mean())) - exact) > 0.3
     assert far > 15, "the case misleads whoever takes twins apart"

@@ -13,7 +13,8 @@ from tiny.models_with_saes import TinyModel
 from tiny.problems import open_problem, random_circuit
 from tiny.tasks import TASKS
 
-from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.evaluation.evaluator import Evaluator, circuit_splice, pack_site
+from circuit_tui.core.evaluation.full_pass import FullPass
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 from circuit_tui.core.evaluation.metrics import PromptMetrics
 from circuit_tui.core.runtime.incremental import Incremental
@@ -100,3 +101,53 @@ def test_a_later_change_of_the_given_tensor_changes_nothing(evaluator: Evaluator
     live = LiveCircuit(evaluator, kept)
     kept[:] = False
     assert bool(live.kept.any())
+
+
+def test_how_far_a_change_moves_each_prompt_is_the_difference_of_two_splices(evaluator: Evaluator) -> None:
+    """The sites' outputs of both circuits, each from the whole splice, for the input that the first circuit gives."""
+    problem = evaluator.problem
+    kept = random_circuit(problem, 0.4, 5)
+    live = LiveCircuit(evaluator, kept)
+    for seed, share in ((1, 0.02), (2, 0.3)):
+        changed = kept ^ random_circuit(problem, share, seed)
+        expected = torch.zeros(len(evaluator), dtype=torch.float64)
+        for batch in evaluator.batches:
+            whole = FullPass(problem, batch)
+            whole.advance_to(kept, 0).result()
+            for index in range(len(problem.sites)):
+                x = whole.sae_input(index)
+                still = x.new_zeros(*x.shape[:2], problem.sites[index].sae.d_out)
+                one, other = (
+                    circuit_splice(problem, batch, index, pack_site(problem, nodes, index))(x, still)
+                    for nodes in (kept, changed)
+                )
+                expected[batch.prompts] += (one - other).double().norm(dim=-1).sum(-1)
+        sizes = live.change_sizes(changed)
+        assert sizes is not None
+        torch.testing.assert_close(sizes, expected, rtol=1e-4, atol=1e-4)
+        assert bool((sizes > 1e-3).any())
+        same(live.measured, evaluator.measure(kept).result())
+
+
+def test_where_a_change_moves_nothing_the_numbers_stay(evaluator: Evaluator) -> None:
+    problem, kept = evaluator.problem, random_circuit(evaluator.problem, 0.5, 6)
+    live, still = LiveCircuit(evaluator, kept), 0
+    for node in range(0, len(problem.space), 7):
+        live.advance_to(kept).result()
+        before, other = live.measured, kept.clone()
+        other[node] = ~other[node]
+        sizes = live.change_sizes(other)
+        assert sizes is not None
+        live.advance_to(other).result()
+        where = sizes == 0
+        still += int(where.sum())
+        torch.testing.assert_close(live.measured.logit_diff[where], before.logit_diff[where], rtol=1e-5, atol=1e-5)
+    assert still or problem.alignment.kind == "shared"
+
+
+def test_between_two_circuits_no_size_is_known(evaluator: Evaluator) -> None:
+    kept = random_circuit(evaluator.problem, 0.5, 6)
+    live = LiveCircuit(evaluator, kept)
+    assert live.change_sizes(~kept) is not None
+    next(live.advance_to(~kept))
+    assert live.change_sizes(kept) is None

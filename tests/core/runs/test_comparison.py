@@ -112,6 +112,18 @@ def test_the_same_weights_in_other_folders_are_the_same_subject() -> None:
     assert tasks_with(relocated("")) == [1, 1]
 
 
+def test_other_token_ids_are_another_subject_where_their_hashes_are_known() -> None:
+    rows = ((5, 0.9, 0.9),)
+
+    def tasks_with(*hashes: str) -> list[int]:
+        subjects = [subject().model_copy(update={"tokens_sha256": hashed}) for hashed in hashes]
+        runs = [record(("ig", "atp", "mask")[index], 0, rows, about=about) for index, about in enumerate(subjects)]
+        return [len(task.methods) for task in Comparison.of(runs, complete=True).tasks]
+
+    assert tasks_with("a" * 64, "a" * 64, "b" * 64) == [2, 1]
+    assert tasks_with("a" * 64, "b" * 64, "") == [3], "an earlier version wrote the last"
+
+
 def test_nothing_but_names_tells_subjects_without_hashes_apart() -> None:
     runs = [record("ig", 0, ((5, 0.9, 0.9),), about=about) for about in (subject(), relocated(""))]
     assert len(Comparison.of(runs, complete=True).tasks) == 2

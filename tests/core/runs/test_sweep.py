@@ -124,6 +124,18 @@ def test_weights_that_changed_under_the_same_name_are_noticed(tmp_path: Path) ->
     assert seeds(path) == [1, 100]
 
 
+def test_token_ids_that_changed_are_noticed_where_they_are_known(tmp_path: Path) -> None:
+    known, unknown = tmp_path / "known.sqlite", tmp_path / "unknown.sqlite"
+    old = order(tmp_path, 100)
+    for path, tokens in ((known, "f" * 64), (unknown, "")):
+        with ResultsFile(path) as results:
+            results.save(old, record_of(old, tokens=tokens))
+    (failed,) = run([order(tmp_path, 0)], known).failed
+    assert "made with other token ids (tokenizer or chat template) of the same name" in failed[1]
+    assert not run([order(tmp_path, 0)], unknown).failed
+    assert seeds(unknown) == [0, 100]
+
+
 SCRIPT = """
 import sys
 from pathlib import Path

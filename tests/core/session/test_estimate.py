@@ -62,7 +62,7 @@ def test_a_slow_toggle_is_estimated_then_exact(problem: Problem) -> None:
     session = opened(problem, 1.0)
     settle(session)
     before, old = session.view().test, kept_of(session)
-    session.toggle_node(0)
+    session.toggle_node(1)
     view = session.view()
     assert view.estimated
     assert (view.test.completeness, view.train, view.effects_done) == (None, None, 0)
@@ -97,6 +97,29 @@ def test_a_slow_toggle_is_estimated_then_exact(problem: Problem) -> None:
     assert exact.delta == pytest.approx(exact.test.faithfulness - before.faithfulness)
     settle(session)
     assert_exact(session)
+
+
+def test_without_a_node_of_known_effect_faithfulness_is_exact_at_once(problem: Problem) -> None:
+    session = opened(problem, 1.0)
+    settle(session)
+    before = session.view()
+    nodes = [node for node, effect in enumerate(before.effect) if effect is not None]
+    assert len(nodes) == before.size
+    strongest = max(nodes, key=lambda node: abs(before.effect[node] or 0.0))
+    session.toggle_node(strongest)
+    view = session.view()
+    assert view.estimated
+    assert view.standard_errors is not None
+    assert (view.standard_errors.faithfulness, view.standard_errors.faithfulness_spliced) == (0, 0)
+    exact = Evaluator(problem, "test").evaluate(kept_of(session)).result()
+    for name in ("faithfulness", "faithfulness_spliced", "logit_diff"):
+        assert getattr(view.test, name) == pytest.approx(getattr(exact, name), abs=1e-5)
+    assert view.delta == pytest.approx(-(before.effect[strongest] or 0.0), abs=1e-5)
+    # The effect is that of another circuit now: a second node has none, and neither has one that was switched on.
+    for node in (next(node for node in nodes if node != strongest), 1):
+        session.toggle_node(node)
+        errors = session.view().standard_errors
+        assert errors is None or errors.faithfulness != 0
 
 
 def test_the_first_edit_is_exact_for_there_is_no_sample_yet(problem: Problem) -> None:

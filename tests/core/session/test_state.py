@@ -13,6 +13,7 @@ from tiny.searches import SearchableProblem, run_search, solvable_problem
 from tiny.sessions import kept_of, make_session
 
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.opening.identity import differing
 from circuit_tui.core.session.session import Session
 from circuit_tui.core.splice.problem import Problem
 
@@ -102,3 +103,12 @@ def test_the_fingerprint_tells_what_is_open(problem: Problem, tiny_model: Callab
     other = make_session(solvable_problem(tiny_model("gpt2"), "each", seed=5))
     assert other.fingerprint() != session.fingerprint()
     assert json.loads(json.dumps(session.fingerprint())) == session.fingerprint(), "it survives a JSON file"
+
+
+def test_fingerprints_differ_by_token_ids_only_where_both_know_them(problem: Problem) -> None:
+    now = make_session(problem).fingerprint()
+    assert differing(now, now) == []
+    assert differing(now | {"tokens_sha256": "0" * 64}, now) == ["tokens_sha256"]
+    before = {name: value for name, value in now.items() if name != "tokens_sha256"}
+    assert differing(before, now) == []
+    assert differing(before | {"n_train": 1}, now) == ["n_train"]
