@@ -203,13 +203,13 @@ def verify_sharing(model: LanguageModel, tokens: Tensor) -> None:
     Compares the logits of `tokens` `[row, position]`, and of a row that begins like the first and ends like the last,
     with those of a plain pass.
     """
+    model.can_share_prefixes = False
     width = tokens.shape[1]
     mixed = torch.cat([tokens[:1, : width // 2], tokens[-1:, width // 2 :]], dim=1)
     tokens = torch.cat([tokens, mixed]).to(model.device)
     rows = torch.arange(len(tokens), device=model.device).repeat_interleave(width)
     columns = torch.arange(width, device=model.device).repeat(len(tokens))
     plain = model.bridge(tokens, return_type="logits", use_cache=False).float().to(model.device)[rows, columns]
-    model.can_share_prefixes = False
     calls = model.recordings.for_length(width)
     if any(call.cache_parameter is None or call.named.get("attention_mask") is None for call in calls):
         return

@@ -64,7 +64,12 @@ def check_model(model: LanguageModel, prompt_sets: Mapping[Split, PromptSet], ba
     tokens = prompt_sets["test"].clean
     with replayable(model):
         model.verify(tokens.tokens[:2], tokens.last[:2])
-        verify_sharing(model, tokens.tokens[:2])
+        try:
+            verify_sharing(model, tokens.tokens[:2])
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            free_cached()  # no room to try it: alike beginnings are not shared
     passes = model.passes
     if model.folder is not None and not is_checked(model, prompt_sets):
         wanted = reference_prompts(prompt_sets)

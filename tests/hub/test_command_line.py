@@ -28,7 +28,7 @@ def test_a_model_s_name_is_enough(shared_hub: Hub, tmp_path: Path) -> None:
     names = choose_saes((), ALL_SITES, one.model)
     serve(hub, one, [name.partition(":")[2] for name in names], tmp_path, layers=26, gated=True)
     tiny_model: Any = TinyModel(tmp_path / "model", (), None, ())  # type: ignore[arg-type]
-    prompts = write_prompts(solvable_task(tiny_model, (6,) * 12, (6,) * 7), tmp_path / "able.jsonl")
+    prompts = write_prompts(solvable_task(tiny_model, (6,) * 6, (6,) * 4), tmp_path / "able.jsonl")
     weights = next(path for path in hub.repos["google/gemma-scope-2b-pt-res"].files if "layer_13/" in path)
     hub.cut = {weights: [1500], "model.safetensors": [20_000, 0]}
 
