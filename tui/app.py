@@ -163,6 +163,9 @@ class ExplorerApp(ResilientApp[None]):
                 loop.add_signal_handler(number, self._leave_on_signal, number)
             except (ValueError, RuntimeError, NotImplementedError):
                 log.debug("no handler for signal %s: not in the main thread", number)
+        with suppress(ValueError):
+            # Many keys fill the pipe that wakes the loop; a signal is then noticed all the same, and no line is needed.
+            signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
         assert isinstance(self.screen, FrameScreen)
         self.screen.when_drawn(self.load)
 

@@ -100,6 +100,9 @@ class ResilientApp(App[ResultT]):
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.InputEvent | events.Paste) and not event.is_forwarded:
             await self._order.take(event)
+        elif isinstance(event, events.Key) and self.screen_stack and not self.screen.is_mounted:
+            # It was on its way through a screen that has been covered since: it is for the new one, once that lives.
+            await self._order.take(events.Key(event.key, event.character))
         else:
             await super().on_event(event)
 

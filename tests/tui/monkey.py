@@ -73,15 +73,19 @@ PHRASES = [
     "a/animals\ro",
 ]
 
-# Each ended the explorer once: a size, then what is sent (a number waits for so many seconds).
+# Each ended or stopped the explorer once: a size, then what is sent, new sizes, and numbers of seconds to wait.
 CLICK_OUTSIDE, CLICK_TOAST = "\x1b[<0;6;2M\x1b[<0;6;2m", "\x1b[<0;70;20M\x1b[<0;70;20m"
 SHOWN = [" ", 0.05, "c", 0.1, "\x1b", 0.1]
 TWICE = ["\x10", 0.6, "\r\r", 0.5, "\x10", 0.6, "\x1b\x1b", 0.3, "\x10", 0.6, CLICK_OUTSIDE * 2, 0.5, "j"]
-FORMER: dict[str, tuple[tuple[int, int], list[str | float]]] = {
+Step = str | float | tuple[int, int]
+SIZES: list[Step] = [(100, 30), (81, 24), (160, 50), 0.01, (30, 8), (120, 36), 0.005, (80, 24), (250, 80), (80, 24)]
+FORMER: dict[str, tuple[tuple[int, int], list[Step]]] = {
     "tab while it opens": ((120, 36), [0.3, *(["\t", 0.05] * 60)]),
     "markup in the filter": ((120, 36), [4.0, "/[/", 0.3, "]", 0.3, "\x1b", "/[/red]\r", 0.3]),
     "a comparison before its screen": ((80, 24), [4.0, "nname\r", 0.5, " c", 0.5, "\x1b", *(SHOWN * 4)]),
     "the palette dismissed twice": ((80, 24), [4.0, *TWICE]),
+    "sizes that take turns for ever": ((80, 24), [4.0, "?", *SIZES, "\x1b\x10", *SIZES, "\x1b\x1bn", *SIZES, "\x1b"]),
+    "thousands of letters as keys": ((80, 24), [4.0, "\x10" + "y" * 6000, "\x1b\x1b/" + "y" * 6000, "\x1b"]),
     "a click on a toast that goes": ((80, 24), [4.0, *(["c", 0.4, CLICK_TOAST * 2, 0.3] * 3)]),
 }
 
@@ -313,6 +317,8 @@ def replay(folder: Path, name: str) -> None:
         for step in steps:
             if isinstance(step, float):
                 explorer.read(step)
+            elif isinstance(step, tuple):
+                explorer.resize(step)
             else:
                 explorer.send(step)
         explorer.read(0.5)

@@ -279,6 +279,19 @@ async def test_clicks_on_a_toast_that_goes(explorer: Make) -> None:
         await wait_for(pilot, lambda: "a toast" not in screen_text(app))
 
 
+async def test_a_key_whose_screen_was_covered_is_for_the_new_one(explorer: Make) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        app.push_screen(HelpScreen())
+        assert not app.screen.is_mounted
+        key = events.Key("escape", None)
+        key._set_forwarded()  # it has passed through the screen below
+        await app.on_event(key)
+        assert isinstance(app.screen, HelpScreen)
+        await wait_for(pilot, lambda: app.screen is app.main)
+
+
 async def test_two_sizes_in_one_queue_do_not_take_turns_for_ever(
     explorer: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
