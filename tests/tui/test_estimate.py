@@ -10,14 +10,15 @@ from waiting import ready, screen_text, wait_for
 
 from circuit_tui.core.views import StandardErrors
 from circuit_tui.tui.app import ExplorerApp
+from circuit_tui.tui.widgets.faithfulness_strip import WARNING
 
 Make = Callable[..., ExplorerApp]
 NUMBERS = 2  # the row of the strip
 
 
 def numbers(app: ExplorerApp) -> list[str]:
-    """The words in the strip's row of numbers: faithfulness, vs M_s, completeness, KL."""
-    return screen_text(app).splitlines()[NUMBERS].split()
+    """The words in the strip's row of numbers, whether warned of or not: faithfulness, vs M_s, completeness, KL."""
+    return screen_text(app).splitlines()[NUMBERS].replace(WARNING, "").split()
 
 
 async def test_an_estimate_is_marked_and_then_replaced(explorer: Make, session: FakeSession) -> None:
