@@ -27,7 +27,7 @@ def _noun_phrase(rng: random.Random, number: int, determiner: str = "the", p_adj
 
 
 def _predicate(rng: random.Random, number: int) -> Sentence:
-    """Returns an intransitive verb in the given number, at times with a manner and a place."""
+    """Returns an intransitive verb in the given number, sometimes with a manner and a place."""
     predicate = [rng.choice(lexicon.VERBS)[number]]
     if rng.random() < 0.15:
         predicate.append(rng.choice(lexicon.MANNERS))
@@ -71,9 +71,9 @@ def prepositional_phrase(rng: random.Random) -> Sentence:
 
 
 def gift(rng: random.Random) -> Sentence:
-    """Returns `When Mary and John went home , John gave the book to Mary .`, at times in two sentences.
+    """Returns `When Mary and John went home , John gave the book to Mary .`, sometimes in two sentences.
 
-    At times a third person gives.
+    Sometimes a third person gives.
     """
     first, second, third = rng.sample(lexicon.NAMES, 3)
     giver, receiver = (first, second) if rng.random() < 0.5 else (second, first)

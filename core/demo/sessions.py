@@ -1,4 +1,4 @@
-"""Random Python sessions, each a list of words: a collection, then queries of it, each with what it prints."""
+"""Random Python sessions, each a list of words: a collection, then queries of it, each followed by its output."""
 
 from __future__ import annotations
 

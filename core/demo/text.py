@@ -1,4 +1,4 @@
-"""The demo's text, on which the splice is priced: documents of the demo's language that no training has seen.
+"""The text on which the audit prices the splice: documents of the demo's language that no training has seen.
 
 `python -m circuit_tui.core.demo.text` writes `text.txt` beside this module anew. A blank line ends a document.
 """

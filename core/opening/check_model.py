@@ -18,7 +18,7 @@ from circuit_tui.core.tasks.tokens import PromptSet, TokenizedPrompts
 
 
 def reference_prompts(prompt_sets: Mapping[Split, PromptSet]) -> list[Tensor]:
-    """Returns the tokens `[position]` of a shortest and a longest row of all prompts; only one if all are as long."""
+    """Returns the tokens `[position]` of a shortest and a longest row of all prompts; one if all are equally long."""
     sides = [side for prompts in prompt_sets.values() for side in (prompts.clean, prompts.corrupt)]
     rows = [(int(length), side.tokens[row]) for side in sides for row, length in enumerate(side.lengths.tolist())]
     shortest, longest = min(rows, key=lambda row: row[0]), max(rows, key=lambda row: row[0])

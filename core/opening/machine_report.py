@@ -18,7 +18,7 @@ PACKAGES = (
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device that torch can use, as ``--device`` names it; memory is in bytes, None if torch does not say."""
+    """A device that torch can use, as ``--device`` names it; memory is in bytes, None if torch does not report it."""
 
     name: str
     description: str

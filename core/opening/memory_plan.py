@@ -53,10 +53,10 @@ class MemoryPlan:
 
     Attributes:
         device: its name.
-        free: the free memory there; None if the device does not say, and then everything is taken to fit.
+        free: the free memory there; None if the device does not report it; everything is then assumed to fit.
         model, saes, prompts: the weights, and the tensors kept for the prompts.
-        followed: what two live circuits keep of their passes, one on the test and one on the train prompts.
-        a_prompt: what one more prompt in a pass takes.
+        followed: the tensors that two live circuits keep of their passes, on the test and on the train prompts.
+        a_prompt: the memory for one more prompt in a pass.
         n_prompts: the prompts of the largest split.
         batch: how many prompts fit into a pass, at most `n_prompts`; 0 if not even one fits.
     """
@@ -88,7 +88,7 @@ def plan_for_shapes(
 ) -> MemoryPlan:  # fmt: skip
     """Returns the plan for a model of `shape` and prompts of `splits`.
 
-    A trace may take `trace_share` of the memory that is then free. `free` is in bytes.
+    A trace may take `trace_share` of the memory that is left. `free` is in bytes.
     """
     size, sites = dtype.itemsize, len(shape.sites)
     model = shape.weights * size
@@ -131,7 +131,7 @@ def plan_memory(request: OpenRequest, report: Callable[[LoadProgress], None] = l
     """Returns the plan of `request`; `report` is told of a download of the model's configuration.
 
     Raises:
-        UserError: the model's configuration or an SAE's shape is not to be had, or `request` makes no sense.
+        UserError: the model's configuration or an SAE's shape cannot be found, or `request` makes no sense.
     """
     if request.circuit is not None and not is_mask_file(request.circuit):  # masks do not say what to open
         request = request_of(read_circuit(request.circuit), request, request.circuit.parent)
@@ -157,7 +157,7 @@ def shape_of(request: OpenRequest, source: str) -> ModelShape:
     """Returns the shape of the model `source`, a folder or Hub name, with the SAEs of `request`.
 
     Raises:
-        UserError: a configuration is not to be had.
+        UserError: a configuration cannot be found.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -199,7 +199,7 @@ def _sites(request: OpenRequest) -> tuple[SiteShape, ...]:
 
 
 def _site(d_sae: int, hook: Hook) -> SiteShape:
-    """Returns the site as far as names tell: a hook that is not known to be on the stream is inside a block."""
+    """Returns the site that the names describe; a hook not known to be on the stream counts as inside a block."""
     depth, inside = locate_hooks(hook.name, hook.out) or (0, True)
     return SiteShape(d_sae, depth, bool(inside))
 

@@ -23,7 +23,7 @@ BATCH = 64
 
 @dataclass(frozen=True, slots=True)
 class PlainNumbers:
-    """What M does on some prompts.
+    """The accuracy and logit difference of M on some prompts.
 
     Attributes:
         n_prompts: how many there are.
@@ -60,7 +60,7 @@ def open_plain_model(
 
 @torch.no_grad()
 def plain_numbers(model: LanguageModel, task: str, pairs: Sequence[Pair]) -> PlainNumbers:
-    """Returns what `model` does on `pairs` of the task named `task`, each behind BOS where there is one."""
+    """Returns the numbers of `model` on `pairs` of the task named `task`; prompts begin with BOS where there is one."""
     prompts = tokenize_pairs(task, pairs, model.tokenizer, torch.device("cpu"))
     answers, tokens = prompts.answers, prompts.clean
     logits = torch.empty(len(answers.read_rows), model.n_embeddings)

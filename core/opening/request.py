@@ -23,7 +23,7 @@ class OpenRequest:
             has by default.
         sae_revisions: pins the commit of some of `saes`, by name.
         task: a built-in task.
-        prompts: a JSON-lines file; not beside `task`.
+        prompts: a JSON-lines file; not together with `task`.
         circuit: the circuit file to open.
         chat: makes each prompt a user's message.
         bos: puts the tokenizer's BOS in front of plain prompts, or leaves it out; None asks tokenizer and SAEs.

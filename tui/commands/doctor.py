@@ -88,7 +88,7 @@ def _model_row(model: ModelState) -> tuple[str, ...]:
 
 
 def _gpu_advice(machine: Machine) -> list[str]:
-    """A GPU that the operating system knows and this torch does not see."""
+    """Returns advice if the operating system knows a GPU that this torch does not see."""
     if shutil.which("nvidia-smi") and not any(device.name.startswith("cuda") for device in machine.devices):
         return [
             "there is an NVIDIA driver, but this torch sees no GPU: install a CUDA build of torch "

@@ -32,7 +32,7 @@ class Field(Horizontal):
 
 
 class FieldHelp(LinesView):
-    """What the field with the focus is for."""
+    """Explains the field that has the focus."""
 
     def __init__(self) -> None:
         super().__init__(id="field-help")
@@ -52,9 +52,9 @@ class SearchForm(VerticalScroll, can_focus=False):
     """Asks for what a search needs; `spec` returns it.
 
     Args:
-        method: the method that is chosen at first.
-        target: the target that is proposed.
-        seed: the seed that is proposed.
+        method: the method selected at first.
+        target: the target filled in at first.
+        seed: the seed filled in at first.
     """
 
     def __init__(self, method: str, target: float, seed: int) -> None:
@@ -118,7 +118,7 @@ class SearchForm(VerticalScroll, can_focus=False):
         self._select.tooltip = plain(method.description)
 
     def show_live(self, live: bool, paused: bool) -> None:
-        """Enable the buttons that do something now; `live` and `paused` tell how the search stands."""
+        """Enable the buttons that can be used now; `live` and `paused` are the state of the search."""
         self.query_one("#start", Button).disabled = live
         pause = self.query_one("#pause", Button)
         pause.disabled = not live
