@@ -81,13 +81,20 @@ class SearchForm(VerticalScroll, can_focus=False):
         yield FieldHelp()
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        field = next((node for node in event.widget.ancestors_with_self if isinstance(node, Field)), None)
-        method = self._methods.get(str(self._select.value)) if event.widget is self._select else None
-        about = f"{field.label}: {field.help}" if field is not None and field.help else ""
-        self.query_one(FieldHelp).show(f"{method.name}: {method.description}" if method else about)
+        self._explain_field()
 
     def on_descendant_blur(self, event: events.DescendantBlur) -> None:
-        self.query_one(FieldHelp).show("")
+        self._explain_field()
+
+    def _explain_field(self) -> None:
+        """Say what the field with the focus is for. The events of two fields come in any order."""
+        focused = self.screen.focused
+        field = (
+            next((node for node in focused.ancestors_with_self if isinstance(node, Field)), None) if focused else None
+        )
+        method = self._methods.get(str(self._select.value)) if focused is self._select else None
+        about = f"{field.label}: {field.help}" if field is not None and field.help else ""
+        self.query_one(FieldHelp).show(f"{method.name}: {method.description}" if method else about)
 
     def set_methods(self, methods: tuple[MethodInfo, ...]) -> None:
         """Offer `methods` to choose from."""
