@@ -12,7 +12,7 @@ from waiting import edit, ready, searched, settled, wait_for
 from circuit_tui.tui.app import ExplorerApp
 from circuit_tui.tui.screens.help import HelpScreen
 
-NARROW, WIDE = (80, 24), (160, 50)
+NARROW, MEDIUM, WIDE, HUGE = (80, 24), (120, 36), (160, 50), (200, 60)
 Make = Callable[..., ExplorerApp]
 
 
@@ -28,7 +28,7 @@ async def found(pilot: Any) -> None:
     await settled(pilot)
 
 
-@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["narrow", "wide"])
+@pytest.mark.parametrize("size", [NARROW, MEDIUM, WIDE, HUGE], ids=["narrow", "medium", "wide", "huge"])
 def test_opened(snap_compare: Any, explorer: Make, size: tuple[int, int]) -> None:
     async def run(pilot: Any) -> None:
         await ready(pilot)
@@ -90,14 +90,43 @@ def test_an_audit(snap_compare: Any, explorer: Make, size: tuple[int, int]) -> N
     assert snap_compare(explorer(), terminal_size=size, run_before=run)
 
 
-def test_without_colour(snap_compare: Any, explorer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("pane", ["3", "4", "5", "6"], ids=["prompts", "search", "frontier", "audit"])
+def test_the_lower_panes_on_a_screen_of_120_columns(snap_compare: Any, explorer: Make, pane: str) -> None:
+    themes = {"3": "dark", "4": "light", "5": "ansi", "6": "dark"}
+
+    async def run(pilot: Any) -> None:
+        await found(pilot)
+        if pane == "6":
+            await pilot.press("A")
+            await wait_for(pilot, lambda: pilot.app.main.shown.audit and pilot.app.main.shown.audit.shares)
+        await pilot.press(pane, *{"3": ["enter"], "4": ["tab", "tab"], "6": ["j", "enter"]}.get(pane, []))
+        await settled(pilot)
+
+    assert snap_compare(explorer(theme=themes[pane]), terminal_size=MEDIUM, run_before=run)
+
+
+@pytest.mark.parametrize("size", [NARROW, MEDIUM], ids=["narrow", "medium"])
+def test_without_colour(
+    snap_compare: Any, explorer: Make, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    """The cursor, a warning and the focus are seen by weight, underline, reverse, signs and a heavy frame."""
+
     async def run(pilot: Any) -> None:
         await found(pilot)
         await edit(pilot, "1", "j", "space")
         await settled(pilot)
 
     monkeypatch.setenv("NO_COLOR", "1")
-    assert snap_compare(explorer(), terminal_size=NARROW, run_before=run)
+    assert snap_compare(explorer(), terminal_size=size, run_before=run)
+
+
+def test_the_choice_of_columns(snap_compare: Any, explorer: Make) -> None:
+    async def run(pilot: Any) -> None:
+        await ready(pilot)
+        await settled(pilot)
+        await pilot.press("C", "j")
+
+    assert snap_compare(explorer(), terminal_size=MEDIUM, run_before=run)
 
 
 def test_help(snap_compare: Any, explorer: Make) -> None:

@@ -72,17 +72,20 @@ class LatentPane(ScrollingLines):
         if matters is not None and not self._about(view, matters, table):
             matters = None
         hint = StyledLine().add("W", pane_styles.key).add("  shows the prompts on which it matters", pane_styles.muted)
+        tokens = side_by_side(
+            [
+                (sections.tokens("promotes", view.promotes, third, pane_styles), third),
+                (sections.tokens("suppresses", view.suppresses, third, pane_styles), third),
+                (sections.neighbours(view, third, pane_styles), third),
+            ],
+            gap,
+        )
+        # Where histogram and profile are below each other, what the latent does for the answer would be out of sight.
+        wide = [side_by_side([(histogram, left), (profile, right)], gap), tokens]
+        first = wide if beside else [tokens, histogram, profile]
         return [
             sections.matters(matters, width, pane_styles) if matters is not None else [hint.strip()],
-            *([side_by_side([(histogram, left), (profile, right)], gap)] if beside else [histogram, profile]),
-            side_by_side(
-                [
-                    (sections.tokens("promotes", view.promotes, third, pane_styles), third),
-                    (sections.tokens("suppresses", view.suppresses, third, pane_styles), third),
-                    (sections.neighbours(view, third, pane_styles), third),
-                ],
-                gap,
-            ),
+            *first,
             sections.answers(view, width, pane_styles),
             sections.prompts(view, width, pane_styles),
             sections.mask_path(view, width, pane_styles),
