@@ -1,7 +1,7 @@
 """An application that goes on after an error in a handler: it logs the error and tells the user in one line.
 
 Textual ends an app at the first error. `MessagePump._dispatch_message` is where every handler of every widget runs, and
-the loop around it breaks off when it raises, so the error has to be caught inside.
+the loop around it breaks off when it raises, so the error has to be caught inside; `Widget.render_lines` draws.
 """
 
 from __future__ import annotations
@@ -9,17 +9,21 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from typing import TypeVar
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
+from rich.segment import Segment
 from textual import events
 from textual._context import active_message_pump
 from textual.app import App, ScreenStackError
 from textual.dom import NoScreen
 from textual.errors import NoWidget
+from textual.geometry import Region
 from textual.message import Message
 from textual.message_pump import MessagePump
 from textual.notifications import SeverityLevel
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
+from textual.strip import Strip
 from textual.widget import Widget
 from textual.worker import WorkerFailed, get_current_worker
 from typing_extensions import override
@@ -49,6 +53,7 @@ class ResilientApp(App[ResultT]):
         super().__init__(ansi_color=ansi_color)
         self.errors: deque[tuple[float, Exception]] = deque(maxlen=MOST_ERRORS)
         self._told: tuple[float, str] = (0.0, "")
+        self._undrawn: WeakKeyDictionary[Widget, float] = WeakKeyDictionary()
         self._order = InputOrder(self, self._deliver, self.has_work)
 
     def handler_failed(self, error: Exception) -> None:
@@ -78,9 +83,23 @@ class ResilientApp(App[ResultT]):
             log.debug("an error in a widget that has been removed", exc_info=error)
         elif self.is_running and not (isinstance(pump, Widget) and not pump.is_mounted):
             self.handler_failed(error)
+        elif self.is_running and isinstance(pump, Widget) and isinstance(dialog := pump.screen, ModalScreen):
+            self.handler_failed(error)
+            self.call_later(self._drop, dialog)  # it would stand there without life
         else:
             log.error("the screen failed at its start", exc_info=error)
             super()._handle_exception(error)
+
+    def _drop(self, dialog: Screen[Any]) -> None:
+        if self.screen_stack[-1:] == [dialog]:
+            self.pop_screen()
+
+    def drawing_failed(self, widget: Widget, error: Exception) -> None:
+        """Tell that `widget` could not be drawn. It fails again each time that it is, so this is told now and then."""
+        now = time.monotonic()
+        if now - self._undrawn.get(widget, now - 2 * ERROR_WINDOW) > ERROR_WINDOW:
+            self._undrawn[widget] = now
+            self.handler_failed(error)
 
     @override
     def notify(
@@ -159,3 +178,21 @@ async def _dispatch_or_report(self: MessagePump, message: Message) -> None:
 
 
 MessagePump._dispatch_message = _dispatch_or_report  # type: ignore[method-assign]
+
+
+_render_lines = Widget.render_lines
+
+
+def _render_or_report(self: Widget, crop: Region) -> list[Strip]:
+    try:
+        return _render_lines(self, crop)
+    except Exception as error:
+        app = self.app
+        if not isinstance(app, ResilientApp):
+            raise
+        app.drawing_failed(self, error)
+        line = Strip([Segment("This could not be drawn; the log says why.")]).adjust_cell_length(crop.width)
+        return [line, *[Strip.blank(crop.width)] * (crop.height - 1)]
+
+
+Widget.render_lines = _render_or_report  # type: ignore[method-assign]

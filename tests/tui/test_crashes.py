@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,6 +31,7 @@ from circuit_tui.tui.screens.choose_file import FileTree
 from circuit_tui.tui.screens.compare import CompareScreen, ComparisonView
 from circuit_tui.tui.screens.help import HelpScreen
 from circuit_tui.tui.widgets.circuit_pane import FilterInput
+from circuit_tui.tui.widgets.circuit_table import CircuitTable
 
 Make = Callable[..., ExplorerApp]
 NARROW, WIDE = (80, 24), (160, 50)
@@ -337,6 +339,50 @@ async def test_an_error_in_a_handler_is_told_and_the_explorer_goes_on(
         await edit(pilot, "space")
         app.errors.clear()
     assert app.crashed is None
+
+
+async def test_a_pane_that_cannot_be_drawn_says_so_and_the_explorer_goes_on(
+    explorer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW, notifications=True) as pilot:
+        await ready(pilot)
+
+        def broken(y: int) -> Any:
+            raise ValueError("no line")
+
+        table = app.main.query_one(CircuitTable)
+        with monkeypatch.context() as patch:
+            patch.setattr(table, "render_line", broken)
+            for _ in range(MOST_ERRORS + 1):
+                table.refresh()
+                await pilot.pause()
+            await shows(pilot, "This could not be drawn", "ValueError: no line")
+            assert len(app.errors) == 1, "told once, however often it is drawn"
+        table.refresh()
+        await wait_for(pilot, lambda: "This could not be drawn" not in screen_text(app))
+        await edit(pilot, "j", "space")
+        app.errors.clear()
+
+
+@pytest.mark.parametrize("method", ["compose", "on_mount"])
+async def test_a_dialog_that_cannot_open_is_told_and_the_explorer_goes_on(
+    explorer: Make, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+
+        def broken(self: HelpScreen) -> Any:
+            raise ValueError("no dialog")
+
+        monkeypatch.setattr(HelpScreen, method, broken, raising=False)
+        app.push_screen(HelpScreen())
+        while app.screen is not app.main or not app.errors:
+            await asyncio.sleep(0.01)
+        await wait_for(pilot, lambda: any("no dialog" in note.message for note in app._notifications))
+        await edit(pilot, "j", "space")
+        app.errors.clear()
 
 
 async def test_errors_that_do_not_stop_end_the_explorer(explorer: Make) -> None:
