@@ -10,7 +10,7 @@ from typing import Any
 
 from circuit_tui.core.atomic_file import read_text, write_text
 from circuit_tui.core.circuits.mask_file import ENDING, write_masks
-from circuit_tui.core.circuits.schema import CircuitFile
+from circuit_tui.core.circuits.schema import CircuitFile, SnapshotNode
 from circuit_tui.core.circuits.upgrade import upgrade
 from circuit_tui.core.errors import UserError
 
@@ -122,6 +122,7 @@ def _out_of_range(file: CircuitFile) -> Iterator[tuple[str, str]]:
             seen.add((node.position, node.latent))
     yield from _snapshots_out_of_range(file)
     yield from _edges_out_of_range(file)
+    yield from _annotations_out_of_range(file)
 
 
 def _edges_out_of_range(file: CircuitFile) -> Iterator[tuple[str, str]]:
@@ -147,11 +148,34 @@ def _snapshots_out_of_range(file: CircuitFile) -> Iterator[tuple[str, str]]:
         names.add(snapshot.name)
         for j, node in enumerate(snapshot.nodes):
             where = f"$.snapshots[{i}].nodes[{j}]"
-            if node.hook not in d_sae:
-                yield f"{where}.hook", f"{node.hook!r} is none of the sites' hooks"
-            elif node.latent >= d_sae[node.hook]:
-                yield f"{where}.latent", f"{node.latent} is out of range, the SAE has {d_sae[node.hook]} latents"
-            if node.position not in positions:
-                yield f"{where}.position", f"{node.position!r} is none of the task's positions"
+            yield from _node_out_of_range(node, where, positions, d_sae)
             if node in snapshot.nodes[:j]:
                 yield where, f"latent {node.latent} at {node.position!r} is listed twice"
+
+
+def _annotations_out_of_range(file: CircuitFile) -> Iterator[tuple[str, str]]:
+    """Yields for groups, and for nodes outside the circuit, what `_out_of_range` yields for the circuit."""
+    positions, d_sae = set(file.task.positions), {site.hook: site.sae.d_sae for site in file.sites}
+    for i, noted in enumerate(file.noted):
+        yield from _node_out_of_range(noted, f"$.noted[{i}]", positions, d_sae)
+    names: set[str] = set()
+    for i, group in enumerate(file.groups):
+        if group.name in names:
+            yield f"$.groups[{i}].name", f"{group.name!r} is listed twice"
+        names.add(group.name)
+        for j, node in enumerate(group.nodes):
+            where = f"$.groups[{i}].nodes[{j}]"
+            yield from _node_out_of_range(node, where, positions, d_sae)
+            if node in group.nodes[:j]:
+                yield where, f"latent {node.latent} at {node.position!r} is listed twice"
+
+
+def _node_out_of_range(
+    node: SnapshotNode, where: str, positions: set[str], d_sae: dict[str, int]
+) -> Iterator[tuple[str, str]]:
+    if node.hook not in d_sae:
+        yield f"{where}.hook", f"{node.hook!r} is none of the sites' hooks"
+    elif node.latent >= d_sae[node.hook]:
+        yield f"{where}.latent", f"{node.latent} is out of range, the SAE has {d_sae[node.hook]} latents"
+    if node.position not in positions:
+        yield f"{where}.position", f"{node.position!r} is none of the task's positions"

@@ -11,7 +11,7 @@ from circuit_tui.core.circuits.schema import CircuitFile, MetricsPart, NodePart,
 def recheck_circuit(file: CircuitFile, fresh: CircuitFile, tolerance: float = TOLERANCE) -> tuple[FieldCheck, ...]:
     """Returns a check of every field that can be recomputed, in the order of the file.
 
-    `fresh` holds the nodes and the snapshots of `file`, evaluated anew.
+    `fresh` holds the nodes, the snapshots and the groups of `file`, evaluated anew.
     """
     return tuple(_checks(file, fresh, tolerance))
 
@@ -38,6 +38,9 @@ def _checks(file: CircuitFile, fresh: CircuitFile, tolerance: float) -> Iterator
         if site.hook in fresh_sites:
             yield from _site_checks(f"sites[{index}]", site, fresh_sites[site.hook], tolerance)
     yield from _snapshot_checks(file, fresh, tolerance)
+    fresh_effects = {group.name: group.effect for group in fresh.groups}
+    for index, group in enumerate(file.groups):
+        yield from check_close(f"groups[{index}].effect", group.effect, fresh_effects.get(group.name), tolerance)
 
 
 def _snapshot_checks(file: CircuitFile, fresh: CircuitFile, tolerance: float) -> Iterator[FieldCheck]:

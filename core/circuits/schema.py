@@ -146,13 +146,29 @@ class StatsPart(Part):
     effect: float | None
 
 
+class LabelPart(Part):
+    """A name that somebody gave a latent. `source` is ``"you"``, or what made it; `score` says how good it is."""
+
+    text: Annotated[str, Field(min_length=1)]
+    source: Annotated[str, Field(min_length=1)]
+    date: str
+    score: float | None = None
+
+
 class NodePart(Part):
-    """One kept node of a site: a latent at a named position."""
+    """One kept node of a site: a latent at a named position.
+
+    `label` is where it fires on this task. `labels` and `note` are of its latent, `mark` is of the node; each is absent
+    if there is nothing.
+    """
 
     position: str
     latent: Count
     label: str
     stats: StatsPart
+    labels: tuple[LabelPart, ...] = ()
+    mark: bool = False
+    note: str = ""
 
 
 class SitePart(Part):
@@ -235,6 +251,27 @@ class SnapshotNode(Part):
     latent: Count
 
 
+class NotedPart(SnapshotNode):
+    """A node outside the circuit of which the user says something, as in `NodePart`."""
+
+    labels: tuple[LabelPart, ...] = ()
+    mark: bool = False
+    note: str = ""
+
+
+class GroupPart(Part):
+    """Nodes under one name, kept or not.
+
+    `effect` is the drop in faithfulness on `split` when its kept nodes are ablated together; null if none is kept.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    colour: str
+    nodes: Annotated[tuple[SnapshotNode, ...], Field(min_length=1)]
+    effect: float | None
+    split: Literal["test"] = "test"
+
+
 class SnapshotPart(Part):
     """A circuit remembered by a name. `metrics` are on the test prompts; null where they were not computed."""
 
@@ -244,14 +281,15 @@ class SnapshotPart(Part):
 
 
 _INTERVAL = "faithfulness_interval"
-_ABSENT_IF_EMPTY = ("audit", "snapshots", "edges")
+_ABSENT_IF_EMPTY = ("audit", "snapshots", "edges", "groups", "noted")
+_ABSENT_FROM_NODES = ("labels", "mark", "note")
 
 
 class CircuitFile(Part):
     """A circuit, with everything needed to open it again and recompute its numbers. `size` is the number of nodes.
 
     `audit` is absent until the circuit has been audited, `edges` until they have been computed, `snapshots` if there
-    are none.
+    are none, `groups` and `noted` likewise.
     """
 
     schema_: Annotated[Literal["circuit-tui/circuit/2"], Field(alias="schema")] = SCHEMA
@@ -268,6 +306,8 @@ class CircuitFile(Part):
     audit: AuditPart | None = None
     snapshots: tuple[SnapshotPart, ...] = ()
     edges: EdgesPart | None = None
+    groups: tuple[GroupPart, ...] = ()
+    noted: tuple[NotedPart, ...] = ()
 
     def data(self) -> dict[str, Any]:
         """Returns the file's content as plain JSON values, keys in the order of the schema."""
@@ -275,6 +315,10 @@ class CircuitFile(Part):
         for key in _ABSENT_IF_EMPTY:
             if not getattr(self, key):
                 del data[key]
+        for node in (*(node for site in data["sites"] for node in site["nodes"]), *data.get("noted", ())):
+            for key in _ABSENT_FROM_NODES:
+                if not node[key]:
+                    del node[key]
         snapshots = [snapshot["metrics"] for snapshot in data.get("snapshots", ())]
         for metrics in (*data["metrics"].values(), *filter(None, snapshots)):
             if metrics[_INTERVAL] is None:
@@ -284,6 +328,11 @@ class CircuitFile(Part):
     def nodes(self) -> list[tuple[str, str, int]]:
         """Returns every kept node as (hook, position name, latent), in file order."""
         return [(site.hook, node.position, node.latent) for site in self.sites for node in site.nodes]
+
+    def annotated_nodes(self) -> list[tuple[str, str, int]]:
+        """Returns the nodes of groups, and those outside the circuit of which something is said, as in `nodes`."""
+        named = (*self.noted, *(node for group in self.groups for node in group.nodes))
+        return [(node.hook, node.position, node.latent) for node in named]
 
     def snapshot_nodes(self) -> dict[str, list[tuple[str, str, int]]]:
         """Returns the nodes of each snapshot by its name, each as (hook, position name, latent)."""
@@ -295,6 +344,9 @@ def json_schema() -> dict[str, Any]:
     schema = CircuitFile.model_json_schema(by_alias=True, mode="serialization")
     schema["required"] = [key for key in schema["required"] if key not in _ABSENT_IF_EMPTY]
     schema["$defs"]["MetricsPart"]["required"].remove(_INTERVAL)
+    for part in ("NodePart", "NotedPart"):
+        own = schema["$defs"][part]
+        own["required"] = [key for key in own["required"] if key not in _ABSENT_FROM_NODES]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA, **schema}
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from circuit_tui.core.latents.node_filter import NumberTerm, StateTerm, Term, TextTerm, WordTerm
-from circuit_tui.core.latents.views import LatentColumns
+from circuit_tui.core.latents.views import LatentColumns, UserWords
 from circuit_tui.core.views import NodeTable
 
 Floats = NDArray[np.float64]
@@ -27,21 +27,6 @@ _COMPARE = {
     ">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal, "=": np.isclose,
     "!=": lambda one, other: ~np.isclose(one, other) & ~np.isnan(one),
 }  # fmt: skip
-
-
-@dataclass(slots=True)
-class UserWords:
-    """What the user calls latents and nodes, for lists and filters.
-
-    Attributes:
-        labels: of (site, latent), shown in place of the table's.
-        marked: node numbers.
-        groups: the names of the groups that a node is in.
-    """
-
-    labels: Mapping[tuple[int, int], str] = field(default_factory=dict)
-    marked: frozenset[int] = frozenset()
-    groups: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +99,18 @@ class LatentPrompts:
     nodes: tuple[int, ...]
     kept: bool
     prompts: tuple[PromptEffect, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UserWords:
+    """What the user calls latents and nodes, for lists and filters.
+
+    Attributes:
+        labels: of (site, latent), shown in place of the table's.
+        marked: node numbers.
+        groups: the names of the groups that a node is in.
+    """
+
+    labels: Mapping[tuple[int, int], str] = field(default_factory=dict)
+    marked: frozenset[int] = frozenset()
+    groups: Mapping[int, tuple[str, ...]] = field(default_factory=dict)

@@ -16,7 +16,9 @@ from circuit_tui.core.circuits.mask_file import is_mask_file, masked_nodes, read
 from circuit_tui.core.circuits.provenance import Provenance
 from circuit_tui.core.circuits.schema import BUNDLED, CircuitFile
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.latents.annotations import Annotations
 from circuit_tui.core.opening.bundled import bundled_sae
+from circuit_tui.core.opening.file_annotations import annotations_of_file
 from circuit_tui.core.opening.open_problem import OpenedProblem, nodes_of
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.splice.problem import Problem
@@ -27,7 +29,7 @@ from circuit_tui.core.tasks.tokens import tokens_sha256
 class OpenedCircuit:
     """The circuit of a file: `kept` `[node]` bool, provenance, snapshots, and audit and edges if it has them.
 
-    `snapshots` are circuits `[node]` bool by name.
+    `snapshots` are circuits `[node]` bool by name, `annotations` what the user said of latents and nodes.
     """
 
     kept: Tensor
@@ -35,6 +37,7 @@ class OpenedCircuit:
     audit: AuditPart | None = None
     snapshots: Mapping[str, Tensor] = field(default_factory=dict)
     edges: EdgesPart | None = None
+    annotations: Annotations = field(default_factory=Annotations)
 
 
 def open_circuit(path: Path, opened: OpenedProblem) -> OpenedCircuit:
@@ -56,7 +59,8 @@ def open_circuit(path: Path, opened: OpenedProblem) -> OpenedCircuit:
     snapshots = {
         name: _circuit_of(_node_numbers(nodes, problem, path), problem) for name, nodes in file.snapshot_nodes().items()
     }
-    return OpenedCircuit(kept, Provenance.of_file(file, kept), file.audit, snapshots, file.edges)
+    annotations = annotations_of_file(file, problem, lambda nodes: _node_numbers(nodes, problem, path))
+    return OpenedCircuit(kept, Provenance.of_file(file, kept), file.audit, snapshots, file.edges, annotations)
 
 
 def request_of(file: CircuitFile, base: OpenRequest, folder: Path) -> OpenRequest:

@@ -104,7 +104,7 @@ def open_problem(
     circuit: CircuitFile | None = None,
     loaded: ModelAndSites | None = None,
 ) -> OpenedProblem:
-    """Opens the problem of `request`. All nodes of `circuit` and of its snapshots become candidates, firing or not.
+    """Opens the problem of `request`. All nodes that `circuit` names become candidates, firing or not.
 
     `loaded` is the result of `load_model_and_sites` for the same model and SAEs, if they are loaded already.
 
@@ -171,7 +171,7 @@ def _fitting_batch(model: LanguageModel, sites: Sequence[Site], sets: Mapping[Sp
 
 def _all_nodes(file: CircuitFile, sites: Sequence[Site], positions: Sequence[str]) -> list[tuple[int, int, int]]:
     """Returns all nodes of the circuit and the snapshots of `file`, each once (`nodes_of`)."""
-    nodes = itertools.chain(file.nodes(), *file.snapshot_nodes().values())
+    nodes = itertools.chain(file.nodes(), file.annotated_nodes(), *file.snapshot_nodes().values())
     return nodes_of(dict.fromkeys(nodes), sites, positions)
 
 

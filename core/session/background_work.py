@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from circuit_tui.core.latents.annotations import Annotations
 from circuit_tui.core.session.audits import Audits
 from circuit_tui.core.session.circuit_numbers import CircuitNumbers
 from circuit_tui.core.session.explanations import Explanations
+from circuit_tui.core.session.group_effects import GroupEffects
 from circuit_tui.core.session.latent_columns import LatentColumnsWork
 from circuit_tui.core.session.snapshots import Snapshots
 
@@ -21,18 +23,23 @@ class BackgroundWork:
         columns: LatentColumnsWork,
         snapshots: Snapshots,
         audits: Audits,
+        groups: GroupEffects,
     ) -> None:
         self._numbers, self._explanations, self._columns = numbers, explanations, columns
         self._snapshots, self._audits = snapshots, audits
+        self._groups = groups
 
-    def advance(self, kept: Tensor) -> bool:
+    def advance(self, kept: Tensor, annotations: Annotations) -> bool:
         """Runs one increment for the circuit `kept` `[node]` bool; returns whether it was one of an audit.
 
         Exact numbers of the circuit come first, then what the user has asked for, then what lists and files show.
         """
         numbers, columns = self._numbers, self._columns
         if not numbers.estimated and (
-            self._explanations.advance(kept) or columns.compute_kept(kept) or columns.advance_push()
+            self._explanations.advance(kept)
+            or columns.compute_kept(kept)
+            or self._groups.advance(kept, annotations)
+            or columns.advance_push()
         ):
             return False
         if not numbers.done:
@@ -45,7 +52,8 @@ class BackgroundWork:
             columns.advance_tokens()
         return False
 
-    def left(self, kept: Tensor) -> bool:
+    def left(self, kept: Tensor, annotations: Annotations) -> bool:
         """Whether there is more to do for the circuit `kept`."""
         done = self._numbers.done and self._snapshots.done and self._columns.done and self._explanations.done(kept)
+        done = done and self._groups.done(kept, annotations)
         return not done or self._audits.under_way(kept)

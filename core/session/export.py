@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from circuit_tui.core.circuits.audit_schema import AuditPart
@@ -23,7 +25,9 @@ from circuit_tui.core.circuits.schema import (
     TaskPart,
     Versions,
 )
+from circuit_tui.core.latents.annotations import Annotations
 from circuit_tui.core.opening.experiment import Experiment
+from circuit_tui.core.session.annotation_parts import group_parts, noted_parts, said_of
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.tasks.chat_date import CHAT_DATE
 from circuit_tui.core.tasks.tokens import tokens_sha256
@@ -38,6 +42,8 @@ def circuit_file(
     audit: AuditPart | None = None,
     snapshots: tuple[SnapshotPart, ...] = (),
     edges: EdgesPart | None = None,
+    annotations: Annotations | None = None,
+    group_effects: Mapping[tuple[int, ...], float] | None = None,
 ) -> CircuitFile:
     """Returns the file of the circuit in `view`, with its nodes from `table`; numbers not computed yet are null.
 
@@ -45,7 +51,7 @@ def circuit_file(
         UserError: a metric is not finite.
     """
     problem, opened, test = experiment.problem, experiment.opened, experiment.test.baselines
-    kept = torch.tensor(list(view.kept), dtype=torch.bool)
+    kept, said = torch.tensor(list(view.kept), dtype=torch.bool), annotations or Annotations()
     train = view.train or experiment.train.evaluate(kept).result()
     return CircuitFile(
         created=now(),
@@ -72,7 +78,7 @@ def circuit_file(
             n_train=len(experiment.train),
             n_test=len(experiment.test),
         ),
-        sites=tuple(_site_part(problem, index, table, view) for index in range(len(problem.sites))),
+        sites=tuple(_site_part(problem, index, table, view, said) for index in range(len(problem.sites))),
         ablation=AblationPart.of(problem.ablation, problem.errors),
         size=view.size,
         metrics=MetricsParts(
@@ -85,10 +91,12 @@ def circuit_file(
         audit=audit,
         snapshots=snapshots,
         edges=edges,
+        groups=group_parts(said, table, group_effects or {}),
+        noted=noted_parts(said, table, view.kept),
     )
 
 
-def _site_part(problem: Problem, index: int, table: NodeTable, view: CircuitView) -> SitePart:
+def _site_part(problem: Problem, index: int, table: NodeTable, view: CircuitView, said: Annotations) -> SitePart:
     site = problem.sites[index]
     sae = site.sae
     return SitePart(
@@ -102,11 +110,11 @@ def _site_part(problem: Problem, index: int, table: NodeTable, view: CircuitView
             d_sae=sae.d_sae,
             architecture=sae.architecture,
         ),
-        nodes=tuple(_node_part(table, view, node) for node in problem.space.of_site(index) if view.kept[node]),
+        nodes=tuple(_node_part(table, view, said, node) for node in problem.space.of_site(index) if view.kept[node]),
     )
 
 
-def _node_part(table: NodeTable, view: CircuitView, node: int) -> NodePart:
+def _node_part(table: NodeTable, view: CircuitView, said: Annotations, node: int) -> NodePart:
     return NodePart(
         position=table.positions[table.position[node]],
         latent=table.latent[node],
@@ -118,4 +126,5 @@ def _node_part(table: NodeTable, view: CircuitView, node: int) -> NodePart:
             frequency=table.frequency[node],
             effect=view.effect[node],
         ),
+        **said_of(said, table, node),
     )

@@ -8,14 +8,20 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.latents.annotations import Annotations
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One change of the circuit: its text, and the numbers of the nodes that it toggles, `[toggled]`."""
+    """One change: its text, the numbers of the nodes that it toggles, `[toggled]`, and the annotations on both sides.
+
+    `before` and `after` are None if it does not change them.
+    """
 
     text: str
     nodes: Tensor
+    before: Annotations | None = None
+    after: Annotations | None = None
 
 
 class History:
@@ -23,10 +29,17 @@ class History:
 
     Attributes:
         kept: `[node]` bool, the current circuit; never changed in place.
+        annotations: what the user says of latents and nodes.
     """
 
-    def __init__(self, kept: Tensor, done: Sequence[Edit] = (), undone: Sequence[Edit] = ()) -> None:
-        self.kept = kept.clone()
+    def __init__(
+        self,
+        kept: Tensor,
+        done: Sequence[Edit] = (),
+        undone: Sequence[Edit] = (),
+        annotations: Annotations | None = None,
+    ) -> None:
+        self.kept, self.annotations = kept.clone(), annotations or Annotations()
         self._done, self._undone = list(done), list(undone)
 
     @property
@@ -49,14 +62,19 @@ class History:
         """Whether there is an undone edit to make again."""
         return bool(self._undone)
 
-    def change_to(self, kept: Tensor, text: str) -> None:
-        """Makes `kept` the current circuit and forgets undone edits. An edit that toggles nothing is not recorded."""
+    def change_to(self, kept: Tensor, text: str, annotations: Annotations | None = None) -> None:
+        """Makes `kept` the current circuit, with `annotations` if not None, and forgets undone edits.
+
+        An edit that changes nothing is not recorded.
+        """
         nodes = (kept != self.kept).nonzero()[:, 0]
-        if len(nodes) == 0:
+        said = annotations is not None and annotations != self.annotations
+        if len(nodes) == 0 and not said:
             return
-        self._done.append(Edit(text, nodes))
+        edit = Edit(text, nodes, self.annotations, annotations) if said else Edit(text, nodes)
+        self._done.append(edit)
         self._undone.clear()
-        self._toggle(nodes)
+        self._make(nodes, edit.after)
 
     def undo(self) -> Edit:
         """Takes the last edit back and returns it.
@@ -68,7 +86,7 @@ class History:
             raise UserError("nothing to undo")
         edit = self._done.pop()
         self._undone.append(edit)
-        self._toggle(edit.nodes)
+        self._make(edit.nodes, edit.before)
         return edit
 
     def redo(self) -> Edit:
@@ -81,10 +99,11 @@ class History:
             raise UserError("nothing to redo")
         edit = self._undone.pop()
         self._done.append(edit)
-        self._toggle(edit.nodes)
+        self._make(edit.nodes, edit.after)
         return edit
 
-    def _toggle(self, nodes: Tensor) -> None:
+    def _make(self, nodes: Tensor, annotations: Annotations | None) -> None:
+        self.annotations = self.annotations if annotations is None else annotations
         kept = self.kept.clone()
         kept[nodes] = ~kept[nodes]
         self.kept = kept

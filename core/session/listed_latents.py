@@ -33,6 +33,9 @@ class ListedLatent:
     push: float | None
     promotes: tuple[str, ...]
     suppresses: tuple[str, ...]
+    marked: bool
+    note: str
+    groups: tuple[str, ...]
 
 
 def node_list(session: Session) -> NodeList:
@@ -40,6 +43,7 @@ def node_list(session: Session) -> NodeList:
     view, nodes = session.view(), NodeList(session.table)
     nodes.set_circuit(view.kept, view.effect)
     nodes.add_columns(session.latent_columns())
+    nodes.set_words(session.annotations.words())
     audit = session.audit_view()
     nodes.set_shares(audit.shares if audit else {})
     return nodes
@@ -82,6 +86,9 @@ def listed_latents(
                 label=nodes.label[run],
                 promotes=nodes.promotes[run],
                 suppresses=nodes.suppresses[run],
+                marked=bool(session.annotations.marks.intersection(own)),
+                note=session.annotations.notes.get((int(nodes.run_site[run]), int(nodes.run_latent[run])), ""),
+                groups=tuple(group.name for group in session.annotations.groups if set(own) & set(group.nodes)),
                 **numbers,
             )
         )

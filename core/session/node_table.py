@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor
 
+from circuit_tui.core.errors import UserError
 from circuit_tui.core.latents.clean_against_corrupt import pair_differences
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.views import NodeTable, SiteInfo
@@ -87,3 +90,18 @@ def label_of(table: NodeTable, site: int, latent: int) -> str:
         if (node_site, node_latent) == (site, latent):
             return label
     return ""
+
+
+def node_name(table: NodeTable, node: int) -> str:
+    """Returns a node's name for the user, ``L1 412@subject``."""
+    return f"{table.sites[table.site[node]].short} {table.latent[node]}@{table.positions[table.position[node]]}"
+
+
+def circuit_of(table: NodeTable, nodes: Collection[int]) -> Tensor:
+    """Returns the circuit of these nodes, `[node]` bool. Raises UserError if one is out of range."""
+    for node in nodes:
+        if not 0 <= node < len(table):
+            raise UserError(f"node {node}: out of range, there are {len(table)}")
+    kept = torch.zeros(len(table), dtype=torch.bool)
+    kept[torch.tensor(sorted(nodes), dtype=torch.long)] = True
+    return kept

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.audit.view import AuditView
-from circuit_tui.core.circuits.circuit_file import read_circuit, write_export
+from circuit_tui.core.circuits.circuit_file import now, read_circuit, write_export
 from circuit_tui.core.circuits.edges_schema import EdgesPart
 from circuit_tui.core.circuits.mask_file import ENDING, is_mask_file
 from circuit_tui.core.circuits.provenance import Provenance
 from circuit_tui.core.circuits.schema import CircuitFile
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.latents.annotations import AnnotationEdit, Annotations, GroupView, apply_annotation
 from circuit_tui.core.latents.views import Explanation, LatentColumns, LatentPrompts
 from circuit_tui.core.opening.experiment import Experiment, open_experiment
 from circuit_tui.core.opening.identity import fingerprint
@@ -39,12 +40,14 @@ from circuit_tui.core.session.circuit_numbers import CircuitNumbers
 from circuit_tui.core.session.explanations import Explanations, latent_prompts
 from circuit_tui.core.session.export import circuit_file
 from circuit_tui.core.session.frontier_provenance import frontier_provenance
+from circuit_tui.core.session.group_effects import GroupEffects
 from circuit_tui.core.session.history import History
 from circuit_tui.core.session.info import session_info
 from circuit_tui.core.session.latent_columns import LatentColumnsWork
 from circuit_tui.core.session.latent_view import latent_view
-from circuit_tui.core.session.node_table import label_of, node_table
+from circuit_tui.core.session.node_table import circuit_of, label_of, node_name, node_table
 from circuit_tui.core.session.prompt_views import prompt_view, prompts_view
+from circuit_tui.core.session.site_switch import SiteSwitch
 from circuit_tui.core.session.snapshots import Snapshots
 from circuit_tui.core.session.state import SessionState
 from circuit_tui.core.views import (
@@ -95,8 +98,11 @@ class Session:
         self._history = History(torch.zeros(len(self.problem.space), dtype=torch.bool))
         self._numbers = CircuitNumbers(experiment.test, experiment.train, self.kept, clock)
         self._snapshots, self._provenance = Snapshots(experiment.test), Provenance()
-        self._work = BackgroundWork(self._numbers, self._explanations, self._columns, self._snapshots, self._audits)
-        self._last_of_site: dict[int, Tensor] = {}  # the nodes that toggling a site off took, `[node]` bool
+        self._groups, self._said = GroupEffects(self._numbers), self.annotations
+        self._work = BackgroundWork(
+            self._numbers, self._explanations, self._columns, self._snapshots, self._audits, self._groups
+        )
+        self._site_switch = SiteSwitch(self.problem)
         self._search: Search | None = None
         self._edges: tuple[Tensor, EdgesPart | None] = self.kept, None  # of which circuit, as its file has them
         self._version, self._last_change, self._dirty = 0, "", False
@@ -106,6 +112,11 @@ class Session:
     def kept(self) -> Tensor:
         """The current circuit, `[node]` bool."""
         return self._history.kept
+
+    @property
+    def annotations(self) -> Annotations:
+        """What the user says of latents and nodes."""
+        return self._history.annotations
 
     @property
     def provenance(self) -> Provenance:
@@ -146,22 +157,14 @@ class Session:
 
     def compare(self, name: str) -> SnapshotComparison:
         """Returns the current circuit beside a snapshot. Raises UserError if there is no snapshot of that name."""
-        theirs, ours = self._snapshots.circuit(name), self.kept
         self._numbers.be_exact()
-        return SnapshotComparison(
-            name=name,
-            only_current=tuple((ours & ~theirs).nonzero()[:, 0].tolist()),
-            only_snapshot=tuple((theirs & ~ours).nonzero()[:, 0].tolist()),
-            both=int((ours & theirs).sum()),
-            current=self._numbers.test,
-            snapshot=self.experiment.test.evaluate(theirs).result(),
-        )
+        return self._snapshots.compare(name, self.kept, self._numbers.test)
 
     def work(self) -> bool:
         """Runs one increment of background work; returns whether more is left."""
-        if self._work.advance(self.kept):
+        if self._work.advance(self.kept, self.annotations):
             self._dirty = True  # an audit takes minutes: the user is asked before it is lost
-        return self._work.left(self.kept)
+        return self._work.left(self.kept, self.annotations)
 
     def latent_view(self, site: int, latent: int) -> LatentView:
         """Returns a close view of one latent. Raises UserError if the site or the latent is out of range."""
@@ -204,14 +207,12 @@ class Session:
     def latent_prompts(self, nodes: Collection[int]) -> LatentPrompts:
         """Returns the test prompts on which `nodes` matter most, taken together. Raises UserError if there are none."""
         self._numbers.be_exact()
-        return latent_prompts(self._numbers.live, self._circuit_of(nodes)).result()
+        return latent_prompts(self._numbers.live, circuit_of(self.table, nodes)).result()
 
     def toggle_node(self, node: int) -> None:
         """Toggles one node. Raises UserError if it is out of range."""
-        self._check_node(node)
-        kept = self.kept.clone()
-        kept[node] = not kept[node]
-        self._change_to(kept, f"{self._node_name(node)} {'on' if kept[node] else 'off'}")
+        kept = self.kept ^ circuit_of(self.table, [node])
+        self._change_to(kept, f"{node_name(self.table, node)} {'on' if kept[node] else 'off'}")
 
     def toggle_latent(self, site: int, latent: int) -> None:
         """Toggles a latent at all its positions: off if any is on, else on. Raises UserError if it is no candidate."""
@@ -221,18 +222,9 @@ class Session:
         self._toggle_all(chosen, f"{self.problem.sites[site].short} {latent}")
 
     def toggle_site(self, site: int) -> None:
-        """Toggles a whole site: off if any of it is on; else on are the nodes that the last such toggle took, or all.
-
-        So a second toggle restores what the first one took. Raises UserError if the site is out of range.
-        """
+        """Toggles a whole site, as in `SiteSwitch`. Raises UserError if it is out of range."""
         self._check_site(site)
-        chosen, short = self.problem.space.site == site, self.problem.sites[site].short
-        if self.kept[chosen].any():
-            self._last_of_site[site] = self.kept & chosen
-            self._change_to(self.kept & ~chosen, f"{short} all off")
-        else:
-            before = self._last_of_site.pop(site, chosen)
-            self._change_to(self.kept | before, f"{short} {'all on' if before is chosen else 'back on'}")
+        self._change_to(*self._site_switch.toggled(self.kept, site))
 
     def invert(self) -> None:
         """Keeps the nodes that were not kept, and ablates the others."""
@@ -244,7 +236,7 @@ class Session:
 
     def replace(self, nodes: Collection[int], change: str) -> None:
         """Makes the circuit of these nodes the current one; `change` describes the edit."""
-        self._change_to(self._circuit_of(nodes), change)
+        self._change_to(circuit_of(self.table, nodes), change)
 
     def undo(self) -> None:
         """Takes the last edit back. Raises UserError if there is none."""
@@ -265,6 +257,23 @@ class Session:
         """Makes a snapshot the current circuit (undoable). Raises UserError if there is no snapshot of that name."""
         self._change_to(self._snapshots.circuit(name), f"snapshot {name}")
 
+    def annotate(self, edit: AnnotationEdit) -> None:
+        """Edits labels, notes, marks or groups (undoable). Raises UserError where `apply_annotation` does."""
+        said, change = apply_annotation(edit, self.annotations, self.table, now())
+        self._change_to(self.kept, change, said)
+
+    def take_annotations(self, annotations: Annotations) -> None:
+        """Replaces all annotations (undoable)."""
+        self._change_to(self.kept, "annotations", annotations)
+
+    def groups(self) -> tuple[GroupView, ...]:
+        """Returns all groups, with their effects as far as `work` has computed them."""
+        return self._groups.views(self.kept, self.annotations)
+
+    def toggle_group(self, name: str) -> None:
+        """Switches a group as one: off if any of it is on, else on. Raises UserError if there is none of that name."""
+        self._toggle_all(circuit_of(self.table, self.annotations.group(name).nodes), f"group {name}")
+
     def search(self, spec: SearchSpec) -> Search:
         """Returns a search that has not begun. Raises UserError if it cannot begin, or is not worth it."""
         self._search = open_search(self.problem, self.experiment.train, self.experiment.test, spec)
@@ -272,7 +281,7 @@ class Session:
 
     def adopt(self, result: SearchResult) -> None:
         """Makes the circuit that a search found the current one (undoable)."""
-        self._change_to(self._circuit_of(result.nodes), f"found by {result.method}")
+        self._change_to(circuit_of(self.table, result.nodes), f"found by {result.method}")
         self._provenance = Provenance.of_search(result, self.kept)
         self._dirty = True
 
@@ -306,10 +315,11 @@ class Session:
         self._numbers.be_exact()
         audit, snapshots = self._audits.part(self.kept), self._snapshots.parts(self.table)
         edges = self._edges[1] if torch.equal(self._edges[0], self.kept) else None
-        return circuit_file(self.experiment, self.table, self.view(), self._provenance, audit, snapshots, edges)
+        said = self.annotations, self._groups.known(self.kept)
+        return circuit_file(self.experiment, self.table, self.view(), self._provenance, audit, snapshots, edges, *said)
 
     def export(self, path: Path, *, force: bool = False) -> Path:
-        """Computes all numbers, and writes circuit and snapshots (`write_export`); returns the absolute path.
+        """Computes all numbers, and writes everything into a file (`write_export`); returns the absolute path.
 
         Raises:
             ForeignFileError: there is a file that this program did not write, and `force` is not given.
@@ -319,24 +329,32 @@ class Session:
         with claimed(path):
             self._numbers.complete()
             self._snapshots.complete()
+            while self._groups.advance(self.kept, self.annotations):
+                pass
             check_output(path, force=force)  # someone may have put a file there in the meantime
             written = write_export(self.circuit_file(), path)
-        self._dirty = path.name.endswith(ENDING) and bool(self._snapshots.circuits)  # masks do not hold snapshots
+        self._dirty = path.name.endswith(ENDING) and self._has_more_than_nodes  # which masks do not hold
         return written
 
     def open_circuit(self, path: Path) -> None:
-        """Makes the circuit of a file the current one (undoable), and adds the file's snapshots.
+        """Makes the circuit of a file the current one (undoable), and adds the file's snapshots and annotations.
 
         Raises:
             UserError: the file is damaged, or model, SAEs, prompts or ablation differ, or a node is no candidate here.
         """
         opened = open_circuit(path, self.experiment.opened)
-        unsaved_snapshots = self._dirty and bool(self._snapshots.circuits)  # they are not in this file
-        self._change_to(opened.kept, f"opened {path.name}")
-        self._provenance, self._dirty = opened.provenance, unsaved_snapshots
+        unsaved = self._dirty and self._has_more_than_nodes  # it is not in this file
+        said = self.annotations.merged(opened.annotations, path.name)
+        self._change_to(opened.kept, f"opened {path.name}", said)
+        self._provenance, self._dirty = opened.provenance, unsaved
         self._snapshots.add(opened.snapshots, path.name)
         self._audits.take_from_file(self.kept, opened.audit)
         self._edges = opened.kept, opened.edges
+
+    @property
+    def _has_more_than_nodes(self) -> bool:
+        """Whether there are snapshots or annotations, which a file of nodes alone would lose."""
+        return bool(self._snapshots.circuits or self.annotations)
 
     def fingerprint(self) -> dict[str, Any]:
         """Returns what is open, as JSON values. A stored state can be restored only if this is equal."""
@@ -355,26 +373,9 @@ class Session:
         self._follow_history(stored.change)
         self._dirty = stored.dirty
 
-    def _circuit_of(self, nodes: Collection[int]) -> Tensor:
-        """Returns the circuit of these nodes, `[node]` bool. Raises UserError if one is out of range."""
-        kept = torch.zeros(len(self.problem.space), dtype=torch.bool)
-        for node in nodes:
-            self._check_node(node)
-        kept[torch.tensor(sorted(nodes), dtype=torch.long)] = True
-        return kept
-
-    def _check_node(self, node: int) -> None:
-        if not 0 <= node < len(self.table):
-            raise UserError(f"node {node}: out of range, there are {len(self.table)}")
-
     def _check_site(self, site: int) -> None:
         if not 0 <= site < len(self.problem.sites):
             raise UserError(f"site {site}: out of range, there are {len(self.problem.sites)}")
-
-    def _node_name(self, node: int) -> str:
-        """Returns a node's name for the user, ``L1 412@subject``."""
-        site = self.problem.sites[self.table.site[node]].short
-        return f"{site} {self.table.latent[node]}@{self.table.positions[self.table.position[node]]}"
 
     def _toggle_all(self, chosen: Tensor, name: str) -> None:
         """Toggles the nodes `chosen` `[node]` bool together: off if any is on, else on."""
@@ -382,8 +383,8 @@ class Session:
         kept[chosen] = on
         self._change_to(kept, f"{name} {'on' if on else 'off'}")
 
-    def _change_to(self, kept: Tensor, change: str) -> None:
-        self._history.change_to(kept, change)
+    def _change_to(self, kept: Tensor, change: str, annotations: Annotations | None = None) -> None:
+        self._history.change_to(kept, change, annotations)
         self._follow_history(change)
 
     def _follow_history(self, change: str) -> None:
@@ -394,3 +395,5 @@ class Session:
         if not torch.equal(self._numbers.kept, self.kept):  # else all numbers of the circuit still hold
             self._numbers.follow(self.kept)
             self._dirty = True
+        self._dirty = self._dirty or self._said != self.annotations
+        self._said = self.annotations

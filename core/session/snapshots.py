@@ -11,7 +11,7 @@ from circuit_tui.core.circuits.schema import MetricsPart, SnapshotNode, Snapshot
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.runtime.incremental import Incremental
-from circuit_tui.core.views import Metrics, NodeTable
+from circuit_tui.core.views import Metrics, NodeTable, SnapshotComparison
 
 
 class Snapshots:
@@ -45,6 +45,22 @@ class Snapshots:
         if name not in self._circuits:
             raise UserError(f"snapshot {name!r}: there is none of that name")
         return self._circuits[name]
+
+    def compare(self, name: str, kept: Tensor, metrics: Metrics) -> SnapshotComparison:
+        """Returns the circuit `kept` `[node]` bool, which has `metrics`, beside the snapshot of that name.
+
+        Raises:
+            UserError: there is no snapshot of that name.
+        """
+        theirs = self.circuit(name)
+        return SnapshotComparison(
+            name=name,
+            only_current=tuple((kept & ~theirs).nonzero()[:, 0].tolist()),
+            only_snapshot=tuple((theirs & ~kept).nonzero()[:, 0].tolist()),
+            both=int((kept & theirs).sum()),
+            current=metrics,
+            snapshot=self._test.evaluate(theirs).result(),
+        )
 
     def replace_all(self, circuits: Mapping[str, Tensor]) -> None:
         """Replaces all snapshots by `circuits`, whose metrics are not known."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from circuit_tui.core.circuits.provenance import Provenance
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.latents.annotations import Annotations, Group, Label
 from circuit_tui.core.session.history import Edit, History
 
 
@@ -32,6 +33,7 @@ class SessionState:
         found = {**asdict(self.provenance), "nodes": None if nodes is None else _numbers(nodes)}
         return {
             "kept": _numbers(self.history.kept),
+            "annotations": annotations_data(self.history.annotations),
             "done": [_edit_data(edit) for edit in self.history.done],
             "undone": [_edit_data(edit) for edit in self.history.undone],
             "snapshots": {name: _numbers(kept) for name, kept in self.snapshots.items()},
@@ -48,12 +50,14 @@ class SessionState:
             UserError: `data` is no such state, or the state of another problem.
         """
         try:
-            done, undone = ([_edit_of(edit) for edit in data[name]] for name in ("done", "undone"))
+            done, undone = ([_edit_of(edit, n_nodes) for edit in data[name]] for name in ("done", "undone"))
             found = dict(data["found"])
             nodes = None if found["nodes"] is None else _circuit(found["nodes"], n_nodes)
             found |= {"warnings": tuple(found["warnings"]), "nodes": nodes}
             return cls(
-                history=History(_circuit(data["kept"], n_nodes), done, undone),
+                history=History(
+                    _circuit(data["kept"], n_nodes), done, undone, annotations_of(data.get("annotations"), n_nodes)
+                ),
                 snapshots={str(name): _circuit(kept, n_nodes) for name, kept in data["snapshots"].items()},
                 provenance=Provenance(**found),
                 change=str(data["change"]),
@@ -74,8 +78,41 @@ def _numbers(kept: Tensor) -> list[int]:
 
 
 def _edit_data(edit: Edit) -> dict[str, Any]:
-    return {"text": edit.text, "switched": edit.nodes.tolist()}
+    data: dict[str, Any] = {"text": edit.text, "switched": edit.nodes.tolist()}
+    if edit.before is not None and edit.after is not None:
+        data |= {"before": annotations_data(edit.before), "after": annotations_data(edit.after)}
+    return data
 
 
-def _edit_of(data: dict[str, Any]) -> Edit:
-    return Edit(data["text"], torch.tensor(data["switched"], dtype=torch.long))
+def _edit_of(data: dict[str, Any], n_nodes: int) -> Edit:
+    nodes = torch.tensor(data["switched"], dtype=torch.long)
+    if "before" not in data:
+        return Edit(data["text"], nodes)
+    return Edit(data["text"], nodes, annotations_of(data["before"], n_nodes), annotations_of(data["after"], n_nodes))
+
+
+def annotations_data(annotations: Annotations) -> dict[str, Any]:
+    """Returns annotations as JSON values."""
+    return {
+        "labels": [[*key, [asdict(label) for label in labels]] for key, labels in annotations.labels.items()],
+        "notes": [[*key, note] for key, note in annotations.notes.items()],
+        "marks": sorted(annotations.marks),
+        "groups": [asdict(group) for group in annotations.groups],
+    }
+
+
+def annotations_of(data: dict[str, Any] | None, n_nodes: int) -> Annotations:
+    """Returns the annotations that `data` holds; none for None, which older states have.
+
+    Raises:
+        ValueError: a node is out of range.
+        KeyError, TypeError: `data` holds no annotations.
+    """
+    if data is None:
+        return Annotations()
+    groups = tuple(Group(each["name"], each["colour"], tuple(map(int, each["nodes"]))) for each in data["groups"])
+    marks = frozenset(map(int, data["marks"]))
+    if any(not 0 <= node < n_nodes for node in (*marks, *(node for group in groups for node in group.nodes))):
+        raise ValueError("a marked or grouped node is out of range")
+    labels = {(int(s), int(k)): tuple(Label(**label) for label in labels) for s, k, labels in data["labels"]}
+    return Annotations(labels, {(int(s), int(k)): str(note) for s, k, note in data["notes"]}, marks, groups)

@@ -70,7 +70,9 @@ def check(
 
 
 def _recompute(session: Session, file: CircuitFile) -> CircuitFile:
-    """Evaluate the file's circuit and its snapshots again, in a session of what the file names."""
+    """Evaluate the file's circuit, its snapshots and groups again, in a session of what the file names."""
+    from circuit_tui.core.opening.file_annotations import annotations_of_file
+
     table = session.table
     number = {
         (table.sites[site].hook, table.positions[position], latent): node
@@ -80,6 +82,7 @@ def _recompute(session: Session, file: CircuitFile) -> CircuitFile:
         session.replace([number[node] for node in nodes], "opened for a check")
         session.save_snapshot(name)
     session.replace([number[node] for node in file.nodes()], "opened for a check")
+    session.take_annotations(annotations_of_file(file, session.problem, lambda nodes: [number[node] for node in nodes]))
     progress.say("computing every number")
     progress.finish_background_work(session)
     return session.circuit_file()

@@ -8,6 +8,7 @@ import typer
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.tui.commands.annotate import annotate
 from circuit_tui.tui.commands.attribute import attribute
 from circuit_tui.tui.commands.audit import audit
 from circuit_tui.tui.commands.check import check
@@ -48,6 +49,7 @@ for _command in (
     audit,
     latents,
     why,
+    annotate,
     saes,
     doctor,
 ):

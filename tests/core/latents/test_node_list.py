@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.latents.node_filter import NUMBERS, NumberTerm, TextTerm, parse_filter
-from circuit_tui.core.latents.node_list import NodeList, UserWords
-from circuit_tui.core.latents.views import LatentColumns, TopTokens
+from circuit_tui.core.latents.node_list import NodeList
+from circuit_tui.core.latents.views import LatentColumns, TopTokens, UserWords
 from circuit_tui.core.views import NodeTable, SiteInfo
 
 POSITIONS = ("subject", "end")
