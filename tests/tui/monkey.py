@@ -12,6 +12,7 @@ import pty
 import random
 import select
 import signal
+import string
 import struct
 import sys
 import tempfile
@@ -27,7 +28,8 @@ PROBE_EVERY = 20  # events between two looks whether it still reacts
 TAIL = 20_000  # bytes of output that are kept
 
 KEYS = [
-    *" xiouaUsrvSpAFTncet123456?.,/JDjkhlgG\r\t\x1b\x10\x12\x04\x15\x7f",
+    *(c for c in string.printable if c.isprintable() and c != "q"),  # every letter that does or may do something
+    *" xiouasrpAwncejkhlgG1234567890\r\t\x1b\x10\x12\x04\x15\x7f" * 2,
     *(f"\x1b[{letter}" for letter in "ABCDHFZ"),
     *(f"\x1b[{number}~" for number in (3, 5, 6, 15)),
     "\x1bOP",
@@ -50,9 +52,18 @@ PASTES = [
 PHRASES = [
     *(f"/{text}" for text in TEXTS),
     "/[/\x1b",
-    "nname\r",
-    "n[/]\r",
-    "n[red]\r c",
+    "wname\r",
+    "w[/]\r",
+    "w[red]\r c",
+    "ww\re\r",
+    "e\r\rr",
+    ":L0/20\r",
+    ":[/\r",
+    "/a\rnnN",
+    "C \x1b[B \r",
+    "f.r",
+    "W",
+    "zz[[]]{}",
     "c\r",
     "cj\r",
     "e\r",
@@ -82,9 +93,9 @@ SIZES: list[Step] = [(100, 30), (81, 24), (160, 50), 0.01, (30, 8), (120, 36), 0
 FORMER: dict[str, tuple[tuple[int, int], list[Step]]] = {
     "tab while it opens": ((120, 36), [0.3, *(["\t", 0.05] * 60)]),
     "markup in the filter": ((120, 36), [4.0, "/[/", 0.3, "]", 0.3, "\x1b", "/[/red]\r", 0.3]),
-    "a comparison before its screen": ((80, 24), [4.0, "nname\r", 0.5, " c", 0.5, "\x1b", *(SHOWN * 4)]),
+    "a comparison before its screen": ((80, 24), [4.0, "wname\r", 0.5, " c", 0.5, "\x1b", *(SHOWN * 4)]),
     "the palette dismissed twice": ((80, 24), [4.0, *TWICE]),
-    "sizes that take turns for ever": ((80, 24), [4.0, "?", *SIZES, "\x1b\x10", *SIZES, "\x1b\x1bn", *SIZES, "\x1b"]),
+    "sizes that take turns for ever": ((80, 24), [4.0, "?", *SIZES, "\x1b\x10", *SIZES, "\x1b\x1bw", *SIZES, "\x1b"]),
     "thousands of letters as keys": ((80, 24), [4.0, "\x10" + "y" * 6000, "\x1b\x1b/" + "y" * 6000, "\x1b"]),
     "a click on a toast that goes": ((80, 24), [4.0, *(["c", 0.4, CLICK_TOAST * 2, 0.3] * 3)]),
 }
@@ -112,7 +123,9 @@ class Explorer:
             os.chdir(folder)
             for name in ("LINES", "COLUMNS", "NO_COLOR"):
                 os.environ.pop(name, None)
-            os.environ.update(TERM="xterm-256color", COLORTERM="truecolor", XDG_STATE_HOME=str(folder / "state"))
+            os.environ.update(
+                BROWSER="true", TERM="xterm-256color", COLORTERM="truecolor", XDG_STATE_HOME=str(folder / "state")
+            )
             os.execv(sys.executable, [sys.executable, str(SCRIPT), str(self.log), "0.002", "guarded", *flags])
         os.set_blocking(self.master, False)
 

@@ -145,7 +145,7 @@ async def test_escape_closes_a_list_of_the_form_and_not_the_form() -> None:
 
 
 @pytest.mark.parametrize(
-    "keys", [["n", *"mine", "enter"], ["slash", *"animals", "enter"], ["3", "down", "enter", "1", "space"]]
+    "keys", [["w", *"mine", "enter"], ["slash", *"animals", "enter"], ["3", "down", "enter", "1", "space"]]
 )
 async def test_keys_of_one_packet_act_one_after_the_other(explorer: Make, keys: list[str]) -> None:
     ends = []
