@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.latents.annotations import DeleteGroup, SaveGroup, SetLabel, SetNote, ToggleMarks
+from circuit_tui.core.latents.annotations import AnnotationEdit, DeleteGroup, SaveGroup, SetLabel, SetNote, ToggleMarks
 from circuit_tui.tui.commands import options, output, progress
 from circuit_tui.tui.commands.boundary import DONE
 from circuit_tui.tui.commands.open_file import open_file_session
 from circuit_tui.tui.commands.opening import Batch, Device, DeviceMap, Opening
 
 if TYPE_CHECKING:
-    from circuit_tui.core.latents.annotations import AnnotationEdit
     from circuit_tui.core.session.session import Session
 
 _OUT = "Write there instead of into FILE."
