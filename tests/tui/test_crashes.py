@@ -241,6 +241,15 @@ async def test_a_comparison_may_come_before_its_screen_lives(explorer: Make, ses
         await wait_for(pilot, lambda: isinstance(app.screen, CompareScreen) or app.screen is app.main)
 
 
+async def test_a_flat_list_may_become_empty(explorer: Make) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        await pilot.press("f", "j", "slash", *"zzzz", "enter", "a", "f", "f", "a", "full_stop", "r", "escape")
+        await settled(pilot)
+        assert app.main.query_one(CircuitTable).current is not None
+
+
 async def test_the_palette_is_dismissed_once(explorer: Make) -> None:
     app = explorer()
     async with app.run_test(size=NARROW) as pilot:

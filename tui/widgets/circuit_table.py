@@ -136,7 +136,8 @@ class CircuitTable(LineList):
         if not change():
             return False
         found = 0 if row is None else model.find(row_key(row)) or 0
-        stands_in = not isinstance(row, SiteRow) and isinstance(model.rows[found], SiteRow)
+        headed = found < len(model.rows) and isinstance(model.rows[found], SiteRow)  # a flat list may be empty
+        stands_in = not isinstance(row, SiteRow) and headed
         if stands_in and found + 1 < len(model.rows) and not isinstance(model.rows[found + 1], SiteRow):
             found += 1  # its row has gone: the next latent is better than the heading above it
         self.set_length(len(model.rows) if model.n_listed else 0, found)
