@@ -33,11 +33,14 @@ PANES: dict[str, str] = {
     "search": "4",
     "frontier": "5",
     "audit": "6",
+    "edges": "7",
 }
 """The name of each pane and the key that goes to it, in the order in which their names are shown."""
 
 ACTIONS: tuple[Action, ...] = (
-    Action("space", "space", "switch", "Switch the node (or latent) under the cursor on or off", "Circuit", "toggle"),
+    Action(
+        "space", "space", "switch", "Switch the node, latent or edge under the cursor on or off", "Circuit", "toggle"
+    ),
     Action("x", "x", "toggle_site", "Switch the whole site on or off", "Circuit", "site"),
     Action("i", "i", "invert", "Invert: keep what is off, drop what is on", "Circuit"),
     Action("o", "o", "only", "Only these: keep what is listed, drop the rest", "Circuit", "only these"),
@@ -100,6 +103,7 @@ HINTS: dict[str, tuple[str, ...]] = {
     "prompts": ("undo", "start", "export"),
     "search": ("start", "pause", "stop", "report", "export"),
     "audit": ("audit", "audit_full", "audit_text", "undo", "start", "export"),
+    "edges": ("switch", "undo", "start", "export"),
     "frontier": ("undo", "start", "pause", "stop", "snapshot", "export"),
 }
 ALWAYS = ("help", "leave")

@@ -7,6 +7,7 @@ from torch import Tensor
 from circuit_tui.core.latents.annotations import Annotations
 from circuit_tui.core.session.audits import Audits
 from circuit_tui.core.session.circuit_numbers import CircuitNumbers
+from circuit_tui.core.session.edges import SessionEdges
 from circuit_tui.core.session.explanations import Explanations
 from circuit_tui.core.session.group_effects import GroupEffects
 from circuit_tui.core.session.latent_columns import LatentColumnsWork
@@ -24,10 +25,11 @@ class BackgroundWork:
         snapshots: Snapshots,
         audits: Audits,
         groups: GroupEffects,
+        edges: SessionEdges,
     ) -> None:
         self._numbers, self._explanations, self._columns = numbers, explanations, columns
         self._snapshots, self._audits = snapshots, audits
-        self._groups = groups
+        self._groups, self._edges = groups, edges
 
     def advance(self, kept: Tensor, annotations: Annotations) -> bool:
         """Runs one increment for the circuit `kept` `[node]` bool; returns whether it was one of an audit.
@@ -40,6 +42,7 @@ class BackgroundWork:
             or columns.compute_kept(kept)
             or self._groups.advance(kept, annotations)
             or columns.advance_push()
+            or self._edges.advance()
         ):
             return False
         if not numbers.done:
@@ -55,5 +58,5 @@ class BackgroundWork:
     def left(self, kept: Tensor, annotations: Annotations) -> bool:
         """Whether there is more to do for the circuit `kept`."""
         done = self._numbers.done and self._snapshots.done and self._columns.done and self._explanations.done(kept)
-        done = done and self._groups.done(kept, annotations)
+        done = done and self._groups.done(kept, annotations) and self._edges.done()
         return not done or self._audits.under_way(kept)

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from circuit_tui.core.audit.view import AuditView
 from circuit_tui.core.circuits.circuit_file import now, read_circuit, write_export
-from circuit_tui.core.circuits.edges_schema import EdgesPart
 from circuit_tui.core.circuits.mask_file import ENDING, is_mask_file
 from circuit_tui.core.circuits.provenance import Provenance
 from circuit_tui.core.circuits.schema import CircuitFile
@@ -37,6 +36,7 @@ from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.session.audits import Audits
 from circuit_tui.core.session.background_work import BackgroundWork
 from circuit_tui.core.session.circuit_numbers import CircuitNumbers
+from circuit_tui.core.session.edges import SessionEdges
 from circuit_tui.core.session.explanations import Explanations, latent_prompts
 from circuit_tui.core.session.export import circuit_file
 from circuit_tui.core.session.frontier_provenance import frontier_provenance
@@ -85,7 +85,7 @@ class Session:
     Attributes:
         experiment: the problem that is open, with its evaluators.
         table: the candidate nodes.
-        info: facts that hold while the session is open.
+        info, edges: facts that hold while the session is open; the circuit's edges as far as they are computed.
         splice_offers: what would help a search for a target, if the splice costs much (`opening/splice_offers.py`).
     """
 
@@ -95,16 +95,15 @@ class Session:
         self.info, self.splice_offers = session_info(experiment), partial(offer_lines, experiment)
         self._audits, self._columns = Audits(experiment), LatentColumnsWork(self.problem)
         self._explanations = Explanations(self.problem)
+        self.edges = SessionEdges(experiment.test, self.table.label, lambda: self.kept)
         self._history = History(torch.zeros(len(self.problem.space), dtype=torch.bool))
         self._numbers = CircuitNumbers(experiment.test, experiment.train, self.kept, clock)
         self._snapshots, self._provenance = Snapshots(experiment.test), Provenance()
         self._groups, self._said = GroupEffects(self._numbers), self.annotations
-        self._work = BackgroundWork(
-            self._numbers, self._explanations, self._columns, self._snapshots, self._audits, self._groups
-        )
+        parts = self._explanations, self._columns, self._snapshots, self._audits, self._groups, self.edges
+        self._work = BackgroundWork(self._numbers, *parts)
         self._site_switch = SiteSwitch(self.problem)
         self._search: Search | None = None
-        self._edges: tuple[Tensor, EdgesPart | None] = self.kept, None  # of which circuit, as its file has them
         self._version, self._last_change, self._dirty = 0, "", False
         self._previous_faithfulness: float | None = None
 
@@ -313,10 +312,9 @@ class Session:
     def circuit_file(self) -> CircuitFile:
         """Returns the file of the current circuit; numbers not computed yet are null, none is an estimate."""
         self._numbers.be_exact()
-        audit, snapshots = self._audits.part(self.kept), self._snapshots.parts(self.table)
-        edges = self._edges[1] if torch.equal(self._edges[0], self.kept) else None
+        parts = self._audits.part(self.kept), self._snapshots.parts(self.table), self.edges.part()
         said = self.annotations, self._groups.known(self.kept)
-        return circuit_file(self.experiment, self.table, self.view(), self._provenance, audit, snapshots, edges, *said)
+        return circuit_file(self.experiment, self.table, self.view(), self._provenance, *parts, *said)
 
     def export(self, path: Path, *, force: bool = False) -> Path:
         """Computes all numbers, and writes everything into a file (`write_export`); returns the absolute path.
@@ -349,7 +347,7 @@ class Session:
         self._provenance, self._dirty = opened.provenance, unsaved
         self._snapshots.add(opened.snapshots, path.name)
         self._audits.take_from_file(self.kept, opened.audit)
-        self._edges = opened.kept, opened.edges
+        self.edges.take_from_file(opened.edges)
 
     @property
     def _has_more_than_nodes(self) -> bool:

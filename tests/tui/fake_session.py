@@ -17,6 +17,7 @@ from pydantic import Field
 
 from circuit_tui.core.audit.finding import TITLES, AuditProgress, Finding, Verdict, outcome
 from circuit_tui.core.audit.view import AuditView
+from circuit_tui.core.edges.view import EdgesView, EdgeView, EndView, HeadShare, MeanSpread
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.latents.views import LatentColumns
 from circuit_tui.core.opening.request import OpenRequest
@@ -234,6 +235,58 @@ class FakeSearch:
         )
 
 
+class FakeEdges:
+    """Edges of a `FakeSession`: each node feeds those of the next site; switching one off costs its metric."""
+
+    def __init__(self, session: FakeSession) -> None:
+        self.session = session
+        self.shown: EdgesView | None = None
+        self.kept: frozenset[int] | None = None
+        self.off: set[tuple[int, int]] = set()
+
+    def begin(self, end: int | None = None) -> EdgesView:
+        self.session.calls.append(f"edges {end}")
+        if not self.session.kept:
+            raise UserError("the circuit is empty, so it has no edges")
+        if self.kept != self.session.kept:
+            self.kept, self.off = self.session.kept, set()
+        self.shown = self._made()
+        return self.shown
+
+    def switch(self, source: int, target: int) -> EdgesView:
+        self.session.calls.append(f"switch edge {source} {target}")
+        self.off ^= {(source, target)}
+        self.shown = self._made()
+        return self.shown
+
+    def view(self) -> EdgesView | None:
+        return self.shown if self.kept == self.session.kept else None
+
+    def _made(self) -> EdgesView:
+        table, nodes = self.session.table, sorted(self.session.kept)
+        ends = [EndView("token", "token@subject", -1, "subject", None, None)]
+        for node in nodes:
+            site, position = table.site[node], table.positions[table.position[node]]
+            name = f"{table.sites[site].short} {table.latent[node]}@{position}"
+            ends.append(EndView("latent", name, site, position, table.latent[node], node, table.label[node], 0.1))
+        ends.append(EndView("logits", "logit difference", len(table.sites), "", None, None))
+        edges = [
+            self._edge(a, b)
+            for a in range(len(ends))
+            for b in range(len(ends))
+            if ends[a].site + 1 == ends[b].site
+        ]  # fmt: skip
+        lost = sum(edge.metric.mean for edge in edges if not edge.kept and edge.metric is not None)
+        return EdgesView(tuple(ends), tuple(edges), "test", 64, 0.95, 0.95 - lost if self.off else None)
+
+    def _edge(self, source: int, target: int) -> EdgeView:
+        size = round(2 * wave(7 * source + target), 3)
+        both, metric = MeanSpread(size / 2, size / 3), MeanSpread(round(wave(source + 5 * target) / 10, 3), 0.01)
+        heads = (HeadShare(1, 3, size / 4, size / 2), HeadShare(1, 0, 0.0, size / 8))
+        kept = (source, target) not in self.off
+        return EdgeView(source, target, both, both, both, 0.1, both, 0.0, heads, size, size / 8, 0.01, metric, kept)
+
+
 class FakeSession(FakeLatents):
     """A `SessionLike`. `calls` records the calls in order, `threads` the threads that made them."""
 
@@ -278,6 +331,7 @@ class FakeSession(FakeLatents):
         self.memory: MemoryUse | None = None
         self._columns: LatentColumns | None = None
         self.explained_version = -1
+        self.edges = FakeEdges(self)
 
     def _make_info(self) -> SessionInfo:
         n = len(self.table)

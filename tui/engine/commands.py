@@ -152,6 +152,21 @@ class ShowLatentPrompts:
 
 
 @dataclass(frozen=True, slots=True)
+class ShowEdges:
+    """Compute the edges of the circuit, those of end number `end` first; None is the logit difference."""
+
+    end: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchEdge:
+    """Switch one edge, between two ends, off or on."""
+
+    source: int
+    target: int
+
+
+@dataclass(frozen=True, slots=True)
 class Export:
     """Write the circuit file; with `force` also over a file that circuit-tui did not write."""
 
@@ -196,9 +211,21 @@ Edit = (
 )
 # Edits that replace the whole circuit.
 REPLACING = (RestoreSnapshot, LoadFrontier, OpenCircuit)
-View = ShowLatent | ShowPrompts | ShowPrompt | ExplainPrompt | ShowLatentPrompts | CompareSnapshot
+View = ShowLatent | ShowPrompts | ShowPrompt | ExplainPrompt | ShowLatentPrompts | ShowEdges | CompareSnapshot
 AuditCommand = StartAudit | StopAudit
-Command = Edit | View | SaveSnapshot | StartSearch | PauseSearch | StopSearch | Export | Follow | Collect | AuditCommand
+Command = (
+    Edit
+    | View
+    | SaveSnapshot
+    | SwitchEdge
+    | StartSearch
+    | PauseSearch
+    | StopSearch
+    | Export
+    | Follow
+    | Collect
+    | AuditCommand
+)
 
 
 def apply_edit(session: SessionLike, edit: Edit) -> None:

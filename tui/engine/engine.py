@@ -149,6 +149,7 @@ class Engine(EngineThread):
             changes["audit"] = self._session.audit_view()
             changes["latent_columns"] = self._session.latent_columns()
             changes["explanation"] = self._session.explanation()
+            changes["edges"] = self._session.edges.view()
             before = self._state.circuit
             if before is not None and before.version != changes["circuit"].version:
                 changes["latent_prompts"] = None  # they are those of the circuit before
@@ -269,6 +270,11 @@ class Engine(EngineThread):
                 self._work_left, self._quiet_until = True, 0.0
             case commands.ShowLatentPrompts(nodes):
                 self._publish(wake=True, latent_prompts=session.latent_prompts(nodes))
+            case commands.ShowEdges(end):
+                self._publish(wake=True, edges=session.edges.begin(end))
+                self._work_left, self._quiet_until = True, 0.0
+            case commands.SwitchEdge(source, target):
+                self._publish(wake=True, edges=session.edges.switch(source, target))
             case commands.Export(path, force):
                 self._export(session, path, force=force)
             case commands.Follow():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from circuit_tui.core.audit.view import AuditView
+    from circuit_tui.core.edges.view import EdgesView
     from circuit_tui.core.latents.views import Explanation, LatentColumns, LatentPrompts
     from circuit_tui.core.search.registry import MethodInfo
     from circuit_tui.core.search.spec import SearchSpec
@@ -74,3 +75,4 @@ class EngineState:
     latent_prompts: LatentPrompts | None = None
     memory: MemoryUse | None = None
     audit: AuditView | None = None
+    edges: EdgesView | None = None

@@ -23,6 +23,7 @@ from circuit_tui.tui.screens.confirm_replace import ConfirmReplace
 from circuit_tui.tui.screens.help import HelpScreen
 from circuit_tui.tui.screens.pane_screen import PaneScreen
 from circuit_tui.tui.widgets.circuit_pane import FilterInput
+from circuit_tui.tui.widgets.edges_pane import EdgeList
 from circuit_tui.tui.widgets.frontier_pane import FrontierPane
 from circuit_tui.tui.widgets.panes import PAIR
 
@@ -70,14 +71,17 @@ class ExplorerScreen(PaneScreen):
         self.presenter.show_state(charts=False)
 
     def on_circuit_table_cursor_moved(self) -> None:
-        if self.panes.visible_pane("latent"):
+        if self.panes.visible_pane("latent") or self.panes.visible_pane("edges"):
             at = self.panes.circuit.table.cursor
             self.set_timer(CURSOR_REST, lambda: self._cursor_rested(at))
 
     def _cursor_rested(self, at: int) -> None:
         # If it has moved on since, a later call asks.
         if self.panes.circuit.table.cursor == at:
-            self.presenter.ask_latent()
+            if self.panes.visible_pane("edges"):
+                self.presenter.follow_cursor()
+            if self.panes.visible_pane("latent"):
+                self.presenter.ask_latent()
 
     def on_circuit_table_opened(self) -> None:
         if not self.panes.visible_pane("latent"):
@@ -131,7 +135,20 @@ class ExplorerScreen(PaneScreen):
             self.post_message(Notice("Nothing to switch here: the circuit pane (1) has the nodes.", "warning"))
         return row if seen else None
 
+    def _switch_edge(self) -> None:
+        edge = self.panes.edges.list.current
+        if edge is None:
+            self.post_message(Notice("No edge is under the cursor.", "warning"))
+        else:
+            self._submit(commands.SwitchEdge(edge.source, edge.target))
+
+    def on_edge_list_looked(self, event: EdgeList.Looked) -> None:
+        self.presenter.ask_edges(event.end)
+
     def action_switch(self) -> None:
+        if self.panes.current == "edges":
+            self._switch_edge()
+            return
         row = self._visible_row()
         match row:
             case SiteRow(site):

@@ -85,6 +85,8 @@ class Presenter:
         if state.audit is not shown.audit:
             panes.circuit.show_shares(state.audit.shares if state.audit else {})
             panes.audit.show(state.audit)
+        if state.edges is not shown.edges or state.circuit is not shown.circuit:
+            panes.edges.show(state.edges, state.circuit.size if state.circuit else 0)
         self._screen.query_one(FaithfulnessStrip).show(state)
         panes.latent.show(state.latent, state.table, state.latent_prompts)
         panes.prompts.show(state.prompts, state.prompt, state.explanation, state.table)
@@ -130,6 +132,25 @@ class Presenter:
             if self.prompt is not None:
                 self._ask(commands.ShowPrompt(self.prompt), "prompt", (self.prompt, circuit.version))
                 self._ask(commands.ExplainPrompt(self.prompt), "explanation", (self.prompt, circuit.version))
+
+        if self._panes.visible_pane("edges") and circuit.size and not circuit.estimated:
+            self.ask_edges()
+
+    def ask_edges(self, end: int | None = None) -> None:
+        """Ask for the edges of the circuit; those of `end`, or of the node under the cursor, come first."""
+        circuit = self.shown.circuit
+        if circuit is None:
+            return
+        if end is None and self.shown.edges is None:
+            self.follow_cursor()
+        self._ask(commands.ShowEdges(end), "edges", (circuit.version, end))
+
+    def follow_cursor(self) -> None:
+        """Let the edges pane look at the kept node under the circuit's cursor."""
+        circuit, row = self.shown.circuit, self._panes.circuit.table.current
+        nodes = (row.node,) if isinstance(row, NodeRow) else row.nodes if isinstance(row, LatentRow) else ()
+        kept = [node for node in nodes if circuit is not None and circuit.kept[node]]
+        self._panes.edges.follow(kept[0] if kept else None)
 
     def ask_latent(self, *, again: bool = False) -> None:
         """Ask for the latent under the cursor; `again` asks even if it was asked for last."""

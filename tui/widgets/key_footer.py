@@ -16,6 +16,7 @@ EXTRA: dict[str, tuple[tuple[str, str], ...]] = {
     "prompts": (("↑↓", "move"), ("enter", "open")),
     "search": (("tab", "next field"),),
     "audit": (("↑↓", "move"), ("enter", "open")),
+    "edges": (("enter", "follow"), ("backspace", "back")),
     "frontier": (("←→", "move along"), ("enter", "load")),
 }
 

@@ -25,6 +25,7 @@ from circuit_tui.tui.screen_settings import DEFAULT_SPLIT
 from circuit_tui.tui.widgets.audit_pane import AuditPane, AuditTable
 from circuit_tui.tui.widgets.circuit_pane import CircuitPane
 from circuit_tui.tui.widgets.circuit_table import CircuitTable
+from circuit_tui.tui.widgets.edges_pane import EdgeList, EdgesPane
 from circuit_tui.tui.widgets.frontier_pane import FrontierPane
 from circuit_tui.tui.widgets.latent_pane import LatentPane
 from circuit_tui.tui.widgets.prompt_list import PromptList
@@ -42,6 +43,7 @@ HOMES: dict[str, type[Widget]] = {
     "search": SearchReport,
     "frontier": FrontierPane,
     "audit": AuditTable,
+    "edges": EdgeList,
 }
 LEAST_SHARE, MOST_SHARE = 25, 75  # percent of the width or height that a moved split leaves to each side
 
@@ -63,7 +65,7 @@ class Panes(Container):
         super().__init__(id="body")
         self.circuit, self.latent, self.prompts = CircuitPane(), LatentPane(), PromptsPane()
         self.search = SearchPane(options.method, options.target, options.seed)
-        self.frontier, self.audit = FrontierPane(), AuditPane()
+        self.frontier, self.audit, self.edges = FrontierPane(), AuditPane(), EdgesPane()
         self.search_line = SearchProgressLine(id="search-line")
         self.current = PAIR[0]
         self.arrangement: Arrangement = "one"
@@ -81,6 +83,7 @@ class Panes(Container):
             yield self.search
             yield self.frontier
             yield self.audit
+            yield self.edges
 
     def on_mount(self) -> None:
         for name in PAIR:

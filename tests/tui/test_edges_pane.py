@@ -1,0 +1,115 @@
+"""The edges pane: it follows edges and comes back, switches them, and belongs to one circuit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fake_session import FakeSession
+from waiting import ready, searched, settled, shows, wait_for
+
+from circuit_tui.tui.app import ExplorerApp
+from circuit_tui.tui.circuit_rows import LatentRow
+from circuit_tui.tui.widgets.edges_pane import EdgeList
+
+Make = Callable[..., ExplorerApp]
+NARROW = (80, 24)
+
+
+@pytest.fixture
+def session() -> FakeSession:
+    return FakeSession(latents=12, search_steps=20)
+
+
+async def opened(pilot: Any) -> EdgeList:
+    """The pane, with the edges of a found circuit."""
+    await ready(pilot)
+    await searched(pilot)
+    await settled(pilot)
+    await pilot.press("7")
+    edges: EdgeList = pilot.app.main.panes.edges.list
+    await wait_for(pilot, lambda: edges.view is not None and isinstance(pilot.app.focused, EdgeList))
+    return edges
+
+
+async def test_it_shows_what_a_node_feeds_and_follows_edges(explorer: Make) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        edges = await opened(pilot)
+        assert edges.view is not None
+        await shows(pilot, "fed by", "feeds", "metric")
+        start, row = edges.at, app.main.panes.circuit.table.current
+        assert isinstance(row, LatentRow)
+        assert edges.view.ends[start].node in row.nodes  # what is under the circuit's cursor
+        into, out = edges.view.into(start), edges.view.out_of(start)
+        assert edges.current == into[0]
+        await pilot.press(*["j"] * (len(into) + 1))
+        assert edges.current == out[0]
+        await pilot.press("enter")
+        await wait_for(pilot, lambda: edges.at == out[0].target)
+        await shows(pilot, f"{edges.view.ends[out[0].target].name}  from {edges.view.ends[start].name}")
+        await pilot.press("enter")
+        assert len(edges.trail) == 2
+        await pilot.press("backspace", "backspace")
+        assert edges.at == start
+        assert edges.trail == []
+        await pilot.press("backspace")
+        assert edges.at == start
+
+
+async def test_what_is_looked_at_is_computed_first(explorer: Make, session: FakeSession) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        edges = await opened(pilot)
+        assert edges.current is not None
+        wanted = edges.current.source
+        await pilot.press("enter")
+        await wait_for(pilot, lambda: f"edges {wanted}" in session.calls)
+
+
+async def test_space_switches_the_edge_and_the_faithfulness_follows(explorer: Make, session: FakeSession) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        edges = await opened(pilot)
+        edge = edges.current
+        assert edge is not None
+        assert edge.metric is not None
+        before = session.kept
+        await pilot.press("space")
+        await shows(pilot, f"faithfulness {0.95 - edge.metric.mean:.3f}", "○")
+        assert session.kept == before  # no node was switched
+        assert edges.current is not None
+        assert not edges.current.kept
+        await pilot.press("space")
+        await shows(pilot, "faithfulness 0.950")
+
+
+async def test_a_heading_is_no_edge(explorer: Make) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        edges = await opened(pilot)
+        start = edges.at
+        await pilot.press("g", "enter", "space")
+        await wait_for(pilot, lambda: any("No edge" in n.message for n in app._notifications))
+        assert edges.at == start
+
+
+async def test_the_edges_of_another_circuit_are_computed_anew(explorer: Make) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        edges = await opened(pilot)
+        assert edges.view is not None
+        count = len(edges.view.ends)
+        await pilot.press("1", "j", "j", "space", "7")
+        await wait_for(pilot, lambda: edges.view is not None and len(edges.view.ends) == count - 1)
+
+
+async def test_an_empty_circuit_has_none(explorer: Make) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        await pilot.press("7")
+        await shows(pilot, "the circuit is empty", "what each node gives to each other")
+        await pilot.press("space")
+        await wait_for(pilot, lambda: any("No edge" in n.message for n in app._notifications))
