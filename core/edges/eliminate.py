@@ -22,6 +22,7 @@ from circuit_tui.core.search.frontier import score
 
 PROBE = 128
 """How many search prompts a trial runs on."""
+MAX_FAILURES = 12
 POINTS_BELOW = 6
 """How many points the frontier has below the target."""
 
@@ -149,22 +150,25 @@ class _Trials:
                 break
 
     def drop(self) -> Increments[None]:
-        """Drops groups, weakest first, and halves a group that is needed; once more as long as that drops some."""
+        """Drops groups, weakest first, and halves a group that is needed; once more as long as that drops some.
+
+        A pass ends when `MAX_FAILURES` single edges in a row are needed: those behind them are stronger.
+        """
         while True:
-            before, queue = self._circuit.size, self._order()
+            before, queue, failures = self._circuit.size, self._order(), 0
             size = max(1, len(queue) // 8)
-            while queue:
+            while queue and failures < MAX_FAILURES:
                 size = min(size, len(queue))
                 group = queue[:size]
                 kept = self._circuit.kept.clone()
                 for source, target in group:
                     kept[source, target] = False
                 if (yield from self._try(kept)):
-                    queue, size = queue[size:], min(2 * size, max(1, len(queue) // 8))
+                    queue, size, failures = queue[size:], min(2 * size, max(1, len(queue) // 8)), 0
                 elif size > 1:
                     size //= 2
                 else:
-                    queue = queue[1:]
+                    queue, failures = queue[1:], failures + 1
             if self._circuit.size > before * 0.95:
                 return
 
