@@ -50,7 +50,9 @@ def test_a_circuit_with_one_node_switched_off(
     assert snap_compare(explorer(theme=theme), terminal_size=size, run_before=run)
 
 
-@pytest.mark.parametrize("pane", ["2", "3", "4", "5", "6", "7"], ids=["latent", "prompts", "search", "frontier", "audit", "edges"])
+@pytest.mark.parametrize(
+    "pane", ["2", "3", "4", "5", "6", "7"], ids=["latent", "prompts", "search", "frontier", "audit", "edges"]
+)
 def test_the_other_panes(snap_compare: Any, explorer: Make, pane: str) -> None:
     async def run(pilot: Any) -> None:
         await found(pilot)

@@ -146,7 +146,11 @@ def _write(file: CircuitFile, computed: CircuitEdges, search: EdgeSearch | None,
 
 
 def _data(path: Path, computed: CircuitEdges, shown: Sequence[EdgeView], search: EdgeSearch | None) -> dict[str, Any]:
+    from circuit_tui.core.edges.agreement import agreement
+
     view = computed.view
+    found = agreement(view)
+    worst = None if found.worst is None else {"source": found.worst.source, "target": found.worst.target}
     return {
         "file": str(path),
         "split": view.split,
@@ -155,6 +159,12 @@ def _data(path: Path, computed: CircuitEdges, shown: Sequence[EdgeView], search:
         "n_edges": len(view.edges),
         "edges": [_edge_data(edge) for edge in shown],
         "faithfulness": view.nodes_faithfulness,
+        "agreement": {
+            "frozen": found.frozen,
+            "metric": found.metric,
+            "worst": worst,
+            "worst_share": found.worst_share,
+        },
         "edge_circuit": None if search is None else _search_data(search),
     }
 
@@ -193,6 +203,7 @@ def _print(view: EdgesView, shown: Sequence[EdgeView], n_chosen: int, search: Ed
     over = f"{view.n_prompts} {view.split} prompts" if view.n_prompts > 1 else "this prompt"
     whole = "" if view.nodes_faithfulness is None else f", all together faithfulness {view.nodes_faithfulness:.3f}"
     output.print_line(f"{len(view.edges)} edges over {over}{whole}")
+    _print_agreement(view)
     if search is None:
         return
     output.print_line(
@@ -207,6 +218,21 @@ def _print(view: EdgesView, shown: Sequence[EdgeView], n_chosen: int, search: Ed
         [(str(point.size), f"{point.train:.3f}", f"{point.test:.3f}") for point in search.frontier],
         right=("edges", "train", "test"),
     )
+
+
+def _print_agreement(view: EdgesView) -> None:
+    """Print how far attribution may be trusted here."""
+    from circuit_tui.core.edges.agreement import agreement
+
+    found = agreement(view)
+    if found.frozen is not None and found.worst is not None:
+        worst = f"{view.ends[found.worst.source].name} to {view.ends[found.worst.target].name}"
+        output.print_line(
+            f"frozen part against exact edge: rank correlation {found.frozen:.2f}; worst {worst}, whose rest is "
+            f"{found.worst_share:.0%} of all that its target is given"
+        )
+    if found.metric is not None:
+        output.print_line(f"attribution against exact effect on the metric: rank correlation {found.metric:.2f}")
 
 
 def _row(view: EdgesView, edge: EdgeView, *, kept: bool) -> tuple[str, ...]:

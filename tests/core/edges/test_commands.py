@@ -53,6 +53,7 @@ def test_edges_shows_the_strongest_or_those_of_a_node(cli: Cli, circuit: Path, t
     assert len(data["edges"]) == 4 < data["n_edges"]
     strengths = [abs(edge["metric"]["mean"]) for edge in data["edges"]]
     assert strengths == sorted(strengths, reverse=True)
+    assert -1 <= data["agreement"]["frozen"] <= 1
     for edge in data["edges"]:
         parts = edge["past_heads"] + sum(head["value"] for head in edge["heads"]) + edge["rest"]
         assert parts == pytest.approx(edge["edge"]["mean"], abs=1e-5)
@@ -65,6 +66,7 @@ def test_edges_shows_the_strongest_or_those_of_a_node(cli: Cli, circuit: Path, t
     table = cli("edges", circuit, "--top", 2)
     assert table.code == 0
     assert "all together faithfulness" in table.out
+    assert "frozen part against exact edge: rank correlation" in table.out
 
 
 def test_edges_on_a_prompt_without_answers_have_no_metric(cli: Cli, circuit: Path) -> None:
