@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from circuit_tui.core.edges.view import EndKind
 from circuit_tui.core.saes.site import Site
 from circuit_tui.core.splice.problem import Problem
 
-EndKind = Literal["token", "latent", "error", "logits"]
 TOKENS = -1
 """The `End.site` of token embeddings."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from circuit_tui.core.edges.ends import EndKind
+EndKind = Literal["token", "latent", "error", "logits"]
 
 
 class MeanSpread(NamedTuple):
