@@ -90,6 +90,7 @@ class Presenter:
         self._screen.query_one(FaithfulnessStrip).show(state)
         panes.latent.show(state.latent, state.table, state.latent_prompts)
         panes.prompts.show(state.prompts, state.prompt, state.explanation, state.table)
+        panes.trial.show(state.trial, state.table, state.circuit)
         if isinstance(top := self._screen.app.screen, CompareScreen):
             top.show(state.comparison)
         self.ask_views()
@@ -135,6 +136,8 @@ class Presenter:
 
         if self._panes.visible_pane("edges") and circuit.size and not circuit.estimated:
             self.ask_edges()
+        if self._panes.visible_pane("try") and (prompt := self._panes.trial.prompt) is not None:
+            self._ask(commands.TryPrompt(prompt), "try", (prompt, circuit.version))
 
     def ask_edges(self, end: int | None = None) -> None:
         """Ask for the edges of the circuit; those of `end`, or of the node under the cursor, come first."""
