@@ -75,9 +75,9 @@ def can_trace(problem: Problem, batches: Sequence[Batch]) -> bool:
     model, sites = problem.model, problem.sites
     if not model.can_run_subset or model.padding_side == "left" or any(site.inside is not None for site in sites):
         return False
-    if all(batch.share_run(model) <= FEW_DIFFERENT for batch in batches):
+    tokens = sum(batch.n_tokens for batch in batches)
+    if sum(batch.share_run(model) * batch.n_tokens for batch in batches) <= FEW_DIFFERENT * tokens:
         return False
-    tokens = sum(batch.prefix.shape[0] * batch.prefix.shape[1] for batch in batches)
     cache_bytes = (model.n_layers - sites[0].depth_after) * model.kv_bytes_per_token
     stream_bytes = 2 * len(sites) * model.d_model * model.dtype.itemsize
     free = free_memory(model.device)

@@ -17,6 +17,8 @@ GROW_PATIENCE = 5
 """Rounds without a better score after which growing ends."""
 PROBE_ROUNDS = 2
 MAX_FAILURES = 3
+MOST_TRIED = 400
+"""Of a larger circuit only so many nodes are tried alone, those that seem likeliest to go: each takes an evaluation."""
 FRONTIER_SHARE = 5
 """Below the target one in so many nodes is dropped at a time."""
 
@@ -56,9 +58,10 @@ def drop_in_bulk(circuit: ProbedCircuit) -> Increments[None]:
 def drop_by_probe(circuit: ProbedCircuit) -> Increments[None]:
     """Drops single nodes in the order of their probe losses, for up to `PROBE_ROUNDS` rounds.
 
-    The second round measures again the half of the nodes with the smallest losses in the first.
+    Of more than `MOST_TRIED` nodes those with the smallest gradients are measured. The second round measures again the
+    half of the nodes with the smallest losses in the first.
     """
-    nodes = circuit.nodes
+    nodes = _likeliest(circuit, circuit.nodes)
     for _ in range(PROBE_ROUNDS):
         if not circuit.reaches_target:
             return
@@ -68,7 +71,7 @@ def drop_by_probe(circuit: ProbedCircuit) -> Increments[None]:
         dropped = yield from _drop_by_summed_loss(circuit, circuit.sorted_by_probe_loss(nodes))
         if dropped <= len(circuit.nodes) // 20:
             return
-        nodes = circuit.sorted_by_probe_loss(circuit.nodes)[: len(circuit.nodes) // 2]
+        nodes = _likeliest(circuit, circuit.sorted_by_probe_loss(circuit.nodes)[: len(circuit.nodes) // 2])
 
 
 def _drop_by_summed_loss(circuit: ProbedCircuit, order: list[int]) -> Increments[int]:
@@ -95,12 +98,17 @@ def _drop_by_summed_loss(circuit: ProbedCircuit, order: list[int]) -> Increments
 
 
 def make_minimal(circuit: ProbedCircuit) -> Increments[None]:
-    """Drops single nodes until none can go without missing the target: each is tried after the last drop."""
+    """Drops single nodes until none can go without missing the target: each is tried after the last drop.
+
+    Of more than `MOST_TRIED` nodes only the likeliest are tried; `ProbedCircuit.untried` counts the others.
+    """
     if not circuit.reaches_target:
         return
-    yield from circuit.measure_probe_losses([node for node in circuit.nodes if node not in circuit.probe_losses])
+    likeliest = _likeliest(circuit, circuit.nodes)
+    circuit.untried = len(circuit.nodes) - len(likeliest)
+    yield from circuit.measure_probe_losses([node for node in likeliest if node not in circuit.probe_losses])
     # The likeliest to go come first: every drop makes all nodes tried before it due again.
-    queue, needed = circuit.sorted_by_probe_loss(circuit.nodes), 0
+    queue, needed = circuit.sorted_by_probe_loss(likeliest), 0
     while needed < len(queue):
         if circuit.attempt.stopped:
             return
@@ -114,11 +122,20 @@ def make_minimal(circuit: ProbedCircuit) -> Increments[None]:
     circuit.minimal = circuit.kept
 
 
+def _likeliest(circuit: ProbedCircuit, nodes: list[int]) -> list[int]:
+    """At most `MOST_TRIED` of the circuit's `nodes`: those with the smallest gradients."""
+    if len(nodes) <= MOST_TRIED:
+        return nodes
+    wanted = set(nodes)
+    order = circuit.sorted_by_gradient(circuit.mask_gradient_of_kept())
+    return [node for node in order if node in wanted][:MOST_TRIED]
+
+
 def extend_below_target(circuit: ProbedCircuit) -> Increments[None]:
     """Continues the frontier below the target: drops a few nodes at a time, down to one node.
 
     Measures the probe losses of half as many nodes more than it drops, those with the smallest gradients, and drops the
-    ones with the smallest losses.
+    ones with the smallest losses. Where that would be more than `MOST_TRIED` nodes the gradients alone decide.
     """
     start = max(1, len(circuit.nodes))
     while len(circuit.nodes) > 1:
@@ -127,7 +144,9 @@ def extend_below_target(circuit: ProbedCircuit) -> Increments[None]:
         yield
         count = max(1, len(circuit.nodes) // FRONTIER_SHARE)
         order = circuit.sorted_by_gradient(gradient)[: max(4, count * 3 // 2)]
-        yield from circuit.measure_probe_losses(order)
+        if len(order) <= MOST_TRIED:
+            yield from circuit.measure_probe_losses(order)
+            order = circuit.sorted_by_probe_loss(order)
         if circuit.attempt.stopped:
             return
-        yield from circuit.change(circuit.with_nodes(circuit.sorted_by_probe_loss(order)[:count], False))
+        yield from circuit.change(circuit.with_nodes(order[:count], False))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Generic, TypeVar
 
 import torch
@@ -45,6 +45,7 @@ class SearchMethod(ABC, Generic[Settings]):
         meter: counts steps and seconds.
         loops: the optimisation loops.
         stop_requested: whether the user has asked the search to end.
+        notes: sentences that the result has among its warnings.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class SearchMethod(ABC, Generic[Settings]):
         self.problem, self.train, self.spec, self.settings = problem, train, spec, settings
         self.generator = torch.Generator().manual_seed(spec.seed)
         self.stop_requested = False
+        self.notes: list[str] = []
         self.offered = OfferedCircuits(spec.target, len(problem.space))
         self.meter = ProgressMeter(time.monotonic() if started is None else started)
         self.masks = MaskHistory()
@@ -73,15 +75,16 @@ class SearchMethod(ABC, Generic[Settings]):
         """Whether to end at the next step: the user has asked for it, or the optimisation has diverged."""
         return self.stop_requested or bool(self.loops.diverged)
 
-    def loop(self, n_steps: int, **state: Tensor | Stateful) -> Iterator[int]:
+    def loop(self, n_steps: int, over: Callable[[], bool] = lambda: False, **state: Tensor | Stateful) -> Iterator[int]:
         """The step numbers of an optimisation, from the one before which an earlier process stored it.
 
-        `state` is all that one step leaves for the next. The body of the loop yields exactly once, at its end.
+        `state` is all that one step leaves for the next. The loop ends early once `over()`, which asks only
+        what is stored. The body of the loop yields exactly once, at its end.
 
         Raises:
             CheckpointError: what is stored does not fit `state`.
         """
-        return self.loops.run(n_steps, {**state, "generator": self.generator}, lambda: self.stopped)
+        return self.loops.run(n_steps, {**state, "generator": self.generator}, lambda: self.stopped or over())
 
     def offer(self, kept: Tensor, faithfulness: float) -> None:
         """Records the hard circuit `kept` `[node]` bool with its exact faithfulness on the search prompts."""

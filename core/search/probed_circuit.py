@@ -32,6 +32,7 @@ class ProbedCircuit:
         attempt: the search.
         share_done: how much of the present stage is over, 0..1, as far as that is known.
         minimal: the last circuit `[node]` bool from which no single node could be dropped, None before there is one.
+        untried: how many nodes of `minimal` were not tried alone, since it is large.
         probe_losses: by node, how much score the circuit lost on the probe without it when that was last measured.
     """
 
@@ -39,6 +40,7 @@ class ProbedCircuit:
         self.attempt = attempt
         self.share_done = 0.0
         self.minimal: Tensor | None = None
+        self.untried = 0
         self.probe_losses = dict[int, float]()
         self._live = LiveCircuit(attempt.train, kept)
         order = torch.randperm(len(attempt.train), generator=attempt.generator)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import torch
 from torch import Tensor
 
 RECORDED_MASKS = 50
 """About as many soft masks of an optimisation are kept to be shown."""
+SETTLED_MASKS = 8
+"""So many recorded masks in a row with the same nodes kept settle an optimisation: a seventh of its steps."""
 
 
 class ProgressMeter:
@@ -65,6 +68,17 @@ class MaskHistory:
         if step % max(1, n_steps // RECORDED_MASKS) == 0:
             self.steps.append(step)
             self.masks.append(mask.detach().cpu())
+
+    @property
+    def settled(self) -> bool:
+        """Whether the last `SETTLED_MASKS` recorded masks keep the same nodes (above a half), the first others.
+
+        A mask that still keeps what it began with has not been optimised: the learning rate may be small.
+        """
+        if len(self.masks) < SETTLED_MASKS:
+            return False
+        kept = [mask > 0.5 for mask in self.masks[-SETTLED_MASKS:]]
+        return all(torch.equal(each, kept[0]) for each in kept[1:]) and not torch.equal(self.masks[0] > 0.5, kept[0])
 
     def state_dict(self) -> dict[str, Any]:
         """The steps and their masks."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,10 +13,12 @@ from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 from circuit_tui.core.runtime.incremental import Incremental
 from circuit_tui.core.search.frontier import EvaluatedCircuit, score, thinned
 from circuit_tui.core.search.method import SearchMethod
+from circuit_tui.core.search.within_resolution import smallest_within_resolution
 from circuit_tui.core.views import FrontierPoint, Metrics, SearchProgress, SearchResult
 
 # Train and test faithfulness further apart than this deserve a word: about three standard errors of 128 prompts.
 GAP_WORTH_A_WARNING = 0.03
+Value = TypeVar("Value")
 FRONTIER_POINTS = 40
 
 
@@ -24,6 +26,8 @@ def evaluate_result(
     attempt: SearchMethod[Any], test: Evaluator, *, circuit_only: bool, note: str
 ) -> Generator[SearchProgress, None, tuple[SearchProgress, SearchResult]]:
     """Evaluates the best circuit that `attempt` has offered; the circuit of all candidates if it has offered none.
+
+    Where the target is missed, that is the smallest one that the search prompts do not tell from the closest to 1.
 
     Yields a report after each step. Returns the last report and the result.
 
@@ -34,6 +38,12 @@ def evaluate_result(
         note: a warning for the result; empty for none.
     """
     best = attempt.offered.best or _offer_everything(attempt)
+    if not attempt.reaches(best.faithfulness):
+        closest, best = (
+            best,
+            (yield from _reported(attempt, Incremental(smallest_within_resolution(attempt, best)), best.kept, 0.97)),
+        )
+        note = " ".join(filter(None, (note, _smaller_note(attempt, closest, best))))
     kept = best.kept
     attempt.offered.latest = best.faithfulness
     frontier: list[FrontierPoint] = []
@@ -50,7 +60,7 @@ def evaluate_result(
     last = attempt.progress("done", kept, 1.0)
     spec, reached = attempt.spec, attempt.reaches(on_train.faithfulness)
     early_end = f"The search ended early with what it had, because {attempt.loops.diverged}; a smaller lr may help."
-    notes = (early_end if attempt.loops.diverged else "", note)
+    notes = (early_end if attempt.loops.diverged else "", note, *attempt.notes)
     return last, SearchResult(
         method=spec.method,
         settings=dict(spec.settings),
@@ -76,21 +86,31 @@ def _offer_everything(attempt: SearchMethod[Any]) -> EvaluatedCircuit:
     return attempt.offered.best
 
 
+def _smaller_note(attempt: SearchMethod[Any], closest: EvaluatedCircuit, chosen: EvaluatedCircuit) -> str:
+    """A sentence on the larger circuit that comes closer to 1; empty if there is none."""
+    if chosen.size == closest.size:
+        return ""
+    return (
+        f"A circuit of {closest.size} nodes comes closer, with {closest.faithfulness:.3f}; {len(attempt.train)} search "
+        f"prompts do not tell it from this one of {chosen.size}."
+    )
+
+
 def _frontier_up_to(attempt: SearchMethod[Any], size: int) -> list[EvaluatedCircuit]:
     """At most `FRONTIER_POINTS` circuits of the frontier with at most `size` nodes."""
     return thinned([circuit for circuit in attempt.offered.frontier() if circuit.size <= size], FRONTIER_POINTS)
 
 
 def _reported(
-    attempt: SearchMethod[Any], evaluation: Incremental[Metrics], kept: Tensor, share_done: float
-) -> Generator[SearchProgress, None, Metrics]:
+    attempt: SearchMethod[Any], evaluation: Incremental[Value], kept: Tensor, share_done: float
+) -> Generator[SearchProgress, None, Value]:
     """The value of `evaluation` of the circuit `kept` `[node]` bool; yields a report after each of its increments."""
     while True:
         try:
             next(evaluation)
         except StopIteration as end:
-            metrics: Metrics = end.value
-            return metrics
+            value: Value = end.value
+            return value
         yield attempt.progress("done", kept, share_done)
 
 

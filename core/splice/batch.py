@@ -244,6 +244,11 @@ class Batch(SpliceConstants):
             self._runner = shared_runner(model, self.lengths, kinds) if dropped else runner_for(model, self.lengths)
         return self._runner
 
+    @property
+    def n_tokens(self) -> int:
+        """Number of tokens of all rows, padding included."""
+        return self.prefix.shape[0] * self.prefix.shape[1]
+
     def share_run(self, model: LanguageModel) -> float:
         """How many tokens `runner` runs for each token of the batch."""
         runner = self.runner(model)

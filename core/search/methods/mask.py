@@ -80,9 +80,16 @@ class MaskMethod(SearchMethod[MaskSettings]):
                     return
             if self.stopped:
                 return
+        if circuit.untried:
+            self.notes.append(
+                f"{circuit.untried} nodes of this large circuit were not tried alone: some of them may be dispensable."
+            )
 
     def _optimise(self, theta: Tensor) -> Steps:
-        """Optimises `theta` `[node]` in place; a node is kept where it is positive."""
+        """Optimises `theta` `[node]` in place; a node is kept where it is positive.
+
+        Ends before its last step where the mask has settled at the target: a falling learning rate moves it no more.
+        """
         n_steps, problem, baselines = self.settings.steps, self.problem, self.train.baselines
         all_nodes = near_nodes = MaskedModel(problem, torch.arange(len(problem.space)))
         near = torch.ones(len(problem.space), dtype=torch.bool)
@@ -91,7 +98,14 @@ class MaskMethod(SearchMethod[MaskSettings]):
         optimiser = torch.optim.Adam([theta], lr=self.settings.lr, betas=(0.9, 0.99))
         plain = baselines.plain.logit_diff.to(theta.device)
         penalty = TargetPenalty(min(self.spec.target + AIM_ABOVE, 0.99))
-        for step in self.loop(n_steps, theta=theta, near=near, optimiser=optimiser, batches=batches, penalty=penalty):
+
+        def over() -> bool:
+            return penalty.smooth >= self.spec.target and self.masks.settled
+
+        loop = self.loop(
+            n_steps, over, theta=theta, near=near, optimiser=optimiser, batches=batches, penalty=penalty
+        )  # fmt: skip
+        for step in loop:
             batch = batches.next()
             mask = hard_mask(theta)
             if step % ALL_EVERY == 0:

@@ -17,7 +17,9 @@ from tiny.problems import open_naive, open_problem
 from tiny.tasks import TASKS
 
 from circuit_tui.core.choices import AblationKind, PositionsKind
+from circuit_tui.core.evaluation import incremental_pass
 from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.evaluation.incremental_pass import can_trace
 from circuit_tui.core.models import shared_prefixes
 from circuit_tui.core.models.load_model import load_model
 from circuit_tui.core.models.shared_prefixes import PrefixTree, SharedPrefixRunner, shared_runner, verify_sharing
@@ -132,3 +134,15 @@ def test_sites_within_a_block_see_each_different_token_once(tmp_path: Path, monk
 def test_errors_that_are_kept_keep_rows_apart(sharing: Callable[[str], TinyModel]) -> None:
     problem = open_problem(sharing("gpt2"), TASKS["mixed"], "shared", errors="keep")
     assert not runs_shared(problem)
+
+
+def test_traces_of_all_tokens_are_kept_where_most_differ(
+    sharing: Callable[[str], TinyModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = open_problem(sharing("gpt2"), TASKS["mixed"], "shared")
+    batches = problem.batches("test")
+    tokens = sum(batch.n_tokens for batch in batches)
+    share = sum(batch.share_run(problem.model) * batch.n_tokens for batch in batches) / tokens
+    for limit, traced in ((share - 0.01, True), (share + 0.01, False)):
+        monkeypatch.setattr(incremental_pass, "FEW_DIFFERENT", limit)
+        assert can_trace(problem, batches) is traced

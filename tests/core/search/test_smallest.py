@@ -17,8 +17,9 @@ from tiny.searches import (
     with_few_latents,
 )
 
+from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 from circuit_tui.core.runtime.incremental import Increments
-from circuit_tui.core.search import reach_target
+from circuit_tui.core.search import eliminate, reach_target
 from circuit_tui.core.search.eliminate import make_minimal
 from circuit_tui.core.search.methods import mask
 from circuit_tui.core.search.probed_circuit import ProbedCircuit
@@ -152,3 +153,22 @@ def test_whatever_turns_out_best_is_made_minimal(
     assert len(calls) > 1
     assert result.reached
     assert_minimal(problem, result.nodes, 0.85)
+
+
+def test_of_a_large_circuit_only_the_likeliest_nodes_are_tried_and_that_is_said(
+    searchable: Callable[[str], SearchableProblem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem, measured = searchable("gpt2-each"), list[int]()
+    evaluate = LiveCircuit.evaluate_without
+    monkeypatch.setattr(eliminate, "MOST_TRIED", 2)
+    monkeypatch.setattr(
+        LiveCircuit, "evaluate_without", lambda live, node: (measured.append(node), evaluate(live, node))[1]
+    )
+    search = problem.search("mask", 0.9, steps=5, refine=0)
+    circuit = ProbedCircuit(search.attempt, torch.ones(len(problem.problem.space), dtype=torch.bool))
+    for _ in make_minimal(circuit):
+        pass
+    assert len(measured) == 2
+    assert circuit.untried == len(problem.problem.space) - 2
+    result = run_search(search)[0]
+    assert ("not tried alone" in " ".join(result.warnings)) is (len(result.nodes) > 2)
