@@ -38,7 +38,7 @@ def evaluate_result(
         note: a warning for the result; empty for none.
     """
     best = attempt.offered.best or _offer_everything(attempt)
-    if not attempt.reaches(best.faithfulness):
+    if not attempt.stopped and not attempt.reaches(best.faithfulness):
         closest, best = (
             best,
             (yield from _reported(attempt, Incremental(smallest_within_resolution(attempt, best)), best.kept, 0.97)),
