@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +18,6 @@ from circuit_tui.core.views import FrontierPoint, Metrics, SearchProgress, Searc
 
 # Train and test faithfulness further apart than this deserve a word: about three standard errors of 128 prompts.
 GAP_WORTH_A_WARNING = 0.03
-Value = TypeVar("Value")
 FRONTIER_POINTS = 40
 
 
@@ -39,10 +38,7 @@ def evaluate_result(
     """
     best = attempt.offered.best or _offer_everything(attempt)
     if not attempt.stopped and not attempt.reaches(best.faithfulness):
-        closest, best = (
-            best,
-            (yield from _reported(attempt, Incremental(smallest_within_resolution(attempt, best)), best.kept, 0.97)),
-        )
+        closest, best = best, (yield from _smallest_of_its_kind(attempt, best))
         note = " ".join(filter(None, (note, _smaller_note(attempt, closest, best))))
     kept = best.kept
     attempt.offered.latest = best.faithfulness
@@ -86,6 +82,21 @@ def _offer_everything(attempt: SearchMethod[Any]) -> EvaluatedCircuit:
     return attempt.offered.best
 
 
+def _smallest_of_its_kind(
+    attempt: SearchMethod[Any], best: EvaluatedCircuit
+) -> Generator[SearchProgress, None, EvaluatedCircuit]:
+    """What `smallest_within_resolution` returns, with a report after each step; `best` as soon as the user stops."""
+    increments = smallest_within_resolution(attempt, best)
+    while not attempt.stopped:
+        try:
+            next(increments)
+        except StopIteration as end:
+            smallest: EvaluatedCircuit = end.value
+            return smallest
+        yield attempt.progress("done", best.kept, 0.97)
+    return best
+
+
 def _smaller_note(attempt: SearchMethod[Any], closest: EvaluatedCircuit, chosen: EvaluatedCircuit) -> str:
     """A sentence on the larger circuit that comes closer to 1; empty if there is none."""
     if chosen.size == closest.size:
@@ -102,15 +113,15 @@ def _frontier_up_to(attempt: SearchMethod[Any], size: int) -> list[EvaluatedCirc
 
 
 def _reported(
-    attempt: SearchMethod[Any], evaluation: Incremental[Value], kept: Tensor, share_done: float
-) -> Generator[SearchProgress, None, Value]:
+    attempt: SearchMethod[Any], evaluation: Incremental[Metrics], kept: Tensor, share_done: float
+) -> Generator[SearchProgress, None, Metrics]:
     """The value of `evaluation` of the circuit `kept` `[node]` bool; yields a report after each of its increments."""
     while True:
         try:
             next(evaluation)
         except StopIteration as end:
-            value: Value = end.value
-            return value
+            metrics: Metrics = end.value
+            return metrics
         yield attempt.progress("done", kept, share_done)
 
 

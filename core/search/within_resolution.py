@@ -26,7 +26,7 @@ def smallest_within_resolution(attempt: SearchMethod[Any], best: EvaluatedCircui
         return best
     measured = yield from attempt.train.measure(best.kept)
     found, first, stop = best, 0, len(smaller)
-    while first < stop and not attempt.stopped:
+    while first < stop:
         middle = (first + stop) // 2
         others = yield from attempt.train.measure(smaller[middle].kept)
         half = _half_width(attempt, measured, others)
