@@ -34,7 +34,6 @@ PANES: dict[str, str] = {
     "frontier": "5",
     "audit": "6",
     "edges": "7",
-    "try": "8",
 }
 """The name of each pane and the key that goes to it, in the order in which their names are shown."""
 
@@ -58,6 +57,9 @@ ACTIONS: tuple[Action, ...] = (
     Action("comma,less_than_sign", ",", "sort(-1)", "Sort by the previous column", "List"),
     Action("r", "r", "reverse", "Reverse the order", "List"),
     Action("C", "C", "columns", "Choose the columns of the list", "List"),
+    Action("L", "L", "label", "Name the latent, or note something on it", "Latent", "label"),
+    Action("m", "m", "mark", "Mark the latent or node, or take the mark away", "Latent", "mark"),
+    Action("M", "M", "group", "Name a group of what is marked; without marks, list the groups", "Latent", "group"),
     Action("escape", "esc", "clear_filter", "Clear the filter", "List"),
     Action("s", "s", "start", "Start a search", "Search", "search"),
     Action("p", "p", "pause", "Pause the search, or continue it", "Search", "pause"),
@@ -96,16 +98,18 @@ HINTS: dict[str, tuple[str, ...]] = {
         "start",
         "export",
         "toggle_site",
+        "label",
+        "mark",
+        "group",
         "only",
         "sort(1)",
         "snapshot",
     ),
-    "latent": ("switch", "latent_prompts", "undo", "start", "export"),
+    "latent": ("switch", "label", "latent_prompts", "mark", "group", "undo", "start", "export"),
     "prompts": ("undo", "start", "export"),
     "search": ("start", "pause", "stop", "report", "export"),
     "audit": ("audit", "audit_full", "audit_text", "undo", "start", "export"),
     "edges": ("switch", "undo", "start", "export"),
-    "try": ("undo", "start", "export"),
     "frontier": ("undo", "start", "pause", "stop", "snapshot", "export"),
 }
 ALWAYS = ("help", "leave")

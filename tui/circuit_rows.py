@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 from typing_extensions import override
 
 from circuit_tui.core.latents.node_filter import NumberTerm, Term, TextTerm, WordTerm, parse_leniently
-from circuit_tui.core.latents.views import LatentColumns
+from circuit_tui.core.latents.views import LatentColumns, UserWords
 from circuit_tui.core.views import CircuitView, NodeTable
 from circuit_tui.tui.circuit_columns import COLUMNS, LATENT_CELLS, Column
 
@@ -109,6 +109,7 @@ class CircuitRows:
         self.hidden: frozenset[Column] = frozenset()
         self.shares: Mapping[int, float] = {}
         self.latent_columns: LatentColumns | None = None
+        self.said = UserWords()
         self._circuit: CircuitView | None = None
         self._members = self.nodes.kept
         self._terms: tuple[Term, ...] = ()
@@ -141,6 +142,11 @@ class CircuitRows:
         if (new_push and self._needs("push")) or (new_tokens and self.seeks_tokens):
             return self.rebuild()
         return False
+
+    def set_words(self, words: UserWords) -> None:
+        """Take the user's labels, marks and groups. The rows stay where they are."""
+        self.said = words
+        self.nodes.set_words(words)
 
     def set_shares(self, shares: Mapping[int, float]) -> None:
         """Take the share of an audit's searches that chose each node."""

@@ -72,7 +72,7 @@ class Annotations:
             for node in group.nodes:
                 groups[node] = (*groups.get(node, ()), group.name)
         labels = {key: self.label(*key) for key in self.labels}
-        return UserWords(labels, self.marks, groups)
+        return UserWords(labels, self.marks, groups, {group.name: group.colour for group in self.groups})
 
     def merged(self, other: Annotations, origin: str) -> Annotations:
         """Returns these with `other` added, which comes from `origin` (a file's name).

@@ -109,8 +109,10 @@ class UserWords:
         labels: of (site, latent), shown in place of the table's.
         marked: node numbers.
         groups: the names of the groups that a node is in.
+        colours: the colour of each group.
     """
 
     labels: Mapping[tuple[int, int], str] = field(default_factory=dict)
     marked: frozenset[int] = frozenset()
     groups: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    colours: Mapping[str, str] = field(default_factory=dict)

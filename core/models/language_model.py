@@ -71,7 +71,6 @@ class LanguageModel:
         self.folder: Path | None = None
         self.passes: tuple[ReferencePass, ...] = ()
         self.n_embeddings = int(bridge.cfg.d_vocab)
-        self._hook_points: dict[str, torch.nn.Module] = {}
         self._last_mlp: TokenFilter | None = None
         self.can_run_subset = self.can_share_prefixes = False
         cap = getattr(bridge.cfg, "output_logits_soft_cap", None)
@@ -131,12 +130,11 @@ class LanguageModel:
         Raises:
             UserError: it has none of that name.
         """
-        if name not in self._hook_points:
-            points = self.bridge.hook_dict  # which the bridge puts together anew each time, in milliseconds
-            if name not in points:
-                raise UserError(f"--model {self.name}: the model has no hook {name}")
-            self._hook_points[name] = points[name]
-        return self._hook_points[name]
+        points = self.bridge.hook_dict
+        if name not in points:
+            raise UserError(f"--model {self.name}: the model has no hook {name}")
+        point: torch.nn.Module = points[name]
+        return point
 
     @torch.no_grad()
     def embed(self, tokens: Tensor, attention_mask: Tensor | None = None) -> Tensor:

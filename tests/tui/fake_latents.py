@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from circuit_tui.core.latents.annotations import AnnotationEdit, Annotations, GroupView, apply_annotation
 from circuit_tui.core.latents.views import (
     Contributions,
     Explanation,
@@ -31,6 +32,29 @@ class FakeLatents:
     tokens_hold: int | None = None
     explained: int | None = None
     explained_nodes = 0
+
+    said = Annotations()
+
+    @property
+    def annotations(self) -> Annotations:
+        return self.said
+
+    def annotate(self: FakeSession, edit: AnnotationEdit) -> None:
+        self._note(f"annotate {type(edit).__name__}")
+        self.said, text = apply_annotation(edit, self.said, self.table, "2026-01-01T00:00:00Z")
+        self._edit(self.kept, text)
+
+    def groups(self: FakeSession) -> tuple[GroupView, ...]:
+        views = []
+        for group in self.said.groups:
+            on = set(group.nodes) & self.kept
+            views.append(GroupView(group, len(on), self.faithfulness(on) if on and self.complete else None))
+        return tuple(views)
+
+    def toggle_group(self: FakeSession, name: str) -> None:
+        self._note(f"toggle_group {name}")
+        nodes = set(self.said.group(name).nodes)
+        self._edit(self.kept - nodes if nodes & self.kept else self.kept | nodes, f"group {name}")
 
     def latent_columns(self: FakeSession) -> LatentColumns:
         table = self.table

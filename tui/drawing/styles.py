@@ -15,6 +15,10 @@ from textual.widget import Widget
 from circuit_tui.tui.drawing.themes import DARK
 
 HEAT_LEVELS = 6
+GROUP_COLOURS = {
+    "blue": "dodger_blue1", "green": "green3", "orange": "dark_orange", "red": "red1", "purple": "medium_purple",
+    "teal": "dark_cyan",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,12 @@ class PaneStyles:
         if delta is None or abs(delta) < 0.0005:
             return self.muted
         return self.good if delta > 0 else self.bad
+
+    def group(self, colour: str) -> Style:
+        """The style of the sign of a group; without colours it is bold."""
+        if self.key.color is None:
+            return self.strong
+        return Style(color=GROUP_COLOURS.get(colour, "white"))
 
     def shade(self, share: float) -> Style:
         """The style of an activation, given as a share of the strongest."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from circuit_tui.core.attribution.parts import Target
 from circuit_tui.core.jobs.job import Job
-from circuit_tui.core.prompting.report import FreePrompt
+from circuit_tui.core.latents.annotations import AnnotationEdit
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.views import SearchProgress
 from circuit_tui.tui.engine.session_protocol import SessionLike
@@ -45,6 +44,20 @@ class KeepOnly:
     """Keep these nodes and no others."""
 
     nodes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Annotate:
+    """Edit labels, notes, marks or groups."""
+
+    edit: AnnotationEdit
+
+
+@dataclass(frozen=True, slots=True)
+class ToggleGroup:
+    """Switch a group as one: off if any of it is on."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,20 +182,6 @@ class SwitchEdge:
 
 
 @dataclass(frozen=True, slots=True)
-class TryPrompt:
-    """Run the current circuit on a prompt of the user's, and take M's answer apart."""
-
-    prompt: FreePrompt
-
-
-@dataclass(frozen=True, slots=True)
-class ExpandTarget:
-    """Take one more latent of the prompt that is tried apart."""
-
-    target: Target
-
-
-@dataclass(frozen=True, slots=True)
 class Export:
     """Write the circuit file; with `force` also over a file that circuit-tui did not write."""
 
@@ -219,6 +218,8 @@ Edit = (
     | ToggleSite
     | Invert
     | KeepOnly
+    | Annotate
+    | ToggleGroup
     | Undo
     | Redo
     | RestoreSnapshot
@@ -227,14 +228,11 @@ Edit = (
 )
 # Edits that replace the whole circuit.
 REPLACING = (RestoreSnapshot, LoadFrontier, OpenCircuit)
-View = (
-    ShowLatent | ShowPrompts | ShowPrompt | ExplainPrompt | ShowLatentPrompts | ShowEdges | CompareSnapshot | TryPrompt
-)
+View = ShowLatent | ShowPrompts | ShowPrompt | ExplainPrompt | ShowLatentPrompts | ShowEdges | CompareSnapshot
 AuditCommand = StartAudit | StopAudit
 Command = (
     Edit
     | View
-    | ExpandTarget
     | SaveSnapshot
     | SwitchEdge
     | StartSearch
@@ -260,6 +258,10 @@ def apply_edit(session: SessionLike, edit: Edit) -> None:
             session.invert()
         case KeepOnly(nodes):
             session.only(nodes)
+        case Annotate(said):
+            session.annotate(said)
+        case ToggleGroup(name):
+            session.toggle_group(name)
         case Undo():
             session.undo()
         case Redo():

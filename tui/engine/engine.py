@@ -148,6 +148,7 @@ class Engine(EngineThread):
         if self._session is not None and "circuit" in changes:
             changes["audit"] = self._session.audit_view()
             changes["latent_columns"] = self._session.latent_columns()
+            changes["annotations"], changes["groups"] = self._session.annotations, self._session.groups()
             changes["explanation"] = self._session.explanation()
             changes["edges"] = self._session.edges.view()
             before = self._state.circuit
@@ -275,10 +276,6 @@ class Engine(EngineThread):
                 self._work_left, self._quiet_until = True, 0.0
             case commands.SwitchEdge(source, target):
                 self._publish(wake=True, edges=session.edges.switch(source, target))
-            case commands.TryPrompt(prompt):
-                self._publish(wake=True, trial=session.trial.begin(prompt))
-            case commands.ExpandTarget(target):
-                self._publish(wake=True, trial=session.trial.expand(target))
             case commands.Export(path, force):
                 self._export(session, path, force=force)
             case commands.Follow():

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from circuit_tui.core.audit.view import AuditView
     from circuit_tui.core.edges.view import EdgesView
+    from circuit_tui.core.latents.annotations import Annotations, GroupView
     from circuit_tui.core.latents.views import Explanation, LatentColumns, LatentPrompts
     from circuit_tui.core.search.registry import MethodInfo
     from circuit_tui.core.search.spec import SearchSpec
-    from circuit_tui.core.session.trial_view import TrialView
     from circuit_tui.core.views import (
         CircuitView,
         FrontierPoint,
@@ -71,10 +71,11 @@ class EngineState:
     prompt: PromptView | None = None
     prompt_version: int = -1
     comparison: SnapshotComparison | None = None
+    annotations: Annotations | None = None
+    groups: tuple[GroupView, ...] = ()
     latent_columns: LatentColumns | None = None
     explanation: Explanation | None = None
     latent_prompts: LatentPrompts | None = None
-    trial: TrialView | None = None
     memory: MemoryUse | None = None
     audit: AuditView | None = None
     edges: EdgesView | None = None

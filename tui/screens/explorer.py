@@ -9,9 +9,8 @@ from textual.binding import BindingType
 from textual.widgets import Button, Input
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.latents.address import Address, parse_address
 from circuit_tui.tui.actions import ACTIONS
-from circuit_tui.tui.circuit_rows import LatentRow, NodeRow, Row, SiteRow
+from circuit_tui.tui.circuit_rows import LatentRow, NodeRow, SiteRow
 from circuit_tui.tui.drawing.number_text import amount
 from circuit_tui.tui.engine import commands
 from circuit_tui.tui.engine.messages import Exported, ForeignFile, NodeChosen, Notice, PromptChosen, StateChanged
@@ -21,8 +20,7 @@ from circuit_tui.tui.screens.ask_text import AskText
 from circuit_tui.tui.screens.compare import CompareScreen
 from circuit_tui.tui.screens.confirm_replace import ConfirmReplace
 from circuit_tui.tui.screens.help import HelpScreen
-from circuit_tui.tui.screens.pane_screen import PaneScreen
-from circuit_tui.tui.widgets.attribution_list import AttributionList
+from circuit_tui.tui.screens.latent_screen import LatentScreen
 from circuit_tui.tui.widgets.circuit_pane import FilterInput
 from circuit_tui.tui.widgets.edges_pane import EdgeList
 from circuit_tui.tui.widgets.frontier_pane import FrontierPane
@@ -33,7 +31,7 @@ SLOW_CHART_RATE = 2.0
 CURSOR_REST = 0.06  # seconds the cursor rests before the latent under it is asked for
 
 
-class ExplorerScreen(PaneScreen):
+class ExplorerScreen(LatentScreen):
     """Says what each key does to the circuit, the search and the audit."""
 
     AUTO_FOCUS = "#circuit-table"
@@ -99,12 +97,6 @@ class ExplorerScreen(PaneScreen):
         self.panes.circuit.table.reveal(event.node)
         self.action_pane("circuit")
 
-    def on_try_pane_asked(self) -> None:
-        self.presenter.ask_views()
-
-    def on_attribution_list_opened(self, event: AttributionList.Opened) -> None:
-        self._submit(commands.ExpandTarget(event.target))
-
     def on_frontier_pane_chosen(self, event: FrontierPane.Chosen) -> None:
         self._submit(commands.LoadFrontier(event.size))
 
@@ -129,18 +121,6 @@ class ExplorerScreen(PaneScreen):
         self.app.push_screen(ConfirmReplace(event.path), replace)
 
     # The circuit
-
-    def _submit(self, command: commands.Command) -> None:
-        if self.ready():
-            self.explorer.engine.submit(command)
-
-    def _visible_row(self) -> Row | None:
-        """The row under the circuit pane's cursor; None, with a notice, where the user does not see which one it is."""
-        row, panes = self.panes.circuit.table.current, self.panes
-        seen = panes.visible_pane("circuit") or (panes.current == "latent" and not isinstance(row, SiteRow))
-        if self.ready() and not seen:
-            self.post_message(Notice("Nothing to switch here: the circuit pane (1) has the nodes.", "warning"))
-        return row if seen else None
 
     def _switch_edge(self) -> None:
         edge = self.panes.edges.list.current
@@ -216,58 +196,6 @@ class ExplorerScreen(PaneScreen):
         table = self.panes.circuit.table
         if table.model is not None:
             table.relist(reverse=not table.model.reverse)
-
-    def action_latent_prompts(self) -> None:
-        row = self._visible_row()
-        if isinstance(row, SiteRow):
-            self.post_message(Notice("Put the cursor on a latent first.", "warning"))
-        elif row is not None:
-            table = self.shown.table
-            assert table is not None
-            # All positions of the latent, as the latent pane shows all.
-            self._submit(commands.ShowLatentPrompts(Address(row.site, row.latent).nodes(table)))
-            self.action_pane("latent")
-
-    def action_flat(self) -> None:
-        table = self.panes.circuit.table
-        if table.model is not None:
-            table.relist(flat=not table.model.flat)
-
-    def action_match(self, step: int) -> None:
-        if self.ready() and not self.panes.circuit.table.to_match(step):
-            self.post_message(Notice("No match: / filters by words first, n and N go to what it found.", "warning"))
-        else:
-            self.show_pane("circuit")
-
-    def action_jump(self) -> None:
-        table = self.shown.table
-        if not self.ready() or table is None:
-            return
-        row = self.panes.circuit.table.current
-
-        def jump(answer: str | None) -> None:
-            if not answer:
-                return
-            try:
-                address = parse_address(answer, table, None if row is None else row.site)
-                node = address.nodes(table)[0]
-            except UserError as error:
-                self.post_message(Notice(str(error), "error"))
-                return
-            self.panes.circuit.table.reveal(node, latent=address.position is None)
-            self.action_pane("circuit")
-
-        self.app.push_screen(AskText("Jump to", "", "L2/210, L2/210@end, 210   enter jumps   esc cancels"), jump)
-
-    def action_show_latent(self, site: int, latent: int) -> None:
-        """Put the cursor on a latent whose number was clicked."""
-        table = self.shown.table
-        if not self.ready() or table is None:
-            return
-        try:
-            self.panes.circuit.table.reveal(parse_address(str(latent), table, site).nodes(table)[0], latent=True)
-        except UserError as error:
-            self.post_message(Notice(str(error), "warning"))
 
     def action_start(self) -> None:
         if not self.ready():

@@ -12,6 +12,7 @@ from circuit_tui.tui.engine.engine import Engine
 from circuit_tui.tui.engine.messages import Notice
 from circuit_tui.tui.engine.state import EngineState
 from circuit_tui.tui.screens.compare import CompareScreen
+from circuit_tui.tui.screens.groups import GroupsScreen
 from circuit_tui.tui.widgets.faithfulness_strip import FaithfulnessStrip
 from circuit_tui.tui.widgets.loading import Loading
 from circuit_tui.tui.widgets.pane_tabs import PaneTabs
@@ -75,6 +76,8 @@ class Presenter:
             whole = shown.circuit is None or state.epoch != shown.epoch
             panes.circuit.show(state.circuit, whole=whole)
             self.show_tabs()
+        if state.annotations is not None and state.annotations is not shown.annotations:
+            panes.circuit.table.set_words(state.annotations.words())
         if state.latent_columns is not None and state.latent_columns is not shown.latent_columns:
             panes.circuit.show_latent_columns(state.latent_columns)
             self.show_tabs()
@@ -88,11 +91,13 @@ class Presenter:
         if state.edges is not shown.edges or state.circuit is not shown.circuit:
             panes.edges.show(state.edges, state.circuit.size if state.circuit else 0)
         self._screen.query_one(FaithfulnessStrip).show(state)
-        panes.latent.show(state.latent, state.table, state.latent_prompts)
+        panes.latent.show(state.latent, state.table, state.latent_prompts, state.annotations)
         panes.prompts.show(state.prompts, state.prompt, state.explanation, state.table)
-        panes.trial.show(state.trial, state.table, state.circuit)
-        if isinstance(top := self._screen.app.screen, CompareScreen):
+        top = self._screen.app.screen
+        if isinstance(top, CompareScreen):
             top.show(state.comparison)
+        elif isinstance(top, GroupsScreen):
+            top.show(state.groups)
         self.ask_views()
 
     def _show_loading(self, state: EngineState) -> None:
@@ -136,8 +141,6 @@ class Presenter:
 
         if self._panes.visible_pane("edges") and circuit.size and not circuit.estimated:
             self.ask_edges()
-        if self._panes.visible_pane("try") and (prompt := self._panes.trial.prompt) is not None:
-            self._ask(commands.TryPrompt(prompt), "try", (prompt, circuit.version))
 
     def ask_edges(self, end: int | None = None) -> None:
         """Ask for the edges of the circuit; those of `end`, or of the node under the cursor, come first."""

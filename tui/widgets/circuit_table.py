@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.strip import Strip
 
-from circuit_tui.core.latents.views import LatentColumns
+from circuit_tui.core.latents.views import LatentColumns, UserWords
 from circuit_tui.core.views import CircuitView, NodeTable
 from circuit_tui.tui.circuit_columns import TEXT_COLUMNS, Column, column_widths
 from circuit_tui.tui.circuit_rows import CircuitRows, LatentRow, NodeRow, Row, SiteRow, row_key
@@ -97,6 +97,12 @@ class CircuitTable(LineList):
             model.show_all = circuit.size == 0
         changed = self._keeping_cursor(lambda: model.set_circuit(circuit, whole=whole))
         if not changed:
+            self.refresh_changed()
+
+    def set_words(self, words: UserWords) -> None:
+        """Show the user's labels, marks and groups."""
+        if self.model is not None:
+            self.model.set_words(words)
             self.refresh_changed()
 
     def set_latent_columns(self, columns: LatentColumns) -> None:
@@ -278,7 +284,7 @@ class CircuitTable(LineList):
             case LatentRow():
                 return self._latent_line(row, width)
             case NodeRow():
-                return self._values(StyledLine().add("     ").add(*self._mark(row.node)), row, (row.node,), width)
+                return self._values(self._node_start(row), row, (row.node,), width)
 
     def _site_line(self, row: SiteRow, width: int) -> Strip:
         model, pane_styles = self.model, self.pane_styles
@@ -298,6 +304,11 @@ class CircuitTable(LineList):
             line.add(f", {count(row.listed)} listed", pane_styles.muted)
         return line.add(" ").add("─" * (width - line.width - 1), pane_styles.rule).strip()
 
+    def _node_start(self, row: NodeRow) -> StyledLine:
+        assert self.model is not None
+        marked = row.node in self.model.said.marked
+        return StyledLine().add("*" if marked else " ", self.pane_styles.key).add("    ").add(*self._mark(row.node))
+
     def _mark(self, node: int) -> tuple[str, Style]:
         assert self.model is not None
         return ("● ", self.pane_styles.good) if self.model.kept((node,)) else ("○ ", self.pane_styles.muted)
@@ -307,7 +318,12 @@ class CircuitTable(LineList):
         assert model is not None
         kept = model.kept(row.nodes)
         mark = "○" if not kept else "●" if kept == len(row.nodes) else "◐"
-        line = StyledLine().add(" ").add(mark, pane_styles.good if kept else pane_styles.muted)
+        marked = any(node in model.said.marked for node in row.nodes)
+        line = (
+            StyledLine()
+            .add("*" if marked else " ", pane_styles.key)
+            .add(mark, pane_styles.good if kept else pane_styles.muted)
+        )
         line.add(" ▾" if row.expanded else " ▸" if len(row.nodes) > 1 else "  ", pane_styles.muted)
         name = f"{model.table.sites[row.site].short}/{row.latent}" if model.flat else str(row.latent)
         line.right(name, model.latent_cells - 5 if model.flat else 6, pane_styles.strong if kept else pane_styles.plain)
@@ -326,7 +342,10 @@ class CircuitTable(LineList):
                     line.left(self._positions(nodes, cells - 1), cells, tone)
                 case "label" | "promotes" | "suppresses":
                     text = "" if isinstance(row, NodeRow) else self._text(row, column)
-                    line.left(text, cells - 1, tone).add(" ")
+                    dots = self._group_colours(nodes) if column == "label" else []
+                    for colour in dots:
+                        line.add("■", pane_styles.group(colour))
+                    line.left((" " if dots else "") + text, cells - 1 - len(dots), tone).add(" ")
                 case "bar":
                     line.add("  ").join(self._bar(nodes, cells - 2))
                 case "push":
@@ -348,6 +367,13 @@ class CircuitTable(LineList):
         if column == "label":
             return printable(label)
         return " ".join(token_text(token) for token in (promotes if column == "promotes" else suppresses))
+
+    def _group_colours(self, nodes: tuple[int, ...]) -> list[str]:
+        """The colours of the groups that `nodes` are in, at most three."""
+        assert self.model is not None
+        said = self.model.said
+        names = dict.fromkeys(name for node in nodes for name in said.groups.get(node, ()))
+        return [said.colours[name] for name in names][:3]
 
     def _bar(self, nodes: tuple[int, ...], cells: int) -> Strip:
         """The effect of `nodes` as a bar; the largest effect of the circuit fills `cells`."""

@@ -18,7 +18,6 @@ EXTRA: dict[str, tuple[tuple[str, str], ...]] = {
     "audit": (("↑↓", "move"), ("enter", "open")),
     "edges": (("enter", "follow"), ("backspace", "back")),
     "frontier": (("←→", "move along"), ("enter", "load")),
-    "try": (("tab", "fields"), ("→", "take apart"), ("←", "close")),
 }
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from textual.strip import Strip
 
+from circuit_tui.core.latents.annotations import Annotations
 from circuit_tui.core.latents.views import LatentPrompts
 from circuit_tui.core.views import LatentView, NodeTable
-from circuit_tui.tui.drawing.line import StyledLine, cut, name_of, printable, side_by_side
+from circuit_tui.tui.drawing.line import StyledLine, cut, name_of, printable, side_by_side, wrap
 from circuit_tui.tui.widgets import latent_sections as sections
 from circuit_tui.tui.widgets.lines_view import ScrollingLines
 
@@ -23,12 +24,19 @@ class LatentPane(ScrollingLines):
         self._view: LatentView | None = None
         self._table: NodeTable | None = None
         self._matters: LatentPrompts | None = None
+        self._said: Annotations | None = None
         self._wanted: tuple[int, int] | None = None
 
-    def show(self, view: LatentView | None, table: NodeTable | None, matters: LatentPrompts | None = None) -> None:
+    def show(
+        self,
+        view: LatentView | None,
+        table: NodeTable | None,
+        matters: LatentPrompts | None = None,
+        said: Annotations | None = None,
+    ) -> None:
         """Show `view`, and where its latent matters if `matters` is about it. The same again costs nothing."""
-        if view is not self._view or table is not self._table or matters is not self._matters:
-            self._matters = matters
+        if view is not self._view or table is not self._table or matters is not self._matters or said is not self._said:
+            self._matters, self._said = matters, said
             same = view and self._view and (view.site, view.latent) == (self._view.site, self._view.latent)
             self._view, self._table = view, table
             self.rebuild()
@@ -52,10 +60,16 @@ class LatentPane(ScrollingLines):
         # The latent before stays until the wanted one arrives: its heading says which latent it is.
         site, latent = view.site, view.latent
         head = StyledLine().add(" ").add(f"{table.sites[site].short} {latent}", pane_styles.strong)
-        label = printable(view.label) or "no label"
-        head.add(cut(f"  {label}", width // 2), pane_styles.plain if view.label else pane_styles.muted)
+        said, key = self._said or Annotations(), (view.site, view.latent)
+        label = printable(said.label(*key) or view.label) or "no label"
+        head.add(cut(f"  {label}", width // 2), pane_styles.muted if label == "no label" else pane_styles.plain)
         head.add(cut(f"  {name_of(table.sites[site].sae_name)}", max(0, width - head.width - 1)), pane_styles.muted)
-        lines = [head.strip(), BLANK]
+        lines = [head.strip()]
+        if key in said.notes:
+            lines += [
+                StyledLine().add(f" {part}", pane_styles.muted).strip() for part in wrap(said.notes[key], width - 2)
+            ]
+        lines.append(BLANK)
         for block in filter(None, self._blocks(view, table, width - 2)):
             lines += [StyledLine().add(" ").join(strip).strip() for strip in block] + [BLANK]
         return lines[:-1]
