@@ -28,8 +28,10 @@ class NoResult(UserError):
 def first_line(error: Exception) -> str:
     """The first line of an exception's message, or its type if it has none.
 
-    A line that ends in a colon is followed by the next: what it announces is the news.
+    A line that ends in a colon is followed by the next: what it announces is the news. A missing key is called unknown.
     """
+    if isinstance(error, KeyError):
+        return f"{error} is unknown"
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
     if not lines:
         return type(error).__name__

@@ -37,6 +37,12 @@ class BlockRunner(Protocol):
     def embed(self, tokens: Tensor) -> Tensor:
         """The residual stream `[row, position, d_model]` that enters block 0, of `tokens` `[row, position]`."""
 
+    def record(self, length: int) -> None:
+        """Records the blocks' arguments for the rows of `length` tokens, so that nothing but blocks runs later.
+
+        Recording runs a plain pass: hooks that are attached for one block must not see it.
+        """
+
     def run_blocks(self, resid: Tensor, start: int, stop: int) -> Tensor:
         """Runs blocks `start` up to, not including, `stop` on the residual stream `[row, position, d_model]`."""
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from circuit_tui.core.errors import UserError
+from circuit_tui.core.errors import UserError, first_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +142,14 @@ class CheckedLoader:
     Attributes:
         passes: the recorded passes.
         n_embeddings: the number of tokens that the model has an embedding for.
+        unused_weights: names of the checkpoint's weights that the model does not use.
     """
 
     def __init__(self, model_class: Any, name: str, device: torch.device | None, prompts: Sequence[Tensor]) -> None:
         self._model_class, self._name, self._device, self._prompts = model_class, name, device, prompts
         self.passes: tuple[ReferencePass, ...] = ()
         self.n_embeddings = 0
+        self.unused_weights: tuple[str, ...] = ()
 
     def from_pretrained(self, folder: str, **settings: Any) -> Any:
         """Returns the model in `folder`.
@@ -157,7 +159,8 @@ class CheckedLoader:
                 `record_passes` refuses.
         """
         load: Callable[..., Any] = self._model_class.from_pretrained
-        model, report = load(folder, output_loading_info=True, **settings)
+        # Weights of another shape are reported, and refused here: the loader's own error does not name them.
+        model, report = load(folder, output_loading_info=True, ignore_mismatched_sizes=True, **settings)
         self._hear(report)
         model = model.eval() if self._device is None else model.to(self._device).eval()
         self._check_weights(model)
@@ -169,10 +172,10 @@ class CheckedLoader:
         return model
 
     def _hear(self, report: dict[str, Any]) -> None:
-        """Refuses a model of which some weight would be drawn at random."""
+        """Refuses a model of which some weight would be drawn at random, and notes weights that are not used."""
         missing = sorted(str(key) for key in report.get("missing_keys", ()))
         unexpected = sorted(str(key) for key in report.get("unexpected_keys", ()))
-        mismatched = sorted(str(key) for key in report.get("mismatched_keys", ()))
+        mismatched = sorted(report.get("mismatched_keys", ()), key=str)
         if missing:
             other = f"; it has {_listed(unexpected)}, which the model does not use" if unexpected else ""
             raise UserError(
@@ -180,7 +183,15 @@ class CheckedLoader:
                 f"random{other}"
             )
         if mismatched:
-            raise UserError(f"--model {self._name}: the checkpoint has another shape for {_listed(mismatched)}")
+            name, held, wanted = mismatched[0]
+            more = f" (and {len(mismatched) - 1} more weights)" if len(mismatched) > 1 else ""
+            raise UserError(
+                f"--model {self._name}: config.json does not fit the checkpoint: {name} has shape {list(held)} there, "
+                f"but the configuration makes it {list(wanted)}{more}"
+            )
+        for message in report.get("error_msgs", ()):
+            raise UserError(f"--model {self._name}: cannot be loaded: {first_line(ValueError(message))}")
+        self.unused_weights = tuple(unexpected)
 
     def _check_weights(self, model: torch.nn.Module) -> None:
         for name, weight in model.named_parameters():

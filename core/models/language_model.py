@@ -49,6 +49,7 @@ class LanguageModel:
         folder: where the model was loaded from, None if it was made in memory.
         passes: Hugging Face's own passes over a few prompts, recorded while the model was loaded.
         n_embeddings: the number of tokens that the model has an embedding for.
+        unused_weights: names of the checkpoint's weights that the model does not use.
         soft_cap: the cap c of its logits c tanh(z / c), None if there is none.
     """
 
@@ -71,6 +72,7 @@ class LanguageModel:
         self.folder: Path | None = None
         self.passes: tuple[ReferencePass, ...] = ()
         self.n_embeddings = int(bridge.cfg.d_vocab)
+        self.unused_weights: tuple[str, ...] = ()
         self._last_mlp: TokenFilter | None = None
         self.can_run_subset = self.can_share_prefixes = False
         cap = getattr(bridge.cfg, "output_logits_soft_cap", None)
@@ -197,14 +199,17 @@ class LanguageModel:
         calls: Sequence[BlockCall] | None,
     ) -> Tensor:
         """Like `run_blocks`, but leaves the result on the device of the last block that ran."""
-        if calls is None:
-            calls = self.recordings.for_length(
-                kv_cache.n_columns if isinstance(kv_cache, KvCacheSubset) else resid.shape[1]
-            )
+        if start >= stop:  # a cache of no block does not know its columns
+            return resid
+        calls = self._recorded(resid, kv_cache) if calls is None else calls
         for layer in range(start, stop):
             out = calls[layer].run(self.bridge.blocks[layer], resid.to(self.block_devices[layer]), kv_cache)
             resid = out[0] if isinstance(out, tuple) else out
         return resid
+
+    def _recorded(self, resid: Tensor, kv_cache: BlockCache | None) -> Sequence[BlockCall]:
+        """Returns the blocks' recorded calls for the columns of `resid`, or for those that `kv_cache` is a part of."""
+        return self.recordings.for_length(kv_cache.n_columns if isinstance(kv_cache, KvCacheSubset) else resid.shape[1])
 
     def logits_from(
         self,
@@ -237,6 +242,8 @@ class LanguageModel:
         """
         if self._last_mlp is None or start == self.n_layers:
             return self._run(resid, start, self.n_layers, kv_cache, calls)
+        # What is not recorded yet runs a plain pass, which the filter must not see.
+        calls = self._recorded(resid, kv_cache) if calls is None else calls
         resid = self._run(resid, start, self.n_layers - 1, kv_cache, calls)
         with self._last_mlp.only(rows, columns):
             return self._run(resid, self.n_layers - 1, self.n_layers, kv_cache, calls)
@@ -323,5 +330,5 @@ class LanguageModel:
         return far and float((logits - plain).abs().max()) <= tolerance
 
     def record(self, length: int) -> None:
-        """Records the blocks' arguments for rows of `length` tokens, so that several threads can then replay them."""
+        """Records the blocks' arguments for rows of `length` tokens, so that threads and hooks can then replay them."""
         self.recordings.for_length(length)

@@ -52,6 +52,10 @@ class LeftPaddedRunner(BlockRunner):
         return self.from_block_layout(self.model.embed(self.to_block_layout(tokens), mask))
 
     @override
+    def record(self, length: int) -> None:
+        self._calls(length)
+
+    @override
     def run_blocks(self, resid: Tensor, start: int, stop: int) -> Tensor:
         calls = self._calls(resid.shape[1])
         return self.from_block_layout(self.model.run_blocks(self.to_block_layout(resid), start, stop, calls=calls))

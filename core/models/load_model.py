@@ -13,6 +13,7 @@ from torch import Tensor
 from circuit_tui.core.errors import UserError, first_line
 from circuit_tui.core.models.compat.no_processor import without_processor
 from circuit_tui.core.models.compat.progress_bars import hide_progress_bars
+from circuit_tui.core.models.damaged_weights import damaged_weights
 from circuit_tui.core.models.hf_reference import CheckedLoader
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.models.weights_hash import weights_sha256
@@ -20,6 +21,7 @@ from circuit_tui.core.runtime.out_of_memory import WHAT_HELPS, is_out_of_memory
 
 PROCESSING_STEPS = ("fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases")
 """Weight processing that the bridge can do and an SAE may have been trained with."""
+_TOKENIZER_FILES = ("tokenizer*", "*.model", "vocab*", "merges.txt", "*.tiktoken")
 
 
 def load_model(
@@ -53,7 +55,7 @@ def load_model(
     revision = folder.name if folder.parent.name == "snapshots" else ""
     model = LanguageModel(bridge, name, revision, weights_sha256(folder), applied, tokenizer)
     model.folder, model.passes = folder, loader.passes
-    model.n_embeddings = loader.n_embeddings
+    model.n_embeddings, model.unused_weights = loader.n_embeddings, loader.unused_weights
     return model
 
 
@@ -68,7 +70,10 @@ def load_tokenizer(name: str, folder: Path) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder))
     except Exception as error:  # the loaders raise dozens of types; each means this tokenizer cannot be had
-        raise UserError(f"--model {name}: cannot be loaded: {first_line(error)}") from error
+        if not any(next(folder.glob(pattern), None) for pattern in _TOKENIZER_FILES):
+            raise UserError(f"--model {name}: the folder has no tokenizer (tokenizer.json)") from error
+        why = first_line(error)
+        raise UserError(f"--model {name}: cannot be loaded: {why} (while its tokenizer was read)") from error
     if len(tokenizer) < 2:
         raise UserError(f"--model {name}: the folder has no tokenizer (tokenizer.json)")
     return tokenizer
@@ -110,7 +115,8 @@ def _boot(
                 f"--device-map auto: {name} cannot be spread over {len(budgets)} devices: {first_line(error)}; "
                 f"{WHAT_HELPS}"
             ) from error
-        raise UserError(f"--model {name}: cannot be loaded: {first_line(error)}") from error
+        why = damaged_weights(folder) or first_line(error)
+        raise UserError(f"--model {name}: cannot be loaded: {why}") from error
 
 
 def _model_class(folder: Path) -> Any:

@@ -39,8 +39,7 @@ def model_folder(
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise UserError(f"--model {name}: the folder has no config.json")
+        _check_folder(name, folder)
         return name, folder
     if name.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise UserError(f"--model {name}: no such folder")
@@ -50,6 +49,17 @@ def model_folder(
         return short, packaged_model(short, package, report, stage)
     full = hub_name(name)
     return full, fetch_model(full, revision or "main", f"--model {name}", report, stage, weights=weights)
+
+
+def _check_folder(name: str, folder: Path) -> None:
+    """Raises UserError if the folder of a model has no configuration, or an adapter, which no loader would apply."""
+    if (folder / "adapter_config.json").is_file():
+        raise UserError(
+            f"--model {name}: the folder has an adapter (adapter_config.json), which would not be applied; merge it "
+            "into its model (peft's merge_and_unload) and save that"
+        )
+    if not (folder / "config.json").is_file():
+        raise UserError(f"--model {name}: the folder has no config.json")
 
 
 def hub_name(name: str) -> str:

@@ -129,6 +129,10 @@ class SharedPrefixRunner(BlockRunner):
         return self.model.embed(tokens)
 
     @override
+    def record(self, length: int) -> None:
+        self.model.record(length)
+
+    @override
     def run_blocks(self, resid: Tensor, start: int, stop: int) -> Tensor:
         if start == stop:
             return resid

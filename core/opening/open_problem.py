@@ -123,7 +123,7 @@ def open_problem(
     task, source, notes, sets = tokenized.task, tokenized.source, tokenized.notes, tokenized.prompt_sets
     check_tokens(model, sets, task.name)
     alignment = align(pick_kind(request.positions, sets), sets, task.name)
-    notes += _notes_on_roles(alignment)
+    notes += _notes_on_roles(alignment) + _notes_on_weights(model)
     progress(LoadProgress("comparing with Hugging Face's own pass", 4, _STAGES))
     size = request.batch or _fitting_batch(model, sites, sets)
     model.padding_side = request.padding
@@ -146,6 +146,20 @@ def open_problem(
     return OpenedProblem(
         problem, BUNDLED if request.model is None else model.name, source, request.chat, tokenized.bos, notes
     )
+
+
+def _notes_on_weights(model: LanguageModel) -> tuple[str, ...]:
+    """Returns a sentence about weights of the checkpoint that the model leaves out.
+
+    Hugging Face leaves them out too, and most are no fault: buffers, a vision tower, heads for other uses. So the model
+    is not refused; but biases or a layer that a configuration forgets would be among them.
+    """
+    unused = model.unused_weights
+    if not unused:
+        return ()
+    names = ", ".join(unused[:3]) + (f" and {len(unused) - 3} more" if len(unused) > 3 else "")
+    one = "a weight" if len(unused) == 1 else f"{len(unused)} weights"
+    return (f"The checkpoint has {one} that this architecture and config.json do not use: {names}.",)
 
 
 def _notes_on_roles(alignment: Alignment) -> tuple[str, ...]:

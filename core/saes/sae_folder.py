@@ -39,6 +39,8 @@ def load_folder(folder: Path, device: torch.device, release: str = "") -> SiteSa
         config = json.loads((path / "cfg.json").read_text())
     except ValueError as error:
         raise UserError(f"--sae-dir {folder}: cfg.json is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"--sae-dir {folder}: cfg.json is no JSON object")
     try:
         with _inference_folder(path, config) as folder_to_load:
             sae = SAE.load_from_disk(folder_to_load, device=str(device), dtype="float32")
@@ -47,6 +49,7 @@ def load_folder(folder: Path, device: torch.device, release: str = "") -> SiteSa
         if is_out_of_memory(error):
             raise
         raise UserError(f"--sae-dir {folder}: cannot be loaded: {first_line(error)}") from error
+    _check_k(folder, sae, config)
     hook = Hook.of_config(config).name
     if not hook:
         raise UserError(f"--sae-dir {folder}: cfg.json names no metadata.hook_name")
@@ -69,6 +72,20 @@ def _inference_folder(path: Path, config: Mapping[str, Any]) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as temporary:
         TrainingSAE.load_from_disk(path, dtype="float32").save_inference_model(temporary)
         yield Path(temporary)
+
+
+def _check_k(folder: Path, sae: Any, config: Mapping[str, Any]) -> None:
+    """Raises UserError for a TopK SAE without a k of its own, or with one that its latents cannot have.
+
+    Where ``cfg.json`` has none, sae-lens takes 100: other activations than those that it was trained with.
+    """
+    if not hasattr(sae.cfg, "k"):
+        return
+    k = config.get("k", (config.get("activation_fn_kwargs") or {}).get("k"))
+    if k is None:
+        raise UserError(f"--sae-dir {folder}: cfg.json gives no k, the number of latents that this SAE lets through")
+    if not 1 <= k <= sae.cfg.d_sae:
+        raise UserError(f"--sae-dir {folder}: cfg.json gives k {k}; it must be 1 to {sae.cfg.d_sae}, its latents")
 
 
 def _fold_scaling(sae: Any, config: Mapping[str, Any]) -> None:

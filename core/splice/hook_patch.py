@@ -83,6 +83,7 @@ def _run_block(
     """
     unreached = {point.write for point in points}
     handles: list[Any] = []
+    runner.record(resid.shape[1])
     try:
         for point, patch in zip(points, patches, strict=True):
             handles += _attach(runner, point, resid, patch, unreached)

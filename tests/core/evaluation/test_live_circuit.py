@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny.models_with_saes import TinyModel
+from tiny.models_with_saes import TinyModel, TinySae, build_model_with
 from tiny.problems import open_problem, random_circuit
 from tiny.tasks import TASKS
 
+from circuit_tui.core.choices import PaddingKind
 from circuit_tui.core.evaluation.evaluator import Evaluator, circuit_splice, pack_site
 from circuit_tui.core.evaluation.full_pass import FullPass
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
@@ -151,3 +154,26 @@ def test_between_two_circuits_no_size_is_known(evaluator: Evaluator) -> None:
     assert live.change_sizes(~kept) is not None
     next(live.advance_to(~kept))
     assert live.change_sizes(kept) is None
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_prompts_of_a_length_that_has_not_run_yet(tmp_path: Path, side: PaddingKind) -> None:
+    """What blocks are called with is recorded in a plain pass, which no splice and no filter may see."""
+    saes = [TinySae("blocks.1.hook_mlp_out", "standard"), TinySae("blocks.2.hook_resid_post", "jumprelu")]
+    made = build_model_with("gpt2", tmp_path, saes)
+    problem = open_problem(made, TASKS["roles"], "each", batch_size=2)
+    made.model.padding_side = side
+    kept = random_circuit(problem, 0.5, 1)
+    expected = Evaluator(problem, "test").measure(kept).result()
+    for sites in (problem.sites, problem.sites[1:]):
+        part = problem if sites == problem.sites else open_problem(replace(made, sites=sites), TASKS["roles"], "each")
+        some = random_circuit(part, 0.5, 1)
+        known = Evaluator(part, "test").measure(some).result()
+        evaluator = Evaluator(part, "test", prepared=False)
+        for recorded in (made.model.recordings.right_padded, made.model.recordings.left_padded):
+            recorded.clear()
+        evaluator.prepare().result()
+        for recorded in (made.model.recordings.right_padded, made.model.recordings.left_padded):
+            recorded.clear()
+        same(LiveCircuit(evaluator, some).measured, known)
+    same(Evaluator(problem, "test").measure(kept).result(), expected)

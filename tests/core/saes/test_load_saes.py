@@ -47,7 +47,7 @@ def test_an_sae_folder_that_is_missing_or_incomplete(tmp_path: Path) -> None:
     ("config", "says"),
     [
         ("{", "cfg.json is not JSON"),
-        ("[]", "cannot be loaded"),
+        ("[]", "cfg.json is no JSON object"),
         ("{}", "cannot be loaded"),
         ("\xff", "cannot be loaded"),
     ],
