@@ -1,7 +1,7 @@
 # Needs Python 3.11 or newer, git and make; everything else is installed into .venv at the tested versions.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo smollm2 test lint types imports pytest schema screenshots clean
+.PHONY: help demo smollm2 test test-smollm2 lint types imports pytest schema screenshots clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -34,6 +34,10 @@ imports: $(VENV)/.dev ## who may import whom
 # tests/conftest.py, so that what a file has opened is opened once.
 pytest: $(VENV)/.dev ## the tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder -q
+
+test-smollm2: $(VENV)/.dev ## fetch SmolLM2-135M and compare every number on it with plain Hugging Face
+	$(BIN)/circuit-tui find --model smollm2-135m --memory
+	OMP_NUM_THREADS=2 $(BIN)/pytest -q tests/smollm2
 
 schema: $(VENV)/.runtime ## write core/circuits/circuit.schema.json anew from the models
 	$(BIN)/python -m circuit_tui.core.circuits.schema

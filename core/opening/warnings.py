@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.opening.attention_sinks import sink_warnings
 from circuit_tui.core.opening.experiment import Experiment
 from circuit_tui.core.opening.splice_offers import WORTH_A_WARNING
 from circuit_tui.core.search.open_search import check_worth_searching
@@ -30,4 +31,4 @@ def warnings_of(experiment: Experiment) -> tuple[str, ...]:
             f"No {side} train prompt has a token where some prompts have one, at {', '.join(positions)}: there is no "
             "mean to ablate to there, it is 0."
         )
-    return tuple(warnings)
+    return (*warnings, *sink_warnings(problem))

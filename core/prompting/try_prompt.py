@@ -14,6 +14,7 @@ from circuit_tui.core.prompting.report import ActiveNode, FreePrompt, NextToken,
 from circuit_tui.core.splice.batch import Batch
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.splice.splice import FullSplice, run_spliced
+from circuit_tui.core.tasks.token_text import token_texts
 
 N_LIKELIEST = 5
 """How many next tokens are listed of each run."""
@@ -46,7 +47,7 @@ def try_prompt(opened: OpenedProblem, kept: Tensor, prompt: FreePrompt) -> Promp
     ids = problem.alignment.ids["test", "clean"][0].tolist()
     length = int(prompts.prompt_lengths[0])
     return PromptReport(
-        tokens=tuple(problem.model.tokenizer.decode([token]) for token in prompts.tokens[0, :length].tolist()),
+        tokens=token_texts(problem.model.tokenizer, prompts.tokens[0, :length].tolist()),
         positions=tuple(problem.alignment.names[at] if at >= 0 else None for at in ids[:length]),
         plain=runs[0],
         spliced=runs[1],

@@ -14,6 +14,7 @@ from circuit_tui.core.opening.open_problem import RESAMPLE_SEED
 from circuit_tui.core.runtime.incremental import Increments, incremental
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.tasks.task import Split
+from circuit_tui.core.tasks.token_text import token_texts
 
 
 class PromptExplanation:
@@ -70,9 +71,9 @@ class PromptExplanation:
         )
 
     def _contributions(self, computed: PromptContributions, tokens: list[int]) -> Contributions:
-        tokenizer = self._problem.model.tokenizer
+        shown = tokens[computed.tokens.start : computed.tokens.stop]
         return Contributions(
-            tokens=tuple(tokenizer.decode([tokens[column]]) for column in computed.tokens),
+            tokens=token_texts(self._problem.model.tokenizer, shown),
             logit_diff=computed.logit_diff,
             nodes=tuple(computed.nodes),
             values=tuple(computed.values.get(node) for node in computed.nodes),

@@ -10,6 +10,7 @@ from torch import Tensor
 from circuit_tui.core.latents.top_tokens import TokenNames, written_directions
 from circuit_tui.core.models.readout import Readout
 from circuit_tui.core.splice.problem import Problem
+from circuit_tui.core.tasks.token_text import token_texts
 from circuit_tui.core.views import LatentView, TokenActivation
 
 HISTOGRAM_BINS = 24
@@ -87,7 +88,7 @@ def _top_prompts(problem: Problem, activations: Tensor) -> tuple[TokenActivation
             break
         index = prompt * problem.prompt_sets["train"].answers.rows_per_prompt + int(row[prompt])
         span = slice(side.n_bos, int(side.lengths[index]))
-        tokens = tuple(tokenizer.decode([token]) for token in side.tokens[index, span].tolist())
+        tokens = token_texts(tokenizer, side.tokens[index, span].tolist())
         shown.append(TokenActivation(tokens, tuple(activations[index, span].tolist()), float(peaks[prompt])))
     return tuple(shown)
 

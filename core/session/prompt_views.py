@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
+from circuit_tui.core.tasks.token_text import token_texts
 from circuit_tui.core.views import PromptRow, PromptsView, PromptView
 
 
@@ -23,7 +24,7 @@ def prompt_view(live: LiveCircuit, index: int) -> PromptView:
     side = problem.prompt_sets[evaluator.split].clean
     row = index * problem.prompt_sets[evaluator.split].answers.rows_per_prompt
     ids = problem.alignment.ids[evaluator.split, "clean"][row]
-    tokens = [problem.model.tokenizer.decode([token]) for token in side.tokens[row, : side.lengths[row]].tolist()]
+    tokens = token_texts(problem.model.tokenizer, side.tokens[row, side.n_bos : side.lengths[row]].tolist())
     active = []
     for site, sae in enumerate(site.sae for site in problem.sites):
         x = live.sae_input(site, index)
@@ -33,11 +34,11 @@ def prompt_view(live: LiveCircuit, index: int) -> PromptView:
                 continue
             columns = (ids[: len(x)] == problem.space.position[node]).nonzero()[:, 0].tolist()
             values = [(float(activations[column, problem.space.latent[node]]), column) for column in columns]
-            value, column = max(values, default=(0.0, 0))
+            value, column = max(values, default=(0.0, side.n_bos))
             if value > 0:
-                active.append((node, tokens[column], value))
+                active.append((node, tokens[column - side.n_bos], value))
     active.sort(key=lambda entry: -entry[2])
-    return PromptView(_row(live, index), tuple(tokens[side.n_bos :]), tuple(active))
+    return PromptView(_row(live, index), tokens, tuple(active))
 
 
 def _row(live: LiveCircuit, index: int) -> PromptRow:
