@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Final
 
-from circuit_tui.core.circuits.mask_file import is_mask_file
-
 CREATOR: Final = "circuit-tui"
 """What the metadata of a picture name as its maker."""
 APPLICATION: Final = 0x43545549
@@ -40,6 +38,8 @@ def file_kind(path: Path) -> str | None:
     for start, mark in _PICTURES.items():
         if content.startswith(start):
             return "picture" if mark in content else None
+    from circuit_tui.core.circuits.mask_file import is_mask_file  # pydantic: not before the first frame
+
     return "mask file" if is_mask_file(path) else _json_kind(content)
 
 
