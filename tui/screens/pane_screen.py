@@ -75,6 +75,8 @@ class PaneScreen(FrameScreen):
         self.presenter.panes_changed()
 
     def action_pane(self, name: str) -> None:
+        if not self.panes.visible_pane(name):
+            self.set_focus(None)  # or a neighbour of the hidden field gets the focus, and brings its own pane back
         self.show_pane(name)
         self.call_after_refresh(self.panes.home(name).focus)
 
