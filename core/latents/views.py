@@ -93,12 +93,16 @@ class LatentPrompts:
     """The prompts on which some nodes matter, the largest |effect| first.
 
     If any of `nodes` is kept, `kept` is true and effects are what the circuit loses without them; else they are what it
-    gains with them.
+    gains with them. `faithfulness` is the same over all prompts, as a share of m(M) - m(empty): the effect on the
+    faithfulness, of the nodes as one. `interval` is its 95% bootstrap interval (`evaluation/bootstrap.py`), None where
+    there is none.
     """
 
     nodes: tuple[int, ...]
     kept: bool
     prompts: tuple[PromptEffect, ...]
+    faithfulness: float
+    interval: tuple[float, float] | None
 
 
 @dataclass(frozen=True, slots=True)

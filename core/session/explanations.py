@@ -146,4 +146,11 @@ def latent_prompts(live: LiveCircuit, chosen: Tensor) -> Increments[LatentPrompt
         for pair in (pairs[int(prompt)],)
     ]
     rows.sort(key=lambda row: -abs(row.effect))
-    return LatentPrompts(tuple(chosen.nonzero()[:, 0].tolist()), on, tuple(rows))
+    gap = live.evaluator.baselines.gap
+    return LatentPrompts(
+        nodes=tuple(chosen.nonzero()[:, 0].tolist()),
+        kept=on,
+        prompts=tuple(rows),
+        faithfulness=float(effect.mean()) / gap if gap else float("nan"),
+        interval=live.evaluator.interval(effect),
+    )

@@ -110,4 +110,5 @@ class FakeLatents:
             for r in rows
         ]
         on = bool(set(nodes) & self.kept)
-        return LatentPrompts(tuple(sorted(nodes)), on, tuple(sorted(effects, key=lambda row: -abs(row.effect))))
+        rows = tuple(sorted(effects, key=lambda row: -abs(row.effect)))
+        return LatentPrompts(tuple(sorted(nodes)), on, rows, 0.0421, (0.0317, 0.0533))

@@ -130,11 +130,16 @@ def _print_latent_prompts(session: Session, file: Path, latent: str, found: Late
         names = [session.table.positions[session.table.position[node]] for node in found.nodes]
         prompts = [*map(asdict, found.prompts)]
         output.print_json(
-            {"file": str(file), "latent": latent, "positions": names, "kept": found.kept, "prompts": prompts}
-        )
+            {
+                "file": str(file), "latent": latent, "positions": names, "kept": found.kept,
+                "faithfulness": found.faithfulness, "interval": found.interval, "prompts": prompts,
+            }
+        )  # fmt: skip
         return
     says = "what the circuit loses without it" if found.kept else "it is off: what the circuit would gain with it"
     output.print_line(f"{latent}: {says}", style="bold")
+    interval = "" if found.interval is None else f" (95% interval {' to '.join(map(_signed, found.interval))})"
+    output.print_line(f"on all test prompts {_signed(found.faithfulness)} of the faithfulness{interval}")
     output.print_table(
         ("prompt", "text", "right", "wrong", "circuit", "effect"),
         [

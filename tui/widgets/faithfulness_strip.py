@@ -97,7 +97,15 @@ class FaithfulnessStrip(LinesView):
         return f"audit: {text}", styles.get(audit.outcome, pane_styles.warn)
 
     def _cards(self, width: int) -> list[tuple[str, str, int]]:
-        return [card for card in CARDS if width >= FEWER_BELOW or card[0] != "faithfulness_spliced"]
+        cards = [card for card in CARDS if width >= FEWER_BELOW or card[0] != "faithfulness_spliced"]
+        if width < FEWER_BELOW:  # what the last change was needs the cells that the nodes leave
+            cards[-1] = (*cards[-1][:2], len(self._node_count()) + 2)
+        return cards
+
+    def _node_count(self) -> str:
+        """The nodes of the circuit and those in all."""
+        circuit, table = self._state.circuit, self._state.table
+        return "nodes" if circuit is None or table is None else f"{count(circuit.size)} / {count(len(table))}"
 
     def _names(self, width: int) -> Strip:
         circuit, pane_styles = self._state.circuit, self.pane_styles

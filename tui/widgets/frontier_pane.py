@@ -164,6 +164,9 @@ class FrontierPane(LinesView, can_focus=True):
         if circuit is not None:
             line = StyledLine().add(f" {CURRENT} ", pane_styles.warn).add(_nodes(circuit.size), pane_styles.strong)
             line.add(f"  held-out {'…' if circuit.estimated else fixed(circuit.test.faithfulness)}")
+            interval = circuit.test.faithfulness_interval
+            if interval is not None and not circuit.estimated:
+                line.add(f"  95% CI {fixed(interval[0])}–{fixed(interval[1])}", pane_styles.muted)
             lines.append(line.add("  the current circuit", pane_styles.muted))
         return [line.strip(width) for line in lines]
 

@@ -21,7 +21,7 @@ MATTERS = 8  # prompts on which a latent matters
 def section(title: str, note: str, width: int, pane_styles: PaneStyles) -> Strip:
     """The heading of a block: its title, then a note in grey about what is shown."""
     line = StyledLine().add(title, pane_styles.title)
-    if note:
+    if note and (" " in note or line.width + 2 + len(note) <= width):  # a single word is whole or left out
         line.add(cut(f"  {note}", max(0, width - line.width)), pane_styles.muted)
     return line.strip()
 
@@ -124,7 +124,11 @@ def answers(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Strip
 def matters(found: LatentPrompts, width: int, pane_styles: PaneStyles) -> list[Strip]:
     """The test prompts on which the latent matters most."""
     note = "what the circuit loses without it" if found.kept else "it is off: what it would add"
-    lines = [section("matters most on", note, width, pane_styles)]
+    total = StyledLine().right(signed(found.faithfulness), 7, pane_styles.change(found.faithfulness))
+    total.add("  of the faithfulness, on all test prompts", pane_styles.plain)
+    if found.interval is not None:
+        total.add(f"  95% CI {signed(found.interval[0])} to {signed(found.interval[1])}", pane_styles.muted)
+    lines = [section("matters most on", note, width, pane_styles), total.strip()]
     for row in found.prompts[:MATTERS]:
         line = StyledLine().right(signed(row.effect, 2), 7, pane_styles.change(row.effect)).add("  ")
         answers = f"  {printable(row.right).strip()}/{printable(row.wrong).strip()} {signed(row.circuit, 2)}"

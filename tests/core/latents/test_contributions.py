@@ -127,6 +127,13 @@ def test_the_prompts_on_which_nodes_matter_most(tiny_model: Callable[[str], Tiny
     effects = [abs(row.effect) for row in found.prompts]
     assert effects == sorted(effects, reverse=True)
     assert sorted(row.prompt for row in found.prompts) == list(range(len(TASKS["mixed"].split("test"))))
+    evaluator = Evaluator(problem, "test", size=2)
+    both = [evaluator.faithfulness(some).result() for some in (kept, other)]
+    assert found.faithfulness == pytest.approx(sign * (both[0] - both[1]), abs=1e-5)
+    by_prompt = torch.zeros(len(found.prompts), dtype=torch.float64)
+    for row in found.prompts:
+        by_prompt[row.prompt] = row.effect
+    assert found.interval == pytest.approx(evaluator.interval(by_prompt))
     for row in found.prompts:
         circuit, changed = (logit_difference(naive, row.prompt, names_of_nodes(problem, k)) for k in (kept, other))
         assert row.circuit == pytest.approx(circuit, abs=1e-4)
