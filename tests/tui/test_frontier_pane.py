@@ -131,7 +131,7 @@ async def test_enter_loads_the_circuit_and_u_takes_it_back(
         wanted = cursor(app)
         await wait_for(pilot, lambda: shown_size(app) == wanted)
         assert f"load_frontier {wanted}" in session.calls
-        await shows(pilot, f"frontier: {wanted} no")
+        await shows(pilot, f"frontier: {wanted} n")
         await pilot.press("u")
         await wait_for(pilot, lambda: shown_size(app) == len(found))
         assert session.kept == found
