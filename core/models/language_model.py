@@ -73,6 +73,7 @@ class LanguageModel:
         self.passes: tuple[ReferencePass, ...] = ()
         self.n_embeddings = int(bridge.cfg.d_vocab)
         self.unused_weights: tuple[str, ...] = ()
+        self._hook_points: dict[str, torch.nn.Module] = {}
         self._last_mlp: TokenFilter | None = None
         self.can_run_subset = self.can_share_prefixes = False
         cap = getattr(bridge.cfg, "output_logits_soft_cap", None)
@@ -132,11 +133,12 @@ class LanguageModel:
         Raises:
             UserError: it has none of that name.
         """
-        points = self.bridge.hook_dict
-        if name not in points:
-            raise UserError(f"--model {self.name}: the model has no hook {name}")
-        point: torch.nn.Module = points[name]
-        return point
+        if name not in self._hook_points:
+            points = self.bridge.hook_dict  # which the bridge puts together anew each time, in milliseconds
+            if name not in points:
+                raise UserError(f"--model {self.name}: the model has no hook {name}")
+            self._hook_points[name] = points[name]
+        return self._hook_points[name]
 
     @torch.no_grad()
     def embed(self, tokens: Tensor, attention_mask: Tensor | None = None) -> Tensor:

@@ -26,6 +26,8 @@ from circuit_tui.core.audit.measures.splice_cost import _cross_entropy
 from circuit_tui.core.choices import ErrorsKind, PositionsKind
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
+from circuit_tui.core.latents.top_tokens import TokenNames
+from circuit_tui.core.models.readout import Readout
 from circuit_tui.core.search.open_search import open_search
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.session.latent_view import latent_view
@@ -255,7 +257,7 @@ def test_a_latent_s_activations_are_those_of_its_hook(build: Callable[[str], Tin
     naive = open_naive(tiny_model, problem)
     for site in range(len(problem.sites)):
         latent = int(problem.space.latent[problem.space.of_site(site).start])
-        view = latent_view(problem, site, latent, "")
+        view = latent_view(problem, Readout(problem.model), TokenNames(problem), site, latent, "")
         peaks = []
         for pair in problem.task.split("train"):
             x = naive.spliced_until(pair, pair.clean, site)[1][site]
