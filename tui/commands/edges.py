@@ -86,6 +86,9 @@ def edges(
         by_ends = {(edge.source, edge.target): edge for edge in computed.view.edges}
         shown = sorted((by_ends[edge.source, edge.target] for edge in shown), key=lambda edge: -edge.strength)
         if out is not None:
+            from circuit_tui.core.outputs.output_file import check_output
+
+            check_output(out, force=force)  # someone may have put a file there in the meantime
             _write(claimed, computed, search, out)
     if json:
         output.print_json(_data(file, computed, shown, search))
