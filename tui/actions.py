@@ -34,6 +34,7 @@ PANES: dict[str, str] = {
     "frontier": "5",
     "audit": "6",
     "edges": "7",
+    "try": "8",
 }
 """The name of each pane and the key that goes to it, in the order in which their names are shown."""
 
@@ -110,6 +111,7 @@ HINTS: dict[str, tuple[str, ...]] = {
     "search": ("start", "pause", "stop", "report", "export"),
     "audit": ("audit", "audit_full", "audit_text", "undo", "start", "export"),
     "edges": ("switch", "undo", "start", "export"),
+    "try": ("undo", "start", "export"),
     "frontier": ("undo", "start", "pause", "stop", "snapshot", "export"),
 }
 ALWAYS = ("help", "leave")

@@ -15,10 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from circuit_tui.core.attribution.parts import Head
 from circuit_tui.core.attribution.plain_run import PlainRun
-
-Head = tuple[int, int]
-"""(block, head)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from circuit_tui.core.attribution.expand import AttributionPart, Expansion, LatentTarget, LogitTarget, Target, expand
+from circuit_tui.core.attribution.expand import expand
+from circuit_tui.core.attribution.parts import AttributionPart, Expansion, LatentTarget, LogitTarget, Target
 from circuit_tui.core.attribution.plain_run import PlainRun
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.open_problem import OpenedProblem
 from circuit_tui.core.prompting.prompt_problem import tokenize_prompt
 from circuit_tui.core.prompting.report import FreePrompt
+from circuit_tui.core.tasks.continuation import continuation
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,33 @@ def find_target(run: PlainRun, of: str | None, minus: str | None = None, token: 
         raise UserError(f"--at {at}: the prompt has tokens 0 to {len(run.tokens) - 1}")
     right = int(run.logits[at].argmax()) if of is None else _token(run, "--of", of)
     return LogitTarget(at, right, None if minus is None else _token(run, "--minus", minus))
+
+
+def find_answer(run: PlainRun, prompt: FreePrompt) -> LogitTarget:
+    """Returns the answer of `prompt` less its wrong one, behind its last token; without them the likeliest token.
+
+    Of answers of several tokens the first that differ count, if they are the first of all.
+
+    Raises:
+        UserError: the answers begin with the same token.
+    """
+    at = len(run.tokens) - 1
+    if prompt.answer is None or prompt.wrong is None:
+        return LogitTarget(at, int(run.logits[at].argmax()))
+    right, wrong = (continuation(run.model.tokenizer, prompt.text, answer) for answer in (prompt.answer, prompt.wrong))
+    if not right or not wrong or right[0] == wrong[0]:
+        raise UserError("the two answers begin with the same token, or with none: nothing to take apart")
+    return LogitTarget(at, int(right[0]), int(wrong[0]))
+
+
+def target_text(run: PlainRun, target: Target) -> str:
+    """Returns a target in words: ``logit of Peter - James behind 12:to``, ``L2/45 at 3:and``."""
+    behind = f"{target.token}:{run.texts[target.token].strip()}"
+    if isinstance(target, LatentTarget):
+        return f"{run.sites[target.site].short}/{target.latent} at {behind}"
+    decode = run.model.tokenizer.decode
+    minus = "" if target.wrong is None else f" - {decode([target.wrong]).strip()}"
+    return f"logit of {decode([target.right]).strip()}{minus} behind {behind}"
 
 
 def _token(run: PlainRun, flag: str, text: str) -> int:

@@ -50,6 +50,7 @@ from circuit_tui.core.session.prompt_views import prompt_view, prompts_view
 from circuit_tui.core.session.site_switch import SiteSwitch
 from circuit_tui.core.session.snapshots import Snapshots
 from circuit_tui.core.session.state import SessionState
+from circuit_tui.core.session.trial import Trial
 from circuit_tui.core.views import (
     CircuitView,
     FrontierPoint,
@@ -86,7 +87,8 @@ class Session:
         experiment: the problem that is open, with its evaluators.
         table: the candidate nodes.
         info, edges: facts that hold while the session is open; the circuit's edges as far as they are computed.
-        splice_offers: what would help a search for a target, if the splice costs much (`opening/splice_offers.py`).
+        trial: the circuit on a prompt of the user's.
+        splice_offers: what would help a search, if the splice costs much (`opening/splice_offers.py`).
     """
 
     def __init__(self, experiment: Experiment, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -94,15 +96,15 @@ class Session:
         self.table = node_table(self.problem)
         self.info, self.splice_offers = session_info(experiment), partial(offer_lines, experiment)
         self._audits, self._columns = Audits(experiment), LatentColumnsWork(self.problem)
-        self._explanations = Explanations(self.problem)
+        self._explanations, self._site_switch = Explanations(self.problem), SiteSwitch(self.problem)
         self.edges = SessionEdges(experiment.test, self.table.label, lambda: self.kept)
+        self.trial = Trial(experiment.opened, lambda: (self.kept, self._version))
         self._history = History(torch.zeros(len(self.problem.space), dtype=torch.bool))
         self._numbers = CircuitNumbers(experiment.test, experiment.train, self.kept, clock)
         self._snapshots, self._provenance = Snapshots(experiment.test), Provenance()
         self._groups, self._said = GroupEffects(self._numbers), self.annotations
         parts = self._explanations, self._columns, self._snapshots, self._audits, self._groups, self.edges
         self._work = BackgroundWork(self._numbers, *parts)
-        self._site_switch = SiteSwitch(self.problem)
         self._search: Search | None = None
         self._version, self._last_change, self._dirty = 0, "", False
         self._previous_faithfulness: float | None = None
@@ -388,8 +390,7 @@ class Session:
     def _follow_history(self, change: str) -> None:
         """Takes in the current circuit of the history after the edit `change`."""
         self._last_change, self._version = change, self._version + 1
-        numbers = self._numbers
-        self._previous_faithfulness = None if numbers.estimated else numbers.test.faithfulness
+        self._previous_faithfulness = None if self._numbers.estimated else self._numbers.test.faithfulness
         if not torch.equal(self._numbers.kept, self.kept):  # else all numbers of the circuit still hold
             self._numbers.follow(self.kept)
             self._dirty = True

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fake_latents import FakeLatents
+from fake_trial import FakeTrial
 from pydantic import Field
 
 from circuit_tui.core.audit.finding import TITLES, AuditProgress, Finding, Verdict, outcome
@@ -332,6 +333,7 @@ class FakeSession(FakeLatents):
         self._columns: LatentColumns | None = None
         self.explained_version = -1
         self.edges = FakeEdges(self)
+        self.trial = FakeTrial(lambda: self.version, self._note)
 
     def _make_info(self) -> SessionInfo:
         n = len(self.table)

@@ -15,7 +15,7 @@ from circuit_tui.tui.commands.open_file import open_file
 from circuit_tui.tui.commands.opening import Batch, Device, DeviceMap, Opening
 
 if TYPE_CHECKING:
-    from circuit_tui.core.attribution.expand import AttributionPart
+    from circuit_tui.core.attribution.parts import AttributionPart
     from circuit_tui.core.attribution.plain_run import PlainRun
     from circuit_tui.core.attribution.tree import Tree
 
@@ -102,7 +102,9 @@ def _is_in(run: PlainRun, part: AttributionPart, in_circuit: set[tuple[str, int]
 def _print(run: PlainRun, tree: Tree, in_circuit: set[tuple[str, int]]) -> None:
     output.print_line(" ".join(f"{index}:{text.strip() or text!r}" for index, text in enumerate(run.texts)))
     output.print_line()
-    rows = [(_target_name(run, tree), "", output.number(tree.expansion.value), "")]
+    from circuit_tui.core.attribution.tree import target_text
+
+    rows = [(target_text(run, tree.expansion.target), "", output.number(tree.expansion.value), "")]
     rows += _rows(run, tree, in_circuit, 1)
     output.print_table(("what", "through", "adds", "of the value"), rows, right=("adds", "of the value"))
     output.print_line()
@@ -123,16 +125,6 @@ def _rows(run: PlainRun, tree: Tree, in_circuit: set[tuple[str, int]], indent: i
         if branch.tree is not None:
             rows += _rows(run, branch.tree, in_circuit, indent + 1)
     return rows
-
-
-def _target_name(run: PlainRun, tree: Tree) -> str:
-    target = asdict(tree.expansion.target)
-    behind = f"{target['token']}:{run.texts[target['token']].strip()}"
-    if "latent" in target:
-        return f"{run.sites[target['site']].short}/{target['latent']} at {behind}"
-    decode = run.model.tokenizer.decode
-    minus = "" if target["wrong"] is None else f" - {decode([target['wrong']]).strip()}"
-    return f"logit of {decode([target['right']]).strip()}{minus} behind {behind}"
 
 
 def _name(run: PlainRun, part: AttributionPart) -> str:

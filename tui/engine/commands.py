@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from circuit_tui.core.attribution.parts import Target
 from circuit_tui.core.jobs.job import Job
 from circuit_tui.core.latents.annotations import AnnotationEdit
+from circuit_tui.core.prompting.report import FreePrompt
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.views import SearchProgress
 from circuit_tui.tui.engine.session_protocol import SessionLike
@@ -182,6 +184,20 @@ class SwitchEdge:
 
 
 @dataclass(frozen=True, slots=True)
+class TryPrompt:
+    """Run the current circuit on a prompt of the user's, and take M's answer apart."""
+
+    prompt: FreePrompt
+
+
+@dataclass(frozen=True, slots=True)
+class ExpandTarget:
+    """Take one more latent of the prompt that is tried apart."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
 class Export:
     """Write the circuit file; with `force` also over a file that circuit-tui did not write."""
 
@@ -228,11 +244,14 @@ Edit = (
 )
 # Edits that replace the whole circuit.
 REPLACING = (RestoreSnapshot, LoadFrontier, OpenCircuit)
-View = ShowLatent | ShowPrompts | ShowPrompt | ExplainPrompt | ShowLatentPrompts | ShowEdges | CompareSnapshot
+View = (
+    ShowLatent | ShowPrompts | ShowPrompt | ExplainPrompt | ShowLatentPrompts | ShowEdges | CompareSnapshot | TryPrompt
+)
 AuditCommand = StartAudit | StopAudit
 Command = (
     Edit
     | View
+    | ExpandTarget
     | SaveSnapshot
     | SwitchEdge
     | StartSearch

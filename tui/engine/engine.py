@@ -276,6 +276,10 @@ class Engine(EngineThread):
                 self._work_left, self._quiet_until = True, 0.0
             case commands.SwitchEdge(source, target):
                 self._publish(wake=True, edges=session.edges.switch(source, target))
+            case commands.TryPrompt(prompt):
+                self._publish(wake=True, trial=session.trial.begin(prompt))
+            case commands.ExpandTarget(target):
+                self._publish(wake=True, trial=session.trial.expand(target))
             case commands.Export(path, force):
                 self._export(session, path, force=force)
             case commands.Follow():

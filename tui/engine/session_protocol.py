@@ -9,13 +9,16 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+from circuit_tui.core.attribution.parts import Target
 from circuit_tui.core.audit.view import AuditView
 from circuit_tui.core.edges.view import EdgesView
 from circuit_tui.core.latents.annotations import AnnotationEdit, Annotations, GroupView
 from circuit_tui.core.latents.views import Explanation, LatentColumns, LatentPrompts
 from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.prompting.report import FreePrompt
 from circuit_tui.core.search.registry import MethodInfo
 from circuit_tui.core.search.spec import SearchSpec
+from circuit_tui.core.session.trial_view import TrialView
 from circuit_tui.core.views import (
     CircuitView,
     FrontierPoint,
@@ -52,6 +55,13 @@ class EdgesLike(Protocol):
     def view(self) -> EdgesView | None: ...
 
 
+class TrialLike(Protocol):
+    """A prompt that is tried."""
+
+    def begin(self, prompt: FreePrompt) -> TrialView: ...
+    def expand(self, target: Target) -> TrialView: ...
+
+
 class SessionLike(Protocol):
     """An opened model, SAEs and task, with the current circuit."""
 
@@ -61,6 +71,8 @@ class SessionLike(Protocol):
     def info(self) -> SessionInfo: ...
     @property
     def edges(self) -> EdgesLike: ...
+    @property
+    def trial(self) -> TrialLike: ...
     def view(self) -> CircuitView: ...
     def memory_use(self) -> MemoryUse | None: ...
     def toggle_node(self, node: int) -> None: ...

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from circuit_tui.core.latents.views import Explanation, LatentColumns, LatentPrompts
     from circuit_tui.core.search.registry import MethodInfo
     from circuit_tui.core.search.spec import SearchSpec
+    from circuit_tui.core.session.trial_view import TrialView
     from circuit_tui.core.views import (
         CircuitView,
         FrontierPoint,
@@ -76,6 +77,7 @@ class EngineState:
     latent_columns: LatentColumns | None = None
     explanation: Explanation | None = None
     latent_prompts: LatentPrompts | None = None
+    trial: TrialView | None = None
     memory: MemoryUse | None = None
     audit: AuditView | None = None
     edges: EdgesView | None = None

@@ -21,6 +21,7 @@ from circuit_tui.tui.screens.compare import CompareScreen
 from circuit_tui.tui.screens.confirm_replace import ConfirmReplace
 from circuit_tui.tui.screens.help import HelpScreen
 from circuit_tui.tui.screens.latent_screen import LatentScreen
+from circuit_tui.tui.widgets.attribution_list import AttributionList
 from circuit_tui.tui.widgets.circuit_pane import FilterInput
 from circuit_tui.tui.widgets.edges_pane import EdgeList
 from circuit_tui.tui.widgets.frontier_pane import FrontierPane
@@ -96,6 +97,12 @@ class ExplorerScreen(LatentScreen):
     def on_node_chosen(self, event: NodeChosen) -> None:
         self.panes.circuit.table.reveal(event.node)
         self.action_pane("circuit")
+
+    def on_try_pane_asked(self) -> None:
+        self.presenter.ask_views()
+
+    def on_attribution_list_opened(self, event: AttributionList.Opened) -> None:
+        self._submit(commands.ExpandTarget(event.target))
 
     def on_frontier_pane_chosen(self, event: FrontierPane.Chosen) -> None:
         self._submit(commands.LoadFrontier(event.size))

@@ -93,6 +93,7 @@ class Presenter:
         self._screen.query_one(FaithfulnessStrip).show(state)
         panes.latent.show(state.latent, state.table, state.latent_prompts, state.annotations)
         panes.prompts.show(state.prompts, state.prompt, state.explanation, state.table)
+        panes.trial.show(state.trial, state.table, state.circuit)
         top = self._screen.app.screen
         if isinstance(top, CompareScreen):
             top.show(state.comparison)
@@ -141,6 +142,8 @@ class Presenter:
 
         if self._panes.visible_pane("edges") and circuit.size and not circuit.estimated:
             self.ask_edges()
+        if self._panes.visible_pane("try") and (prompt := self._panes.trial.prompt) is not None:
+            self._ask(commands.TryPrompt(prompt), "try", (prompt, circuit.version))
 
     def ask_edges(self, end: int | None = None) -> None:
         """Ask for the edges of the circuit; those of `end`, or of the node under the cursor, come first."""

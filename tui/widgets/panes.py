@@ -22,6 +22,7 @@ from circuit_tui.tui.actions import PANES
 from circuit_tui.tui.engine.state import SearchState
 from circuit_tui.tui.explorer_options import ExplorerOptions
 from circuit_tui.tui.screen_settings import DEFAULT_SPLIT
+from circuit_tui.tui.widgets.attribution_list import AttributionList
 from circuit_tui.tui.widgets.audit_pane import AuditPane, AuditTable
 from circuit_tui.tui.widgets.circuit_pane import CircuitPane
 from circuit_tui.tui.widgets.circuit_table import CircuitTable
@@ -33,6 +34,7 @@ from circuit_tui.tui.widgets.prompts_pane import PromptsPane
 from circuit_tui.tui.widgets.search_pane import SearchPane
 from circuit_tui.tui.widgets.search_progress import SearchProgressLine
 from circuit_tui.tui.widgets.search_report import SearchReport
+from circuit_tui.tui.widgets.try_pane import TryPane
 
 Arrangement = Literal["one", "pair", "all"]
 PAIR = ("circuit", "latent")
@@ -44,6 +46,7 @@ HOMES: dict[str, type[Widget]] = {
     "frontier": FrontierPane,
     "audit": AuditTable,
     "edges": EdgeList,
+    "try": AttributionList,
 }
 LEAST_SHARE, MOST_SHARE = 25, 75  # percent of the width or height that a moved split leaves to each side
 
@@ -66,6 +69,7 @@ class Panes(Container):
         self.circuit, self.latent, self.prompts = CircuitPane(), LatentPane(), PromptsPane()
         self.search = SearchPane(options.method, options.target, options.seed)
         self.frontier, self.audit, self.edges = FrontierPane(), AuditPane(), EdgesPane()
+        self.trial = TryPane()
         self.search_line = SearchProgressLine(id="search-line")
         self.current = PAIR[0]
         self.arrangement: Arrangement = "one"
@@ -84,6 +88,7 @@ class Panes(Container):
             yield self.frontier
             yield self.audit
             yield self.edges
+            yield self.trial
 
     def on_mount(self) -> None:
         for name in PAIR:

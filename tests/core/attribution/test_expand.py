@@ -16,7 +16,8 @@ from tiny.problems import open_naive, open_problem
 from tiny.tasks import TASKS
 from torch import Tensor
 
-from circuit_tui.core.attribution.expand import AttributionPart, LatentTarget, LogitTarget, Target, expand
+from circuit_tui.core.attribution.expand import expand
+from circuit_tui.core.attribution.parts import AttributionPart, LatentTarget, LogitTarget, Target
 from circuit_tui.core.attribution.plain_run import PlainRun
 from circuit_tui.core.errors import UserError
 

@@ -10,7 +10,7 @@ from tiny.models_with_saes import TinyModel
 from tiny.problems import open_problem
 from tiny.tasks import TASKS
 
-from circuit_tui.core.attribution.expand import LatentTarget, LogitTarget
+from circuit_tui.core.attribution.parts import LatentTarget, LogitTarget
 from circuit_tui.core.attribution.plain_run import PlainRun
 from circuit_tui.core.attribution.tree import Tree, attribution_tree, find_target, open_run
 from circuit_tui.core.circuits.schema import TaskSource
