@@ -84,7 +84,7 @@ CHECKED_ROWS = 4
 """How many rows the check of the heads runs on."""
 
 
-class _Recorder:
+class HookRecorder:
     """Keeps what passes some hook points of a model while it is open."""
 
     def __init__(self, model: LanguageModel, names: list[str]) -> None:
@@ -115,7 +115,7 @@ def record_freezes(circuit: CircuitPass) -> Freezes:
     """
     model = circuit.problem.model
     check_heads(model, circuit.prompts.embedding[:CHECKED_ROWS])
-    with _Recorder(model, _held_points(model)) as seen:
+    with HookRecorder(model, _held_points(model)) as seen:
         nothing = torch.zeros_like(circuit.prompts.embedding).unsqueeze(0)
         circuit.run_changed(TOKENS, nothing, circuit.space.n_sites, respond=True)
     return _freezes(model, circuit.n_rows, seen)
@@ -134,7 +134,7 @@ def record_plain_pass(model: LanguageModel, embedding: Tensor) -> tuple[Freezes,
     check_heads(model, embedding)
     columns = torch.arange(embedding.shape[1], device=embedding.device)
     streams = [embedding]
-    with _Recorder(model, _held_points(model)) as seen:
+    with HookRecorder(model, _held_points(model)) as seen:
         for layer in range(model.n_layers):
             streams.append(model.run_blocks(streams[-1], layer, layer + 1))
         logits = model.logits(streams[-1], columns, torch.zeros_like(columns))
@@ -170,7 +170,7 @@ def check_heads(model: LanguageModel, embedding: Tensor) -> None:
         for layer in range(model.n_layers)
         for point in ("hook_in", "ln1.hook_scale", "attn.hook_pattern", "attn.hook_z", "attn.o.hook_out")
     ]
-    with _Recorder(model, names) as seen:
+    with HookRecorder(model, names) as seen:
         model.run_blocks(embedding, 0, model.n_layers)
     for layer in range(model.n_layers):
         try:

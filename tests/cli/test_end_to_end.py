@@ -160,3 +160,25 @@ def test_an_attribution_adds_up_and_marks_the_circuit(cli: Any, found: Path) -> 
         assert part["in_circuit"] == ((part["site"], part["latent"]) in kept)
         below = part["expansion"]["parts"]
         assert sum(each["value"] for each in below) == pytest.approx(part["expansion"]["value"], abs=1e-3)
+
+
+def test_a_heads_score_adds_up_to_its_own(cli: Any, found: Path) -> None:
+    pair = builtin("sva-simple").split("test")[0]
+    score = cli("attribute", found, pair.clean, "--head", "1.0", "--from", 1, "--json").data
+    assert sum(part["value"] for part in score["parts"]) == pytest.approx(score["value"], abs=1e-3)
+    assert 0 <= score["weight"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("--head", "1.0"), "--head and --from: give both, or neither"),
+        (("--head", "1.0", "--from", 1, "--of", "is"), "--head: a score is taken apart"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_refused_before_the_work(
+    cli: Any, found: Path, args: tuple[Any, ...], says: str
+) -> None:
+    refused = cli("attribute", found, "the cat", *args)
+    assert refused.code == 2
+    assert says in refused.err

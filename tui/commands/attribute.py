@@ -15,6 +15,7 @@ from circuit_tui.tui.commands.open_file import open_file
 from circuit_tui.tui.commands.opening import Batch, Device, DeviceMap, Opening
 
 if TYPE_CHECKING:
+    from circuit_tui.core.attribution.head_score import HeadScore, ScoreSide
     from circuit_tui.core.attribution.parts import AttributionPart
     from circuit_tui.core.attribution.plain_run import PlainRun
     from circuit_tui.core.attribution.tree import Tree
@@ -30,6 +31,12 @@ def attribute(
         str | None, typer.Option(metavar="TOKEN", help="A token whose logit is subtracted: a logit difference.")
     ] = None,
     at: Annotated[int | None, typer.Option(metavar="N", help="The token it stands at, from 0. [the last]")] = None,
+    head: Annotated[
+        str | None, typer.Option(metavar="BLOCK.HEAD", help="Why this head looks from --at to --from, instead.")
+    ] = None,
+    source: Annotated[
+        int | None, typer.Option("--from", metavar="N", help="With --head: the token it looks at.")
+    ] = None,
     depth: Annotated[int, typer.Option(min=1, metavar="N", help="How often latents are expanded again.")] = 1,
     parts: Annotated[int, typer.Option(min=1, metavar="N", help="How many parts each expansion lists.")] = 8,
     model: Annotated[str | None, typer.Option(help="Where the model is now, if not where the file says.")] = None,
@@ -54,6 +61,10 @@ def attribute(
     claimed = read_circuit(file)
     if not prompt.strip():
         raise UserError("the prompt has no words")
+    if (head is None) != (source is None):
+        raise UserError("--head and --from: give both, or neither")
+    if head is not None and (of, minus) != (None, None):
+        raise UserError("--head: a score is taken apart, so leave --of and --minus out")
     # Small parts are sums of large numbers that cancel: half precision would lose them.
     exact = claimed.model_copy(update={"model": claimed.model.model_copy(update={"dtype": "float32"})})
     with output.quiet(debug=debug):
@@ -61,6 +72,15 @@ def attribute(
         from circuit_tui.core.attribution.tree import attribution_tree, find_target, open_run
 
         run = open_run(experiment.opened, prompt)
+        if head is not None and source is not None:
+            from circuit_tui.core.attribution.head_score import head_score, parse_head
+
+            score = head_score(run, *parse_head(head), len(run.tokens) - 1 if at is None else at, source, parts)
+            if json:
+                output.print_json({"file": str(file), "prompt": prompt, "tokens": run.texts, **asdict(score)})
+            else:
+                _print_score(run, score)
+            return DONE
         tree = attribution_tree(run, find_target(run, of, minus, at), depth, parts)
     in_circuit = {(hook, latent) for hook, _, latent in claimed.nodes()}
     if json:
@@ -68,6 +88,32 @@ def attribute(
     else:
         _print(run, tree, in_circuit)
     return DONE
+
+
+def _print_score(run: PlainRun, score: HeadScore) -> None:
+    """Print the pairs that make up a head's score."""
+    at, seen = (f"{token}:{run.texts[token].strip()}" for token in (score.query, score.key))
+    output.print_line(
+        f"head {score.block}.{score.head} looks from {at} to {seen} with {score.weight:.1%} of its attention; "
+        f"score {output.number(score.value)}, {output.number(score.capped)} for the softmax"
+    )
+    output.print_line()
+    rows = [
+        (_side(run, part.query, part.count), _side(run, part.key), output.number(part.value)) for part in score.parts
+    ]
+    output.print_table((f"at {at}", f"at {seen}", "adds"), rows, right=("adds",))
+    output.print_line()
+    output.print_line(f"the pairs add up to {output.number(score.total)}")
+
+
+def _side(run: PlainRun, side: ScoreSide | None, count: int = 1) -> str:
+    if side is None:
+        return f"{count:,} other pairs" if count > 1 else ""
+    if side.kind == "latent" and side.site is not None:
+        return f"{run.sites[side.site].short}/{side.latent}"
+    return {"since": "written since", "stream": "the whole stream", "bias": "bias of norm and head"}.get(
+        side.kind, side.kind
+    )
 
 
 def _plain(run: PlainRun, tree: Tree, in_circuit: set[tuple[str, int]]) -> dict[str, Any]:
