@@ -192,7 +192,7 @@ class Evaluator:
         return [circuit_splice(self.problem, batch, site, packs[site]) for site in self._sites]
 
     def _full(self, batch: Batch, site: int) -> FullSplice:
-        return FullSplice(self.problem.sites[site], batch, batch.errors[site])
+        return FullSplice(self.problem.sites[site], batch, batch.errors[site], batch.runner(self.problem.model))
 
     def _recall_or_measure(
         self, splices: Callable[[Batch], Sequence[Splice]], *key: str | Tensor

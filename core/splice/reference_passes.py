@@ -145,9 +145,12 @@ def spliced_pass(
             outputs = []
             for runner, rows, resid, before in zip(runners, parts, resids, patches, strict=True):
                 x, output = sae_input(runner, here, resid, before)
-                activations = site.sae.encode(x)
-                visit(index, rows, resid, x, activations)
-                outputs.append(ChunkOutput(rows, output, site.sae.rebuild(activations, x)))
+                inside = runner.to_block_layout(x)  # tokens that are alike are encoded once
+                activations = site.sae.encode(inside)
+                visit(index, rows, resid, x, runner.from_block_layout(activations))
+                outputs.append(
+                    ChunkOutput(rows, output, runner.from_block_layout(site.sae.rebuild(activations, inside)))
+                )
             error_of = errors(index, outputs)
             for chunk, width, before in zip(outputs, widths, patches, strict=True):
                 error = error_of(chunk.rows, width)

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from circuit_tui.core.models.block_runner import BlockRunner
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.runtime.incremental import Increments, incremental
 from circuit_tui.core.saes.site import Site, site_groups
@@ -149,19 +150,29 @@ class CircuitSplice:
 
 @dataclass(frozen=True, slots=True)
 class FullSplice:
-    """The splice of M_s: every latent kept."""
+    """The splice of M_s: every latent kept.
+
+    With a `runner` tokens are encoded in its layout, where those that are alike can stand once.
+    """
 
     site: Site
     batch: Batch
     error: Tensor | None
+    runner: BlockRunner | None = None
 
     def __call__(self, x: Tensor, output: Tensor) -> Tensor:
         """Returns the spliced output: the second formula of the module."""
-        return self.with_activations(self.site.sae.encode(x), x, output)
+        sae, runner = self.site.sae, self.runner
+        if runner is None:
+            return self.with_activations(sae.encode(x), x, output)
+        inside = runner.to_block_layout(x)
+        return self._with_error(runner.from_block_layout(sae.rebuild(sae.encode(inside), inside)), output)
 
     def with_activations(self, activations: Tensor, x: Tensor, output: Tensor) -> Tensor:
         """`output` with its spliced tokens rebuilt from `activations` `[row, position, latent]`, plus the error."""
-        rebuilt = self.site.sae.rebuild(activations, x)
+        return self._with_error(self.site.sae.rebuild(activations, x), output)
+
+    def _with_error(self, rebuilt: Tensor, output: Tensor) -> Tensor:
         rebuilt = rebuilt if self.error is None else rebuilt + self.error
         spliced = self.batch.position_groups.spliced.reshape(*output.shape[:2], 1)
         return torch.where(spliced, rebuilt.to(output.dtype), output)
