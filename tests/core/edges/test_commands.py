@@ -15,12 +15,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def circuit(cli: Cli, able_flags: list[str], folder: Path) -> Path:
+def circuit(cli: Cli, solvable_flags: list[str], folder: Path) -> Path:
     """A circuit with its edges, found once."""
     path = folder / "circuit.json"
     if not path.exists():
         found = cli(
-            "find", *able_flags, "--method", "atp", "--target", "0.9", "--edges", "--edge-target", "0.8", "--out", path
+            "find",
+            *solvable_flags,
+            "--method",
+            "atp",
+            "--target",
+            "0.9",
+            "--edges",
+            "--edge-target",
+            "0.8",
+            "--out",
+            path,
         )
         assert found.code == 0, found.err
     return path
