@@ -252,6 +252,7 @@ class LatentView:
     """Everything that the screen shows of one latent at one site.
 
     `histogram` counts nonzero activations on clean train prompts in equal bins between 0 and `histogram_max`.
+    `top_prompts` are the clean train prompts on which it fires most, each text once.
     `profile` is (position name, mean on clean, mean on corrupt) in order. `promotes` and `suppresses` are (token, logit
     weight) of the decoder direction through the final norm's gain and the unembedding (`models/readout.py`), `answers`
     the same for every answer of the task; the weights are those before the logits' `soft_cap`, None for none.

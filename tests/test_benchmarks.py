@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import list_of_latents
 import options
 import pytest
 import speed
@@ -202,3 +203,12 @@ def test_the_demo_is_a_shape_too(tmp_path: Path) -> None:
     shape = json.loads(path.read_text())["shapes"]["demo"]
     assert (shape["prompts"], shape["test_prompts"]) == (512, 128)
     assert tuple(shape["edits"]) == KINDS["edits"]
+
+
+def test_every_change_of_the_list_of_latents_is_timed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["list_of_latents.py", "--nodes", "500", "-n", "1"])
+    list_of_latents.main()
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == [what for what, _ in list_of_latents.CHANGES]

@@ -82,13 +82,17 @@ def _top_prompts(problem: Problem, activations: Tensor) -> tuple[TokenActivation
     side, tokenizer = problem.prompt_sets["train"].clean, problem.model.tokenizer
     # Each prompt is shown by the row on which the latent fires most.
     peaks, row = activations.amax(1).reshape(len(problem.prompt_sets["train"]), -1).max(1)
-    shown = []
-    for prompt in peaks.topk(min(TOP_PROMPTS, len(peaks)))[1].tolist():
-        if peaks[prompt] <= 0:
+    shown, texts = list[TokenActivation](), set[tuple[int, ...]]()
+    for prompt in peaks.argsort(descending=True, stable=True).tolist():
+        if peaks[prompt] <= 0 or len(shown) == TOP_PROMPTS:
             break
         index = prompt * problem.prompt_sets["train"].answers.rows_per_prompt + int(row[prompt])
         span = slice(side.n_bos, int(side.lengths[index]))
-        tokens = token_texts(tokenizer, side.tokens[index, span].tolist())
+        ids = tuple(side.tokens[index, span].tolist())
+        if ids in texts:  # a task may pair one clean prompt with several corrupt ones
+            continue
+        texts.add(ids)
+        tokens = token_texts(tokenizer, list(ids))
         shown.append(TokenActivation(tokens, tuple(activations[index, span].tolist()), float(peaks[prompt])))
     return tuple(shown)
 

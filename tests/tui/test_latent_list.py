@@ -60,6 +60,7 @@ async def test_f_sorts_all_sites_together(explorer: Make, session: FakeSession) 
         assert values == known + [None] * (len(values) - len(known))
         assert len({row.site for row in latents(rows)[:8]}) > 1
         first = latents(rows)[0]
+        await pilot.press("g")  # the cursor has stayed on its latent
         await shows(pilot, f"L{first.site}/{first.latent} ")
         await pilot.press("f")
         await wait_for(pilot, lambda: isinstance(rows.rows[0], SiteRow))

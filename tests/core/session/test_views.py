@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from naive import Edit, Naive, Node
 from tiny.models_with_saes import TinyModel
-from tiny.problems import open_naive
+from tiny.problems import open_naive, open_problem
 from tiny.searches import QUICK
+from tiny.sessions import make_session
+from tiny.tasks import TASKS
 from torch import Tensor
 
 from circuit_tui.core.search.spec import SearchSpec
@@ -212,3 +215,15 @@ def test_which_nodes_fire_on_a_prompt(
         values = [value for _, _, value in view.active]
         assert values == sorted(values, reverse=True)
         assert len(values) > 2
+
+
+def test_a_text_is_shown_once_however_often_it_is_a_clean_prompt(tiny_model: Callable[[str], TinyModel]) -> None:
+    task = TASKS["index"]
+    first, *others = task.split("train")
+    again = tuple(replace(pair, clean=first.clean) for pair in others[:2])
+    pairs = (first, *again, *others[2:], *task.split("test"))
+    session = make_session(open_problem(tiny_model("gpt2"), replace(task, pairs=pairs), "each", errors="keep"))
+    for site in (0, 1):
+        shown = session.latent_view(site, busiest(session, site)).top_prompts
+        texts = [prompt.tokens for prompt in shown]
+        assert len(texts) == len(set(texts)) > 1
