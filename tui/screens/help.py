@@ -19,6 +19,7 @@ MOVING = (
     ("↑ ↓ j k", "Move the cursor, or scroll"),
     ("→ l enter", "Open a latent into its positions"),
     ("← h", "Close it; then go to the heading of the site"),
+    ("backspace", "In the edges, back along the trail"),
     ("g G", "First and last line"),
     ("page up, down", "A page at a time (also ctrl+u, ctrl+d)"),
 )
