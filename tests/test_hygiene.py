@@ -107,11 +107,15 @@ def _fixture_names(tree: ast.AST) -> set[str]:
 def test_every_fixture_that_a_test_asks_for_is_there(root: Path) -> None:
     trees = _parsed_tests(root)
     built_in = {"request", "tmp_path", "tmp_path_factory", "monkeypatch", "capsys", "capfd", "caplog", "recwarn"}
-    known = built_in.union({"snap_compare"}, *map(_fixture_names, trees.values()))
+    own = {path: _fixture_names(tree) for path, tree in trees.items()}
     missing = []
     for path, tree in trees.items():
+        above = [parent / "conftest.py" for parent in path.parents]
+        known = built_in.union({"snap_compare"}, own[path], *(own[each] for each in above if each in own))
         for node in tree.body:
-            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or not node.name.startswith("test_"):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            if not node.name.startswith("test_") and node.name not in own[path]:
                 continue
             given = " ".join(map(ast.unparse, node.decorator_list))
             if "given(" in given:  # hypothesis draws by position

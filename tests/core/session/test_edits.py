@@ -267,9 +267,9 @@ def test_what_is_out_of_range_is_refused_and_changes_nothing(
     assert session.view() == before
 
 
-def test_the_interval_is_that_of_samples_of_the_prompts(fresh: Callable[[str], Session]) -> None:
+def test_the_interval_is_that_of_samples_of_the_prompts(fresh_session: Callable[[str], Session]) -> None:
     """Against ratios of means over prompts drawn one sample after the other; the task has no twins."""
-    session, kept = start(fresh, "gpt2-each")
+    session, kept = start(fresh_session, "gpt2-each")
     session.replace(kept.nonzero()[:, 0].tolist(), "all")
     interval = session.view().test.faithfulness_interval
     evaluator = session.experiment.test
