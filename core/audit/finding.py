@@ -55,6 +55,7 @@ KEY_NUMBERS: dict[str, str] = {
     "shuffled": "{reached} of {searches} reach it",
     "seeds": "overlap {jaccard_mean:.2f}",
     "resamplings": "overlap {jaccard_mean:.2f}",
+    "dictionaries": "smallest {smallest}, own {own_size}",
 }
 """The number of each line that tells most, for a table, by the line's key."""
 DECIDING = frozenset({"task", "held-out", "overfit", "answers", "errors", "completeness", "random", "shuffled"})

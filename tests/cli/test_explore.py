@@ -34,6 +34,7 @@ def test_the_bare_command_opens_the_demo(cli: Any, started: list[Any]) -> None:
     path = rest.pop("log_path")
     assert path.name == "circuit-tui.log"
     assert path.parent.is_dir()
+    assert rest.pop("settings").name == "explorer.json"
     assert rest == {"mouse": True}
     assert options == ExplorerOptions(False, None, None, 0.95, "mask", 0, None)
 

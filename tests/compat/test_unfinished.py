@@ -60,9 +60,10 @@ def test_a_sweep_goes_on_in_the_run_it_was_killed_in(
     }
     assert steps[0].step == stored(expected, "sweep-cut") + 1
     for row, wanted in zip(read_rows(Path("cut.sqlite")), known["rows"], strict=True):
-        assert {name: row[name] for name in ("id", "opening", "status", "size", "steps")} == {
-            name: wanted[name] for name in ("id", "opening", "status", "size", "steps")
+        assert {name: row[name] for name in ("id", "opening", "status", "size")} == {
+            name: wanted[name] for name in ("id", "opening", "status", "size")
         }
+        assert row["steps"] <= wanted["steps"], "a mask that has settled ends its optimisation earlier than in 0.1"
         assert row["test_faithfulness"] == pytest.approx(wanted["test_faithfulness"], abs=1e-4)
     assert not list(resumable_dir().iterdir())
 

@@ -358,9 +358,9 @@ async def test_tab_walks_through_all_panes_on_a_small_screen(explorer: Make) -> 
                 seen.append(app.main.panes.current)
             if seen[-1] == "circuit" and len(seen) > 1:
                 break
-        assert seen == ["circuit", "latent", "prompts", "search", "frontier", "audit", "edges", "circuit"]
+        assert seen == ["circuit", "latent", "prompts", "search", "frontier", "audit", "edges", "try", "circuit"]
         await pilot.press("shift+tab")
-        await wait_for(pilot, lambda: app.main.panes.current == "edges")
+        await wait_for(pilot, lambda: app.main.panes.current == "try")
 
 
 async def test_a_snapshot_is_compared_and_restored(explorer: Make) -> None:
@@ -556,8 +556,9 @@ async def test_the_mouse_does_what_the_keys_do(explorer: Make, session: FakeSess
         assert table_of(app).cursor == 4
         await pilot.click(CircuitTable, offset=(1, 4))
         await wait_for(pilot, lambda: shown_size(app) == len(row.nodes))
-        await pilot.click("#tabs", offset=(16, 0))
-        await wait_for(pilot, lambda: app.main.panes.current == "latent")
+        tabs = screen_text(app).splitlines()[3]
+        await pilot.click("#tabs", offset=(tabs.index("3 "), 0))
+        await wait_for(pilot, lambda: app.main.panes.current == "prompts")
         footer = screen_text(app).splitlines()[-1]
         await pilot.click("#footer", offset=(footer.index("undo"), 0))
         await wait_for(pilot, lambda: shown_size(app) == 0)

@@ -76,15 +76,15 @@ def attribute(
             from circuit_tui.core.attribution.head_score import head_score, parse_head
 
             score = head_score(run, *parse_head(head), len(run.tokens) - 1 if at is None else at, source, parts)
-            if json:
-                output.print_json({"file": str(file), "prompt": prompt, "tokens": run.texts, **asdict(score)})
-            else:
-                _print_score(run, score)
-            return DONE
-        tree = attribution_tree(run, find_target(run, of, minus, at), depth, parts)
+        else:
+            score = None
+            tree = attribution_tree(run, find_target(run, of, minus, at), depth, parts)
     in_circuit = {(hook, latent) for hook, _, latent in claimed.nodes()}
+    about = {"file": str(file), "prompt": prompt, "tokens": run.texts}
     if json:
-        output.print_json({"file": str(file), "prompt": prompt, "tokens": run.texts, **_plain(run, tree, in_circuit)})
+        output.print_json(about | (asdict(score) if score is not None else _plain(run, tree, in_circuit)))
+    elif score is not None:
+        _print_score(run, score)
     else:
         _print(run, tree, in_circuit)
     return DONE

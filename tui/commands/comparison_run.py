@@ -116,7 +116,7 @@ class ComparisonRun:
             progress.say(f"warning: {warning}")
         subject = identity_of(experiment)
         specs = plan_runs(self._chosen, self._grids, self._seeds, subject.candidates)
-        series = Series(experiment, [spec for spec in specs if _key(subject, spec) not in self._records])
+        series = Series(experiment, [spec for spec in specs if not self._has(subject, spec)])
         total = len(series)
         with RunsBar(f"{where}{subject.task}", total) as bar:
 
@@ -135,6 +135,10 @@ class ComparisonRun:
                     self._add([record])
                     if self._out is not None:
                         self.write(self._out, under_way=True)
+
+    def _has(self, subject: Identity, spec: SearchSpec) -> bool:
+        """Whether the run is known; version 0.1 wrote runs without the hash of their token ids."""
+        return any(_key(each, spec) in self._records for each in (subject, subject.without_tokens))
 
 
 def _key(subject: Identity, spec: SearchSpec) -> tuple[Identity, str]:

@@ -15,7 +15,7 @@ from circuit_tui.tui.drawing.styles import pane_styles_of
 class PaneTabs(Widget):
     """``1 Circuit  2 Latent  3 Prompts  4 Search …``; the current one stands out.
 
-    Where the names do not fit, those of the other panes are cut to as many letters as fit.
+    Where names and note do not fit, the names of the other panes are cut to as many letters as fit.
     """
 
     class Chosen(Message):
@@ -41,7 +41,7 @@ class PaneTabs(Widget):
         longest = max(map(len, PANES))
         for letters in range(longest, 1, -1):
             names = [(pane, pane.capitalize()[: longest if pane == self._current else letters]) for pane in PANES]
-            if 1 + sum(len(PANES[pane]) + len(name) + 3 for pane, name in names) <= self.size.width:
+            if 2 + sum(len(PANES[pane]) + len(name) + 3 for pane, name in names) + len(self._note) <= self.size.width:
                 break
         return names
 
