@@ -41,7 +41,8 @@ class PaneTabs(Widget):
         longest = max(map(len, PANES))
         for letters in range(longest, 1, -1):
             names = [(pane, pane.capitalize()[: longest if pane == self._current else letters]) for pane in PANES]
-            if 2 + sum(len(PANES[pane]) + len(name) + 3 for pane, name in names) + len(self._note) <= self.size.width:
+            note = len(self._note) + 1 if self._note else 0
+            if 1 + sum(len(PANES[pane]) + len(name) + 3 for pane, name in names) + note <= self.size.width:
                 break
         return names
 
