@@ -27,6 +27,8 @@ from circuit_tui.core.splice.problem import Problem
 
 MAX_ACTIVATIONS = 2**26
 """The most activations that are computed at once: 256 MB."""
+PROMPTS_A_TURN = 64
+"""The most prompts that M runs on in a turn: a toggle waits for a turn that has begun."""
 
 
 @incremental
@@ -36,7 +38,7 @@ def answer_push(problem: Problem, readout: Readout) -> Increments[Tensor]:
     Raises:
         OutOfMemory: not even one prompt at a time fits.
     """
-    split, limit = problem.splits["train"], problem.batch_size or len(problem.splits["train"])
+    split, limit = problem.splits["train"], min(problem.batch_size or PROMPTS_A_TURN, PROMPTS_A_TURN)
 
     def halve(error: BaseException) -> None:
         nonlocal limit
