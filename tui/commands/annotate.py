@@ -13,7 +13,7 @@ from circuit_tui.core.latents.annotations import AnnotationEdit, DeleteGroup, Sa
 from circuit_tui.tui.commands import options, output, progress
 from circuit_tui.tui.commands.boundary import DONE
 from circuit_tui.tui.commands.open_file import open_file_session
-from circuit_tui.tui.commands.opening import Batch, Device, DeviceMap, Opening
+from circuit_tui.tui.commands.opening import Reopening, reopening_flags
 
 if TYPE_CHECKING:
     from circuit_tui.core.session.session import Session
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _OUT = "Write there instead of into FILE."
 
 
+@reopening_flags
 def annotate(
     file: Annotated[Path, typer.Argument(metavar="FILE.json", help="The circuit file.")],
     label: Annotated[list[str] | None, typer.Option(metavar="L2/210=TEXT", help="Name a latent; repeat.")] = None,
@@ -30,12 +31,8 @@ def annotate(
         list[str] | None, typer.Option(metavar="NAME=L2/210,L1/3@end", help="Put nodes under a name; repeat.")
     ] = None,
     forget: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Forget a group; repeat.")] = None,
-    model: Annotated[str | None, typer.Option(help="Where the model is now, if not where the file says.")] = None,
-    sae_dir: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Where the SAEs are now; repeat.")] = None,
-    prompts: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Where the prompts are now.")] = None,
-    device: Device = None,
-    device_map: DeviceMap = None,
-    batch: Batch = None,
+    *,
+    reopening: Reopening,
     out: Annotated[Path | None, typer.Option(metavar="FILE.json", help=_OUT)] = None,
     force: options.Force = False,
     json: options.Json = False,
@@ -49,9 +46,7 @@ def annotate(
                 raise UserError(
                     f"{flag} {text}: write {'NAME=L2/210,L1/3@end' if flag == '--group' else 'L2/210=TEXT'}"
                 )
-    request = Opening(
-        model=model, sae_dir=sae_dir, prompts=prompts, device=device, device_map=device_map, batch=batch
-    ).request()
+    request = reopening.request()
     from circuit_tui.core.outputs.file_kind import CIRCUIT_FILE
 
     writes = bool(label or note or mark or group or forget) or out is not None

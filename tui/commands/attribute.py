@@ -12,7 +12,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.tui.commands import options, output
 from circuit_tui.tui.commands.boundary import DONE
 from circuit_tui.tui.commands.open_file import open_file
-from circuit_tui.tui.commands.opening import Batch, Device, DeviceMap, Opening
+from circuit_tui.tui.commands.opening import Reopening, reopening_flags
 
 if TYPE_CHECKING:
     from circuit_tui.core.attribution.head_score import HeadScore, ScoreSide
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from circuit_tui.core.attribution.tree import Tree
 
 
+@reopening_flags
 def attribute(
     file: Annotated[Path, typer.Argument(metavar="FILE.json", help="The circuit file.")],
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="Any prompt.")],
@@ -39,12 +40,8 @@ def attribute(
     ] = None,
     depth: Annotated[int, typer.Option(min=1, metavar="N", help="How often latents are expanded again.")] = 1,
     parts: Annotated[int, typer.Option(min=1, metavar="N", help="How many parts each expansion lists.")] = 8,
-    model: Annotated[str | None, typer.Option(help="Where the model is now, if not where the file says.")] = None,
-    sae_dir: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Where the SAEs are now; repeat.")] = None,
-    prompts: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Where the prompts are now.")] = None,
-    device: Device = None,
-    device_map: DeviceMap = None,
-    batch: Batch = None,
+    *,
+    reopening: Reopening,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> int:
@@ -53,9 +50,7 @@ def attribute(
     Attention patterns, norm scales and MLP outputs are held. The parts of each expansion add up to its value; what no
     latent explains (SAE errors, tokens without SAE) is among them. A latent of the file's circuit is marked with *.
     """
-    request = Opening(
-        model=model, sae_dir=sae_dir, prompts=prompts, device=device, device_map=device_map, batch=batch
-    ).request()
+    request = reopening.request()
     from circuit_tui.core.circuits.circuit_file import read_circuit
 
     claimed = read_circuit(file)

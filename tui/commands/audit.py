@@ -15,7 +15,7 @@ from circuit_tui.tui.commands import options, output, progress
 from circuit_tui.tui.commands.boundary import DONE, INTERRUPTED, NO, log_path
 from circuit_tui.tui.commands.interrupt import on_interrupt
 from circuit_tui.tui.commands.open_file import open_file, request_for
-from circuit_tui.tui.commands.opening import Batch, Device, DeviceMap, Opening
+from circuit_tui.tui.commands.opening import Reopening, reopening_flags
 
 if TYPE_CHECKING:
     from circuit_tui.core.audit.run import Audit
@@ -27,6 +27,7 @@ _DICTIONARIES = "Search with random directions, components and coordinates in pl
 STYLES = {"good": "green", "doubtful": "yellow", "bad": "bold red", "not measured": "dim"}
 
 
+@reopening_flags
 def audit(
     file: Annotated[Path, typer.Argument(metavar="FILE.json", help="The circuit file.")],
     text: options.Text = None,
@@ -40,12 +41,8 @@ def audit(
     pairs: Annotated[int, typer.Option(min=0, metavar="N", help="Pairs of nodes to try, at most.")] = 100,
     seed: Annotated[int | None, typer.Option(min=0, metavar="N", help="Seed of every draw. [the file's]")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, metavar="N", help=_JOBS)] = None,
-    model: Annotated[str | None, typer.Option(help="Where the model is now, if not where the file says.")] = None,
-    sae_dir: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Where the SAEs are now; repeat.")] = None,
-    prompts: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Where the prompts are now.")] = None,
-    device: Device = None,
-    device_map: DeviceMap = None,
-    batch: Batch = None,
+    *,
+    reopening: Reopening,
     out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write there instead of into FILE.")] = None,
     force: options.Force = False,
     json: options.Json = False,
@@ -56,9 +53,7 @@ def audit(
     Exits 1 if it cannot. The searches come last; Ctrl-C ends the audit and keeps what it has measured so far. However
     the command ended, the same command continues the audit.
     """
-    request = Opening(
-        model=model, sae_dir=sae_dir, prompts=prompts, device=device, device_map=device_map, batch=batch
-    ).request()
+    request = reopening.request()
     from circuit_tui.core.circuits.circuit_file import read_circuit, write_circuit
     from circuit_tui.core.outputs.file_kind import CIRCUIT_FILE
     from circuit_tui.core.outputs.output_file import check_output

@@ -12,7 +12,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.tui.commands import options, output, progress
 from circuit_tui.tui.commands.boundary import DONE, NO
 from circuit_tui.tui.commands.open_file import open_file, request_for
-from circuit_tui.tui.commands.opening import Batch, Device, DeviceMap, Opening
+from circuit_tui.tui.commands.opening import Reopening, reopening_flags
 
 if TYPE_CHECKING:
     from circuit_tui.core.circuits.audit_schema import AuditPart
@@ -22,17 +22,14 @@ if TYPE_CHECKING:
     from circuit_tui.core.session.session import Session
 
 
+@reopening_flags
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE.json", help="The circuit file.")],
     tolerance: Annotated[float, typer.Option(help="How far off a number may be; relative for numbers above 1.")] = 1e-3,
-    model: Annotated[str | None, typer.Option(help="Where the model is now, if not where the file says.")] = None,
-    sae_dir: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Where the SAEs are now; repeat.")] = None,
-    prompts: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Where the prompts are now.")] = None,
     text: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the text of its audit is now.")] = None,
     searches: Annotated[bool, typer.Option("--searches", help="Repeat the searches of its audit.")] = False,
-    device: Device = None,
-    device_map: DeviceMap = None,
-    batch: Batch = None,
+    *,
+    reopening: Reopening,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> int:
@@ -42,9 +39,7 @@ def check(
     """
     if not 0 <= tolerance < float("inf"):
         raise UserError(f"--tolerance {tolerance:g}: must be a finite number, not below 0")
-    request = Opening(
-        model=model, sae_dir=sae_dir, prompts=prompts, device=device, device_map=device_map, batch=batch
-    ).request()
+    request = reopening.request()
     from circuit_tui.core.circuits.circuit_file import read_circuit
     from circuit_tui.core.circuits.recheck import recheck_circuit
 

@@ -12,7 +12,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.tui.commands import options, output, progress
 from circuit_tui.tui.commands.boundary import DONE, NO
 from circuit_tui.tui.commands.open_file import request_for
-from circuit_tui.tui.commands.opening import Batch, Device, DeviceMap, Opening
+from circuit_tui.tui.commands.opening import Reopening, reopening_flags
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _NUMBERS = ("edge", "±", "total", "metric", "|edge|", "past heads", "rest")
 
 
+@reopening_flags
 def edges(
     file: Annotated[Path, typer.Argument(metavar="FILE.json", help="The circuit file.")],
     node: Annotated[
@@ -45,12 +46,8 @@ def edges(
     wrong: Annotated[str | None, typer.Option(metavar="TEXT", help="Its wrong answer, with the leading space.")] = None,
     out: options.Out = None,
     force: options.Force = False,
-    model: Annotated[str | None, typer.Option(help="Where the model is now, if not where the file says.")] = None,
-    sae_dir: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Where the SAEs are now; repeat.")] = None,
-    prompts: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Where the prompts are now.")] = None,
-    device: Device = None,
-    device_map: DeviceMap = None,
-    batch: Batch = None,
+    *,
+    reopening: Reopening,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> int:
@@ -71,9 +68,7 @@ def edges(
     asked = None if on is None else FreePrompt(on, tuple((roles or "").split()), answer, wrong)
     if asked is not None:
         asked.check()
-    request = Opening(
-        model=model, sae_dir=sae_dir, prompts=prompts, device=device, device_map=device_map, batch=batch
-    ).request()
+    request = reopening.request()
     claimed = read_circuit(file)
     with options.claimed_out(out, force=force), output.quiet(debug=debug):
         experiment = _open(claimed, request_for(claimed, request, file.expanduser().parent))

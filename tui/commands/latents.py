@@ -12,7 +12,7 @@ from circuit_tui.core.latents.node_filter import SORT_COLUMNS, parse_filter
 from circuit_tui.tui.commands import options, output, progress
 from circuit_tui.tui.commands.boundary import DONE, NO
 from circuit_tui.tui.commands.open_file import open_file_session
-from circuit_tui.tui.commands.opening import Batch, Device, DeviceMap, Opening
+from circuit_tui.tui.commands.opening import Reopening, reopening_flags
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 AT_EACH_END = 4  # of the answers, from which a latent's weight may be one of dozens
 
 
+@reopening_flags
 def latents(
     file: Annotated[Path, typer.Argument(metavar="FILE.json", help="The circuit file.")],
     latent: Annotated[str | None, typer.Option(metavar="L2/210", help="Show this latent closely.")] = None,
@@ -32,21 +33,15 @@ def latents(
     reverse: Annotated[bool, typer.Option("--reverse", help="Turn the order round.")] = False,
     by_site: Annotated[bool, typer.Option("--by-site", help="Sort within each site.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="List all candidates, not only kept ones.")] = False,
-    model: Annotated[str | None, typer.Option(help="Where the model is now, if not where the file says.")] = None,
-    sae_dir: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Where the SAEs are now; repeat.")] = None,
-    prompts: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Where the prompts are now.")] = None,
-    device: Device = None,
-    device_map: DeviceMap = None,
-    batch: Batch = None,
+    *,
+    reopening: Reopening,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> int:
     """List the latents of a circuit: their effect on the answers, the tokens they promote. Exits 1 if none matches."""
     parse_filter(filter)
     options.choice("--sort", sort, SORT_COLUMNS)
-    request = Opening(
-        model=model, sae_dir=sae_dir, prompts=prompts, device=device, device_map=device_map, batch=batch
-    ).request()
+    request = reopening.request()
     with output.quiet(debug=debug):
         session = open_file_session(file, request)
         view = None if latent is None else _view(session, latent)

@@ -161,29 +161,57 @@ class Opening:
         return request
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reopening:
+    """The flags of a command on a circuit file: where what the file names is now, and what it runs on."""
+
+    model: Annotated[str | None, typer.Option(help="Where the model is now, if not where the file says.")] = None
+    sae_dir: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Where the SAEs are now; repeat.")] = None
+    prompts: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Where the prompts are now.")] = None
+    device: Device = None
+    device_map: DeviceMap = None
+    batch: Batch = None
+
+    def request(self) -> OpenRequest:
+        """The request that the flags describe; raises what `Opening.request` raises."""
+        return Opening(**{each.name: getattr(self, each.name) for each in fields(self)}).request()
+
+
 def opening_flags(*, without: Collection[str] = ()) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Give a command the flags of `Opening`, except those named in `without`, as its argument `opening`."""
+    return lambda command: _with_flags(command, "opening", Opening, without)
 
-    def decorate(command: Callable[..., int]) -> Callable[..., int]:
-        hints, keyword = get_type_hints(Opening, include_extras=True), inspect.Parameter.KEYWORD_ONLY
-        flags = [
-            inspect.Parameter(field.name, keyword, default=field.default, annotation=hints[field.name])
-            for field in fields(Opening)
-            if field.name not in without
-        ]
-        own = inspect.signature(command, eval_str=True)
-        rest = [each.replace(kind=keyword) for each in own.parameters.values() if each.name != "opening"]
 
-        @functools.wraps(command)
-        def called(**given: Any) -> int:
-            opening = Opening(**{flag.name: given.pop(flag.name) for flag in flags})
-            return command(opening=opening, **given)
+def reopening_flags(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the flags of `Reopening` as its argument `reopening`."""
+    return _with_flags(command, "reopening", Reopening)
 
-        called.__signature__ = own.replace(parameters=[*flags, *rest])  # type: ignore[attr-defined]
-        called.__annotations__ = {each.name: each.annotation for each in (*flags, *rest)}
-        return called
 
-    return decorate
+def _with_flags(
+    command: Callable[..., int], argument: str, kind: type[Opening | Reopening], without: Collection[str] = ()
+) -> Callable[..., int]:
+    """Put the flags of `kind`, except those named in `without`, where `command` has its argument `argument`."""
+    hints, keyword = get_type_hints(kind, include_extras=True), inspect.Parameter.KEYWORD_ONLY
+    flags = [
+        inspect.Parameter(field.name, keyword, default=field.default, annotation=hints[field.name])
+        for field in fields(kind)
+        if field.name not in without
+    ]
+    own = inspect.signature(command, eval_str=True)
+    every = [
+        parameter
+        for each in own.parameters.values()
+        for parameter in (flags if each.name == argument else [each.replace(kind=keyword)])
+    ]
+
+    @functools.wraps(command)
+    def called(**given: Any) -> int:
+        given[argument] = kind(**{flag.name: given.pop(flag.name) for flag in flags})
+        return command(**given)
+
+    called.__signature__ = own.replace(parameters=every)  # type: ignore[attr-defined]
+    called.__annotations__ = {each.name: each.annotation for each in every}
+    return called
 
 
 def _check_circuit(circuit: Path, given: Mapping[str, object]) -> None:

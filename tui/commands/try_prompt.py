@@ -11,7 +11,7 @@ import typer
 from circuit_tui.tui.commands import options, output
 from circuit_tui.tui.commands.boundary import DONE
 from circuit_tui.tui.commands.open_file import open_file
-from circuit_tui.tui.commands.opening import Batch, Device, DeviceMap, Opening
+from circuit_tui.tui.commands.opening import Reopening, reopening_flags
 
 if TYPE_CHECKING:
     from circuit_tui.core.opening.experiment import Experiment
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 RUNS = (("plain", "M"), ("spliced", "M_s"), ("circuit", "circuit"), ("empty", "∅"))
 
 
+@reopening_flags
 def try_prompt(
     file: Annotated[Path, typer.Argument(metavar="FILE.json", help="The circuit file.")],
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The prompt.")],
@@ -28,12 +29,8 @@ def try_prompt(
     ] = None,
     answer: Annotated[str | None, typer.Option(metavar="TEXT", help="A right answer, with its leading space.")] = None,
     wrong: Annotated[str | None, typer.Option(metavar="TEXT", help="A wrong answer, with its leading space.")] = None,
-    model: Annotated[str | None, typer.Option(help="Where the model is now, if not where the file says.")] = None,
-    sae_dir: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Where the SAEs are now; repeat.")] = None,
-    prompts: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Where the prompts are now.")] = None,
-    device: Device = None,
-    device_map: DeviceMap = None,
-    batch: Batch = None,
+    *,
+    reopening: Reopening,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> int:
@@ -45,9 +42,7 @@ def try_prompt(
     from circuit_tui.core.circuits.circuit_file import read_circuit
     from circuit_tui.core.prompting.report import FreePrompt
 
-    request = Opening(
-        model=model, sae_dir=sae_dir, prompts=prompts, device=device, device_map=device_map, batch=batch
-    ).request()
+    request = reopening.request()
     asked = FreePrompt(prompt, tuple((roles or "").split()), answer, wrong)
     asked.check()
     claimed = read_circuit(file)

@@ -13,7 +13,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.tui.commands import options, output
 from circuit_tui.tui.commands.boundary import DONE
 from circuit_tui.tui.commands.open_file import open_file_session
-from circuit_tui.tui.commands.opening import Batch, Device, DeviceMap, Opening
+from circuit_tui.tui.commands.opening import Reopening, reopening_flags
 
 if TYPE_CHECKING:
     from circuit_tui.core.latents.views import Explanation, LatentPrompts
@@ -23,27 +23,22 @@ if TYPE_CHECKING:
 SHOWN = 10  # prompts of a table; --json has all
 
 
+@reopening_flags
 def why(
     file: Annotated[Path, typer.Argument(metavar="FILE.json", help="The circuit file.")],
     prompt: Annotated[int | None, typer.Option(min=0, metavar="N", help="Explain this held-out prompt.")] = None,
     latent: Annotated[
         str | None, typer.Option(metavar="L2/210", help="Say on which held-out prompts this latent matters.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Where the model is now, if not where the file says.")] = None,
-    sae_dir: Annotated[list[Path] | None, typer.Option(metavar="DIR", help="Where the SAEs are now; repeat.")] = None,
-    prompts: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Where the prompts are now.")] = None,
-    device: Device = None,
-    device_map: DeviceMap = None,
-    batch: Batch = None,
+    *,
+    reopening: Reopening,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> int:
     """Say which nodes carry the answer to a prompt, or on which prompts a latent matters; else list the prompts."""
     if prompt is not None and latent is not None:
         raise UserError("--prompt and --latent: give one of them")
-    request = Opening(
-        model=model, sae_dir=sae_dir, prompts=prompts, device=device, device_map=device_map, batch=batch
-    ).request()
+    request = reopening.request()
     with output.quiet(debug=debug):
         session = open_file_session(file, request)
         if prompt is not None:
