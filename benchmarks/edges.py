@@ -22,7 +22,7 @@ from circuit_tui.core.circuits.circuit_file import read_circuit
 from circuit_tui.core.edges.agreement import agreement
 from circuit_tui.core.edges.edge_table import CircuitEdges
 from circuit_tui.core.edges.eliminate import EdgeSearch, eliminate_edges
-from circuit_tui.core.edges.open_experiment import open_float32
+from circuit_tui.core.opening.float32 import open_float32
 from circuit_tui.core.opening.open_circuit import open_circuit, request_of
 from circuit_tui.core.opening.request import OpenRequest
 

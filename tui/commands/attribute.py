@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.tui.commands import options, output
+from circuit_tui.tui.commands import options, output, progress
 from circuit_tui.tui.commands.boundary import DONE
-from circuit_tui.tui.commands.open_file import open_file
+from circuit_tui.tui.commands.open_file import request_for
 from circuit_tui.tui.commands.opening import Reopening, reopening_flags
 
 if TYPE_CHECKING:
@@ -52,21 +52,24 @@ def attribute(
     """
     request = reopening.request()
     from circuit_tui.core.circuits.circuit_file import read_circuit
+    from circuit_tui.core.prompting.report import FreePrompt
 
     claimed = read_circuit(file)
-    if not prompt.strip():
-        raise UserError("the prompt has no words")
+    FreePrompt(prompt).check()
     if (head is None) != (source is None):
         raise UserError("--head and --from: give both, or neither")
     if head is not None and (of, minus) != (None, None):
         raise UserError("--head: a score is taken apart, so leave --of and --minus out")
-    # Small parts are sums of large numbers that cancel: half precision would lose them.
-    exact = claimed.model_copy(update={"model": claimed.model.model_copy(update={"dtype": "float32"})})
     with output.quiet(debug=debug):
-        experiment = open_file(exact, request, file.expanduser().parent)
+        progress.say("loading …")
         from circuit_tui.core.attribution.tree import attribution_tree, find_target, open_run
+        from circuit_tui.core.opening.float32 import open_problem_float32
 
-        run = open_run(experiment.opened, prompt)
+        # Small parts are sums of large numbers that cancel: half precision would lose them.
+        opened = open_problem_float32(
+            request_for(claimed, request, file.expanduser().parent), progress.loading, claimed
+        )
+        run = open_run(opened, prompt)
         if head is not None and source is not None:
             from circuit_tui.core.attribution.head_score import head_score, parse_head
 

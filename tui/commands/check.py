@@ -104,7 +104,7 @@ def _edge_checks(
 ) -> tuple[FieldCheck, ...]:
     """Compute the file's edges again, in float32, and compare."""
     from circuit_tui.core.edges.file_part import recheck_edges
-    from circuit_tui.core.edges.open_experiment import open_float32
+    from circuit_tui.core.opening.float32 import open_float32
     from circuit_tui.core.opening.open_circuit import open_circuit
 
     assert file.edges is not None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from circuit_tui.core.edges.eliminate import EdgeSearch
     from circuit_tui.core.edges.view import EdgesView, EdgeView
     from circuit_tui.core.opening.experiment import Experiment
+    from circuit_tui.core.opening.request import OpenRequest
     from circuit_tui.core.prompting.report import FreePrompt
 
 _NUMBERS = ("edge", "±", "total", "metric", "|edge|", "past heads", "rest")
@@ -92,9 +93,9 @@ def edges(
     return NO if search is not None and not search.reached else DONE
 
 
-def _open(file: CircuitFile, request: Any) -> Experiment:
+def _open(file: CircuitFile, request: OpenRequest) -> Experiment:
     progress.say("loading …")
-    from circuit_tui.core.edges.open_experiment import open_float32
+    from circuit_tui.core.opening.float32 import open_float32
 
     return open_float32(request, progress.loading, file)
 

@@ -11,6 +11,7 @@ from circuit_tui.tui.commands import progress
 if TYPE_CHECKING:
     from circuit_tui.core.circuits.schema import CircuitFile
     from circuit_tui.core.opening.experiment import Experiment
+    from circuit_tui.core.opening.open_problem import OpenedProblem
     from circuit_tui.core.opening.request import OpenRequest
     from circuit_tui.core.session.session import Session
 
@@ -43,6 +44,18 @@ def open_file(file: CircuitFile, base: OpenRequest, folder: Path) -> Experiment:
     from circuit_tui.core.opening.experiment import open_experiment
 
     return open_experiment(request_for(file, base, folder), progress.loading, file)
+
+
+def open_file_problem(file: CircuitFile, base: OpenRequest, folder: Path) -> OpenedProblem:
+    """Open what `open_file` opens, but for the runs over the task's prompts: for commands on a prompt of one's own.
+
+    Raises:
+        UserError: something cannot be found or does not fit together.
+    """
+    progress.say("loading …")
+    from circuit_tui.core.opening.open_problem import open_problem
+
+    return open_problem(request_for(file, base, folder), progress.loading, file)
 
 
 def open_file_session(path: Path, base: OpenRequest) -> Session:

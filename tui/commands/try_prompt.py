@@ -10,12 +10,12 @@ import typer
 
 from circuit_tui.tui.commands import options, output
 from circuit_tui.tui.commands.boundary import DONE
-from circuit_tui.tui.commands.open_file import open_file
+from circuit_tui.tui.commands.open_file import open_file_problem
 from circuit_tui.tui.commands.opening import Reopening, reopening_flags
 
 if TYPE_CHECKING:
-    from circuit_tui.core.opening.experiment import Experiment
     from circuit_tui.core.prompting.report import PromptReport
+    from circuit_tui.core.splice.problem import Problem
 
 RUNS = (("plain", "M"), ("spliced", "M_s"), ("circuit", "circuit"), ("empty", "∅"))
 
@@ -47,12 +47,12 @@ def try_prompt(
     asked.check()
     claimed = read_circuit(file)
     with output.quiet(debug=debug):
-        experiment = open_file(claimed, request, file.expanduser().parent)
+        opened = open_file_problem(claimed, request, file.expanduser().parent)
         from circuit_tui.core.opening.open_circuit import open_circuit
         from circuit_tui.core.prompting.try_prompt import try_prompt as run
 
-        report = run(experiment.opened, open_circuit(file, experiment.opened).kept, asked)
-        active = _active(experiment, report)
+        report = run(opened, open_circuit(file, opened).kept, asked)
+        active = _active(opened.problem, report)
     if json:
         output.print_json({"file": str(file), "prompt": prompt, **asdict(report), "active": active})
     else:
@@ -60,9 +60,8 @@ def try_prompt(
     return DONE
 
 
-def _active(experiment: Experiment, report: PromptReport) -> list[dict[str, Any]]:
+def _active(problem: Problem, report: PromptReport) -> list[dict[str, Any]]:
     """The nodes that fire, by the names that a circuit file has for them."""
-    problem = experiment.problem
     space, names = problem.space, problem.alignment.names
     return [
         {

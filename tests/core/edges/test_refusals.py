@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from circuit_tui.core.edges import open_experiment
 from circuit_tui.core.edges.site_nodes import SiteNodes
 from circuit_tui.core.errors import OutOfMemory, UserError
+from circuit_tui.core.opening import float32
 from circuit_tui.core.opening.request import OpenRequest
 
 
@@ -32,10 +32,10 @@ def test_a_bfloat16_model_without_memory_for_float32(monkeypatch: pytest.MonkeyP
         asked.append(request.dtype)
         raise OutOfMemory("out of memory while loading the model")
 
-    monkeypatch.setattr(open_experiment, "open_experiment", full)
+    monkeypatch.setattr(float32, "open_experiment", full)
     with pytest.raises(UserError, match="edges need the model in float32, and there is no memory for it") as info:
-        open_experiment.open_float32(OpenRequest(dtype="bfloat16"))
+        float32.open_float32(OpenRequest(dtype="bfloat16"))
     assert asked == ["float32"]
     assert "\n" not in str(info.value)
     with pytest.raises(OutOfMemory, match="out of memory while loading the model"):
-        open_experiment.open_float32(OpenRequest())
+        float32.open_float32(OpenRequest())
