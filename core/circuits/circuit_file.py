@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from circuit_tui.core.atomic_file import read_text, write_text
 from circuit_tui.core.circuits.mask_file import ENDING, write_masks
-from circuit_tui.core.circuits.schema import CircuitFile, SnapshotNode
+from circuit_tui.core.circuits.schema import CircuitFile, GroupPart, SnapshotNode, SnapshotPart
 from circuit_tui.core.circuits.upgrade import upgrade
 from circuit_tui.core.errors import UserError
 
@@ -120,9 +120,12 @@ def _out_of_range(file: CircuitFile) -> Iterator[tuple[str, str]]:
             if (node.position, node.latent) in seen:
                 yield where, f"latent {node.latent} at {node.position!r} is listed twice"
             seen.add((node.position, node.latent))
-    yield from _snapshots_out_of_range(file)
+    d_sae = {site.hook: site.sae.d_sae for site in file.sites}
+    yield from _named_out_of_range("snapshots", file.snapshots, positions, d_sae)
     yield from _edges_out_of_range(file)
-    yield from _annotations_out_of_range(file)
+    for i, noted in enumerate(file.noted):
+        yield from _node_out_of_range(noted, f"$.noted[{i}]", positions, d_sae)
+    yield from _named_out_of_range("groups", file.groups, positions, d_sae)
 
 
 def _edges_out_of_range(file: CircuitFile) -> Iterator[tuple[str, str]]:
@@ -138,41 +141,28 @@ def _edges_out_of_range(file: CircuitFile) -> Iterator[tuple[str, str]]:
             yield where, f"{end.position!r} is none of the task's positions"
 
 
-def _snapshots_out_of_range(file: CircuitFile) -> Iterator[tuple[str, str]]:
-    """Yields for the snapshots what `_out_of_range` yields for the circuit."""
-    positions, d_sae = set(file.task.positions), {site.hook: site.sae.d_sae for site in file.sites}
+def _named_out_of_range(
+    key: str, named: Sequence[SnapshotPart | GroupPart], positions: set[str], d_sae: dict[str, int]
+) -> Iterator[tuple[str, str]]:
+    """Yields for the snapshots or groups under `key` what `_out_of_range` yields for the circuit."""
     names: set[str] = set()
-    for i, snapshot in enumerate(file.snapshots):
-        if snapshot.name in names:
-            yield f"$.snapshots[{i}].name", f"{snapshot.name!r} is listed twice"
-        names.add(snapshot.name)
-        for j, node in enumerate(snapshot.nodes):
-            where = f"$.snapshots[{i}].nodes[{j}]"
+    for i, part in enumerate(named):
+        if part.name in names:
+            yield f"$.{key}[{i}].name", f"{part.name!r} is listed twice"
+        names.add(part.name)
+        seen: set[tuple[str, str, int]] = set()
+        for j, node in enumerate(part.nodes):
+            where = f"$.{key}[{i}].nodes[{j}]"
             yield from _node_out_of_range(node, where, positions, d_sae)
-            if node in snapshot.nodes[:j]:
+            if (node.hook, node.position, node.latent) in seen:
                 yield where, f"latent {node.latent} at {node.position!r} is listed twice"
-
-
-def _annotations_out_of_range(file: CircuitFile) -> Iterator[tuple[str, str]]:
-    """Yields for groups, and for nodes outside the circuit, what `_out_of_range` yields for the circuit."""
-    positions, d_sae = set(file.task.positions), {site.hook: site.sae.d_sae for site in file.sites}
-    for i, noted in enumerate(file.noted):
-        yield from _node_out_of_range(noted, f"$.noted[{i}]", positions, d_sae)
-    names: set[str] = set()
-    for i, group in enumerate(file.groups):
-        if group.name in names:
-            yield f"$.groups[{i}].name", f"{group.name!r} is listed twice"
-        names.add(group.name)
-        for j, node in enumerate(group.nodes):
-            where = f"$.groups[{i}].nodes[{j}]"
-            yield from _node_out_of_range(node, where, positions, d_sae)
-            if node in group.nodes[:j]:
-                yield where, f"latent {node.latent} at {node.position!r} is listed twice"
+            seen.add((node.hook, node.position, node.latent))
 
 
 def _node_out_of_range(
     node: SnapshotNode, where: str, positions: set[str], d_sae: dict[str, int]
 ) -> Iterator[tuple[str, str]]:
+    """Yields for one node of any hook what `_out_of_range` yields for the circuit."""
     if node.hook not in d_sae:
         yield f"{where}.hook", f"{node.hook!r} is none of the sites' hooks"
     elif node.latent >= d_sae[node.hook]:
