@@ -20,8 +20,9 @@ from typing_extensions import override
 from circuit_tui.core.runtime.user_log import user_log
 
 PIPE_WIDTH = 220
-LONGEST_WHOLE_WORD = 16  # letters; a longer word may be broken where a table is short of room
 """Columns of a table that is not on a terminal: wide enough that nothing wraps."""
+LONGEST_WHOLE_WORD = 16
+"""Letters; a longer word may be broken where a table is short of room."""
 
 
 def replace_unencodable() -> None:
