@@ -11,8 +11,8 @@ from torch import Tensor
 class BlockRunner(Protocol):
     """Takes and returns rows whose first token is at index 0, padded on the right.
 
-    `LanguageModel` runs them as they are, `LeftPaddedRunner` (`left_padding.py`) moves their padding to the left
-    within the model.
+    `LanguageModel` runs them as they are. Within the model, `LeftPaddedRunner` (`left_padding.py`) moves their padding
+    to the left, and `SharedPrefixRunner` (`shared_prefixes.py`) runs what begins alike once.
     """
 
     @property

@@ -14,6 +14,7 @@ from typing_extensions import override
 from circuit_tui.core.models.block_arguments import BlockCall
 from circuit_tui.core.models.block_runner import BlockRunner
 from circuit_tui.core.models.language_model import LanguageModel
+from circuit_tui.core.models.rearranging_runner import RearrangingRunner
 
 
 def runner_for(model: LanguageModel, lengths: Tensor) -> BlockRunner:
@@ -21,30 +22,12 @@ def runner_for(model: LanguageModel, lengths: Tensor) -> BlockRunner:
     return LeftPaddedRunner(model, lengths) if model.padding_side == "left" else model
 
 
-class LeftPaddedRunner(BlockRunner):
+class LeftPaddedRunner(RearrangingRunner):
     """Runs the blocks of `model` on rows of `lengths` `[row]` real tokens, padded on the left."""
 
     def __init__(self, model: LanguageModel, lengths: Tensor) -> None:
-        self.model, self._lengths = model, lengths
-
-    @property
-    @override
-    def name(self) -> str:
-        return self.model.name
-
-    @property
-    @override
-    def n_layers(self) -> int:
-        return self.model.n_layers
-
-    @property
-    @override
-    def device(self) -> torch.device:
-        return self.model.device
-
-    @override
-    def hook_point(self, name: str) -> torch.nn.Module:
-        return self.model.hook_point(name)
+        super().__init__(model)
+        self._lengths = lengths
 
     @override
     def embed(self, tokens: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from circuit_tui.core.models.block_arguments import BlockCall
 from circuit_tui.core.models.block_runner import BlockRunner
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.models.left_padding import runner_for
+from circuit_tui.core.models.rearranging_runner import RearrangingRunner
 
 WORTH_SHARING = 2e6
 """A `LanguageModel.token_work` below which attention, row by row, takes what is saved."""
@@ -96,33 +97,15 @@ class _AncestorCache:
         return ancestors.reshape(n_tokens, width, *ancestors.shape[1:]).transpose(1, 2)
 
 
-class SharedPrefixRunner(BlockRunner):
+class SharedPrefixRunner(RearrangingRunner):
     """Runs the blocks of `model` on the different tokens of rows padded on the right.
 
     It takes and returns whole rows. Rows that begin alike must have alike residuals there.
     """
 
     def __init__(self, model: LanguageModel, tree: PrefixTree) -> None:
-        self.model, self.tree = model, tree
-
-    @property
-    @override
-    def name(self) -> str:
-        return self.model.name
-
-    @property
-    @override
-    def n_layers(self) -> int:
-        return self.model.n_layers
-
-    @property
-    @override
-    def device(self) -> torch.device:
-        return self.model.device
-
-    @override
-    def hook_point(self, name: str) -> torch.nn.Module:
-        return self.model.hook_point(name)
+        super().__init__(model)
+        self.tree = tree
 
     @override
     def embed(self, tokens: Tensor) -> Tensor:
