@@ -6,7 +6,7 @@ A circuit is a `[node]` bool tensor on the CPU. `Evaluator` runs each circuit fr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -30,6 +30,7 @@ from circuit_tui.core.splice.splice import (
     FullSplice,
     Splice,
     run_spliced,
+    untouched,
 )
 from circuit_tui.core.tasks.task import Split
 from circuit_tui.core.views import Metrics
@@ -90,9 +91,7 @@ class Evaluator:
         plain = PromptMetrics.empty(len(self))
         for batch in self.batches:
             self.fill(plain, batch, self.problem.splits[self.split].plain_logits[batch.reads])
-        spliced = yield from self._recall_or_measure(
-            lambda batch: [self._full(batch, site) for site in self._sites], "spliced"
-        )
+        spliced = yield from self.measure_spliced(self._sites)
         empty = torch.zeros(len(self.problem.space), dtype=torch.bool)
         self.baselines = Baselines(plain, spliced, (yield from self.measure(empty)))
 
@@ -113,6 +112,19 @@ class Evaluator:
         """Returns per-prompt metrics of the circuit `kept` `[node]` bool, site by site; all other nodes are ablated."""
         packs = pack_circuit(self.problem, kept)
         return (yield from self._recall_or_measure(lambda batch: self.circuit_splices(batch, packs), "kept", kept))
+
+    @incremental
+    def measure_spliced(self, sites: Collection[int]) -> Increments[PromptMetrics]:
+        """Returns per-prompt metrics of M with the SAEs of `sites` alone spliced in, every latent kept, site by site.
+
+        With all sites that is M_s.
+        """
+
+        def splices(batch: Batch) -> list[Splice]:
+            return [self._full(batch, site) if site in sites else untouched for site in self._sites]
+
+        some = [] if len(sites) == len(self._sites) else [str(sorted(sites))]
+        return (yield from self._recall_or_measure(splices, "spliced", *some))
 
     @incremental
     def measure_removed(self, kept: Tensor) -> Increments[PromptMetrics]:

@@ -6,15 +6,10 @@ difference that is left with every latent kept, m(M_s) / m(M), with the SAEs of 
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
+from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.opening.experiment import Experiment
-from circuit_tui.core.splice.batch import Batch
-from circuit_tui.core.splice.splice import FullSplice, run_spliced
 
 WORTH_A_WARNING = 0.1
 """How far the faithfulness of M_s may be from 1 before something is said."""
@@ -72,14 +67,15 @@ def splice_offers(experiment: Experiment) -> SpliceOffers | None:
     if problem.errors != "drop" or cost <= WORTH_A_WARNING:
         return None
     n = min(PROMPTS, len(experiment.test))
-    prompts = torch.arange(n, device=problem.splits["test"].lengths.device)
-    batches = problem.batches("test", prompts)
+    some = Evaluator(problem, "test", experiment.test.prompts[:n], prepared=False)
     plain = float(baselines.plain.logit_diff[:n].double().mean())
     count = range(len(problem.sites))
     choices = {frozenset((one,)) for one in count}
     if len(count) <= MOST_SITES:
         choices |= {frozenset(count) - {one} for one in count}
-    shares = {sites: _share(experiment, batches, sites, plain) for sites in {*choices, frozenset(count)}}
+    shares = {
+        sites: some.measure_spliced(sites).result().mean_logit_diff / plain for sites in {*choices, frozenset(count)}
+    }
     everything = shares.pop(frozenset(count))
     offers = []
     for size in sorted({len(sites) for sites in shares}, reverse=True):
@@ -97,25 +93,3 @@ def offer_lines(experiment: Experiment, target: float) -> tuple[str, ...]:
     """Returns the offers for a search that is to reach `target`, as sentences; none where the splice costs little."""
     found = splice_offers(experiment)
     return () if found is None else found.lines(target)
-
-
-@torch.no_grad()
-def _share(experiment: Experiment, batches: list[Batch], sites: Collection[int], plain: float) -> float:
-    """The share of the mean logit difference `plain` with every latent kept and only `sites` spliced in."""
-    problem, total, n = experiment.problem, 0.0, 0
-    for batch in batches:
-        splices = [
-            FullSplice(site, batch, None) if index in sites else _Untouched()
-            for index, site in enumerate(problem.sites)
-        ]
-        logits = run_spliced(problem.model, problem.sites, batch, splices).result()
-        total += float(batch.answers.logit_difference(logits).double().sum())
-        n += len(batch.answers)
-    return total / n / plain
-
-
-class _Untouched:
-    """The splice of a site at which nothing is spliced in."""
-
-    def __call__(self, x: Tensor, output: Tensor) -> Tensor:
-        return output

@@ -44,6 +44,11 @@ class Splice(Protocol):
         """
 
 
+def untouched(x: Tensor, output: Tensor) -> Tensor:
+    """The splice of a site at which nothing is spliced in: returns `output`."""
+    return output
+
+
 @dataclass(frozen=True, slots=True)
 class BoundPack:
     """The pack of one site bound to one batch: it computes activations minus references, through the decoder.
