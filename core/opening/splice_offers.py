@@ -69,14 +69,13 @@ def splice_offers(experiment: Experiment) -> SpliceOffers | None:
     n = min(PROMPTS, len(experiment.test))
     some = Evaluator(problem, "test", experiment.test.prompts[:n], prepared=False)
     plain = float(baselines.plain.logit_diff[:n].double().mean())
-    count = range(len(problem.sites))
-    choices = {frozenset((one,)) for one in count}
-    if len(count) <= MOST_SITES:
-        choices |= {frozenset(count) - {one} for one in count}
-    shares = {
-        sites: some.measure_spliced(sites).result().mean_logit_diff / plain for sites in {*choices, frozenset(count)}
-    }
-    everything = shares.pop(frozenset(count))
+    everything = float(baselines.spliced.logit_diff[:n].double().mean()) / plain
+    every = frozenset(range(len(problem.sites)))
+    choices = {frozenset((one,)) for one in every}
+    if len(every) <= MOST_SITES:
+        choices |= {every - {one} for one in every}
+    choices -= {every, frozenset()}  # both are among them where there is one site alone
+    shares = {sites: some.measure_spliced(sites).result().mean_logit_diff / plain for sites in choices}
     offers = []
     for size in sorted({len(sites) for sites in shares}, reverse=True):
         best = max((sites for sites in shares if len(sites) == size), key=lambda sites: (shares[sites], sorted(sites)))

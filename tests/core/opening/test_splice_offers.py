@@ -61,6 +61,14 @@ def _of_size(every: tuple[int, ...], size: int) -> list[tuple[int, ...]]:
     return [tuple(index for index in every if index != gone) for gone in every]
 
 
+def test_of_a_single_site_fewer_sites_are_no_offer(tiny_model: Callable[[str], TinyModel]) -> None:
+    tiny = tiny_model("llama")
+    found = splice_offers(opened(replace(tiny, sites=tiny.sites[:1], sae_folders=tiny.sae_folders[:1])))
+    assert found is not None, "random SAEs cost much"
+    assert found.kept == pytest.approx(share(tiny, (0,)), rel=1e-3, abs=1e-4)
+    assert found.offers == (SpliceOffer("--errors keep", 1.0),)
+
+
 def test_with_its_errors_kept_the_splice_costs_nothing_and_nothing_is_offered(
     tiny_model: Callable[[str], TinyModel],
 ) -> None:
