@@ -76,15 +76,11 @@ class Identity(Part):
         return self.model_copy(update={"tokens_sha256": ""})
 
     def difference(self, other: Identity) -> str:
-        """Returns what two experiments of the same names have that differs; empty if their runs can be compared.
-
-        Token ids count if both hashes are known.
-        """
-        ours, theirs = self.comparable, other.comparable
-        if ours.without_tokens != theirs.without_tokens:
-            return "weights or SAEs"
-        known = ours.tokens_sha256 and theirs.tokens_sha256
-        return "token ids (tokenizer or chat template)" if known and ours != theirs else ""
+        """Returns what two experiments of the same names have that differs; empty if their runs can be compared."""
+        fields = differing(self.model_dump(), other.model_dump())
+        if fields == [_TOKENS]:
+            return "token ids (tokenizer or chat template)"
+        return "weights or SAEs" if fields else ""
 
 
 def identity_of(experiment: Experiment) -> Identity:
