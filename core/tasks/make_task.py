@@ -16,12 +16,10 @@ from typing import Any
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.tasks.continuation import continuation
-from circuit_tui.core.tasks.prompts_file import pair_hash
+from circuit_tui.core.tasks.prompts_file import TRAIN, pair_hash, train_hashes
 from circuit_tui.core.tasks.task import Pair, Split, Task
 from circuit_tui.core.tasks.templates import ANSWER, SLOT, Sides, Template, Templates
 
-TRAIN = 2 / 3
-"""The share of train among the pairs, or the words, of templates that are not unseen."""
 STALE = 1000
 """How many draws in a row may bring nothing new before a template counts as used up."""
 Row = Mapping[str, str]
@@ -218,8 +216,7 @@ def _part(rows: Sequence[Row], split: Split) -> list[Row]:
 def _split_by_text(made: Sequence[MadeTemplate]) -> list[MadeTemplate]:
     """Puts the pairs that are not unseen into train and test by a hash of their two texts; twins stay together."""
     own = [pair for one in made for pair in one.pairs if pair.split != "unseen"]
-    hashes = sorted({pair_hash(pair.clean, pair.corrupt) for pair in own})
-    train = set(hashes[: round(len(hashes) * TRAIN)])
+    train = train_hashes(pair_hash(pair.clean, pair.corrupt) for pair in own)
 
     def placed(pair: Pair) -> Pair:
         if pair.split == "unseen":

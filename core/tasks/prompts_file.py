@@ -15,7 +15,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +26,8 @@ from circuit_tui.core.atomic_file import read_text
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.tasks.task import Pair, Split, Task
 
+TRAIN = 2 / 3
+"""The share of train in what is split into train and test."""
 _Text = Annotated[str, Field(min_length=1)]
 _TokenId = Annotated[int, Field(ge=0)]
 _TokenIds = _TokenId | Annotated[list[_TokenId], Field(min_length=1)]
@@ -131,6 +133,12 @@ def pair_hash(clean: str, corrupt: str) -> bytes:
     return hashlib.sha256(json.dumps(sorted([clean, corrupt])).encode()).digest()
 
 
+def train_hashes(hashes: Iterable[bytes]) -> set[bytes]:
+    """The `pair_hash` of every pair for train, two thirds of all `hashes`; repeated ones count once."""
+    order = sorted(set(hashes))
+    return set(order[: round(len(order) * TRAIN)])
+
+
 def _named_splits(path: Path, rows: list[tuple[int, _Row]]) -> list[Split]:
     splits: list[Split] = []
     seen: dict[bytes, tuple[int, Split]] = {}
@@ -159,8 +167,7 @@ def splits_by_text(pairs: Sequence[Pair], path: Path) -> list[Pair]:
         UserError: all are one pair.
     """
     keys = [pair_hash(pair.clean, pair.corrupt) for pair in pairs]
-    order = sorted(set(keys))
-    if len(order) < 2:
+    if len(set(keys)) < 2:
         raise UserError(f"{path}: all {len(pairs)} lines are one pair; train and test need a pair each at least")
-    train = set(order[: min(round(len(order) * 2 / 3), len(order) - 1)])
+    train = train_hashes(keys)
     return [replace(pair, split="train" if key in train else "test") for pair, key in zip(pairs, keys, strict=True)]
