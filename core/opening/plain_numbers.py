@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from circuit_tui.core.models.compat.import_libraries import import_libraries
 from circuit_tui.core.models.devices import pick_device, pick_dtype
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.models.load_model import load_model, load_tokenizer
 from circuit_tui.core.models.model_files import model_folder
-from circuit_tui.core.splice.reference_passes import chunks
+from circuit_tui.core.splice.reference_passes import plain_pass
 from circuit_tui.core.tasks.task import Pair
 from circuit_tui.core.tasks.tokens import tokenize_pairs
 from circuit_tui.core.views import LoadProgress
@@ -58,22 +56,16 @@ def open_plain_model(
     return load_model(full, pick_device(device), pick_dtype(dtype), folder=folder, tokenizer=tokenizer)
 
 
-@torch.no_grad()
 def plain_numbers(model: LanguageModel, task: str, pairs: Sequence[Pair]) -> PlainNumbers:
     """Returns the numbers of `model` on `pairs` of the task named `task`; prompts begin with BOS where there is one."""
-    prompts = tokenize_pairs(task, pairs, model.tokenizer, torch.device("cpu"))
-    answers, tokens = prompts.answers, prompts.clean
-    logits = torch.empty(len(answers.read_rows), model.n_embeddings)
-    for rows in chunks(tokens.lengths, BATCH):
-        width = int(tokens.lengths[rows].max())
-        resid = model.run_blocks(model.embed(tokens.tokens[rows, :width]), 0, model.n_layers)
-        read, row = (answers.read_rows.unsqueeze(1) == rows).nonzero(as_tuple=True)
-        logits[read] = model.logits(resid, answers.read_columns[read], row).cpu()
-    difference = answers.logit_difference(logits)
+    prompts = tokenize_pairs(task, pairs, model.tokenizer, model.device)
+    answers = prompts.answers
+    logits = plain_pass(model, (), prompts.clean, answers, errors=False, size=BATCH).logits
+    difference = answers.logit_difference(logits).double()
     first = logits[: len(answers)].argmax(-1)
     return PlainNumbers(
         len(pairs),
-        float((difference > 0).float().mean()),
-        float((first == answers.right).float().mean()),
+        float((difference > 0).double().mean()),
+        float((first == answers.right).double().mean()),
         float(difference.mean()),
     )

@@ -69,7 +69,7 @@ def plain_pass(
 ) -> PlainPass:
     """Runs M over `prompts`, at most `size` rows at a time.
 
-    Goes beyond the first site only for `errors`, or to read `answers`.
+    Goes beyond the first site, the last block where there is none, only for `errors` or to read `answers`.
     """
     shape = (*prompts.tokens.shape, model.d_model)
     prefix = torch.zeros(shape, dtype=model.dtype, device=model.device)
@@ -78,7 +78,7 @@ def plain_pass(
     for rows in chunks(prompts.lengths, size):
         width = int(prompts.lengths[rows].max())
         runner = shared_runner(model, prompts.lengths[rows], [prompts.tokens[rows, :width]])
-        resid = runner.run_blocks(runner.embed(prompts.tokens[rows, :width]), 0, sites[0].depth)
+        resid = runner.run_blocks(runner.embed(prompts.tokens[rows, :width]), 0, _next_depth(model, sites, -1))
         prefix[rows, :width] = resid
         if answers is None and not errors:
             continue
@@ -169,6 +169,7 @@ def _constant(value: Tensor) -> HookPatch:
 
 
 def _next_depth(model: LanguageModel, sites: Sequence[Site], index: int) -> int:
+    """The depth of the site behind site number `index`, -1 for the first; behind the last, the model's depth."""
     return sites[index + 1].depth if index + 1 < len(sites) else model.n_layers
 
 
