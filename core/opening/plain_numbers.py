@@ -35,6 +35,21 @@ class PlainNumbers:
     likeliest: float
     logit_difference: float
 
+    @classmethod
+    def together(cls, parts: Sequence[PlainNumbers]) -> PlainNumbers:
+        """Returns the numbers on the prompts of all `parts`, of which there is at least one."""
+        n = sum(part.n_prompts for part in parts)
+
+        def mean(value: Callable[[PlainNumbers], float]) -> float:
+            return sum(part.n_prompts * value(part) for part in parts) / n
+
+        return cls(
+            n,
+            mean(lambda part: part.accuracy),
+            mean(lambda part: part.likeliest),
+            mean(lambda part: part.logit_difference),
+        )
+
 
 def open_plain_model(
     name: str,

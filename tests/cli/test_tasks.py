@@ -58,6 +58,7 @@ def test_a_task_is_made_measured_and_written(cli: Cli, templates: Path, tmp_path
     # Hugging Face's own model, one prompt at a time.
     model = AutoModelForCausalLM.from_pretrained(demo.model_dir(), dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(demo.model_dir())
+    every: list[float] = []
     for row, split in zip(found["templates"], (("train", "test"), ("unseen",)), strict=True):
         differences, best = [], []
         for pair in (pair for pair in task.pairs if pair.split in split):
@@ -74,6 +75,10 @@ def test_a_task_is_made_measured_and_written(cli: Cli, templates: Path, tmp_path
         assert numbers["logit_difference"] == pytest.approx(sum(differences) / len(differences), abs=1e-4)
         assert numbers["accuracy"] == sum(value > 0 for value in differences) / len(differences)
         assert numbers["likeliest"] == sum(best) / len(best)
+        every += differences
+    assert found["all"]["n_prompts"] == len(task.pairs) == len(every)
+    assert found["all"]["logit_difference"] == pytest.approx(sum(every) / len(every), abs=1e-4)
+    assert found["all"]["accuracy"] == pytest.approx(sum(value > 0 for value in every) / len(every))
     refused = cli(*line)
     assert refused.code == 2
     assert f"{out}: there is a file that circuit-tui did not write; --force replaces it" in refused.err

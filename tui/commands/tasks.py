@@ -69,7 +69,7 @@ def make(
         templates = read_templates(file)
         progress.say("loading …")
         from circuit_tui.core.atomic_file import write_text
-        from circuit_tui.core.opening.plain_numbers import open_plain_model, plain_numbers
+        from circuit_tui.core.opening.plain_numbers import PlainNumbers, open_plain_model, plain_numbers
         from circuit_tui.core.tasks.make_task import make_task, write_prompts
 
         opened = open_plain_model(model, progress.loading, device)
@@ -79,7 +79,7 @@ def make(
             raise UserError(f"{file}: {error}") from error
         progress.say(f"asking {opened.name}")
         measured = [plain_numbers(opened, made.task.name, one.pairs) if one.pairs else None for one in made.templates]
-        together = plain_numbers(opened, made.task.name, made.task.pairs)
+        together = PlainNumbers.together([numbers for numbers in measured if numbers is not None])
         write_text(write_prompts(made.task), out)
     if json:
         rows = [_template_values(*each) for each in zip(made.templates, measured, strict=True)]
