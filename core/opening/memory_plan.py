@@ -98,9 +98,8 @@ def plan_for_shapes(
     for name, split in splits.items():
         resid = split.rows * split.longest * shape.d_model
         prompts += resid * size + split.reads * shape.vocab * FLOAT32
-        if (
-            name == "train"
-        ):  # the corrupt side; on both sides the residual at each site, and an SAE's input inside a block
+        if name == "train":
+            # The corrupt side; on both sides the residual at each site, and an SAE's input inside a block.
             prompts += resid * size * (1 + 2 * (sites + inside))
         if request.errors != "drop":
             prompts += resid * sites * FLOAT32
