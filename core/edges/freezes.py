@@ -90,7 +90,9 @@ class HookRecorder:
     def __init__(self, model: LanguageModel, names: list[str]) -> None:
         self.seen: dict[str, Tensor] = {}
         points = model.bridge.hook_dict
-        self._handles = [points[name].register_forward_hook(self._keep(name)) for name in names if name in points]
+        self._handles = [
+            points[name].register_forward_hook(self._keep(name)) for name in dict.fromkeys(names) if name in points
+        ]
 
     def _keep(self, name: str) -> Any:
         def keep(_: Any, __: Any, out: Tensor) -> None:
@@ -131,13 +133,13 @@ def record_plain_pass(model: LanguageModel, embedding: Tensor) -> tuple[Freezes,
     Raises:
         UserError: the heads of this architecture cannot be taken apart.
     """
-    check_heads(model, embedding)
     columns = torch.arange(embedding.shape[1], device=embedding.device)
     streams = [embedding]
-    with HookRecorder(model, _held_points(model)) as seen:
+    with HookRecorder(model, [*_held_points(model), *_checked_points(model)]) as seen:
         for layer in range(model.n_layers):
             streams.append(model.run_blocks(streams[-1], layer, layer + 1))
         logits = model.logits(streams[-1], columns, torch.zeros_like(columns))
+    _check_blocks(model, seen)
     return _freezes(model, 1, seen), streams, logits
 
 
@@ -165,13 +167,19 @@ def _freezes(model: LanguageModel, n_rows: int, seen: dict[str, Tensor]) -> Free
 
 def check_heads(model: LanguageModel, embedding: Tensor) -> None:
     """Raises UserError unless the heads of each block, put together, do what its attention does in a plain pass."""
-    names = [
-        f"blocks.{layer}.{point}"
-        for layer in range(model.n_layers)
-        for point in ("hook_in", "ln1.hook_scale", "attn.hook_pattern", "attn.hook_z", "attn.o.hook_out")
-    ]
-    with HookRecorder(model, names) as seen:
+    with HookRecorder(model, _checked_points(model)) as seen:
         model.run_blocks(embedding, 0, model.n_layers)
+    _check_blocks(model, seen)
+
+
+def _checked_points(model: LanguageModel) -> list[str]:
+    """The hook points that `_check_blocks` needs."""
+    points = "hook_in", "ln1.hook_scale", "attn.hook_pattern", "attn.hook_z", "attn.o.hook_out"
+    return [f"blocks.{layer}.{point}" for layer in range(model.n_layers) for point in points]
+
+
+def _check_blocks(model: LanguageModel, seen: dict[str, Tensor]) -> None:
+    """Raises what `check_heads` raises, for a plain pass of which `seen` has the checked hook points."""
     for layer in range(model.n_layers):
         try:
             adds_up = _Block(model, layer, seen).adds_up()
