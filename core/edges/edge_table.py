@@ -107,9 +107,7 @@ class CircuitEdges:
     @incremental
     def compute_unconnected(self) -> Increments[EdgesView]:
         """Computes the faithfulness with edges to the logit difference alone; returns the view."""
-        only = torch.zeros_like(self.space.possible)
-        only[:, -1] = self.space.possible[:, -1]
-        _, faithfulness = yield from self.circuit.measure(only)
+        _, faithfulness = yield from self.circuit.measure(self.space.to_logits)
         self.view = replace(self.view, unconnected=faithfulness)
         return self.view
 

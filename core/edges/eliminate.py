@@ -14,6 +14,7 @@ from torch import Tensor
 
 from circuit_tui.core.edges.edge_circuit import EdgeCircuit
 from circuit_tui.core.edges.effects import all_effects
+from circuit_tui.core.edges.ends import EdgeSpace
 from circuit_tui.core.edges.open_edges import open_passes
 from circuit_tui.core.evaluation.cluster_sample import ClusterSample, clusters
 from circuit_tui.core.evaluation.evaluator import Evaluator
@@ -72,6 +73,7 @@ def eliminate_edges(train: Evaluator, test: Evaluator, nodes: Tensor, target: fl
     """
     space, whole = open_passes(train.problem, nodes, train.split, train.prompts)
     every = EdgeCircuit(whole, train.baselines)
+    nodes_train = every.faithfulness
     chosen = _probe(train)
     probed = whole if chosen is None else open_passes(train.problem, nodes, train.split, chosen)[1]
     circuit = EdgeCircuit(probed, train.baselines)
@@ -79,8 +81,8 @@ def eliminate_edges(train: Evaluator, test: Evaluator, nodes: Tensor, target: fl
     effects = yield from all_effects(probed)
     strength = torch.zeros(space.possible.shape)
     strength[effects.edges[:, 0], effects.edges[:, 1]] = effects.first_order.nanmean(1).abs().nan_to_num(0.0)
-    trial = _Trials(circuit, strength, target, circuit.faithfulness - every.faithfulness)
-    if score(every.faithfulness) >= target:
+    trial = _Trials(circuit, strength, target, circuit.faithfulness - nodes_train)
+    if score(nodes_train) >= target:
         yield from trial.halve_prefix()
         yield from trial.drop()
         yield from trial.restore_for(every)
@@ -89,17 +91,14 @@ def eliminate_edges(train: Evaluator, test: Evaluator, nodes: Tensor, target: fl
     held = EdgeCircuit(open_passes(test.problem, nodes, test.split, test.prompts)[1], test.baselines)
     nodes_test = held.faithfulness
     best, points = trial.passed[-1], list[EdgePoint]()
-    nodes_train = EdgeCircuit(whole, train.baselines).faithfulness
     found: tuple[float, float] | None = None
-    for kept in _spread(trial.passed, best, strength):
+    for kept in _spread(space, trial.passed, best, strength):
         on_train, on_test = (yield from every.change_to(kept)), (yield from held.change_to(kept))
         points.append(EdgePoint(int(kept.sum()), on_train, on_test))
         if kept is best:
             found = on_train, on_test
     assert found is not None
-    only_logits = torch.zeros_like(best)
-    only_logits[:, -1] = space.possible[:, -1]
-    unconnected = yield from held.change_to(only_logits)
+    unconnected = yield from held.change_to(space.to_logits)
     return EdgeSearch(
         best, space.n_edges, target, score(found[0]) >= target, *found, nodes_train, nodes_test, unconnected,
         tuple(sorted(points, key=lambda point: point.size)),
@@ -138,10 +137,7 @@ class _Trials:
         enough, too_few = len(order), 0
         size = enough // 2
         while size > too_few:
-            kept = torch.zeros_like(self._circuit.kept)
-            for source, target in order[:size]:
-                kept[source, target] = True
-            if (yield from self._try(kept)):
+            if (yield from self._try(self._circuit.space.edge_set(order[:size]))):
                 enough = size
             else:
                 too_few = size
@@ -193,7 +189,7 @@ class _Trials:
         return True
 
 
-def _spread(passed: list[Tensor], best: Tensor, strength: Tensor) -> list[Tensor]:
+def _spread(space: EdgeSpace, passed: list[Tensor], best: Tensor, strength: Tensor) -> list[Tensor]:
     """The edge sets of the frontier: each at most 0.7 times as large as the one before, `best`, and some below it."""
     chosen = [passed[0]]
     for kept in passed[1:]:
@@ -207,8 +203,5 @@ def _spread(passed: list[Tensor], best: Tensor, strength: Tensor) -> list[Tensor
         size = int(size * 0.75)
         if size < 1:
             break
-        kept = torch.zeros_like(best)
-        for source, target in order[:size]:
-            kept[source, target] = True
-        chosen.append(kept)
+        chosen.append(space.edge_set(order[:size]))
     return chosen

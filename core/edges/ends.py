@@ -7,7 +7,7 @@ stream replaces all of it, so that edges end there; a site that replaces what is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -68,6 +68,20 @@ class EdgeSpace:
     def n_edges(self) -> int:
         """Number of possible edges."""
         return int(self.possible.sum())
+
+    @property
+    def to_logits(self) -> Tensor:
+        """The edge set of all possible edges to the logit difference, and no other."""
+        only = torch.zeros_like(self.possible)
+        only[:, -1] = self.possible[:, -1]
+        return only
+
+    def edge_set(self, edges: Iterable[tuple[int, int]]) -> Tensor:
+        """The edge set of `edges`, (source, target) ends."""
+        kept = torch.zeros_like(self.possible)
+        for source, target in edges:
+            kept[source, target] = True
+        return kept
 
     def of_site(self, site: int) -> range:
         """The ends of one site, of `TOKENS`, or of the logit difference (`n_sites`)."""

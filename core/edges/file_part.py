@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
 from circuit_tui.core.circuits.edges_schema import (
@@ -70,14 +69,12 @@ def reference_text(problem: Problem) -> str:
 def edges_of_part(part: EdgesPart, edges: CircuitEdges) -> Tensor | None:
     """Returns the edge circuit of `part`, `[source, target]` bool, in `edges`; None if it has none.
 
-    The ends of both are the same and in the same order (`check_ends`).
+    The ends of both must be the same and in the same order.
     """
     if part.circuit is None:
         return None
-    kept = torch.zeros_like(edges.space.possible)
-    for index in part.circuit.kept:
-        kept[part.values[index].source, part.values[index].target] = True
-    return kept
+    left = (part.values[index] for index in part.circuit.kept)
+    return edges.space.edge_set((value.source, value.target) for value in left)
 
 
 @incremental
