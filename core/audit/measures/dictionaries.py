@@ -7,6 +7,7 @@ SAEs: the behaviour is as easy to find in any basis.
 
 from __future__ import annotations
 
+from circuit_tui.core.audit.altered_problem import DICTIONARY
 from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.finding import AuditSearch, Finding, Measurement, SearchRun, rescaled
 from circuit_tui.core.audit.plain_dictionaries import KINDS, check_replaceable
@@ -44,7 +45,7 @@ def dictionaries(audited: AuditedCircuit) -> Measurement:
     found = ", ".join(map(_text, runs))
     numbers: dict[str, float | int | None] = {"own_size": audited.size, "smallest": smallest}
     for run in runs:
-        name = run.kind.removeprefix("dictionary-")
+        name = run.kind.removeprefix(DICTIONARY)
         numbers |= {f"{name}_size": run.size, f"{name}_faithfulness": run.train, f"{name}_held_out": run.test}
     return Finding(
         "dictionaries", verdict,
@@ -59,11 +60,11 @@ def dictionary_searches(settings: AuditSettings) -> tuple[AuditSearch, ...]:
     """Returns the searches with other dictionaries, with the circuit's own seed; none unless they are asked for."""
     if not settings.dictionaries:
         return ()
-    return tuple(AuditSearch(f"dictionary-{kind}", settings.seed, settings.seed) for kind in KINDS)
+    return tuple(AuditSearch(f"{DICTIONARY}{kind}", settings.seed, settings.seed) for kind in KINDS)
 
 
 def _text(run: SearchRun) -> str:
-    name = NAMES[run.kind.removeprefix("dictionary-")]
+    name = NAMES[run.kind.removeprefix(DICTIONARY)]
     if run.reached:
         return f"{run.size} nodes in {name}"
     best = "no number" if run.train is None else f"{run.train:.3f}"
