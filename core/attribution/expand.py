@@ -95,13 +95,11 @@ def _parts(run: PlainRun, adjoint: Adjoint, site: int | None) -> Iterator[Attrib
 
 
 def _latents(run: PlainRun, adjoint: Adjoint, site: int, first: int) -> Iterator[AttributionPart]:
-    sae, stream = run.sites[site].sae, run.stream_at(site)
+    stream = run.stream_at(site)
     tokens, latents = stream.activations[first:].nonzero(as_tuple=True)
     tokens = tokens + first
     values = stream.activations[tokens, latents]
-    written = values.unsqueeze(1) * sae.directions(latents)
-    if sae.transform is not None:
-        written = sae.transform.scale(written, stream.x[tokens].float())
+    written = run.written_by(site, latents, tokens)
     for way, head in enumerate(adjoint.ways):
         given = (written * adjoint.directions[way, tokens]).sum(-1)
         for index in given.nonzero()[:, 0].tolist():

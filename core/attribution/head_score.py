@@ -143,11 +143,9 @@ def _sides(run: PlainRun, block: int, token: int) -> list[tuple[ScoreSide, Tenso
     site = max((each for each in run.on_stream if run.sites[each].depth <= block), default=None)
     if site is None or token < run.n_bos:
         return [(ScoreSide("stream"), x)]
-    stream, sae = run.stream_at(site), run.sites[site].sae
+    stream = run.stream_at(site)
     latents = stream.activations[token].nonzero()[:, 0]
-    written = stream.activations[token, latents].unsqueeze(1) * sae.directions(latents)
-    if sae.transform is not None:
-        written = sae.transform.scale(written, stream.x[token].float())
+    written = run.written_by(site, latents, token)
     found = [(ScoreSide("latent", site, latent), row) for latent, row in zip(latents.tolist(), written, strict=True)]
     found += [(ScoreSide("SAE bias", site), stream.bias[token]), (ScoreSide("error", site), stream.error[token])]
     if run.sites[site].depth < block:

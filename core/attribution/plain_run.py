@@ -78,6 +78,12 @@ class PlainRun:
             self._taken_apart[site] = Stream(x, activations, bias, x - rebuilt)
         return self._taken_apart[site]
 
+    def written_by(self, site: int, latents: Tensor, tokens: Tensor | int) -> Tensor:
+        """What each of `latents` `[latent]` adds to the stream at its own of `tokens`, `[latent, d_model]`."""
+        sae, stream = self.sites[site].sae, self.stream_at(site)
+        written = stream.activations[tokens, latents].unsqueeze(1) * sae.directions(latents)
+        return written if sae.transform is None else sae.transform.scale(written, stream.x[tokens].float())
+
     def site_before(self, site: int | None) -> int | None:
         """The last site on the stream before `site`, or before the logits if that is None; None if there is none."""
         end = self.model.n_layers + 1 if site is None else self.sites[site].depth
