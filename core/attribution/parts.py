@@ -80,3 +80,17 @@ class Expansion:
     def total(self) -> float:
         """The sum of the parts."""
         return sum(part.value for part in self.parts)
+
+
+def part_text(part: AttributionPart, short: str, where: str) -> str:
+    """Returns a part in words; `short` is the short name of its site, and `where` says at which token it is."""
+    return {
+        "latent": f"{short}/{part.latent}{where}",
+        "error": f"{short} error{where}",
+        "SAE bias": f"{short} bias of the SAE",
+        "embedding": f"embedding{where}",
+        "undivided": f"stream{where}, not taken apart",
+        "block": f"MLP and biases of block {part.block}",
+        "constant": "constant",
+        "others": f"{part.count:,} others",
+    }[part.kind]

@@ -172,18 +172,11 @@ def _rows(run: PlainRun, tree: Tree, in_circuit: set[tuple[str, int]], indent: i
 
 
 def _name(run: PlainRun, part: AttributionPart) -> str:
+    from circuit_tui.core.attribution.parts import part_text
+
     where = "" if part.token is None else f" at {part.token}:{run.texts[part.token].strip()}"
     short = "" if part.site is None else run.sites[part.site].short
-    return {
-        "latent": f"{short}/{part.latent}{where}",
-        "error": f"{short} error{where}",
-        "SAE bias": f"{short} bias of the SAE",
-        "embedding": f"embedding{where}",
-        "undivided": f"stream{where}, not taken apart",
-        "block": f"MLP and biases of block {part.block}",
-        "constant": "constant",
-        "others": f"{part.count} others",
-    }[part.kind]
+    return part_text(part, short, where)
 
 
 def _way(part: AttributionPart) -> str:

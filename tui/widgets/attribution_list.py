@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.strip import Strip
 
-from circuit_tui.core.attribution.parts import AttributionPart, Expansion, LatentTarget, Target
+from circuit_tui.core.attribution.parts import AttributionPart, Expansion, LatentTarget, Target, part_text
 from circuit_tui.core.session.trial_view import TrialView
 from circuit_tui.core.views import CircuitView, NodeTable
 from circuit_tui.tui.drawing.line import StyledLine, token_text, wrap
@@ -161,13 +161,4 @@ class AttributionList(LineList):
         where = "" if part.token is None else f" at {part.token} {token_text(trial.tokens[part.token])}"
         short = "" if part.site is None or table is None else table.sites[part.site].short
         kept = "● " if part.site is not None and (part.site, part.latent) in self._in_circuit else ""
-        return {
-            "latent": f"{kept}{short}/{part.latent}{where}",
-            "error": f"{short} error{where}",
-            "SAE bias": f"{short} bias of the SAE",
-            "embedding": f"embedding{where}",
-            "undivided": f"stream{where}, not taken apart",
-            "block": f"MLP and biases of block {part.block}",
-            "constant": "constant",
-            "others": f"{part.count:,} others",
-        }[part.kind]
+        return f"{kept}{part_text(part, short, where)}"
