@@ -12,6 +12,7 @@ from circuit_tui.core.edges.freezes import Freezes, record_plain_pass
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.saes.site import Site
+from circuit_tui.core.tasks.token_text import token_texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class PlainRun:
     @cached_property
     def texts(self) -> tuple[str, ...]:
         """The text of each token."""
-        return tuple(self.model.tokenizer.decode([token]) for token in self.tokens.tolist())
+        return token_texts(self.model.tokenizer, self.tokens.tolist())
 
     def stream_at(self, site: int) -> Stream:
         """The stream at site number `site`, which is one of `on_stream`."""
