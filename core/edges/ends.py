@@ -132,7 +132,7 @@ def _is_barrier(problem: Problem, site: Site) -> bool:
 
     Tokens that are not spliced but stand behind spliced ones carry what they have read past the site.
     """
-    if site.inside is not None and not site.inside.is_resid_mid:
+    if not site.replaces_stream:
         return False
     for split in problem.splits.values():
         spliced = split.ids >= 0

@@ -67,12 +67,12 @@ class _FrozenSweep:
         self.sites, self.n_layers = circuit.problem.sites, circuit.problem.model.n_layers
         self._parallel = is_parallel(circuit.problem)
         self._heads_blocked = {
-            site.depth for index, site in enumerate(self.sites)
-            if index > source and site.inside is not None and site.inside.write.endswith(("hook_z", "hook_attn_out"))
-            and not site.inside.is_resid_mid
-        }  # fmt: skip
-        self._z_change = self._is_z(source)
-        self.written = self._to_stream(change) if self._z_change else change
+            site.depth
+            for index, site in enumerate(self.sites)
+            if index > source and _replaces(site, "hook_z", "hook_attn_out")
+        }
+        from_heads = source != TOKENS and _replaces(self.sites[source], "hook_z")
+        self.written = self._to_stream(change) if from_heads else change
         self.change = change
         self.moved = self.written.clone()
         self.layer = 0 if source == TOKENS else self.sites[source].depth_after
@@ -91,18 +91,11 @@ class _FrozenSweep:
             return self._stream_parts(target)
         return self._inside_parts(target, site)
 
-    def _is_z(self, index: int) -> bool:
-        inside = None if index == TOKENS else self.sites[index].inside
-        return inside is not None and inside.write.endswith("attn.hook_z")
-
     def _to_stream(self, z: Tensor) -> Tensor:
         """What heads' outputs `[..., row, position, d_heads]` at the source's block put into the stream."""
         layer = self.sites[self.source].depth
-        blocked = any(
-            site.depth == layer and site.inside is not None and site.inside.write.endswith("hook_attn_out")
-            and not site.inside.is_resid_mid
-            for site in self.sites[self.source + 1 :]
-        )  # fmt: skip
+        behind = self.sites[self.source + 1 :]
+        blocked = any(site.depth == layer and _replaces(site, "hook_attn_out") for site in behind)
         return torch.zeros_like(self._mixed(layer, z)) if blocked else self._mixed(layer, z)
 
     def _mixed(self, layer: int, z: Tensor) -> Tensor:
@@ -127,17 +120,13 @@ class _FrozenSweep:
         """Drops from the stream what sites before `target` replace there, at the tokens that they splice."""
         for index in range(self.source + 1, target):
             site = self.sites[index]
-            on_stream = site.inside is None or site.inside.is_resid_mid
-            if on_stream and site.depth_after == self.layer:
+            if site.replaces_stream and site.depth_after == self.layer:
                 self.moved = torch.where(self.circuit.spliced, 0.0, self.moved)
 
     def _replaced_since(self, target: int) -> int:
-        """The first block whose heads count at `target`: the depth of the last stream site on the way, or 0."""
-        depths = [
-            site.depth_after for site in self.sites[max(self.source + 1, 0) : target]
-            if site.inside is None or site.inside.is_resid_mid
-        ]  # fmt: skip
-        return max(depths, default=-1)
+        """The first block whose heads count at `target`: the depth of the last stream site on the way, or -1."""
+        between = self.sites[self.source + 1 : target]
+        return max((site.depth_after for site in between if site.replaces_stream), default=-1)
 
     def _stream_parts(self, target: int, extra: dict[int, Tensor] | None = None) -> FrozenPart:
         since = self._replaced_since(target)
@@ -156,18 +145,17 @@ class _FrozenSweep:
 
     def _inside_parts(self, target: int, site: Site) -> FrozenPart:
         assert site.inside is not None
-        layer, name = site.depth, site.inside.write
+        layer = site.depth
         source = None if self.source == TOKENS else self.sites[self.source]
         same_block = source is not None and source.inside is not None and source.depth == layer
         n = len(self.circuit.space.latents_of(target))
-        if name.endswith("attn.hook_z"):
+        if _replaces(site, "hook_z"):
             z = self._head_outputs(layer)
             slope = self.circuit.nodes[target].slope_of_input().reshape(*z.shape[-2:], n)
             by_head = [self._averaged(target, z[..., head, :] @ slope[head]) for head in range(z.shape[-2])]
             nothing = torch.zeros_like(by_head[0])
             return FrozenPart(target, nothing, {layer: torch.stack(by_head, 2)})
-        attention = site.inside.is_resid_mid or name.endswith("hook_attn_out")
-        if attention and not site.inside.is_resid_mid:
+        if _replaces(site, "hook_attn_out"):
             if same_block:
                 written = self._mixed(layer, self.change)
                 return FrozenPart(target, self._projection_to(target)(written, None), {})
@@ -175,10 +163,10 @@ class _FrozenSweep:
             passes = self._heads_pass(target)
             parts = {layer: self._by_head(target, layer, self._head_outputs(layer))} if passes else {}
             return FrozenPart(target, nothing, parts)
-        if site.inside.read == site.inside.write and not site.inside.is_resid_mid:
+        if site.inside.read == site.inside.write and not site.replaces_stream:
             # An SAE on the MLP's output: the MLP is held.
             return FrozenPart(target, self._averaged(target, self.written.new_zeros(*self.written.shape[:3], n)), {})
-        if same_block or (self._parallel and not site.inside.is_resid_mid) or not self._heads_pass(target):
+        if same_block or (self._parallel and not site.replaces_stream) or not self._heads_pass(target):
             return self._stream_parts(target)
         return self._stream_parts(target, {layer: self._head_outputs(layer)})
 
@@ -233,3 +221,8 @@ class _FrozenSweep:
         read = (x[:, batch.read_rows, batch.read_columns] * directions).sum(-1)
         summed = read[:, :n].index_add(1, answers.other_prompts, read[:, n:])
         return summed.unsqueeze(1)
+
+
+def _replaces(site: Site, *points: str) -> bool:
+    """Whether `site` replaces what one of these hook points adds to the stream, not the stream itself."""
+    return site.inside is not None and not site.replaces_stream and site.inside.write.endswith(points)

@@ -71,6 +71,11 @@ class Site:
         return self.depth + (self.inside is not None)
 
     @property
+    def replaces_stream(self) -> bool:
+        """Whether it replaces all of the residual stream, not a part that is added to it."""
+        return self.inside is None or self.inside.is_resid_mid
+
+    @property
     def order(self) -> tuple[int, int]:
         """Sorts sites by the order in which activations pass them."""
         return self.depth, 0 if self.inside is None else self.inside.step
