@@ -133,14 +133,7 @@ class _FrozenSweep:
         past = self.written if since < 0 else torch.zeros_like(self.written)
         heads = {layer: z for layer, z in {**self.z, **(extra or {})}.items() if layer >= since}
         project = self._project_to_logits if target == len(self.sites) else self._projection_to(target)
-        parts = {}
-        for layer, z in heads.items():
-            post = self.freezes.post_scales[layer]
-            by_head = [
-                project((z[..., head, :] if post is None else z[..., head, :] / post), output)
-                for head, output in enumerate(self.freezes.heads[layer].output)
-            ]
-            parts[layer] = torch.stack(by_head, 2)
+        parts = {layer: self._by_head(project, layer, z) for layer, z in heads.items()}
         return FrozenPart(target, project(past, None), parts)
 
     def _inside_parts(self, target: int, site: Site) -> FrozenPart:
@@ -161,7 +154,8 @@ class _FrozenSweep:
                 return FrozenPart(target, self._projection_to(target)(written, None), {})
             nothing = self._averaged(target, self.written.new_zeros(*self.written.shape[:3], n))
             passes = self._heads_pass(target)
-            parts = {layer: self._by_head(target, layer, self._head_outputs(layer))} if passes else {}
+            project = self._projection_to(target)
+            parts = {layer: self._by_head(project, layer, self._head_outputs(layer))} if passes else {}
             return FrozenPart(target, nothing, parts)
         if site.inside.read == site.inside.write and not site.replaces_stream:
             # An SAE on the MLP's output: the MLP is held.
@@ -180,8 +174,9 @@ class _FrozenSweep:
             for site in between
         )  # fmt: skip
 
-    def _by_head(self, target: int, layer: int, z: Tensor) -> Tensor:
-        project, post = self._projection_to(target), self.freezes.post_scales[layer]
+    def _by_head(self, project: Projection, layer: int, z: Tensor) -> Tensor:
+        """The parts `[source, target, head, prompt]` of what heads put out, `z` as of `_head_outputs`."""
+        post = self.freezes.post_scales[layer]
         z = z if post is None else z / post.unsqueeze(-1)
         outputs = self.freezes.heads[layer].output
         return torch.stack([project(z[..., head, :], output) for head, output in enumerate(outputs)], 2)
