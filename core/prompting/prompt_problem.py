@@ -14,7 +14,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.check_model import check_model, check_tokens, is_checked
 from circuit_tui.core.opening.open_problem import RESAMPLE_SEED, OpenedProblem
 from circuit_tui.core.prompting.report import FreePrompt
-from circuit_tui.core.prompting.templates import matching_roles
+from circuit_tui.core.prompting.role_templates import matching_roles
 from circuit_tui.core.splice.problem import Problem, with_test_prompts
 from circuit_tui.core.tasks.positions import align
 from circuit_tui.core.tasks.task import Pair, Split, Task

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.prompting.templates import matching_roles, templates_of
+from circuit_tui.core.prompting.role_templates import matching_roles, templates_of
 from circuit_tui.core.tasks import builtin as tasks
 from circuit_tui.core.tasks.task import Pair, Task
 

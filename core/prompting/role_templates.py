@@ -1,4 +1,8 @@
-"""The templates of a task, by which the words of a free prompt get their roles."""
+"""The templates of a task, by which the words of a free prompt get their roles.
+
+They are read off from the task's prompts, wherever these come from. What `tasks/templates.py` reads is the other way
+round: templates out of which prompts are made.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from circuit_tui.core.tasks.task import Pair, Task
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
+class RoleTemplate:
     """The prompts of a task whose words have the same roles.
 
     Attributes:
@@ -47,7 +51,7 @@ class Template:
         return " ".join(word or f"[{role}]" for word, role in zip(self.words, self.roles, strict=True))
 
 
-def templates_of(task: Task) -> tuple[Template, ...]:
+def templates_of(task: Task) -> tuple[RoleTemplate, ...]:
     """Returns the templates of the train prompts of `task`, clean and corrupt; none where its prompts have no roles."""
     rows: dict[tuple[str, ...], list[Pair]] = defaultdict(list)
     for pair in task.split("train"):
@@ -56,12 +60,12 @@ def templates_of(task: Task) -> tuple[Template, ...]:
     return tuple(_template(roles, pairs) for roles, pairs in rows.items())
 
 
-def _template(roles: tuple[str, ...], pairs: Sequence[Pair]) -> Template:
+def _template(roles: tuple[str, ...], pairs: Sequence[Pair]) -> RoleTemplate:
     clean = list(zip(*(pair.clean.split() for pair in pairs), strict=True))  # the words at each place
     corrupt = zip(*(pair.corrupt.split() for pair in pairs), strict=True)
     words = tuple(own[0] if len({*own, *other}) == 1 else None for own, other in zip(clean, corrupt, strict=True))
     slots = [place for place, word in enumerate(words) if word is None]
-    return Template(words, roles, tuple((a, b) for a, b in combinations(slots, 2) if clean[a] == clean[b]))
+    return RoleTemplate(words, roles, tuple((a, b) for a, b in combinations(slots, 2) if clean[a] == clean[b]))
 
 
 def matching_roles(task: Task, text: str) -> tuple[str, ...]:
