@@ -7,34 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from agreement_templates import AGREEMENT
 from command_line import Cli
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from circuit_tui.core import demo
 from circuit_tui.core.tasks.prompts_file import load_prompts
 
-TEMPLATES = """
-pairs = 12
-[words.noun]
-one = "pilot guard teacher"
-many = "pilots guards teachers"
-[words]
-kind = "old supercalifragilistic young"
-[draw]
-n = "noun"
-o = ["noun.one", "noun.many"]
-kind = "kind"
-[[sides]]
-clean = { subject = "{n.one}", answer = " waits" }
-corrupt = { subject = "{n.many}", answer = " wait" }
-[[templates]]
-text = "The {kind} {subject} that the {o} like"
-roles = "det adj noun that det2 noun2 verb2"
-[[templates]]
-text = "The {subject} that the {kind} {o} like"
-roles = "det noun that det2 adj noun2 verb2"
-unseen = true
-"""
+TEMPLATES = AGREEMENT.replace("pairs = 40", "pairs = 12").replace("old young", "old supercalifragilistic young")
 
 
 @pytest.fixture

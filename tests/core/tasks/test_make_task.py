@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from agreement_templates import AGREEMENT
 from transformers import AutoTokenizer
 
 from circuit_tui.core import demo
@@ -17,29 +18,6 @@ from circuit_tui.core.tasks.make_task import MadeTask, make_task, write_prompts
 from circuit_tui.core.tasks.prompts_file import load_prompts
 from circuit_tui.core.tasks.task import Pair, Task
 from circuit_tui.core.tasks.templates import read_templates
-
-AGREEMENT = """
-pairs = 40
-[words.noun]
-one = "pilot guard teacher"
-many = "pilots guards teachers"
-[words]
-kind = "old young"
-[draw]
-n = "noun"
-o = ["noun.one", "noun.many"]
-kind = "kind"
-[[sides]]
-clean = { subject = "{n.one}", answer = " waits" }
-corrupt = { subject = "{n.many}", answer = " wait" }
-[[templates]]
-text = "The {kind} {subject} that the {o} like"
-roles = "det adj noun that det2 noun2 verb2"
-[[templates]]
-text = "The {subject} near the {kind} {o}"
-roles = "det noun that det2 adj noun2"
-unseen = true
-"""
 
 
 class Words:
