@@ -96,9 +96,7 @@ def named_circuit(experiment: Experiment, names: str) -> Tensor:
         hook, latent, position = re.split("[/@]", name)
         nodes.append((hook, position, int(latent)))
     indices = set(nodes_of(nodes, problem.sites, problem.alignment.names))
-    space = problem.space
-    every = zip(space.site.tolist(), space.position.tolist(), space.latent.tolist(), strict=True)
-    kept = torch.tensor([node in indices for node in every])
+    kept = torch.tensor([node in indices for node in problem.space.coordinates()])
     assert int(kept.sum()) == len(indices), "a node is no candidate"
     return kept
 

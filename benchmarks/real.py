@@ -105,9 +105,10 @@ def run_task(name: str, args: argparse.Namespace) -> None:
     """Computes the rows of one task that are not in the file yet."""
     from circuit_tui.core.evaluation.evaluator import Evaluator
     from circuit_tui.core.opening.experiment import open_experiment
-    from circuit_tui.core.opening.open_problem import task_of
     from circuit_tui.core.opening.request import OpenRequest
+    from circuit_tui.core.opening.tokenized_task import task_of
     from circuit_tui.core.runs.run_one import run_one
+    from circuit_tui.core.tasks.make_task import write_prompts
 
     rows = Rows(args.folder / f"{name}.jsonl")
     shared = {"task": name, "prompts": args.prompts, "steps": args.steps}
@@ -116,7 +117,7 @@ def run_task(name: str, args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         if args.prompts is not None:
             path = Path(folder) / f"{name}.jsonl"
-            write_prompts(fewer(task_of(request)[0], args.prompts), path)
+            path.write_text(write_prompts(fewer(task_of(request)[0], args.prompts)))
             request = replace(request, task=None, prompts=path)
         started, used = time.monotonic(), cpu_seconds()
         experiment = open_experiment(request)
@@ -164,16 +165,7 @@ def kept_of(space: Any, nodes: Iterable[tuple[int, int, int]]) -> Any:
     import torch
 
     wanted = set(nodes)
-    rows = zip(space.site.tolist(), space.position.tolist(), space.latent.tolist(), strict=True)
-    return torch.tensor([node in wanted for node in rows])
-
-
-def write_prompts(task: Any, path: Path) -> None:
-    """Writes the pairs of `task` as a prompts file."""
-    with path.open("w") as file:
-        for pair in task.pairs:
-            row = {name: getattr(pair, name) for name in ("clean", "corrupt", "answer", "wrong", "roles", "split")}
-            file.write(json.dumps({name: value for name, value in row.items() if value is not None}) + "\n")
+    return torch.tensor([node in wanted for node in space.coordinates()])
 
 
 def audited(experiment: Any, kept: Any, spec: Any) -> Row:

@@ -119,9 +119,7 @@ def labels_of(file: CircuitFile, problem: Problem) -> dict[int, str]:
         (site.hook, node.position, node.latent): node.label for site in file.sites for node in site.nodes if node.label
     }
     found = {}
-    for node, (site, position, latent) in enumerate(
-        zip(space.site.tolist(), space.position.tolist(), space.latent.tolist(), strict=True)
-    ):
+    for node, (site, position, latent) in enumerate(space.coordinates()):
         label = labels.get((problem.sites[site].hook, names[position], latent))
         if label is not None:
             found[node] = label

@@ -131,9 +131,7 @@ def _node_numbers(nodes: Sequence[tuple[str, str, int]], problem: Problem, path:
     Raises:
         UserError: the problem has no such hook, position or latent, or a node is no candidate.
     """
-    space = problem.space
-    candidates = zip(space.site.tolist(), space.position.tolist(), space.latent.tolist(), strict=True)
-    number_of = {candidate: number for number, candidate in enumerate(candidates)}
+    number_of = {node: number for number, node in enumerate(problem.space.coordinates())}
     wanted = nodes_of(nodes, problem.sites, problem.alignment.names)
     for site, position, latent in wanted:
         if (site, position, latent) not in number_of:

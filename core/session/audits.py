@@ -109,12 +109,11 @@ class Audits:
 
     def _view_of(self, part: AuditPart) -> AuditView:
         problem = self._experiment.problem
-        space, sites, names = problem.space, [site.hook for site in problem.sites], problem.alignment.names
+        sites, names = [site.hook for site in problem.sites], problem.alignment.names
         share_of = {(node.hook, node.position, node.latent): node.share for node in part.shares}
-        keys = zip(space.site.tolist(), space.position.tolist(), space.latent.tolist(), strict=True)
         chosen = {
             node: share_of[key]
-            for node, (site, position, latent) in enumerate(keys)
+            for node, (site, position, latent) in enumerate(problem.space.coordinates())
             if (key := (sites[site], names[position], latent)) in share_of
         }
         findings = tuple(

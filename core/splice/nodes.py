@@ -47,6 +47,10 @@ class NodeSpace:
             starts.append(starts[-1] + len(latent))
         return cls(torch.cat(sites), torch.cat(positions), torch.cat(latents), tuple(starts))
 
+    def coordinates(self) -> list[tuple[int, int, int]]:
+        """The (site, position, latent) of every node."""
+        return list(zip(self.site.tolist(), self.position.tolist(), self.latent.tolist(), strict=True))
+
     def of_site(self, site: int) -> range:
         """The node numbers of one site."""
         return range(self.first[site], self.first[site + 1])

@@ -61,12 +61,10 @@ def experiments() -> Callable[..., Experiment]:
             known[key] = open_experiment(request, progress, circuit)
         if circuit is not None:  # a file that adds candidates would have needed an opening of its own
             problem = known[key].problem
-            space, names = problem.space, problem.alignment.names
+            names = problem.alignment.names
             candidates = {
                 (problem.sites[site].hook, names[position], latent)
-                for site, position, latent in zip(
-                    space.site.tolist(), space.position.tolist(), space.latent.tolist(), strict=True
-                )
+                for site, position, latent in problem.space.coordinates()
             }
             assert candidates.issuperset(circuit.nodes())
         return known[key]

@@ -40,10 +40,7 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def in_both(full: Problem, rounded: Problem, share: float) -> tuple[Tensor, Tensor]:
     """Returns a random circuit in the numbering of each problem, `[node]` bool."""
-    names = [
-        list(zip(one.space.site.tolist(), one.space.position.tolist(), one.space.latent.tolist(), strict=True))
-        for one in (full, rounded)
-    ]
+    names = [one.space.coordinates() for one in (full, rounded)]
     common = sorted(set(names[0]) & set(names[1]))
     assert len(common) > 0.9 * len(names[0]), "other latents fire"
     drawn = torch.rand(len(common), generator=torch.Generator().manual_seed(3)) < share

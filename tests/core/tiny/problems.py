@@ -61,5 +61,5 @@ def random_circuit(problem: Problem, share: float, seed: int) -> Tensor:
 def names_of_nodes(problem: Problem, kept: Tensor) -> set[Node]:
     """The names of the nodes in `kept`."""
     space = problem.space
-    rows = zip(space.site.tolist(), space.position.tolist(), space.latent.tolist(), kept.tolist(), strict=True)
-    return {(site, problem.alignment.names[position], latent) for site, position, latent, keep in rows if keep}
+    rows = zip(space.coordinates(), kept.tolist(), strict=True)
+    return {(site, problem.alignment.names[position], latent) for (site, position, latent), keep in rows if keep}
