@@ -48,6 +48,7 @@ class CircuitNumbers:
         begun = clock()
         self.live = LiveCircuit(test, kept)
         self._pace.record(self._blocks(0), clock() - begun)
+        self._show_measured()
         self._begin()
 
     def follow(self, kept: Tensor) -> None:
@@ -55,6 +56,7 @@ class CircuitNumbers:
         self.kept = kept
         first = self.live.first_changed_site(kept)
         if first is None:  # back to the last circuit that was evaluated exactly
+            self._show_measured()
             self._begin()
             return
         blocks, without = self._blocks(first), self._without_one(kept)
@@ -106,9 +108,12 @@ class CircuitNumbers:
         changed = (kept != self.live.kept).nonzero()[:, 0].tolist()
         return self._without.get(changed[0]) if len(changed) == 1 else None
 
+    def _show_measured(self) -> None:
+        """Makes the exact metrics of `live` the test metrics; with their interval that takes milliseconds."""
+        self.test, self.errors = self.live.evaluator.summarise(self.live.measured), None
+
     def _begin(self, first: Increments[None] | None = None) -> None:
-        self.test = self.live.evaluator.summarise(self.live.measured)
-        self.errors = None
+        """Drops all numbers but the test metrics; their increments are computed behind those of `first`."""
         self.train = None
         self.effects = {}
         self._without: dict[int, float] = {}
@@ -130,7 +135,7 @@ class CircuitNumbers:
                 break
             yield
         self._pace.record(blocks, seconds)
-        self.test, self.errors = self.live.evaluator.summarise(self.live.measured), None
+        self._show_measured()
 
     def _compute(self, first: Increments[None] | None) -> Increments[None]:
         live, evaluator = self.live, self.live.evaluator
