@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -143,21 +144,22 @@ def _is_barrier(problem: Problem, site: Site) -> bool:
 
 
 def _possible(problem: Problem, ends: Sequence[End], barriers: Sequence[bool]) -> Tensor:
-    earlier, at_reads = _earlier(problem), _read_positions(problem)
+    earlier, at_reads, n_sites = _earlier(problem), sorted(_read_positions(problem)), len(barriers)
+    # One column more, which -1 indexes: a read at a token without a position is at none of them.
+    same = torch.eye(problem.n_positions, problem.n_positions + 1, dtype=torch.bool)
     possible = torch.zeros(len(ends), len(ends), dtype=torch.bool)
-    for source, a in enumerate(ends):
-        for target, b in enumerate(ends):
-            if b.kind in ("token", "error") or a.site >= b.site or any(barriers[a.site + 1 : b.site]):
-                continue
-            if not _connected(problem, a.site, b.site):
-                continue
-            attention = _attention_after(problem.sites, a.site) < _attention_before(problem, b.site)
-            if b.kind == "logits":
-                possible[source, target] = (
-                    any(earlier[a.position, at] for at in at_reads) if attention else a.position in at_reads
-                )
-            else:
-                possible[source, target] = earlier[a.position, b.position] if attention else a.position == b.position
+    sites, positions = torch.tensor([(end.site, end.position) for end in ends]).unbind(1)
+    is_target = torch.tensor([end.kind in ("latent", "logits") for end in ends])
+    for a, b in combinations(range(TOKENS, n_sites + 1), 2):
+        if any(barriers[a + 1 : b]) or not _connected(problem, a, b):
+            continue
+        attention = _attention_after(problem.sites, a) < _attention_before(problem, b)
+        reaches = earlier if attention else same
+        sources, targets = (sites == a).nonzero()[:, 0], ((sites == b) & is_target).nonzero()[:, 0]
+        reached = reaches[positions[sources]]
+        possible[sources.unsqueeze(1), targets] = (
+            reached[:, at_reads].any(1, keepdim=True) if b == n_sites else reached[:, positions[targets]]
+        )
     return possible
 
 
