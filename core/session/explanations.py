@@ -26,6 +26,7 @@ class PromptExplanation:
         self._clean = PromptContributions(problem, kept, split, prompt)
         self._corrupt: PromptContributions | None = None
         self._corrupt_error = ""
+        self._view: Explanation | None = None
 
     @property
     def done(self) -> bool:
@@ -35,6 +36,7 @@ class PromptExplanation:
 
     def advance(self) -> None:
         """Computes the next contributions; those on the clean prompt come first."""
+        self._view = None
         if not self._clean.done:
             self._clean.advance()
         elif self._corrupt is None:
@@ -54,7 +56,12 @@ class PromptExplanation:
         return self.view()
 
     def view(self) -> Explanation:
-        """Returns what is computed so far."""
+        """Returns what is computed so far; the same object until there is more."""
+        if self._view is None:
+            self._view = self._explanation()
+        return self._view
+
+    def _explanation(self) -> Explanation:
         prompts = self._problem.prompt_sets[self._split]
         pair, row = prompts.pairs[self.prompt], self.prompt * prompts.answers.rows_per_prompt
         corrupt = self._corrupt
