@@ -55,8 +55,13 @@ class Annotations:
     def label(self, site: int, latent: int) -> str:
         """The label to show: the user's own, else the newest other one; empty if there is none."""
         labels = self.labels.get((site, latent), ())
-        own = [label.text for label in labels if label.source == YOU]
-        return own[-1] if own else max(labels, key=lambda label: label.date).text if labels else ""
+        own = self.own_label(site, latent)
+        return own or (max(labels, key=lambda label: label.date).text if labels else "")
+
+    def own_label(self, site: int, latent: int) -> str:
+        """The user's own label; empty if there is none."""
+        own = [label.text for label in self.labels.get((site, latent), ()) if label.source == YOU]
+        return own[-1] if own else ""
 
     def group(self, name: str) -> Group:
         """The group of that name. Raises UserError if there is none."""

@@ -100,8 +100,7 @@ class LatentScreen(PaneScreen):
         if row is None or table is None or said is None:
             return
         key = (row.site, row.latent)
-        own = [label.text for label in said.labels.get(key, ()) if label.source == "you"]
-        before = (own[-1] if own else "", said.notes.get(key, ""))
+        before = said.own_label(*key), said.notes.get(key, "")
 
         def name(answer: tuple[str, str] | None) -> None:
             if answer is None:
