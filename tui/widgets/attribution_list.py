@@ -62,27 +62,27 @@ class AttributionList(LineList):
         super().__init__(id="attribution-list")
         self._trial: TrialView | None = None
         self._table: NodeTable | None = None
-        self._circuit: CircuitView | None = None
+        self._kept = b""
         self._in_circuit: set[tuple[int, int]] = set()
         self._open: set[Path] = set()
         self._rows: list[_Row] = []
 
     def show(self, trial: TrialView | None, table: NodeTable | None, circuit: CircuitView | None) -> None:
         """Show the expansions of `trial`; the cursor stays on its line."""
-        if circuit is not self._circuit and table is not None and circuit is not None:
-            kept = (node for node, on in enumerate(circuit.kept) if on)
-            self._in_circuit = {(table.site[node], table.latent[node]) for node in kept}
+        kept = b"" if circuit is None else circuit.kept
         fresh = trial is not None and (self._trial is None or trial.expansions[:1] != self._trial.expansions[:1])
-        changed = trial is not self._trial or circuit is not self._circuit
-        self._trial, self._table, self._circuit = trial, table, circuit
+        changed = trial is not self._trial or kept != self._kept
+        self._trial, self._table, self._kept = trial, table, kept
         if fresh:
             self._open.clear()
         if changed:
             self._list(0 if fresh else None)
 
     def _list(self, cursor: int | None = None) -> None:
-        self._rows = []
+        self._rows, table = [], self._table
         if self._trial is not None and self._trial.expansions:
+            nodes = (node for node, on in enumerate(self._kept) if on)
+            self._in_circuit = {(table.site[node], table.latent[node]) for node in nodes} if table else set()
             by_target = {each.target: each for each in self._trial.expansions}
             root = self._trial.expansions[0]
             self._rows.append(_Row((root.target,), None, root))
