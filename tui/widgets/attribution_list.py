@@ -102,9 +102,6 @@ class AttributionList(LineList):
     def _current(self) -> _Row | None:
         return self._rows[self.cursor] if self.cursor < len(self._rows) else None
 
-    def action_choose(self) -> None:
-        self.chosen()
-
     def chosen(self) -> None:
         row = self._current
         if row is not None and row.below in self._open:

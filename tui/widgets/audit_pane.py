@@ -112,9 +112,6 @@ class AuditTable(LineList):
     def on_resize(self, event: events.Resize) -> None:
         self._list()
 
-    def action_choose(self) -> None:
-        self.chosen()
-
     def chosen(self) -> None:
         if self.cursor < len(self._rows):
             finding, _ = self._rows[self.cursor]

@@ -106,9 +106,6 @@ class EdgeList(LineList):
         self._list(fresh=True)
         self.post_message(self.Looked(end))
 
-    def action_choose(self) -> None:
-        self.chosen()
-
     def chosen(self) -> None:
         edge = self.current
         if edge is not None:

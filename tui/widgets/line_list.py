@@ -16,7 +16,7 @@ from circuit_tui.tui.drawing.styles import PaneStyles, pane_styles_of
 
 
 class LineList(ScrollView, can_focus=True):
-    """The base of all lists. A subclass sets the number of lines and draws each."""
+    """The base of all lists. A subclass sets the number of lines and draws each, and binds `choose` if it has a use."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down,j", "cursor_by(1)", show=False),
@@ -100,6 +100,9 @@ class LineList(ScrollView, can_focus=True):
             self.scroll_to(y=self.cursor, animate=False)
         elif self.cursor >= top + height:
             self.scroll_to(y=self.cursor - height + 1, animate=False)
+
+    def action_choose(self) -> None:
+        self.chosen()
 
     def action_cursor_by(self, step: int) -> None:
         self.move_cursor(self.cursor + step)

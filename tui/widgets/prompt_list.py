@@ -66,9 +66,6 @@ class PromptList(LineList):
         """The prompt under the cursor."""
         return self.view.rows[self.cursor] if self.view and self.cursor < len(self.view.rows) else None
 
-    def action_choose(self) -> None:
-        self.chosen()
-
     def chosen(self) -> None:
         if self.current is not None:
             self.post_message(PromptChosen(self.current.index))

@@ -64,9 +64,6 @@ class PromptNodes(LineList):
         known = self._clean.get(node)
         return known is None, -abs(self._fires.get(node, ("", 0.0))[1] if known is None else known)
 
-    def action_choose(self) -> None:
-        self.chosen()
-
     def chosen(self) -> None:
         if self.cursor < len(self.nodes):
             self.post_message(NodeChosen(self.nodes[self.cursor]))
