@@ -91,10 +91,8 @@ class EdgeList(LineList):
         if view is self.view:
             return
         before, self.view = self.view, view
-        if view is None or before is None or before.ends != view.ends:
-            same = view is not None and before is not None and len(before.ends) == len(view.ends)
-            if not same:
-                self.at, self.trail = 0 if view is None else len(view.ends) - 1, []
+        if view is None or before is None or len(before.ends) != len(view.ends):
+            self.at, self.trail = 0 if view is None else len(view.ends) - 1, []
         self._list()
 
     def look_at(self, end: int, *, follow: bool = False) -> None:
