@@ -46,6 +46,11 @@ class PaneStyles:
             return self.muted
         return self.good if delta > 0 else self.bad
 
+    def outcome(self, outcome: str) -> Style:
+        """The style of what an audit says as a whole."""
+        styles = {"believable": self.good, "do not believe": self.bad, "not finished": self.muted}
+        return styles.get(outcome, self.warn)
+
     def group(self, colour: str) -> Style:
         """The style of the sign of a group; without colours it is bold."""
         if self.key.color is None:

@@ -67,15 +67,11 @@ class AuditSummary(LinesView):
 
     def _outcome(self, audit: AuditView, width: int) -> list[Strip]:
         pane_styles = self.pane_styles
-        style = {
-            "believable": pane_styles.good,
-            "do not believe": pane_styles.bad,
-            "not finished": pane_styles.muted,
-        }.get(audit.outcome, pane_styles.warn)
         because = reasons(audit.findings)
         intro = "against it so far:" if audit.outcome == "not finished" else "because of"
         why = wrap(f"{intro} {', '.join(because)}", width - INDENT - 1) if because else []
-        first = StyledLine().add(" ").add(audit.outcome, pane_styles.strong + style).strip()
+        style = pane_styles.strong + pane_styles.outcome(audit.outcome)
+        first = StyledLine().add(" ").add(audit.outcome, style).strip()
         return [first, *(StyledLine().add(" " * INDENT + line, pane_styles.plain).strip() for line in why)]
 
 

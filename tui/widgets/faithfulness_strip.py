@@ -90,11 +90,10 @@ class FaithfulnessStrip(LinesView):
         audit, pane_styles = self._state.audit, self.pane_styles
         if audit is None or not audit.findings:
             return "", pane_styles.muted
-        styles = {"believable": pane_styles.good, "do not believe": pane_styles.bad, "not finished": pane_styles.muted}
         progress = audit.progress
         running = progress is not None and audit.outcome == "not finished"
         text = f"{progress.done}/{progress.total}" if running and progress is not None else audit.outcome
-        return f"audit: {text}", styles.get(audit.outcome, pane_styles.warn)
+        return f"audit: {text}", pane_styles.outcome(audit.outcome)
 
     def _cards(self, width: int) -> list[tuple[str, str, int]]:
         cards = [card for card in CARDS if width >= FEWER_BELOW or card[0] != "faithfulness_spliced"]
