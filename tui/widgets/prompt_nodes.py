@@ -44,9 +44,7 @@ class PromptNodes(LineList):
         self._fires: dict[int, tuple[str, float]] = {}
 
     def show(self, view: PromptView | None, explanation: Explanation | None, table: NodeTable | None) -> None:
-        """Show the nodes of a prompt. `explanation` may be of the same prompt, and may still be filling in."""
-        if view is None or (explanation is not None and explanation.prompt != view.row.index):
-            explanation = None
+        """Show the nodes of a prompt. `explanation` is of the same prompt, and may still be filling in."""
         if view is self.view and explanation is self.explanation:
             return
         fresh = not (view and self.view and view.row.index == self.view.row.index)

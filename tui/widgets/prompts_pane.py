@@ -20,26 +20,15 @@ from circuit_tui.tui.widgets.prompt_nodes import PromptNodes
 BESIDE = 140  # from so many cells on, the chosen prompt is beside the list
 
 
-class PromptHeading(LinesView):
-    """The names of the columns of `prompts`."""
+class Heading(LinesView):
+    """The names of the columns of `listed`."""
 
-    def __init__(self, prompts: PromptList) -> None:
-        super().__init__(id="prompt-heading")
-        self._prompts = prompts
-
-    def build(self, width: int) -> list[Strip]:
-        return [self._prompts.heading(width)]
-
-
-class NodesHeading(LinesView):
-    """The names of the columns of `nodes`."""
-
-    def __init__(self, nodes: PromptNodes) -> None:
-        super().__init__(id="nodes-heading")
-        self._list = nodes
+    def __init__(self, listed: PromptList | PromptNodes, *, id: str) -> None:
+        super().__init__(id=id)
+        self._listed = listed
 
     def build(self, width: int) -> list[Strip]:
-        return [self._list.heading(width)]
+        return [self._listed.heading(width)]
 
 
 class ChosenPrompt(LinesView):
@@ -52,8 +41,6 @@ class ChosenPrompt(LinesView):
 
     def show(self, view: PromptView | None, explanation: Explanation | None) -> None:
         """Show `view`, with the explanation of the same prompt as far as it is known."""
-        if view is None or (explanation is not None and explanation.prompt != view.row.index):
-            explanation = None
         if view is not self._view or explanation is not self._explanation:
             self._view, self._explanation = view, explanation
             self.rebuild()
@@ -114,12 +101,12 @@ class PromptsPane(Vertical):
     def compose(self) -> ComposeResult:
         prompts = PromptList()
         with Vertical(classes="prompts-half"):
-            yield PromptHeading(prompts)
+            yield Heading(prompts, id="prompt-heading")
             yield prompts
         with Vertical(id="prompt-detail", classes="prompts-half"):
             nodes = PromptNodes()
             yield ChosenPrompt()
-            yield NodesHeading(nodes)
+            yield Heading(nodes, id="nodes-heading")
             yield nodes
 
     def on_resize(self, event: events.Resize) -> None:
@@ -133,14 +120,16 @@ class PromptsPane(Vertical):
         table: NodeTable | None,
     ) -> None:
         """Show the test prompts, the chosen one and why it is answered as it is."""
+        if prompt is None or (explanation is not None and explanation.prompt != prompt.row.index):
+            explanation = None  # it is of the prompt that was chosen before
         self.query_one(PromptList).show(prompts)
-        self.query_one(PromptHeading).rebuild()
-        for widget in (PromptNodes, NodesHeading):
-            self.query_one(widget).display = prompt is not None
+        self.query_one("#prompt-heading", Heading).rebuild()
+        nodes, nodes_heading = self.query_one(PromptNodes), self.query_one("#nodes-heading", Heading)
+        nodes.display = nodes_heading.display = prompt is not None
         self.query_one("#prompt-detail").set_class(prompt is None, "-none")  # then the list has the room
         self.query_one(ChosenPrompt).show(prompt, explanation)
-        self.query_one(PromptNodes).show(prompt, explanation, table)
-        self.query_one(NodesHeading).rebuild()
+        nodes.show(prompt, explanation, table)
+        nodes_heading.rebuild()
         if prompts:
             wrong = sum(row.circuit <= 0 for row in prompts.rows)
             self.border_subtitle = plain(f"{len(prompts.rows)} test prompts, {wrong} answered wrong")
