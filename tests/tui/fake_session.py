@@ -627,3 +627,14 @@ def opener(session: FakeSession) -> Callable[[OpenRequest, Callable[[LoadProgres
         return session, METHODS
 
     return open_fake
+
+
+def gated_opener(session: FakeSession, gate: threading.Event) -> Callable[[OpenRequest, Any], Any]:
+    """An opener that waits for `gate` while it reads 3 SAEs."""
+
+    def open_late(request: OpenRequest, progress: Callable[[LoadProgress], None]) -> Any:
+        progress(LoadProgress("reading 3 SAEs", 1, 4))
+        gate.wait(60)
+        return opener(session)(request, progress)
+
+    return open_late

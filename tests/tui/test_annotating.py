@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fake_session import FakeSession
-from waiting import ready, screen_text, searched, settled, shows, wait_for
+from waiting import opens, ready, screen_text, searched, settled, shows, wait_for
 
 from circuit_tui.tui.app import ExplorerApp
 from circuit_tui.tui.circuit_rows import LatentRow
@@ -24,8 +24,7 @@ async def test_a_latent_is_named_and_found_by_its_name(explorer: Make, session: 
         await ready(pilot)
         row = app.main.query_one(CircuitTable).current
         assert isinstance(row, LatentRow)
-        await pilot.press("L")
-        await wait_for(pilot, lambda: isinstance(app.screen, NameLatent))
+        await opens(pilot, NameLatent, "L")
         await pilot.press(*"the mover", "tab", *"see L1", "enter")
         await wait_for(pilot, lambda: session.said.label(row.site, row.latent) == "the mover")
         await shows(pilot, "the mover", "see L1")
@@ -46,8 +45,7 @@ async def test_marked_latents_become_a_group_that_is_switched_as_one(explorer: M
         await pilot.press("1", "j", "m", "j", "m")
         await wait_for(pilot, lambda: len(session.said.marks) > 1)
         await wait_for(pilot, lambda: screen_text(app).count("│*") == 2)
-        await pilot.press("M")
-        await wait_for(pilot, lambda: isinstance(app.screen, AskText))
+        await opens(pilot, AskText, "M")
         marked = session.said.marks
         await pilot.press(*"ab", "enter")
         await wait_for(pilot, lambda: session.said.groups != ())
@@ -55,8 +53,7 @@ async def test_marked_latents_become_a_group_that_is_switched_as_one(explorer: M
         assert (group.name, frozenset(group.nodes), session.said.marks) == ("ab", marked, frozenset())
         await wait_for(pilot, lambda: "■" in screen_text(app) and "│*" not in screen_text(app))
         await settled(pilot)
-        await pilot.press("M")
-        await wait_for(pilot, lambda: isinstance(app.screen, GroupsScreen))
+        await opens(pilot, GroupsScreen, "M")
         on = len(marked & session.kept)
         await shows(pilot, f"{on} of {len(marked)} nodes on", f"{session.faithfulness(marked & session.kept):+.3f}")
         await pilot.press("space")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fake_session import FakeSession
 from textual.widgets import Input
-from waiting import ready, screen_text, searched, shows, wait_for
+from waiting import opens, ready, screen_text, searched, shows, wait_for
 
 from circuit_tui.core.audit.finding import KEY_NUMBERS, TITLES, Finding
 from circuit_tui.tui.app import ExplorerApp
@@ -147,8 +147,7 @@ async def test_a_full_audit_stays_full_after_a_stop(explorer: Make, session: Fak
         ]  # fmt: skip
         assert not app.main.shown.audit.quick  # type: ignore[union-attr]
         (tmp_path / "mine.txt").write_text("words")
-        await pilot.press("T")
-        await wait_for(pilot, lambda: isinstance(app.screen, AskText))
+        await opens(pilot, AskText, "T")
         app.screen.query_one(Input).value = str(tmp_path / "mine.txt")
         await pilot.press("enter")
         await wait_for(pilot, lambda: f"start_audit full {tmp_path / 'mine.txt'}" in session.calls)
@@ -165,8 +164,7 @@ async def test_a_text_can_be_named_on_the_command_line_and_in_the_pane(
         await pilot.press("A")
         await wait_for(pilot, lambda: "start_audit given.txt" in session.calls)
         for typed in ("~/none.txt", "~/mine.txt"):
-            await pilot.press("T")
-            await wait_for(pilot, lambda: isinstance(app.screen, AskText))
+            await opens(pilot, AskText, "T")
             app.screen.query_one(Input).value = typed
             await pilot.press("enter")
             await wait_for(pilot, lambda: app.screen is app.main)

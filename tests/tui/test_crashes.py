@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_session import FakeSession, opener
+from fake_session import FakeSession, gated_opener
 from textual import events
 from textual.command import CommandPalette
 from textual.geometry import Size
 from textual.screen import Screen
 from textual.widgets import Input
 from textual.widgets._toast import Toast
-from waiting import edit, loaded, ready, screen_text, settled, shown_size, shows, wait_for
+from waiting import edit, loaded, opens, ready, screen_text, settled, shown_size, shows, wait_for
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.views import LoadProgress
 from circuit_tui.tui.actions import PANES
 from circuit_tui.tui.app import ExplorerApp
 from circuit_tui.tui.engine import commands
@@ -56,13 +55,7 @@ async def test_any_key_while_the_session_opens_changes_nothing(
     explorer: Make, session: FakeSession, size: tuple[int, int]
 ) -> None:
     gate = threading.Event()
-
-    def slow(request: Any, progress: Any) -> Any:
-        progress(LoadProgress("reading", 0, 3))
-        gate.wait(60)
-        return opener(session)(request, progress)
-
-    app = explorer(opener=slow)
+    app = explorer(opener=gated_opener(session, gate))
     async with app.run_test(size=size) as pilot:
         await loaded(pilot)
         for key in (
@@ -176,14 +169,12 @@ async def test_no_name_reaches_the_terminal_as_markup_or_as_a_control_code(
             await pilot.press("enter")
             await settled(pilot)
             assert not controls(screen_text(app)), f"pane {pane}"
-        await pilot.press("1", "w")
-        await wait_for(pilot, lambda: isinstance(app.screen, AskText))
+        await opens(pilot, AskText, "1", "w")
         app.screen.query_one(Input).value = ODD
         await pilot.press("enter")
         await wait_for(pilot, lambda: bool(app.main.shown.circuit and app.main.shown.circuit.snapshots))
         await edit(pilot, "G", "space")
-        await pilot.press("c")
-        await wait_for(pilot, lambda: isinstance(app.screen, CompareScreen))
+        await opens(pilot, CompareScreen, "c")
         await wait_for(pilot, lambda: app.screen.query_one(ComparisonView)._comparison is not None)
         await pilot.pause()
         assert "x[/] [red]y ·[31m" in screen_text(app)
@@ -255,8 +246,7 @@ async def test_the_palette_is_dismissed_once(explorer: Make) -> None:
     app = explorer()
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
-        await pilot.press("ctrl+p")
-        await wait_for(pilot, lambda: isinstance(app.screen, CommandPalette))
+        await opens(pilot, CommandPalette, "ctrl+p")
         await pilot.press(*"invert")
         await shows(pilot, "Invert")
         at_once(app, "enter", "enter", "enter")
@@ -264,8 +254,7 @@ async def test_the_palette_is_dismissed_once(explorer: Make) -> None:
         await wait_for(pilot, lambda: shown_size(app) > 0)
         await settled(pilot)
         assert app.main.shown.circuit.version == 1, "inverted once"  # type: ignore[union-attr]
-        await pilot.press("ctrl+p")
-        await wait_for(pilot, lambda: isinstance(app.screen, CommandPalette))
+        await opens(pilot, CommandPalette, "ctrl+p")
         await pilot.click(offset=(5, 1), times=2)
         await wait_for(pilot, lambda: app.screen is app.main)
         at_once(app, "question_mark")
@@ -310,8 +299,7 @@ async def test_two_sizes_in_one_queue_do_not_take_turns_for_ever(
     app = explorer()
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
-        await pilot.press("question_mark")
-        await wait_for(pilot, lambda: isinstance(app.screen, HelpScreen))
+        await opens(pilot, HelpScreen, "question_mark")
         sizes = []
         resized = Screen._screen_resized
         monkeypatch.setattr(Screen, "_screen_resized", lambda self, size: (sizes.append(size), resized(self, size)))

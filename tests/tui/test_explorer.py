@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_session import FakeSession, opener
+from fake_session import FakeSession, gated_opener
 from textual import events
 from textual.widgets import Input, Select
-from waiting import edit, ready, screen_text, searched, settled, shown_size, shows, wait_for
+from waiting import edit, opens, ready, screen_text, searched, settled, shown_size, shows, wait_for
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.views import LoadProgress, MemoryUse, PromptsView
+from circuit_tui.core.views import MemoryUse, PromptsView
 from circuit_tui.tui.app import ExplorerApp
 from circuit_tui.tui.circuit_rows import LatentRow, NodeRow, SiteRow
 from circuit_tui.tui.screens.ask_text import AskText
@@ -370,15 +371,13 @@ async def test_a_snapshot_is_compared_and_restored(explorer: Make) -> None:
         await pilot.press("c")
         await wait_for(pilot, lambda: any("no snapshot yet" in n.message for n in app._notifications))
         await edit(pilot, "space")
-        await pilot.press("w")
-        await wait_for(pilot, lambda: isinstance(app.screen, AskText))
+        await opens(pilot, AskText, "w")
         await pilot.press(*"ab", "enter")
         await wait_for(pilot, lambda: app.main.shown.circuit.snapshots == ("ab",))  # type: ignore[union-attr]
         before = shown_size(app)
         await edit(pilot, "j", "space")
         assert shown_size(app) != before
-        await pilot.press("c")
-        await wait_for(pilot, lambda: isinstance(app.screen, CompareScreen))
+        await opens(pilot, CompareScreen, "c")
         await wait_for(pilot, lambda: any(view._comparison for view in app.screen.query(ComparisonView)))
         await shows(pilot, "only current")
         await pilot.press("enter")
@@ -390,8 +389,7 @@ async def test_an_export_shows_its_path_and_the_circuit_is_saved(explorer: Make,
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
         await edit(pilot, "space")
-        await pilot.press("e")
-        await wait_for(pilot, lambda: isinstance(app.screen, AskText))
+        await opens(pilot, AskText, "e")
         assert app.screen.query_one(Input).value == str(tmp_path / "c.json")
         await pilot.press("enter")
         await wait_for(pilot, lambda: any(str(tmp_path / "c.json") in n.message for n in app._notifications))
@@ -405,8 +403,7 @@ async def test_an_export_that_fails_is_a_message_and_nothing_is_lost(explorer: M
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
         await edit(pilot, "space")
-        await pilot.press("e")
-        await wait_for(pilot, lambda: isinstance(app.screen, AskText))
+        await opens(pilot, AskText, "e")
         await pilot.press("enter")
         await wait_for(pilot, lambda: any("there is no folder" in n.message for n in app._notifications))
         assert app.main.unsaved
@@ -417,13 +414,11 @@ async def test_quitting_asks_only_if_something_would_be_lost(explorer: Make) -> 
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
         await edit(pilot, "space")
-        await pilot.press("q")
-        await wait_for(pilot, lambda: isinstance(app.screen, ConfirmQuit))
+        await opens(pilot, ConfirmQuit, "q")
         await pilot.press("escape")
         await wait_for(pilot, lambda: app.screen is app.main)
         assert app.is_running
-        await pilot.press("ctrl+q")
-        await wait_for(pilot, lambda: isinstance(app.screen, ConfirmQuit))
+        await opens(pilot, ConfirmQuit, "ctrl+q")
         await pilot.press("q")
     assert app.return_code == 0
     assert not app.engine.alive
@@ -434,10 +429,8 @@ async def test_export_from_the_question_then_quits(explorer: Make, tmp_path: Pat
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
         await edit(pilot, "space")
-        await pilot.press("q")
-        await wait_for(pilot, lambda: isinstance(app.screen, ConfirmQuit))
-        await pilot.press("e")
-        await wait_for(pilot, lambda: isinstance(app.screen, AskText))
+        await opens(pilot, ConfirmQuit, "q")
+        await opens(pilot, AskText, "e")
         await pilot.press("enter")
         await wait_for(pilot, lambda: not app.is_running or app._exit)
     assert (tmp_path / "c.json").exists()
@@ -447,8 +440,7 @@ async def test_help_palette_and_themes(explorer: Make) -> None:
     app = explorer()
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
-        await pilot.press("question_mark")
-        await wait_for(pilot, lambda: isinstance(app.screen, HelpScreen))
+        await opens(pilot, HelpScreen, "question_mark")
         await shows(pilot, "Switch the node")
         await pilot.press("escape")
         for name in ("light", "ansi", "dark"):
@@ -475,16 +467,8 @@ async def test_a_screen_too_small_says_so_until_it_is_larger(explorer: Make) -> 
 
 
 async def test_what_is_being_loaded_is_on_the_screen(explorer: Make, session: FakeSession) -> None:
-    import threading
-
     gate = threading.Event()
-
-    def slow(request: Any, progress: Any) -> Any:
-        progress(LoadProgress("reading 3 SAEs", 1, 4))
-        gate.wait(60)
-        return opener(session)(request, progress)
-
-    app = explorer(opener=slow)
+    app = explorer(opener=gated_opener(session, gate))
     async with app.run_test(size=NARROW) as pilot:
         await wait_for(pilot, lambda: "reading 3 SAEs" in screen_text(app))
         await pilot.press("space", "s", "e", "slash", "a", "2", "1")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fake_session import FakeSession
 from textual import events
-from waiting import edit, ready, screen_text, settled, shows, wait_for
+from waiting import edit, opens, ready, screen_text, settled, shows, wait_for
 
 from circuit_tui.tui.app import ExplorerApp
 from circuit_tui.tui.engine import commands
@@ -38,10 +38,8 @@ async def test_a_foreign_file_is_replaced_only_if_the_user_says_so(
         await ready(pilot)
         await edit(pilot, "space")
         for answer in ("escape", "r"):
-            await pilot.press("e")
-            await wait_for(pilot, lambda: isinstance(app.screen, AskText))
-            await pilot.press("enter")
-            await wait_for(pilot, lambda: isinstance(app.screen, ConfirmReplace))
+            await opens(pilot, AskText, "e")
+            await opens(pilot, ConfirmReplace, "enter")
             assert "[red]notes.txt" in screen_text(app).replace("\n", "")
             assert path.read_text() == FOREIGN
             await pilot.press(answer)
@@ -59,8 +57,7 @@ async def test_force_replaces_the_file_that_was_named(explorer: Make, tmp_path: 
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
         await edit(pilot, "space")
-        await pilot.press("e")
-        await wait_for(pilot, lambda: isinstance(app.screen, AskText))
+        await opens(pilot, AskText, "e")
         at_once(app, *str(path), "enter")
         await wait_for(pilot, lambda: isinstance(app.screen, ConfirmReplace) if kept else not app.main.unsaved)
     assert path.read_text() == (FOREIGN if kept else "{}")
@@ -72,8 +69,7 @@ async def test_a_file_of_ours_is_replaced_and_the_line_says_so(explorer: Make, t
     app = explorer(out=path)
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
-        await pilot.press("e")
-        await wait_for(pilot, lambda: isinstance(app.screen, AskText))
+        await opens(pilot, AskText, "e")
         await pilot.press("enter")
         await wait_for(pilot, lambda: any("in place of a circuit file" in n.message for n in app._notifications))
     assert path.read_text() == "{}"
@@ -89,8 +85,7 @@ async def test_the_question_lists_circuit_audit_and_snapshots(explorer: Make, se
         await wait_for(pilot, lambda: bool(app.engine.state.audit and not app.engine.state.audit.progress))
         app.engine.submit(commands.SaveSnapshot("[b"))
         app.engine.submit(commands.SaveSnapshot("two"))
-        await pilot.press("q")
-        await wait_for(pilot, lambda: isinstance(app.screen, ConfirmQuit))
+        await opens(pilot, ConfirmQuit, "q")
         await shows(pilot, f"a circuit of {size} nodes", "its audit", "2 snapshots: [b, two")
 
 
@@ -98,8 +93,7 @@ async def test_a_snapshot_alone_is_asked_about(explorer: Make) -> None:
     app = explorer()
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
-        await pilot.press("w")
-        await wait_for(pilot, lambda: isinstance(app.screen, AskText))
+        await opens(pilot, AskText, "w")
         at_once(app, *"mine", "enter", "q")  # the engine has not saved it when q comes
         await wait_for(pilot, lambda: isinstance(app.screen, ConfirmQuit))
         await shows(pilot, "1 snapshot: mine")
@@ -139,10 +133,7 @@ async def test_an_export_that_leaves_something_out_does_not_quit(
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
         await edit(pilot, "space")
-        await pilot.press("q")
-        await wait_for(pilot, lambda: isinstance(app.screen, ConfirmQuit))
-        await pilot.press("e")
-        await wait_for(pilot, lambda: isinstance(app.screen, AskText))
-        await pilot.press("enter")
-        await wait_for(pilot, lambda: isinstance(app.screen, ConfirmQuit))
+        await opens(pilot, ConfirmQuit, "q")
+        await opens(pilot, AskText, "e")
+        await opens(pilot, ConfirmQuit, "enter")
     assert (tmp_path / "c.json").exists()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fake_session import FakeSession, opener
+from fake_session import FakeSession, gated_opener, opener
 from waiting import loaded, ready, screen_text, shows, wait_for
 
 from circuit_tui.core.views import LoadProgress
@@ -80,13 +80,7 @@ async def test_a_key_pressed_while_loading_says_that_it_waits(
     session: FakeSession, explorer: Callable[..., ExplorerApp], key: str
 ) -> None:
     gate = threading.Event()
-    plain = opener(session)
-
-    def slow(request: Any, report: Callable[[LoadProgress], None]) -> Any:
-        gate.wait(60)
-        return plain(request, report)
-
-    app = explorer(opener=slow)
+    app = explorer(opener=gated_opener(session, gate))
     async with app.run_test(size=(80, 24)) as pilot:
         await loaded(pilot)
         await pilot.press(key)

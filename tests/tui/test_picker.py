@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from textual.widgets import Input, Select, Static
-from waiting import wait_for
+from waiting import opens, wait_for
 
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.saes.catalogue import ReleaseSummary, catalogue, releases_for
@@ -192,8 +192,7 @@ async def test_a_prompts_file_from_the_folders(
     app = picker()
     async with app.run_test(size=SIZE) as pilot:
         await read(pilot)
-        await pilot.press("ctrl+f")
-        await wait_for(pilot, lambda: isinstance(app.screen, ChooseFile))
+        await opens(pilot, ChooseFile, "ctrl+f")
         tree = app.screen.query_one(FileTree)
         await wait_for(pilot, lambda: bool(tree.root.children))
         assert [str(node.label) for node in tree.root.children] == ["sets"]
@@ -203,8 +202,7 @@ async def test_a_prompts_file_from_the_folders(
         await wait_for(pilot, lambda: str(tree.path) == str(tmp_path.parent))
         await pilot.press("escape")
         await wait_for(pilot, lambda: not isinstance(app.screen, ChooseFile))
-        await pilot.press("ctrl+f")
-        await wait_for(pilot, lambda: isinstance(app.screen, ChooseFile))
+        await opens(pilot, ChooseFile, "ctrl+f")
         tree = app.screen.query_one(FileTree)
         await wait_for(pilot, lambda: bool(tree.root.children))
         tree.move_cursor(tree.root.children[0])

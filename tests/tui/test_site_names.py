@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from fake_session import FakeSession
 from textual.pilot import Pilot
-from waiting import edit, ready, wait_for
+from waiting import edit, opens, ready, wait_for
 
 from circuit_tui.tui.app import ExplorerApp
 from circuit_tui.tui.screens.ask_text import AskText
@@ -49,13 +49,11 @@ async def test_in_a_comparison(explorer: Make, session: FakeSession) -> None:
     app = explorer()
     async with app.run_test(size=(120, 50)) as pilot:
         await everything_on(pilot)
-        await pilot.press("w")
-        await wait_for(pilot, lambda: isinstance(app.screen, AskText))
+        await opens(pilot, AskText, "w")
         await pilot.press("enter")
         await wait_for(pilot, lambda: app.main.shown.circuit.snapshots)  # type: ignore[union-attr]
         await edit(pilot, "i")
-        await pilot.press("c")
-        await wait_for(pilot, lambda: isinstance(app.screen, CompareScreen))
+        await opens(pilot, CompareScreen, "c")
         view = app.screen.query_one(ComparisonView)
         await wait_for(pilot, lambda: view._comparison is not None)
         assert "L10mid " in " ".join(line.text for line in view.build(110))

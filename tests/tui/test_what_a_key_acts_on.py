@@ -9,7 +9,7 @@ import pytest
 from fake_session import FakeSession, opener
 from textual import events
 from textual.widgets import Select
-from waiting import edit, ready, screen_text, settled, shown_size, shows, wait_for
+from waiting import edit, opens, ready, screen_text, settled, shown_size, shows, wait_for
 
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.tui.app import ExplorerApp
@@ -35,12 +35,10 @@ async def test_the_question_lists_what_would_be_lost(explorer: Make) -> None:
     app = explorer()
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
-        await pilot.press("w")
-        await wait_for(pilot, lambda: isinstance(app.screen, AskText))
+        await opens(pilot, AskText, "w")
         await pilot.press(*"[b", "enter")
         await wait_for(pilot, lambda: bool(app.main.shown.circuit and app.main.shown.circuit.snapshots))
-        await pilot.press("q")
-        await wait_for(pilot, lambda: isinstance(app.screen, ConfirmQuit))
+        await opens(pilot, ConfirmQuit, "q")
         await shows(pilot, "1 snapshot: [b")
         await pilot.press("q")
     assert app.return_code == 0
@@ -51,8 +49,7 @@ async def test_a_proposed_name_is_selected(explorer: Make, tmp_path: Path) -> No
     async with app.run_test(size=NARROW) as pilot:
         await ready(pilot)
         for key in ("w", "e"):
-            await pilot.press(key)
-            await wait_for(pilot, lambda: isinstance(app.screen, AskText))
+            await opens(pilot, AskText, key)
             field = app.screen.query_one(LineInput)
             await wait_for(pilot, lambda field=field: field.selected_text == field.value != "")
             await pilot.press("escape")

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from textual.screen import Screen
+
 from circuit_tui.tui.app import ExplorerApp
 from circuit_tui.tui.circuit_rows import LatentRow, NodeRow
 from circuit_tui.tui.widgets.circuit_table import CircuitTable
@@ -24,6 +26,12 @@ async def wait_for(pilot: Any, condition: Callable[[], Any], seconds: float = 60
 async def shows(pilot: Any, *texts: str) -> None:
     """Wait until all of `texts` are on the screen."""
     await wait_for(pilot, lambda: all(text in screen_text(pilot.app) for text in texts))
+
+
+async def opens(pilot: Any, kind: type[Screen[Any]], *keys: str) -> None:
+    """Press keys, and wait until a screen of that kind is on top."""
+    await pilot.press(*keys)
+    await wait_for(pilot, lambda: isinstance(pilot.app.screen, kind))
 
 
 async def loaded(pilot: Any) -> None:
