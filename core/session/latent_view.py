@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from circuit_tui.core.latents.clean_against_corrupt import latent_activations
 from circuit_tui.core.latents.top_tokens import TokenNames, written_directions
 from circuit_tui.core.models.readout import Readout
 from circuit_tui.core.splice.problem import Problem
@@ -68,13 +69,8 @@ def latent_view(
 
 def clean_activations(problem: Problem, site: int, latent: int) -> Tensor:
     """Returns a latent's activations on the clean train prompts under M_s, `[row, position]`; 0 at BOS and padding."""
-    sae, x = problem.sites[site].sae, problem.spliced_sae_inputs[site].float()
-    if sae.elementwise:
-        columns = sae.columns(torch.tensor([[latent]]).to(x.device))
-        z = x if sae.transform is None else sae.transform.pre_encode(x)
-        activations = columns.encode(z.reshape(1, -1, x.shape[-1])).reshape(x.shape[:2])
-    else:
-        activations = torch.cat([sae.encode(rows)[..., latent] for rows in x.split(64)])
+    x, one = problem.spliced_sae_inputs[site].float(), torch.tensor([latent])
+    activations = torch.cat([latent_activations(problem, site, one, rows)[..., 0] for rows in x.split(64)])
     return activations * (problem.alignment.ids["train", "clean"] >= 0)
 
 
