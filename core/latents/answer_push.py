@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from circuit_tui.core.latents.clean_against_corrupt import latent_activations
+from circuit_tui.core.latents.clean_against_corrupt import MAX_ACTIVATIONS, latent_activations
 from circuit_tui.core.models.left_padding import runner_for
 from circuit_tui.core.models.readout import Readout
 from circuit_tui.core.runtime.incremental import Increments, incremental
@@ -25,8 +25,6 @@ from circuit_tui.core.runtime.out_of_memory import halve_prompts, retry_halved
 from circuit_tui.core.splice.hook_patch import output_direction
 from circuit_tui.core.splice.problem import Problem
 
-MAX_ACTIVATIONS = 2**26
-"""The most activations that are computed at once: 256 MB."""
 PROMPTS_A_TURN = 64
 """The most prompts that M runs on in a turn: a toggle waits for a turn that has begun."""
 

@@ -8,13 +8,11 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.latents.clean_against_corrupt import pair_differences
+from circuit_tui.core.latents.clean_against_corrupt import MAX_ACTIVATIONS, pair_differences
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.views import NodeTable, SiteInfo
 
 LABEL_TOKENS = 2
-MAX_ACTIVATIONS = 2**26
-"""The most activations that are computed at once: 256 MB."""
 
 
 def node_table(problem: Problem) -> NodeTable:
