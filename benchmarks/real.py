@@ -108,7 +108,7 @@ def run_task(name: str, args: argparse.Namespace) -> None:
     from circuit_tui.core.opening.request import OpenRequest
     from circuit_tui.core.opening.tokenized_task import task_of
     from circuit_tui.core.runs.run_one import run_one
-    from circuit_tui.core.tasks.make_task import write_prompts
+    from circuit_tui.core.tasks.prompts_file import write_prompts
 
     rows = Rows(args.folder / f"{name}.jsonl")
     shared = {"task": name, "prompts": args.prompts, "steps": args.steps}

@@ -158,18 +158,6 @@ class _Maker:
         return [(pair.clean, pair.corrupt)] if self._file.split_by else [(pair.clean,), (pair.corrupt,)]
 
 
-def write_prompts(task: Task) -> str:
-    """Returns the text of a prompts file with the pairs of `task`."""
-    rows = []
-    for pair in task.pairs:
-        row: dict[str, Any] = {key: getattr(pair, key) for key in ("clean", "corrupt", "answer", "wrong")}
-        row |= {"roles": list(pair.roles)} if pair.roles else {}
-        if pair.answer_id is not None:
-            row |= {"answer_id": pair.answer_id, "wrong_id": pair.wrong_id}
-        rows.append(json.dumps({**row, "split": pair.split}, ensure_ascii=False))
-    return "".join(f"{row}\n" for row in rows)
-
-
 def _word_lists(templates: Templates, tokenizer: Any) -> tuple[dict[str, list[Row]], dict[str, tuple[str, ...]]]:
     """Returns the rows of every word list, and the words for which rows were left out."""
     lists: dict[str, list[Row]] = {}

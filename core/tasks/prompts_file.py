@@ -1,4 +1,4 @@
-"""Reads a prompts file into a task: JSON lines {clean, corrupt, answer, wrong}, each one pair of prompts.
+"""Reads and writes prompts files: JSON lines {clean, corrupt, answer, wrong}, each one pair of prompts of a task.
 
 An answer may be several tokens. Optional keys: `split` (``"train"``, ``"test"`` or ``"unseen"``), `roles` (one
 position name for each word between spaces, of clean and corrupt alike), `answer_id` and `wrong_id` (the token to read
@@ -57,6 +57,18 @@ def load_prompts(path: Path) -> Task:
     splits = _named_splits(path, rows) if any(row.split for _, row in rows) else _splits_by_hash(path, rows)
     pairs = tuple(_pair(row, split, f"{path}:{number}") for (number, row), split in zip(rows, splits, strict=True))
     return Task(path.stem, f"prompts of {path.name}", pairs)
+
+
+def write_prompts(task: Task) -> str:
+    """Returns the text of a prompts file with the pairs of `task`."""
+    rows = []
+    for pair in task.pairs:
+        row: dict[str, Any] = {key: getattr(pair, key) for key in ("clean", "corrupt", "answer", "wrong")}
+        row |= {"roles": list(pair.roles)} if pair.roles else {}
+        if pair.answer_id is not None:
+            row |= {"answer_id": pair.answer_id, "wrong_id": pair.wrong_id}
+        rows.append(json.dumps({**row, "split": pair.split}, ensure_ascii=False))
+    return "".join(f"{row}\n" for row in rows)
 
 
 def _pair(row: _Row, split: Split, source: str) -> Pair:

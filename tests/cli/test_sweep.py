@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,10 +22,9 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.runs import sweep
 from circuit_tui.core.runs.results_file import read_records, read_rows
 from circuit_tui.core.tasks.builtin import builtin
+from circuit_tui.core.tasks.prompts_file import write_prompts
 from circuit_tui.tui.commands import number_list
 from circuit_tui.tui.commands import sweep_options as lists
-
-PAIR_KEYS = ("clean", "corrupt", "answer", "wrong", "split", "roles")
 
 
 @pytest.fixture
@@ -202,8 +201,8 @@ def test_ctrl_c_leaves_a_sane_file_and_shows_bars_before(examples_path: str, tmp
 def test_a_real_sweep_of_the_demo(cli: Cli, tmp_path: Path) -> None:
     out, prompts = tmp_path / "r.sqlite", tmp_path / "few.jsonl"
     task = builtin("sva-rc")
-    pairs = [asdict(pair) for pair in (*task.split("train")[:32], *task.split("test")[:16])]
-    prompts.write_text("".join(json.dumps({key: pair[key] for key in PAIR_KEYS}) + "\n" for pair in pairs))
+    few = replace(task, pairs=(*task.split("train")[:32], *task.split("test")[:16]))
+    prompts.write_text(write_prompts(few))
     flags = ("--prompts", prompts, "--method", "random", "--seeds", "0-1", "--sites", "L1", "--target", "0.9")
     done = cli("sweep", *flags, "--jobs", 1, "--out", out, "--json")
     assert done.code == 0, done.err

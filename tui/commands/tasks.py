@@ -70,7 +70,8 @@ def make(
         progress.say("loading …")
         from circuit_tui.core.atomic_file import write_text
         from circuit_tui.core.opening.plain_numbers import PlainNumbers, open_plain_model, plain_numbers
-        from circuit_tui.core.tasks.make_task import make_task, write_prompts
+        from circuit_tui.core.tasks.make_task import make_task
+        from circuit_tui.core.tasks.prompts_file import write_prompts
 
         opened = open_plain_model(model, progress.loading, device)
         try:
@@ -112,7 +113,7 @@ def convert(
     options.choice("--format", format, FORMATS)
     with options.claimed_out(out, force=force), output.quiet(debug=debug):
         from circuit_tui.core.atomic_file import write_text
-        from circuit_tui.core.tasks.make_task import write_prompts
+        from circuit_tui.core.tasks.prompts_file import write_prompts
 
         tokenizer = None if model is None else _tokenizer(model)
         made = convert_prompts(file, tokenizer, format)

@@ -14,8 +14,8 @@ from circuit_tui.core import demo
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.example_files import example_dir
 from circuit_tui.core.tasks.builtin.smollm2 import NAMES
-from circuit_tui.core.tasks.make_task import MadeTask, make_task, write_prompts
-from circuit_tui.core.tasks.prompts_file import load_prompts
+from circuit_tui.core.tasks.make_task import MadeTask, make_task
+from circuit_tui.core.tasks.prompts_file import load_prompts, write_prompts
 from circuit_tui.core.tasks.task import Pair, Task
 from circuit_tui.core.tasks.templates import read_templates
 
