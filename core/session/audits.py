@@ -31,7 +31,7 @@ class Audits:
         self._experiment = experiment
         self._audit: Audit | None = None
         self._progress: AuditProgress | None = None
-        self._from_file: tuple[Tensor, AuditPart] | None = None
+        self._from_file: tuple[Tensor, AuditPart, AuditView] | None = None
 
     def start(self, kept: Tensor, provenance: Provenance, text: Path | None = None, *, full: bool = False) -> None:
         """Begins an audit of `kept`, or continues one that was cut off; `advance` runs it.
@@ -74,23 +74,25 @@ class Audits:
 
     def view(self, kept: Tensor) -> AuditView | None:
         """Returns what audits say of `kept`; None before an audit."""
-        audit, part = self._current(kept), self._part_from_file(kept)
+        audit, held = self._current(kept), self._held_from_file(kept)
         if audit is not None:
             result = audit.result
             chosen, quick = shares(stability_runs(result.findings)), audit.audited.settings.quick
             return AuditView(result.findings, result.outcome, self._progress, chosen, quick)
-        return None if part is None else self._view_of(part)
+        return None if held is None else held[1]
 
     def part(self, kept: Tensor) -> AuditPart | None:
         """Returns the `audit` part for the circuit file of `kept`; None before an audit."""
         audit = self._current(kept)
         if audit is not None and audit.findings:
             return audit_part(audit.result)
-        return self._part_from_file(kept)
+        held = self._held_from_file(kept)
+        return None if held is None else held[0]
 
     def take_from_file(self, kept: Tensor, part: AuditPart | None) -> None:
         """Takes the audit of `kept` that its file has."""
-        self._from_file = None if part is None else (kept.clone(), part)
+        # The view is made once: it is asked for in each turn of background work, and looks through all candidates.
+        self._from_file = None if part is None else (kept.clone(), part, self._view_of(part))
 
     def _current(self, kept: Tensor) -> Audit | None:
         if self._audit is not None and not torch.equal(self._audit.audited.kept, kept):
@@ -102,10 +104,11 @@ class Audits:
             self._audit.leave()
         self._audit = self._progress = None
 
-    def _part_from_file(self, kept: Tensor) -> AuditPart | None:
+    def _held_from_file(self, kept: Tensor) -> tuple[AuditPart, AuditView] | None:
+        """Returns what the file of `kept` said of its audit, and the view of it."""
         if self._from_file is None or not torch.equal(self._from_file[0], kept):
             return None
-        return self._from_file[1]
+        return self._from_file[1:]
 
     def _view_of(self, part: AuditPart) -> AuditView:
         problem = self._experiment.problem
