@@ -10,7 +10,7 @@ from torch import Tensor
 
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
-from circuit_tui.core.runtime.incremental import Incremental
+from circuit_tui.core.runtime.incremental import Incremental, Value
 from circuit_tui.core.search.frontier import EvaluatedCircuit, score, thinned
 from circuit_tui.core.search.method import SearchMethod
 from circuit_tui.core.search.within_resolution import smallest_within_resolution
@@ -38,7 +38,8 @@ def evaluate_result(
     """
     best = attempt.offered.best or _offer_everything(attempt)
     if not attempt.stopped and not attempt.reaches(best.faithfulness):
-        closest, best = best, (yield from _smallest_of_its_kind(attempt, best))
+        closest, smallest = best, Incremental(smallest_within_resolution(attempt, best))
+        best = yield from _reported(attempt, smallest, closest.kept, 0.97, if_stopped=closest)
         note = " ".join(filter(None, (note, _smaller_note(attempt, closest, best))))
     kept = best.kept
     attempt.offered.latest = best.faithfulness
@@ -82,21 +83,6 @@ def _offer_everything(attempt: SearchMethod[Any]) -> EvaluatedCircuit:
     return attempt.offered.best
 
 
-def _smallest_of_its_kind(
-    attempt: SearchMethod[Any], best: EvaluatedCircuit
-) -> Generator[SearchProgress, None, EvaluatedCircuit]:
-    """What `smallest_within_resolution` returns, with a report after each step; `best` as soon as the user stops."""
-    increments = smallest_within_resolution(attempt, best)
-    while not attempt.stopped:
-        try:
-            next(increments)
-        except StopIteration as end:
-            smallest: EvaluatedCircuit = end.value
-            return smallest
-        yield attempt.progress("done", best.kept, 0.97)
-    return best
-
-
 def _smaller_note(attempt: SearchMethod[Any], closest: EvaluatedCircuit, chosen: EvaluatedCircuit) -> str:
     """A sentence on the larger circuit that comes closer to 1; empty if there is none."""
     if chosen.size == closest.size:
@@ -113,15 +99,24 @@ def _frontier_up_to(attempt: SearchMethod[Any], size: int) -> list[EvaluatedCirc
 
 
 def _reported(
-    attempt: SearchMethod[Any], evaluation: Incremental[Metrics], kept: Tensor, share_done: float
-) -> Generator[SearchProgress, None, Metrics]:
-    """The value of `evaluation` of the circuit `kept` `[node]` bool; yields a report after each of its increments."""
+    attempt: SearchMethod[Any],
+    evaluation: Incremental[Value],
+    kept: Tensor,
+    share_done: float,
+    if_stopped: Value | None = None,
+) -> Generator[SearchProgress, None, Value]:
+    """The value of `evaluation` of the circuit `kept` `[node]` bool; yields a report after each of its increments.
+
+    With `if_stopped` that is the value as soon as the user stops.
+    """
     while True:
+        if if_stopped is not None and attempt.stopped:
+            return if_stopped
         try:
             next(evaluation)
         except StopIteration as end:
-            metrics: Metrics = end.value
-            return metrics
+            value: Value = end.value
+            return value
         yield attempt.progress("done", kept, share_done)
 
 
