@@ -11,9 +11,8 @@ from circuit_tui.core import demo
 from circuit_tui.core.runtime.machine import cores
 
 PACKAGES = (
-    *("circuit-tui", "torch", "transformer-lens", "sae-lens", "transformers", "gguf"),
-    *("textual", "typer", "safetensors"),
-)
+    "circuit-tui", "torch", "transformer-lens", "sae-lens", "transformers", "gguf", "textual", "typer", "safetensors",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

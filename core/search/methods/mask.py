@@ -102,9 +102,7 @@ class MaskMethod(SearchMethod[MaskSettings]):
         def over() -> bool:
             return penalty.smooth >= self.spec.target and self.masks.settled
 
-        loop = self.loop(
-            n_steps, over, theta=theta, near=near, optimiser=optimiser, batches=batches, penalty=penalty
-        )  # fmt: skip
+        loop = self.loop(n_steps, over, theta=theta, near=near, optimiser=optimiser, batches=batches, penalty=penalty)
         for step in loop:
             batch = batches.next()
             mask = hard_mask(theta)

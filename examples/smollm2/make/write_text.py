@@ -21,22 +21,11 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 OPENINGS = (
-    *("Once upon a time", "The man said that", "She walked into the", "In 19", "The company", "When the", "He was a"),
-    *("They were", "My friend", "A young woman", "The reason that", "After the war", "Scientists have", "I don't"),
-    *(
-        "The city of",
-        "You can",
-        "There was a",
-        "Dear",
-        "Question:",
-        "def ",
-        "If you",
-        "Because the",
-        "Tom's",
-        "Although",
-    ),
-    *("The children", "Last night", "On Monday"),
-)
+    "Once upon a time", "The man said that", "She walked into the", "In 19", "The company", "When the", "He was a",
+    "They were", "My friend", "A young woman", "The reason that", "After the war", "Scientists have", "I don't",
+    "The city of", "You can", "There was a", "Dear", "Question:", "def ", "If you", "Because the", "Tom's", "Although",
+    "The children", "Last night", "On Monday",
+)  # fmt: skip
 LIKELIEST = 64
 """From how many tokens each is sampled."""
 SHARE = 0.4
