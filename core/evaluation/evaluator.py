@@ -225,4 +225,8 @@ class Evaluator:
     def fill(self, measured: PromptMetrics, batch: Batch, logits: Tensor) -> None:
         """Measures `logits` `[read, vocab]` of one batch and stores the metrics of its prompts in `measured`."""
         plain = self.problem.splits[self.split].plain_logits[batch.reads]
-        measured.fill(torch.searchsorted(self.prompts, batch.prompts), logits, plain, batch.answers)
+        measured.fill(self.indices_of(batch), logits, plain, batch.answers)
+
+    def indices_of(self, batch: Batch) -> Tensor:
+        """Returns where per-prompt metrics have the prompts of one of `batches`, `[prompt]` on the CPU."""
+        return torch.searchsorted(self.prompts, batch.prompts).cpu()

@@ -93,7 +93,7 @@ class LiveCircuit:
         differences = yield from self._alternative_differences(kept)
         measured = torch.zeros(len(self.evaluator))
         for batch, part in zip(self._batches, differences, strict=True):
-            measured[torch.searchsorted(self.evaluator.prompts, batch.prompts).cpu()] = part.cpu()
+            measured[self.evaluator.indices_of(batch)] = part.cpu()
         return measured
 
     @torch.no_grad()
@@ -114,7 +114,7 @@ class LiveCircuit:
             return None
         sizes = torch.zeros(len(self.evaluator), dtype=torch.float64)
         for each in self._passes:
-            prompts = torch.searchsorted(self.evaluator.prompts, each.batch.prompts).cpu()
+            prompts = self.evaluator.indices_of(each.batch)
             sizes[prompts] = each.change_sizes(kept, self.kept).reshape(len(prompts), -1).sum(1)
         return sizes
 

@@ -38,14 +38,13 @@ class PromptMetrics:
         return cls(torch.zeros(n), torch.zeros(n), torch.zeros(n))
 
     def fill(self, prompts: Tensor, logits: Tensor, plain: Tensor, answers: Answers) -> None:
-        """Measures `logits` `[read, vocab]` against M's `plain` and stores them at indices `prompts`."""
+        """Measures `logits` `[read, vocab]` against M's `plain` and stores them at indices `prompts`, on the CPU."""
         log_probs, plain_log_probs = logits.log_softmax(-1), plain.log_softmax(-1)
         kl = (plain_log_probs.exp() * (plain_log_probs - log_probs)).sum(-1)
         token_log_probs = log_probs.gather(1, answers.scored_tokens().unsqueeze(1))[:, 0]
-        where = prompts.cpu()
-        self.logit_diff[where] = answers.logit_difference(logits).cpu()
-        self.kl[where] = answers.sum_over_right(kl).cpu()
-        self.cross_entropy[where] = -answers.sum_over_right(token_log_probs).cpu()
+        self.logit_diff[prompts] = answers.logit_difference(logits).cpu()
+        self.kl[prompts] = answers.sum_over_right(kl).cpu()
+        self.cross_entropy[prompts] = -answers.sum_over_right(token_log_probs).cpu()
 
     @property
     def mean_logit_diff(self) -> float:
