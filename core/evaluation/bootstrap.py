@@ -9,6 +9,9 @@ percentile of these ratios (Efron & Tibshirani 1993, section 13.3).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -37,12 +40,24 @@ def ratio_interval(
     if n < FEWEST_CLUSTERS:
         return None
     above, below = (torch.zeros(n, dtype=torch.float64).index_add(0, cluster, part.double()) for part in (above, below))
-    generator, ratios = torch.Generator().manual_seed(seed), []
+    samples = _remembered_samples if n * draws <= _VALUES_AT_ONCE else _samples
+    ratios = torch.cat([(counts @ above) / (counts @ below) for counts in samples(n, draws, seed)])
+    if not bool(ratios.isfinite().all()):
+        return None
+    low, high = torch.quantile(ratios, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return low, high
+
+
+def _samples(n: int, draws: int, seed: int) -> Iterator[Tensor]:
+    """Yields `draws` bootstrap samples part by part, `[sample, cluster]`: how often each of `n` clusters was drawn."""
+    generator = torch.Generator().manual_seed(seed)
     for part in torch.arange(draws).split(max(1, _VALUES_AT_ONCE // n)):
         drawn = torch.randint(n, (len(part), n), generator=generator)
-        ratios.append(above[drawn].sum(1) / below[drawn].sum(1))
-    every = torch.cat(ratios)
-    if not bool(every.isfinite().all()):
-        return None
-    low, high = torch.quantile(every, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return low, high
+        ones = torch.ones(1, 1, dtype=torch.float64).expand_as(drawn)
+        yield torch.zeros(len(part), n, dtype=torch.float64).scatter_add_(1, drawn, ones)
+
+
+@lru_cache(maxsize=2)
+def _remembered_samples(n: int, draws: int, seed: int) -> tuple[Tensor, ...]:
+    """Returns what `_samples` yields. Every toggle asks for the same samples, and drawing them takes milliseconds."""
+    return tuple(_samples(n, draws, seed))
