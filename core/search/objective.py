@@ -10,6 +10,7 @@ from torch import Tensor
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.search.minibatches import MiniBatch
 from circuit_tui.core.splice.batch import Batch
+from circuit_tui.core.splice.mask_slots import MaskSlots
 from circuit_tui.core.splice.nodes import pack
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.splice.splice import BoundPack, CircuitSplice, Splice, run_spliced
@@ -47,24 +48,19 @@ class MaskedModel:
         self.active = active
         space, device = problem.space, problem.model.device
         self.active_on_device = active.to(device)
-        self._packs, self._slots = [], []
-        # A slot finds its mask value by its index among the active nodes; padding reads a zero at the end.
-        index_of = torch.full((len(space) + 1,), len(active), dtype=torch.long)
-        index_of[active] = torch.arange(len(active))
+        self._packs = []
         for index, site in enumerate(problem.sites):
             nodes = problem.space.of_site(index)
             own = active[(active >= nodes.start) & (active < nodes.stop)]
-            packed = pack(space, own, site.sae, problem.n_positions)
-            self._packs.append(packed)
-            self._slots.append(index_of.to(device)[packed.nodes])
+            self._packs.append(pack(space, own, site.sae, problem.n_positions))
+        self._slots = MaskSlots(self._packs, active, len(space))
         self._bound: dict[int, tuple[Batch, list[BoundPack]]] = {}
 
     def logits(self, mask: Tensor, batch: Batch) -> Tensor:
         """Logits `[read, vocab]` under `mask` `[active]`, differentiable in it."""
-        padded = torch.cat([mask, mask.new_zeros(1)])
         splices: list[Splice] = [
-            CircuitSplice(nodes, batch.base[index], padded[self._slots[index]])
-            for index, nodes in enumerate(self._nodes(batch))
+            CircuitSplice(nodes, batch.base[index], values)
+            for index, (nodes, values) in enumerate(zip(self._nodes(batch), self._slots(mask), strict=True))
         ]
         return run_spliced(self.problem.model, self.problem.sites, batch, splices).result()
 

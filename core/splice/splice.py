@@ -101,7 +101,10 @@ class BoundPack:
                 activations = piece.gather(2, padded_group.latents.unsqueeze(1).expand(-1, piece.shape[1], -1))
             delta = activations - reference
             if mask is not None:
-                delta = delta * mask[padded_group.slots].reshape(len(piece), 1, -1)
+                slots = padded_group.slots
+                # The gradient of a cut is a tensor as large as all slots.
+                own = mask if slots.stop - slots.start == len(mask) else mask[slots]
+                delta = delta * own.reshape(len(piece), 1, -1)
             if base is None:
                 parts.append(torch.bmm(delta, padded_group.decoder))
             else:
