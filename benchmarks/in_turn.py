@@ -30,7 +30,8 @@ class Measured:
     Attributes:
         low, high: the quarter points.
         extra_bytes: how much more memory than before was in use at the peak of its first run.
-        share: the time that the device needs at least over the mean; `binds` says for what.
+        share: the time that the device needs at least over the mean; `binds` says for what. 0 if no operation was
+            counted, as where a captured graph is replayed.
     """
 
     median: float
@@ -54,8 +55,8 @@ def measure(
     """Medians of `rounds` rounds after one that warms up, takes the peak memory and counts the work.
 
     What is `varied` does something else each time, and the same again after `varieties(rounds)` times: it runs several
-    times in a round, and is counted in all of them. `clock` is ``"wall"``, or ``"cpu"`` for the CPU time of this
-    process, which other programs disturb less.
+    times in a round, and is counted in all of them. A `prepare` of a run is called before it,
+    untimed. `clock` is ``"wall"``, or ``"cpu"`` for the CPU time of this process, which other programs disturb less.
     """
     read = CLOCKS[clock]
     memory, work = dict[str, int](), dict[str, Work]()
@@ -69,6 +70,7 @@ def measure(
     for _ in range(rounds):
         for name, run in runs.items():
             for _ in range(VARIED_TIMES if name in varied else 1):
+                getattr(run, "prepare", lambda: None)()
                 synchronise(device)
                 start = read()
                 run()

@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bare_layers import bare_pass
 from device_peak import peak_of
 from in_turn import machine, measure
+from search_step import SearchStep
 from shapes import SHAPES, random_model, random_problem, random_sites, template_tokens
-from speed import bare_pass, our_step
 
 from circuit_tui.core.models.devices import pick_device
 from circuit_tui.core.models.language_model import LanguageModel
@@ -83,10 +84,12 @@ class Maker:
             problem = self.problem(shortcuts=variant != "no-shortcuts")
         if variant == "sdpa":
             use_sdpa(problem.model)
+        if variant != "one-band":
+            return problem, SearchStep(problem)
+        # All that the step's first calls pack; it packs no more until the search chooses other nodes.
         cost = dict(nodes.PADDED_GROUP_COST)
-        if variant == "one-band":
-            nodes.PADDED_GROUP_COST.update(dict.fromkeys(cost, 1 << 60))
-        step = our_step(problem)
+        nodes.PADDED_GROUP_COST.update(dict.fromkeys(cost, 1 << 60))
+        step = SearchStep(problem)
         nodes.PADDED_GROUP_COST.update(cost)
         return problem, step
 
@@ -122,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
             runs[f"{variant}, bare"] = bare_pass(problem, "train", True)
     sizes = [int(part) for part in args.larger.split(",") if part]
     for size in sizes:
-        runs[f"{size} prompts"] = our_step(maker.problem(prompts=size))
+        runs[f"{size} prompts"] = SearchStep(maker.problem(prompts=size))
     found = measure(runs, args.rounds, device, peak, args.clock)
     first = next(iter(found.values())).median
     print(f"**{args.shape}**, {args.prompts} prompts of {args.length} tokens; {machine(device)}\n")

@@ -27,8 +27,8 @@ from pathlib import Path
 
 import torch
 from kept_bytes import kept_bytes
+from search_step import SearchStep
 from shapes import Shape, random_problem
-from speed import our_step
 
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
@@ -69,7 +69,7 @@ def measure(work: Work, rounds: int) -> dict[str, float]:
     live = LiveCircuit(evaluator, half)
     last = int(half.nonzero()[-1, 0])
     timed: dict[str, Callable[[], object]] = {
-        "step": our_step(problem),
+        "step": SearchStep(problem),
         "evaluate": lambda: evaluator.faithfulness(half).result(),
         "without": lambda: live.evaluate_without(last).result(),
     }

@@ -1,6 +1,7 @@
 """Models and SAEs of known shapes with random weights, built on the device, and problems made of them.
 
-Only time and memory can be measured with them. JumpReLU thresholds are set so that about `L0` latents fire on a token.
+Only time and memory can be measured with them, and a search needs finite gradients: BOS gets an embedding like every
+other token (`random_model`). JumpReLU thresholds are set so that about `L0` latents fire on a token.
 The prompts come from one template with a few words to choose from at each place, as in real tasks.
 
 What the prompts differ in is spread evenly over all latents that are random directions: a circuit then has thousands of
@@ -77,15 +78,21 @@ SHAPES = {
     "gpt2-4-layers": Shape((0, 1, 2, 3), 8192, {"n_layer": 4}),
     "gpt2-tiny": Shape((0, 1, 2), 1024, {"n_layer": 4, "n_embd": 128, "n_head": 4, "vocab_size": 512}),
     "gemma-2-tiny": gemma_2(4, 64, 2, 512, (1, 2), 512, head=32),
+    # As many layers as 9B has.
+    "gemma-2-tiny-deep": gemma_2(42, 32, 2, 512, (7, 14, 21, 40), 256, head=16),
 }
 
 
 def random_model(shape: Shape, device: torch.device, dtype: torch.dtype, shortcuts: bool = True) -> LanguageModel:
-    """A model of this shape with random weights, made on `device`, with the shortcuts that a user's model takes."""
+    """A model of this shape with random weights, made on `device`, with the shortcuts that a user's model takes.
+
+    No token pads: the embedding of one that does is zero. At a BOS of zeros every norm of Gemma 2 divides by the root
+    of its epsilon, twice a block, and gradients grow by 10^4 a block until they are NaN.
+    """
     from transformer_lens.model_bridge import TransformerBridge
 
     torch.manual_seed(0)
-    config = getattr(transformers, shape.family)(**shape.config, bos_token_id=0, eos_token_id=0, pad_token_id=0)
+    config = getattr(transformers, shape.family)(**shape.config, bos_token_id=0, eos_token_id=0, pad_token_id=None)
     words = {"<bos>": 0, **{f"w{index}": index for index in range(1, config.vocab_size)}}
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer(WordLevel(words, unk_token="<bos>")), bos_token="<bos>"

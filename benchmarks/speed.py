@@ -5,13 +5,13 @@
 
 In one process, on the same random weights, prompts and sites, and in turn:
 
-    step    one optimisation step of the default search on all train prompts
+    step    one optimisation step of the default search on all train prompts, run by the search (`search_step.py`)
     edits   toggle: one node of a circuit switched, with every number of the new circuit on all test prompts;
             column: one entry of the leave-one-out column, the circuit without one node, on all test prompts
     search  a whole run: the default search to the end, all of its stages; the recipe's 408 steps and one evaluation, of
-            one lambda of a sweep. Of the recipe `--recipe-steps` are run and the time is scaled to all: nothing in a
-            step depends on the mask. Only here is ours run once. A few latents of each SAE carry what the prompts
-            differ in (`shapes.py`): random ones have no circuit to find.
+            one lambda of a sweep, of which `--recipe-steps` are run and scaled up (`whole_search.py`). Only here is
+            ours run once. A few latents of each SAE carry what the prompts differ in (`shapes.py`): random ones have no
+            circuit to find. A search that was none (`why_no_search`) gives no ratio.
 
 against
 
@@ -27,7 +27,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
@@ -35,10 +34,13 @@ from typing import Any
 
 import torch
 import transformers
-from device_peak import CLOCKS, Peak, peak_of, synchronise
+from bare_layers import bare_pass
+from device_peak import Peak, peak_of
 from in_turn import Measured, Runs, machine, measure, peak_memory, varieties
 from published import STEPS, Recipe
+from search_step import SearchStep
 from shapes import CARRIED, PASS, SHAPES, random_model, random_problem, random_sites, template_tokens
+from whole_search import whole_search
 
 from circuit_tui.core.choices import DTYPES
 from circuit_tui.core.evaluation.evaluator import Evaluator
@@ -47,61 +49,16 @@ from circuit_tui.core.models.devices import pick_device, pick_dtype
 from circuit_tui.core.opening.open_problem import open_problem
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.runtime.device_memory import free_memory
-from circuit_tui.core.search.methods.hard_mask import hard_mask
-from circuit_tui.core.search.methods.mask import default_batch_size
-from circuit_tui.core.search.objective import MaskedModel
-from circuit_tui.core.search.search import Search
-from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.problem import Problem
 
-TARGET = 0.95
 DEMO = "demo"
 """The bundled model with a task, as a shape: there a circuit can be found."""
-
-
-def our_step(problem: Problem) -> Callable[[], None]:
-    """The step of the default search, on all train prompts."""
-    device = problem.model.device
-    masked = MaskedModel(problem, torch.arange(len(problem.space)))
-    theta = torch.full((len(problem.space),), 0.3, device=device, requires_grad=True)
-    optimiser = torch.optim.Adam([theta], lr=0.03)
-    prompts = torch.arange(len(problem.splits["train"]), device=device)
-
-    def step() -> None:
-        batch = problem.batch("train", prompts)
-        mask = hard_mask(theta)
-        loss = masked.logit_difference(mask, batch).mean().abs() + 1e-4 * mask.sum()
-        masked.release(batch)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-
-    return step
-
-
-def bare_pass(problem: Problem, split: Any, backward: bool, most: int | None = None) -> Callable[[], None]:
-    """Forward, and backward if asked for, of what follows the first site, by the same model with the same shortcuts.
-
-    On all prompts, or on the first `most`.
-    """
-    batch = problem.batch(split, torch.arange(len(problem.splits[split]), device=problem.model.device)[:most])
-    resid = batch.prefix.clone().requires_grad_(backward)
-
-    def run() -> None:
-        resid.grad = None
-        with torch.set_grad_enabled(backward):
-            logits = problem.model.logits_from(resid, problem.sites[0].depth_after, batch.read_columns)
-            mean = batch.logit_difference(logits).mean()
-        if backward:
-            mean.backward()
-
-    return run
 
 
 def step_runs(problem: Problem) -> Runs:
     """See the module's docstring."""
     recipe = Recipe(problem)
-    return {"step": our_step(problem), "published": recipe.step, "bare": bare_pass(problem, "train", True)}
+    return {"step": SearchStep(problem), "published": recipe.step, "bare": bare_pass(problem, "train", True)}
 
 
 def edit_runs(problem: Problem, nodes: int, rounds: int) -> Runs:
@@ -138,42 +95,6 @@ def _circuit(problem: Problem, nodes: int, some: int) -> tuple[LiveCircuit, torc
     return LiveCircuit(Evaluator(problem, "test"), kept), kept, chosen
 
 
-def whole_search(problem: Problem, steps: int, recipe_steps: int, clock: str) -> dict[str, Any]:
-    """Seconds of ours, and of its stages; of the recipe and of bare steps, scaled up from some; what ours found."""
-    device, read = problem.model.device, CLOCKS[clock]
-    train, test = (Evaluator(problem, split) for split in ("train", "test"))
-    search = Search(problem, train, test, SearchSpec("mask", TARGET, 0, {"steps": steps}))
-    stages, start = dict[str, float](), read()
-    before = start
-    for told in search:
-        synchronise(device)
-        now = read()
-        stages[told.stage] = stages.get(told.stage, 0.0) + now - before
-        before = now
-    ours = read() - start
-    assert search.result is not None
-    recipe, n = Recipe(problem), len(problem.splits["train"])
-    bare, generator = bare_pass(problem, "train", True, default_batch_size(n)), torch.Generator().manual_seed(0)
-    seconds, without = [], []
-    for step in range(recipe_steps + 1):
-        chosen = torch.randperm(n, generator=generator)[:16].to(device)
-        start = read()
-        recipe.step(chosen, step / recipe_steps)
-        synchronise(device)
-        between = read()
-        bare()
-        synchronise(device)
-        seconds.append(between - start)
-        without.append(read() - between)
-    # The first warm up.
-    published, bare_steps = (sum(each[1:]) / recipe_steps * n for each, n in ((seconds, STEPS), (without, steps)))
-    return {
-        "ours": ours, "stages": stages, "published": published, "recipe_steps_run": recipe_steps,
-        "recipe_steps": STEPS, "bare": bare_steps, "steps": steps, "nodes": len(search.result.nodes),
-        "faithfulness": search.result.train.faithfulness, "candidates": len(problem.space),
-    }  # fmt: skip
-
-
 HEAD = """| what | median, ms | quarter points | tokens/s | more MB | share of peak | published / this | this / bare |
 |---|--:|---|--:|--:|---|--:|--:|"""
 
@@ -185,9 +106,10 @@ def table(found: dict[str, Measured], tokens: int) -> list[str]:
         ratios = (
             f"{published / one.median:.1f} | {one.median / bare:.2f}" if name not in ("published", "bare") else " | "
         )
+        share = f"{one.share:.0%} ({one.binds})" if one.gflop else "not counted: replayed"
         lines.append(
             f"| {name} | {one.median * 1e3:.1f} | {one.low * 1e3:.1f} to {one.high * 1e3:.1f} | "
-            f"{tokens / one.median:.0f} | {one.extra_bytes / 1e6:.0f} | {one.share:.0%} ({one.binds}) | {ratios} |"
+            f"{tokens / one.median:.0f} | {one.extra_bytes / 1e6:.0f} | {share} | {ratios} |"
         )
     return lines
 
@@ -196,9 +118,13 @@ def search_table(found: dict[str, Any]) -> list[str]:
     """The lines of a whole search, and of what it took for."""
     ours, bare, theirs, run = (found[name] for name in ("ours", "bare", "published", "recipe_steps_run"))
     stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in found["stages"].items())
-    what = f"search: {found['nodes']} of {found['candidates']} nodes, f {found['faithfulness']:.3f}"
+    if found["why_not"]:
+        first = f"| search: no number, because {found['why_not']} | | {stages} | | | | | |"
+    else:
+        what = f"search: {found['nodes']} of {found['candidates']} nodes, f {found['faithfulness']:.3f}"
+        first = f"| {what} | {ours * 1e3:.0f} | {stages} | | | | {theirs / ours:.1f} | {ours / bare:.2f} |"
     return [
-        f"| {what} | {ours * 1e3:.0f} | {stages} | | | | {theirs / ours:.1f} | {ours / bare:.2f} |",
+        first,
         f"| published | {theirs * 1e3:.0f} | {run} of {found['recipe_steps']} steps, scaled up | | | | | |",
         f"| bare, {found['steps']} steps | {bare * 1e3:.0f} | {run} of them, scaled up | | | | | |",
     ]
