@@ -69,6 +69,9 @@ class SecondDeviceTensor(Tensor):
     def tolist(self) -> Any:
         return self.on_cpu.tolist()
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.on_cpu.__reduce_ex__(protocol)  # a file is read with `map_location="cpu"`
+
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @classmethod
