@@ -7,13 +7,13 @@ values among many nodes.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
 SURROGATE_WIDTH = 0.5
+CPU = torch.device("cpu")
 
 
 class _HardMask(torch.autograd.Function):
@@ -42,13 +42,14 @@ class TargetPenalty:
     With a logarithm the price of one node is weight / size. It rises as the circuit shrinks, and one range of weights
     serves circuits of ten nodes and of ten thousand.
 
+    Its state stays in place on the device, in float64 where there is one: a step that adjusts it can be replayed.
+
     Args:
         target: faithfulness to hold.
+        device: where masks are.
 
     Attributes:
-        weight: faithfulness that halving the circuit is worth, divided by log 2.
-        smooth: running mean of faithfulness over about the last ten batches.
-        fast: running mean over about the last three.
+        dtype: of its state.
     """
 
     START, LOWEST, HIGHEST = 0.3, 0.03, 3.0
@@ -57,32 +58,43 @@ class TargetPenalty:
     # node, useful or not, is pulled down.
     GATE = 0.1
 
-    def __init__(self, target: float) -> None:
+    def __init__(self, target: float, device: torch.device = CPU) -> None:
         self.target = target
-        self.weight = self.START
-        self.smooth = self.fast = 1.0
-        self._steps = 0
+        self.dtype = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
+        self._state = torch.tensor([self.START, 1.0, 1.0, 0.0], dtype=self.dtype).to(device)
+        self._weight, self._smooth, self._fast, self._steps = self._state.unbind()
+
+    @property
+    def weight(self) -> float:
+        """Faithfulness that halving the circuit is worth, divided by log 2."""
+        return float(self._weight)
+
+    @property
+    def smooth(self) -> float:
+        """Running mean of faithfulness over about the last ten batches."""
+        return float(self._smooth)
 
     def __call__(self, mask: Tensor) -> Tensor:
         """The penalty on `mask` `[node]`, a scalar."""
-        gate = min(1.0, max(0.0, 1 + (self.fast - self.target) / self.GATE))
-        return gate * self.weight * torch.log1p(mask.sum())
+        gate = (1 + (self._fast - self.target) / self.GATE).clamp(0.0, 1.0)
+        return (gate * self._weight).to(mask.dtype) * torch.log1p(mask.sum())
 
-    def update(self, faithfulness: float) -> None:
-        """Adjusts the weight to the faithfulness of one batch."""
-        self._steps += 1
-        self.smooth = self.DECAY * self.smooth + (1 - self.DECAY) * faithfulness
-        self.fast = self.FAST_DECAY * self.fast + (1 - self.FAST_DECAY) * faithfulness
-        if self._steps > self.WARM_UP:
-            excess = (self.smooth - self.target) / self.TOLERANCE
-            self.weight *= math.exp(self.RATE * min(1.0, max(-1.0, excess)))
-            self.weight = min(max(self.weight, self.LOWEST), self.HIGHEST)
+    def update(self, faithfulness: Tensor | float) -> None:
+        """Adjusts the weight to the faithfulness of one batch, a scalar."""
+        self._steps.add_(1)
+        self._smooth.mul_(self.DECAY).add_((1 - self.DECAY) * faithfulness)
+        # Over about the last three batches.
+        self._fast.mul_(self.FAST_DECAY).add_((1 - self.FAST_DECAY) * faithfulness)
+        excess = ((self._smooth - self.target) / self.TOLERANCE).clamp(-1.0, 1.0)
+        adjusted = (self._weight * torch.exp(self.RATE * excess)).clamp(self.LOWEST, self.HIGHEST)
+        self._weight.copy_(torch.where(self._steps > self.WARM_UP, adjusted, self._weight))
 
     def state_dict(self) -> dict[str, Any]:
         """The weight, the running means and the number of steps."""
-        return {"weight": self.weight, "smooth": self.smooth, "fast": self.fast, "steps": self._steps}
+        weight, smooth, fast, steps = self._state.tolist()
+        return {"weight": weight, "smooth": smooth, "fast": fast, "steps": int(steps)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what `state_dict` returned."""
-        self.weight, self._steps = state["weight"], state["steps"]
-        self.smooth, self.fast = state["smooth"], state["fast"]
+        """Restores what `state_dict` returned, in place."""
+        values = [state[name] for name in ("weight", "smooth", "fast", "steps")]
+        self._state.copy_(torch.tensor(values, dtype=self.dtype))

@@ -21,10 +21,11 @@ from circuit_tui.core.evaluation.journal import recalled
 from circuit_tui.core.runtime.incremental import Increments
 from circuit_tui.core.search.eliminate import drop_by_probe, drop_in_bulk, extend_below_target, grow, make_minimal
 from circuit_tui.core.search.method import SearchMethod, Steps
-from circuit_tui.core.search.methods.hard_mask import SURROGATE_WIDTH, TargetPenalty, hard_mask
+from circuit_tui.core.search.methods.hard_mask import SURROGATE_WIDTH, TargetPenalty
+from circuit_tui.core.search.methods.mask_step import THETA_LIMIT, MaskStep
 from circuit_tui.core.search.methods.settings import MaskSettings
 from circuit_tui.core.search.minibatches import ShuffledBatches
-from circuit_tui.core.search.objective import MaskedModel, faithfulness_loss
+from circuit_tui.core.search.objective import MaskedModel
 from circuit_tui.core.search.probed_circuit import ProbedCircuit
 from circuit_tui.core.search.reach_target import make_best_minimal, reach_target
 from circuit_tui.core.search.swap_nodes import swap_nodes
@@ -36,11 +37,6 @@ BATCH, BATCH_OF_FEW, FEW_PROMPTS = 32, 64, 384
 # The first thetas are spread evenly between these in the order of the gradient of the mean logit difference at M_s
 # (attribution patching) over some prompts. If all began alike, all would reach the threshold in the same step.
 LOWEST_START, HIGHEST_START, START_PROMPTS = 0.1, 1.1, 128
-THETA_LIMIT = 2.0
-# The learning rate falls to this share of itself over the second half: at the full rate nodes near the threshold go on
-# flipping, and the last mask is a draw from many.
-LAST_RATE = 0.1
-PER_PROMPT_WEIGHT = 0.1
 # A node whose theta is at its lower limit hardly feels the gradient. All nodes take part in every 25th step, in between
 # only nodes with a theta above this share of the limit. A third of the way through, nine in ten are at the limit.
 ALL_EVERY, NEAR = 25, 0.95
@@ -90,22 +86,21 @@ class MaskMethod(SearchMethod[MaskSettings]):
 
         Ends before its last step where the mask has settled at the target: a falling learning rate moves it no more.
         """
-        n_steps, problem, baselines = self.settings.steps, self.problem, self.train.baselines
+        n_steps, problem = self.settings.steps, self.problem
         all_nodes = near_nodes = MaskedModel(problem, torch.arange(len(problem.space)))
         near = torch.ones(len(problem.space), dtype=torch.bool)
         batches = ShuffledBatches(problem, self._batch_size, self.generator)
         theta.copy_(self._first_theta(all_nodes)).requires_grad_()
-        optimiser = torch.optim.Adam([theta], lr=self.settings.lr, betas=(0.9, 0.99))
-        plain = baselines.plain.logit_diff.to(theta.device)
-        penalty = TargetPenalty(min(self.spec.target + AIM_ABOVE, 0.99))
+        penalty = TargetPenalty(min(self.spec.target + AIM_ABOVE, 0.99), theta.device)
+        take_step = MaskStep(theta, penalty, self.train.baselines, n_steps, self.settings.lr)
 
         def over() -> bool:
-            return penalty.smooth >= self.spec.target and self.masks.settled
+            return self.masks.settled and penalty.smooth >= self.spec.target
 
-        loop = self.loop(n_steps, over, theta=theta, near=near, optimiser=optimiser, batches=batches, penalty=penalty)
+        adam = take_step.adam
+        loop = self.loop(n_steps, over, theta=theta, near=near, optimiser=adam, batches=batches, penalty=penalty)
         for step in loop:
             batch = batches.next()
-            mask = hard_mask(theta)
             if step % ALL_EVERY == 0:
                 near.copy_(theta.detach().cpu() > -NEAR * THETA_LIMIT)
                 masked = all_nodes
@@ -113,22 +108,12 @@ class MaskMethod(SearchMethod[MaskSettings]):
                 if near_nodes is all_nodes or step % ALL_EVERY == 1:
                     near_nodes = MaskedModel(problem, near.nonzero()[:, 0])
                 masked = near_nodes
-            error = masked.logit_difference(mask[masked.active_on_device], batch) - plain[batch.prompts]
+            take_step(masked, batch)
             masked.release(batch)
-            loss = faithfulness_loss(error, baselines.gap, PER_PROMPT_WEIGHT)
-            for group in optimiser.param_groups:
-                group["lr"] = self.settings.lr * min(1.0, 2 * (1 - step / n_steps) + LAST_RATE)
-            optimiser.zero_grad()
-            (loss + penalty(mask)).backward()
-            optimiser.step()
-            mean = float((error.detach() + plain[batch.prompts]).mean())
-            penalty.update(baselines.faithfulness(mean))
-            with torch.no_grad():
-                theta.clamp_(-THETA_LIMIT, THETA_LIMIT)
             self.masks.record(step, n_steps, torch.sigmoid(theta.detach() / SURROGATE_WIDTH))
             kept = (theta.detach() > 0).cpu()
             share = 0.4 * (step + 1) / n_steps
-            yield self.progress("optimise", kept, share, loss=float(loss.detach()), soft=penalty.smooth)
+            yield self.progress("optimise", kept, share, loss=float(take_step.loss), soft=penalty.smooth)
         theta.requires_grad_(False)
 
     @property
