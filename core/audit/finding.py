@@ -34,6 +34,9 @@ TITLES: dict[str, str] = {
     "seeds": "other seeds",
     "resamplings": "resampled search prompts",
     "dictionaries": "the same search without SAEs",
+    "edge-attribution": "attribution of edges",
+    "edge-circuit": "the edge circuit, held out",
+    "edge-draws": "edges on other search prompts",
 }
 """The title of every line of the audit, by its key."""
 KEY_NUMBERS: dict[str, str] = {
@@ -56,6 +59,9 @@ KEY_NUMBERS: dict[str, str] = {
     "seeds": "overlap {jaccard_mean:.2f}",
     "resamplings": "overlap {jaccard_mean:.2f}",
     "dictionaries": "smallest {smallest}, own {own_size}",
+    "edge-attribution": "rank correlation {rank_correlation:.2f}",
+    "edge-circuit": "faithfulness {faithfulness:.3f}",
+    "edge-draws": "overlap {jaccard_mean:.2f}",
 }
 """The number of each line that tells most, for a table, by the line's key."""
 DECIDING = frozenset({"task", "held-out", "overfit", "answers", "errors", "completeness", "random", "shuffled"})

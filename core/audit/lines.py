@@ -12,6 +12,7 @@ from circuit_tui.core.audit.measures import (
     completeness,
     dictionaries,
     distribution,
+    edges,
     held_out,
     minimality,
     per_prompt,
@@ -28,12 +29,20 @@ SEARCH_SECONDS = 12.0
 
 @dataclass(frozen=True, slots=True)
 class AuditLine:
-    """One line of the audit: its key, its measure, the seconds that takes, and the searches on which it rests."""
+    """One line of the audit: its key, its measure, the seconds that takes, and the searches on which it rests.
+
+    `eliminates` says that it rests on several eliminations of edges.
+    """
 
     key: str
     measure: Callable[[AuditedCircuit], Measurement]
     weight: float = 0.1
     searches: Callable[[AuditSettings], tuple[AuditSearch, ...]] = lambda settings: ()
+    eliminates: bool = False
+
+    def is_long(self, settings: AuditSettings) -> bool:
+        """Whether the line rests on searches or on several eliminations of edges."""
+        return bool(self.searches(settings)) or self.eliminates
 
 
 LINES: tuple[AuditLine, ...] = (
@@ -57,6 +66,17 @@ LINES: tuple[AuditLine, ...] = (
     AuditLine("resamplings", stability.resamplings, 0.0, stability.resampled_searches),
     AuditLine("dictionaries", dictionaries.dictionaries, 0.0, dictionaries.dictionary_searches),
 )
+EDGE_LINES: tuple[AuditLine, ...] = (
+    AuditLine("edge-attribution", edges.attribution, 4.0),
+    AuditLine("edge-circuit", edges.edge_circuit, 2.0),
+    AuditLine("edge-draws", edges.draws, 20.0, eliminates=True),
+)
+"""The lines on a circuit's edges."""
+
+
+def lines_of(settings: AuditSettings) -> tuple[AuditLine, ...]:
+    """Returns the lines of an audit with these settings, in their order."""
+    return LINES + EDGE_LINES if settings.edges else LINES
 
 
 def searches_left(lines: Sequence[AuditLine], audited: AuditedCircuit) -> tuple[AuditSearch, ...]:

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from circuit_tui.core.audit.audit_log import AuditLog
 from circuit_tui.core.audit.audited_circuit import AuditedCircuit
-from circuit_tui.core.audit.lines import LINES, searches_left
+from circuit_tui.core.audit.lines import lines_of, searches_left
 from circuit_tui.core.audit.parallel_searches import ParallelSearches
 from circuit_tui.core.audit.run import Audit
 from circuit_tui.core.audit.search_processes import default_jobs, start_searches
 from circuit_tui.core.audit.search_worker import SearchEnvironment
 from circuit_tui.core.audit.settings import AuditSettings
 from circuit_tui.core.audit.texts import read_text, text_sha256
+from circuit_tui.core.circuits.edges_schema import EdgesPart
 from circuit_tui.core.circuits.provenance import Provenance
 from circuit_tui.core.circuits.schema import CircuitFile
 from circuit_tui.core.errors import UserError
@@ -51,12 +52,13 @@ def open_audit(
     provenance: Provenance,
     settings: AuditSettings,
     parallel: ParallelOptions | None = None,
+    edges: EdgesPart | None = None,
 ) -> Audit:
     """Returns an audit of the circuit `kept` `[node]` bool, which has not begun.
 
     It searches as the circuit was found, or with quick settings if the audit is quick. It keeps what it measures, and
     goes on from what the same audit measured before it was cut off. With `parallel`, searches run in processes of their
-    own, if at least two are left and there is room for them.
+    own, if at least two are left and there is room for them. `edges` are those that the circuit's file has.
 
     Raises:
         UserError: the circuit is empty, the text cannot be read, or the method that found the circuit is unknown here.
@@ -66,7 +68,7 @@ def open_audit(
     if target is not None:
         spec = SearchSpec(provenance.method, target, settings.seed, provenance.settings)
     spec = spec.quick() if settings.quick else spec.complete()
-    audited = audited_circuit(experiment, kept, spec, target, settings)
+    audited = audited_circuit(experiment, kept, spec, target, settings, edges)
     identity = fingerprint(experiment)
     inputs = {
         "opened": comparable(identity),
@@ -75,6 +77,8 @@ def open_audit(
         "aimed": audited.target,
         "settings": _recorded(settings),
     }
+    if settings.edges and edges is not None:
+        inputs["edges"] = edges.model_dump(mode="json", include={"ends", "values", "circuit"})
     text_hash = "" if settings.text is None else text_sha256(settings.text)
     inputs_0_1 = inputs | {"opened": fingerprint_0_1(experiment)}
     audited = replace(audited, log=AuditLog(inputs, text_hash, inputs_0_1))
@@ -88,6 +92,8 @@ def _recorded(settings: AuditSettings) -> dict[str, object]:
     recorded = asdict(settings) | {"text": None}
     if not settings.dictionaries:
         del recorded["dictionaries"]
+    if not settings.edges:
+        del recorded["edges"], recorded["edge_draws"]
     return recorded
 
 
@@ -95,7 +101,7 @@ def _parallel_searches(
     audited: AuditedCircuit, identity: Mapping[str, object], options: ParallelOptions
 ) -> ParallelSearches | None:
     """Returns workers for the searches that are left; None if this process should make them."""
-    jobs = min(options.jobs or default_jobs(audited.problem), len(searches_left(LINES, audited)))
+    jobs = min(options.jobs or default_jobs(audited.problem), len(searches_left(lines_of(audited.settings), audited)))
     if jobs < 2:
         return None
     # As many prompts in a pass as here: sums over other batches may differ in their last digits.
@@ -106,9 +112,16 @@ def _parallel_searches(
 
 
 def audited_circuit(
-    experiment: Experiment, kept: Tensor, spec: SearchSpec, target: float | None, settings: AuditSettings
+    experiment: Experiment,
+    kept: Tensor,
+    spec: SearchSpec,
+    target: float | None,
+    settings: AuditSettings,
+    edges: EdgesPart | None = None,
 ) -> AuditedCircuit:
     """Returns what an audit needs of the circuit `kept` `[node]` bool, found for `target` (None: made by hand).
+
+    `edges` are those that its file has.
 
     Raises:
         UserError: the circuit is empty, or the text cannot be read.
@@ -120,5 +133,5 @@ def audited_circuit(
         read_text(settings.text)
     unseen = Evaluator(problem, "unseen") if "unseen" in problem.splits else None
     return AuditedCircuit(
-        problem, kept.clone(), experiment.train, experiment.test, unseen, spec, target, settings
+        problem, kept.clone(), experiment.train, experiment.test, unseen, spec, target, settings, edges
     )  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from circuit_tui.core.audit.finding import AuditProgress, Finding, outcome
-from circuit_tui.core.audit.lines import LINES
+from circuit_tui.core.audit.lines import EDGE_LINES, LINES, lines_of
 from circuit_tui.core.audit.open_audit import audited_circuit
 from circuit_tui.core.audit.report import audit_part, settings_of
 from circuit_tui.core.audit.run import Audit
@@ -47,9 +47,13 @@ def recheck_audit(
     if claimed is None:
         return ()
     spec = SearchSpec(claimed.search.method, claimed.search.target, 0, claimed.search.settings).complete()
-    audited = audited_circuit(experiment, kept, spec, file.method.target, settings_of(claimed, text))
+    audited = audited_circuit(experiment, kept, spec, file.method.target, settings_of(claimed, text), file.edges)
     keys = {finding.key for finding in claimed.findings}
-    lines = tuple(line for line in LINES if line.key in keys and (searches or not line.searches(audited.settings)))
+    lines = tuple(
+        line
+        for line in lines_of(audited.settings)
+        if line.key in keys and (searches or not line.is_long(audited.settings))
+    )
     audit = Audit(audited, lines)
     for step in audit:
         progress(step)
@@ -57,17 +61,20 @@ def recheck_audit(
 
 
 def titles_left_out(claimed: AuditPart) -> tuple[str, ...]:
-    """Returns the titles of the lines that rest on searches."""
+    """Returns the titles of the lines that rest on searches or on several eliminations."""
     counts = {"shuffled": claimed.settings.shuffles, "seeds": claimed.settings.seeds}
     counts |= {"resamplings": claimed.settings.resamplings, "dictionaries": int(bool(claimed.settings.dictionaries))}
+    counts |= {"edge-draws": claimed.settings.edge_draws or 0}
     return tuple(finding.title for finding in claimed.findings if counts.get(finding.key))
 
 
 def _checks(claimed: AuditPart, fresh: AuditPart, tolerance: float, *, searches: bool) -> Iterator[FieldCheck]:
-    known = {line.key for line in LINES}
+    known = {line.key for line in LINES + EDGE_LINES}
     keys = [finding.key for finding in claimed.findings]
     findings = tuple(Finding(finding.key, finding.verdict, finding.says) for finding in claimed.findings)
-    expected = known if claimed.settings.dictionaries is not None else known - {"dictionaries"}
+    expected = {line.key for line in lines_of(settings_of(claimed, None))}
+    if claimed.settings.dictionaries is None:
+        expected -= {"dictionaries"}
     finished = set(keys) == expected and len(keys) == len(expected)
     yield check_equal("audit.finished", str(claimed.finished), str(finished))
     yield check_equal("audit.outcome", claimed.outcome, outcome(findings, finished=finished))

@@ -9,7 +9,7 @@ from operator import mul
 
 from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.finding import TITLES, AuditProgress, Finding, outcome
-from circuit_tui.core.audit.lines import LINES, SEARCH_SECONDS, AuditLine, searches_left
+from circuit_tui.core.audit.lines import SEARCH_SECONDS, AuditLine, lines_of, searches_left
 from circuit_tui.core.audit.parallel_searches import ParallelSearches
 from circuit_tui.core.choices import Outcome
 from circuit_tui.core.errors import UserError
@@ -37,7 +37,8 @@ class Audit:
     Lines that the log of `audited` has are not measured again.
     """
 
-    def __init__(self, audited: AuditedCircuit, lines: tuple[AuditLine, ...] = LINES) -> None:
+    def __init__(self, audited: AuditedCircuit, lines: tuple[AuditLine, ...] | None = None) -> None:
+        lines = lines_of(audited.settings) if lines is None else lines
         self.audited, self.lines = audited, lines
         self.findings: tuple[Finding, ...] = ()
         self._earlier = {} if audited.log is None else dict(audited.log.findings)

@@ -12,10 +12,13 @@ from circuit_tui.core.audit.audit_log import SearchLog
 from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.finding import AuditSearch, SearchRun, finite
 from circuit_tui.core.evaluation.evaluator import BATCH_PROMPTS, Evaluator
+from circuit_tui.core.runtime.incremental import Increments, incremental
 from circuit_tui.core.search.search import Search
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.problem import Problem
+from circuit_tui.core.tasks.task import Split
 
+SEARCHED: tuple[Split, Split] = ("train", "test")
 QUICK_PROMPTS = 128
 """Search prompts that a quick audit's searches see: a quarter of a built-in task's search prompts."""
 
@@ -44,6 +47,15 @@ def run_search(audited: AuditedCircuit, search: AuditSearch) -> Generator[float 
     return (yield from searcher.run(search, None if audited.log is None else audited.log.searches))
 
 
+@incremental
+def evaluators(problem: Problem) -> Increments[tuple[Evaluator, Evaluator]]:
+    """Returns evaluators of the search prompts and of the held-out ones of an altered problem."""
+    train, test = (Evaluator(problem, split, size=BATCH_PROMPTS, prepared=False) for split in SEARCHED)
+    yield from train.prepare()
+    yield from test.prepare()
+    return train, test
+
+
 @dataclass(frozen=True, slots=True)
 class Searcher:
     """Makes searches as `spec` says. If `quick`, they see few prompts and end with their circuit, without frontier."""
@@ -61,9 +73,7 @@ class Searcher:
             order = torch.randperm(len(problem.splits["train"]), generator=torch.Generator().manual_seed(search.draw))
             problem = with_train_prompts(problem, order[:QUICK_PROMPTS])
         if problem is not self.problem:
-            train, test = (Evaluator(problem, split, size=BATCH_PROMPTS, prepared=False) for split in ("train", "test"))
-            for evaluator in (train, test):
-                yield from evaluator.prepare()
+            train, test = yield from evaluators(problem)
         made = Search(problem, train, test, replace(self.spec, seed=search.seed), circuit_only=True)
         share = 0.0  # a search corrects its estimate as it goes; the share that is reported never falls
         for step in made if log is None else log.steps(made, search):

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+EDGE_DRAWS = 3
+"""How often edges are eliminated on other search prompts."""
+
 
 @dataclass(frozen=True, slots=True)
 class AuditSettings:
@@ -20,6 +23,8 @@ class AuditSettings:
         seeds, resamplings, shuffles: searches with another seed, on resampled prompts, on shuffled labels; with 0 the
             line is not measured.
         dictionaries: whether to search with plain dictionaries in place of the SAEs.
+        edges: whether the lines on the circuit's edges are measured.
+        edge_draws: eliminations of edges on other search prompts; with fewer than 2 the line is not measured.
         quick: searches see `QUICK_PROMPTS` of the search prompts, with the method's quick settings.
         text: the text on which the splice is priced by cross-entropy; None for none.
     """
@@ -34,5 +39,7 @@ class AuditSettings:
     resamplings: int = 5
     shuffles: int = 1
     dictionaries: bool = False
+    edges: bool = False
+    edge_draws: int = EDGE_DRAWS
     quick: bool = False
     text: Path | None = None

@@ -16,7 +16,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class AuditSettingsPart(Part):
     """How much was measured (`audit/settings.py`). An audit with the same settings gives the same numbers.
 
-    `dictionaries` is missing where the audit is older than its line.
+    `dictionaries`, `edges` and `edge_draws` are missing where the audit is older than their lines.
     """
 
     seed: Count
@@ -29,6 +29,8 @@ class AuditSettingsPart(Part):
     resamplings: Count
     shuffles: Count
     dictionaries: bool | None = None
+    edges: bool | None = None
+    edge_draws: Count | None = None
     quick: bool
 
 

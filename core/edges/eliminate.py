@@ -109,7 +109,7 @@ def _probe(train: Evaluator) -> Tensor | None:
     """Returns the prompts of the probe, whole clusters of twins; None for all prompts, where there are few."""
     if len(train) <= PROBE:
         return None
-    pairs = train.problem.task.split(train.split)
+    pairs = train.problem.prompt_sets[train.split].pairs
     cluster = clusters([pairs[prompt] for prompt in train.prompts.tolist()])
     return train.prompts[ClusterSample(cluster, PROBE).where.to(train.prompts.device)]
 

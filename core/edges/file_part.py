@@ -18,6 +18,7 @@ from circuit_tui.core.circuits.field_check import FieldCheck, check_close, check
 from circuit_tui.core.edges.edge_table import CircuitEdges
 from circuit_tui.core.edges.eliminate import EdgeSearch, eliminate_edges
 from circuit_tui.core.edges.view import EdgeView, EndView
+from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.opening.experiment import Experiment
 from circuit_tui.core.runtime.incremental import Increments, incremental
@@ -39,7 +40,7 @@ def edges_part(edges: CircuitEdges, search: EdgeSearch | None = None) -> Increme
         split="test",
         n_prompts=view.n_prompts,
         method="exact",
-        ends=tuple(_end_part(edges.evaluator.problem, end) for end in view.ends),
+        ends=end_parts(edges),
         values=tuple(map(_value_part, view.edges)),
         faithfulness=view.nodes_faithfulness,
         empty=view.unconnected,
@@ -66,15 +67,23 @@ def reference_text(problem: Problem) -> str:
     return f"latent: {problem.ablation}; token: mean embedding of corrupt train prompts{errors}"
 
 
-def edges_of_part(part: EdgesPart, edges: CircuitEdges) -> Tensor | None:
+def edge_circuit_in(part: EdgesPart, edges: CircuitEdges) -> Tensor | None:
     """Returns the edge circuit of `part`, `[source, target]` bool, in `edges`; None if it has none.
 
-    The ends of both must be the same and in the same order.
+    Raises:
+        UserError: the circuit of `edges` has other ends than `part`.
     """
+    if part.ends != end_parts(edges):
+        raise UserError("edges: the file's are those of other nodes or positions; circuit-tui edges computes them anew")
     if part.circuit is None:
         return None
     left = (part.values[index] for index in part.circuit.kept)
     return edges.space.edge_set((value.source, value.target) for value in left)
+
+
+def end_parts(edges: CircuitEdges) -> tuple[EdgeEndPart, ...]:
+    """Returns the ends of `edges` as a circuit file has them."""
+    return tuple(_end_part(edges.evaluator.problem, end) for end in edges.view.ends)
 
 
 @incremental
@@ -84,7 +93,7 @@ def recheck_edges(
     """Returns a check of every number of `part` against the same computed anew on the circuit `nodes` `[node]` bool."""
     edges = CircuitEdges(test, nodes)
     yield from edges.compute()
-    ends = tuple(_end_part(test.problem, end) for end in edges.view.ends)
+    ends = end_parts(edges)
     checks = [
         check_equal("edges.reference", part.reference, reference_text(test.problem)),
         check_equal("edges.n_prompts", part.n_prompts, edges.view.n_prompts),
@@ -103,7 +112,7 @@ def recheck_edges(
     whole = yield from edges.compute_unconnected()
     checks += check_close("edges.faithfulness", part.faithfulness, whole.nodes_faithfulness, tolerance)
     checks += check_close("edges.empty", part.empty, whole.unconnected, tolerance)
-    kept = edges_of_part(part, edges)
+    kept = edge_circuit_in(part, edges)
     if kept is not None and part.circuit is not None:
         searched = CircuitEdges(train, nodes)
         for name, each, claimed_value in (("test", edges, part.circuit.test), ("train", searched, part.circuit.train)):

@@ -19,6 +19,7 @@ from circuit_tui.core.audit.settings import AuditSettings
 from circuit_tui.core.audit.texts import splice_text
 from circuit_tui.core.audit.view import AuditView
 from circuit_tui.core.circuits.audit_schema import AuditPart
+from circuit_tui.core.circuits.edges_schema import EdgesPart
 from circuit_tui.core.circuits.provenance import Provenance
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.experiment import Experiment
@@ -33,19 +34,29 @@ class Audits:
         self._progress: AuditProgress | None = None
         self._from_file: tuple[Tensor, AuditPart, AuditView] | None = None
 
-    def start(self, kept: Tensor, provenance: Provenance, text: Path | None = None, *, full: bool = False) -> None:
+    def start(
+        self,
+        kept: Tensor,
+        provenance: Provenance,
+        text: Path | None = None,
+        *,
+        full: bool = False,
+        edges: EdgesPart | None = None,
+    ) -> None:
         """Begins an audit of `kept`, or continues one that was cut off; `advance` runs it.
 
         The splice is priced on `text`, or else on the demo's text if the demo's model is open. A `full` audit searches
-        as the circuit was found.
+        as the circuit was found. With `edges`, those of the circuit's file, the lines on edges are measured too.
 
         Raises:
             UserError: the circuit is empty, the text cannot be read, or the method that found it is unknown here.
         """
         text = splice_text(self._experiment.opened, text)
-        settings = AuditSettings(seed=provenance.seed, dictionaries=full, quick=not full, text=text)
+        settings = AuditSettings(
+            seed=provenance.seed, dictionaries=full, edges=edges is not None, quick=not full, text=text
+        )
         self._leave()
-        self._audit = open_audit(self._experiment, kept, provenance, settings)
+        self._audit = open_audit(self._experiment, kept, provenance, settings, edges=edges)
         self._progress = next(self._audit)
 
     def stop(self, kept: Tensor) -> None:

@@ -301,7 +301,7 @@ class Session:
 
     def start_audit(self, text: Path | None = None, *, full: bool = False) -> None:
         """Begins an audit of the current circuit (`Audits.start`, with its arguments and errors)."""
-        self._audits.start(self.kept, self._provenance, text, full=full)
+        self._audits.start(self.kept, self._provenance, text, full=full, edges=self.edges.part())
 
     def stop_audit(self) -> None:
         """Ends the audit here; its measured lines stay. Raises UserError if no audit is under way."""

@@ -47,7 +47,8 @@ from circuit_tui.core.views import (
     TokenActivation,
 )
 
-AUDIT_SLICES = 2 * len(TITLES)
+AUDIT_KEYS = [key for key in TITLES if not key.startswith("edge-")]  # of a circuit without edges in its file
+AUDIT_SLICES = 2 * len(AUDIT_KEYS)
 ESTIMATE_OFF = 0.25
 ESTIMATE_ERRORS = StandardErrors(faithfulness=0.0123, faithfulness_spliced=0.0124, kl=0.02)
 POSITIONS = ("subject", "that", "distractor", "verb")
@@ -507,13 +508,13 @@ class FakeSession(FakeLatents):
                 f"Sentence {index} says what was found, and at some length what it means.",
                 {"accuracy": 0.98, "faithfulness": 0.951, "lost": -0.0001, "disagree": 0.031, "left": 0.2, "kl": 0.012},
             )
-            for index, key in enumerate(TITLES)
+            for index, key in enumerate(AUDIT_KEYS)
         )[:done]
-        finished = done == len(TITLES)
+        finished = done == len(AUDIT_KEYS)
         progress = None
         if self.auditing:
-            title = TITLES[list(TITLES)[min(done, len(TITLES) - 1)]]
-            progress = AuditProgress(title, done, len(TITLES), self.audit_slices / AUDIT_SLICES, 10.0, 90.0)
+            title = TITLES[AUDIT_KEYS[min(done, len(AUDIT_KEYS) - 1)]]
+            progress = AuditProgress(title, done, len(AUDIT_KEYS), self.audit_slices / AUDIT_SLICES, 10.0, 90.0)
         shares = {node: round(0.5 + 0.5 * wave(node), 1) for node in self.kept} if finished else {}
         return AuditView(findings, outcome(findings, finished=finished), progress, shares, not self.audit_full)
 

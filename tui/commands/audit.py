@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _JOBS = "Parallel searches, each in its own process. [as cores and memory allow; 1 on a GPU]"
 _DICTIONARIES = "Search with random directions, components and coordinates in place of the SAEs. [with --full]"
+_EDGES = "Measure the circuit's edges too. [if the file has edges]"
 STYLES = {"good": "green", "doubtful": "yellow", "bad": "bold red", "not measured": "dim"}
 
 
@@ -35,6 +36,7 @@ def audit(
     resamplings: Annotated[int, typer.Option(min=0, metavar="N", help="Searches on resampled prompts.")] = 5,
     shuffles: Annotated[int, typer.Option(min=0, metavar="N", help="Searches on shuffled labels.")] = 1,
     dictionaries: Annotated[bool | None, typer.Option(help=_DICTIONARIES)] = None,
+    edges: Annotated[bool | None, typer.Option(help=_EDGES)] = None,
     no_searches: Annotated[bool, typer.Option("--no-searches", help="Leave out what needs a search.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Search as for the circuit, on all search prompts.")] = False,
     random: Annotated[int, typer.Option(min=0, metavar="N", help="Random circuits of the same size.")] = 100,
@@ -76,7 +78,7 @@ def audit(
         circuit = open_circuit(file, experiment.opened)
         from circuit_tui.core.audit.open_audit import ParallelOptions, open_audit
         from circuit_tui.core.audit.report import audit_part
-        from circuit_tui.core.audit.settings import AuditSettings
+        from circuit_tui.core.audit.settings import EDGE_DRAWS, AuditSettings
         from circuit_tui.core.audit.texts import splice_text
 
         settings = AuditSettings(
@@ -87,11 +89,13 @@ def audit(
             resamplings=0 if no_searches else resamplings,
             shuffles=0 if no_searches else shuffles,
             dictionaries=not no_searches and (full if dictionaries is None else dictionaries),
+            edges=claimed.edges is not None if edges is None else edges,
+            edge_draws=0 if no_searches else EDGE_DRAWS,
             quick=not full,
             text=splice_text(experiment.opened, text),
         )
         parallel = ParallelOptions(request_for(claimed, request, folder), claimed, jobs, log_path())
-        running = open_audit(experiment, circuit.kept, circuit.provenance, settings, parallel)
+        running = open_audit(experiment, circuit.kept, circuit.provenance, settings, parallel, claimed.edges)
         if running.audited.parallel_searches is not None:
             progress.say(f"searches run in {running.audited.parallel_searches.jobs} other processes")
         if running.n_resumed_lines:

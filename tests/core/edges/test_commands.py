@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from command_line import Cli
 
+from circuit_tui.core.audit.lines import LINES
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -54,6 +56,27 @@ def test_find_writes_edges_that_check_computes_again(cli: Cli, circuit: Path, tm
     refused = cli("check", wrong)
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert "values[0] names an end beyond" in refused.err
+
+
+def test_an_audit_of_a_file_with_edges_has_lines_on_them(
+    cli: Cli, circuit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines_without = tuple(line for line in LINES if line.key == "held-out")
+    monkeypatch.setattr("circuit_tui.core.audit.lines.LINES", lines_without)
+    out = tmp_path / "audited.json"
+    audited = cli("audit", circuit, "--no-searches", "--out", out, "--json")
+    assert audited.code in (0, 1), audited.err
+    lines = {line["key"]: line for line in json.loads(audited.out)["findings"]}
+    part = json.loads(circuit.read_text())["edges"]
+    assert lines["edge-circuit"]["numbers"]["faithfulness"] == pytest.approx(part["circuit"]["test"], abs=1e-6)
+    assert lines["edge-circuit"]["numbers"]["edges"] == len(part["circuit"]["kept"])
+    assert -1 <= lines["edge-attribution"]["numbers"]["rank_correlation"] <= 1
+    assert lines["edge-draws"]["verdict"] == "not measured"
+    checked = cli("check", out)
+    assert checked.code == 0, checked.out
+    assert "audit.edge-circuit.faithfulness" in checked.out
+    without = cli("audit", circuit, "--no-searches", "--no-edges", "--out", tmp_path / "without.json", "--json")
+    assert [line["key"] for line in json.loads(without.out)["findings"]] == ["held-out"]
 
 
 def test_edges_shows_the_strongest_or_those_of_a_node(cli: Cli, circuit: Path, tmp_path: Path) -> None:
