@@ -18,7 +18,8 @@ from device_peak import synchronise
 
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.search.checkpoint import Checkpoint
-from circuit_tui.core.search.methods.mask import ALL_EVERY, THETA_LIMIT
+from circuit_tui.core.search.methods.mask_step import THETA_LIMIT
+from circuit_tui.core.search.methods.near_nodes import ALL_EVERY
 from circuit_tui.core.search.search import Search
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.problem import Problem

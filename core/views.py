@@ -192,6 +192,11 @@ class FrontierPoint:
 
 
 SearchStage = Literal["optimise", "eliminate", "frontier", "score", "done"]
+StepPath = Literal["", "captured", "eager"]
+"""How the steps of a search's optimisation run on a GPU: recorded and replayed, or one kernel at a time.
+
+Empty on a CPU, and where nothing is optimised.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +241,7 @@ class SearchResult:
     steps: int
     seconds: float
     warnings: tuple[str, ...] = ()
+    step_path: StepPath = ""
 
 
 @dataclass(frozen=True, slots=True)

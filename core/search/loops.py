@@ -87,11 +87,19 @@ class ResumableLoops:
         self._finished: list[tuple[int, int, dict[str, Any]]] = []
         self._first_loss: float | None = None
 
-    def run(self, n_steps: int, state: Mapping[str, Part], stopped: Callable[[], bool]) -> Iterator[int]:
+    def run(
+        self,
+        n_steps: int,
+        state: Mapping[str, Part],
+        stopped: Callable[[], bool],
+        over: Callable[[], bool],
+        reads: Callable[[int], bool],
+    ) -> Iterator[int]:
         """The numbers of the steps of the next loop, from the one before which an earlier process stored it.
 
-        `state` is all that one step leaves for the next. The loop ends early when `stopped()` or when the optimisation
-        diverges: the loss is out of bounds. The parameters are then those from before that step.
+        `state` is all that one step leaves for the next. The loop ends early when `stopped()`, when the optimisation
+        diverges (the loss is out of bounds), or when `over()`. Parameters are looked at, and `over` is asked, after
+        those steps alone that `reads(step)`; where it diverges, they are those from after the last such step.
 
         Raises:
             NotFinite: a parameter is not finite.
@@ -103,8 +111,12 @@ class ResumableLoops:
         self._loop = loop
         try:
             while loop.next < n_steps and not stopped():
+                if (loop.next == 0 or reads(loop.next - 1)) and over():
+                    break
                 step, loop.next = loop.next, loop.next + 1
                 yield step
+                if not (reads(step) or self.diverged):
+                    continue
                 if not loop.is_finite:
                     raise NotFinite("the mask")
                 if self.diverged:

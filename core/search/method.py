@@ -19,7 +19,7 @@ from circuit_tui.core.search.offered_circuits import OfferedCircuits
 from circuit_tui.core.search.progress import MaskHistory, ProgressMeter
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.problem import Problem
-from circuit_tui.core.views import SearchProgress, SearchStage
+from circuit_tui.core.views import SearchProgress, SearchStage, StepPath
 
 Settings = TypeVar("Settings", bound=MethodSettings)
 Steps = Generator[SearchProgress, None, None]
@@ -46,6 +46,7 @@ class SearchMethod(ABC, Generic[Settings]):
         loops: the optimisation loops.
         stop_requested: whether the user has asked the search to end.
         notes: sentences that the result has among its warnings.
+        step_path: how the steps of an optimisation run (`step_runner.py`); empty on a CPU.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class SearchMethod(ABC, Generic[Settings]):
         self.generator = torch.Generator().manual_seed(spec.seed)
         self.stop_requested = False
         self.notes: list[str] = []
+        self.step_path: StepPath = "" if problem.model.device.type == "cpu" else "eager"
         self.offered = OfferedCircuits(spec.target, len(problem.space))
         self.meter = ProgressMeter(time.monotonic() if started is None else started)
         self.masks = MaskHistory()
@@ -75,16 +77,24 @@ class SearchMethod(ABC, Generic[Settings]):
         """Whether to end at the next step: the user has asked for it, or the optimisation has diverged."""
         return self.stop_requested or bool(self.loops.diverged)
 
-    def loop(self, n_steps: int, over: Callable[[], bool] = lambda: False, **state: Tensor | Stateful) -> Iterator[int]:
+    def loop(
+        self,
+        n_steps: int,
+        over: Callable[[], bool] = lambda: False,
+        reads: Callable[[int], bool] = lambda step: True,
+        **state: Tensor | Stateful,
+    ) -> Iterator[int]:
         """The step numbers of an optimisation, from the one before which an earlier process stored it.
 
         `state` is all that one step leaves for the next. The loop ends early once `over()`, which asks only
-        what is stored. The body of the loop yields exactly once, at its end.
+        what is stored. The body of the loop yields exactly once, at its end. Between the steps that `reads(step)`
+        nothing asks the device for anything.
 
         Raises:
             CheckpointError: what is stored does not fit `state`.
         """
-        return self.loops.run(n_steps, {**state, "generator": self.generator}, lambda: self.stopped or over())
+        stored = {**state, "generator": self.generator}
+        return self.loops.run(n_steps, stored, lambda: self.stopped, over, reads)
 
     def offer(self, kept: Tensor, faithfulness: float) -> None:
         """Records the hard circuit `kept` `[node]` bool with its exact faithfulness on the search prompts."""

@@ -36,9 +36,17 @@ class ShuffledBatches:
 
     def next(self) -> MiniBatch:
         """The next batch. Prompts at the end of an epoch that do not fill a batch are left out."""
+        return self.of(self.next_prompts())
+
+    def next_prompts(self) -> Tensor:
+        """The numbers of the prompts of the next batch, `[prompt]` on the CPU."""
         if len(self._left) < self.size:
             self._left = torch.randperm(self._n, generator=self._generator)
         prompts, self._left = self._left[: self.size], self._left[self.size :]
+        return prompts
+
+    def of(self, prompts: Tensor) -> MiniBatch:
+        """The batch of the prompts with the numbers `prompts` `[prompt]`."""
         return MiniBatch(tuple(self._problem.batches("train", prompts.to(self._problem.model.device))))
 
     def state_dict(self) -> dict[str, Any]:

@@ -63,9 +63,13 @@ class MaskHistory:
         self.steps: list[int] = []
         self.masks: list[Tensor] = []
 
+    def due(self, step: int, n_steps: int) -> bool:
+        """Whether step `step` of `n_steps` is one of about `RECORDED_MASKS` evenly spread ones."""
+        return step % max(1, n_steps // RECORDED_MASKS) == 0
+
     def record(self, step: int, n_steps: int, mask: Tensor) -> None:
-        """Keeps `mask` `[node]` if step `step` of `n_steps` is one of about `RECORDED_MASKS` evenly spread ones."""
-        if step % max(1, n_steps // RECORDED_MASKS) == 0:
+        """Keeps `mask` `[node]` if it is `due`."""
+        if self.due(step, n_steps):
             self.steps.append(step)
             self.masks.append(mask.detach().cpu())
 

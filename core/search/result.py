@@ -72,6 +72,7 @@ def evaluate_result(
         steps=attempt.meter.steps,
         seconds=attempt.meter.seconds,
         warnings=(*filter(None, notes), *result_warnings(on_train, on_test, spec.target, reached)),
+        step_path=attempt.step_path,
     )
 
 

@@ -18,6 +18,7 @@ from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.models.left_padding import runner_for
 from circuit_tui.core.models.shared_prefixes import SharedPrefixRunner, shared_runner
 from circuit_tui.core.splice.ablation import ReferenceTable
+from circuit_tui.core.splice.batch_shape import BatchShape
 from circuit_tui.core.splice.nodes import Pack
 from circuit_tui.core.splice.position_groups import PositionGroups
 from circuit_tui.core.tasks.answers import Answers
@@ -98,7 +99,7 @@ class SpliceConstants:
             are position ids.
     """
 
-    def __init__(self, tokens: TokenConstants, columns: Tensor | None = None) -> None:
+    def __init__(self, tokens: TokenConstants, columns: Tensor | None = None, group_width: int | None = None) -> None:
         ids, reference_rows, row_of_group, errors, tables, n_groups, transformed = tokens
         self.group_of: Tensor | None = None
         if columns is not None:
@@ -111,7 +112,7 @@ class SpliceConstants:
             ids = torch.where(ids >= 0, torch.searchsorted(present, ids.clamp(min=0)), ids)
             row_of_group = None if row_of_group is None else row_of_group[present]
         self.errors, self._tables = errors, tables
-        self.position_groups = PositionGroups(ids, n_groups)
+        self.position_groups = PositionGroups(ids, n_groups, group_width)
         if row_of_group is not None:
             self._reference_rows = row_of_group.unsqueeze(1)
         else:
@@ -198,7 +199,9 @@ class Batch(SpliceConstants):
         prefix: `[row, position, d_model]` the residual entering the first site.
         ids, reference_rows: `[row, position]` as in `PreparedSplit`.
         answers: the answers of these prompts; `reads` `[read]` are their reads among all of the split.
-        read_rows, read_columns, read_ids: `[read]` row, token index and position id of each read.
+        read_rows, read_columns: `[read]` row and token index of each read.
+
+    With a `shape` it is made, and runs, without asking the device anything; rows must be padded on the right.
     """
 
     def __init__(
@@ -209,23 +212,27 @@ class Batch(SpliceConstants):
         n_positions: int,
         transformed: Sequence[bool],
         recompute: bool = False,
+        shape: BatchShape | None = None,
     ) -> None:
-        self.prompts, self.recompute = prompts, recompute
+        self.prompts, self.recompute, self._shape = prompts, recompute, shape
         self.rows = split.answers.rows_of(prompts)
         self.lengths = split.lengths[self.rows]
-        width = int(self.lengths.max())
+        if shape is None:
+            width = int(self.lengths.max())
+            self.answers, self.reads = split.answers.select(prompts)
+        else:
+            width = shape.width
+            self.answers, self.reads = shape.answers.select_evenly(prompts)
         self.prefix = split.prefix[self.rows, :width]
-        self.answers, self.reads = split.answers.select(prompts)
         self.read_rows, self.read_columns = self.answers.read_rows, self.answers.read_columns
         self._token_numbers = split.tokens[self.rows, :width]
         errors = tuple(None if error is None else error[self.rows, :width] for error in split.errors)
         ids, reference_rows = split.ids[self.rows, :width], split.reference_rows[self.rows, :width]
         self.ids, self.reference_rows = ids, reference_rows
-        self.read_ids = ids[self.read_rows, self.read_columns]
         self._tokens = TokenConstants(
             ids, reference_rows, split.reference_row_of_group, errors, tables, n_positions, transformed
         )
-        super().__init__(self._tokens)
+        super().__init__(self._tokens, group_width=None if shape is None else shape.group_width)
         self._runner: BlockRunner | None = None
 
     def __len__(self) -> int:
@@ -238,11 +245,20 @@ class Batch(SpliceConstants):
         It may run rows that begin alike once: tokens with the same reference behind such tokens have the same residual
         under every circuit. An error may differ between them, as rounding does.
         """
+        if self._shape is not None:
+            return model
         if self._runner is None:
             kinds = (self._token_numbers, self._tokens.ids, self._tokens.reference_rows)
             dropped = all(error is None for error in self._tokens.errors)
             self._runner = shared_runner(model, self.lengths, kinds) if dropped else runner_for(model, self.lengths)
         return self._runner
+
+    @cached_property
+    def read_positions(self) -> Tensor:
+        """Position ids at which answers are read, `[position]` on the CPU; those of the whole split with a `shape`."""
+        if self._shape is not None:
+            return self._shape.read_positions
+        return self.ids[self.read_rows, self.read_columns].cpu()
 
     @property
     def n_tokens(self) -> int:

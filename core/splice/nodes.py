@@ -72,6 +72,7 @@ class PaddedGroup:
 
     Attributes:
         groups: the range of groups, in the order of the pack.
+        numbers: `[group]` the numbers of these groups, on the CPU.
         slots: the range of the pack's slots.
         latents: `[group, slot]` latent of each slot, 0 in padding.
         columns: the encoder columns of the slots, None where the SAE needs its full encode.
@@ -79,6 +80,7 @@ class PaddedGroup:
     """
 
     groups: slice
+    numbers: Tensor
     slots: slice
     latents: Tensor
     columns: EncoderColumns | None
@@ -158,7 +160,8 @@ def pack(space: NodeSpace, nodes: Tensor, sae: SiteSae, n_groups: int, group_of:
         latents = latents.to(device)
         decoder = sae.directions(latents) * (number < len(space)).unsqueeze(-1).to(device)
         columns = sae.columns(latents) if sae.elementwise else None
-        made.append(PaddedGroup(slice(first, stop), slice(start, start + number.numel()), latents, columns, decoder))
+        slots = slice(start, start + number.numel())
+        made.append(PaddedGroup(slice(first, stop), order[first:stop], slots, latents, columns, decoder))
         numbers.append(number.reshape(-1))
         start += number.numel()
     return Pack(torch.cat(numbers).to(device), tuple(made), order.to(device) if len(cuts) > 1 else None)

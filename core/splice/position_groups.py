@@ -19,6 +19,7 @@ class PositionGroups:
     Args:
         ids: `[prompt, position]` position id of each token; negative where nothing is spliced.
         n_groups: number of position ids.
+        width: tokens in each group, padding included; the largest group's if None, which asks the device.
 
     Attributes:
         n_groups, width: number of groups, and of tokens in each, padding included.
@@ -28,23 +29,21 @@ class PositionGroups:
         spliced: `[prompt x position, 1]` bool, false where nothing is spliced.
     """
 
-    def __init__(self, ids: Tensor, n_groups: int) -> None:
-        flat = ids.reshape(-1)
-        tokens = (flat >= 0).nonzero()[:, 0]
-        order = tokens[flat[tokens].argsort(stable=True)]
-        groups = flat[order]
-        counts = torch.bincount(groups, minlength=n_groups)
-        width = max(1, int(counts.max())) if len(order) else 1
-        starts = counts.cumsum(0) - counts
-        places = groups * width + torch.arange(len(order), device=ids.device) - starts[groups]
-        self.n_groups, self.width = n_groups, width
-        self.gather_index = torch.zeros(n_groups * width, dtype=torch.long, device=ids.device)
-        self.gather_index[places] = order
-        self.is_token = torch.zeros(n_groups * width, 1, device=ids.device)
-        self.is_token[places] = 1.0
-        self.scatter_index = torch.zeros(flat.shape[0], dtype=torch.long, device=ids.device)
-        self.scatter_index[order] = places
-        self.spliced = (flat >= 0).unsqueeze(1)
+    def __init__(self, ids: Tensor, n_groups: int, width: int | None = None) -> None:
+        flat, device = ids.reshape(-1), ids.device
+        spliced = flat >= 0
+        # By group, tokens that are not spliced last; every size here follows from those of the arguments.
+        groups, order = torch.where(spliced, flat, n_groups).sort(stable=True)
+        starts = torch.searchsorted(groups, torch.arange(n_groups + 1, device=device))
+        if width is None:
+            width = max(1, int(starts.diff().max())) if n_groups else 1
+        self.n_groups, self.width, n_places = n_groups, width, n_groups * width
+        places = groups * width + torch.arange(len(order), device=device) - starts[groups]
+        places = torch.where(groups < n_groups, places, n_places)  # one place beyond the last, cut off below
+        self.gather_index = torch.zeros(n_places + 1, dtype=torch.long, device=device).scatter_(0, places, order)[:-1]
+        self.is_token = torch.zeros(n_places + 1, 1, device=device).index_fill_(0, places, 1.0)[:-1]
+        self.scatter_index = torch.empty_like(flat).scatter_(0, order, torch.where(places < n_places, places, 0))
+        self.spliced = spliced.unsqueeze(1)
 
     def reordered(self, order: Tensor) -> PositionGroups:
         """These groups in another order: number `g` is now `order[g]`; `order` `[group]`."""

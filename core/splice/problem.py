@@ -17,6 +17,7 @@ from circuit_tui.core.runtime.parallel_batches import fit_threads
 from circuit_tui.core.saes.site import Site
 from circuit_tui.core.splice.ablation import GroupMeans, ReferenceTable, resample_rows
 from circuit_tui.core.splice.batch import Batch, PreparedSplit
+from circuit_tui.core.splice.batch_shape import BatchShape
 from circuit_tui.core.splice.nodes import NodeSpace
 from circuit_tui.core.splice.reference_passes import (
     ChunkOutput,
@@ -83,10 +84,17 @@ class Problem:
         """Number of positions."""
         return len(self.alignment.names)
 
-    def batch(self, split: Split, prompts: Tensor) -> Batch:
-        """The prompts with indices `prompts` of `split`, ready to run."""
+    def batch(self, split: Split, prompts: Tensor, shape: BatchShape | None = None) -> Batch:
+        """The prompts with indices `prompts` of `split`, ready to run; in `shape`, one of `batch_shape`, if given."""
         transformed = [site.sae.transform is not None for site in self.sites]
-        return Batch(self.splits[split], prompts, self.reference_tables, self.n_positions, transformed, self.recompute)
+        return Batch(
+            self.splits[split], prompts, self.reference_tables, self.n_positions, transformed, self.recompute, shape
+        )
+
+    def batch_shape(self, split: Split, n_prompts: int) -> BatchShape:
+        """The shape that any `n_prompts` prompts of a split fit in."""
+        prepared = self.splits[split]
+        return BatchShape.of(n_prompts, prepared.ids, prepared.answers, self.n_positions)
 
     def batches(self, split: Split, prompts: Tensor | None = None, size: int | None = None) -> list[Batch]:
         """The prompts with indices `prompts` of a split (all if None) in batches of at most `size`, alike in length.

@@ -122,12 +122,13 @@ class BoundPack:
         return found if done == n_groups else [*found, (slice(done, n_groups), None)]
 
     def restricted_to(self, positions: Tensor) -> BoundPack:
-        """Without the padded groups that have none of the position ids `positions`, if nothing else is read."""
+        """Without the padded groups that have none of the position ids `positions`, if nothing else is read.
+
+        `positions` `[position]` are on the CPU; groups must be position ids.
+        """
         if len(self.pack.padded_groups) < 2:
             return self
-        order = torch.arange(self.position_groups.n_groups) if self.pack.order is None else self.pack.order.cpu()
-        wanted = torch.isin(order, positions.cpu())
-        needed = [bool(wanted[padded_group.groups].any()) for padded_group in self.pack.padded_groups]
+        needed = [bool(torch.isin(padded_group.numbers, positions).any()) for padded_group in self.pack.padded_groups]
         pack = replace(self.pack, padded_groups=tuple(compress(self.pack.padded_groups, needed)))
         return replace(self, pack=pack, references=tuple(compress(self.references, needed)))
 
@@ -251,7 +252,7 @@ def run_spliced(
     yield
     splice = splices[-1]
     if isinstance(splice, CircuitSplice):
-        splice = replace(splice, nodes=splice.nodes.restricted_to(batch.read_ids))
+        splice = replace(splice, nodes=splice.nodes.restricted_to(batch.read_positions))
     return call(final_site.logits_from, model, splice, resid, depth, batch.read_columns, batch.read_rows)
 
 

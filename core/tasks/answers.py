@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -91,6 +92,47 @@ class Answers:
     def select(self, prompts: Tensor) -> tuple[Answers, Tensor]:
         """The answers of `prompts` `[prompt]`, renumbered from 0, and the index of each of their reads, `[read]`."""
         new, other = (prompts.unsqueeze(1) == self.other_prompts).nonzero(as_tuple=True)
+        return (
+            Answers(
+                self.rows_per_prompt, self.difference_column[prompts], self.right[prompts], self.wrong[prompts],
+                new, self.other_rows[other], self.other_columns[other], self.other_tokens[other],
+                self.other_signs[other],
+            ),
+            torch.cat([prompts, other + len(self)]),
+        )  # fmt: skip
+
+    def evened(self, width: int) -> Answers:
+        """The same answers with as many other reads for each prompt, prompt by prompt, in rows of `width` tokens.
+
+        What fills up has sign 0 and counts for nothing. It reads where no answer is read: a token that is read twice
+        would get its gradient twice.
+        """
+        others: list[list[tuple[int, int, int, float]]] = [[] for _ in range(len(self))]
+        columns = (self.other_prompts, self.other_rows, self.other_columns, self.other_tokens, self.other_signs)
+        for prompt, row, column, token, sign in zip(*(each.tolist() for each in columns), strict=True):
+            others[prompt].append((row, column, token, sign))
+        most = max(len(reads) for reads in others)
+        for reads, column in zip(others, self.difference_column.tolist(), strict=True):
+            taken = {(0, column), *(read[:2] for read in reads)}
+            free = (place for place in product(range(self.rows_per_prompt), range(width)) if place not in taken)
+            reads += [(*next(free), 0, 0.0) for _ in range(most - len(reads))]
+        device = self.right.device
+        rows, read_columns, tokens, signs = torch.tensor(others, dtype=torch.float64).reshape(-1, 4).unbind(1)
+        return replace(
+            self,
+            other_prompts=torch.arange(len(self), device=device).repeat_interleave(most),
+            other_rows=rows.long().to(device),
+            other_columns=read_columns.long().to(device),
+            other_tokens=tokens.long().to(device),
+            other_signs=signs.float().to(device),
+        )
+
+    def select_evenly(self, prompts: Tensor) -> tuple[Answers, Tensor]:
+        """Like `select`, of `evened` answers: nothing depends on what the device has to say."""
+        n_others = len(self.other_prompts) // max(1, len(self))
+        device = prompts.device
+        new = torch.arange(len(prompts), device=device).repeat_interleave(n_others)
+        other = (prompts.unsqueeze(1) * n_others + torch.arange(n_others, device=device)).reshape(-1)
         return (
             Answers(
                 self.rows_per_prompt, self.difference_column[prompts], self.right[prompts], self.wrong[prompts],

@@ -22,12 +22,14 @@ from circuit_tui.core.runtime.incremental import Increments
 from circuit_tui.core.search.eliminate import drop_by_probe, drop_in_bulk, extend_below_target, grow, make_minimal
 from circuit_tui.core.search.method import SearchMethod, Steps
 from circuit_tui.core.search.methods.hard_mask import SURROGATE_WIDTH, TargetPenalty
-from circuit_tui.core.search.methods.mask_step import THETA_LIMIT, MaskStep
+from circuit_tui.core.search.methods.mask_step import MaskStep
+from circuit_tui.core.search.methods.near_nodes import NearNodes
 from circuit_tui.core.search.methods.settings import MaskSettings
 from circuit_tui.core.search.minibatches import ShuffledBatches
 from circuit_tui.core.search.objective import MaskedModel
 from circuit_tui.core.search.probed_circuit import ProbedCircuit
 from circuit_tui.core.search.reach_target import make_best_minimal, reach_target
+from circuit_tui.core.search.step_runner import StepRunner
 from circuit_tui.core.search.swap_nodes import swap_nodes
 from circuit_tui.core.views import SearchStage
 
@@ -37,9 +39,6 @@ BATCH, BATCH_OF_FEW, FEW_PROMPTS = 32, 64, 384
 # The first thetas are spread evenly between these in the order of the gradient of the mean logit difference at M_s
 # (attribution patching) over some prompts. If all began alike, all would reach the threshold in the same step.
 LOWEST_START, HIGHEST_START, START_PROMPTS = 0.1, 1.1, 128
-# A node whose theta is at its lower limit hardly feels the gradient. All nodes take part in every 25th step, in between
-# only nodes with a theta above this share of the limit. A third of the way through, nine in ten are at the limit.
-ALL_EVERY, NEAR = 25, 0.95
 # The optimiser aims a little above the target, so that elimination has something to give away.
 AIM_ABOVE = 0.02
 
@@ -87,33 +86,33 @@ class MaskMethod(SearchMethod[MaskSettings]):
         Ends before its last step where the mask has settled at the target: a falling learning rate moves it no more.
         """
         n_steps, problem = self.settings.steps, self.problem
-        all_nodes = near_nodes = MaskedModel(problem, torch.arange(len(problem.space)))
-        near = torch.ones(len(problem.space), dtype=torch.bool)
+        all_nodes = MaskedModel(problem, torch.arange(len(problem.space)))
         batches = ShuffledBatches(problem, self._batch_size, self.generator)
         theta.copy_(self._first_theta(all_nodes)).requires_grad_()
         penalty = TargetPenalty(min(self.spec.target + AIM_ABOVE, 0.99), theta.device)
         take_step = MaskStep(theta, penalty, self.train.baselines, n_steps, self.settings.lr)
+        runner = StepRunner(problem, batches, take_step)
+        nodes = NearNodes(problem, all_nodes, keep=runner.path == "captured")
 
         def over() -> bool:
             return self.masks.settled and penalty.smooth >= self.spec.target
 
-        adam = take_step.adam
-        loop = self.loop(n_steps, over, theta=theta, near=near, optimiser=adam, batches=batches, penalty=penalty)
+        def reads(step: int) -> bool:
+            asked = self.masks.due(step, n_steps) or nodes.looks_after(step) or step == n_steps - 1
+            return asked or not runner.reads_rarely
+
+        loop = self.loop(
+            n_steps, over, reads,
+            theta=theta, near=nodes.near, optimiser=take_step.adam, batches=batches, penalty=penalty,
+        )  # fmt: skip
+        kept, loss, soft = None, None, None
         for step in loop:
-            batch = batches.next()
-            if step % ALL_EVERY == 0:
-                near.copy_(theta.detach().cpu() > -NEAR * THETA_LIMIT)
-                masked = all_nodes
-            else:
-                if near_nodes is all_nodes or step % ALL_EVERY == 1:
-                    near_nodes = MaskedModel(problem, near.nonzero()[:, 0])
-                masked = near_nodes
-            take_step(masked, batch)
-            masked.release(batch)
-            self.masks.record(step, n_steps, torch.sigmoid(theta.detach() / SURROGATE_WIDTH))
-            kept = (theta.detach() > 0).cpu()
-            share = 0.4 * (step + 1) / n_steps
-            yield self.progress("optimise", kept, share, loss=float(take_step.loss), soft=penalty.smooth)
+            runner.run(nodes.at(step, theta.detach()))
+            self.step_path = runner.path
+            if reads(step) or kept is None:
+                kept, loss, soft = (theta.detach() > 0).cpu(), float(take_step.loss), penalty.smooth
+                self.masks.record(step, n_steps, torch.sigmoid(theta.detach() / SURROGATE_WIDTH))
+            yield self.progress("optimise", kept, 0.4 * (step + 1) / n_steps, loss=loss, soft=soft)
         theta.requires_grad_(False)
 
     @property

@@ -149,7 +149,7 @@ def test_before_a_last_site_behind_the_last_block_only_the_answers_are_worked_on
     (short, short_gradient, n_seen, n_slots), (whole, whole_gradient, all_seen, all_slots) = found
     torch.testing.assert_close(short, whole, rtol=0, atol=1e-5)
     torch.testing.assert_close(short_gradient, whole_gradient, rtol=1e-4, atol=1e-6)
-    space, read = problem.space, torch.isin(problem.space.position, batch.read_ids)
+    space, read = problem.space, torch.isin(problem.space.position, batch.read_positions)
     last = space.site == 1
     assert bool(short_gradient[last & read].any())
     assert not bool(whole_gradient[last & ~read].any())
