@@ -67,7 +67,9 @@ ACTIONS: tuple[Action, ...] = (
     Action("S", "S", "stop", "Stop the search and take the circuit it has", "Search", "stop"),
     Action("D", "D", "leave_running", "Quit and leave the search running in the background", "Search"),
     Action("J", "J", "jobs", "List searches in the background, and work that was cut off", "Search"),
-    Action("v", "v", "report", "Show the search's charts or its result", "Search"),
+    Action(
+        "v", "v", "report", "Show the search's charts or its result; of edges the graph or the list", "Search", "view"
+    ),
     Action("A", "A", "audit", "Audit the circuit, or stop the audit", "Audit", "audit"),
     Action("F", "F", "audit_full", "Audit in full, with searches like the circuit's own", "Audit", "in full"),
     Action("T", "T", "audit_text", "Audit, and measure what the SAEs cost on a text of your own", "Audit", "text"),
@@ -110,7 +112,7 @@ HINTS: dict[str, tuple[str, ...]] = {
     "prompts": ("undo", "start", "export"),
     "search": ("start", "pause", "stop", "report", "export"),
     "audit": ("audit", "audit_full", "audit_text", "undo", "start", "export"),
-    "edges": ("switch", "undo", "start", "export"),
+    "edges": ("report", "switch", "undo", "start", "export"),
     "try": ("undo", "start", "export"),
     "frontier": ("undo", "start", "pause", "stop", "snapshot", "export"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -88,11 +89,16 @@ class EdgeView:
         return self.size - self.aligned_past_heads - sum(head.aligned for head in self.heads)
 
     @property
-    def strength(self) -> float:
-        """What edges are ordered by: the size of the effect on the metric, or of its estimate, or of the edge."""
+    def effect(self) -> float:
+        """The effect on the metric, or its estimate; where a prompt has no answers the edge's size, with its sign."""
         if self.metric is not None:
-            return abs(self.metric.mean)
-        return self.size if self.attribution is None else abs(self.attribution)
+            return self.metric.mean
+        return math.copysign(self.size, self.edge.mean) if self.attribution is None else self.attribution
+
+    @property
+    def strength(self) -> float:
+        """What edges are ordered by: the size of `effect`."""
+        return abs(self.effect)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,33 @@ def test_the_other_panes(snap_compare: Any, explorer: Make, pane: str) -> None:
     assert snap_compare(explorer(), terminal_size=NARROW, run_before=run)
 
 
+@pytest.mark.parametrize(
+    ("size", "theme", "colour"),
+    [(NARROW, "dark", True), (WIDE, "ansi", True), (NARROW, "light", False)],
+    ids=["narrow-dark", "wide-ansi", "without-colour"],
+)
+def test_the_graph_of_edges(
+    snap_compare: Any,
+    explorer: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    size: tuple[int, int],
+    theme: str,
+    colour: bool,
+) -> None:
+    """Boxes and links; the cursor's neighbourhood is bright. On the wide screen the pane is zoomed."""
+    if not colour:
+        monkeypatch.setenv("NO_COLOR", "1")
+
+    async def run(pilot: Any) -> None:
+        await found(pilot)
+        await pilot.press("7", "v", *(["z"] if size == WIDE else []))
+        await settled(pilot)
+        await pilot.press("up")
+        await settled(pilot)
+
+    assert snap_compare(explorer(theme=theme), terminal_size=size, run_before=run)
+
+
 @pytest.mark.parametrize("theme", ["light", "ansi"])
 def test_the_frontier_beside_the_other_panes(snap_compare: Any, explorer: Make, theme: str) -> None:
     async def run(pilot: Any) -> None:

@@ -11,6 +11,7 @@ from waiting import ready, searched, settled, shows, wait_for
 
 from circuit_tui.tui.app import ExplorerApp
 from circuit_tui.tui.circuit_rows import LatentRow
+from circuit_tui.tui.widgets.edge_graph import EdgeGraphView
 from circuit_tui.tui.widgets.edges_pane import EdgeList
 
 Make = Callable[..., ExplorerApp]
@@ -103,6 +104,93 @@ async def test_the_edges_of_another_circuit_are_computed_anew(explorer: Make) ->
         count = len(edges.view.ends)
         await pilot.press("1", "j", "j", "space", "7")
         await wait_for(pilot, lambda: edges.view is not None and len(edges.view.ends) == count - 1)
+
+
+async def in_graph(pilot: Any) -> EdgeGraphView:
+    """The graph of a found circuit."""
+    await opened(pilot)
+    await pilot.press("v")
+    graph: EdgeGraphView = pilot.app.main.panes.edges.graph
+    await wait_for(pilot, lambda: graph.graph is not None and isinstance(pilot.app.focused, EdgeGraphView))
+    return graph
+
+
+@pytest.mark.parametrize("size", [NARROW, (160, 50)], ids=["narrow", "wide"])
+async def test_v_draws_the_edges_and_v_lists_them_again(explorer: Make, size: tuple[int, int]) -> None:
+    app = explorer()
+    async with app.run_test(size=size) as pilot:
+        graph = await in_graph(pilot)
+        edges = app.main.panes.edges.list
+        await shows(pilot, "links", "raises", "lowers the answer", "logit difference", "fed by", "feeds")
+        assert graph.at == edges.at
+        await pilot.press("v")
+        await shows(pilot, "|edge|")
+        assert isinstance(app.focused, EdgeList)
+        assert not graph.display
+
+
+async def test_the_cursor_goes_from_box_to_box_and_enter_lists_its_edges(explorer: Make, session: FakeSession) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        graph = await in_graph(pilot)
+        assert graph.graph is not None
+        view = app.main.panes.edges.list.view
+        assert view is not None
+        before = graph.at
+        await pilot.press("up")
+        await wait_for(pilot, lambda: graph.at != before)
+        assert view.ends[graph.at].site > view.ends[before].site
+        await wait_for(pilot, lambda: f"edges {graph.at}" in session.calls)
+        await pilot.press("left", "right", "down")
+        await pilot.press("enter")
+        await wait_for(pilot, lambda: isinstance(app.focused, EdgeList))
+        assert app.main.panes.edges.list.at == graph.at
+
+
+async def test_plus_and_minus_move_the_threshold(explorer: Make) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        graph = await in_graph(pilot)
+        assert graph.graph is not None
+        first = len(graph.graph.links)
+        await pilot.press(*["plus"] * 40)
+        assert {abs(link.weight) for link in graph.graph.links} == {graph.graph.strongest}
+        await pilot.press(*["minus"] * 60)
+        assert len(graph.graph.links) == graph.graph.n_links >= first
+        await shows(pilot, f"{graph.graph.n_links} of {graph.graph.n_links} links")
+
+
+async def test_a_group_is_one_box_until_b_takes_it_apart(explorer: Make) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        graph = await in_graph(pilot)
+        view = app.main.panes.edges.list.view
+        assert view is not None
+        nodes = [end.node for end in view.ends if end.kind == "latent" and end.site == 1]
+        assert len(nodes) > 1
+        app.main.panes.edges.set_groups({node: "number" for node in nodes if node is not None})
+        await shows(pilot, "▣ number")
+        assert graph.graph is not None
+        count = len(graph.graph.boxes)
+        await pilot.press("b")
+        await wait_for(pilot, lambda: graph.graph is not None and len(graph.graph.boxes) == count + len(nodes) - 1)
+
+
+async def test_in_the_graph_no_edge_is_under_the_cursor(explorer: Make, session: FakeSession) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        await in_graph(pilot)
+        await pilot.press("space")
+        await wait_for(pilot, lambda: any("No edge" in n.message for n in app._notifications))
+        assert not [call for call in session.calls if call.startswith("switch edge")]
+
+
+async def test_the_graph_of_an_empty_circuit_says_what_to_do(explorer: Make) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        await pilot.press("7", "v", "plus", "left", "enter", "b", "minus")
+        await shows(pilot, "what each node gives to each other")
 
 
 async def test_an_empty_circuit_has_none(explorer: Make) -> None:

@@ -19,6 +19,7 @@ from circuit_tui.tui.screens import help as help_screen
 from circuit_tui.tui.screens.ask_text import AskText
 from circuit_tui.tui.screens.dialog import Dialog
 from circuit_tui.tui.screens.help import HelpText
+from circuit_tui.tui.widgets.edge_graph import EdgeGraphView
 from circuit_tui.tui.widgets.key_footer import EXTRA
 from circuit_tui.tui.widgets.line_list import LineList
 from circuit_tui.tui.widgets.lines_view import ScrollingLines
@@ -29,6 +30,7 @@ SHOWN = {
     "up": "↑", "down": "↓", "left": "←", "right": "→", "pageup": "page up", "pagedown": "down", "slash": "/",
     "full_stop": ".", "comma": ",", "question_mark": "?", "escape": "esc", "left_square_bracket": "[",
     "right_square_bracket": "]", "left_curly_bracket": "{", "right_curly_bracket": "}", "colon": ":",
+    "plus": "+", "minus": "-",
 }  # fmt: skip
 SILENT = {"home", "end", "greater_than_sign", "less_than_sign", "f1", "ctrl+q", "ctrl+c"}
 """Keys that do what another key of the same action does, which the help names."""
@@ -51,10 +53,14 @@ def screen_keys() -> list[tuple[str, str]]:
     return [(key, action.name) for action in ACTIONS for key in action.keys.split(",")]
 
 
-@pytest.mark.parametrize("pane", list(PANES))
-def test_in_a_pane_no_key_has_two_meanings(pane: str) -> None:
+VIEWS: tuple[type[DOMNode], ...] = (*HOMES.values(), EdgeGraphView)
+"""All widgets with keys of their own that a pane shows first, or in another view."""
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_in_a_pane_no_key_has_two_meanings(view: type[DOMNode]) -> None:
     meanings: dict[str, set[str]] = defaultdict(set)
-    for key, action in (*screen_keys(), *own_bindings(HOMES[pane])):
+    for key, action in (*screen_keys(), *own_bindings(view)):
         meanings[key].add(action)
     assert {key: actions for key, actions in meanings.items() if len(actions) > 1} == {}
     assert len({key for key, _ in screen_keys()}) == len(screen_keys())
@@ -84,8 +90,7 @@ def test_the_help_names_every_key() -> None:
     lines = [line.text for line in Text().build(90)]
     named = {word for line in lines for word in line[:21].replace(",", " , ").split()}
     named |= {"page up", "down", ","}
-    widgets = [HOMES[pane] for pane in PANES]
-    for key, _ in (*screen_keys(), *(pair for widget in widgets for pair in own_bindings(widget))):
+    for key, _ in (*screen_keys(), *(pair for widget in VIEWS for pair in own_bindings(widget))):
         if key not in SILENT | {"ctrl+u", "ctrl+d"}:
             assert SHOWN.get(key, key) in named, key
     text = "\n".join(lines)

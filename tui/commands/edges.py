@@ -45,6 +45,7 @@ def edges(
         str | None, typer.Option(metavar="TEXT", help="Its right answer, with the leading space.")
     ] = None,
     wrong: Annotated[str | None, typer.Option(metavar="TEXT", help="Its wrong answer, with the leading space.")] = None,
+    graph: Annotated[bool, typer.Option("--graph", help="Draw the strongest edges in place of the table.")] = False,
     out: options.Out = None,
     force: options.Force = False,
     *,
@@ -86,7 +87,9 @@ def edges(
 
             check_output(out, force=force)  # someone may have put a file there in the meantime
             _write(claimed, computed, search, out)
-    if json:
+    if graph and not json:
+        _draw(computed.view)
+    elif json:
         output.print_json(_data(file, computed, shown, search))
     else:
         _print(computed.view, shown, len(chosen), search)
@@ -232,6 +235,25 @@ def _print_agreement(view: EdgesView) -> None:
         )
     if found.metric is not None:
         output.print_line(f"attribution against exact effect on the metric: rank correlation {found.metric:.2f}")
+
+
+def _draw(view: EdgesView) -> None:
+    """Print the graph of the edges of `view`, as wide as the terminal."""
+    from circuit_tui.core.edges.graph import edge_graph, first_threshold
+    from circuit_tui.core.edges.graph_layout import lay_out
+    from circuit_tui.tui.drawing.edge_graph import draw_graph
+    from circuit_tui.tui.drawing.styles import pane_styles_for
+    from circuit_tui.tui.drawing.themes import DARK
+
+    threshold = first_threshold(edge_graph(view))
+    drawn = edge_graph(view, threshold=threshold)
+    lines = draw_graph(drawn, lay_out(drawn, output.width(), 0), None, pane_styles_for(DARK, colour=False))
+    for line in lines:
+        output.print_line(line.text.rstrip())
+    output.print_line()
+    output.print_line(
+        f"{len(drawn.links)} of {drawn.n_links} edges, of at least {threshold:.3g}; a dashed one lowers the answer"
+    )
 
 
 def _row(view: EdgesView, edge: EdgeView, *, kept: bool) -> tuple[str, ...]:

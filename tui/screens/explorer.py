@@ -23,7 +23,6 @@ from circuit_tui.tui.screens.help import HelpScreen
 from circuit_tui.tui.screens.latent_screen import LatentScreen
 from circuit_tui.tui.widgets.attribution_list import AttributionList
 from circuit_tui.tui.widgets.circuit_pane import FilterInput
-from circuit_tui.tui.widgets.edges_pane import EdgeList
 from circuit_tui.tui.widgets.frontier_pane import FrontierPane
 from circuit_tui.tui.widgets.panes import PAIR
 
@@ -130,14 +129,17 @@ class ExplorerScreen(LatentScreen):
     # The circuit
 
     def _switch_edge(self) -> None:
-        edge = self.panes.edges.list.current
+        edge = self.panes.edges.current
         if edge is None:
             self.post_message(Notice("No edge is under the cursor.", "warning"))
         else:
             self._submit(commands.SwitchEdge(edge.source, edge.target))
 
-    def on_edge_list_looked(self, event: EdgeList.Looked) -> None:
-        self.presenter.ask_edges(event.end)
+    def on_edge_list_looked(self) -> None:
+        self.presenter.ask_edges()
+
+    def on_edge_graph_view_looked(self) -> None:
+        self.presenter.ask_edges()
 
     def action_switch(self) -> None:
         if self.panes.current == "edges":
@@ -233,7 +235,10 @@ class ExplorerScreen(LatentScreen):
             self.explorer.show_jobs()
 
     def action_report(self) -> None:
-        self.panes.search.flip()
+        if self.panes.current == "edges":
+            self.panes.edges.flip()
+        else:
+            self.panes.search.flip()
 
     def action_audit(self) -> None:
         if not self.ready():

@@ -20,6 +20,8 @@ MOVING = (
     ("→ l enter", "Open a latent into its positions"),
     ("← h", "Close it; then go to the heading of the site"),
     ("backspace", "In the edges, back along the trail"),
+    ("+ -", "In the graph of edges, fewer or more of them"),
+    ("b", "In the graph of edges, groups as one box, or latent by latent"),
     ("g G", "First and last line"),
     ("page up, down", "A page at a time (also ctrl+u, ctrl+d)"),
 )

@@ -77,7 +77,9 @@ class Presenter:
             panes.circuit.show(state.circuit, whole=whole)
             self.show_tabs()
         if state.annotations is not None and state.annotations is not shown.annotations:
-            panes.circuit.table.set_words(state.annotations.words())
+            words = state.annotations.words()
+            panes.circuit.table.set_words(words)
+            panes.edges.set_groups({node: names[-1] for node, names in words.groups.items()})
         if state.latent_columns is not None and state.latent_columns is not shown.latent_columns:
             panes.circuit.show_latent_columns(state.latent_columns)
             self.show_tabs()
@@ -145,13 +147,15 @@ class Presenter:
         if self._panes.visible_pane("try") and (prompt := self._panes.trial.prompt) is not None:
             self._ask(commands.TryPrompt(prompt), "try", (prompt, circuit.version))
 
-    def ask_edges(self, end: int | None = None) -> None:
-        """Ask for the edges of the circuit; those of `end`, or of the node under the cursor, come first."""
+    def ask_edges(self) -> None:
+        """Ask for the edges of the circuit; those of what the pane looks at come first."""
         circuit = self.shown.circuit
         if circuit is None:
             return
-        if end is None and self.shown.edges is None:
+        if self.shown.edges is None:
             self.follow_cursor()
+        edges = self._panes.edges.list
+        end = None if edges.view is None else edges.at
         self._ask(commands.ShowEdges(end), "edges", (circuit.version, end))
 
     def follow_cursor(self) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.message import Message
 from textual.strip import Strip
+from textual.widget import Widget
 
 from circuit_tui.core.edges.view import EdgesView, EdgeView
 from circuit_tui.tui.drawing.line import StyledLine, cut, printable, wrap
 from circuit_tui.tui.drawing.number_text import fixed, signed
+from circuit_tui.tui.widgets.edge_graph import EdgeGraphView
 from circuit_tui.tui.widgets.line_list import LineList
 from circuit_tui.tui.widgets.lines_view import LinesView
 
@@ -32,6 +36,7 @@ class EdgesHead(LinesView):
     def __init__(self, edges: EdgeList) -> None:
         super().__init__(id="edges-head")
         self._edges = edges
+        self.graph: EdgeGraphView | None = None  # set while the graph is shown
 
     def build(self, width: int) -> list[Strip]:
         edges, pane_styles = self._edges, self.pane_styles
@@ -47,7 +52,31 @@ class EdgesHead(LinesView):
             note = "computing … "
         line = StyledLine().add(cut(title, width - len(note) - 1), pane_styles.title)
         line.pad_to(width - len(note)).add(note, pane_styles.strong if off else pane_styles.muted)
+        if self.graph is not None:
+            return [line.strip(), *self._about_graph(view, self.graph, width)]
         return [line.strip(), edges.heading(width)]
+
+    def _about_graph(self, view: EdgesView, shown: EdgeGraphView, width: int) -> list[Strip]:
+        """What is drawn, and the strongest links of the box under the cursor."""
+        graph, styles = shown.graph, self.pane_styles
+        if graph is None:
+            return []
+        drawn = f" ≥ {shown.threshold or 0:.3g}  {len(graph.links)} of {graph.n_links} links"
+        legend = f"{drawn}   ━━ raises  ╍╍ lowers the answer; thick is strong"
+        lines = [StyledLine().add(cut(legend, width), styles.muted).strip()]
+        box = graph.box_of(shown.at)
+        for word, mine, other in (("fed by", "target", "source"), ("feeds", "source", "target")):
+            links = [link for link in graph.links if getattr(link, mine) == box]
+            line = StyledLine().left(f" {word}", 8, styles.head)
+            for link in links:
+                to = graph.boxes[getattr(link, other)]
+                name = f"{to.name}@{to.position}" if to.kind == "latent" else to.name
+                text = f"{printable(name)} {signed(link.weight)}  "
+                if line.width + cell_len(text) > width:
+                    break
+                line.add(text, styles.change(link.weight))
+            lines.append(line.strip())
+        return lines
 
 
 class EdgeList(LineList):
@@ -176,16 +205,55 @@ class EdgesPane(Vertical):
         super().__init__(id="edges", classes="pane")
         self.border_title = "Edges"
         self._node: int | None = None
+        self._groups: Mapping[int, str] = {}
 
     def compose(self) -> ComposeResult:
-        edges = EdgeList()
+        edges, graph = EdgeList(), EdgeGraphView()
+        graph.display = False
         yield EdgesHead(edges)
         yield edges
+        yield graph
 
     @property
     def list(self) -> EdgeList:
         """The list of edges."""
         return self.query_one(EdgeList)
+
+    @property
+    def graph(self) -> EdgeGraphView:
+        """The graph."""
+        return self.query_one(EdgeGraphView)
+
+    @property
+    def home(self) -> Widget:
+        """The view that is shown: the list or the graph."""
+        return self.graph if self.graph.display else self.list
+
+    @property
+    def current(self) -> EdgeView | None:
+        """The edge under the cursor; None in the graph, whose cursor is on a box."""
+        return None if self.graph.display else self.list.current
+
+    def flip(self) -> None:
+        """Show the graph in place of the list, or the list in place of the graph."""
+        graph = self.graph
+        had_focus = self.home.has_focus
+        graph.display, self.list.display = not graph.display, graph.display
+        self.query_one(EdgesHead).graph = graph if graph.display else None
+        if had_focus:
+            self.home.focus()
+        self._refresh()
+
+    def set_groups(self, groups: Mapping[int, str]) -> None:
+        """Take the groups of nodes, by their names, for the graph."""
+        if groups != self._groups:
+            self._groups = groups
+            self._refresh()
+
+    def _refresh(self) -> None:
+        if self.graph.display:
+            self.graph.show(self.list.view, self.list.at, self._groups)
+        self.query_one(EdgesHead).rebuild()
 
     def show(self, view: EdgesView | None, circuit_size: int) -> None:
         """Show the edges of the current circuit of `circuit_size` nodes; None before they are asked for."""
@@ -197,7 +265,7 @@ class EdgesPane(Vertical):
         edges.show(view)
         if opened:
             self.follow(self._node)
-        self.query_one(EdgesHead).rebuild()
+        self._refresh()
 
     def follow(self, node: int | None) -> None:
         """Look at `node` of the `NodeTable`, if it is in the circuit; else at the logit difference."""
@@ -206,7 +274,14 @@ class EdgesPane(Vertical):
         if view is not None:
             end = None if node is None else view.end_of(node)
             self.list.look_at(len(view.ends) - 1 if end is None else end)
-            self.query_one(EdgesHead).rebuild()
+            self._refresh()
 
     def on_edge_list_looked(self) -> None:
+        self._refresh()
+
+    def on_edge_graph_view_looked(self, event: EdgeGraphView.Looked) -> None:
+        # The list's own message ends here, in whose handler it is made: the screen hears the graph's.
+        self.list.look_at(event.end)
+        if event.opened:
+            self.flip()
         self.query_one(EdgesHead).rebuild()

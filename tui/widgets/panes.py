@@ -138,7 +138,7 @@ class Panes(Container):
 
     def home(self, name: str) -> Widget:
         """The widget that takes the focus when pane `name` is chosen."""
-        return self.query_one(HOMES[name])
+        return self.edges.home if name == "edges" else self.query_one(HOMES[name])
 
     # The search: a tab while it runs, a line when it is done
 

@@ -102,6 +102,15 @@ def test_edges_shows_the_strongest_or_those_of_a_node(cli: Cli, circuit: Path, t
     assert "frozen part against exact edge: rank correlation" in table.out
 
 
+def test_the_graph_is_printed_in_place_of_the_table(cli: Cli, circuit: Path) -> None:
+    drawn = cli("edges", circuit, "--graph")
+    assert drawn.code == 0
+    assert "[logit difference]" in drawn.out
+    assert "a dashed one lowers the answer" in drawn.out
+    latents = [node["latent"] for site in json.loads(circuit.read_text())["sites"] for node in site["nodes"]]
+    assert all(f"[{latent}" in drawn.out for latent in latents)
+
+
 def test_edges_on_a_prompt_without_answers_have_no_metric(cli: Cli, circuit: Path) -> None:
     prompt = json.loads(Path(json.loads(circuit.read_text())["task"]["source"]["path"]).read_text().splitlines()[0])
     shown = json.loads(cli("edges", circuit, "--on", prompt["clean"], "--json").out)
