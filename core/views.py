@@ -225,7 +225,8 @@ class SearchResult:
     """The result of a search: a hard circuit, its metrics on both splits, and the frontier below it (ascending size).
 
     `reached` tells whether the target was reached on the search prompts; `warnings` are whole sentences (train and test
-    apart, target missed on held-out prompts, …). `stopped` means the user stopped it early.
+    apart, target missed on held-out prompts, …). `stopped` means the user stopped it early. `step_path` says how the
+    steps of the optimisation ran.
     """
 
     method: str

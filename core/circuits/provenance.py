@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.circuits.schema import CircuitFile, MethodPart
-from circuit_tui.core.views import SearchResult
+from circuit_tui.core.views import SearchResult, StepPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,14 @@ class Provenance:
     edited: bool = False
     warnings: tuple[str, ...] = ()
     nodes: Tensor | None = None
+    steps: StepPath = ""
 
     @classmethod
     def of_search(cls, result: SearchResult, nodes: Tensor) -> Provenance:
         """Returns the provenance of the circuit that a search ended in."""
         return cls(
             result.method, dict(result.settings), result.seed, result.target, result.reached, False, result.warnings,
-            nodes,
+            nodes, result.step_path,
         )  # fmt: skip
 
     @classmethod
@@ -42,8 +43,9 @@ class Provenance:
         """Returns the provenance that a circuit file states."""
         part = file.method
         return cls(
-            part.name, dict(part.settings), file.seed, part.target, part.reached, part.edited, part.warnings, nodes
-        )
+            part.name, dict(part.settings), file.seed, part.target, part.reached, part.edited, part.warnings, nodes,
+            part.steps or "",
+        )  # fmt: skip
 
     def edited_since(self, kept: Tensor) -> bool:
         """Returns whether `kept` `[node]` bool is no longer the circuit that was found."""
@@ -58,4 +60,5 @@ class Provenance:
             reached=self.reached,
             edited=self.edited_since(kept),
             warnings=self.warnings,
+            steps=self.steps or None,
         )

@@ -55,7 +55,8 @@ class MethodPart(Part):
     """How the nodes were found. `name` is ``"manual"`` when no search ran; `target` and `reached` are then null.
 
     `reached` refers to the search prompts. `edited` means that a person changed the nodes after the search. `warnings`
-    are whole sentences from the search.
+    are whole sentences from the search. `steps` says how its optimisation ran on a GPU: ``"captured"``, recorded and
+    replayed, or ``"eager"``, one kernel at a time, which may part in the last bits. It is absent for a CPU.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -64,6 +65,7 @@ class MethodPart(Part):
     reached: bool | None
     edited: bool
     warnings: tuple[str, ...]
+    steps: Literal["captured", "eager"] | None = None
 
 
 class ModelPart(Part):
@@ -281,6 +283,7 @@ class SnapshotPart(Part):
 
 
 _INTERVAL = "faithfulness_interval"
+_STEPS = "steps"
 _ABSENT_IF_EMPTY = ("audit", "snapshots", "edges", "groups", "noted")
 _ABSENT_FROM_NODES = ("labels", "mark", "note")
 
@@ -315,6 +318,8 @@ class CircuitFile(Part):
         for key in _ABSENT_IF_EMPTY:
             if not getattr(self, key):
                 del data[key]
+        if data["method"][_STEPS] is None:
+            del data["method"][_STEPS]
         for node in (*(node for site in data["sites"] for node in site["nodes"]), *data.get("noted", ())):
             for key in _ABSENT_FROM_NODES:
                 if not node[key]:
@@ -344,6 +349,7 @@ def json_schema() -> dict[str, Any]:
     schema = CircuitFile.model_json_schema(by_alias=True, mode="serialization")
     schema["required"] = [key for key in schema["required"] if key not in _ABSENT_IF_EMPTY]
     schema["$defs"]["MetricsPart"]["required"].remove(_INTERVAL)
+    schema["$defs"]["MethodPart"]["required"].remove(_STEPS)
     for part in ("NodePart", "NotedPart"):
         own = schema["$defs"][part]
         own["required"] = [key for key in own["required"] if key not in _ABSENT_FROM_NODES]

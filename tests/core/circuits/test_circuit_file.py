@@ -259,6 +259,16 @@ def version_1(data: dict[str, Any]) -> dict[str, Any]:
     return data | {"schema": "circuit-tui/circuit/1", "task": task}
 
 
+@pytest.mark.parametrize("steps", ["captured", "eager", None])
+def test_how_steps_ran_is_read_back_and_absent_where_there_is_nothing_to_say(tmp_path: Path, steps: str | None) -> None:
+    data = example()
+    data["method"] |= {} if steps is None else {"steps": steps}
+    path = tmp_path / "c.json"
+    write_circuit(CircuitFile.model_validate_json(json.dumps(data)), path)
+    assert json.loads(path.read_text())["method"] == data["method"]
+    assert read_circuit(path).method.steps == steps
+
+
 def test_version_1_is_read_and_written_as_version_2(tmp_path: Path) -> None:
     path = put(tmp_path, json.dumps(version_1(example())))
     assert read_circuit(path) == make()

@@ -15,6 +15,7 @@ from tiny.problems import open_problem
 from tiny.searches import SearchableProblem, run_search
 from tiny.tasks import TASKS
 
+from circuit_tui.core.circuits.provenance import Provenance
 from circuit_tui.core.runtime import device_graphs
 from circuit_tui.core.search.methods import near_nodes
 from circuit_tui.core.search.methods.hard_mask import TargetPenalty
@@ -101,7 +102,10 @@ def test_the_result_says_how_steps_ran(
         search = searchable("gpt2-each").search("mask", 0.8)
         next(search)
         search.stop()
-        assert run_search(search)[0].step_path == path
+        result, _ = run_search(search)
+        assert result.step_path == path
+        kept = searchable("gpt2-each").circuit(result.nodes)
+        assert Provenance.of_search(result, kept).part(kept).steps == (path or None)
 
 
 def test_a_search_that_is_killed_goes_on_to_the_same_circuit(
