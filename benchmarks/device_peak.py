@@ -86,6 +86,11 @@ def peak_of(
         for known, (bandwidth, flops) in KNOWN.items():
             if known in name and "PCIe" not in name and "NVL" not in name:
                 return Peak(bandwidth, flops, f"data sheet of {known} SXM")
+    return measured_peak(device, clock, dtypes)
+
+
+def measured_peak(device: torch.device, clock: str, dtypes: tuple[torch.dtype, ...]) -> Peak:
+    """What a few large matrix products and copies reach now, the best of each."""
     size = 1536 if device.type == "cpu" else 8192
     flops = {}
     for dtype in dtypes:

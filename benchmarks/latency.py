@@ -31,7 +31,7 @@ from typing import Any
 
 from pty_terminal import Ending, Terminal
 
-PROGRAM = str(Path(sys.executable).with_name("circuit-tui"))
+PROGRAM = os.environ.get("CIRCUIT_TUI", str(Path(sys.executable).with_name("circuit-tui")))
 STARTS = 3
 WARM_UP = 3
 GAP = (0.2, 0.4)  # seconds between the last look and the next key
@@ -190,6 +190,26 @@ def alternating(*keys: str) -> Iterator[str]:
     """The keys in turn, for ever."""
     while True:
         yield from keys
+
+
+def output_in_search(task: str, device: str, longest: float = 4.0) -> tuple[float, float, dict[str, Any]]:
+    """Opens the explorer and searches.
+
+    Returns the seconds until it was ready, the bytes it wrote in a second of its search, of `longest` seconds at most,
+    and how they were measured.
+    """
+    explorer = Explorer([PROGRAM, "explore", "--task", task, "--device", device], 80, 24)
+    first, opened = explorer.opened()
+    explorer.terminal.press("s")
+    explorer.terminal.until(stepping, 30)
+    before, since, stages = explorer.terminal.received, time.monotonic(), [stage(explorer.terminal)]
+    while stages[-1] and time.monotonic() - since < longest:
+        explorer.pause(0.25)
+        stages.append(stage(explorer.terminal))
+    seconds, received = time.monotonic() - since, explorer.terminal.received - before
+    explorer.quit()
+    seen = [name for name in dict.fromkeys(stages) if name]
+    return opened, received / seconds, {"first_frame": first, "seconds": seconds, "bytes": received, "stages": seen}
 
 
 @dataclass

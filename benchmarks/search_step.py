@@ -83,6 +83,11 @@ class SearchStep:
         if not math.isfinite(told.loss if told.loss is not None else 0.0):
             raise NotAStep(f"the loss of a step is {told.loss}")
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self._problem.model.device
+
     def prepare(self, steps: int = 1) -> None:
         """Begins again unless `steps` more, `LONGEST` at most, have the same nodes active. Not to be timed."""
         assert steps <= LONGEST
@@ -103,7 +108,7 @@ class SearchStep:
         self._running, self._left = self._search(), LONGEST + WARM_UP
         for _ in range(WARM_UP):
             self()
-        synchronise(self._problem.model.device)
+        synchronise(self.device)
 
     def _search(self) -> Search:
         spec = SearchSpec("mask", TARGET, 0, {"batch": len(self._problem.splits["train"])})

@@ -16,12 +16,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from circuit_tui.core.tasks import builtin as tasks
 
-PROGRAM = str(Path(sys.executable).with_name("circuit-tui"))
+PROGRAM = os.environ.get("CIRCUIT_TUI", str(Path(sys.executable).with_name("circuit-tui")))
 LOADING = ("loading", "[")
 AFTER_SEARCH = "computing the effect"
 READY_BOUND, SEARCH_BOUND = 8.0, 20.0
@@ -48,13 +49,13 @@ class Timed:
         )
 
 
-def timed(task: str, target: float) -> Timed:
-    """Runs the search on one task.
+def timed(task: str, target: float, flags: Sequence[str] = ()) -> Timed:
+    """Runs the search on one task; `flags` are more for the command.
 
     Raises:
         RuntimeError: it failed, or did not say what is waited for; with what it said.
     """
-    command = [PROGRAM, "find", "--json", "--task", task, "--target", str(target)]
+    command = [PROGRAM, "find", "--json", "--task", task, "--target", str(target), *flags]
     with tempfile.TemporaryFile("w+") as answer:
         started = time.monotonic()
         process = subprocess.Popen(command, stdout=answer, stderr=subprocess.PIPE, text=True)

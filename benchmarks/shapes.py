@@ -80,6 +80,7 @@ SHAPES = {
     "gemma-2-tiny": gemma_2(4, 64, 2, 512, (1, 2), 512, head=32),
     # As many layers as 9B has.
     "gemma-2-tiny-deep": gemma_2(42, 32, 2, 512, (7, 14, 21, 40), 256, head=16),
+    "gemma-2-tiny-deep-wide": gemma_2(42, 32, 2, 512, (7, 14, 21, 40), 1024, head=16),
 }
 
 

@@ -214,7 +214,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.quick:
         args.shapes, args.what = "gpt2-tiny,gemma-2-tiny", "step,edits,search"
-        args.prompts, args.test, args.length, args.nodes, args.rounds = 4, 4, 6, 40, 2
+        args.prompts, args.test, args.length, args.nodes, args.rounds = 4, 4, 10, 40, 2
         args.steps, args.recipe_steps = 5, 2
     if args.threads:
         torch.set_num_threads(args.threads)

@@ -17,10 +17,10 @@ from bare_layers import bare_pass
 from device_peak import CLOCKS, synchronise
 from published import STEPS, Recipe
 
-from circuit_tui.core.errors import NoResult
+from circuit_tui.core.errors import NoResult, UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.search.methods.mask import default_batch_size
-from circuit_tui.core.search.search import Search
+from circuit_tui.core.search.open_search import open_search
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.problem import Problem
 
@@ -47,10 +47,16 @@ class SearchRun:
 
 
 def run_search(problem: Problem, steps: int, clock: str = "wall", limit: float = math.inf) -> SearchRun:
-    """Runs the default search with so many optimisation steps; leaves it after `limit` seconds of wall time."""
+    """Runs the default search with so many optimisation steps; leaves it after `limit` seconds of wall time.
+
+    What `find` would refuse to search is not searched.
+    """
     device, read, run = problem.model.device, CLOCKS[clock], SearchRun()
     train, test = (Evaluator(problem, split) for split in ("train", "test"))
-    search = Search(problem, train, test, SearchSpec("mask", TARGET, 0, {"steps": steps}))
+    try:
+        search = open_search(problem, train, test, SearchSpec("mask", TARGET, 0, {"steps": steps}))
+    except UserError as error:
+        return SearchRun(why_not=str(error))
     losses = list[float]()
     start = before = read()
     end = time.monotonic() + limit
