@@ -18,7 +18,7 @@ from gpu_table import Outcome
 from host_waits import host_waits
 from in_turn import Runs
 from published import Recipe
-from search_step import SearchStep
+from search_step import NotAStep, SearchStep
 from shapes import CARRIED, PASS, SHAPES, random_model, random_problem, random_sites, template_tokens
 from speed import needed
 from whole_search import whole_search
@@ -134,7 +134,9 @@ def step_seconds(step: SearchStep, others: Runs, scale: Scale) -> dict[str, list
         for _ in range(scale.steps):
             step()
         synchronise(device)
-        seconds = {"step": (time.perf_counter() - start) / (step.next_step() - first)}
+        seconds = {"step": (time.perf_counter() - start) / scale.steps}
+        if (taken := step.next_step() - first) != scale.steps:
+            raise NotAStep(f"the search holds {taken} of {scale.steps} steps: its mask is not finite")
         for name, run in others.items():
             synchronise(device)
             start = time.perf_counter()
@@ -155,9 +157,10 @@ def steps(rows: Rows, row: str, problem: Problem, scale: Scale, active: int | No
         seconds = step_seconds(step, others, scale)
         medians = {name: statistics.median(values) for name, values in seconds.items()}
         rows.add(
-            row, medians["published"] / medians["step"], active=step.active(), candidates=len(problem.space),
-            loss=step.loss, **{f"{name}_ms": 1e3 * value for name, value in medians.items()},
+            row, medians["published"] / medians["step"], path=step.path, active=step.active(),
+            candidates=len(problem.space), loss=step.loss,
             step_ms_of_rounds=[1e3 * value for value in seconds["step"]],
+            **{f"{name}_ms": 1e3 * value for name, value in medians.items()},
         )  # fmt: skip
         return medians["step"]
     return None

@@ -88,6 +88,11 @@ class SearchStep:
         """Where the model is."""
         return self._problem.model.device
 
+    @property
+    def path(self) -> str:
+        """How the steps run."""
+        return self._running.attempt.step_path
+
     def prepare(self, steps: int = 1) -> None:
         """Begins again unless `steps` more, `LONGEST` at most, have the same nodes active. Not to be timed."""
         assert steps <= LONGEST

@@ -76,7 +76,10 @@ def run_search(problem: Problem, steps: int, clock: str = "wall", limit: float =
     result = search.result
     if result is not None:
         faithfulness = result.train.faithfulness
-        run.found = {"nodes": len(result.nodes), "faithfulness": faithfulness, "reached": result.reached}
+        run.found = {
+            "nodes": len(result.nodes), "faithfulness": faithfulness, "reached": result.reached,
+            "path": result.step_path,
+        }  # fmt: skip
         diverged = search.attempt.loops.diverged
         run.why_not = why_no_search(len(result.nodes), len(problem.space), faithfulness, losses, diverged)
     return run
