@@ -7,10 +7,12 @@ from typing import Literal, get_args
 PositionsKind = Literal["each", "end", "shared"]
 AblationKind = Literal["mean", "clean-mean", "zero", "resample"]
 ErrorsKind = Literal["drop", "mean", "keep"]
+ObjectiveKind = Literal["logit-diff", "kl", "prob", "accuracy", "per-prompt"]
 PaddingKind = Literal["right", "left"]
 POSITIONS: tuple[PositionsKind, ...] = get_args(PositionsKind)
 ABLATIONS: tuple[AblationKind, ...] = get_args(AblationKind)
 ERRORS: tuple[ErrorsKind, ...] = get_args(ErrorsKind)
+OBJECTIVES: tuple[ObjectiveKind, ...] = get_args(ObjectiveKind)
 PADDINGS: tuple[PaddingKind, ...] = get_args(PaddingKind)
 DTYPES = ("float32", "bfloat16", "float16")
 """Names of torch's dtypes that a model can be loaded in."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from circuit_tui.core.choices import AblationKind, ObjectiveKind
+
 
 @dataclass(frozen=True, slots=True)
 class LoadProgress:
@@ -221,12 +223,33 @@ class SearchProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldValue:
+    """One thing that a search had to hold: an objective under an ablation, on one template or (empty) on all prompts.
+
+    The values are 1 for the model and 0 for the empty circuit (`search/objectives.py`); `test` is None if not measured.
+    """
+
+    kind: ObjectiveKind
+    target: float
+    ablation: AblationKind
+    template: str
+    train: float
+    test: float | None
+
+    @property
+    def reached(self) -> bool:
+        """Whether it was reached on the search prompts."""
+        return abs(1 - self.train) <= 1 - self.target
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
     """The result of a search: a hard circuit, its metrics on both splits, and the frontier below it (ascending size).
 
     `reached` tells whether the target was reached on the search prompts; `warnings` are whole sentences (train and test
     apart, target missed on held-out prompts, …). `stopped` means the user stopped it early. `step_path` says how the
-    steps of the optimisation ran.
+    steps of the optimisation ran. `objectives` (kind, target), `ablations`, `slack` and `templates` are those of the
+    `SearchSpec`, and `held` has the value of each condition; all are empty for faithfulness alone.
     """
 
     method: str
@@ -243,6 +266,11 @@ class SearchResult:
     seconds: float
     warnings: tuple[str, ...] = ()
     step_path: StepPath = ""
+    objectives: tuple[tuple[ObjectiveKind, float], ...] = ()
+    ablations: tuple[AblationKind, ...] = ()
+    slack: float = 0.0
+    templates: bool = False
+    held: tuple[HeldValue, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.opening.experiment import Experiment
 from circuit_tui.core.opening.identity import comparable, fingerprint, fingerprint_0_1
 from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.search.found_by import spec_of
 from circuit_tui.core.search.registry import DEFAULT_METHOD, DEFAULT_TARGET
 from circuit_tui.core.search.spec import SearchSpec
 
@@ -64,16 +65,14 @@ def open_audit(
         UserError: the circuit is empty, the text cannot be read, or the method that found the circuit is unknown here.
     """
     target = provenance.target
-    spec = SearchSpec(DEFAULT_METHOD, DEFAULT_TARGET, settings.seed)
-    if target is not None:
-        spec = SearchSpec(provenance.method, target, settings.seed, provenance.settings)
+    spec = spec_of(provenance, settings.seed) or SearchSpec(DEFAULT_METHOD, DEFAULT_TARGET, settings.seed)
     spec = spec.quick() if settings.quick else spec.complete()
     audited = audited_circuit(experiment, kept, spec, target, settings, edges)
     identity = fingerprint(experiment)
     inputs = {
         "opened": comparable(identity),
         "circuit": audited.kept.nonzero()[:, 0].tolist(),
-        "search": {"method": spec.method, "target": spec.target, "settings": dict(spec.settings)},
+        "search": {key: value for key, value in spec.data().items() if key != "seed"},
         "aimed": audited.target,
         "settings": _recorded(settings),
     }

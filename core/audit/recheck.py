@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -14,9 +15,10 @@ from circuit_tui.core.audit.report import audit_part, settings_of
 from circuit_tui.core.audit.run import Audit
 from circuit_tui.core.circuits.audit_schema import AuditPart, FindingPart
 from circuit_tui.core.circuits.field_check import FieldCheck, check_close, check_equal
+from circuit_tui.core.circuits.provenance import Provenance
 from circuit_tui.core.circuits.schema import CircuitFile
 from circuit_tui.core.opening.experiment import Experiment
-from circuit_tui.core.search.spec import SearchSpec
+from circuit_tui.core.search.found_by import spec_of
 
 
 def recheck_audit(
@@ -46,7 +48,13 @@ def recheck_audit(
     claimed = file.audit
     if claimed is None:
         return ()
-    spec = SearchSpec(claimed.search.method, claimed.search.target, 0, claimed.search.settings).complete()
+    asked = replace(
+        Provenance.of_file(file, kept),
+        method=claimed.search.method, target=claimed.search.target, settings=claimed.search.settings,
+    )  # fmt: skip
+    spec = spec_of(asked, 0)
+    assert spec is not None  # it has a target
+    spec = spec.complete()
     audited = audited_circuit(experiment, kept, spec, file.method.target, settings_of(claimed, text), file.edges)
     keys = {finding.key for finding in claimed.findings}
     lines = tuple(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from circuit_tui.core.choices import AblationKind, ObjectiveKind
 from circuit_tui.core.circuits.schema import CircuitFile, MethodPart
 from circuit_tui.core.views import SearchResult, StepPath
 
@@ -17,7 +18,8 @@ class Provenance:
     """How a circuit was found; by default it was made by hand.
 
     `nodes` `[node]` bool is the circuit as it was found, which shows later edits; None if it was made by hand.
-    The other fields are those of `MethodPart`.
+    `objectives` are the kinds and targets of a `SearchSpec`, `ablations`, `slack` and `templates` its own. The other
+    fields are those of `MethodPart`.
     """
 
     method: str = "manual"
@@ -29,22 +31,28 @@ class Provenance:
     warnings: tuple[str, ...] = ()
     nodes: Tensor | None = None
     steps: StepPath = ""
+    objectives: tuple[tuple[ObjectiveKind, float], ...] = ()
+    ablations: tuple[AblationKind, ...] = ()
+    slack: float = 0.0
+    templates: bool = False
 
     @classmethod
     def of_search(cls, result: SearchResult, nodes: Tensor) -> Provenance:
         """Returns the provenance of the circuit that a search ended in."""
         return cls(
             result.method, dict(result.settings), result.seed, result.target, result.reached, False, result.warnings,
-            nodes, result.step_path,
+            nodes, result.step_path, result.objectives, result.ablations, result.slack, result.templates,
         )  # fmt: skip
 
     @classmethod
     def of_file(cls, file: CircuitFile, nodes: Tensor) -> Provenance:
         """Returns the provenance that a circuit file states."""
         part = file.method
+        objectives = tuple((each.kind, each.target) for each in file.objectives)
+        templates = any(value.template for each in file.objectives for value in each.values)
         return cls(
             part.name, dict(part.settings), file.seed, part.target, part.reached, part.edited, part.warnings, nodes,
-            part.steps or "",
+            part.steps or "", objectives, file.ablation.kinds[1:], file.ablation.slack, templates,
         )  # fmt: skip
 
     def edited_since(self, kept: Tensor) -> bool:

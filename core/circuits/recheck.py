@@ -33,6 +33,7 @@ def _checks(file: CircuitFile, fresh: CircuitFile, tolerance: float) -> Iterator
         claimed, now = getattr(file.metrics, key), getattr(fresh.metrics, key)
         for name in MetricsPart.model_fields:
             yield from check_close(f"metrics.{key}.{name}", getattr(claimed, name), getattr(now, name), tolerance)
+    yield from _objective_checks(file, fresh, tolerance)
     fresh_sites = {site.hook: site for site in fresh.sites}
     for index, site in enumerate(file.sites):
         if site.hook in fresh_sites:
@@ -41,6 +42,21 @@ def _checks(file: CircuitFile, fresh: CircuitFile, tolerance: float) -> Iterator
     fresh_effects = {group.name: group.effect for group in fresh.groups}
     for index, group in enumerate(file.groups):
         yield from check_close(f"groups[{index}].effect", group.effect, fresh_effects.get(group.name), tolerance)
+
+
+def _objective_checks(file: CircuitFile, fresh: CircuitFile, tolerance: float) -> Iterator[FieldCheck]:
+    """Yields a check of every value of the objectives; one that was not computed anew has none."""
+    now = {
+        (each.kind, value.ablation, value.template): value for each in fresh.objectives for value in each.values
+    }  # fmt: skip
+    for index, objective in enumerate(file.objectives):
+        for number, value in enumerate(objective.values):
+            path, found = (
+                f"objectives[{index}].values[{number}]",
+                now.get((objective.kind, value.ablation, value.template)),
+            )
+            yield from check_close(f"{path}.train", value.train, None if found is None else found.train, tolerance)
+            yield from check_close(f"{path}.test", value.test, None if found is None else found.test, tolerance)
 
 
 def _snapshot_checks(file: CircuitFile, fresh: CircuitFile, tolerance: float) -> Iterator[FieldCheck]:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from circuit_tui.core.choices import AblationKind, ErrorsKind, PositionsKind
+from circuit_tui.core.choices import AblationKind, ErrorsKind, ObjectiveKind, PositionsKind
 from circuit_tui.core.circuits.audit_schema import AuditPart
 from circuit_tui.core.circuits.edges_schema import EdgesPart
 from circuit_tui.core.circuits.part import Part
@@ -190,16 +190,55 @@ ABLATION_SOURCES: dict[AblationKind, str] = {
 
 
 class AblationPart(Part):
-    """The value that a node outside the circuit takes. `source` names the prompts from which it was computed."""
+    """The value that a node outside the circuit takes. `source` names the prompts from which it was computed.
+
+    `kinds` names all ablations that the search held, `kind` first; `slack` says how much lower the targets are under
+    the others. Both are absent if there are no others.
+    """
 
     kind: AblationKind
     errors: ErrorsKind
     source: str
+    kinds: tuple[AblationKind, ...] = ()
+    slack: float = 0.0
 
     @classmethod
-    def of(cls, kind: AblationKind, errors: ErrorsKind) -> Self:
-        """Returns the part for a kind of ablation and of SAE errors."""
-        return cls(kind=kind, errors=errors, source=ABLATION_SOURCES[kind])
+    def of(
+        cls, kind: AblationKind, errors: ErrorsKind, others: tuple[AblationKind, ...] = (), slack: float = 0.0
+    ) -> Self:
+        """Returns the part for a kind of ablation and of SAE errors; `others` are further ablations that are held."""
+        return cls(
+            kind=kind,
+            errors=errors,
+            source=ABLATION_SOURCES[kind],
+            kinds=(kind, *others) if others else (),
+            slack=slack,
+        )
+
+
+class ObjectiveValuePart(Part):
+    """The value of an objective under one ablation: 1 for the model, 0 for the empty circuit.
+
+    `template` names one of several templates that are held each; empty for all prompts. `test` is null where the
+    held-out prompts lack the template.
+    """
+
+    ablation: AblationKind
+    template: str
+    train: float
+    test: float | None
+
+
+class ObjectivePart(Part):
+    """Something that the search had to hold (`search/objectives.py`). `reached` refers to the search prompts.
+
+    It is the circuit of this file that is measured, also where a person has changed it since.
+    """
+
+    kind: ObjectiveKind
+    target: float
+    reached: bool
+    values: tuple[ObjectiveValuePart, ...]
 
 
 class MetricsPart(Part):
@@ -284,15 +323,15 @@ class SnapshotPart(Part):
 
 _INTERVAL = "faithfulness_interval"
 _STEPS = "steps"
-_ABSENT_IF_EMPTY = ("audit", "snapshots", "edges", "groups", "noted")
+_ABSENT_IF_EMPTY = ("objectives", "audit", "snapshots", "edges", "groups", "noted")
 _ABSENT_FROM_NODES = ("labels", "mark", "note")
 
 
 class CircuitFile(Part):
     """A circuit, with everything needed to open it again and recompute its numbers. `size` is the number of nodes.
 
-    `audit` is absent until the circuit has been audited, `edges` until they have been computed, `snapshots` if there
-    are none, `groups` and `noted` likewise.
+    `objectives` is absent if the search had to hold faithfulness alone, `audit` until the circuit has been audited,
+        are none, `groups` and `noted` likewise.
     """
 
     schema_: Annotated[Literal["circuit-tui/circuit/2"], Field(alias="schema")] = SCHEMA
@@ -306,6 +345,7 @@ class CircuitFile(Part):
     ablation: AblationPart
     size: Count
     metrics: MetricsParts
+    objectives: tuple[ObjectivePart, ...] = ()
     audit: AuditPart | None = None
     snapshots: tuple[SnapshotPart, ...] = ()
     edges: EdgesPart | None = None
@@ -320,6 +360,8 @@ class CircuitFile(Part):
                 del data[key]
         if data["method"][_STEPS] is None:
             del data["method"][_STEPS]
+        if not self.ablation.kinds:
+            del data["ablation"]["kinds"], data["ablation"]["slack"]
         for node in (*(node for site in data["sites"] for node in site["nodes"]), *data.get("noted", ())):
             for key in _ABSENT_FROM_NODES:
                 if not node[key]:
@@ -350,6 +392,8 @@ def json_schema() -> dict[str, Any]:
     schema["required"] = [key for key in schema["required"] if key not in _ABSENT_IF_EMPTY]
     schema["$defs"]["MetricsPart"]["required"].remove(_INTERVAL)
     schema["$defs"]["MethodPart"]["required"].remove(_STEPS)
+    for key in ("kinds", "slack"):
+        schema["$defs"]["AblationPart"]["required"].remove(key)
     for part in ("NodePart", "NotedPart"):
         own = schema["$defs"][part]
         own["required"] = [key for key in own["required"] if key not in _ABSENT_FROM_NODES]

@@ -9,7 +9,7 @@ from circuit_tui.core.circuits.schema import SCHEMA
 from circuit_tui.core.errors import UserError
 
 VERSION_1 = "circuit-tui/circuit/1"
-_NEW_IN_2 = ("snapshots", "edges", "groups", "noted")
+_NEW_IN_2 = ("objectives", "snapshots", "edges", "groups", "noted")
 _NEW_IN_NODES = ("labels", "mark", "note")
 _NEW_IN_TASK = ("bos", "chat_date", "tokens_sha256")
 

@@ -64,7 +64,7 @@ class Evaluator:
     Attributes:
         prompts: indices of the prompts in the split, ascending; per-prompt metrics are in this order.
         batches: the prompts in batches of at most `size`, or of the problem's batch size; halved if memory runs out.
-        identity: a digest that differs for other prompts of the same problem.
+        identity: a digest that differs for other prompts, or another variant, of the same problem.
         baselines: M, M_s and the empty circuit on these prompts.
     """
 
@@ -76,12 +76,13 @@ class Evaluator:
         size: int | None = None,
         *,
         prepared: bool = True,
+        variant: tuple[str, ...] = (),
     ) -> None:
-        self.problem, self.split = problem, split
+        self.problem, self.split, self._variant = problem, split, variant
         every = torch.arange(len(problem.splits[split]), device=problem.model.device)
         self.prompts = every if prompts is None else prompts.to(every.device).sort()[0]
         self.batches = problem.batches(split, self.prompts, size)
-        self.identity = digest(split, self.prompts)
+        self.identity = digest(split, self.prompts, *variant)
         if prepared:
             self.prepare().result()
 
@@ -97,6 +98,28 @@ class Evaluator:
 
     def __len__(self) -> int:
         return len(self.prompts)
+
+    @incremental
+    def under(self, problem: Problem) -> Increments[Evaluator]:
+        """Returns an evaluator of the same prompts of `problem`, which is this problem under another ablation."""
+        size = max(len(batch) for batch in self.batches)
+        other = Evaluator(problem, self.split, self.prompts, size, prepared=False, variant=(problem.ablation,))
+        nothing = yield from other.measure(torch.zeros(len(problem.space), dtype=torch.bool))
+        other.baselines = replace(self.baselines, empty=nothing)
+        return other
+
+    def on(self, chosen: Tensor) -> Evaluator:
+        """Returns an evaluator of some of the prompts: those with the numbers `chosen` `[prompt]` in this one's order.
+
+        Nothing is measured: the baselines are this one's.
+        """
+        chosen = chosen.sort()[0]
+        size = max(len(batch) for batch in self.batches)
+        prompts = self.prompts[chosen.to(self.prompts.device)]
+        found = Evaluator(self.problem, self.split, prompts, size, prepared=False, variant=self._variant)
+        parts = (self.baselines.plain, self.baselines.spliced, self.baselines.empty)
+        found.baselines = Baselines(*(part.on(chosen) for part in parts))
+        return found
 
     @property
     def n_rounds(self) -> int:

@@ -85,6 +85,14 @@ class LiveCircuit:
             return self.measured.logit_diff
         return (yield from retry_halved(lambda: self._measure_alternative(kept), self.evaluator.halve))
 
+    @incremental
+    def alternative_metrics(self, kept: Tensor) -> Increments[PromptMetrics]:
+        """Returns per-prompt metrics of the circuit `kept` `[node]` bool, site by site; the current circuit stays."""
+        if not self._changed_sites(kept):
+            yield from self.advance_to(kept)
+            return self.measured
+        return (yield from retry_halved(lambda: self._alternative_metrics(kept), self.evaluator.halve))
+
     def _evaluate_alternative(self, kept: Tensor) -> Increments[float]:
         differences = yield from self._alternative_differences(kept)
         return sum(float(part.double().sum()) for part in differences) / len(self.evaluator)
@@ -96,13 +104,25 @@ class LiveCircuit:
             measured[self.evaluator.indices_of(batch)] = part.cpu()
         return measured
 
-    @torch.no_grad()
+    def _alternative_metrics(self, kept: Tensor) -> Increments[PromptMetrics]:
+        every_logits = yield from self._alternative_logits(kept)
+        measured = PromptMetrics.empty(len(self.evaluator))
+        with torch.no_grad():
+            for batch, logits in zip(self._batches, every_logits, strict=True):
+                self.evaluator.fill(measured, batch, logits)
+        return measured
+
     def _alternative_differences(self, kept: Tensor) -> Increments[list[Tensor]]:
         """Returns the logit differences `[prompt]` of each batch under `kept`, which differs from the circuit."""
+        every_logits = yield from self._alternative_logits(kept)
+        return [batch.logit_difference(logits) for batch, logits in zip(self._batches, every_logits, strict=True)]
+
+    @torch.no_grad()
+    def _alternative_logits(self, kept: Tensor) -> Increments[list[Tensor]]:
+        """Returns the logits `[read, vocab]` of each batch under `kept`, which differs from the circuit."""
         self._bring_up_to_date()
         alternatives = [each.evaluate_alternative(kept, self.kept) for each in self._passes]
-        every_logits = yield from interleaved(alternatives, self.evaluator.problem.n_parallel)
-        return [batch.logit_difference(logits) for batch, logits in zip(self._batches, every_logits, strict=True)]
+        return (yield from interleaved(alternatives, self.evaluator.problem.n_parallel))
 
     @torch.no_grad()
     def change_sizes(self, kept: Tensor) -> Tensor | None:

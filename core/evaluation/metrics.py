@@ -37,6 +37,10 @@ class PromptMetrics:
         """Returns zeros for `n` prompts, to be filled."""
         return cls(torch.zeros(n), torch.zeros(n), torch.zeros(n))
 
+    def on(self, prompts: Tensor) -> PromptMetrics:
+        """Returns the measurements of the prompts with indices `prompts` `[prompt]`."""
+        return PromptMetrics(self.logit_diff[prompts], self.kl[prompts], self.cross_entropy[prompts])
+
     def fill(self, prompts: Tensor, logits: Tensor, plain: Tensor, answers: Answers) -> None:
         """Measures `logits` `[read, vocab]` against M's `plain` and stores them at indices `prompts`, on the CPU."""
         log_probs, plain_log_probs = logits.log_softmax(-1), plain.log_softmax(-1)

@@ -57,7 +57,7 @@ class JobSpec:
         return cls(
             kind=data["kind"],
             request=request,
-            search=None if data["order"] is None else SearchSpec(**data["order"]),
+            search=None if data["order"] is None else SearchSpec.from_data(data["order"]),
             out=None if data["out"] is None else Path(data["out"]),
             folder=Path(data["folder"]),
             host=str(data["host"]),

@@ -1,8 +1,8 @@
 """Exact changes to a hard circuit: grow it, drop nodes in bulk and one by one, continue below the target.
 
-Every circuit that is kept has been evaluated on all search prompts. The gradient of faithfulness f with respect to the
-mask, at the circuit itself, estimates what dropping a node (m: 1 to 0) or adding one (0 to 1) would do; it only decides
-what is tried first, as the probe does.
+Every circuit that is kept has been evaluated on all search prompts. The gradient of the score with respect to the mask,
+at the circuit itself, estimates what dropping a node (m: 1 to 0) or adding one (0 to 1) would do; it only decides what
+is tried first, as the probe does.
 
 The stages are incremental computations (`core/runtime/incremental.py`) that yield after each batch of prompts.
 """
@@ -29,7 +29,7 @@ def grow(circuit: ProbedCircuit) -> Increments[None]:
     for round_ in range(GROW_ROUNDS):
         if circuit.attempt.stopped or circuit.reaches_target or since >= GROW_PATIENCE:
             return
-        gain = circuit.mask_gradient() * (1 if circuit.faithfulness < 1 else -1)
+        gain = circuit.mask_gradient()
         gain[circuit.kept] = -float("inf")
         count = min(max(1, len(circuit.nodes) // 20), int((gain > 0).sum()))
         if count == 0:

@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
 
 class EvaluatedCircuit(NamedTuple):
-    """A hard circuit: its size, its exact faithfulness on the search prompts and its nodes, `[node]` bool."""
+    """A hard circuit: its size, its exact faithfulness and score on the search prompts, its nodes `[node]` bool."""
 
     size: int
     faithfulness: float
     kept: Tensor
+    score: float
 
 
 def score(faithfulness: float) -> float:
@@ -29,7 +30,7 @@ def undominated(circuits: Iterable[EvaluatedCircuit]) -> list[EvaluatedCircuit]:
     """The circuits that score higher than all smaller ones, ascending in size. `circuits` has one of each size."""
     found: list[EvaluatedCircuit] = []
     for circuit in sorted(circuits, key=lambda circuit: circuit.size):
-        if not found or score(circuit.faithfulness) > score(found[-1].faithfulness):
+        if not found or circuit.score > found[-1].score:
             found.append(circuit)
     return found
 

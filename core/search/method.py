@@ -12,7 +12,7 @@ from torch import Tensor
 
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.search.checkpoint import Checkpoint, Stateful
-from circuit_tui.core.search.frontier import score
+from circuit_tui.core.search.judge import Judge, Judgement
 from circuit_tui.core.search.loops import ResumableLoops
 from circuit_tui.core.search.method_settings import MethodSettings
 from circuit_tui.core.search.offered_circuits import OfferedCircuits
@@ -40,6 +40,7 @@ class SearchMethod(ABC, Generic[Settings]):
         spec: how to search, with all settings.
         settings: the settings of the spec, typed.
         generator: the only source of random numbers.
+        judge: judges circuits on the search prompts by all that the spec asks for.
         offered: the circuits found so far.
         masks: soft masks of the optimisation.
         meter: counts steps and seconds.
@@ -60,6 +61,7 @@ class SearchMethod(ABC, Generic[Settings]):
     ) -> None:
         self.problem, self.train, self.spec, self.settings = problem, train, spec, settings
         self.generator = torch.Generator().manual_seed(spec.seed)
+        self.judge = Judge(spec, train)
         self.stop_requested = False
         self.notes: list[str] = []
         self.step_path: StepPath = "" if problem.model.device.type == "cpu" else "eager"
@@ -96,13 +98,9 @@ class SearchMethod(ABC, Generic[Settings]):
         stored = {**state, "generator": self.generator}
         return self.loops.run(n_steps, stored, lambda: self.stopped, over, reads)
 
-    def offer(self, kept: Tensor, faithfulness: float) -> None:
-        """Records the hard circuit `kept` `[node]` bool with its exact faithfulness on the search prompts."""
-        self.offered.add(kept, faithfulness)
-
-    def reaches(self, faithfulness: float) -> bool:
-        """Whether a circuit of this faithfulness on the search prompts reaches the target."""
-        return self.score_reaches(score(faithfulness))
+    def offer(self, kept: Tensor, judgement: Judgement) -> None:
+        """Records the hard circuit `kept` `[node]` bool with its exact judgement on the search prompts."""
+        self.offered.add(kept, judgement.faithfulness, judgement.score)
 
     def score_reaches(self, score: float) -> bool:
         """Whether a circuit of this score reaches the target."""

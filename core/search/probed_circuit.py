@@ -8,15 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.journal import recalled
-from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 from circuit_tui.core.runtime.incremental import Increments
-from circuit_tui.core.search.frontier import score
+from circuit_tui.core.search.condition_losses import score_gradient
+from circuit_tui.core.search.judge import Judgement
+from circuit_tui.core.search.judged_circuit import JudgedCircuit
 from circuit_tui.core.search.method import SearchMethod
-from circuit_tui.core.search.objective import MaskedModel, faithfulness_gradient
+from circuit_tui.core.search.objective import MaskedModel
 
 PROBE_PROMPTS = 128
+"""Prompts of the probe; with several ablations they share them, so that a probe costs the same."""
 
 
 class ProbedCircuit:
@@ -42,9 +43,9 @@ class ProbedCircuit:
         self.minimal: Tensor | None = None
         self.untried = 0
         self.probe_losses = dict[int, float]()
-        self._live = LiveCircuit(attempt.train, kept)
+        self._live = JudgedCircuit(attempt.judge, kept)
         order = torch.randperm(len(attempt.train), generator=attempt.generator)
-        self._probe = LiveCircuit(Evaluator(attempt.problem, "train", order[:PROBE_PROMPTS]), kept)
+        self._probe = JudgedCircuit(attempt.judge.on(order[: PROBE_PROMPTS // len(attempt.judge.evaluators)]), kept)
         self._masked = MaskedModel(attempt.problem, torch.arange(len(attempt.problem.space)))
 
     @property
@@ -58,19 +59,19 @@ class ProbedCircuit:
         return [int(node) for node in self.kept.nonzero()[:, 0]]
 
     @property
-    def faithfulness(self) -> float:
-        """Its exact faithfulness against M on the search prompts."""
-        return self.attempt.train.baselines.faithfulness(self._live.measured.mean_logit_diff)
+    def judgement(self) -> Judgement:
+        """What it does on the search prompts, exactly."""
+        return self._live.judgement
 
     @property
     def score(self) -> float:
         """Its exact score on the search prompts."""
-        return score(self.faithfulness)
+        return self.judgement.score
 
     @property
     def reaches_target(self) -> bool:
         """Whether it reaches the target on the search prompts."""
-        return self.attempt.reaches(self.faithfulness)
+        return self.attempt.score_reaches(self.score)
 
     def with_nodes(self, nodes: list[int], on: bool) -> Tensor:
         """The circuit with `nodes` switched on or off, `[node]` bool."""
@@ -82,31 +83,30 @@ class ProbedCircuit:
         """Makes `kept` `[node]` bool the circuit, evaluates it on all search prompts and offers it to the search."""
         yield from self._live.advance_to(kept)
         self._probe.advance_to(kept).result()
-        self.attempt.offer(self.kept, self.faithfulness)
+        self.attempt.offer(self.kept, self.judgement)
 
     def drop_if_reached(self, nodes: list[int]) -> Increments[bool]:
         """Drops `nodes` if the rest reaches the target on all search prompts; returns whether it did."""
         trial = self.with_nodes(nodes, False)
-        value = yield from self._live.evaluate_alternative(trial)
-        reached = self.attempt.reaches(self.attempt.train.baselines.faithfulness(value))
+        reached = yield from self._live.alternative_reaches(trial, self.attempt.spec.target)
         if reached:
             yield from self.change(trial)
         return reached
 
     def probe_score(self, kept: Tensor) -> float:
         """The score of the circuit `kept` `[node]` bool on the probe."""
-        return self._probe_score(self._probe.evaluate_alternative(kept).result())
+        return self._probe.judge_alternative(kept).result().score
 
     def measure_probe_losses(self, nodes: Iterable[int]) -> Increments[None]:
         """Measures how much score the circuit loses on the probe without each of `nodes`; one increment for each.
 
         A loss stays a good guess while a few other nodes are dropped, and it only decides what is tried first.
         """
-        whole = self._probe_score(self._probe.measured.mean_logit_diff)
+        whole = self._probe.judgement.score
         for node in nodes:
             if self.attempt.stopped:
                 return
-            self.probe_losses[node] = whole - self._probe_score(self._probe.evaluate_without(node).result())
+            self.probe_losses[node] = whole - self.probe_score(self.with_nodes([node], False))
             yield
 
     def sorted_by_probe_loss(self, nodes: Iterable[int]) -> list[int]:
@@ -118,7 +118,7 @@ class ProbedCircuit:
         return sorted(self.nodes, key=lambda node: abs(float(gradient[node])))
 
     def mask_gradient(self) -> Tensor:
-        """Gradient of faithfulness on the probe with respect to the mask of every candidate, `[node]` on the CPU."""
+        """Gradient of the score on the probe with respect to the mask of every candidate, `[node]` on the CPU."""
         return self._recalled_gradient("gradient", self._masked)
 
     def mask_gradient_of_kept(self) -> Tensor:
@@ -128,9 +128,6 @@ class ProbedCircuit:
     def _recalled_gradient(self, question: str, masked: MaskedModel | None) -> Tensor:
         def compute() -> Tensor:
             active = masked or MaskedModel(self.attempt.problem, self.kept.nonzero()[:, 0])
-            return faithfulness_gradient(active, self._probe.evaluator, self.kept)
+            return score_gradient(active, self._probe.judge, self._probe.judgement, self.kept)
 
-        return recalled(compute, question, self._probe.evaluator.identity, self.kept)
-
-    def _probe_score(self, logit_difference: float) -> float:
-        return score(self._probe.evaluator.baselines.faithfulness(logit_difference))
+        return recalled(compute, question, self._probe.judge.evaluators[0].identity, self.kept)

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from circuit_tui.core.search.frontier import score
 from circuit_tui.core.search.loops import NotFinite
 from circuit_tui.core.search.method import SearchMethod, Settings, Steps
 from circuit_tui.core.views import SearchProgress
@@ -86,9 +85,9 @@ def _offer(
     yield attempt.progress("eliminate", kept, share_done)
     if attempt.stopped:
         return 0.0
-    faithfulness = attempt.train.faithfulness(kept).result()
-    attempt.offer(kept, faithfulness)
-    return score(faithfulness)
+    judgement = attempt.judge.judge(kept).result()
+    attempt.offer(kept, judgement)
+    return judgement.score
 
 
 def offer_doubled_prefixes(attempt: SearchMethod[Any], scores: Tensor) -> None:
@@ -96,9 +95,9 @@ def offer_doubled_prefixes(attempt: SearchMethod[Any], scores: Tensor) -> None:
     order, size = scores.argsort(descending=True, stable=True), 1
     while True:
         kept = prefix(order, size)
-        faithfulness = attempt.train.faithfulness(kept).result()
-        attempt.offer(kept, faithfulness)
-        if attempt.reaches(faithfulness) or size >= len(order):
+        judgement = attempt.judge.judge(kept).result()
+        attempt.offer(kept, judgement)
+        if attempt.score_reaches(judgement.score) or size >= len(order):
             return
         size = min(2 * size, len(order))
 

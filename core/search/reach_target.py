@@ -22,7 +22,7 @@ def reach_target(circuit: ProbedCircuit, order: Tensor) -> Increments[None]:
     size = len(circuit.nodes)
     too_small, step, overshot = 0, max(1, size // 4), False
     while not circuit.attempt.stopped and not circuit.reaches_target:
-        if circuit.faithfulness <= 1:
+        if not circuit.judgement.overshoots:
             too_small, overshot = size, False
         elif not overshot:
             overshot = True
@@ -46,7 +46,7 @@ def _bisect(circuit: ProbedCircuit, ranked: list[int], too_small: int, too_large
         yield from circuit.change(_prefix(circuit, ranked, middle))
         if circuit.reaches_target:
             return True
-        too_small, too_large = (middle, too_large) if circuit.faithfulness <= 1 else (too_small, middle)
+        too_small, too_large = (middle, too_large) if not circuit.judgement.overshoots else (too_small, middle)
     return False
 
 
@@ -64,7 +64,7 @@ def make_best_minimal(circuit: ProbedCircuit) -> Increments[None]:
     between miss it.
     """
     attempt = circuit.attempt
-    while (best := attempt.offered.best) is not None and attempt.reaches(best.faithfulness) and not attempt.stopped:
+    while (best := attempt.offered.best) is not None and attempt.score_reaches(best.score) and not attempt.stopped:
         if circuit.minimal is not None and torch.equal(best.kept, circuit.minimal):
             return
         yield from circuit.change(best.kept)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import torch
@@ -12,9 +12,10 @@ from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 from circuit_tui.core.runtime.incremental import Incremental, Value
 from circuit_tui.core.search.frontier import EvaluatedCircuit, score, thinned
+from circuit_tui.core.search.held_values import held_values
 from circuit_tui.core.search.method import SearchMethod
 from circuit_tui.core.search.within_resolution import smallest_within_resolution
-from circuit_tui.core.views import FrontierPoint, Metrics, SearchProgress, SearchResult
+from circuit_tui.core.views import FrontierPoint, HeldValue, Metrics, SearchProgress, SearchResult
 
 # Train and test faithfulness further apart than this deserve a word: about three standard errors of 128 prompts.
 GAP_WORTH_A_WARNING = 0.03
@@ -37,7 +38,7 @@ def evaluate_result(
         note: a warning for the result; empty for none.
     """
     best = attempt.offered.best or _offer_everything(attempt)
-    if not attempt.stopped and not attempt.reaches(best.faithfulness):
+    if not attempt.stopped and not attempt.score_reaches(best.score):
         closest, smallest = best, Incremental(smallest_within_resolution(attempt, best))
         best = yield from _reported(attempt, smallest, closest.kept, 0.97, if_stopped=closest)
         note = " ".join(filter(None, (note, _smaller_note(attempt, closest, best))))
@@ -54,8 +55,11 @@ def evaluate_result(
             yield attempt.progress("done", kept, 0.98)
     on_train = yield from _reported(attempt, attempt.train.evaluate(kept, not circuit_only), kept, 0.98)
     on_test = yield from _reported(attempt, test.evaluate(kept, not circuit_only), kept, 0.99)
-    last = attempt.progress("done", kept, 1.0)
-    spec, reached = attempt.spec, attempt.reaches(on_train.faithfulness)
+    reached, held = attempt.score_reaches(best.score), tuple[HeldValue, ...]()
+    if not attempt.judge.alone:
+        values = held_values(attempt.spec, attempt.judge, None if circuit_only else test, kept)
+        held = yield from _reported(attempt, values, kept, 0.99)
+    last, spec = attempt.progress("done", kept, 1.0), attempt.spec
     early_end = f"The search ended early with what it had, because {attempt.loops.diverged}; a smaller lr may help."
     notes = (early_end if attempt.loops.diverged else "", note, *attempt.notes)
     return last, SearchResult(
@@ -71,15 +75,20 @@ def evaluate_result(
         stopped=attempt.stop_requested and not attempt.loops.diverged,
         steps=attempt.meter.steps,
         seconds=attempt.meter.seconds,
-        warnings=(*filter(None, notes), *result_warnings(on_train, on_test, spec.target, reached)),
+        warnings=(*filter(None, notes), *result_warnings(on_train, on_test, spec.target, reached, held)),
         step_path=attempt.step_path,
+        objectives=tuple((each.kind, each.target) for each in spec.objectives),
+        ablations=spec.ablations,
+        slack=spec.slack,
+        templates=spec.templates,
+        held=held,
     )
 
 
 def _offer_everything(attempt: SearchMethod[Any]) -> EvaluatedCircuit:
     """Offers the circuit of all candidate nodes and returns it."""
     everything = torch.ones(len(attempt.problem.space), dtype=torch.bool)
-    attempt.offer(everything, attempt.train.faithfulness(everything).result())
+    attempt.offer(everything, attempt.judge.judge(everything).result())
     assert attempt.offered.best is not None
     return attempt.offered.best
 
@@ -121,10 +130,20 @@ def _reported(
         yield attempt.progress("done", kept, share_done)
 
 
-def result_warnings(train: Metrics, test: Metrics, target: float, reached: bool) -> list[str]:
+def result_warnings(
+    train: Metrics, test: Metrics, target: float, reached: bool, held: Sequence[HeldValue] = ()
+) -> list[str]:
     """What a reader of a circuit's numbers should be told, as whole sentences."""
     warnings = []
-    if not reached:
+    missed = [value for value in held if not value.reached]
+    if missed:
+        each = ", ".join(
+            f"{value.kind} under {value.ablation}{f' on {value.template}' if value.template else ''} is "
+            f"{value.train:.3f} (target {value.target:g})"
+            for value in missed
+        )
+        warnings.append(f"{len(missed)} of {len(held)} conditions were not reached on the search prompts: {each}.")
+    elif not reached:
         warnings.append(
             f"The target {target:.2f} was not reached: faithfulness on the search prompts is {train.faithfulness:.3f}."
         )

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from circuit_tui.core.errors import NoResult
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.runtime.out_of_memory import is_out_of_memory
@@ -92,9 +94,10 @@ class Search:
         """Ends the search at its next step; it then returns the best circuit so far."""
         self.attempt.stop_requested = True
 
-    def reaches(self, faithfulness: float) -> bool:
-        """Whether a circuit of this faithfulness on the search prompts reaches the target."""
-        return self.attempt.reaches(faithfulness)
+    def reaches(self, size: int) -> bool:
+        """Whether the best circuit of `size` nodes so far reaches the target on the search prompts."""
+        circuit = self.circuit(size)
+        return circuit is not None and self.attempt.score_reaches(circuit.score)
 
     def keep(self, folder: Path) -> None:
         """Before the first step: stores in `folder` what another process needs to go on, and goes on from it.
@@ -140,6 +143,8 @@ class Search:
 
     def _run(self) -> Steps:
         attempt = self.attempt
+        for _ in attempt.judge.prepare():
+            yield attempt.progress("optimise", torch.zeros(len(attempt.problem.space), dtype=torch.bool), 0.0)
         yield from attempt.steps()
         evaluation = evaluate_result(attempt, self.test, circuit_only=self._circuit_only, note=self._fallback.note)
         last, self.result = yield from evaluation

@@ -39,13 +39,15 @@ TakeStep = Callable[[MaskedModel, Batch | MiniBatch], None]
 class StepRunner:
     """Runs `take_step` on mini-batches of the train prompts of `problem`.
 
+    `why_not` says why a step that has been recorded cannot be replayed for all others; empty if it can.
+
     Attributes:
         path: how steps run: ``"captured"`` if they are recorded and replayed, ``"eager"`` if they run as they are
             though the device is a GPU, empty on a CPU.
         reads_rarely: whether whoever waits for a step's numbers keeps the device waiting for the next.
     """
 
-    def __init__(self, problem: Problem, batches: ShuffledBatches, take_step: TakeStep) -> None:
+    def __init__(self, problem: Problem, batches: ShuffledBatches, take_step: TakeStep, why_not: str = "") -> None:
         self._problem, self._batches, self._take_step = problem, batches, take_step
         model = problem.model
         self._graphs = device_graphs.graphs_on(model.devices)
@@ -53,7 +55,7 @@ class StepRunner:
         self.path: StepPath = ""
         if self.reads_rarely:
             self.path = "eager" if self._graphs is None else "captured"
-        if self._graphs is not None and (why_not := _cannot_record(problem)):
+        if self._graphs is not None and (why_not := why_not or _cannot_record(problem)):
             self._go_on_eagerly(why_not)
         if self._graphs is not None:
             self._shape = problem.batch_shape("train", batches.size)

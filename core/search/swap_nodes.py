@@ -27,8 +27,8 @@ def swap_nodes(circuit: ProbedCircuit, evaluations: int) -> Increments[None]:
         best, best_score = -1, circuit.probe_score(before)
         gradient = circuit.mask_gradient()
         spent += GRADIENT_COST
-        gain = gradient * (1 if circuit.faithfulness < 1 else -1)
-        outside = [node for node in gain.argsort(descending=True).tolist() if not before[node] and node not in tried]
+        promising = gradient.argsort(descending=True).tolist()
+        outside = [node for node in promising if not before[node] and node not in tried]
         for node in outside[:ADDITIONS]:
             value = circuit.probe_score(circuit.with_nodes([node], True))
             spent += 1

@@ -2,7 +2,8 @@
 
 The last nodes that a search adds often raise the score by less than the score would move on other prompts. A circuit c
 is not told from the best circuit b if its score is lower by at most half the width of the 95% bootstrap interval, over
-the search prompts, of f(b) - f(c). The difference is taken prompt by prompt, so that what is hard for both cancels.
+the search prompts, of f(b) - f(c). The difference is taken prompt by prompt, so that what is hard for both cancels. If
+more than faithfulness is held, it is the difference in the condition that is worst for c.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 from circuit_tui.core.evaluation.metrics import PromptMetrics
 from circuit_tui.core.runtime.incremental import Increments
-from circuit_tui.core.search.frontier import EvaluatedCircuit, score
+from circuit_tui.core.search.frontier import EvaluatedCircuit
 from circuit_tui.core.search.method import SearchMethod
 
 
@@ -24,20 +25,22 @@ def smallest_within_resolution(attempt: SearchMethod[Any], best: EvaluatedCircui
     smaller = [circuit for circuit in attempt.offered.frontier() if circuit.size < best.size]
     if not smaller:
         return best
-    measured = yield from attempt.train.measure(best.kept)
+    measured = yield from _measure(attempt, best)
     found, first, stop = best, 0, len(smaller)
     while first < stop:
         middle = (first + stop) // 2
-        others = yield from attempt.train.measure(smaller[middle].kept)
-        half = _half_width(attempt, measured, others)
-        if half is not None and score(best.faithfulness) - score(smaller[middle].faithfulness) <= half:
+        others = yield from _measure(attempt, smaller[middle])
+        half = attempt.judge.resolution(measured, others)
+        if half is not None and best.score - smaller[middle].score <= half:
             found, stop = smaller[middle], middle
         else:
             first = middle + 1
     return found
 
 
-def _half_width(attempt: SearchMethod[Any], best: PromptMetrics, other: PromptMetrics) -> float | None:
-    """Half the width of the 95% interval of the difference in faithfulness of two runs; None if there is none."""
-    interval = attempt.train.interval(best.logit_diff - other.logit_diff)
-    return None if interval is None else (interval[1] - interval[0]) / 2
+def _measure(attempt: SearchMethod[Any], circuit: EvaluatedCircuit) -> Increments[list[PromptMetrics]]:
+    """The run of `circuit` under each ablation."""
+    measured = []
+    for evaluator in attempt.judge.evaluators:
+        measured.append((yield from evaluator.measure(circuit.kept)))
+    return measured

@@ -28,6 +28,7 @@ from circuit_tui.core.circuits.schema import (
 from circuit_tui.core.latents.annotations import Annotations
 from circuit_tui.core.opening.experiment import Experiment
 from circuit_tui.core.session.annotation_parts import group_parts, noted_parts, said_of
+from circuit_tui.core.session.objective_parts import objective_parts
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.tasks.chat_date import CHAT_DATE
 from circuit_tui.core.tasks.tokens import tokens_sha256
@@ -79,7 +80,7 @@ def circuit_file(
             n_test=len(experiment.test),
         ),
         sites=tuple(_site_part(problem, index, table, view, said) for index in range(len(problem.sites))),
-        ablation=AblationPart.of(problem.ablation, problem.errors),
+        ablation=AblationPart.of(problem.ablation, problem.errors, provenance.ablations, provenance.slack),
         size=view.size,
         metrics=MetricsParts(
             train=MetricsPart.of(train),
@@ -88,6 +89,7 @@ def circuit_file(
             spliced=MetricsPart.of(test.summarise(test.spliced)),
             empty=MetricsPart.of(test.summarise(test.empty)),
         ),
+        objectives=objective_parts(experiment, kept, provenance),
         audit=audit,
         snapshots=snapshots,
         edges=edges,

@@ -18,5 +18,8 @@ def frontier_provenance(search: Search, kept: Tensor, faithfulness: float) -> Pr
         f"A point of the frontier of a search for {spec.target:.2f}, not the circuit it ended in: faithfulness "
         f"on the search prompts is {faithfulness:.3f}."
     )
-    reached = search.reaches(faithfulness)
-    return Provenance(spec.method, dict(spec.settings), spec.seed, spec.target, reached, False, (warning,), kept)
+    reached = search.reaches(int(kept.sum()))
+    return Provenance(
+        spec.method, dict(spec.settings), spec.seed, spec.target, reached, False, (warning,), kept,
+        tuple((each.kind, each.target) for each in spec.objectives), spec.ablations, spec.slack, spec.templates,
+    )  # fmt: skip

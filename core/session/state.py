@@ -53,7 +53,9 @@ class SessionState:
             done, undone = ([_edit_of(edit, n_nodes) for edit in data[name]] for name in ("done", "undone"))
             found = dict(data["found"])
             nodes = None if found["nodes"] is None else _circuit(found["nodes"], n_nodes)
-            found |= {"warnings": tuple(found["warnings"]), "nodes": nodes}
+            objectives = tuple((kind, target) for kind, target in found.get("objectives", ()))
+            found |= {"warnings": tuple(found["warnings"]), "nodes": nodes, "objectives": objectives}
+            found["ablations"] = tuple(found.get("ablations", ()))
             return cls(
                 history=History(
                     _circuit(data["kept"], n_nodes), done, undone, annotations_of(data.get("annotations"), n_nodes)

@@ -15,7 +15,7 @@ from circuit_tui.core.choices import AblationKind, ErrorsKind
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.runtime.parallel_batches import fit_threads
 from circuit_tui.core.saes.site import Site
-from circuit_tui.core.splice.ablation import GroupMeans, ReferenceTable, resample_rows
+from circuit_tui.core.splice.ablation import GroupMeans, ReferenceTable
 from circuit_tui.core.splice.batch import Batch, PreparedSplit
 from circuit_tui.core.splice.batch_shape import BatchShape
 from circuit_tui.core.splice.nodes import NodeSpace
@@ -29,6 +29,7 @@ from circuit_tui.core.splice.reference_passes import (
     plain_pass,
     spliced_pass,
 )
+from circuit_tui.core.splice.resample import ResampleDraws
 from circuit_tui.core.tasks.answers import Answers
 from circuit_tui.core.tasks.positions import Alignment
 from circuit_tui.core.tasks.task import Split, Task
@@ -208,7 +209,7 @@ def reference_rows_of(
     if ablation == "zero":
         return torch.zeros_like(groups), torch.zeros(len(alignment.names), dtype=torch.long, device=groups.device)
     if ablation == "resample":
-        return resample_rows(groups, alignment.mean_groups["train", "corrupt"], answers, seed, places), None
+        return ResampleDraws(groups, alignment.mean_groups["train", "corrupt"], answers, places).rows(seed), None
     by_position = torch.arange(len(alignment.names), device=groups.device) if alignment.kind != "shared" else None
     return groups, by_position
 

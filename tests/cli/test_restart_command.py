@@ -10,6 +10,7 @@ import pytest
 
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.saes.sae_filter import SiteFlags
+from circuit_tui.core.search.objectives import Objective
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.tui.cli import main
 from circuit_tui.tui.commands import find
@@ -37,6 +38,11 @@ SEARCHES = [
     (
         OpenRequest(sae_dirs=(Path("one"), Path("two words")), task="ioi", positions="end", ablation="clean-mean"),
         SearchSpec("hard-concrete", 0.5, 0, {"size": 7}),
+        None,
+    ),
+    (
+        OpenRequest(task="ioi"),
+        SearchSpec("mask", 0.8, 0, {}, (Objective("kl", 0.8), Objective("prob", 0.7)), ("zero", "resample"), 0.1, True),
         None,
     ),
 ]

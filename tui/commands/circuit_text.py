@@ -44,6 +44,9 @@ def print_circuit(file: CircuitFile) -> None:
             print_table(_NODE_COLUMNS, rows, right=_NUMBERS)
     print_line()
     print_metrics(file)
+    if file.objectives:
+        print_line()
+        print_objectives(file)
     for warning in file.method.warnings:
         print_line(f"warning: {warning}", style="yellow")
 
@@ -57,6 +60,24 @@ def print_metrics(file: CircuitFile) -> None:
     rows.insert(1, ("its 95% interval over prompts", *(_range(part.faithfulness_interval) for part in parts)))
     rows.append(("error per prompt, IQR", *(_range(part.per_prompt_iqr, 2) for part in parts)))
     print_table(("", *columns), rows, right=columns)
+
+
+def print_objectives(file: CircuitFile) -> None:
+    """Print what the search had to hold, one value in a row: 1 is the model, 0 the empty circuit."""
+    rows = [
+        (
+            objective.kind,
+            number(objective.target - (file.ablation.slack if value.ablation != file.ablation.kind else 0), 2),
+            value.ablation,
+            value.template or "all",
+            number(value.train),
+            number(value.test),
+        )
+        for objective in file.objectives
+        for value in objective.values
+    ]
+    columns = ("held", "target", "ablation", "prompts", "train", "test")
+    print_table(columns, rows, right=("target", "train", "test"))
 
 
 def _found(file: CircuitFile) -> str:

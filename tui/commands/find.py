@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.jobs.job import new_job
 from circuit_tui.core.opening.request import OpenRequest
-from circuit_tui.core.search.registry import DEFAULT_METHOD, DEFAULT_TARGET
+from circuit_tui.core.search.registry import DEFAULT_METHOD
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.tui.commands import options, output, progress
 from circuit_tui.tui.commands.boundary import DONE
@@ -26,7 +27,11 @@ DEFAULT_EDGE_TARGET = 0.9
 def find(
     opening: Opening,
     method: options.Method = DEFAULT_METHOD,
-    target: options.Target = DEFAULT_TARGET,
+    target: options.Targets = None,
+    objective: options.Objectives = None,
+    slack: options.Slack = None,
+    templates: options.Templates = False,
+    robust: options.Robust = False,
     seed: options.Seed = 0,
     settings: options.Settings = None,
     out: options.Out = None,
@@ -52,12 +57,15 @@ def find(
     if edges and detach:
         raise UserError("--edges: not with --detach; use `circuit-tui edges FILE.json --edge-target X` afterwards")
     wanted = options.edge_target(DEFAULT_EDGE_TARGET if edge_target is None else edge_target) if edges else None
-    request = opening.request(seed)
+    ablations = options.ablations(opening.ablation, robust=robust and opening.circuit is None)
+    request = replace(opening, ablation=None if opening.ablation is None else ablations[0]).request(seed)
     if edges and request.dtype not in (None, "float32"):
         raise UserError(f"--edges: computed in float32, not in {request.dtype}; use `circuit-tui edges` afterwards")
     if memory:
         return print_plan(request, json=json, debug=debug)
-    spec = options.search_spec(method, target, seed, settings)
+    spec = options.search_spec(
+        method, target, seed, settings, objective, ablations, slack=slack, templates=templates, robust=robust
+    )
     if detach:
         with options.claimed_out(out, force=force):
             pass  # the other process claims it again

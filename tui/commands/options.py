@@ -10,12 +10,33 @@ from typing import Annotated
 
 import typer
 
+from circuit_tui.core.choices import OBJECTIVES, AblationKind
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.search import registry
+from circuit_tui.core.search.asked import ROBUST_ABLATIONS, asked_spec, parse_ablations
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.tui.commands import progress
 
 Target = Annotated[float, typer.Option(metavar="X", help="Faithfulness to reach on the search prompts.")]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target", metavar="X|NAME=X", help="Faithfulness to reach on the search prompts, or an objective's."
+    ),
+]
+Objectives = Annotated[
+    str | None,
+    typer.Option(
+        "--objective", metavar="NAME,…", help=f"What the circuit must hold: {', '.join(OBJECTIVES)}. [logit-diff]"
+    ),
+]
+Slack = Annotated[
+    float | None, typer.Option(metavar="X", help="How much lower targets are under all ablations but the first. [0]")
+]
+Templates = Annotated[bool, typer.Option("--templates", help="Hold it on the worst template, not on the mean.")]
+Robust = Annotated[
+    bool, typer.Option("--robust", help="Hold what an audit asks, under several ablations and on each template.")
+]
 Method = Annotated[str, typer.Option(metavar="NAME", help=f"Search method: {', '.join(registry.METHODS)}.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the method.")]
 Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Same seed, same machine: same circuit.")]
@@ -40,11 +61,22 @@ def edge_target(value: float) -> float:
     return value
 
 
-def search_spec(method: str, target: float, seed: int, settings: Sequence[str] | None) -> SearchSpec:
+def search_spec(
+    method: str,
+    targets: Sequence[str] | None,
+    seed: int,
+    settings: Sequence[str] | None,
+    objectives: str | None = None,
+    ablations: Sequence[AblationKind] = ("mean",),
+    *,
+    slack: float | None = None,
+    templates: bool = False,
+    robust: bool = False,
+) -> SearchSpec:
     """The search that the flags describe, with all settings of the method.
 
     Raises:
-        UserError: an unknown method or setting, a wrong value, or a target that no circuit can have.
+        UserError: an unknown method, setting or objective, a wrong value, or a target that no circuit can have.
     """
     given: dict[str, str] = {}
     for text in settings or ():
@@ -52,7 +84,24 @@ def search_spec(method: str, target: float, seed: int, settings: Sequence[str] |
         if not (name and equals and value):
             raise UserError(f"--set {text}: write NAME=VALUE")
         given[name] = value
-    return SearchSpec(registry.method(method).name, target, seed, given).complete()
+    spec = asked_spec(
+        method, seed, given, targets or (), objectives, ablations, slack=slack, templates=templates, robust=robust
+    )  # fmt: skip
+    return spec.complete()
+
+
+def ablations(text: str | None, *, robust: bool = False) -> tuple[AblationKind, ...]:
+    """The ablations that ``--ablation`` names, the one of the problem first; without it the usual ones.
+
+    Raises:
+        UserError: an unknown or repeated name, or none.
+    """
+    if text is None:
+        return ROBUST_ABLATIONS if robust else ("mean",)
+    found = parse_ablations(text)
+    if not found:
+        raise UserError(f"--ablation {text!r}: names none")
+    return found
 
 
 def choice(flag: str, value: str | None, known: Sequence[str]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from circuit_tui.core.opening.request import OpenRequest
@@ -12,8 +13,16 @@ from circuit_tui.core.search.spec import SearchSpec
 
 def restart_command(request: OpenRequest, spec: SearchSpec, out: Path | None) -> str:
     """The ``circuit-tui find`` command that makes the search `spec` of what `request` opens, from the beginning."""
-    words = ["circuit-tui", "find", *opening_words(request), "--method", spec.method, "--target", f"{spec.target:g}"]
-    words += ["--seed", str(spec.seed)]
+    if spec.ablations:
+        request = replace(request, ablation=",".join((request.ablation, *spec.ablations)))  # type: ignore[arg-type]
+    words = ["circuit-tui", "find", *opening_words(request), "--method", spec.method]
+    if spec.objectives:
+        words += ["--objective", ",".join(each.kind for each in spec.objectives)]
+        words += ["--target", ",".join(f"{each.kind}={each.target:g}" for each in spec.objectives)]
+    else:
+        words += ["--target", f"{spec.target:g}"]
+    words += ["--slack", f"{spec.slack:g}"] if spec.slack else []
+    words += [*(["--templates"] if spec.templates else []), "--seed", str(spec.seed)]
     for name, value in spec.settings.items():
         words += ["--set", f"{name}={value}"]
     return shlex.join([*words, *(["--out", str(out)] if out is not None else [])])

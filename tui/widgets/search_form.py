@@ -8,7 +8,9 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.strip import Strip
 from textual.widgets import Button, Label, Select
 
+from circuit_tui.core.choices import ABLATIONS, OBJECTIVES
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.search.asked import ROBUST_ABLATIONS, asked_spec, parse_ablations
 from circuit_tui.core.search.registry import MethodInfo
 from circuit_tui.core.search.setting import SettingValue
 from circuit_tui.core.search.spec import SearchSpec
@@ -64,6 +66,12 @@ class SearchForm(VerticalScroll, can_focus=False):
         self._settings: dict[str, Field] = {}
         self._shown_method = ""
         self._target = Field("target", f"{target:g}", "the faithfulness to reach on the search prompts")
+        self._first_target = self._target.input.value
+        self._objective = Field(
+            "objective", "", f"what to hold, commas between: {', '.join(OBJECTIVES)}; empty: logit-diff"
+        )
+        self._ablations = Field("also under", "", f"other ablations to hold it under: {', '.join(ABLATIONS)}")
+        self._robust = Field("robust", "no", "yes: hold what an audit asks, under several ablations, on each template")
         self._seed = Field("seed", str(seed), "what random choices start from: the same seed finds the same circuit")
         self._select: Select[str] = Select([(plain(method), method)], value=method, allow_blank=False, compact=True)
 
@@ -74,6 +82,9 @@ class SearchForm(VerticalScroll, can_focus=False):
         yield self._target
         yield self._seed
         yield VerticalScroll(id="settings", can_focus=False)
+        yield self._objective
+        yield self._ablations
+        yield self._robust
         with Horizontal(id="search-buttons"):
             yield Button("Start", id="start", compact=True)
             yield Button("Pause", id="pause", compact=True)
@@ -140,9 +151,18 @@ class SearchForm(VerticalScroll, can_focus=False):
         """
         name = str(self._select.value)
         try:
-            target = _number("target", self._target.input.value, float)
-            seed = _number("seed", self._seed.input.value, int)
-            return SearchSpec(name, target, int(seed), self._changed_settings(name))
+            robust = _yes("robust", self._robust.input.value)
+            target, others = self._target.input.value.strip(), self._ablations.input.value.strip()
+            ablations = parse_ablations(others) or (ROBUST_ABLATIONS[1:] if robust else ())
+            return asked_spec(
+                name,
+                int(_number("seed", self._seed.input.value, int)),
+                self._changed_settings(name),
+                () if robust and target == self._first_target else (target,),
+                self._objective.input.value.strip() or None,
+                ("mean", *ablations),
+                robust=robust,
+            )
         except UserError as error:
             without_flag = str(error).removeprefix("--set ").removeprefix("--")  # a form has names, not flags
             raise UserError(without_flag) from error
@@ -161,6 +181,13 @@ class SearchForm(VerticalScroll, can_focus=False):
 
 def _text(value: SettingValue) -> str:
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _yes(name: str, text: str) -> bool:
+    answer = text.strip().lower()
+    if answer not in ("yes", "no"):
+        raise UserError(f"{name} {text!r} is neither yes nor no")
+    return answer == "yes"
 
 
 def _number(name: str, text: str, kind: type[int] | type[float]) -> float:

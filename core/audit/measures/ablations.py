@@ -13,7 +13,7 @@ by a few such prompts.
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -23,15 +23,12 @@ from circuit_tui.core.choices import ABLATIONS, AblationKind
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.metrics import Baselines, PromptMetrics
-from circuit_tui.core.splice.ablation import GroupMeans, ReferenceTable
-from circuit_tui.core.splice.problem import Problem, reference_rows_of
-from circuit_tui.core.splice.reference_passes import chunks
+from circuit_tui.core.splice.other_ablation import under_ablation, with_rows
 
 ABLATION_LIMITS = 0.15, 0.4
 """The most that another ablation moves faithfulness: about a sixth of the behaviour, and two fifths."""
 AVERAGING_LIMITS = 0.1, 0.3
 """The distance between ratio of means and mean of ratios."""
-ROWS_PER_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,47 +106,16 @@ def averages_under(audited: AuditedCircuit, kind: AblationKind) -> Generator[flo
     Raises:
         UserError: ``resample`` has nothing to draw from for some prompt.
     """
-    problem = audited.problem
-    tables, answers = (yield from reference_tables(problem, kind)), problem.splits["test"].answers
-    places = [pair.place(problem.task.name) for pair in problem.prompt_sets["test"].pairs]
+    other = yield from under_ablation(audited.problem, kind, audited.settings.seed, ("test",))
     found = []
     for draw in range(audited.settings.draws if kind == "resample" else 1):
-        rows, by_group = reference_rows_of(
-            problem.alignment, "test", kind, answers, audited.settings.seed + draw, places
-        )
-        test = replace(problem.splits["test"], reference_rows=rows, reference_row_of_group=by_group)
-        other = replace(problem, ablation=kind, reference_tables=tables, splits=problem.splits | {"test": test})
+        if draw:
+            other = with_rows(other, audited.settings.seed + draw, ("test",))
         evaluator = Evaluator(other, "test", prepared=False)
         yield from evaluator.prepare()
         measured = yield from evaluator.measure(audited.kept)
         found.append(averages(evaluator.baselines, measured))
     return found
-
-
-def reference_tables(problem: Problem, kind: AblationKind) -> Generator[float | None, None, tuple[ReferenceTable, ...]]:
-    """Returns the reference tables of `problem` under the ablation `kind`; SAE errors stay as they are."""
-    side = "clean" if kind == "clean-mean" else "corrupt"
-    all_inputs = problem.spliced_sae_inputs if side == "clean" else problem.spliced_corrupt_sae_inputs
-    lengths = getattr(problem.prompt_sets["train"], side).lengths
-    groups, device, tables = problem.alignment.mean_groups["train", side], problem.model.device, []
-    for site, inputs in zip(problem.sites, all_inputs, strict=True):
-        d_sae = site.sae.d_sae
-        means = GroupMeans(problem.alignment.n_mean_groups, d_sae, device)
-        drawn_from = torch.zeros(*groups.shape if kind == "resample" else (0, 0), d_sae, device=device)
-        for rows in chunks(lengths, ROWS_PER_BATCH) if kind != "zero" else []:
-            with torch.no_grad():
-                activations = site.sae.encode(inputs[rows])
-            if kind == "resample":
-                drawn_from[rows] = activations
-            else:
-                means.add(groups[rows], activations)
-            yield None
-        values = drawn_from.flatten(0, 1) if kind == "resample" else means.mean()
-        if kind == "zero":
-            values = torch.zeros(1, d_sae, device=device)
-        with torch.no_grad():
-            tables.append(ReferenceTable(values, site.sae.decode(values)))
-    return tuple(tables)
 
 
 _AVERAGING_MEANING = {

@@ -114,14 +114,14 @@ class HardConcreteMethod(SearchMethod[HardConcreteSettings]):
             if not too_small < size < large_enough:
                 return
             start, end = (0.95 * part / ROUNDS for part in (round_, round_ + 1))
-            faithfulness = yield from self._train(size, start, end)
+            score = yield from self._train(size, start, end)
             if self.stopped:
                 return
-            reached = self.reaches(faithfulness)
+            reached = self.score_reaches(score)
             too_small, large_enough = (too_small, size) if reached else (size, large_enough)
 
     def _train(self, wanted: int, start: float, end: float) -> Generator[SearchProgress, None, float]:
-        """Trains gates at one size and offers their circuit; returns its faithfulness on the search prompts.
+        """Trains gates at one size and offers their circuit; returns its score on the search prompts.
 
         `start` and `end` are the shares of the search that are over before and after.
         """
@@ -149,6 +149,6 @@ class HardConcreteMethod(SearchMethod[HardConcreteSettings]):
             share, kept = start + (end - start) * (step + 1) / n_steps, (log_alpha.detach() > 0).cpu()
             yield self.progress("optimise", kept, share, loss=float(error.detach()), soft=soft)
         kept = prefix(log_alpha.detach().cpu().argsort(descending=True, stable=True), wanted)
-        faithfulness = self.train.faithfulness(kept).result()
-        self.offer(kept, faithfulness)
-        return faithfulness
+        judgement = self.judge.judge(kept).result()
+        self.offer(kept, judgement)
+        return judgement.score

@@ -45,8 +45,9 @@ class TargetPenalty:
     Its state stays in place on the device, in float64 where there is one: a step that adjusts it can be replayed.
 
     Args:
-        target: faithfulness to hold.
+        target: faithfulness to hold, or the score of whatever is held in its place.
         device: where masks are.
+        n_conditions: how many conditions are held. The worst off decides, after each has been averaged over batches.
 
     Attributes:
         dtype: of its state.
@@ -58,11 +59,12 @@ class TargetPenalty:
     # node, useful or not, is pulled down.
     GATE = 0.1
 
-    def __init__(self, target: float, device: torch.device = CPU) -> None:
+    def __init__(self, target: float, device: torch.device = CPU, n_conditions: int = 1) -> None:
         self.target = target
         self.dtype = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
-        self._state = torch.tensor([self.START, 1.0, 1.0, 0.0], dtype=self.dtype).to(device)
-        self._weight, self._smooth, self._fast, self._steps = self._state.unbind()
+        self._state = torch.tensor([self.START, 0.0, *[1.0] * (2 * n_conditions)], dtype=self.dtype).to(device)
+        (self._weight, self._steps), means = self._state[:2].unbind(), self._state[2:]
+        self._smooth, self._fast = means[:n_conditions], means[n_conditions:]
 
     @property
     def weight(self) -> float:
@@ -71,30 +73,33 @@ class TargetPenalty:
 
     @property
     def smooth(self) -> float:
-        """Running mean of faithfulness over about the last ten batches."""
-        return float(self._smooth)
+        """Running mean over about the last ten batches, of faithfulness or of the condition that is worst off."""
+        return float(self._smooth.min())
 
     def __call__(self, mask: Tensor) -> Tensor:
         """The penalty on `mask` `[node]`, a scalar."""
-        gate = (1 + (self._fast - self.target) / self.GATE).clamp(0.0, 1.0)
+        gate = (1 + (self._fast.min() - self.target) / self.GATE).clamp(0.0, 1.0)
         return (gate * self._weight).to(mask.dtype) * torch.log1p(mask.sum())
 
-    def update(self, faithfulness: Tensor | float) -> None:
-        """Adjusts the weight to the faithfulness of one batch, a scalar."""
+    def update(self, reached: Tensor | float) -> None:
+        """Adjusts the weight to what one batch reached: faithfulness, a scalar, or each condition, `[condition]`.
+
+        A condition that was not measured is nan, and stays as it was.
+        """
         self._steps.add_(1)
-        self._smooth.mul_(self.DECAY).add_((1 - self.DECAY) * faithfulness)
-        # Over about the last three batches.
-        self._fast.mul_(self.FAST_DECAY).add_((1 - self.FAST_DECAY) * faithfulness)
-        excess = ((self._smooth - self.target) / self.TOLERANCE).clamp(-1.0, 1.0)
+        now = torch.as_tensor(reached, dtype=self.dtype, device=self._state.device)
+        for means, decay in ((self._smooth, self.DECAY), (self._fast, self.FAST_DECAY)):
+            means.copy_(torch.where(now.isnan(), means, decay * means + (1 - decay) * now))
+        excess = ((self._smooth.min() - self.target) / self.TOLERANCE).clamp(-1.0, 1.0)
         adjusted = (self._weight * torch.exp(self.RATE * excess)).clamp(self.LOWEST, self.HIGHEST)
         self._weight.copy_(torch.where(self._steps > self.WARM_UP, adjusted, self._weight))
 
     def state_dict(self) -> dict[str, Any]:
         """The weight, the running means and the number of steps."""
-        weight, smooth, fast, steps = self._state.tolist()
-        return {"weight": weight, "smooth": smooth, "fast": fast, "steps": int(steps)}
+        smooth, fast = self._smooth.tolist(), self._fast.tolist()
+        return {"weight": float(self._weight), "smooth": smooth, "fast": fast, "steps": int(self._steps)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what `state_dict` returned, in place."""
-        values = [state[name] for name in ("weight", "smooth", "fast", "steps")]
-        self._state.copy_(torch.tensor(values, dtype=self.dtype))
+        """Restores what `state_dict` returned, in place; a version that knew one condition stored numbers."""
+        means = [torch.as_tensor(state[name], dtype=self.dtype).reshape(-1) for name in ("smooth", "fast")]
+        self._state.copy_(torch.cat([torch.tensor([state["weight"], state["steps"]], dtype=self.dtype), *means]))

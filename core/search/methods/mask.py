@@ -20,9 +20,10 @@ from torch import Tensor
 from circuit_tui.core.evaluation.journal import recalled
 from circuit_tui.core.runtime.incremental import Increments
 from circuit_tui.core.search.eliminate import drop_by_probe, drop_in_bulk, extend_below_target, grow, make_minimal
+from circuit_tui.core.search.held_conditions import HeldConditions, HeldFaithfulness
 from circuit_tui.core.search.method import SearchMethod, Steps
 from circuit_tui.core.search.methods.hard_mask import SURROGATE_WIDTH, TargetPenalty
-from circuit_tui.core.search.methods.mask_step import MaskStep
+from circuit_tui.core.search.methods.mask_step import Held, MaskStep
 from circuit_tui.core.search.methods.near_nodes import NearNodes
 from circuit_tui.core.search.methods.settings import MaskSettings
 from circuit_tui.core.search.minibatches import ShuffledBatches
@@ -39,6 +40,7 @@ BATCH, BATCH_OF_FEW, FEW_PROMPTS = 32, 64, 384
 # The first thetas are spread evenly between these in the order of the gradient of the mean logit difference at M_s
 # (attribution patching) over some prompts. If all began alike, all would reach the threshold in the same step.
 LOWEST_START, HIGHEST_START, START_PROMPTS = 0.1, 1.1, 128
+PER_PROMPT_WEIGHT = 0.1
 # The optimiser aims a little above the target, so that elimination has something to give away.
 AIM_ABOVE = 0.02
 
@@ -56,7 +58,7 @@ class MaskMethod(SearchMethod[MaskSettings]):
         theta = torch.zeros(len(self.problem.space), device=self.problem.model.device)
         yield from self._optimise(theta)
         circuit = ProbedCircuit(self, (theta > 0).cpu())
-        self.offer(circuit.kept, circuit.faithfulness)
+        self.offer(circuit.kept, circuit.judgement)
         stages: tuple[tuple[Increments[None], SearchStage, float, float], ...] = (
             (grow(circuit), "eliminate", 0.4, 0.44),
             (reach_target(circuit, theta.argsort(descending=True)), "eliminate", 0.44, 0.45),
@@ -89,9 +91,10 @@ class MaskMethod(SearchMethod[MaskSettings]):
         all_nodes = MaskedModel(problem, torch.arange(len(problem.space)))
         batches = ShuffledBatches(problem, self._batch_size, self.generator)
         theta.copy_(self._first_theta(all_nodes)).requires_grad_()
-        penalty = TargetPenalty(min(self.spec.target + AIM_ABOVE, 0.99), theta.device)
-        take_step = MaskStep(theta, penalty, self.train.baselines, n_steps, self.settings.lr)
-        runner = StepRunner(problem, batches, take_step)
+        penalty = TargetPenalty(min(self.spec.target + AIM_ABOVE, 0.99), theta.device, len(self.judge.conditions))
+        take_step = MaskStep(theta, penalty, self._held(), n_steps, self.settings.lr)
+        draws = "" if self.judge.alone else "each draws an ablation"
+        runner = StepRunner(problem, batches, take_step, draws)
         nodes = NearNodes(problem, all_nodes, keep=runner.path == "captured")
 
         def over() -> bool:
@@ -114,6 +117,11 @@ class MaskMethod(SearchMethod[MaskSettings]):
                 self.masks.record(step, n_steps, torch.sigmoid(theta.detach() / SURROGATE_WIDTH))
             yield self.progress("optimise", kept, 0.4 * (step + 1) / n_steps, loss=loss, soft=soft)
         theta.requires_grad_(False)
+
+    def _held(self) -> Held:
+        if self.judge.alone:
+            return HeldFaithfulness(self.train.baselines, self.problem.model.device, PER_PROMPT_WEIGHT)
+        return HeldConditions(self.judge, self.generator)
 
     @property
     def _batch_size(self) -> int:

@@ -46,4 +46,4 @@ class PublishedMethod(SearchMethod[PublishedSettings]):
             soft = self.train.baselines.faithfulness(float(masked_mean.detach()))
             yield self.progress("optimise", kept, (step + 1) / n_steps * 0.95, loss=float(loss.detach()), soft=soft)
         kept = (theta.detach() > 0).cpu()
-        self.offer(kept, self.train.faithfulness(kept).result())
+        self.offer(kept, self.judge.judge(kept).result())

@@ -85,7 +85,7 @@ def test_the_frontier_can_be_looked_at_on_the_way_and_its_circuits_taken(
     for point in search.frontier():
         found = search.circuit(point.size)
         assert found is not None
-        size, faithfulness, kept = found
+        size, faithfulness, kept, _score = found
         assert int(kept.sum()) == size == point.size
         assert faithfulness == point.train == pytest.approx(train.faithfulness(kept).result(), abs=1e-5)
     assert search.circuit(10**6) is None

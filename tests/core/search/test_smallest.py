@@ -17,7 +17,6 @@ from tiny.searches import (
     with_few_latents,
 )
 
-from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 from circuit_tui.core.runtime.incremental import Increments
 from circuit_tui.core.search import eliminate, reach_target
 from circuit_tui.core.search.eliminate import make_minimal
@@ -159,10 +158,10 @@ def test_of_a_large_circuit_only_the_likeliest_nodes_are_tried_and_that_is_said(
     searchable: Callable[[str], SearchableProblem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem, measured = searchable("gpt2-each"), list[int]()
-    evaluate = LiveCircuit.evaluate_without
+    score = ProbedCircuit.probe_score
     monkeypatch.setattr(eliminate, "MOST_TRIED", 2)
     monkeypatch.setattr(
-        LiveCircuit, "evaluate_without", lambda live, node: (measured.append(node), evaluate(live, node))[1]
+        ProbedCircuit, "probe_score", lambda circuit, kept: (measured.append(1), score(circuit, kept))[1]
     )
     search = problem.search("mask", 0.9, steps=5, refine=0)
     circuit = ProbedCircuit(search.attempt, torch.ones(len(problem.problem.space), dtype=torch.bool))

@@ -21,7 +21,6 @@ from tiny.sessions import request, write_prompts
 from tiny.solvable_task import solvable_task
 from tiny.tasks import TASKS
 
-from circuit_tui.core.audit.measures.ablations import reference_tables
 from circuit_tui.core.audit.measures.splice_cost import _cross_entropy
 from circuit_tui.core.choices import ErrorsKind, PositionsKind
 from circuit_tui.core.evaluation.evaluator import Evaluator
@@ -33,6 +32,7 @@ from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.session.latent_view import latent_view
 from circuit_tui.core.session.session import open_session
 from circuit_tui.core.splice.hook_patch import output_direction
+from circuit_tui.core.splice.other_ablation import reference_tables
 from circuit_tui.core.splice.problem import Problem
 
 LAYER_NORM = (("normalize_activations", "layer_norm"),)
@@ -279,7 +279,7 @@ def test_the_direction_of_a_head_latent_goes_through_the_mixing_weights(build: C
 @pytest.mark.parametrize("name", ["gpt2 heads", "gpt2 normalised", "gemma2", "gpt2 crowded"])
 def test_the_audit_measures_what_was_opened(build: Callable[[str], TinyModel], name: str, errors: ErrorsKind) -> None:
     problem = open_problem(build(name), TASKS["index"], errors=errors)
-    drawn = exhaust(reference_tables(problem, "mean"))
+    drawn = reference_tables(problem, "mean").result()
     for table, other in zip(problem.reference_tables, drawn, strict=True):
         torch.testing.assert_close(other.values, table.values, rtol=1e-5, atol=1e-5)
     naive = open_naive(build(name), problem)

@@ -13,6 +13,7 @@ from torch import Tensor
 from circuit_tui.core.choices import ErrorsKind, PositionsKind
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.saes.load_saes import load_saes
+from circuit_tui.core.search.judge import Judgement
 from circuit_tui.core.search.open_search import open_search
 from circuit_tui.core.search.search import Search
 from circuit_tui.core.search.spec import SearchSpec
@@ -80,9 +81,9 @@ class FinishedSearch:
         offered: list[Tensor] = []
         offer = search.attempt.offer
 
-        def record(kept: Tensor, faithfulness: float) -> None:
+        def record(kept: Tensor, judgement: Judgement) -> None:
             offered.append(kept.clone())
-            offer(kept, faithfulness)
+            offer(kept, judgement)
 
         search.attempt.offer = record  # type: ignore[method-assign]
         result, steps = run_search(search)

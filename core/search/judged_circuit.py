@@ -1,0 +1,91 @@
+"""One circuit that is kept through its changes and judged by all that a search must hold."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from circuit_tui.core.evaluation.journal import recalled_increments
+from circuit_tui.core.evaluation.live_circuit import LiveCircuit
+from circuit_tui.core.evaluation.metrics import PromptMetrics
+from circuit_tui.core.runtime.incremental import Increments, incremental
+from circuit_tui.core.search.judge import Judge, Judgement
+
+
+class JudgedCircuit:
+    """The circuit `kept` `[node]` bool on the prompts of `judge`, which is prepared.
+
+    Attributes:
+        judge: says how good it is.
+    """
+
+    def __init__(self, judge: Judge, kept: Tensor) -> None:
+        self.judge = judge
+        self._lives = [LiveCircuit(evaluator, kept) for evaluator in judge.evaluators]
+        self._order = list(range(len(self._lives)))
+
+    @property
+    def kept(self) -> Tensor:
+        """The circuit, `[node]` bool."""
+        return self._lives[0].kept
+
+    @property
+    def judgement(self) -> Judgement:
+        """Of the circuit."""
+        return self.judge.of_runs([live.measured for live in self._lives])
+
+    @incremental
+    def advance_to(self, kept: Tensor) -> Increments[None]:
+        """Makes `kept` `[node]` bool the circuit."""
+        for live in self._lives:
+            yield from live.advance_to(kept)
+
+    @incremental
+    def judge_alternative(self, kept: Tensor) -> Increments[Judgement]:
+        """Judges the circuit `kept` `[node]` bool; the circuit stays."""
+        judge = self.judge
+        if judge.alone:
+            mean = yield from self._lives[0].evaluate_alternative(kept)
+            return Judgement.of_faithfulness(judge.evaluators[0].baselines.faithfulness(mean))
+        found = []
+        for number in range(len(self._lives)):
+            found.append((yield from self._values_under(number, kept)))
+        faithfulness, values = float(found[0][0]), torch.cat([each[1:] for each in found]).double()
+        return judge.of_values(faithfulness, values)
+
+    @incremental
+    def alternative_reaches(self, kept: Tensor, wanted: float) -> Increments[bool]:
+        """Whether the circuit `kept` `[node]` bool has the score `wanted`; the circuit stays.
+
+        Ablations under which an alternative failed last are tried first, and the first failure is the answer.
+        """
+        if self.judge.alone:
+            judgement = yield from self.judge_alternative(kept)
+            return judgement.score >= wanted
+        for number in list(self._order):
+            values = yield from self._values_under(number, kept)
+            if not self.judge.score_under(number, values[1:].tolist()) >= wanted:
+                self._order.remove(number)
+                self._order.insert(0, number)
+                return False
+        return True
+
+    def _values_under(self, number: int, kept: Tensor) -> Increments[Tensor]:
+        """Faithfulness, and the values of the conditions under ablation `number`, `[1 + condition]` float32."""
+        identity = self.judge.evaluators[number].identity
+        conditions = " ".join(map(str, self.judge.conditions))
+        count = self.judge.evaluators[number].n_rounds
+        key = ("values instead", conditions, identity, kept)
+        return (yield from recalled_increments(self._compute_values(number, kept), count, *key))
+
+    def _compute_values(self, number: int, kept: Tensor) -> Increments[Tensor]:
+        live, evaluator = self._lives[number], self.judge.evaluators[number]
+        if self.judge.needs_vocabulary:
+            measured = yield from live.alternative_metrics(kept)
+        else:
+            differences = yield from live.measure_alternative(kept)
+            unknown = torch.full_like(differences, float("nan"))
+            measured = PromptMetrics(differences, unknown, unknown)
+        faithfulness = evaluator.baselines.faithfulness(measured.mean_logit_diff)
+        # As float32, in which a journal keeps them: a search that is run again decides by the same values.
+        return torch.tensor([faithfulness, *self.judge.values_under(number, measured)], dtype=torch.float32)
