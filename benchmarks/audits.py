@@ -1,11 +1,12 @@
 """The audit of the default circuit of each task of the demo, as two tables in Markdown.
 
-    python benchmarks/audits.py [--tasks a,b] [--folder DIR] [--full] [--table]
+    python benchmarks/audits.py [--tasks a,b] [--folder DIR] [--full] [--table] [--robust] [--no-searches]
 
 Each task is searched with `circuit-tui find` and audited with `circuit-tui audit`, both with their defaults, one after
-the other. The files stay in `--folder`: what is there is not done again, so the run can be ended and gone on with.
-`--table` prints the tables of what is there and computes nothing. With `--full` the audit's own searches are made like
-the one that found the circuit.
+the other. With `--robust` it is `find --robust`. With `--no-searches` the lines that rest on searches are left out. The
+files stay in `--folder`: what is there is not done again, so the run can be ended and gone on with. `--table` prints
+the tables of what is there and computes nothing. With `--full` the audit's own searches are made like the one that
+found the circuit.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ NUMBERS = (
     "error left",
     "KL left",
     "completeness",
-    "zero / resample f",
+    "zero / resample / clean-mean f",
     "best of 100 random",
     "nonsense",
     "Jaccard: seeds, resampled",
@@ -42,13 +43,17 @@ NUMBERS = (
 )
 
 
-def made(name: str, path: Path, *, full: bool) -> None:
-    """The file of a task's default circuit with its audit at `path`; what is there already is kept."""
+def made(name: str, path: Path, search: list[str], audit: list[str]) -> None:
+    """The file of a task's circuit with its audit at `path`; what is there already is kept.
+
+    `search` and `audit` are further words of the two commands.
+    """
     if not path.is_file():
-        subprocess.run([COMMAND, "find", "--task", name, "--out", path], stdout=subprocess.DEVNULL, check=False)
+        command = [COMMAND, "find", "--task", name, *search, "--out", path]
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
     file = read_circuit(path)
     if file.audit is None or not file.audit.finished:
-        command = [COMMAND, "audit", path, "--jobs", "1", *(["--full"] if full else [])]
+        command = [COMMAND, "audit", path, "--jobs", "1", *audit]
         done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
         if done.returncode not in (0, 1):
             raise SystemExit(done.returncode)
@@ -88,7 +93,8 @@ def numbers(found: Mapping[str, tuple[CircuitFile, AuditPart]]) -> list[str]:
             value = of.get(key, {}).get(which)
             return "–" if value is None else format(value, form)
 
-        reached = "reached with" if of["shuffled"].get("reached") else f"{number('shuffled', 'faithfulness')} with"
+        found = of.get("shuffled", {})
+        reached = "reached with" if found.get("reached") else f"{number('shuffled', 'faithfulness')} with"
         cells = (
             name,
             str(file.size),
@@ -98,7 +104,7 @@ def numbers(found: Mapping[str, tuple[CircuitFile, AuditPart]]) -> list[str]:
             number("errors", "left", ".0%"),
             number("distribution", "kl_left", ".0%"),
             number("completeness", "completeness"),
-            f"{number('ablation', 'zero_ratio_of_means')} / {number('ablation', 'resample_ratio_of_means')}",
+            " / ".join(number("ablation", f"{kind}_ratio_of_means") for kind in ("zero", "resample", "clean-mean")),
             number("random", "best_score"),
             f"{reached} {number('shuffled', 'size', '.0f')} nodes",
             f"{number('seeds', 'jaccard_mean', '.2f')}, {number('resamplings', 'jaccard_mean', '.2f')}",
@@ -116,12 +122,16 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path(".demo-cache/audits"))
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--robust", action="store_true")
+    parser.add_argument("--no-searches", action="store_true")
     args = parser.parse_args()
     names = args.tasks.split(",")
     args.folder.mkdir(parents=True, exist_ok=True)
     if not args.table:
         for name in names:
-            made(name, args.folder / f"{name}.json", full=args.full)
+            search = ["--robust"] if args.robust else []
+            audit = [flag for flag, on in (("--full", args.full), ("--no-searches", args.no_searches)) if on]
+            made(name, args.folder / f"{name}.json", search, audit)
     found = audits(args.folder, names)
     print("\n".join([*verdicts(found), "", *numbers(found)]))
     return 0

@@ -21,5 +21,6 @@ def frontier_provenance(search: Search, kept: Tensor, faithfulness: float) -> Pr
     reached = search.reaches(int(kept.sum()))
     return Provenance(
         spec.method, dict(spec.settings), spec.seed, spec.target, reached, False, (warning,), kept,
-        tuple((each.kind, each.target) for each in spec.objectives), spec.ablations, spec.slack, spec.templates,
+        objectives=tuple((each.kind, each.target) for each in spec.objectives),
+        ablations=spec.ablations, slack=spec.slack, templates=spec.templates,
     )  # fmt: skip

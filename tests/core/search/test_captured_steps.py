@@ -17,6 +17,7 @@ from tiny.tasks import TASKS
 
 from circuit_tui.core.circuits.provenance import Provenance
 from circuit_tui.core.runtime import device_graphs
+from circuit_tui.core.search.held_conditions import HeldFaithfulness
 from circuit_tui.core.search.methods import near_nodes
 from circuit_tui.core.search.methods.hard_mask import TargetPenalty
 from circuit_tui.core.search.methods.mask_step import MaskStep
@@ -172,7 +173,7 @@ def test_a_step_waits_for_nothing_and_takes_few_operations(
     found = []
     for batch in (problem.batch("train", prompts), problem.batch("train", prompts, shape)):
         theta = torch.linspace(-1, 1, len(problem.space)).requires_grad_()
-        step = MaskStep(theta, TargetPenalty(0.9), on.train.baselines, 10, 0.05)
+        step = MaskStep(theta, TargetPenalty(0.9), HeldFaithfulness(on.train.baselines, theta.device, 0.1), 10, 0.05)
         step(masked, batch)
         found.append((step.loss, step.penalty.smooth, step.adam.state_dict()["first"]))
     (loss, smooth, moment), (fixed_loss, fixed_smooth, fixed_moment) = found
