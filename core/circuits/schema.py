@@ -15,9 +15,10 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from circuit_tui.core.choices import AblationKind, ErrorsKind, ObjectiveKind, PositionsKind
+from circuit_tui.core.choices import AblationKind, ErrorsKind, PositionsKind
 from circuit_tui.core.circuits.audit_schema import AuditPart
 from circuit_tui.core.circuits.edges_schema import EdgesPart
+from circuit_tui.core.circuits.objectives_schema import ObjectivePart
 from circuit_tui.core.circuits.part import Part
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.views import Metrics
@@ -214,31 +215,6 @@ class AblationPart(Part):
             kinds=(kind, *others) if others else (),
             slack=slack,
         )
-
-
-class ObjectiveValuePart(Part):
-    """The value of an objective under one ablation: 1 for the model, 0 for the empty circuit.
-
-    `template` names one of several templates that are held each; empty for all prompts. `test` is null where the
-    held-out prompts lack the template.
-    """
-
-    ablation: AblationKind
-    template: str
-    train: float
-    test: float | None
-
-
-class ObjectivePart(Part):
-    """Something that the search had to hold (`search/objectives.py`). `reached` refers to the search prompts.
-
-    It is the circuit of this file that is measured, also where a person has changed it since.
-    """
-
-    kind: ObjectiveKind
-    target: float
-    reached: bool
-    values: tuple[ObjectiveValuePart, ...]
 
 
 class MetricsPart(Part):

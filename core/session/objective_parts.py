@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from circuit_tui.core.circuits.objectives_schema import ObjectivePart, ObjectiveValuePart
 from circuit_tui.core.circuits.provenance import Provenance
-from circuit_tui.core.circuits.schema import ObjectivePart, ObjectiveValuePart
 from circuit_tui.core.opening.experiment import Experiment
 from circuit_tui.core.search.found_by import spec_of
 from circuit_tui.core.search.held_values import held_values
