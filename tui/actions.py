@@ -67,15 +67,18 @@ ACTIONS: tuple[Action, ...] = (
     Action("S", "S", "stop", "Stop the search and take the circuit it has", "Search", "stop"),
     Action("D", "D", "leave_running", "Quit and leave the search running in the background", "Search"),
     Action("J", "J", "jobs", "List searches in the background, and work that was cut off", "Search"),
+    Action("I", "I", "intervals", "Compute the 95% intervals of the frontier's held-out numbers", "Search", "95% CI"),
     Action(
         "v", "v", "report", "Show the search's charts or its result; of edges the graph or the list", "Search", "view"
     ),
     Action("A", "A", "audit", "Audit the circuit, or stop the audit", "Audit", "audit"),
     Action("F", "F", "audit_full", "Audit in full, with searches like the circuit's own", "Audit", "in full"),
     Action("T", "T", "audit_text", "Audit, and measure what the SAEs cost on a text of your own", "Audit", "text"),
+    Action("O", "O", "open", "Open another task, circuit or model", "File", "open"),
     Action("w", "w", "snapshot", "Name a snapshot of the circuit", "File", "snapshot"),
     Action("c", "c", "compare", "Compare with a snapshot, or go back to one", "File", "compare"),
-    Action("e", "e", "export", "Export the circuit to a file", "File", "export"),
+    Action("e", "e", "export", "Export the circuit, its nodes alone, or what is shown as a table", "File", "export"),
+    Action("y", "y", "copy", "Copy the row under the cursor", "File", "copy"),
     *(Action(key, key, f"pane('{name}')", f"Go to the {name} pane", "Screen") for name, key in PANES.items()),
     Action("z", "z", "zoom", "Zoom: the current pane alone, or all of them again", "Screen"),
     Action("left_square_bracket", "[", "split(0, -1)", "Narrow the circuit pane", "Screen"),
@@ -114,6 +117,6 @@ HINTS: dict[str, tuple[str, ...]] = {
     "audit": ("audit", "audit_full", "audit_text", "undo", "start", "export"),
     "edges": ("report", "switch", "undo", "start", "export"),
     "try": ("undo", "start", "export"),
-    "frontier": ("undo", "start", "pause", "stop", "snapshot", "export"),
+    "frontier": ("intervals", "undo", "start", "pause", "stop", "snapshot", "export"),
 }
 ALWAYS = ("help", "leave")

@@ -10,8 +10,10 @@ import asyncio
 import logging
 import signal
 import sys
+import tempfile
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,7 +26,8 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.runtime.user_log import user_log
 from circuit_tui.tui.drawing.styles import pane_styles_for
 from circuit_tui.tui.drawing.themes import THEMES, checked_theme
-from circuit_tui.tui.engine.messages import Notice, NoticeHandler
+from circuit_tui.tui.engine.commands import OpenAnother
+from circuit_tui.tui.engine.messages import Notice, NoticeHandler, StateChanged
 from circuit_tui.tui.palette import ActionCommands, ActionPalette
 from circuit_tui.tui.resilient_app import ResilientApp
 from circuit_tui.tui.screen_settings import ScreenSettings, load_settings, save_settings
@@ -96,6 +99,7 @@ class ExplorerApp(ResilientApp[None]):
         self.log_hint = str(log_path or self.log_hint)
         self._session = (request, opener, self.log_hint)
         self._autosave = autosave
+        self.state_folder = log_path.parent if log_path else Path(tempfile.gettempdir())
         self._settings_path = settings
         self.screen_settings = ScreenSettings()
         self._notice_handler = NoticeHandler(self.post_to_main)
@@ -144,9 +148,47 @@ class ExplorerApp(ResilientApp[None]):
                 self._settings_path = None  # one line is enough
                 self.post_to_main(Notice(f"{error}; it will not be remembered", "warning"))
 
+    def open_another(self) -> None:
+        """Ask what to open in place of what is open, after a question about unsaved work."""
+        from circuit_tui.tui.screens.open_form import OpenForm
+
+        def opened(request: OpenRequest | None, *, leave_running: bool = False) -> None:
+            self.pop_screen()
+            if request is not None:
+                self.engine.submit(OpenAnother(request, leave_running))
+
+        def ask(answer: Answer | None) -> None:
+            if answer == "export":
+                self.main.ask_export(then_quit=False)
+            elif answer in ("quit", "background"):
+                done = partial(opened, leave_running=answer == "background")
+                self.push_screen(OpenForm(self.engine.request, done, leave="Cancel"))
+
+        searching = self.jobs is not None and self.jobs.searching
+        if self.main.unsaved or searching:
+            from circuit_tui.tui.screens.confirm_quit import ConfirmQuit
+
+            self.push_screen(ConfirmQuit(self.main.unsaved, searching=searching, opening=True), ask)
+        else:
+            ask("quit")
+
+    def begin_anew(self) -> None:
+        """Show the session that has just been opened on a fresh screen."""
+        from circuit_tui.tui.screens.explorer import ExplorerScreen
+
+        if self.jobs:
+            self.jobs.unwatch()
+        self._options = replace(self._options, out=None, force=False)
+        while self.screen is not self.main:
+            self.pop_screen()  # a dialog about what was open
+        self.main = ExplorerScreen(self, self._options)
+        self.switch_screen(self.main)
+
     def begin(self) -> None:
         """Open the session, after a question about work that was cut off, if there is any."""
-        if self.jobs:
+        if self.engine.alive:
+            self.main.on_state_changed(StateChanged())  # it is open already
+        elif self.jobs:
             self.jobs.begin()
         else:
             self.engine.start()

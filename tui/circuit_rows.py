@@ -236,9 +236,9 @@ class CircuitRows:
         return sum(kept[i] for i in nodes)
 
     @property
-    def n_listed_kept(self) -> int:
-        """How many of the listed nodes are in the circuit."""
-        return int(self.nodes.kept[self._listing.nodes].sum())
+    def n_shown(self) -> int:
+        """How many nodes are listed; if only kept ones are, those switched off since do not count."""
+        return self.n_listed if self.show_all else int(self.nodes.kept[self._listing.nodes].sum())
 
     def site_size(self, site: int) -> int:
         """How many nodes of `site` are in the circuit."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -10,13 +11,20 @@ if TYPE_CHECKING:
 
 
 class Explorer(Protocol):
-    """The explorer as its screens see it."""
+    """The explorer as its screens see it. `state_folder` takes small files that outlive it."""
 
     engine: Engine
     screen_settings: ScreenSettings
+    state_folder: Path
 
     def begin(self) -> None:
         """Open the session, after a question about work that was cut off, if there is any."""
+
+    def begin_anew(self) -> None:
+        """Show the session that has just been opened on a fresh screen."""
+
+    def open_another(self) -> None:
+        """Ask what to open in place of what is open, after a question about unsaved work."""
 
     def action_leave(self) -> None:
         """Quit; ask first if something unsaved would be lost."""

@@ -115,6 +115,10 @@ class JobControl:
         if self._timer is None:
             self._timer = self._app.set_interval(LOOK_EVERY, self._look)
 
+    def unwatch(self) -> None:
+        """Something else is open: the search in another process is no longer shown here."""
+        self._watched = None
+
     def _look(self) -> None:
         job = self._watched
         if job is None or self._engine.state.phase != "ready":

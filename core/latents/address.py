@@ -19,6 +19,11 @@ class Address:
     latent: int
     position: int | None = None
 
+    def text(self, table: NodeTable) -> str:
+        """The address as `parse_address` reads it, with the short name of the site."""
+        at = "" if self.position is None else f"@{table.positions[self.position]}"
+        return f"{table.sites[self.site].short}/{self.latent}{at}"
+
     def nodes(self, table: NodeTable) -> tuple[int, ...]:
         """The candidate nodes of `table` that it names.
 

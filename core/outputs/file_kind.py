@@ -13,6 +13,23 @@ APPLICATION: Final = 0x43545549
 RESULTS_FILE: Final = "results file"
 COMPARISON: Final = "comparison"
 CIRCUIT_FILE: Final = "circuit file"
+TABLE_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
+    "latents": (
+        "site", "hook", "latent", "positions", "kept", "label", "clean", "corrupt", "diff", "max", "freq", "effect",
+        "push", "promotes", "suppresses", "marked", "note", "groups",
+    ),
+    "frontier": ("size", "train", "test", "test_low", "test_high"),
+    "latent": ("part", "name", "value", "corrupt"),
+    "circuits": (
+        "name", "method", "target", "seed", "size", "train", "test", "test_low", "test_high", "kl", "accuracy", "model",
+        "task", "created",
+    ),
+}  # fmt: skip
+"""The columns of each kind of table. A CSV file with one of these headers is ours: it has no other place for a name."""
+_TABLE_STARTS = {
+    **{f"{','.join(columns)}\n".encode(): "table" for columns in TABLE_COLUMNS.values()},
+    f"<!-- {CREATOR}: ".encode(): "table",
+}
 _JSON_KINDS = {"circuit-tui/circuit/": CIRCUIT_FILE, "circuit-tui/comparison/": COMPARISON}
 _SQLITE, _APPLICATION_AT = b"SQLite format 3\0", 68
 _PICTURES = {
@@ -38,6 +55,9 @@ def file_kind(path: Path) -> str | None:
     for start, mark in _PICTURES.items():
         if content.startswith(start):
             return "picture" if mark in content else None
+    for start, kind in _TABLE_STARTS.items():
+        if content.startswith(start):
+            return kind
     from circuit_tui.core.circuits.mask_file import is_mask_file  # pydantic: not before the first frame
 
     return "mask file" if is_mask_file(path) else _json_kind(content)

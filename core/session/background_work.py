@@ -11,6 +11,7 @@ from circuit_tui.core.session.edges import SessionEdges
 from circuit_tui.core.session.explanations import Explanations
 from circuit_tui.core.session.group_effects import GroupEffects
 from circuit_tui.core.session.latent_columns import LatentColumnsWork
+from circuit_tui.core.session.searches import Searches
 from circuit_tui.core.session.snapshots import Snapshots
 
 
@@ -26,10 +27,11 @@ class BackgroundWork:
         audits: Audits,
         groups: GroupEffects,
         edges: SessionEdges,
+        searches: Searches,
     ) -> None:
         self._numbers, self._explanations, self._columns = numbers, explanations, columns
         self._snapshots, self._audits = snapshots, audits
-        self._groups, self._edges = groups, edges
+        self._groups, self._edges, self._searches = groups, edges, searches
 
     def advance(self, kept: Tensor, annotations: Annotations) -> bool:
         """Runs one increment for the circuit `kept` `[node]` bool; returns whether it was one of an audit.
@@ -41,6 +43,7 @@ class BackgroundWork:
             self._explanations.advance(kept)
             or columns.compute_kept(kept)
             or self._groups.advance(kept, annotations)
+            or self._searches.advance()
             or columns.advance_push()
             or self._edges.advance()
         ):
@@ -58,5 +61,5 @@ class BackgroundWork:
     def left(self, kept: Tensor, annotations: Annotations) -> bool:
         """Whether there is more to do for the circuit `kept`."""
         done = self._numbers.done and self._snapshots.done and self._columns.done and self._explanations.done(kept)
-        done = done and self._groups.done(kept, annotations) and self._edges.done()
+        done = done and self._groups.done(kept, annotations) and self._edges.done() and self._searches.done
         return not done or self._audits.under_way(kept)

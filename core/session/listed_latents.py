@@ -3,11 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
+from circuit_tui.core.audit.view import AuditView
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.latents.annotations import Annotations
 from circuit_tui.core.latents.node_filter import NUMBERS, SORT_COLUMNS, parse_filter
 from circuit_tui.core.latents.node_list import NodeList
-from circuit_tui.core.session.session import Session
+from circuit_tui.core.latents.views import LatentColumns
+from circuit_tui.core.views import CircuitView, NodeTable
+
+
+class Listable(Protocol):
+    """What a list needs of a session."""
+
+    @property
+    def table(self) -> NodeTable:
+        """The candidate nodes."""
+
+    @property
+    def annotations(self) -> Annotations:
+        """What the user says of latents and nodes."""
+
+    def view(self) -> CircuitView:
+        """Returns the current circuit."""
+
+    def latent_columns(self) -> LatentColumns:
+        """Returns the columns that are computed after opening."""
+
+    def audit_view(self) -> AuditView | None:
+        """Returns what audits say of the current circuit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +63,7 @@ class ListedLatent:
     groups: tuple[str, ...]
 
 
-def node_list(session: Session) -> NodeList:
+def node_list(session: Listable) -> NodeList:
     """Returns the candidates of a session with all numbers that it has computed."""
     view, nodes = session.view(), NodeList(session.table)
     nodes.set_circuit(view.kept, view.effect)
@@ -50,7 +75,7 @@ def node_list(session: Session) -> NodeList:
 
 
 def listed_latents(
-    session: Session,
+    session: Listable,
     filter_text: str = "",
     sort: str = "latent",
     *,

@@ -30,7 +30,6 @@ from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.opening.splice_offers import offer_lines
 from circuit_tui.core.outputs.output_file import check_output, claimed
 from circuit_tui.core.runtime.device_memory import memory_use
-from circuit_tui.core.search.open_search import open_search
 from circuit_tui.core.search.search import Search
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.session.audits import Audits
@@ -47,13 +46,13 @@ from circuit_tui.core.session.latent_columns import LatentColumnsWork
 from circuit_tui.core.session.latent_view import latent_view
 from circuit_tui.core.session.node_table import circuit_of, label_of, node_name, node_table
 from circuit_tui.core.session.prompt_views import prompt_view, prompts_view
+from circuit_tui.core.session.searches import Searches
 from circuit_tui.core.session.site_switch import SiteSwitch
 from circuit_tui.core.session.snapshots import Snapshots
 from circuit_tui.core.session.state import SessionState
 from circuit_tui.core.session.trial import Trial
 from circuit_tui.core.views import (
     CircuitView,
-    FrontierPoint,
     LatentView,
     LoadProgress,
     MemoryUse,
@@ -87,6 +86,7 @@ class Session:
         experiment: the problem that is open, with its evaluators.
         table: the candidate nodes.
         info, edges: facts that hold while the session is open; the circuit's edges as far as they are computed.
+        searches: what searches have found, and the frontier of the last one.
         trial: the circuit on a prompt of the user's.
         splice_offers: what would help a search, if the splice costs much (`opening/splice_offers.py`).
     """
@@ -103,9 +103,9 @@ class Session:
         self._numbers = CircuitNumbers(experiment.test, experiment.train, self.kept, clock)
         self._snapshots, self._provenance = Snapshots(experiment.test), Provenance()
         self._groups, self._said = GroupEffects(self._numbers), self.annotations
+        self.searches = Searches(experiment)
         parts = self._explanations, self._columns, self._snapshots, self._audits, self._groups, self.edges
-        self._work = BackgroundWork(self._numbers, *parts)
-        self._search: Search | None = None
+        self._work = BackgroundWork(self._numbers, *parts, self.searches)
         self._version, self._last_change, self._dirty = 0, "", False
         self._previous_faithfulness: float | None = None
 
@@ -174,7 +174,8 @@ class Session:
         if not 0 <= latent < d_sae:
             raise UserError(f"latent {latent}: out of range, the SAE has {d_sae}")
         label = label_of(self.table, site, latent)
-        steps, path = (self._search.masks.steps, self._search.masks.masks) if self._search else ([], [])
+        search = self.searches.last
+        steps, path = (search.masks.steps, search.masks.masks) if search else ([], [])
         columns = self._columns
         return latent_view(self.problem, columns.readout, columns.names, site, latent, label, steps, path)
 
@@ -277,22 +278,18 @@ class Session:
 
     def search(self, spec: SearchSpec) -> Search:
         """Returns a search that has not begun. Raises UserError if it cannot begin, or is not worth it."""
-        self._search = open_search(self.problem, self.experiment.train, self.experiment.test, spec)
-        return self._search
+        return self.searches.begin(spec)
 
     def adopt(self, result: SearchResult) -> None:
         """Makes the circuit that a search found the current one (undoable)."""
         self._change_to(circuit_of(self.table, result.nodes), f"found by {result.method}")
         self._provenance = Provenance.of_search(result, self.kept)
         self._dirty = True
-
-    def frontier(self) -> tuple[FrontierPoint, ...]:
-        """Returns the frontier of the current or last search, ascending in size; empty before the first search."""
-        return self._search.frontier() if self._search else ()
+        self.searches.adopted(result)
 
     def load_frontier(self, size: int) -> None:
         """Makes the frontier's circuit of that size the current one (undoable). Raises UserError if there is none."""
-        search = self._search
+        search = self.searches.last
         point = search.circuit(size) if search else None
         if search is None or point is None:
             raise UserError(f"frontier: there is no circuit of {size} nodes on it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -323,11 +324,32 @@ def test_log_records_for_the_user_become_warnings(cli: Any, session: FakeSession
 def test_sites_confine_a_search_and_the_circuit_file_has_these_alone(cli: Cli, tmp_path: Path) -> None:
     out = tmp_path / "c.json"
     line = ("find", "--task", "sva-simple", "--target", "0.5", "--set", "steps=20", "--out", out)
-    said = cli(*line, "--sites", "L0,blocks.2.hook_resid_post")
+    frontier = tmp_path / "frontier.csv"
+    said = cli(*line, "--sites", "L0,blocks.2.hook_resid_post", "--frontier", frontier, "--intervals")
     assert said.code in (0, 1), said.err
+    with frontier.open() as stream:
+        points = list(csv.DictReader(stream))
+    tested = [point for point in points if point["test"]]
+    assert tested
+    for point in tested:
+        assert float(point["test_low"]) <= float(point["test"]) <= float(point["test_high"])
     hooks = [site["hook"] for site in json.loads(out.read_text())["sites"]]
     assert hooks == ["blocks.0.hook_resid_post", "blocks.2.hook_resid_post"]
     assert cli("check", out).code == 0
     wrong = cli(*line, "--sites", "L7")
     assert wrong.code == 2
     assert "--sites L7: there is no SAE at such a site" in wrong.err
+
+
+def test_where_the_frontier_cannot_go_is_said_before_the_search(cli: Any, session: FakeSession, tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("mine")
+    for words, says in (
+        (("--intervals",), "--intervals: only with --frontier"),
+        (("--frontier", tmp_path / "f.json"), "its name must end in one of .csv, .md, .svg"),
+        (("--frontier", tmp_path / "mine.csv"), "circuit-tui did not write"),
+        (("--frontier", tmp_path / "f.csv", "--detach"), "--frontier: not with --detach"),
+    ):
+        done = cli("find", *words)
+        assert done.code == 2
+        assert says in done.err
+    assert session.asked is None

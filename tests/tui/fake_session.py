@@ -237,6 +237,32 @@ class FakeSearch:
         )
 
 
+class FakeSearches:
+    """What the searches of a `FakeSession` found; intervals come one at a time, as `work` computes them."""
+
+    def __init__(self, session: FakeSession) -> None:
+        self.session = session
+        self.past: tuple[SearchResult, ...] = ()
+        self.wanted: list[FrontierPoint] = []
+        self.known: dict[int, tuple[float, float] | None] = {}
+
+    def frontier(self) -> tuple[FrontierPoint, ...]:
+        return self.session.running.frontier() if self.session.running else ()
+
+    def ask_intervals(self) -> None:
+        self.session.calls.append("intervals")
+        if self.session.running is None or self.session.running.result is None:
+            raise UserError("frontier: its intervals are computed when the search has ended")
+        self.wanted = [point for point in self.frontier() if point.size not in self.known]
+
+    def intervals(self) -> dict[int, tuple[float, float] | None]:
+        return dict(self.known)
+
+    def advance(self) -> None:
+        point = self.wanted.pop(0)
+        self.known[point.size] = ((point.test or 0.0) - 0.04, (point.test or 0.0) + 0.03)
+
+
 class FakeEdges:
     """Edges of a `FakeSession`: each node feeds those of the next site; switching one off costs its metric."""
 
@@ -334,6 +360,7 @@ class FakeSession(FakeLatents):
         self._columns: LatentColumns | None = None
         self.explained_version = -1
         self.edges = FakeEdges(self)
+        self.searches = FakeSearches(self)
         self.trial = FakeTrial(lambda: self.version, self._note)
 
     def _make_info(self) -> SessionInfo:
@@ -470,6 +497,9 @@ class FakeSession(FakeLatents):
             return True
         if self.explain_work():
             return True
+        if self.searches.wanted:
+            self.searches.advance()
+            return True
         todo = [i for i in sorted(self.kept) if i not in self.effects][:5]
         for node in todo:
             self.effects[node] = self.weight[node] * (-0.2 if wave(node) < 0.1 else 1.0)
@@ -575,18 +605,16 @@ class FakeSession(FakeLatents):
         self.running = FakeSearch(self, spec.method, spec.target, spec.seed, steps)
         return self.running
 
-    def frontier(self) -> tuple[FrontierPoint, ...]:
-        return self.running.frontier() if self.running else ()
-
     def load_frontier(self, size: int) -> None:
         self._note(f"load_frontier {size}")
-        if size not in {point.size for point in self.frontier()}:
+        if size not in {point.size for point in self.searches.frontier()}:
             raise UserError(f"frontier: there is no circuit of {size} nodes on it")
         order = sorted(range(len(self.table)), key=lambda i: -self.weight[i])
         self._edit(order[:size], f"frontier: {size} nodes")
 
     def adopt(self, result: SearchResult) -> None:
         self._note("adopt")
+        self.searches.past = (*self.searches.past, result)
         self._edit(result.nodes, f"found by {result.method}")
 
     def export(self, path: Path, *, force: bool = False) -> Path:

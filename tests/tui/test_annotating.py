@@ -13,6 +13,7 @@ from circuit_tui.tui.screens.ask_text import AskText
 from circuit_tui.tui.screens.groups import GroupsScreen
 from circuit_tui.tui.screens.name_latent import NameLatent
 from circuit_tui.tui.widgets.circuit_table import CircuitTable
+from circuit_tui.tui.widgets.prompt_nodes import PromptNodes
 
 Make = Callable[..., ExplorerApp]
 WIDE = (160, 50)
@@ -34,6 +35,23 @@ async def test_a_latent_is_named_and_found_by_its_name(explorer: Make, session: 
         await wait_for(pilot, lambda: table.model is not None and table.model.listed == row.nodes)
         await pilot.press("L", "ctrl+u", "enter")
         await wait_for(pilot, lambda: not session.said.labels and session.said.notes)
+
+
+async def test_a_name_is_seen_among_the_nodes_of_a_prompt(explorer: Make, session: FakeSession) -> None:
+    app = explorer()
+    async with app.run_test(size=WIDE) as pilot:
+        await ready(pilot)
+        await searched(pilot)
+        await pilot.press("3", "enter")
+        nodes = app.main.query_one(PromptNodes)
+        await wait_for(pilot, lambda: nodes.explanation is not None and nodes.explanation.done)
+        await pilot.press("1", "j")
+        row = app.main.query_one(CircuitTable).current
+        assert isinstance(row, LatentRow)
+        await opens(pilot, NameLatent, "L")
+        await pilot.press(*"the mover", "enter")
+        at = nodes.nodes.index(row.nodes[0])
+        await wait_for(pilot, lambda: "the mover" in nodes.line(at, 120).text)
 
 
 async def test_marked_latents_become_a_group_that_is_switched_as_one(explorer: Make, session: FakeSession) -> None:

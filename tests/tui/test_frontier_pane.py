@@ -82,14 +82,14 @@ async def test_it_is_asked_for_no_more_often_than_it_is_drawn(
     assert FRONTIER_EVERY == 1 / CHART_RATE
     monkeypatch.setattr("circuit_tui.tui.engine.engine.FRONTIER_EVERY", 1e6)
     looks = 0
-    frontier = session.frontier
+    frontier = session.searches.frontier
 
     def counted() -> tuple[FrontierPoint, ...]:
         nonlocal looks
         looks += 1
         return frontier()
 
-    session.frontier = counted  # type: ignore[method-assign]
+    session.searches.frontier = counted  # type: ignore[method-assign]
     app = explorer()
     async with app.run_test(size=NARROW) as pilot:
         await walked(pilot)

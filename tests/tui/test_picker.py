@@ -16,8 +16,9 @@ from circuit_tui.core.saes.catalogue import ReleaseSummary, catalogue, releases_
 from circuit_tui.core.saes.registry import releases, saes_of, width_text
 from circuit_tui.core.saes.sae_filter import SiteFlags, parse_width
 from circuit_tui.tui.commands.explore import needs_picking
-from circuit_tui.tui.picker import CHAT, DEMO, OTHER, PickerApp
+from circuit_tui.tui.picker import PickerApp
 from circuit_tui.tui.screens.choose_file import ChooseFile, FileTree
+from circuit_tui.tui.screens.open_form import CHAT, DEMO, OTHER
 from circuit_tui.tui.widgets.form_fields import PathSuggester
 
 SIZE = (80, 30)
@@ -49,7 +50,7 @@ async def says(pilot: Any, text: str) -> None:
 
 
 async def read(pilot: Any) -> None:
-    await wait_for(pilot, lambda: pilot.app._releases is not None)
+    await wait_for(pilot, lambda: pilot.app.screen._releases is not None)
 
 
 def test_the_catalogue_knows_a_model_by_any_of_its_names(summaries: tuple[ReleaseSummary, ...]) -> None:

@@ -17,7 +17,7 @@ from circuit_tui.tui.commands import options, output, progress
 from circuit_tui.tui.commands.boundary import DONE
 from circuit_tui.tui.commands.memory_text import print_plan
 from circuit_tui.tui.commands.opening import Opening, opening_flags
-from circuit_tui.tui.commands.search_run import run_search
+from circuit_tui.tui.commands.search_run import FrontierOut, run_search
 from circuit_tui.tui.detached import start_detached
 
 DEFAULT_EDGE_TARGET = 0.9
@@ -41,6 +41,12 @@ def find(
         bool, typer.Option("--edges", help="Find its edges too, and drop those it does not need.")
     ] = False,
     edge_target: options.EdgeTarget = None,
+    frontier: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv|.md|.svg", help="Where to write the frontier of the search.")
+    ] = None,
+    intervals: Annotated[
+        bool, typer.Option("--intervals", help="With --frontier: 95% intervals of its held-out numbers.")
+    ] = False,
     memory: options.Memory = False,
     json: options.Json = False,
     debug: options.Debug = False,
@@ -56,6 +62,7 @@ def find(
         raise UserError("--edge-target: only with --edges")
     if edges and detach:
         raise UserError("--edges: not with --detach; use `circuit-tui edges FILE.json --edge-target X` afterwards")
+    frontier_out = _frontier_out(frontier, force=force, intervals=intervals, detach=detach)
     wanted = options.edge_target(DEFAULT_EDGE_TARGET if edge_target is None else edge_target) if edges else None
     ablations = options.ablations(opening.ablation, robust=robust and opening.circuit is None)
     request = replace(opening, ablation=None if opening.ablation is None else ablations[0]).request(seed)
@@ -76,7 +83,23 @@ def find(
         except OSError as error:
             progress.say(f"warning: nothing is kept for a restart: {error}")
             job = None
-        return run_search(job, request, spec, out, force=force, json=json, debug=debug, edge_target=wanted)
+        told = {"force": force, "json": json, "debug": debug}
+        return run_search(job, request, spec, out, **told, edge_target=wanted, frontier=frontier_out)
+
+
+def _frontier_out(path: Path | None, *, force: bool, intervals: bool, detach: bool) -> FrontierOut | None:
+    """What --frontier and --intervals ask for. Raises a `UserError` if it cannot be written."""
+    if path is None:
+        if intervals:
+            raise UserError("--intervals: only with --frontier FILE, into which they go")
+        return None
+    if detach:
+        raise UserError("--frontier: not with --detach, which keeps the circuit alone")
+    from circuit_tui.core.outputs.table_file import check_table_name
+
+    check_table_name(path, "--frontier")
+    options.check_replacing(path, force=force)
+    return FrontierOut(path, force, intervals)
 
 
 def _detach(request: OpenRequest, spec: SearchSpec, out: Path | None, *, force: bool, json: bool) -> int:

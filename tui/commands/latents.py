@@ -32,6 +32,10 @@ def latents(
     sort: Annotated[str, typer.Option(metavar="COLUMN", help="Column that sorts the list.")] = "latent",
     reverse: Annotated[bool, typer.Option("--reverse", help="Turn the order round.")] = False,
     by_site: Annotated[bool, typer.Option("--by-site", help="Sort within each site.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv|.md|.svg", help="Write the list, or --latent closely, there too.")
+    ] = None,
+    force: options.Force = False,
     everything: Annotated[bool, typer.Option("--all", help="List all candidates, not only kept ones.")] = False,
     *,
     reopening: Reopening,
@@ -40,6 +44,11 @@ def latents(
 ) -> int:
     """List the latents of a circuit: their effect on the answers, the tokens they promote. Exits 1 if none matches."""
     parse_filter(filter)
+    if out is not None:
+        from circuit_tui.core.outputs.table_file import check_table_name
+
+        check_table_name(out, "--out")
+        options.check_replacing(out, force=force)
     options.choice("--sort", sort, SORT_COLUMNS)
     request = reopening.request()
     with output.quiet(debug=debug):
@@ -52,6 +61,12 @@ def latents(
             progress.finish_background_work(session)
         order = {"reverse": reverse, "everything": everything, "by_site": by_site}
         rows = () if view is not None else listed_latents(session, filter, sort, **order)
+        if out is not None:
+            from circuit_tui.core.session.table_request import LatentsTable, LatentTable
+            from circuit_tui.core.session.tables import export_table
+
+            wanted = LatentsTable(filter, sort, **order) if view is None else LatentTable(view.site, view.latent)
+            progress.say(f"wrote {export_table(session, wanted, out, force=force)}")
     if view is not None:
         _print_closely(session, file, view, json=json)
         return DONE

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +23,17 @@ from circuit_tui.tui.commands.restart_command import restart_command
 if TYPE_CHECKING:
     from circuit_tui.core.circuits.schema import CircuitFile
     from circuit_tui.core.search.search import Search
+    from circuit_tui.core.session.session import Session
     from circuit_tui.core.views import SearchResult
+
+
+@dataclass(frozen=True, slots=True)
+class FrontierOut:
+    """Where the frontier of a search goes as a table, and whether with the 95% intervals of its held-out numbers."""
+
+    path: Path
+    force: bool = False
+    intervals: bool = False
 
 
 def run_search(
@@ -34,10 +46,12 @@ def run_search(
     json: bool,
     debug: bool,
     edge_target: float | None = None,
+    frontier: FrontierOut | None = None,
 ) -> int:
     """Open, search, write and print; returns the exit code.
 
-    With `edge_target` the edges of the circuit go into the file, those not needed for it dropped.
+    `frontier` is where the search's frontier goes. With `edge_target` the edges of the circuit go into the file, those
+    not needed for it dropped.
 
     `job` is kept up to date, and is removed once the circuit is safe. The circuit of a detached job goes into the job's
     folder too, where the process that started it looks for it.
@@ -50,13 +64,15 @@ def run_search(
         Terminated: a signal ended it; the job can be resumed.
     """
     try:
-        return _run_search(job, request, spec, out, force=force, json=json, debug=debug, edge_target=edge_target)
+        find = functools.partial(_search, job, request, spec, edge_target, frontier)
+        return _run_search(find, job, request, spec, out, force=force, json=json, debug=debug)
     finally:
         if job is not None:
             job.release()
 
 
 def _run_search(
+    find: Callable[[], tuple[CircuitFile, SearchResult]],
     job: Job | None,
     request: OpenRequest,
     spec: SearchSpec,
@@ -65,13 +81,12 @@ def _run_search(
     force: bool,
     json: bool,
     debug: bool,
-    edge_target: float | None,
 ) -> int:
     detached = job is not None and job.spec.kind == "detached"
     log_line(f"search {spec.method} begins{'' if job is None else f', job {job.name}'}")
     with output.quiet(debug=debug):
         try:
-            file, result = _search(job, request, spec, edge_target)
+            file, result = find()
         except OutOfMemory as error:
             if job is not None:  # it may fit later, so the job stays
                 raise OutOfMemory(f"{error}; `circuit-tui resume` continues the search") from error
@@ -108,7 +123,11 @@ def _run_search(
 
 
 def _search(
-    job: Job | None, request: OpenRequest, spec: SearchSpec, edge_target: float | None
+    job: Job | None,
+    request: OpenRequest,
+    spec: SearchSpec,
+    edge_target: float | None,
+    frontier: FrontierOut | None,
 ) -> tuple[CircuitFile, SearchResult]:
     progress.say("loading …")
     from circuit_tui.core.session.session import open_session
@@ -128,6 +147,8 @@ def _search(
     if not result.stopped:
         progress.say("computing the effect of every node")
         progress.finish_background_work(session)
+    if frontier is not None:
+        _write_frontier(session, frontier)
     file = session.circuit_file()
     if edge_target is None or result.stopped:
         return file, result
@@ -136,6 +157,18 @@ def _search(
 
     part = find_edges(session.experiment, session.kept, edge_target).result()
     return file.model_copy(update={"edges": part}), result
+
+
+def _write_frontier(session: Session, wanted: FrontierOut) -> None:
+    if wanted.intervals:
+        progress.say("computing the intervals of the frontier")
+        session.searches.ask_intervals()
+        while session.searches.advance():
+            pass
+    from circuit_tui.core.session.table_request import FrontierTable
+    from circuit_tui.core.session.tables import export_table
+
+    progress.say(f"wrote {export_table(session, FrontierTable(), wanted.path, force=wanted.force)}")
 
 
 def _close(job: Job, *, detached: bool) -> None:

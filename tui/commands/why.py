@@ -69,6 +69,8 @@ def _explain(session: Session, prompt: int) -> Explanation:
 
 def _print_explanation(session: Session, file: Path, explanation: Explanation, *, json: bool) -> None:
     clean, corrupt, table = explanation.clean, explanation.corrupt, session.table
+    said = session.annotations
+    labels = {node: said.label(table.site[node], table.latent[node]) or table.label[node] for node in clean.nodes}
     values: dict[int, tuple[float | None, float | None]] = {
         node: (value, None) for node, value in zip(clean.nodes, clean.values, strict=True)
     }
@@ -81,7 +83,7 @@ def _print_explanation(session: Session, file: Path, explanation: Explanation, *
                 "site": table.sites[table.site[node]].short,
                 "latent": table.latent[node],
                 "position": table.positions[table.position[node]],
-                "label": table.label[node],
+                "label": labels[node],
                 "clean": values[node][0],
                 "corrupt": values[node][1],
             }
@@ -108,7 +110,7 @@ def _print_explanation(session: Session, file: Path, explanation: Explanation, *
             (
                 f"{table.sites[table.site[node]].short}/{table.latent[node]}",
                 table.positions[table.position[node]],
-                table.label[node],
+                labels[node],
                 *map(_signed, values[node]),
             )
             for node in order

@@ -8,8 +8,10 @@ from pathlib import Path
 from circuit_tui.core.attribution.parts import Target
 from circuit_tui.core.jobs.job import Job
 from circuit_tui.core.latents.annotations import AnnotationEdit
+from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.prompting.report import FreePrompt
 from circuit_tui.core.search.spec import SearchSpec
+from circuit_tui.core.session.table_request import TableRequest
 from circuit_tui.core.views import SearchProgress
 from circuit_tui.tui.engine.session_protocol import SessionLike
 
@@ -206,10 +208,32 @@ class Export:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportTable:
+    """Write a table; with `force` also over a file that circuit-tui did not write."""
+
+    wanted: TableRequest
+    path: Path
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AskIntervals:
+    """Compute the 95% intervals of the frontier's held-out faithfulness."""
+
+
+@dataclass(frozen=True, slots=True)
 class OpenCircuit:
     """Replace the current circuit by the one in a file."""
 
     path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAnother:
+    """Open something else in place of what is open; with `leave_running` its search goes on in the background."""
+
+    request: OpenRequest
+    leave_running: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +272,7 @@ View = (
     ShowLatent | ShowPrompts | ShowPrompt | ExplainPrompt | ShowLatentPrompts | ShowEdges | CompareSnapshot | TryPrompt
 )
 AuditCommand = StartAudit | StopAudit
+ExportCommand = Export | ExportTable
 Command = (
     Edit
     | View
@@ -257,7 +282,9 @@ Command = (
     | StartSearch
     | PauseSearch
     | StopSearch
-    | Export
+    | ExportCommand
+    | AskIntervals
+    | OpenAnother
     | Follow
     | Collect
     | AuditCommand

@@ -10,28 +10,24 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 from textual.message import Message
+from typing_extensions import override
 
 from circuit_tui.core.errors import CheckpointError, UserError
 from circuit_tui.core.jobs.job import Job
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.outputs.file_kind import file_kind
 from circuit_tui.core.outputs.output_file import ForeignFileError
-from circuit_tui.core.runtime.out_of_memory import describe_error
 from circuit_tui.core.runtime.throttle import Throttle
 from circuit_tui.core.search.spec import SearchSpec
-from circuit_tui.core.views import LoadProgress
 from circuit_tui.tui.engine import commands
 from circuit_tui.tui.engine.commands import Command, latest_wins
-from circuit_tui.tui.engine.job_autosave import JobAutosave
 from circuit_tui.tui.engine.messages import Exported, ForeignFile
 from circuit_tui.tui.engine.search_trace import SearchTrace
+from circuit_tui.tui.engine.session_owner import SessionOwner
 from circuit_tui.tui.engine.session_protocol import Opener, SearchLike, SessionLike
 from circuit_tui.tui.engine.state import SearchPhase, SearchState
-from circuit_tui.tui.engine.thread import EngineThread
 
 log = logging.getLogger("circuit_tui")
 
@@ -41,18 +37,8 @@ WORK_EVERY = 8  # during a search, one turn in so many goes to background work
 QUIET = 0.1  # seconds without background work after an edit: the screen is drawn, and another edit often follows
 
 
-class _Stopped(BaseException):
-    """Raised in the loading callback to leave early. Not an `Exception`, which a loader might catch as its own."""
-
-
-class Engine(EngineThread):
-    """Owns the session and the search.
-
-    Attributes:
-        request: what `start` opens.
-        autosave: keeps the work in a job's folder; None where it is not kept.
-        followed: the job whose search is on the screen, if that search runs in another process.
-    """
+class Engine(SessionOwner):
+    """Serves commands, runs the search and does background work."""
 
     def __init__(
         self,
@@ -62,99 +48,39 @@ class Engine(EngineThread):
         log_hint: str,
         job: Job | None = None,
     ) -> None:
-        super().__init__(post, log_hint)
-        self.request, self._opener = request, opener
-        self._offered = False
-        self.autosave = None if job is None else JobAutosave(job, lambda text: self._notice(text, "warning"))
-        self.followed: Job | None = None
-        self._session: SessionLike | None = None
-        self._search: SearchLike | None = None
+        super().__init__(request, opener, post, log_hint, job)
         self._trace = SearchTrace()
+        self._offered = False
         self._frontier_look, self._memory_look = Throttle(FRONTIER_EVERY), Throttle(MEMORY_EVERY)
         self._turns = 0
-        self._work_left = False
         self._quiet_until = 0.0
 
-    def _run(self) -> None:
-        try:
-            session = self._open()
-        except _Stopped:
-            return
-        if session is None:
-            self._refuse_commands()
-            return
-        try:
-            self._guard(lambda: self._restore(session))
-            while not self._stop.is_set():
-                self._turn(session)
-        finally:
-            self._guard(self._store)
+    @override
+    def _begin_anew(self) -> None:
+        self._trace, self._offered = SearchTrace(), False
 
-    def _turn(self, session: SessionLike) -> None:
+    @override
+    def _go_on(self, session: SessionLike, spec: SearchSpec, job: Job) -> SearchLike:
+        search = session.search(spec)
+        for progress in job.progress():
+            self._trace.add(progress)
+        return search
+
+    def _turn(self) -> None:
         for command in latest_wins(self._waiting()):
             if self._stop.is_set():
                 return
-            self._guard(partial(self._serve, session, command))
+            if isinstance(command, commands.OpenAnother):
+                self._open_another(command)
+                self._n_served += 1
+                return
+            if self._session is None:
+                self._notice("Nothing is open; the reason is on the screen.", "warning")
+            else:
+                self._guard(partial(self._serve, self._session, command))
             self._n_served += not isinstance(command, commands.View)
-        if not self._stop.is_set():
-            self._guard(lambda: self._advance(session))
-
-    def _open(self) -> SessionLike | None:
-        """Open the session; None, with the reason in the state, if that fails. Raises `_Stopped` on `stop`."""
-
-        def progress(stage: LoadProgress) -> None:
-            if self._stop.is_set():
-                raise _Stopped
-            self._publish(wake=True, load=stage)
-
-        try:
-            session, methods = self._opener(self.request, progress)
-            view = session.view()
-        except _Stopped:
-            raise
-        except UserError as error:
-            self._publish(wake=True, phase="failed", error=str(error))
-        except Exception as error:
-            log.exception("opening failed")
-            self._publish(wake=True, phase="failed", error=f"{describe_error(error)} (details: {self._log_hint})")
-        else:
-            self._session, self._work_left = session, True
-            self._publish(
-                wake=True, phase="ready", table=session.table, info=session.info, methods=methods, circuit=view
-            )
-            return session
-        return None
-
-    def _restore(self, session: SessionLike) -> None:
-        """Go on with the edits and the search that the job holds, if it was cut off before."""
-        if self.autosave is None:
-            return
-        stored, spec = self.autosave.opened(session, self.request)
-        if stored is not None:
-            session.restore(stored)
-            self._publish(wake=True, circuit=session.view(), epoch=self._state.epoch + 1)
-        if spec is not None:
-            self._search = session.search(spec)
-            self.autosave.begin(self._search, spec, again=True)
-            for progress in self.autosave.job.progress():
-                self._trace.add(progress)
-            self._publish(wake=True, search=SearchState(phase="running", spec=spec))
-
-    def _store(self) -> None:
-        if self.autosave is not None and self._session is not None:
-            self.autosave.store(self._session, self._state.circuit)
-
-    def _publish(self, *, wake: bool, **changes: Any) -> None:
-        if self._session is not None and "circuit" in changes:
-            changes["audit"] = self._session.audit_view()
-            changes["latent_columns"] = self._session.latent_columns()
-            changes["annotations"], changes["groups"] = self._session.annotations, self._session.groups()
-            changes["explanation"] = self._session.explanation()
-            changes["edges"] = self._session.edges.view()
-            before = self._state.circuit
-            if before is not None and before.version != changes["circuit"].version:
-                changes["latent_prompts"] = None  # they are those of the circuit before
-        super()._publish(wake=wake, **changes)
+        if self._session is not None and not self._stop.is_set():
+            self._guard(partial(self._advance, self._session))
 
     @property
     def _searching(self) -> bool:
@@ -216,7 +142,7 @@ class Engine(EngineThread):
         trace, rate = self._trace.points(), self._trace.rate.per_second
         state = replace(self._state.search, progress=progress, trace=trace, rate=rate)
         if self._frontier_look.due():
-            state = replace(state, frontier=session.frontier())
+            state = replace(state, frontier=session.searches.frontier())
         self._publish(wake=False, search=state)
         if self.autosave is not None:
             self.autosave.step(progress)
@@ -230,7 +156,7 @@ class Engine(EngineThread):
         else:
             session.adopt(result)
             self._work_left = True
-            trace, frontier = self._trace.points(), session.frontier()
+            trace, frontier = self._trace.points(), session.searches.frontier()
             state = replace(self._state.search, phase="done", result=result, trace=trace, frontier=frontier)
             self._publish(wake=True, search=state, circuit=session.view(), epoch=self._state.epoch + 1)
         self._store()
@@ -280,8 +206,11 @@ class Engine(EngineThread):
                 self._publish(wake=True, trial=session.trial.begin(prompt))
             case commands.ExpandTarget(target):
                 self._publish(wake=True, trial=session.trial.expand(target))
-            case commands.Export(path, force):
-                self._export(session, path, force=force)
+            case commands.Export() | commands.ExportTable():
+                self._export(session, command)
+            case commands.AskIntervals():
+                session.searches.ask_intervals()
+                self._work_left, self._quiet_until = True, 0.0
             case commands.Follow():
                 self._follow(command)
             case commands.Collect(job):
@@ -293,12 +222,17 @@ class Engine(EngineThread):
         self._work_left, self._quiet_until = True, 0.0 if view.estimated else time.monotonic() + QUIET
         self._publish(wake=True, circuit=view, epoch=self._state.epoch + whole)
 
-    def _export(self, session: SessionLike, path: Path, *, force: bool) -> None:
-        replaced = file_kind(path)
+    def _export(self, session: SessionLike, command: commands.ExportCommand) -> None:
+        replaced = file_kind(command.path)
         try:
-            written = session.export(path, force=force)
+            if isinstance(command, commands.Export):
+                written = session.export(command.path, force=command.force)
+            else:
+                from circuit_tui.core.session.tables import export_table  # torch
+
+                written = export_table(session, command.wanted, command.path, force=command.force)
         except ForeignFileError:
-            self._post(ForeignFile(path))
+            self._post(ForeignFile(replace(command, force=True)))
             return
         self._publish(wake=True, circuit=session.view())
         self._post(Exported(written, replaced))
@@ -331,7 +265,7 @@ class Engine(EngineThread):
             self._publish(wake=True, search=replace(search, phase="stopping"))
         elif search.phase != "stopping":
             phase: SearchPhase = "paused" if search.phase == "running" else "running"
-            self._publish(wake=True, search=replace(search, phase=phase, frontier=session.frontier()))
+            self._publish(wake=True, search=replace(search, phase=phase, frontier=session.searches.frontier()))
 
     def _follow(self, command: commands.Follow) -> None:
         """Show how far the search of another process is."""

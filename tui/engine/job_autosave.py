@@ -10,6 +10,7 @@ from circuit_tui.core.jobs.autosave import SAVE_EVERY, Autosave
 from circuit_tui.core.jobs.job import Job, new_job
 from circuit_tui.core.runtime.throttle import Throttle
 from circuit_tui.core.search.spec import SearchSpec
+from circuit_tui.tui.detached import start_detached
 
 if TYPE_CHECKING:
     from circuit_tui.core.opening.request import OpenRequest
@@ -37,6 +38,19 @@ class JobAutosave:
         """Go on with `job`, which was cut off; the present job is removed. Only before the engine starts."""
         self.job.remove()
         self._use(job)
+
+    def start_over(self, request: OpenRequest, *, leave_running: bool) -> None:
+        """Something else is open: keep it in a new job. The old one ends, or its search goes on in the background.
+
+        Raises:
+            OSError: the new job's folder cannot be made; the old one is kept.
+        """
+        old, new = self.job, new_job("explore", request, None, None)
+        self._use(new)
+        if leave_running:
+            start_detached(old)
+        else:
+            old.remove()
 
     def opened(self, session: SessionLike, request: OpenRequest) -> tuple[dict[str, Any] | None, SearchSpec | None]:
         """Compare the opened `session` with the job's; return the job's stored session and search, None where absent.

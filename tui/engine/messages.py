@@ -11,6 +11,8 @@ from typing import Literal
 from textual.message import Message
 from typing_extensions import override
 
+from circuit_tui.tui.engine.commands import ExportCommand
+
 Severity = Literal["information", "warning", "error"]
 
 
@@ -36,7 +38,7 @@ class Notice(Message):
 
 @dataclass
 class Exported(Message):
-    """The circuit was written to `path`, in place of a file of circuit-tui of the kind `replaced`, if any."""
+    """Something was written to `path`, in place of a file of circuit-tui of the kind `replaced`, if any."""
 
     path: Path
     replaced: str | None = None
@@ -44,9 +46,14 @@ class Exported(Message):
 
 @dataclass
 class ForeignFile(Message):
-    """Nothing was exported to `path`: circuit-tui did not write the file that is there."""
+    """Nothing was exported: circuit-tui did not write the file that is there. `forced` replaces it."""
 
-    path: Path
+    forced: ExportCommand
+
+
+@dataclass
+class OpenedAnother(Message):
+    """Another session is open: the screen begins anew."""
 
 
 @dataclass

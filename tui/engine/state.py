@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -56,8 +57,13 @@ class SearchState:
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """Everything at one moment. `epoch` grows when the whole circuit is replaced (by a search, file or snapshot)."""
+    """Everything at one moment.
 
+    `opened` counts the sessions that were opened. `epoch` grows when the whole circuit is replaced (by a search, file
+    or snapshot).
+    """
+
+    opened: int = 0
     phase: Phase = "loading"
     load: LoadProgress | None = None
     error: str = ""
@@ -81,3 +87,4 @@ class EngineState:
     memory: MemoryUse | None = None
     audit: AuditView | None = None
     edges: EdgesView | None = None
+    intervals: Mapping[int, tuple[float, float] | None] = field(default_factory=dict)

@@ -5,6 +5,7 @@ The state is an immutable object in a slot that holds only the newest one. Nothi
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -126,7 +127,9 @@ class EngineThread(ABC):
             pass
         return batch
 
-    def _refuse_commands(self) -> None:
-        """Answer every command with a notice until the engine is stopped."""
-        while self._queue.get() is not None:
-            self._notice("Nothing is open; the reason is on the screen.", "warning")
+    def _drop_waiting(self) -> None:
+        """Forget all commands that wait, which are about something that is no longer open."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                command = self._queue.get_nowait()
+                self._n_served += command is not None and not isinstance(command, View)

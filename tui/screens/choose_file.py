@@ -40,10 +40,7 @@ class FileTree(DirectoryTree):
 
 
 class ChooseFile(Dialog[Path | None]):
-    """Asks for a file. Its result is the path, relative to the working directory if it lies below it, or None.
-
-    The app that shows it dismisses it with None on the key with which the user leaves the app.
-    """
+    """Asks for a file. Its result is the path, relative to the working directory if it lies below it, or None."""
 
     CSS = """
     ChooseFile { align: center middle; }
@@ -52,6 +49,7 @@ class ChooseFile(Dialog[Path | None]):
     ChooseFile .hint { color: $muted; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(None)", "Cancel", show=False),
         Binding("backspace,left", "up", "The folder above", show=False),
     ]
 

@@ -1,4 +1,4 @@
-"""The question before quitting, asked only if something unsaved would be lost."""
+"""The question before quitting or opening something else, asked only if something unsaved would be lost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ Answer = Literal["quit", "export", "background", "stay"]
 class ConfirmQuit(Dialog[Answer]):
     """Lists what would be lost, and asks what to do.
 
-    `lost` has a line for each thing that an export would keep; it is empty if there is nothing unsaved.
+    `lost` has a line for each thing that an export would keep; it is empty if there is nothing unsaved. `opening` asks
+    before something else is opened, not before quitting.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -29,14 +30,15 @@ class ConfirmQuit(Dialog[Answer]):
         Binding("escape,n", "dismiss('stay')", "Stay", show=False),
     ]
 
-    def __init__(self, lost: tuple[str, ...], *, searching: bool = False) -> None:
+    def __init__(self, lost: tuple[str, ...], *, searching: bool = False, opening: bool = False) -> None:
         super().__init__(classes="dialog")
-        self._lost, self._searching = lost, searching
+        self._lost, self._searching, self._opening = lost, searching, opening
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box"):
             lost = self._lost
-            yield Label("Quit without exporting?" if lost else "Quit during a search?", classes="title")
+            what = "Open something else" if self._opening else "Quit"
+            yield Label(f"{what} without exporting?" if lost else f"{what} during a search?", classes="title")
             if lost:
                 yield Label("Changed since the last export or opening:")
             for part in lost:
@@ -45,7 +47,8 @@ class ConfirmQuit(Dialog[Answer]):
                 yield Label("A search is under way. It can go on in the background.")
             export = "   [b]e[/b] export first" if lost else ""
             background = "   [b]b[/b] leave it running" if self._searching else ""
-            yield Label(f"[b]q[/b] quit{export}{background}   [b]esc[/b] stay", classes="hint")
+            leave = "[b]y[/b] open" if self._opening else "[b]q[/b] quit"
+            yield Label(f"{leave}{export}{background}   [b]esc[/b] stay", classes="hint")
 
     def action_background(self) -> None:
         if self._searching:

@@ -19,6 +19,8 @@ from circuit_tui.tui.explorer_protocol import Explorer
 from circuit_tui.tui.screens.ask_text import AskText
 from circuit_tui.tui.screens.compare import CompareScreen
 from circuit_tui.tui.screens.confirm_replace import ConfirmReplace
+from circuit_tui.tui.screens.export_to import ExportTo, offered
+from circuit_tui.tui.screens.exporting import export_offers, keep_copied, row_text
 from circuit_tui.tui.screens.help import HelpScreen
 from circuit_tui.tui.screens.latent_screen import LatentScreen
 from circuit_tui.tui.widgets.attribution_list import AttributionList
@@ -119,12 +121,15 @@ class ExplorerScreen(LatentScreen):
         if self._quit_after_export:
             self.explorer.action_leave()  # asks again about what the file does not hold
 
+    def on_opened_another(self) -> None:
+        self.explorer.begin_anew()
+
     def on_foreign_file(self, event: ForeignFile) -> None:
         def replace(answer: bool | None) -> None:
             if answer:
-                self._submit(commands.Export(event.path, force=True))
+                self._submit(event.forced)
 
-        self.app.push_screen(ConfirmReplace(event.path), replace)
+        self.app.push_screen(ConfirmReplace(event.forced.path), replace)
 
     # The circuit
 
@@ -309,26 +314,37 @@ class ExplorerScreen(LatentScreen):
         self.ask_export(then_quit=False)
 
     def ask_export(self, *, then_quit: bool) -> None:
-        """Ask for a path and export the circuit to it."""
-        info = self.shown.info
-        if not self.ready() or info is None:
+        """Ask for a path, and write there what its ending asks for."""
+        if not self.ready():
             return
-        name = str(self._out or f"{_file_name(info.task)}.circuit.json")
+        offers = export_offers(self.panes, self.shown, self._out, force=self._force)
 
         def export(answer: str | None) -> None:
             if answer:
                 self._quit_after_export = then_quit
-                path = Path(answer).expanduser()
-                self._submit(commands.Export(path, force=self._force and answer == name))
+                self._submit(offered(offers, answer).command(Path(answer).expanduser()))
 
-        self.app.push_screen(AskText("Export the circuit to", name, "enter writes the file   esc cancels"), export)
+        self.app.push_screen(ExportTo(offers), export)
+
+    def action_copy(self) -> None:
+        text = row_text(self.panes, self.shown) if self.ready() else ""
+        if text:
+            self.app.copy_to_clipboard(text)
+            self.post_message(Notice(keep_copied(text, self.explorer.state_folder)))
+        elif self.shown.phase == "ready":
+            self.post_message(Notice("There is no row to copy here.", "warning"))
+
+    def action_intervals(self) -> None:
+        self._submit(commands.AskIntervals())
+
+    def action_open(self) -> None:
+        if self.shown.phase == "loading":
+            self.ready()  # says so
+        else:
+            self.explorer.open_another()
 
     def action_help(self) -> None:
         self.app.push_screen(HelpScreen())
 
     def action_theme(self) -> None:
         self.explorer.next_theme()
-
-
-def _file_name(task: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in Path(task).stem) or "circuit"

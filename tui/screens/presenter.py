@@ -33,6 +33,7 @@ class Presenter:
         self._screen, self._panes, self._engine = screen, panes, engine
         self.shown = EngineState()
         self.prompt: int | None = None
+        self._opened: int | None = None
         self._ticks = 0
         self._asked: dict[str, object] = {}
 
@@ -40,7 +41,7 @@ class Presenter:
         """Other panes may be visible now: bring them up to date."""
         self.show_tabs()
         if self._panes.visible_pane("frontier"):
-            self._panes.frontier.show(self.shown.search, self.shown.circuit)
+            self._panes.frontier.show(self.shown.search, self.shown.circuit, self.shown.intervals)
         self.ask_views()
 
     def show_tabs(self) -> None:
@@ -59,8 +60,8 @@ class Presenter:
     def show_state(self, *, charts: bool) -> None:
         """Show the newest state. Each pane gets only what has changed; charts wait for the tick."""
         state, shown, panes = self._engine.state, self.shown, self._panes
-        if state is shown:
-            return
+        if state is shown or self._opened not in (None, state.opened):
+            return  # what another session has is for the screen that will take this one's place
         if not charts and state.search.phase == shown.search.phase:
             # Keep the old search in `shown`, so that the next tick still sees a difference.
             self.shown = replace(state, search=shown.search)
@@ -86,7 +87,7 @@ class Presenter:
         if state.search.result is not shown.search.result or state.epoch != shown.epoch:
             self._asked.pop("latent", None)
         if panes.visible_pane("frontier"):
-            panes.frontier.show(self.shown.search, state.circuit)
+            panes.frontier.show(self.shown.search, state.circuit, state.intervals)
         if state.audit is not shown.audit:
             panes.circuit.show_shares(state.audit.shares if state.audit else {})
             panes.audit.show(state.audit)
@@ -94,7 +95,7 @@ class Presenter:
             panes.edges.show(state.edges, state.circuit.size if state.circuit else 0)
         self._screen.query_one(FaithfulnessStrip).show(state)
         panes.latent.show(state.latent, state.table, state.latent_prompts, state.annotations)
-        panes.prompts.show(state.prompts, state.prompt, state.explanation, state.table)
+        panes.prompts.show(state.prompts, state.prompt, state.explanation, state.table, state.annotations)
         panes.trial.show(state.trial, state.table, state.circuit)
         top = self._screen.app.screen
         if isinstance(top, CompareScreen):
@@ -114,6 +115,10 @@ class Presenter:
         assert state.info is not None
         self._screen.query_one(Loading).display = False
         self._panes.display = True
+        if self._opened is not None:
+            self._panes.home(self._panes.current).focus()
+            return  # another opening has failed: the panes still have what they had
+        self._opened = state.opened
         self._panes.circuit.set_table(state.table)
         self._panes.search.set_methods(state.methods)
         self._panes.home(self._panes.current).focus()

@@ -15,7 +15,7 @@ from circuit_tui.core.views import CircuitView, NodeTable
 from circuit_tui.tui.circuit_columns import COLUMNS, LATENT_CELLS, Column, column_widths
 from circuit_tui.tui.circuit_rows import CircuitRows
 from circuit_tui.tui.drawing.line import StyledLine, cut, plain
-from circuit_tui.tui.drawing.number_text import count, percent
+from circuit_tui.tui.drawing.number_text import amount, percent
 from circuit_tui.tui.widgets.circuit_table import CircuitTable, heading
 from circuit_tui.tui.widgets.line_input import LineInput
 from circuit_tui.tui.widgets.lines_view import LinesView
@@ -48,7 +48,7 @@ class CircuitHeading(LinesView):
 
 
 class FilterNote(LinesView):
-    """What is wrong with the filter, or that tokens are still being searched; not seen if there is nothing to say."""
+    """What the filter finds, what is wrong with it, or that tokens are still being searched; not seen without one."""
 
     def __init__(self, table: CircuitTable) -> None:
         super().__init__(id="filter-note")
@@ -70,10 +70,13 @@ class FilterNote(LinesView):
 def _filter_note(model: CircuitRows | None) -> str:
     if model is None or model.filter_error:
         return "" if model is None else model.filter_error
+    if not model.filter:
+        return ""
+    found = f"{amount(model.n_shown, 'kept node' if not model.show_all else 'node')} found"
     columns = model.latent_columns
     if not model.seeks_tokens or columns is None or columns.complete:
-        return ""
-    return f"{percent(columns.tokens_done / columns.n_latents)} of promoted tokens searched, more may match"
+        return found
+    return f"{found}; {percent(columns.tokens_done / columns.n_latents)} of promoted tokens searched, more may match"
 
 
 class FilterInput(LineInput):
@@ -123,8 +126,7 @@ class CircuitPane(Vertical):
         if model is None:
             return ""
         found = f" matching “{model.filter}”" if model.filter else ""
-        shown = model.n_listed if model.show_all else model.n_listed_kept  # nodes that were switched off stay listed
-        return f"{'all' if model.show_all else 'kept'}{found}: {count(shown)} nodes"
+        return f"{'all' if model.show_all else 'kept'}{found}: {amount(model.n_shown, 'node')}"
 
     def open_filter(self) -> None:
         """Show the filter line and put the cursor in it."""

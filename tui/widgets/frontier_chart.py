@@ -30,7 +30,8 @@ class CircuitPoint:
 class FrontierDrawing:
     """The content of the chart: the points, ascending in size, and the marks.
 
-    `trail` holds the steps so far of a running search over a mask.
+    `trail` holds the steps so far of a running search over a mask. `spans` are 95% intervals of held-out numbers, as
+    (size, low, high).
     """
 
     points: Sequence[FrontierPoint]
@@ -38,6 +39,7 @@ class FrontierDrawing:
     cursor: CircuitPoint | None = None
     current: CircuitPoint | None = None
     trail: Sequence[CircuitPoint] = ()
+    spans: Sequence[tuple[int, float, float]] = ()
 
     @property
     def span(self) -> tuple[float, float]:
@@ -66,7 +68,9 @@ def frontier_chart(drawing: FrontierDrawing, width: int, height: int, pane_style
     trail = Curve([(log_size(p.size), p.faithfulness) for p in drawing.trail], pane_styles.curves[2], joined=False)
     train = Curve([(log_size(p.size), p.train) for p in points], pane_styles.curves[0])
     test = Curve([(log_size(p.size), p.test) for p in points if p.test is not None], pane_styles.curves[1])
-    ys = [y for curve in (train, test) for _, y in curve.points]
+    ends = [(log_size(size), end) for size, *both in drawing.spans for end in both]
+    intervals = Curve(ends, pane_styles.curves[1], joined=False)
+    ys = [y for curve in (train, test, intervals) for _, y in curve.points]
     axis = Axis(max(-1.0, min(0.0, *ys, 0.0)), max(1.05, *ys, 0.0), "{:.1f}", drawing.target)
     marks = []
     if drawing.cursor is not None:
@@ -75,7 +79,7 @@ def frontier_chart(drawing: FrontierDrawing, width: int, height: int, pane_style
     if drawing.current is not None and drawing.current.size > 0:
         point = drawing.current
         marks.append(Mark(log_size(point.size), point.faithfulness, CURRENT, pane_styles.warn))
-    lines = chart([trail, train, test], axis, width, height - AXIS_LINES, pane_styles, span, marks)
+    lines = chart([trail, intervals, train, test], axis, width, height - AXIS_LINES, pane_styles, span, marks)
     return [*lines, _sizes(drawing, width, pane_styles)]
 
 

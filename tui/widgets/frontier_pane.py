@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from textual import events
@@ -25,6 +26,7 @@ from circuit_tui.tui.widgets.frontier_chart import (
 )
 from circuit_tui.tui.widgets.lines_view import LinesView
 
+Intervals = Mapping[int, tuple[float, float] | None]
 LEGEND_LINES, READOUT_LINES = 1, 2
 ABOUT = (
     "The frontier: the most faithful circuit of each size that the search has found. It is drawn while a search runs; "
@@ -58,9 +60,13 @@ class FrontierPane(LinesView, can_focus=True):
         self._search = SearchState()
         self._circuit: CircuitView | None = None
         self._chosen: int | None = None
+        self._intervals: Intervals = {}
 
-    def show(self, search: SearchState, circuit: CircuitView | None) -> None:
-        """Show the frontier of `search` with `circuit` marked on it."""
+    def show(self, search: SearchState, circuit: CircuitView | None, intervals: Intervals | None = None) -> None:
+        """Show the frontier of `search` with `circuit` marked on it, and the intervals that are computed, by size."""
+        if intervals is not None and intervals != self._intervals:
+            self._intervals = intervals
+            self.rebuild()
         if search.spec is not self._search.spec:
             self._chosen = None
         same = search.frontier is self._search.frontier and search.phase == self._search.phase
@@ -122,6 +128,11 @@ class FrontierPane(LinesView, can_focus=True):
             if circuit is None or circuit.estimated
             else CircuitPoint(circuit.size, circuit.test.faithfulness),
             trail=trail,
+            spans=[
+                (size, *interval)
+                for size, interval in self._intervals.items()
+                if interval is not None and any(point.size == size for point in search.frontier)
+            ],
         )
 
     def build(self, width: int) -> list[Strip]:
@@ -144,6 +155,8 @@ class FrontierPane(LinesView, can_focus=True):
             line.add("  ━ train", pane_styles.curves[0])
         if any(point.test is not None for point in drawing.points):
             line.add("  ━ held-out", pane_styles.curves[1])
+        if drawing.spans:
+            line.add("  ⠒ its 95% CI", pane_styles.curves[1])
         if drawing.trail:
             line.add("  ⠒ the mask so far", pane_styles.curves[2])
         return line.add(f"  ┈ target {drawing.target:g}" if drawing.target else "", pane_styles.muted).strip()
@@ -160,15 +173,22 @@ class FrontierPane(LinesView, can_focus=True):
         else:
             line = StyledLine().add(f" {CURSOR} ", pane_styles.title).add(_nodes(point.size), pane_styles.strong)
             line.add(f"  train {fixed(point.train)}  held-out {fixed(point.test)}")
+            if point.size in self._intervals:
+                line.add(f"  95% CI {interval_text(self._intervals[point.size])}", pane_styles.muted)
             lines.append(line.add("  enter", pane_styles.key).add(" loads it", pane_styles.muted))
         if circuit is not None:
             line = StyledLine().add(f" {CURRENT} ", pane_styles.warn).add(_nodes(circuit.size), pane_styles.strong)
             line.add(f"  held-out {'…' if circuit.estimated else fixed(circuit.test.faithfulness)}")
             interval = circuit.test.faithfulness_interval
             if interval is not None and not circuit.estimated:
-                line.add(f"  95% CI {fixed(interval[0])}–{fixed(interval[1])}", pane_styles.muted)
+                line.add(f"  95% CI {interval_text(interval)}", pane_styles.muted)
             lines.append(line.add("  the current circuit", pane_styles.muted))
         return [line.strip(width) for line in lines]
+
+
+def interval_text(interval: tuple[float, float] | None) -> str:
+    """An interval, or that there is none: too few prompts."""
+    return "none" if interval is None else f"{fixed(interval[0])}–{fixed(interval[1])}"
 
 
 def _nodes(size: int) -> str:

@@ -38,6 +38,11 @@ class LineList(ScrollView, can_focus=True):
         """The styles to draw with."""
         return pane_styles_of(self)
 
+    @property
+    def has_lines(self) -> bool:
+        """Whether the list is not empty."""
+        return self._length > 0
+
     def line(self, index: int, width: int) -> Strip:
         """Return line `index`, drawn in `width` cells."""
         raise NotImplementedError

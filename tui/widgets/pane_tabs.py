@@ -8,14 +8,17 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from circuit_tui.tui.actions import PANES
-from circuit_tui.tui.drawing.line import StyledLine, cut
+from circuit_tui.tui.drawing.line import StyledLine
 from circuit_tui.tui.drawing.styles import pane_styles_of
+
+SHORT = {name: name.capitalize() for name in PANES} | {"circuit": "Circ", "prompts": "Prompt", "frontier": "Front"}
+"""The names of the panes in a line that has no room for the whole ones."""
 
 
 class PaneTabs(Widget):
     """``1 Circuit  2 Latent  3 Prompts  4 Search …``; the current one stands out.
 
-    Where names and note do not fit, the names of the other panes are cut to as many letters as fit.
+    Names have precedence over the note. Where they do not fit, they are shortened as `SHORT` says.
     """
 
     class Chosen(Message):
@@ -37,12 +40,13 @@ class PaneTabs(Widget):
             self.refresh()
 
     def _names(self) -> list[tuple[str, str]]:
-        """Each pane and its name in the line."""
-        longest = max(map(len, PANES))
-        for letters in range(longest, 1, -1):
-            names = [(pane, pane.capitalize()[: longest if pane == self._current else letters]) for pane in PANES]
-            note = len(self._note) + 1 if self._note else 0
-            if 1 + sum(len(PANES[pane]) + len(name) + 3 for pane, name in names) + note <= self.size.width:
+        """Each pane and its name in the line, with the blanks behind it."""
+        for shortened, gap in ((False, "  "), (False, " "), (True, " ")):
+            names = [
+                (pane, (SHORT[pane] if shortened and pane != self._current else pane.capitalize()) + gap)
+                for pane in PANES
+            ]
+            if 1 + sum(len(PANES[pane]) + 1 + len(name) for pane, name in names) <= self.size.width:
                 break
         return names
 
@@ -52,15 +56,15 @@ class PaneTabs(Widget):
         for pane, name in self._names():
             chosen = pane == self._current
             line.add(f"{PANES[pane]} ", pane_styles.title if chosen else pane_styles.key)
-            line.add(name, pane_styles.title if chosen else pane_styles.muted).add("  ")
-        note = cut(self._note, width - line.width - 1)
-        line.pad_to(width - len(note) - 1).add(note, pane_styles.muted)
+            line.add(name, pane_styles.title if chosen else pane_styles.muted)
+        if line.width + len(self._note) < width:
+            line.pad_to(width - len(self._note) - 1).add(self._note, pane_styles.muted)
         return line.strip(width, self.rich_style)
 
     def on_click(self, event: events.Click) -> None:
         at = 1
         for pane, name in self._names():
             stop = at + len(PANES[pane]) + 1 + len(name)
-            if at <= event.x < stop:
+            if at <= event.x < at + len(PANES[pane]) + 1 + len(name.rstrip()):
                 self.post_message(self.Chosen(pane))
-            at = stop + 2
+            at = stop

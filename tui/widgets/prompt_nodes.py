@@ -7,6 +7,7 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.strip import Strip
 
+from circuit_tui.core.latents.annotations import Annotations
 from circuit_tui.core.latents.views import Contributions, Explanation
 from circuit_tui.core.views import NodeTable, PromptView
 from circuit_tui.tui.drawing.chart import bar
@@ -39,12 +40,22 @@ class PromptNodes(LineList):
         self.explanation: Explanation | None = None
         self.nodes: list[int] = []
         self._table: NodeTable | None = None
+        self._said = Annotations()
         self._clean: dict[int, float] = {}
         self._corrupt: dict[int, float] = {}
         self._fires: dict[int, tuple[str, float]] = {}
 
-    def show(self, view: PromptView | None, explanation: Explanation | None, table: NodeTable | None) -> None:
+    def show(
+        self,
+        view: PromptView | None,
+        explanation: Explanation | None,
+        table: NodeTable | None,
+        said: Annotations | None,
+    ) -> None:
         """Show the nodes of a prompt. `explanation` is of the same prompt, and may still be filling in."""
+        if said is not None and said is not self._said:
+            self._said = said
+            self.refresh()
         if view is self.view and explanation is self.explanation:
             return
         fresh = not (view and self.view and view.row.index == self.view.row.index)
@@ -99,7 +110,8 @@ class PromptNodes(LineList):
         line.left(table.positions[table.position[node]], self._position_width(width) - 1).add(" ")
         line.left(token_text(token), TOKEN, pane_styles.curves[1])
         line.right(compact(activation) if token else "", ACTIVATION - 1, pane_styles.muted).add("  ")
-        line.left(printable(table.label[node]), self._label_width(width), pane_styles.muted)
+        label = self._said.label(table.site[node], table.latent[node]) or table.label[node]
+        line.left(printable(label), self._label_width(width), pane_styles.muted)
         clean, corrupt = self._clean.get(node), self._corrupt.get(node)
         line.right(signed(clean, 2, "…"), CONTRIBUTION, pane_styles.change(clean))
         waiting = "" if self.explanation is None or self.explanation.corrupt_error else "…"

@@ -8,6 +8,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.strip import Strip
 
+from circuit_tui.core.latents.annotations import Annotations
 from circuit_tui.core.latents.views import Explanation
 from circuit_tui.core.views import NodeTable, PromptsView, PromptView
 from circuit_tui.tui.drawing.line import StyledLine, cut, plain, printable, spaced
@@ -118,6 +119,7 @@ class PromptsPane(Vertical):
         prompt: PromptView | None,
         explanation: Explanation | None,
         table: NodeTable | None,
+        said: Annotations | None,
     ) -> None:
         """Show the test prompts, the chosen one and why it is answered as it is."""
         if prompt is None or (explanation is not None and explanation.prompt != prompt.row.index):
@@ -128,7 +130,7 @@ class PromptsPane(Vertical):
         nodes.display = nodes_heading.display = prompt is not None
         self.query_one("#prompt-detail").set_class(prompt is None, "-none")  # then the list has the room
         self.query_one(ChosenPrompt).show(prompt, explanation)
-        nodes.show(prompt, explanation, table)
+        nodes.show(prompt, explanation, table, said)
         nodes_heading.rebuild()
         if prompts:
             wrong = sum(row.circuit <= 0 for row in prompts.rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -56,6 +57,29 @@ def test_one_latent_closely_and_as_text(cli: Any, made: tuple[Session, Path]) ->
     text = cli("latents", path, "--device", "cpu", "--filter", str(row.latent)).out
     assert f"{row.site}/{row.latent}" in text
     assert "promotes:" in cli("latents", path, "--device", "cpu", "--latent", f"{row.site}/{row.latent}").out
+
+
+def test_what_is_listed_is_written_as_a_table(cli: Any, made: tuple[Session, Path], tmp_path: Path) -> None:
+    session, path = made
+    out = tmp_path / "list.csv"
+    listed = cli("latents", path, "--json", "--device", "cpu", "--filter", "push<0", "--out", out)
+    assert listed.code == 0, listed.err
+    with out.open() as stream:
+        written = list(csv.DictReader(stream))
+    expected = [(row["site"], row["latent"], row["push"]) for row in listed.data["latents"]]
+    assert [(row["site"], int(row["latent"]), float(row["push"])) for row in written] == expected
+    row = listed_latents(session)[0]
+    closely = ("--latent", f"{row.site}/{row.latent}", "--out", out)
+    assert "will be replaced: it is a table" in cli("latents", path, "--device", "cpu", *closely).err
+    assert out.read_text().startswith("part,name,value,corrupt\n")
+    out.write_text("mine")
+    for words, says in (
+        (("--out", out), "there is a file that circuit-tui did not write"),
+        (("--out", tmp_path / "list.txt"), "--out " + str(tmp_path / "list.txt") + ": its name must end in one of"),
+    ):
+        done = cli("latents", path, "--device", "cpu", *words)
+        assert (done.code, out.read_text()) == (2, "mine")
+        assert says in done.err
 
 
 def test_what_cannot_be_listed_is_said(cli: Any, made: tuple[Session, Path]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.latents.annotations import SetLabel
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.session.session import Session, open_session
 
@@ -17,6 +18,7 @@ from circuit_tui.core.session.session import Session, open_session
 def made(solvable_request: Callable[..., OpenRequest], tmp_path: Path) -> tuple[Session, Path]:
     session = open_session(solvable_request("gpt2"))
     session.only(range(0, len(session.table), 5))
+    session.annotate(SetLabel(session.table.site[0], session.table.latent[0], "the first one"))
     return session, session.export(tmp_path / "made.json")
 
 
@@ -36,6 +38,8 @@ def test_it_says_what_the_session_computes(cli: Any, made: tuple[Session, Path])
     for name, side in (("clean", explanation.clean), ("corrupt", explanation.corrupt)):
         got = sorted(node[name] for node in done["nodes"])
         assert got == pytest.approx(sorted(side.values), abs=1e-5)  # type: ignore[type-var]
+    labels = {(node["site"], node["latent"]): node["label"] for node in done["nodes"]}
+    assert labels[session.table.sites[session.table.site[0]].short, session.table.latent[0]] == "the first one"
     sizes = [abs(node["clean"]) for node in done["nodes"]]
     assert sizes == sorted(sizes, reverse=True)
     node = explanation.clean.nodes[0]

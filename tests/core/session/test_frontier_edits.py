@@ -18,27 +18,27 @@ from circuit_tui.core.session.session import Session
 
 def test_a_point_becomes_the_circuit_and_can_be_taken_back(fresh_session: Callable[[str], Session]) -> None:
     session = fresh_session("llama-each")
-    assert session.frontier() == ()
+    assert session.searches.frontier() == ()
     session.only([0, 1])
     search = session.search(SearchSpec("mask", 0.8, 0, QUICK["mask"]))
     for _ in search:
-        if len(session.frontier()) > 2:
+        if len(session.searches.frontier()) > 2:
             break
-    early = session.frontier()[0]
+    early = session.searches.frontier()[0]
     session.load_frontier(early.size)
     assert session.view().size == early.size
     assert session.view().last_change == f"frontier: {early.size} nodes"
     for _ in search:
         pass
     test = Evaluator(session.problem, "test")
-    for point in session.frontier():
+    for point in session.searches.frontier():
         session.load_frontier(point.size)
         view = session.view()
         assert view.size == point.size
         assert view.test.faithfulness == pytest.approx(test.faithfulness(kept_of(session)).result(), abs=1e-5)
         if point.test is not None:
             assert view.test.faithfulness == pytest.approx(point.test, abs=1e-5)
-    assert any(point.test is not None for point in session.frontier())
+    assert any(point.test is not None for point in session.searches.frontier())
     while session.view().can_undo:
         session.undo()
     session.redo()
@@ -62,7 +62,7 @@ def test_the_file_says_where_on_the_frontier_it_was(fresh_session: Callable[[str
     for _ in search:
         pass
     assert search.result is not None
-    small = session.frontier()[0]
+    small = session.searches.frontier()[0]
     assert small.train < 0.8
     session.load_frontier(small.size)
     assert session.view().dirty
