@@ -35,6 +35,7 @@ PANES: dict[str, str] = {
     "audit": "6",
     "edges": "7",
     "try": "8",
+    "circuits": "0",
 }
 """The name of each pane and the key that goes to it, in the order in which their names are shown."""
 
@@ -59,7 +60,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("r", "r", "reverse", "Reverse the order", "List"),
     Action("C", "C", "columns", "Choose the columns of the list", "List"),
     Action("L", "L", "label", "Name the latent, or note something on it", "Latent", "label"),
-    Action("m", "m", "mark", "Mark the latent or node, or take the mark away", "Latent", "mark"),
+    Action("m", "m", "mark", "Mark the latent, node or circuit, or take the mark away", "Latent", "mark"),
     Action("M", "M", "group", "Name a group of what is marked; without marks, list the groups", "Latent", "group"),
     Action("escape", "esc", "clear_filter", "Clear the filter", "List"),
     Action("s", "s", "start", "Start a search", "Search", "search"),
@@ -76,7 +77,14 @@ ACTIONS: tuple[Action, ...] = (
     Action("T", "T", "audit_text", "Audit, and measure what the SAEs cost on a text of your own", "Audit", "text"),
     Action("O", "O", "open", "Open another task, circuit or model", "File", "open"),
     Action("w", "w", "snapshot", "Name a snapshot of the circuit", "File", "snapshot"),
-    Action("c", "c", "compare", "Compare with a snapshot, or go back to one", "File", "compare"),
+    Action(
+        "c",
+        "c",
+        "compare",
+        "Compare with a snapshot, or go back to one; in pane 0, compare two circuits",
+        "File",
+        "compare",
+    ),
     Action("e", "e", "export", "Export the circuit, its nodes alone, or what is shown as a table", "File", "export"),
     Action("y", "y", "copy", "Copy the row under the cursor", "File", "copy"),
     *(Action(key, key, f"pane('{name}')", f"Go to the {name} pane", "Screen") for name, key in PANES.items()),
@@ -117,6 +125,7 @@ HINTS: dict[str, tuple[str, ...]] = {
     "audit": ("audit", "audit_full", "audit_text", "undo", "start", "export"),
     "edges": ("report", "switch", "undo", "start", "export"),
     "try": ("undo", "start", "export"),
+    "circuits": ("mark", "compare", "open", "export", "undo"),
     "frontier": ("intervals", "undo", "start", "pause", "stop", "snapshot", "export"),
 }
 ALWAYS = ("help", "leave")

@@ -26,7 +26,6 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.runtime.user_log import user_log
 from circuit_tui.tui.drawing.styles import pane_styles_for
 from circuit_tui.tui.drawing.themes import THEMES, checked_theme
-from circuit_tui.tui.engine.commands import OpenAnother
 from circuit_tui.tui.engine.messages import Notice, NoticeHandler, StateChanged
 from circuit_tui.tui.palette import ActionCommands, ActionPalette
 from circuit_tui.tui.resilient_app import ResilientApp
@@ -148,8 +147,9 @@ class ExplorerApp(ResilientApp[None]):
                 self._settings_path = None  # one line is enough
                 self.post_to_main(Notice(f"{error}; it will not be remembered", "warning"))
 
-    def open_another(self) -> None:
-        """Ask what to open in place of what is open, after a question about unsaved work."""
+    def open_another(self, circuit: Path | None = None) -> None:
+        """Ask what to open in place of what is open, after a question about unsaved work; `circuit` is proposed."""
+        from circuit_tui.tui.engine.commands import OpenAnother
         from circuit_tui.tui.screens.open_form import OpenForm
 
         def opened(request: OpenRequest | None, *, leave_running: bool = False) -> None:
@@ -162,7 +162,9 @@ class ExplorerApp(ResilientApp[None]):
                 self.main.ask_export(then_quit=False)
             elif answer in ("quit", "background"):
                 done = partial(opened, leave_running=answer == "background")
-                self.push_screen(OpenForm(self.engine.request, done, leave="Cancel"))
+                shown = self.engine.request
+                shown = shown if circuit is None else replace(shown, circuit=circuit)
+                self.push_screen(OpenForm(shown, done, leave="Cancel"))
 
         searching = self.jobs is not None and self.jobs.searching
         if self.main.unsaved or searching:

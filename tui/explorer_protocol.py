@@ -23,8 +23,8 @@ class Explorer(Protocol):
     def begin_anew(self) -> None:
         """Show the session that has just been opened on a fresh screen."""
 
-    def open_another(self) -> None:
-        """Ask what to open in place of what is open, after a question about unsaved work."""
+    def open_another(self, circuit: Path | None = None) -> None:
+        """Ask what to open in place of what is open, after a question about unsaved work; `circuit` is proposed."""
 
     def action_leave(self) -> None:
         """Quit; ask first if something unsaved would be lost."""

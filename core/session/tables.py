@@ -40,8 +40,8 @@ class Tabled(Listable, Protocol):
         """The searches, the last of which has the frontier."""
 
 
-def table_of(session: Tabled, wanted: TableRequest) -> Table:
-    """Returns the table `wanted` with all numbers that the session has computed.
+def table_of(session: Tabled, wanted: TableRequest | Table) -> Table:
+    """Returns the table `wanted` with all numbers that the session has computed; a table as it is.
 
     Raises:
         UserError: there is no such latent or column, no frontier yet, or the filter cannot be read.
@@ -52,13 +52,15 @@ def table_of(session: Tabled, wanted: TableRequest) -> Table:
             rows = listed_latents(session, filter, sort, **order)
             cells = (tuple(_joined(value) for value in astuple(row)) for row in rows)
             return Table("latents", f"{len(rows)} latents{f' matching {filter}' if filter else ''}", tuple(cells))
+        case Table():
+            return wanted
         case LatentTable(site, latent):
             return latent_table(session.latent_view(site, latent), session.table)
         case FrontierTable():
             return frontier_table(session.searches.frontier(), session.searches.intervals())
 
 
-def export_table(session: Tabled, wanted: TableRequest, path: Path, *, force: bool = False) -> Path:
+def export_table(session: Tabled, wanted: TableRequest | Table, path: Path, *, force: bool = False) -> Path:
     """Writes the table `wanted` in the form that the name of `path` asks for; returns the absolute path.
 
     Raises:

@@ -614,7 +614,8 @@ class FakeSession(FakeLatents):
 
     def adopt(self, result: SearchResult) -> None:
         self._note("adopt")
-        self.searches.past = (*self.searches.past, result)
+        if result not in self.searches.past:
+            self.searches.past = (*self.searches.past, result)
         self._edit(result.nodes, f"found by {result.method}")
 
     def export(self, path: Path, *, force: bool = False) -> Path:

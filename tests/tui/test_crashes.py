@@ -204,7 +204,7 @@ async def test_the_picker_shows_odd_names_as_they_are(tmp_path: Path, monkeypatc
     app = PickerApp(OpenRequest(model=ODD), read=lambda: ())
     async with app.run_test(size=(100, 40)) as pilot:
         await pilot.pause()
-        app._say(ODD, error=True)
+        app.screen._say(ODD, error=True)  # type: ignore[attr-defined]
         app.query_one("#layers-hint").update(app.query_one("#layers-hint").content)  # type: ignore[attr-defined]
         await shows(pilot, DRAWN)
         await pilot.press("ctrl+f")

@@ -12,6 +12,7 @@ from circuit_tui.tui.commands.annotate import annotate
 from circuit_tui.tui.commands.attribute import attribute
 from circuit_tui.tui.commands.audit import audit
 from circuit_tui.tui.commands.check import check
+from circuit_tui.tui.commands.circuits import circuits, diff
 from circuit_tui.tui.commands.compare import compare
 from circuit_tui.tui.commands.doctor import doctor
 from circuit_tui.tui.commands.edges import edges
@@ -50,6 +51,8 @@ for _command in (
     latents,
     why,
     annotate,
+    circuits,
+    diff,
     saes,
     doctor,
 ):

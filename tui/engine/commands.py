@@ -9,10 +9,11 @@ from circuit_tui.core.attribution.parts import Target
 from circuit_tui.core.jobs.job import Job
 from circuit_tui.core.latents.annotations import AnnotationEdit
 from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.outputs.table import Table
 from circuit_tui.core.prompting.report import FreePrompt
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.session.table_request import TableRequest
-from circuit_tui.core.views import SearchProgress
+from circuit_tui.core.views import SearchProgress, SearchResult
 from circuit_tui.tui.engine.session_protocol import SessionLike
 
 
@@ -137,6 +138,13 @@ class LoadFrontier:
 
 
 @dataclass(frozen=True, slots=True)
+class Adopt:
+    """Make what a search of this session has found the current circuit."""
+
+    result: SearchResult
+
+
+@dataclass(frozen=True, slots=True)
 class ShowLatent:
     """Compute the details of one latent."""
 
@@ -209,9 +217,9 @@ class Export:
 
 @dataclass(frozen=True, slots=True)
 class ExportTable:
-    """Write a table; with `force` also over a file that circuit-tui did not write."""
+    """Write a table, or one that is at hand; with `force` also over a file that circuit-tui did not write."""
 
-    wanted: TableRequest
+    wanted: TableRequest | Table
     path: Path
     force: bool = False
 
@@ -264,10 +272,11 @@ Edit = (
     | Redo
     | RestoreSnapshot
     | LoadFrontier
+    | Adopt
     | OpenCircuit
 )
 # Edits that replace the whole circuit.
-REPLACING = (RestoreSnapshot, LoadFrontier, OpenCircuit)
+REPLACING = (RestoreSnapshot, LoadFrontier, Adopt, OpenCircuit)
 View = (
     ShowLatent | ShowPrompts | ShowPrompt | ExplainPrompt | ShowLatentPrompts | ShowEdges | CompareSnapshot | TryPrompt
 )
@@ -316,6 +325,8 @@ def apply_edit(session: SessionLike, edit: Edit) -> None:
             session.restore_snapshot(name)
         case LoadFrontier(size):
             session.load_frontier(size)
+        case Adopt(result):
+            session.adopt(result)
         case OpenCircuit(path):
             session.open_circuit(path)
 

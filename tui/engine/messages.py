@@ -6,12 +6,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from textual.message import Message
 from typing_extensions import override
 
-from circuit_tui.tui.engine.commands import ExportCommand
+if TYPE_CHECKING:
+    from circuit_tui.tui.engine.commands import ExportCommand
 
 Severity = Literal["information", "warning", "error"]
 

@@ -115,11 +115,11 @@ class SessionOwner(EngineThread):
     def _take(self, opened: Opened) -> None:
         """Make what was opened the session, and show it instead of anything before."""
         session, methods = opened
-        view = session.view()
+        view, subject = session.view(), session.fingerprint()
         self._session, self._work_left = session, True
         self._search = self.followed = None
         self._begin_anew()
-        self._state = EngineState(load=self._state.load, opened=self._state.opened + 1)
+        self._state = EngineState(load=self._state.load, opened=self._state.opened + 1, fingerprint=subject)
         self._publish(wake=True, phase="ready", table=session.table, info=session.info, methods=methods, circuit=view)
 
     def _open_another(self, command: commands.OpenAnother) -> None:
@@ -206,6 +206,7 @@ class SessionOwner(EngineThread):
             changes["explanation"] = self._session.explanation()
             changes["edges"] = self._session.edges.view()
             changes["intervals"] = self._session.searches.intervals()
+            changes["past"] = self._session.searches.past
             before = self._state.circuit
             if before is not None and before.version != changes["circuit"].version:
                 changes["latent_prompts"] = None  # they are those of the circuit before

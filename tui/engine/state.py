@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from circuit_tui.core.audit.view import AuditView
@@ -60,7 +60,7 @@ class EngineState:
     """Everything at one moment.
 
     `opened` counts the sessions that were opened. `epoch` grows when the whole circuit is replaced (by a search, file
-    or snapshot).
+    or snapshot). `fingerprint` says what is open (`core/opening/identity.py`).
     """
 
     opened: int = 0
@@ -87,4 +87,6 @@ class EngineState:
     memory: MemoryUse | None = None
     audit: AuditView | None = None
     edges: EdgesView | None = None
+    past: tuple[SearchResult, ...] = ()
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
     intervals: Mapping[int, tuple[float, float] | None] = field(default_factory=dict)

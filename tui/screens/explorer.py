@@ -25,6 +25,7 @@ from circuit_tui.tui.screens.help import HelpScreen
 from circuit_tui.tui.screens.latent_screen import LatentScreen
 from circuit_tui.tui.widgets.attribution_list import AttributionList
 from circuit_tui.tui.widgets.circuit_pane import FilterInput
+from circuit_tui.tui.widgets.circuits_pane import CircuitFiles
 from circuit_tui.tui.widgets.frontier_pane import FrontierPane
 from circuit_tui.tui.widgets.panes import PAIR
 
@@ -105,6 +106,13 @@ class ExplorerScreen(LatentScreen):
     def on_attribution_list_opened(self, event: AttributionList.Opened) -> None:
         self._submit(commands.ExpandTarget(event.target))
 
+    def on_circuit_files_chosen(self, event: CircuitFiles.Chosen) -> None:
+        result, path = self.panes.circuits.result(event.row), event.row.path
+        if result is not None:
+            self._submit(commands.Adopt(result))
+        elif path is not None:
+            self._submit(commands.OpenCircuit(path))
+
     def on_frontier_pane_chosen(self, event: FrontierPane.Chosen) -> None:
         self._submit(commands.LoadFrontier(event.size))
 
@@ -118,6 +126,8 @@ class ExplorerScreen(LatentScreen):
     def on_exported(self, event: Exported) -> None:
         replaced = f", in place of a {event.replaced}" if event.replaced else ""
         self.notify(f"Wrote {event.path}{replaced}", timeout=10)
+        if self.panes.visible_pane("circuits"):
+            self.presenter.list_circuits()
         if self._quit_after_export:
             self.explorer.action_leave()  # asks again about what the file does not hold
 
@@ -294,6 +304,9 @@ class ExplorerScreen(LatentScreen):
         self.app.push_screen(AskText("Name this circuit", name, "enter saves it   esc cancels"), save)
 
     def action_compare(self) -> None:
+        if self.panes.current == "circuits":
+            self.panes.circuits.compare()
+            return
         circuit, table = self.shown.circuit, self.shown.table
         if not self.ready() or circuit is None or table is None:
             return
@@ -341,7 +354,8 @@ class ExplorerScreen(LatentScreen):
         if self.shown.phase == "loading":
             self.ready()  # says so
         else:
-            self.explorer.open_another()
+            row = self.panes.circuits.files.current if self.panes.current == "circuits" else None
+            self.explorer.open_another(None if row is None else row.path)
 
     def action_help(self) -> None:
         self.app.push_screen(HelpScreen())

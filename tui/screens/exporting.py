@@ -8,6 +8,7 @@ from pathlib import Path
 
 from circuit_tui.core.atomic_file import write_text
 from circuit_tui.core.errors import UserError
+from circuit_tui.core.outputs.table import Table
 from circuit_tui.core.session.table_request import FrontierTable, LatentsTable, LatentTable, TableRequest
 from circuit_tui.tui.circuit_rows import LatentRow, NodeRow
 from circuit_tui.tui.engine import commands
@@ -47,9 +48,11 @@ def export_offers(panes: Panes, state: EngineState, out: Path | None, *, force: 
     )  # fmt: skip
 
 
-def shown_table(panes: Panes, state: EngineState) -> tuple[TableRequest, str, str]:
+def shown_table(panes: Panes, state: EngineState) -> tuple[TableRequest | Table, str, str]:
     """The table that the current pane shows, with a word for a file's name, and what it is."""
     row, model = panes.circuit.table.current, panes.circuit.table.model
+    if panes.current == "circuits":
+        return panes.circuits.as_table(), "circuits", "the list of circuits"
     if panes.current == "frontier":
         return FrontierTable(), "frontier", "the frontier"
     if panes.current == "latent" and isinstance(row, LatentRow | NodeRow) and state.table is not None:

@@ -113,6 +113,9 @@ class LatentScreen(PaneScreen):
         self.app.push_screen(NameLatent(f"{table.sites[row.site].short} {row.latent}", *before), name)
 
     def action_mark(self) -> None:
+        if self.panes.current == "circuits":
+            self.panes.circuits.mark()
+            return
         row = self._visible_latent()
         if row is not None:
             self._annotate(ToggleMarks((row.node,) if isinstance(row, NodeRow) else row.nodes))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from textual.screen import Screen
 
+from circuit_tui.core.jobs.job import jobs_dir
 from circuit_tui.tui.circuit_rows import LatentRow, NodeRow
 from circuit_tui.tui.engine import commands
 from circuit_tui.tui.engine.engine import Engine
@@ -34,6 +36,7 @@ class Presenter:
         self.shown = EngineState()
         self.prompt: int | None = None
         self._opened: int | None = None
+        self._lists_circuits = False
         self._ticks = 0
         self._asked: dict[str, object] = {}
 
@@ -42,6 +45,10 @@ class Presenter:
         self.show_tabs()
         if self._panes.visible_pane("frontier"):
             self._panes.frontier.show(self.shown.search, self.shown.circuit, self.shown.intervals)
+        seen = self._panes.visible_pane("circuits")
+        if seen and not self._lists_circuits:
+            self.list_circuits()
+        self._lists_circuits = seen
         self.ask_views()
 
     def show_tabs(self) -> None:
@@ -96,6 +103,8 @@ class Presenter:
         self._screen.query_one(FaithfulnessStrip).show(state)
         panes.latent.show(state.latent, state.table, state.latent_prompts, state.annotations)
         panes.prompts.show(state.prompts, state.prompt, state.explanation, state.table, state.annotations)
+        if state.past is not shown.past or state.circuit is not shown.circuit:
+            panes.circuits.show(state)
         panes.trial.show(state.trial, state.table, state.circuit)
         top = self._screen.app.screen
         if isinstance(top, CompareScreen):
@@ -162,6 +171,14 @@ class Presenter:
         edges = self._panes.edges.list
         end = None if edges.view is None else edges.at
         self._ask(commands.ShowEdges(end), "edges", (circuit.version, end))
+
+    def list_circuits(self) -> None:
+        """Let the circuits pane look for circuit files: in the working directory, and of searches in the background."""
+        try:
+            jobs = sorted(path.parent for path in jobs_dir().glob("*/circuit.json"))
+        except OSError:
+            jobs = []
+        self._panes.circuits.scan((Path(), *jobs))
 
     def follow_cursor(self) -> None:
         """Let the edges pane look at the kept node under the circuit's cursor."""

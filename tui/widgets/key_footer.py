@@ -18,6 +18,7 @@ EXTRA: dict[str, tuple[tuple[str, str], ...]] = {
     "audit": (("↑↓", "move"), ("enter", "open")),
     "edges": (("enter", "follow"), ("backspace", "back")),
     "frontier": (("←→", "move along"), ("enter", "load")),
+    "circuits": (("enter", "load"),),
     "try": (("tab", "fields"), ("→", "take apart"), ("←", "close")),
 }
 

@@ -11,14 +11,20 @@ from circuit_tui.tui.actions import PANES
 from circuit_tui.tui.drawing.line import StyledLine
 from circuit_tui.tui.drawing.styles import pane_styles_of
 
-SHORT = {name: name.capitalize() for name in PANES} | {"circuit": "Circ", "prompts": "Prompt", "frontier": "Front"}
+SHORT = {name: name.capitalize() for name in PANES} | {
+    "circuit": "Circ",
+    "prompts": "Prompt",
+    "frontier": "Front",
+    "circuits": "Files",
+}
 """The names of the panes in a line that has no room for the whole ones."""
 
 
 class PaneTabs(Widget):
     """``1 Circuit  2 Latent  3 Prompts  4 Search …``; the current one stands out.
 
-    Names have precedence over the note. Where they do not fit, they are shortened as `SHORT` says.
+    Names have precedence over the note, of which the first word may be left. Names that do not fit are shortened as
+    `SHORT` says.
     """
 
     class Chosen(Message):
@@ -57,8 +63,11 @@ class PaneTabs(Widget):
             chosen = pane == self._current
             line.add(f"{PANES[pane]} ", pane_styles.title if chosen else pane_styles.key)
             line.add(name, pane_styles.title if chosen else pane_styles.muted)
-        if line.width + len(self._note) < width:
-            line.pad_to(width - len(self._note) - 1).add(self._note, pane_styles.muted)
+        short = self._note.partition(":")[0].partition(" ")[0]
+        for note in (self._note, short):
+            if line.width + len(note) <= width:
+                line.pad_to(width - len(note) - (line.width + len(note) < width)).add(note, pane_styles.muted)
+                break
         return line.strip(width, self.rich_style)
 
     def on_click(self, event: events.Click) -> None:

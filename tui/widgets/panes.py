@@ -26,6 +26,7 @@ from circuit_tui.tui.widgets.attribution_list import AttributionList
 from circuit_tui.tui.widgets.audit_pane import AuditPane, AuditTable
 from circuit_tui.tui.widgets.circuit_pane import CircuitPane
 from circuit_tui.tui.widgets.circuit_table import CircuitTable
+from circuit_tui.tui.widgets.circuits_pane import CircuitFiles, CircuitsPane
 from circuit_tui.tui.widgets.edges_pane import EdgeList, EdgesPane
 from circuit_tui.tui.widgets.frontier_pane import FrontierPane
 from circuit_tui.tui.widgets.latent_pane import LatentPane
@@ -47,6 +48,7 @@ HOMES: dict[str, type[Widget]] = {
     "audit": AuditTable,
     "edges": EdgeList,
     "try": AttributionList,
+    "circuits": CircuitFiles,
 }
 LEAST_SHARE, MOST_SHARE = 25, 75  # percent of the width or height that a moved split leaves to each side
 
@@ -69,7 +71,7 @@ class Panes(Container):
         self.circuit, self.latent, self.prompts = CircuitPane(), LatentPane(), PromptsPane()
         self.search = SearchPane(options.method, options.target, options.seed)
         self.frontier, self.audit, self.edges = FrontierPane(), AuditPane(), EdgesPane()
-        self.trial = TryPane()
+        self.trial, self.circuits = TryPane(), CircuitsPane()
         self.search_line = SearchProgressLine(id="search-line")
         self.current = PAIR[0]
         self.arrangement: Arrangement = "one"
@@ -89,6 +91,7 @@ class Panes(Container):
             yield self.audit
             yield self.edges
             yield self.trial
+            yield self.circuits
 
     def on_mount(self) -> None:
         for name in PAIR:
