@@ -81,6 +81,7 @@ class Evaluator:
         self.problem, self.split, self._variant = problem, split, variant
         every = torch.arange(len(problem.splits[split]), device=problem.model.device)
         self.prompts = every if prompts is None else prompts.to(every.device).sort()[0]
+        self._prompts_on_cpu = self.prompts.cpu()
         self.batches = problem.batches(split, self.prompts, size)
         self.identity = digest(split, self.prompts, *variant)
         if prepared:
@@ -252,4 +253,4 @@ class Evaluator:
 
     def indices_of(self, batch: Batch) -> Tensor:
         """Returns where per-prompt metrics have the prompts of one of `batches`, `[prompt]` on the CPU."""
-        return torch.searchsorted(self.prompts, batch.prompts).cpu()
+        return torch.searchsorted(self._prompts_on_cpu, batch.prompts_on_cpu)

@@ -46,9 +46,11 @@ class PromptMetrics:
         log_probs, plain_log_probs = logits.log_softmax(-1), plain.log_softmax(-1)
         kl = (plain_log_probs.exp() * (plain_log_probs - log_probs)).sum(-1)
         token_log_probs = log_probs.gather(1, answers.scored_tokens().unsqueeze(1))[:, 0]
-        self.logit_diff[prompts] = answers.logit_difference(logits).cpu()
-        self.kl[prompts] = answers.sum_over_right(kl).cpu()
-        self.cross_entropy[prompts] = -answers.sum_over_right(token_log_probs).cpu()
+        of_prompts = (
+            answers.logit_difference(logits), answers.sum_over_right(kl), -answers.sum_over_right(token_log_probs)
+        )  # fmt: skip
+        # One copy: each waits for all that the device has still to do.
+        self.logit_diff[prompts], self.kl[prompts], self.cross_entropy[prompts] = torch.stack(of_prompts).cpu()
 
     @property
     def mean_logit_diff(self) -> float:

@@ -12,6 +12,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from circuit_tui.core.runtime.sending import send
+
 
 class Graph(Protocol):
     """Recorded work."""
@@ -81,7 +83,7 @@ class CudaGraphs:
 
     def send(self, values: Tensor, into: Tensor) -> None:
         """Copies through memory that the device reads by itself."""
-        into.copy_(values.pin_memory(), non_blocking=True)
+        into.copy_(send(values, self._device))
 
 
 def graphs_on(devices: Sequence[torch.device]) -> DeviceGraphs | None:

@@ -17,6 +17,7 @@ from circuit_tui.core.models.block_runner import BlockRunner
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.models.left_padding import runner_for
 from circuit_tui.core.models.shared_prefixes import SharedPrefixRunner, shared_runner
+from circuit_tui.core.runtime.sending import send
 from circuit_tui.core.splice.ablation import ReferenceTable
 from circuit_tui.core.splice.batch_shape import BatchShape
 from circuit_tui.core.splice.nodes import Pack
@@ -85,8 +86,22 @@ class TokenConstants(NamedTuple):
     transformed: Sequence[bool]
 
 
+class Columns(NamedTuple):
+    """Some columns of a batch, and what the host knows of their tokens.
+
+    Attributes:
+        indices: `[column]` the columns, ascending.
+        positions: `[present]` on the CPU: the position ids that have a token there, ascending.
+        group_width: the most tokens that one of them has there, over all rows.
+    """
+
+    indices: Tensor
+    positions: Tensor
+    group_width: int
+
+
 class SpliceConstants:
-    """The tokens of some prompts, in all columns or in `columns` `[column]`, with the splice's constants at each site.
+    """The tokens of some prompts, in all columns or in some, with the splice's constants at each site.
 
     Attributes:
         position_groups: the tokens grouped by position.
@@ -99,18 +114,19 @@ class SpliceConstants:
             are position ids.
     """
 
-    def __init__(self, tokens: TokenConstants, columns: Tensor | None = None, group_width: int | None = None) -> None:
+    def __init__(self, tokens: TokenConstants, columns: Columns | None = None, group_width: int | None = None) -> None:
         ids, reference_rows, row_of_group, errors, tables, n_groups, transformed = tokens
         self.group_of: Tensor | None = None
         if columns is not None:
-            ids, reference_rows = ids[:, columns], reference_rows[:, columns]
-            errors = tuple(None if error is None else error[:, columns] for error in errors)
-            present = ids[ids >= 0].unique()
-            n_groups = len(present)
+            indices, positions, group_width = columns
+            ids, reference_rows = ids.index_select(1, indices), reference_rows.index_select(1, indices)
+            errors = tuple(None if error is None else error.index_select(1, indices) for error in errors)
+            n_groups = len(positions)
             self.group_of = torch.full((tokens.n_positions,), -1)
-            self.group_of[present.cpu()] = torch.arange(n_groups)
+            self.group_of[positions] = torch.arange(n_groups)
+            present = send(positions, ids.device)
             ids = torch.where(ids >= 0, torch.searchsorted(present, ids.clamp(min=0)), ids)
-            row_of_group = None if row_of_group is None else row_of_group[present]
+            row_of_group = None if row_of_group is None else row_of_group.index_select(0, present)
         self.errors, self._tables = errors, tables
         self.position_groups = PositionGroups(ids, n_groups, group_width)
         if row_of_group is not None:
@@ -158,10 +174,12 @@ class TokenColumns:
     def __init__(self, tokens: TokenConstants, real: Tensor, read_columns: Tensor) -> None:
         self._tokens, self._device = tokens, real.device
         width = real.shape[1]
-        present = torch.zeros(tokens.n_positions + 1, width, dtype=torch.bool, device=real.device)
-        position_or_unspliced = torch.where(tokens.ids >= 0, tokens.ids, tokens.n_positions)[real]
-        present[position_or_unspliced, torch.arange(width, device=real.device).expand_as(real)[real]] = True
-        *positions, unspliced = (frozenset(row.nonzero()[:, 0].tolist()) for row in present.cpu())
+        ids = torch.where(tokens.ids >= 0, tokens.ids, tokens.n_positions)
+        ids = torch.where(real, ids, tokens.n_positions + 1).cpu()  # the last row counts padding
+        counts = torch.zeros(tokens.n_positions + 2, width, dtype=torch.long)
+        counts.scatter_add_(0, ids, torch.ones_like(ids))
+        self._counts = counts[:-2]
+        *positions, unspliced = (frozenset(row.nonzero()[:, 0].tolist()) for row in counts[:-1])
         self._positions = positions
         self.all, self.unspliced = frozenset(range(width)), unspliced
         self.read = frozenset(read_columns.unique().tolist())
@@ -177,7 +195,7 @@ class TokenColumns:
     def indices(self, columns: frozenset[int]) -> Tensor:
         """The set `columns` as `[column]`, ascending."""
         if columns not in self._indices:
-            self._indices[columns] = torch.tensor(sorted(columns), dtype=torch.long, device=self._device)
+            self._indices[columns] = send(torch.tensor(sorted(columns), dtype=torch.long), self._device)
         return self._indices[columns]
 
     def constants(self, columns: frozenset[int]) -> SpliceConstants:
@@ -185,7 +203,10 @@ class TokenColumns:
         if columns not in self._constants:
             while len(self._constants) >= self._max_constants:
                 del self._constants[next(iter(self._constants))]
-            self._constants[columns] = SpliceConstants(self._tokens, self.indices(columns))
+            counts = self._counts[:, sorted(columns)].sum(1)
+            positions, width = counts.nonzero()[:, 0], int(counts.max()) if len(counts) else 0
+            chosen = Columns(self.indices(columns), positions, max(1, width))
+            self._constants[columns] = SpliceConstants(self._tokens, chosen)
         return self._constants[columns]
 
 
@@ -252,6 +273,11 @@ class Batch(SpliceConstants):
             dropped = all(error is None for error in self._tokens.errors)
             self._runner = shared_runner(model, self.lengths, kinds) if dropped else runner_for(model, self.lengths)
         return self._runner
+
+    @cached_property
+    def prompts_on_cpu(self) -> Tensor:
+        """`prompts` on the CPU."""
+        return self.prompts.cpu()
 
     @cached_property
     def read_positions(self) -> Tensor:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from circuit_tui.core.runtime.sending import send
 from circuit_tui.core.saes.sae import EncoderColumns, SiteSae
 
 
@@ -146,8 +147,7 @@ def pack(space: NodeSpace, nodes: Tensor, sae: SiteSae, n_groups: int, group_of:
     nodes, rank = nodes[by_rank], rank[by_rank]
     counts = counts[order]
     slot = torch.arange(len(nodes)) - (counts.cumsum(0) - counts)[rank]
-    made, numbers = list[PaddedGroup](), list[Tensor]()
-    start = 0
+    stretches, numbers = list[tuple[int, int, int]](), list[Tensor]()
     for first, stop in zip(cuts, [*cuts[1:], n_groups], strict=True):
         width = sizes[first]
         if not width:  # no nodes at these positions
@@ -155,13 +155,18 @@ def pack(space: NodeSpace, nodes: Tensor, sae: SiteSae, n_groups: int, group_of:
         inside = (rank >= first) & (rank < stop)
         number = torch.full((stop - first, width), len(space), dtype=torch.long)
         number[rank[inside] - first, slot[inside]] = nodes[inside]
-        latents = torch.zeros_like(number)
-        latents[rank[inside] - first, slot[inside]] = space.latent[nodes[inside]]
-        latents = latents.to(device)
-        decoder = sae.directions(latents) * (number < len(space)).unsqueeze(-1).to(device)
-        columns = sae.columns(latents) if sae.elementwise else None
-        slots = slice(start, start + number.numel())
-        made.append(PaddedGroup(slice(first, stop), order[first:stop], slots, latents, columns, decoder))
+        stretches.append((first, stop, width))
         numbers.append(number.reshape(-1))
-        start += number.numel()
-    return Pack(torch.cat(numbers).to(device), tuple(made), order.to(device) if len(cuts) > 1 else None)
+    node_of = torch.cat(numbers)
+    real = node_of < len(space)
+    latent_of = torch.where(real, space.latent[node_of.clamp(max=len(space) - 1)], 0)
+    node_of, latent_of = send(torch.stack([node_of, latent_of]), device).unbind()
+    made, start = list[PaddedGroup](), 0
+    for first, stop, width in stretches:
+        slots = slice(start, start + (stop - first) * width)
+        latents, own = (each[slots].reshape(stop - first, width) for each in (latent_of, node_of))
+        decoder = sae.directions(latents) * (own < len(space)).unsqueeze(-1)
+        columns = sae.columns(latents) if sae.elementwise else None
+        made.append(PaddedGroup(slice(first, stop), order[first:stop], slots, latents, columns, decoder))
+        start = slots.stop
+    return Pack(node_of, tuple(made), send(order, device) if len(cuts) > 1 else None)

@@ -165,8 +165,8 @@ class Answers:
         """Sum `[prompt]` of `values` `[read]` over the reads of each right answer."""
         if not len(self.other_prompts):
             return values
-        right = self.other_signs >= 0
-        return values[: len(self)].index_add(0, self.other_prompts[right], values[len(self) :][right])
+        others = torch.where(self.other_signs >= 0, values[len(self) :], 0.0)
+        return values[: len(self)].index_add(0, self.other_prompts, others)
 
     def scored_tokens(self) -> Tensor:
         """The answer token of each read, `[read]`; at the first difference that of the right answer."""

@@ -6,6 +6,7 @@ Torch counts devices when it first computes a gradient, so `test_device_map.py` 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -15,9 +16,10 @@ from sae_lens import SAE
 from shapes import SHAPES, random_model, random_problem, random_sites, template_tokens
 from speed import edit_runs, step_runs
 from tiny.audits import audited_circuit
+from tiny.made_up_graphs import MadeUpGraphs
 from tiny.models_with_saes import CPU, TinyModel
 from tiny.searches import QUICK, SearchableProblem, run_search, with_candidates
-from tiny.second_device import SecondDeviceTensor, sizes_copied, with_second_device
+from tiny.second_device import SecondDeviceTensor, sizes_copied, waits_for_the_device, with_second_device
 from tiny.sessions import assert_toggles_alike, request, write_prompts
 from tiny.solvable_task import solvable_task
 from transformer_lens.model_bridge import TransformerBridge
@@ -25,6 +27,7 @@ from transformers import PreTrainedModel
 
 from circuit_tui.core.audit.run import Audit
 from circuit_tui.core.opening import open_problem as opening
+from circuit_tui.core.runtime import device_graphs
 from circuit_tui.core.session.session import Session, open_session
 
 FAR = "far:0"
@@ -95,6 +98,36 @@ def test_a_step_sends_the_device_nothing_but_its_prompts(few: tuple[SearchablePr
     with sizes_copied() as numbers:
         next(search)
     assert numbers == [6]
+
+
+def test_a_toggle_waits_for_the_device_twice_at_most(both: tuple[Session, Session]) -> None:
+    """Once, for the numbers of the new circuit; even where columns run that have not run before."""
+    session = both[1]
+    nodes = len(session.problem.space)
+    for node in (1, nodes // 2, nodes - 2, 1):
+        with waits_for_the_device() as waits:
+            session.toggle_node(node)
+        assert len(waits) == 1, waits
+
+
+def test_recorded_steps_stay_on_the_device(
+    few: tuple[SearchableProblem, SearchableProblem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are those of the CPU, and nobody waits but where numbers are read."""
+    made = MadeUpGraphs()
+    monkeypatch.setattr(device_graphs, "graphs_on", lambda devices: made)
+    near, there = (each.search("mask", 0.5, steps=200, batch=6) for each in few)
+    losses = [told.loss for told in islice(near, 4)]
+    made.log.clear()
+    steps = []
+    for number in range(4):
+        with waits_for_the_device() as waits:
+            steps.append(next(there).loss)
+        # The first step's numbers are read, and before the second they are looked at. Of the masks of 200 steps every
+        # fourth is recorded.
+        assert bool(waits) == (number < 2), (number, waits)
+    assert made.log == ["warm up", "record", "replay", "replay", "replay"]
+    assert steps == pytest.approx(losses, abs=1e-5)
 
 
 def test_audits_find_the_same(few: tuple[SearchableProblem, SearchableProblem]) -> None:

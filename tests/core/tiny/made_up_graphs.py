@@ -6,7 +6,7 @@ operation that waits for the device, or whose result's size depends on its numbe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,8 +32,11 @@ class NotRecordable(RuntimeError):
     """What a GPU would say."""
 
 
-def waits(func: Any, args: Iterable[Any]) -> bool:
+def waits(func: Any, args: Iterable[Any], named: Mapping[str, Any] | None = None) -> bool:
     """Whether `func` waits for the device; an index that is a mask is one too: its length is a number."""
+    if func.overloadpacket in (aten._to_copy, aten.copy_):
+        devices = {tensor.device for tensor in _tensors(list(args))} | {(named or {}).get("device")}
+        return len(devices - {None}) > 1
     if func.overloadpacket in WAITING or func.overloadpacket in RANDOM:
         return True
     if func.overloadpacket not in (aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_):
@@ -41,18 +44,25 @@ def waits(func: Any, args: Iterable[Any]) -> bool:
     return any(index.dtype == torch.bool for index in list(args)[1] if index is not None)
 
 
-class NoWaiting(TorchDispatchMode):
-    """Within it nothing may wait for the device; `n` counts the operations, without those that compute nothing."""
+class Operations(TorchDispatchMode):
+    """Within it `n` counts the operations, without those that compute nothing: as many kernels a GPU would start."""
 
     def __init__(self) -> None:
         super().__init__()
         self.n = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if waits(func, args):
-            raise NotRecordable(f"{func} waits for the device")
         self.n += func.overloadpacket not in NO_KERNEL
         return func(*args, **(kwargs or {}))
+
+
+class NoWaiting(Operations):
+    """Within it nothing may wait for the device, either."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if waits(func, args, kwargs):
+            raise NotRecordable(f"{func} waits for the device")
+        return super().__torch_dispatch__(func, types, args, kwargs)
 
 
 class MadeUpGraph:
@@ -81,7 +91,7 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if waits(func, args):
+        if waits(func, args, kwargs):
             raise NotRecordable(f"operation not permitted when recording: {func}")
         for argument, value in zip(func._schema.arguments, args, strict=False):
             if argument.alias_info is not None and argument.alias_info.is_write:
@@ -131,7 +141,7 @@ class MadeUpGraphs:
         return MadeUpMark(self)
 
     def send(self, values: Tensor, into: Tensor) -> None:
-        into.copy_(values)
+        into.copy_(values, non_blocking=True)
 
 
 class MadeUpMark:

@@ -67,6 +67,7 @@ class SecondDeviceTensor(Tensor):
         return made
 
     def tolist(self) -> Any:
+        _WAITS.append("tolist")
         return self.on_cpu.tolist()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -102,6 +103,19 @@ def with_second_device() -> Iterator[torch.device]:
 
 
 _SENT: list[int] = []
+_WAITS: list[str] = []
+_ASKING = {
+    aten._local_scalar_dense, aten.item, aten.equal, aten.is_nonzero, aten.nonzero, aten.masked_select, aten.bincount,
+    aten._unique2, aten.unique_dim, aten.unique_consecutive, aten.repeat_interleave,
+}  # fmt: skip
+"""Operations that bring a number to the host, or need one there for the size of their result."""
+
+
+@contextmanager
+def waits_for_the_device() -> Iterator[list[str]]:
+    """Yields what within this block makes the host wait for the second device, or the other way round."""
+    _WAITS.clear()
+    yield _WAITS
 
 
 @contextmanager
@@ -130,6 +144,14 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         there = isinstance(args[0], SecondDeviceTensor)
     if there and kwargs.get("generator") is not None:
         raise RuntimeError(f"{func}: expected a generator of the second device, but found one of the CPU")
+    far = any(isinstance(part, SecondDeviceTensor) for part in tensors)
+    masks = func.overloadpacket in (aten.index, aten.index_put, aten.index_put_) and any(
+        index.dtype == torch.bool for index in args[1] if index is not None
+    )
+    waits = not (kwargs.get("non_blocking") or (func is aten.copy_.default and args[2:] == (True,)))
+    copies = func in COPIES and waits and (far != there or bool(here and there))
+    if copies or (far and (func.overloadpacket in _ASKING or masks)):
+        _WAITS.append(f"{func} {[tuple(part.shape) for part in tensors]}")
     if there and func in COPIES:
         _SENT.extend(part.numel() for part in here)
     out = func(*map(_to_cpu, args), **{name: _to_cpu(part) for name, part in kwargs.items()})
