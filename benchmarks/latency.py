@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -135,6 +136,13 @@ class Explorer:
         self.terminal.listen(seconds)
         self.terminal.catch_up()
 
+    def settle(self, longest: float = 10.0) -> None:
+        """Waits until nothing has been written for half a second, `longest` seconds at most."""
+        end, received = time.monotonic() + longest, -1
+        while received != self.terminal.received and time.monotonic() < end:
+            received = self.terminal.received
+            self.pause(0.5)
+
     def listed(self, terminal: Terminal) -> tuple[object, ...]:
         """The first columns of the list, with the cursor."""
         return terminal.cells(self._list, LEFT)
@@ -195,21 +203,30 @@ def alternating(*keys: str) -> Iterator[str]:
 def output_in_search(task: str, device: str, longest: float = 4.0) -> tuple[float, float, dict[str, Any]]:
     """Opens the explorer and searches.
 
-    Returns the seconds until it was ready, the bytes it wrote in a second of its search, of `longest` seconds at most,
-    and how they were measured.
+    Returns the seconds until it was ready, the bytes it wrote in a second of its search, and how they were measured:
+    from half a second after the first step, for `longest` seconds at most and not up to the end, which shows a result.
+    Before the search, what else is computed after opening is waited for.
+
+    Raises:
+        TimeoutError: there was nothing to measure: the search was over too soon.
     """
     explorer = Explorer([PROGRAM, "explore", "--task", task, "--device", device], 80, 24)
     first, opened = explorer.opened()
-    explorer.terminal.press("s")
-    explorer.terminal.until(stepping, 30)
-    before, since, stages = explorer.terminal.received, time.monotonic(), [stage(explorer.terminal)]
-    while stages[-1] and time.monotonic() - since < longest:
-        explorer.pause(0.25)
+    explorer.settle()
+    explorer.start_search()
+    begun, stages = (time.monotonic(), explorer.terminal.received), list[str]()
+    marks = [begun]
+    while stepping(explorer.terminal) and time.monotonic() - begun[0] < longest:
         stages.append(stage(explorer.terminal))
-    seconds, received = time.monotonic() - since, explorer.terminal.received - before
+        marks.append((time.monotonic(), explorer.terminal.received))
+        explorer.pause(0.25)
     explorer.quit()
-    seen = [name for name in dict.fromkeys(stages) if name]
-    return opened, received / seconds, {"first_frame": first, "seconds": seconds, "bytes": received, "stages": seen}
+    if len(marks) < 3:
+        raise TimeoutError(f"the search was over within half a second of its first step, after {stages}")
+    seconds, received = marks[-1][0] - begun[0], marks[-1][1] - begun[1]
+    rates = [round((now[1] - then[1]) / (now[0] - then[0])) for then, now in pairwise(marks[1:])]
+    told = {"first_frame": first, "seconds": seconds, "stages": list(dict.fromkeys(stages)), "rates": rates}
+    return opened, received / seconds, told
 
 
 @dataclass
