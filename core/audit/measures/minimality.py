@@ -1,7 +1,8 @@
 """Could the circuit be smaller? Counts the single nodes and the pairs of nodes that could go.
 
-A node, or a pair, can go if the circuit without it still does what was asked for on the search prompts. If the circuit
-reaches its target, its score 1 - |1 - f| must stay at the target; if it does not, the score must not fall by more than
+A node, or a pair, can go if the circuit without it still does what was asked for on the search prompts: all of it,
+where the search had to hold more than faithfulness. If the circuit reaches its target, its score (`search/judge.py`,
+for faithfulness alone 1 - |1 - f|) must stay at the target; if it does not, the score must not fall by more than
 `ROUNDING`.
 """
 
@@ -9,11 +10,14 @@ from __future__ import annotations
 
 from itertools import combinations
 
+from torch import Tensor
+
 from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.finding import Finding, Measurement, finite
 from circuit_tui.core.choices import Verdict
-from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 from circuit_tui.core.search.frontier import score
+from circuit_tui.core.search.judge import Judge
+from circuit_tui.core.search.judged_circuit import JudgedCircuit
 
 MAX_REMOVABLE_SHARE = 0.1
 """If more than this share of the nodes could each go alone, the circuit is larger than it need be."""
@@ -32,42 +36,56 @@ def minimality(audited: AuditedCircuit) -> Measurement:
     nodes = [int(node) for node in audited.kept.nonzero()[:, 0]]
     if not nodes:
         return Finding("minimality", "not measured", "The circuit is empty.")
-    train = audited.train
-    live = LiveCircuit(train, audited.kept)
-    own = train.baselines.faithfulness(live.measured.mean_logit_diff)
-    reached = audited.target is not None and score(own) >= audited.target
-    least = audited.target if reached and audited.target is not None else score(own) - ROUNDING
-    effect = {}
+    judge = Judge(audited.search, audited.train)
+    yield from judge.prepare()
+    judged = JudgedCircuit(judge, audited.kept)
+    own = judged.judgement
+    reached = audited.target is not None and own.score >= audited.target
+    least = audited.target if reached and audited.target is not None else own.score - ROUNDING
+    without_one = {}
     for index, node in enumerate(nodes):
-        effect[node] = own - train.baselines.faithfulness((yield from live.evaluate_without(node)))
+        without_one[node] = yield from judged.judge_alternative(_without(audited.kept, node))
         yield 0.3 * (index + 1) / len(nodes)
-    removable = [node for node in nodes if score(own - effect[node]) >= least]
-    pairs = list(combinations(nodes, 2))
-    # Effects nearly add up: enough to rank the pairs by how likely they can go.
-    pairs.sort(key=lambda pair: -score(own - effect[pair[0]] - effect[pair[1]]))
+    removable = [node for node in nodes if without_one[node].score >= least]
+
+    def expected(pair: tuple[int, int]) -> float:
+        """The score without both, as it would be if effects added up, which they nearly do."""
+        one, other = (without_one[node] for node in pair)
+        if judge.alone:
+            return score(one.faithfulness + other.faithfulness - own.faithfulness)
+        return one.score + other.score - own.score
+
+    pairs = sorted(combinations(nodes, 2), key=lambda pair: -expected(pair))
     tried, removable_pairs = sorted(pairs[: audited.settings.pairs]), 0
     for index, (first, second) in enumerate(tried):
-        without = audited.kept.clone()
-        without[first] = False
-        yield from live.advance_to(without)  # nothing to do for the next pair with the same first node
-        removable_pairs += score(train.baselines.faithfulness((yield from live.evaluate_without(second)))) >= least
+        without = _without(audited.kept, first)
+        yield from judged.advance_to(without)  # nothing to do for the next pair with the same first node
+        removable_pairs += (yield from judged.judge_alternative(_without(without, second))).score >= least
         yield 0.3 + 0.7 * (index + 1) / len(tried)
     verdict: Verdict = "good"
     if len(removable) > MAX_REMOVABLE_SHARE * len(nodes):
         verdict = "bad"
     elif removable or removable_pairs:
         verdict = "doubtful"
+    kept_in = "" if judge.alone else " in all that was held"
     all_pairs = f"all {len(pairs)}" if len(tried) == len(pairs) else f"the {len(tried)} likeliest of {len(pairs)}"
     return Finding(
         "minimality", verdict,
-        f"With {least:.3f} to be kept on the search prompts, {len(removable)} of {len(nodes)} nodes could go alone, "
-        f"and {removable_pairs} of {all_pairs} pairs: {_MEANING[verdict]}.",
+        f"With {least:.3f} to be kept{kept_in} on the search prompts, {len(removable)} of {len(nodes)} nodes could go "
+        f"alone, and {removable_pairs} of {all_pairs} pairs: {_MEANING[verdict]}.",
         {
             "least": finite(least), "nodes": len(nodes), "single": len(removable),
             "pairs": removable_pairs,
             "pairs_tried": len(tried), "pairs_in_all": len(pairs),
         },
     )  # fmt: skip
+
+
+def _without(kept: Tensor, node: int) -> Tensor:
+    """The circuit `kept` `[node]` bool less one node."""
+    less = kept.clone()
+    less[node] = False
+    return less
 
 
 _MEANING = {

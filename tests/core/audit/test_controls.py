@@ -19,8 +19,10 @@ from circuit_tui.core.audit.measures import distribution, minimality, random_cir
 from circuit_tui.core.audit.texts import read_text
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
-from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 from circuit_tui.core.runtime.incremental import Increments, incremental
+from circuit_tui.core.search.judge import Judge, Judgement
+from circuit_tui.core.search.judged_circuit import JudgedCircuit
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.problem import Problem
 
 
@@ -107,28 +109,39 @@ def test_rounding_does_not_decide_whether_an_idle_node_could_go(
     problem: Problem, monkeypatch: pytest.MonkeyPatch, rounding: float
 ) -> None:
     """The circuit misses its target at a faithfulness of 0.5; without its last node only the last digits differ."""
-    baselines = Evaluator(problem, "train").baselines
-    least = baselines.empty.mean_logit_diff
-    gap = baselines.plain.mean_logit_diff - least
     lost = {0: 0.3, 1: 0.1, 2: rounding}
 
-    class Rounded(LiveCircuit):
-        def __init__(self, evaluator: Evaluator, kept: Tensor) -> None:
-            super().__init__(evaluator, kept)
-            self.measured = replace(
-                self.measured, logit_diff=torch.full_like(self.measured.logit_diff, least + 0.5 * gap)
-            )
+    class Rounded(JudgedCircuit):
+        @property
+        def judgement(self) -> Judgement:
+            return Judgement.of_faithfulness(0.5)
 
         @incremental
-        def evaluate_without(self, node: int) -> Increments[float]:
+        def judge_alternative(self, kept: Tensor) -> Increments[Judgement]:
             yield
-            gone = [one for one in lost if one == node or not self.kept[one]]
-            return least + (0.5 - sum(lost[one] for one in gone)) * gap
+            return Judgement.of_faithfulness(0.5 - sum(lost[one] for one in lost if not kept[one]))
 
-    monkeypatch.setattr(minimality, "LiveCircuit", Rounded)
+    monkeypatch.setattr(minimality, "JudgedCircuit", Rounded)
     audited = audited_circuit(problem, nodes_kept(problem, *lost), target=0.9)
     numbers = finding_of(minimality.minimality(audited)).numbers
     assert (numbers["single"], numbers["pairs"]) == (1, 0)
+
+
+def test_what_a_node_does_under_another_ablation_counts(problem: Problem) -> None:
+    """By brute force: a circuit that had to hold faithfulness under zero ablation too."""
+    spec = SearchSpec("mask", 0.3, 0, {}, (), ("zero",))
+    kept = nodes_kept(problem, *range(0, 40, 4))
+    judge = Judge(spec, Evaluator(problem, "train"))
+    judge.prepare().result()
+    score = judge.judge(kept).result().score
+    least = 0.3 if score >= 0.3 else score - minimality.ROUNDING
+    single = 0
+    for node in kept.nonzero()[:, 0].tolist():
+        less = kept.clone()
+        less[node] = False
+        single += judge.judge(less).result().score >= least
+    audited = replace(audited_circuit(problem, kept, target=0.3, pairs=0), search=spec)
+    assert finding_of(minimality.minimality(audited)).numbers["single"] == single
 
 
 def test_a_circuit_with_idle_nodes_is_refused(problem: Problem) -> None:
