@@ -11,11 +11,11 @@ from circuit_tui.core.search.registry import method as known_method
 from circuit_tui.core.search.setting import SettingValue
 from circuit_tui.core.search.spec import SearchSpec
 
-ROBUST_TARGETS: Mapping[ObjectiveKind, float] = {"logit-diff": 0.95, "kl": 0.9, "per-prompt": 0.75}
+ROBUST_TARGETS: Mapping[ObjectiveKind, float] = {"logit-diff": 0.92, "kl": 0.9, "per-prompt": 0.75}
 """The objectives of ``--robust`` and their targets: what an audit calls good. `docs/search.md` argues the choice."""
 ROBUST_ABLATIONS: tuple[AblationKind, ...] = ("mean", "zero", "resample")
 """Its ablations, that of the problem first. ``clean-mean`` is left for the audit: no robust search uses it."""
-ROBUST_SLACK = 0.1
+ROBUST_SLACK = 0.12
 """How much lower its targets are under the others. An audit lets another ablation move faithfulness by 0.15."""
 
 
