@@ -16,7 +16,10 @@ from textual.widgets import Input, Select
 from waiting import edit, opens, ready, screen_text, searched, settled, shown_size, shows, wait_for
 
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.views import MemoryUse, PromptsView
+from circuit_tui.core.search.asked import ROBUST_ABLATIONS, asked_spec
+from circuit_tui.core.search.objectives import Objective
+from circuit_tui.core.search.spec import SearchSpec
+from circuit_tui.core.views import HeldValue, MemoryUse, PromptsView
 from circuit_tui.tui.app import ExplorerApp
 from circuit_tui.tui.circuit_rows import LatentRow, NodeRow, SiteRow
 from circuit_tui.tui.screens.ask_text import AskText
@@ -30,6 +33,7 @@ from circuit_tui.tui.widgets.latent_pane import LatentPane
 from circuit_tui.tui.widgets.prompt_list import PromptList
 from circuit_tui.tui.widgets.prompt_nodes import PromptNodes
 from circuit_tui.tui.widgets.search_form import SearchForm
+from circuit_tui.tui.widgets.search_report import SearchReport
 
 Make = Callable[..., ExplorerApp]
 NARROW, WIDE = (80, 24), (160, 50)
@@ -243,6 +247,43 @@ async def test_the_form_says_what_it_cannot_read(explorer: Make, session: FakeSe
         form._target.input.value = "0.8"
         await searched(pilot)
         assert "search mask 0.8 0 {'steps': 20, 'eliminate': False}" in session.calls
+
+
+async def test_the_form_asks_for_objectives_ablations_and_robustness(explorer: Make) -> None:
+    app = explorer(target=0.95)
+    async with app.run_test(size=NARROW) as pilot:
+        await ready(pilot)
+        form = app.main.query_one(SearchForm)
+        form._robust.input.value = "yes"
+        assert form.spec() == asked_spec("mask", 0, {}, ablations=ROBUST_ABLATIONS, robust=True)
+        form._robust.input.value = "no"
+        form._objective.input.value, form._ablations.input.value = "logit-diff, kl", "zero"
+        form._target.input.value = "0.9, kl=0.8"
+        held = (Objective("logit-diff", 0.9), Objective("kl", 0.8))
+        assert form.spec() == SearchSpec("mask", 0.9, 0, {}, held, ("zero",))
+        for field, text, says in (
+            (form._objective, "kl,dl", "objective dl: unknown"),
+            (form._ablations, "none", "ablation none: unknown"),
+            (form._robust, "maybe", "robust 'maybe' is neither yes nor no"),
+        ):
+            before, field.input.value = field.input.value, text
+            with pytest.raises(UserError, match=says):
+                form.spec()
+            field.input.value = before
+
+
+async def test_a_search_that_holds_more_shows_every_value(explorer: Make, session: FakeSession) -> None:
+    app = explorer()
+    async with app.run_test(size=WIDE) as pilot:
+        await ready(pilot)
+        await searched(pilot)
+        result = app.main.shown.search.result
+        assert result is not None
+        held = (HeldValue("kl", 0.9, "zero", "", 0.812, 0.805), HeldValue("logit-diff", 0.9, "mean", "", 0.97, 0.96))
+        search = replace(app.main.shown.search, result=replace(result, held=held))
+        await pilot.press("4")
+        app.main.query_one(SearchReport).show(search, ())
+        await shows(pilot, "kl zero", "0.812", "0.805", "below 0.90", "logit-diff mean")
 
 
 async def test_another_method_brings_its_own_settings(explorer: Make, session: FakeSession) -> None:

@@ -186,6 +186,17 @@ class SearchReport(ScrollingLines):
             lines.append(line.right(signed(_gap(train, test), decimals), 8, pane_styles.muted).strip())
         line = StyledLine().left(" accuracy", 21).right(percent(result.train.accuracy), 8)
         lines.append(line.right(percent(result.test.accuracy), 8, pane_styles.strong).strip())
+        return lines + self._held(result)
+
+    def _held(self, result: SearchResult) -> list[Strip]:
+        """Everything that was held, one condition in a row: 1 is the model, 0 the empty circuit."""
+        pane_styles = self.pane_styles
+        lines = [Strip.blank(1)] if result.held else []
+        for value in result.held:
+            reached = "" if value.reached else f"  below {value.target:.2f}"
+            line = StyledLine().left(f" {value.kind} {value.ablation}", 21).right(fixed(value.train), 8)
+            line.right("" if value.test is None else fixed(value.test), 8, pane_styles.strong)
+            lines.append(line.add(f"  {value.template}", pane_styles.muted).add(reached, pane_styles.warn).strip())
         return lines
 
 
