@@ -10,7 +10,7 @@ The numbers are those of a pass over all rows, up to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -215,7 +215,12 @@ def shared_runner(model: LanguageModel, lengths: Tensor, kinds: Sequence[Tensor]
         lengths: real tokens of each row.
         kinds: `[row, position]` each; tokens are alike if all of them are.
     """
+    return runner_of_tree(model, lengths, lambda: PrefixTree.of(torch.stack(list(kinds), dim=2)))
+
+
+def runner_of_tree(model: LanguageModel, lengths: Tensor, tree_of: Callable[[], PrefixTree]) -> BlockRunner:
+    """Returns a runner of `model` for rows of `lengths` `[row]` tokens, on the tree `tree_of()` where that pays."""
     if len(lengths) < 2 or not shares_prefixes(model):
         return runner_for(model, lengths)
-    tree = PrefixTree.of(torch.stack(list(kinds), dim=2))
+    tree = tree_of()
     return SharedPrefixRunner(model, tree) if tree.share <= MOST_DIFFERENT else runner_for(model, lengths)

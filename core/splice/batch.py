@@ -16,7 +16,7 @@ from torch import Tensor
 from circuit_tui.core.models.block_runner import BlockRunner
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.models.left_padding import runner_for
-from circuit_tui.core.models.shared_prefixes import SharedPrefixRunner, shared_runner
+from circuit_tui.core.models.shared_prefixes import PrefixTree, SharedPrefixRunner, runner_of_tree
 from circuit_tui.core.runtime.sending import send
 from circuit_tui.core.splice.ablation import ReferenceTable
 from circuit_tui.core.splice.batch_shape import BatchShape
@@ -24,6 +24,10 @@ from circuit_tui.core.splice.nodes import Pack
 from circuit_tui.core.splice.position_groups import PositionGroups
 from circuit_tui.core.tasks.answers import Answers
 
+Reads = tuple[frozenset[int] | None, ...]
+"""For each of the first sites the position ids at which its output depends on its input; None for all."""
+MAX_TREES = 32
+"""For how many circuits' occupied positions a batch keeps which tokens are alike."""
 MAX_COLUMN_SETS, MAX_COLUMN_SETS_BY_TOKEN = 64, 4
 """For how many sets of columns a batch keeps the constants; the second where each token has constants of its own."""
 
@@ -157,6 +161,13 @@ class SpliceConstants:
         return base if error is None else base + error
 
 
+def _without_trailing_none(reads: Reads) -> Reads:
+    """`reads` without the last sites at which everything is read: behind these tokens are as alike as before."""
+    while reads and reads[-1] is None:
+        reads = reads[:-1]
+    return reads
+
+
 class TokenColumns:
     """Sets of columns of one batch: which token indices have what in some row. A set is a frozenset of indices.
 
@@ -255,6 +266,7 @@ class Batch(SpliceConstants):
         )
         super().__init__(self._tokens, group_width=None if shape is None else shape.group_width)
         self._runner: BlockRunner | None = None
+        self._trees: dict[Reads, PrefixTree] = {}
 
     def __len__(self) -> int:
         """Number of prompts."""
@@ -269,9 +281,7 @@ class Batch(SpliceConstants):
         if self._shape is not None:
             return model
         if self._runner is None:
-            kinds = (self._token_numbers, self._tokens.ids, self._tokens.reference_rows)
-            dropped = all(error is None for error in self._tokens.errors)
-            self._runner = shared_runner(model, self.lengths, kinds) if dropped else runner_for(model, self.lengths)
+            self._runner = self._runner_of(model, ())
         return self._runner
 
     @cached_property
@@ -285,6 +295,38 @@ class Batch(SpliceConstants):
         if self._shape is not None:
             return self._shape.read_positions
         return self.ids[self.read_rows, self.read_columns].cpu()
+
+    def runner_behind(self, model: LanguageModel, reads: Reads) -> BlockRunner:
+        """Returns what runs the blocks of `model` behind the first `len(reads)` sites.
+
+        `reads` has for each of them the position ids at which its output depends on its input, None for all. At every
+        other position it gives all tokens of one reference the same output, whatever they were: behind these they are
+        alike, and a circuit of few nodes runs few tokens.
+        """
+        reads = _without_trailing_none(reads)
+        return self._runner_of(model, reads) if reads and self._shape is None else self.runner(model)
+
+    def _runner_of(self, model: LanguageModel, reads: Reads) -> BlockRunner:
+        if any(error is not None for error in self._tokens.errors):
+            return runner_for(model, self.lengths)
+        return runner_of_tree(model, self.lengths, lambda: self._tree(reads))
+
+    def _tree(self, reads: Reads) -> PrefixTree:
+        """The different tokens behind the first `len(reads)` sites."""
+        if reads not in self._trees:
+            ids = self._tokens.ids
+            if reads and (read := reads[-1]) is not None:
+                own = self._tree(_without_trailing_none(reads[:-1])).token_of
+                keeps = ids < 0
+                for position in read:
+                    keeps |= ids == position
+                own = torch.where(keeps, own, -1)
+            else:
+                own = self._token_numbers
+            while len(self._trees) >= MAX_TREES:
+                del self._trees[next(iter(self._trees))]
+            self._trees[reads] = PrefixTree.of(torch.stack([own, ids, self._tokens.reference_rows], dim=2))
+        return self._trees[reads]
 
     @property
     def n_tokens(self) -> int:

@@ -96,11 +96,13 @@ class Pack:
         nodes: `[slot]` node number of each slot of all padded groups, `n_nodes` (one past the last) in padding.
         padded_groups: the groups in stretches, each padded to one width for one product; none if there are no nodes.
         order: `[group]` the position id of each group, None if they are in the order of the ids.
+        occupied: the groups that have nodes, as numbers in the order of the ids.
     """
 
     nodes: Tensor
     padded_groups: tuple[PaddedGroup, ...]
     order: Tensor | None = None
+    occupied: frozenset[int] = frozenset()
 
     @property
     def empty(self) -> bool:
@@ -139,6 +141,7 @@ def pack(space: NodeSpace, nodes: Tensor, sae: SiteSae, n_groups: int, group_of:
     counts = torch.bincount(group, minlength=n_groups)
     largest_first = counts.argsort(descending=True, stable=True)
     sizes = counts[largest_first].tolist()
+    occupied = frozenset(counts.nonzero()[:, 0].tolist())
     cost = PADDED_GROUP_COST["cpu" if device.type == "cpu" else "cuda"] // (sae.d_in + sae.d_out)
     cuts = padded_groups(sizes, cost)
     order = largest_first if len(cuts) > 1 else torch.arange(n_groups)
@@ -169,4 +172,4 @@ def pack(space: NodeSpace, nodes: Tensor, sae: SiteSae, n_groups: int, group_of:
         columns = sae.columns(latents) if sae.elementwise else None
         made.append(PaddedGroup(slice(first, stop), order[first:stop], slots, latents, columns, decoder))
         start = slots.stop
-    return Pack(node_of, tuple(made), send(order, device) if len(cuts) > 1 else None)
+    return Pack(node_of, tuple(made), send(order, device) if len(cuts) > 1 else None, occupied)

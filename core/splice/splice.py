@@ -25,6 +25,7 @@ from torch.utils.checkpoint import checkpoint
 
 from circuit_tui.core.models.block_runner import BlockRunner
 from circuit_tui.core.models.language_model import LanguageModel
+from circuit_tui.core.models.left_padding import runner_for
 from circuit_tui.core.runtime.incremental import Increments, incremental
 from circuit_tui.core.saes.site import Site, site_groups
 from circuit_tui.core.splice import final_site
@@ -207,6 +208,35 @@ class AblatedSplice:
         return groups.ungroup(ablated.to(output.dtype), output)
 
 
+class Runners:
+    """What runs the blocks between the sites of one pass over a batch with `splices`.
+
+    Where each splice does the same to every row, tokens that are alike run once. Where one may tell rows apart, as one
+    that ablates another node in each, every row runs.
+    """
+
+    def __init__(self, model: LanguageModel, sites: Sequence[Site], batch: Batch, splices: Sequence[Splice]) -> None:
+        self._model, self._batch = model, batch
+        self._rows_alike = all(splice is untouched or isinstance(splice, _ALIKE_IN_ROWS) for splice in splices)
+        self._reads = tuple(map(_positions_read, sites, splices))
+
+    def behind(self, n_sites: int) -> BlockRunner:
+        """The runner behind the first `n_sites` sites, whose group ends there."""
+        if not self._rows_alike:
+            return runner_for(self._model, self._batch.lengths)
+        return self._batch.runner_behind(self._model, self._reads[:n_sites])
+
+
+_ALIKE_IN_ROWS = (CircuitSplice, FullSplice, AblatedSplice)
+
+
+def _positions_read(site: Site, splice: Splice) -> frozenset[int] | None:
+    """Returns the position ids at which the output of `splice` depends on its input; None for all."""
+    if site.inside is not None or site.sae.transform is not None or not isinstance(splice, CircuitSplice):
+        return None
+    return splice.nodes.pack.occupied
+
+
 @incremental
 def run_spliced(
     model: LanguageModel,
@@ -223,7 +253,7 @@ def run_spliced(
     `inputs`, when given, receives the residual that enters the group of each site from `start` on; its first `start`
     entries are left alone.
     """
-    runner = batch.runner(model)
+    runners = Runners(model, sites, batch, splices)
     resid = batch.prefix if resid is None else resid
     call = _call_recomputed if batch.recompute and torch.is_grad_enabled() else _call
     for group in site_groups(sites):
@@ -235,7 +265,8 @@ def run_spliced(
             if inputs is not None:
                 inputs[index:] = [resid]
         here, depth = slice(group.start, group.stop), sites[group.start].depth_after
-        resid = call(run_patched, runner, sites[here], resid, splices[here])
+        resid = call(run_patched, runners.behind(group.start), sites[here], resid, splices[here])
+        runner = runners.behind(group.stop)
         rest = sites[group.stop :]
         # The whole residual that enters a last site is needed if `inputs` ask for it.
         last = not rest or (inputs is None and len(rest) == 1 and final_site.is_final(runner, model, rest[0]))

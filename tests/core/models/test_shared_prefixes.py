@@ -15,14 +15,21 @@ from tiny.models import make_model
 from tiny.models_with_saes import CPU, TinyModel, TinySae, build_model_with
 from tiny.problems import open_naive, open_problem
 from tiny.tasks import TASKS
+from torch import Tensor
 
 from circuit_tui.core.choices import AblationKind, PositionsKind
 from circuit_tui.core.evaluation import incremental_pass
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.incremental_pass import can_trace
+from circuit_tui.core.latents.contributions import contributions
 from circuit_tui.core.models import shared_prefixes
 from circuit_tui.core.models.load_model import load_model
 from circuit_tui.core.models.shared_prefixes import PrefixTree, SharedPrefixRunner, shared_runner, verify_sharing
+from circuit_tui.core.runtime.incremental import Incremental
+from circuit_tui.core.search.objective import MaskedModel, faithfulness_gradient
+from circuit_tui.core.search.ranking import RankingMethod
+from circuit_tui.core.search.search import Search
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.problem import Problem
 
 SHAPES = ("gpt2", "neox", "llama", "gemma2", "gemma3", "qwen3")
@@ -146,3 +153,90 @@ def test_traces_of_all_tokens_are_kept_where_most_differ(
     for limit, traced in ((share - 0.01, True), (share + 0.01, False)):
         monkeypatch.setattr(incremental_pass, "FEW_DIFFERENT", limit)
         assert can_trace(problem, batches) is traced
+
+
+def apart(problem: Problem) -> Problem:
+    """The problem with new batches, of which every row runs."""
+    problem.model.can_share_prefixes = False
+    return problem
+
+
+def last_block_tokens(problem: Problem, run: Callable[[], Tensor]) -> tuple[Tensor, int]:
+    """What `run` returns, and the largest number of tokens that a pass through the last block had in it."""
+    seen: list[int] = []
+    block = problem.model.bridge.blocks[-1]
+    handle = block.register_forward_pre_hook(lambda _, args: seen.append(args[0][..., 0].numel()))
+    try:
+        return run(), max(seen)
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "task", "ablation"),
+    [
+        ("gpt2", "each", "roles", "mean"),
+        ("llama", "each", "roles", "resample"),
+        ("gemma2", "each", "roles", "zero"),
+    ],
+)
+@pytest.mark.parametrize("n_positions", [0, 1])
+def test_behind_a_site_tokens_without_nodes_are_alike_whatever_they_were(
+    sharing: Callable[[str], TinyModel],
+    shape: str,
+    kind: PositionsKind,
+    task: str,
+    ablation: AblationKind,
+    n_positions: int,
+) -> None:
+    problem = open_problem(sharing(shape), TASKS[task], kind, ablation)
+    kept = problem.space.position < n_positions
+    batches = Evaluator(problem, "train", prepared=False)
+    shared, few = last_block_tokens(problem, lambda: batches.measure(kept).result().logit_diff)
+    _, many = last_block_tokens(problem, lambda: batches.measure(torch.ones_like(kept)).result().logit_diff)
+    whole = Evaluator(apart(problem), "train", prepared=False).measure(kept).result().logit_diff
+    torch.testing.assert_close(shared, whole, rtol=1e-4, atol=1e-5)
+    assert few < many
+
+
+def test_the_gradient_of_few_nodes_is_that_of_whole_rows(sharing: Callable[[str], TinyModel]) -> None:
+    problem = open_problem(sharing("llama"), TASKS["roles"], "each")
+    kept = problem.space.position >= problem.n_positions - 2
+
+    def gradient() -> Tensor:
+        evaluator = Evaluator(problem, "train")
+        return faithfulness_gradient(MaskedModel(problem, kept.nonzero()[:, 0]), evaluator, kept)
+
+    shared, few = last_block_tokens(problem, gradient)
+    apart(problem)
+    whole, many = last_block_tokens(problem, gradient)
+    torch.testing.assert_close(shared, whole, rtol=1e-4, atol=1e-6)
+    assert bool(shared.any())
+    assert few < many
+
+
+@pytest.mark.parametrize("method", ["ig", "atp"])
+def test_scores_tell_prompts_apart_that_begin_alike(sharing: Callable[[str], TinyModel], method: str) -> None:
+    """Their corrupt prompts may differ, and with them what a latent's change is worth."""
+    problem = open_problem(sharing("gpt2"), TASKS["index"], "each")
+
+    def scores() -> Tensor:
+        evaluator = Evaluator(problem, "train")
+        search = Search(problem, evaluator, evaluator, SearchSpec(method, 0.9, 0, {}))
+        assert isinstance(search.attempt, RankingMethod)
+        found: Tensor = Incremental(search.attempt.score_nodes()).result()
+        return found
+
+    shared = scores()
+    apart(problem)
+    torch.testing.assert_close(shared, scores(), rtol=1e-4, atol=1e-6)
+
+
+def test_copies_of_a_prompt_that_lack_different_nodes_all_run(sharing: Callable[[str], TinyModel]) -> None:
+    problem = open_problem(sharing("llama"), TASKS["roles"], "each")
+    kept = torch.ones(len(problem.space), dtype=torch.bool)
+    shared = contributions(problem, kept, "train", 0).result()
+    whole = contributions(apart(problem), kept, "train", 0).result()
+    assert shared.values == pytest.approx(whole.values, abs=1e-5)
+    assert shared.by_token == pytest.approx(whole.by_token, abs=1e-5)
+    assert any(abs(value) > 1e-3 for value in shared.values.values())
