@@ -275,11 +275,15 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True)
 class TokenActivation:
-    """The activations of one latent on one prompt: at each token, and the largest, `peak`."""
+    """The activations of one latent on one prompt: at each token, and the largest, `peak`.
+
+    `sinks` are the indices of tokens that are attention sinks at the latent's site (`opening/attention_sinks.py`).
+    """
 
     tokens: tuple[str, ...]
     activations: tuple[float, ...]
     peak: float
+    sinks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,8 +339,12 @@ class PromptsView:
 
 @dataclass(frozen=True, slots=True)
 class PromptView:
-    """One test prompt in detail: the kept nodes that fire on it, as (node, token text, activation), strongest first."""
+    """One test prompt in detail: the kept nodes that fire on it, as (node, token text, activation), strongest first.
+
+    `sinks` has, by the index of a token, the sites (in short) at which it is an attention sink under the circuit.
+    """
 
     row: PromptRow
     tokens: tuple[str, ...]
     active: tuple[tuple[int, str, float], ...]
+    sinks: dict[int, tuple[str, ...]] = field(default_factory=dict)

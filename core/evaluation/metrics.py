@@ -23,6 +23,9 @@ from torch import Tensor
 from circuit_tui.core.tasks.answers import Answers
 from circuit_tui.core.views import Metrics
 
+LARGEST_PART = 1 << 23
+"""How many log-probabilities are held at once: five copies of those of 520 prompts and 49,152 tokens are 0.5 GB."""
+
 
 @dataclass(frozen=True, slots=True)
 class PromptMetrics:
@@ -43,9 +46,17 @@ class PromptMetrics:
 
     def fill(self, prompts: Tensor, logits: Tensor, plain: Tensor, answers: Answers) -> None:
         """Measures `logits` `[read, vocab]` against M's `plain` and stores them at indices `prompts`, on the CPU."""
-        log_probs, plain_log_probs = logits.log_softmax(-1), plain.log_softmax(-1)
-        kl = (plain_log_probs.exp() * (plain_log_probs - log_probs)).sum(-1)
-        token_log_probs = log_probs.gather(1, answers.scored_tokens().unsqueeze(1))[:, 0]
+        size, parts = max(1, LARGEST_PART // logits.shape[1]), list[tuple[Tensor, Tensor]]()
+        for start in range(0, len(logits), size):
+            part = slice(start, start + size)
+            log_probs, plain_log_probs = logits[part].log_softmax(-1), plain[part].log_softmax(-1)
+            parts.append(
+                (
+                    (plain_log_probs.exp() * (plain_log_probs - log_probs)).sum(-1),
+                    log_probs.gather(1, answers.scored_tokens()[part].unsqueeze(1))[:, 0],
+                )
+            )
+        kl, token_log_probs = (torch.cat(part) for part in zip(*parts, strict=True))
         of_prompts = (
             answers.logit_difference(logits), answers.sum_over_right(kl), -answers.sum_over_right(token_log_probs)
         )  # fmt: skip

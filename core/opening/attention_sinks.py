@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from circuit_tui.core.splice.problem import Problem
 
@@ -32,14 +33,30 @@ class AttentionSink:
 
 
 @torch.no_grad()
+def usual_length(problem: Problem, site: int) -> float:
+    """Returns the median length of what the SAE of `site` reads under M_s, over spliced tokens of train prompts."""
+    inside = problem.alignment.ids["train", "clean"] >= 0
+    return float(problem.spliced_sae_inputs[site].float().norm(dim=-1)[inside].median())
+
+
+def sink_columns(problem: Problem, site: int, x: Tensor, ids: Tensor) -> list[int]:
+    """Returns the columns of one row that are attention sinks at `site`, ascending.
+
+    `x` `[position, d_in]` is what its SAE reads there, `ids` `[position]` are the position ids.
+    """
+    long = x.float().norm(dim=-1) >= RATIO * usual_length(problem, site)
+    columns: list[int] = (long & (ids >= 0)).nonzero()[:, 0].tolist()
+    return columns
+
+
+@torch.no_grad()
 def attention_sinks(problem: Problem) -> tuple[AttentionSink, ...]:
     """Returns the tokens whose input at a site, under M_s, is `RATIO` times as long as the median there."""
     side, ids = problem.prompt_sets["train"].clean, problem.alignment.ids["train", "clean"]
     inside = ids >= 0
     found = []
     for site, inputs in enumerate(problem.spliced_sae_inputs):
-        lengths = inputs.float().norm(dim=-1)[inside]
-        ratios = lengths / lengths.median()
+        ratios = inputs.float().norm(dim=-1)[inside] / usual_length(problem, site)
         where = torch.stack([ids[inside], side.tokens[inside]], dim=1)
         for position, token in where[ratios >= RATIO].unique(dim=0).tolist():
             own = ratios[(where[:, 0] == position) & (where[:, 1] == token)]

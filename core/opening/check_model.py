@@ -11,10 +11,13 @@ from circuit_tui.core.evaluation.evaluator import BATCH_PROMPTS
 from circuit_tui.core.models.check_pass import check_pass, replayable
 from circuit_tui.core.models.hf_reference import check_vocabulary, load_passes
 from circuit_tui.core.models.language_model import LanguageModel
-from circuit_tui.core.models.shared_prefixes import verify_sharing
+from circuit_tui.core.models.shared_prefixes import shares_prefixes, verify_sharing
 from circuit_tui.core.runtime.out_of_memory import free_cached, is_out_of_memory
 from circuit_tui.core.tasks.task import Split
 from circuit_tui.core.tasks.tokens import PromptSet, TokenizedPrompts
+
+SHARED_ROWS = 32
+"""How many rows are compared in one batch of a model that runs alike beginnings once."""
 
 
 def reference_prompts(prompt_sets: Mapping[Split, PromptSet]) -> list[Tensor]:
@@ -76,7 +79,9 @@ def check_model(model: LanguageModel, prompt_sets: Mapping[Split, PromptSet], ba
         passes = load_passes(model.name, model.folder, model.dtype, model.device, wanted)
     rows_per_prompt = prompt_sets["test"].answers.rows_per_prompt
     most = max(len(prompts) for prompts in prompt_sets.values()) * rows_per_prompt
-    size = min(most, BATCH_PROMPTS, (batch or most) * rows_per_prompt)
+    # Where beginnings are shared no evaluation runs so many whole rows, and these are seconds of a large model.
+    rows = SHARED_ROWS if shares_prefixes(model) else BATCH_PROMPTS
+    size = min(most, rows, (batch or most) * rows_per_prompt)
     while True:
         try:
             check_pass(model, passes, size)

@@ -10,6 +10,7 @@ from torch import Tensor
 from circuit_tui.core.latents.clean_against_corrupt import latent_activations
 from circuit_tui.core.latents.top_tokens import TokenNames, written_directions
 from circuit_tui.core.models.readout import Readout
+from circuit_tui.core.opening.attention_sinks import sink_columns
 from circuit_tui.core.splice.problem import Problem
 from circuit_tui.core.tasks.token_text import token_texts
 from circuit_tui.core.views import LatentView, TokenActivation
@@ -53,7 +54,7 @@ def latent_view(
         label=label,
         histogram=tuple(int(count) for count in histogram),
         histogram_max=peak,
-        top_prompts=_top_prompts(problem, activations),
+        top_prompts=_top_prompts(problem, site, activations),
         profile=tuple(zip(problem.alignment.names, clean, corrupt, strict=True)),
         promotes=tuple((names[token], weight) for token, weight in zip(promoted, up, strict=True)),
         suppresses=tuple((names[token], weight) for token, weight in zip(suppressed, down, strict=True)),
@@ -74,7 +75,7 @@ def clean_activations(problem: Problem, site: int, latent: int) -> Tensor:
     return activations * (problem.alignment.ids["train", "clean"] >= 0)
 
 
-def _top_prompts(problem: Problem, activations: Tensor) -> tuple[TokenActivation, ...]:
+def _top_prompts(problem: Problem, site: int, activations: Tensor) -> tuple[TokenActivation, ...]:
     side, tokenizer = problem.prompt_sets["train"].clean, problem.model.tokenizer
     # Each prompt is shown by the row on which the latent fires most.
     peaks, row = activations.amax(1).reshape(len(problem.prompt_sets["train"]), -1).max(1)
@@ -89,7 +90,12 @@ def _top_prompts(problem: Problem, activations: Tensor) -> tuple[TokenActivation
             continue
         texts.add(ids)
         tokens = token_texts(tokenizer, list(ids))
-        shown.append(TokenActivation(tokens, tuple(activations[index, span].tolist()), float(peaks[prompt])))
+        x, positions = (
+            problem.spliced_sae_inputs[site][index, span],
+            problem.alignment.ids["train", "clean"][index, span],
+        )
+        sinks = tuple(sink_columns(problem, site, x, positions))
+        shown.append(TokenActivation(tokens, tuple(activations[index, span].tolist()), float(peaks[prompt]), sinks))
     return tuple(shown)
 
 

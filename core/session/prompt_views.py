@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
+from circuit_tui.core.opening.attention_sinks import sink_columns
 from circuit_tui.core.tasks.token_text import token_texts
 from circuit_tui.core.views import PromptRow, PromptsView, PromptView
 
@@ -25,9 +26,12 @@ def prompt_view(live: LiveCircuit, index: int) -> PromptView:
     row = index * problem.prompt_sets[evaluator.split].answers.rows_per_prompt
     ids = problem.alignment.ids[evaluator.split, "clean"][row]
     tokens = token_texts(problem.model.tokenizer, side.tokens[row, side.n_bos : side.lengths[row]].tolist())
-    active = []
+    active, sinks = [], dict[int, tuple[str, ...]]()
     for site, sae in enumerate(site.sae for site in problem.sites):
         x = live.sae_input(site, index)
+        for column in sink_columns(problem, site, x, ids[: len(x)]):
+            token = column - side.n_bos
+            sinks[token] = (*sinks.get(token, ()), problem.sites[site].short)
         activations = sae.encode(x)
         for node in problem.space.of_site(site):
             if not live.kept[node]:
@@ -38,7 +42,7 @@ def prompt_view(live: LiveCircuit, index: int) -> PromptView:
             if value > 0:
                 active.append((node, tokens[column - side.n_bos], value))
     active.sort(key=lambda entry: -entry[2])
-    return PromptView(_row(live, index), tokens, tuple(active))
+    return PromptView(_row(live, index), tokens, tuple(active), sinks)
 
 
 def _row(live: LiveCircuit, index: int) -> PromptRow:

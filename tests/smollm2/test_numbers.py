@@ -14,6 +14,7 @@ from torch import Tensor
 from circuit_tui.core.circuits.circuit_file import read_circuit
 from circuit_tui.core.circuits.recheck import recheck_circuit
 from circuit_tui.core.example_files import example_dir
+from circuit_tui.core.latents.contributions import contributions
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.session.session import Session, open_session
 
@@ -107,6 +108,26 @@ def test_random_circuits_and_what_is_left_without_them(
         assert test.measure_removed(kept).result().logit_diff.tolist() == pytest.approx(without, **CLOSE)
         faithfulness = (mean(expected) - empty) / (own - empty)
         assert test.faithfulness(kept).result() == pytest.approx(faithfulness, **CLOSE)
+
+
+def test_few_nodes_and_what_each_contributes_to_a_prompt(
+    session: Session, plain: PlainSmolLM2, rows: list[dict[str, Any]]
+) -> None:
+    """Behind the last node almost all prompts are alike, and the copies of one that lack a node are not."""
+    space = session.problem.space
+    few = torch.zeros(len(space), dtype=torch.bool)
+    for site in range(len(LAYERS)):
+        nodes = torch.tensor(space.of_site(site))
+        few[nodes[space.position[nodes] == session.problem.alignment.names.index("subject")][:3]] = True
+    nodes = nodes_of(session, few)
+    expected = [plain.difference(row, plain.circuit(row, nodes)) for row in rows]
+    assert session.experiment.test.measure(few).result().logit_diff.tolist() == pytest.approx(expected, **CLOSE)
+    found = contributions(session.problem, few, "test", 0).result()
+    for node, value in found.values.items():
+        rest = few.clone()
+        rest[node] = False
+        lacking = plain.difference(rows[0], plain.circuit(rows[0], nodes_of(session, rest)))
+        assert value == pytest.approx(expected[0] - lacking, **CLOSE)
 
 
 def test_toggles_effects_and_the_exported_file(

@@ -342,6 +342,7 @@ class FakeSession(FakeLatents):
         self.step_seconds = step_seconds
         self.search_steps = search_steps
         self.offers: tuple[str, ...] = ()
+        self.sinks: dict[int, tuple[str, ...]] = {}
         # If set, a search repeats this step for ever.
         self.hold_at: int | None = None
         self.search_error: BaseException | None = None
@@ -561,7 +562,7 @@ class FakeSession(FakeLatents):
             label=self.table.label[nodes[0]],
             histogram=tuple(round(40 * math.exp(-((b - 6) ** 2) / 14)) for b in range(16)),
             histogram_max=5.2,
-            top_prompts=tuple(TokenActivation(TOKENS, shade, max(shade)) for shade in shades),
+            top_prompts=tuple(TokenActivation(TOKENS, shade, max(shade), tuple(self.sinks)) for shade in shades),
             profile=tuple((name, 3 * wave(p + latent), 2 * wave(p + latent + 5)) for p, name in enumerate(POSITIONS)),
             promotes=((" are", 1.31), (" were", 1.12), (" have", 0.84), (" run", 0.4), (" see", 0.33)),
             suppresses=((" is", -1.4), (" was", -1.1), (" has", -0.7), (" runs", -0.5), (" sees", -0.41)),
@@ -592,7 +593,7 @@ class FakeSession(FakeLatents):
         active = tuple(
             (n, TOKENS[(n + index) % 7], 4 * wave(n + index)) for n in sorted(self.kept) if wave(n + index) > 0.3
         )
-        return PromptView(self._row(index), TOKENS, tuple(sorted(active, key=lambda item: -item[2])))
+        return PromptView(self._row(index), TOKENS, tuple(sorted(active, key=lambda item: -item[2])), self.sinks)
 
     def splice_offers(self, target: float) -> tuple[str, ...]:
         return self.offers

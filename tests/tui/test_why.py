@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from fake_session import FakeSession
 from waiting import edit, ready, screen_text, searched, shows, wait_for
 
@@ -61,3 +62,22 @@ async def test_the_prompts_on_which_a_latent_matters(explorer: Make, session: Fa
         assert f"{best.effect:+.2f}  {best.text}"[:15] in screen_text(app)
         await edit(pilot, "1", "space")
         await wait_for(pilot, lambda: app.main.shown.latent_prompts is None)
+
+
+@pytest.mark.parametrize(("size", "legend"), [(NARROW, "◦ sink: L1, L0"), ((160, 50), "◦ sink: L1, L0")])
+async def test_attention_sinks_are_marked_where_tokens_are_shaded(
+    explorer: Make, session: FakeSession, size: tuple[int, int], legend: str
+) -> None:
+    app = explorer()
+    async with app.run_test(size=size) as pilot:
+        await ready(pilot)
+        await searched(pilot)
+        await pilot.press("3", "enter")
+        await shows(pilot, " farmers that the boy sees")
+        assert "◦" not in screen_text(app)
+        session.sinks = {1: ("L1",), 4: ("L0", "L1")}
+        await pilot.press("j", "enter")
+        await shows(pilot, legend, " the◦ farmers that the◦ boy sees")
+        await pilot.press("1", "j", "2")
+        below = () if size == NARROW else ("the◦ farmers",)
+        await shows(pilot, "top prompts  shaded by activation; ◦ attention sink", *below)

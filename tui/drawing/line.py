@@ -31,6 +31,10 @@ def plain(text: str) -> Content:
     return Content(printable(text))
 
 
+SINK = "◦"
+"""The mark behind a token that is an attention sink."""
+
+
 def spaced(tokens: Sequence[str]) -> list[str]:
     """Printable tokens, to be joined: if no token brings its own space, each but the first gets one."""
     shown = [printable(token.replace("▁", " ")) for token in tokens]

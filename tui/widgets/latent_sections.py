@@ -8,7 +8,7 @@ from textual.strip import Strip
 from circuit_tui.core.latents.views import LatentPrompts
 from circuit_tui.core.views import LatentView, TokenActivation
 from circuit_tui.tui.drawing.chart import Axis, Curve, bar, chart, columns_chart
-from circuit_tui.tui.drawing.line import StyledLine, cut, cut_middle, printable, spaced, token_text
+from circuit_tui.tui.drawing.line import SINK, StyledLine, cut, cut_middle, printable, spaced, token_text
 from circuit_tui.tui.drawing.number_text import compact, count, fixed, signed
 from circuit_tui.tui.drawing.styles import PaneStyles
 
@@ -56,7 +56,9 @@ def profile(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Strip
 
 def prompts(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Strip]:
     """The first prompts on which the latent fires most, each token shaded by its activation."""
-    lines = [section("top prompts", "shaded by activation", width, pane_styles)]
+    sinks = any(prompt.sinks for prompt in view.top_prompts)
+    note = f"shaded by activation{f'; {SINK} attention sink' if sinks else ''}"
+    lines = [section("top prompts", note, width, pane_styles)]
     top = max((prompt.peak for prompt in view.top_prompts), default=0.0)
     if top <= 0:
         return [*lines, StyledLine().add("it fires on none of the prompts", pane_styles.muted).strip()]
@@ -77,19 +79,20 @@ def more_prompts(view: LatentView, width: int, pane_styles: PaneStyles) -> list[
 
 def _shaded(prompt: TokenActivation, top: float, width: int, pane_styles: PaneStyles) -> Strip:
     line = StyledLine().right(compact(prompt.peak), 6, pane_styles.strong).add("  ")
-    tokens = spaced(prompt.tokens)
-    start = 0
-    if line.width + sum(map(len, tokens)) > width:
+    tokens, start = spaced(prompt.tokens), 0
+    if line.width + sum(map(len, tokens)) + len(prompt.sinks) > width:
         # The prompt is too long: begin a few tokens before the strongest one.
         start = max(0, max(range(len(tokens)), key=lambda i: prompt.activations[i]) - 4)
         line.add("…", pane_styles.muted) if start else None
-    for token, activation in zip(tokens[start:], prompt.activations[start:], strict=True):
-        if line.width + len(token) > width - 1:
+    for index, (token, activation) in enumerate(zip(tokens[start:], prompt.activations[start:], strict=True), start):
+        mark = SINK if index in prompt.sinks else ""
+        if line.width + len(token + mark) > width - 1:
             line.add("…", pane_styles.muted)
             break
         # The space before a word is not shaded, or neighbouring tokens would run together.
         bare = token.lstrip(" ")
         line.add(token[: len(token) - len(bare)]).add(bare, pane_styles.shade(activation / top))
+        line.add(mark, pane_styles.warn)
     return line.strip()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from rich.cells import cell_len
 from textual import events
 from textual.app import ComposeResult
@@ -11,7 +13,7 @@ from textual.strip import Strip
 from circuit_tui.core.latents.annotations import Annotations
 from circuit_tui.core.latents.views import Explanation
 from circuit_tui.core.views import NodeTable, PromptsView, PromptView
-from circuit_tui.tui.drawing.line import StyledLine, cut, plain, printable, spaced
+from circuit_tui.tui.drawing.line import SINK, StyledLine, cut, plain, printable, spaced
 from circuit_tui.tui.drawing.number_text import signed
 from circuit_tui.tui.drawing.styles import PaneStyles
 from circuit_tui.tui.widgets.lines_view import LinesView
@@ -58,12 +60,15 @@ class ChosenPrompt(LinesView):
         )
         head.add(f"  M {signed(row.plain, 2)}  M_s {signed(row.spliced, 2)}  circuit ", pane_styles.muted)
         head.add(signed(row.circuit, 2), pane_styles.strong)
-        if explanation is None:
-            return [head.strip(), _shaded_tokens(" ", view.tokens, (None,) * len(view.tokens), width, pane_styles)]
-        if explanation.clean.n_done != len(explanation.clean.nodes):
+        if explanation is not None and explanation.clean.n_done != len(explanation.clean.nodes):
             head.add(f"  {explanation.clean.n_done} of {len(explanation.clean.nodes)} nodes …", pane_styles.muted)
+        _add_sinks_legend(head, view, width, pane_styles)
+        if explanation is None:
+            none = (None,) * len(view.tokens)
+            return [head.strip(), _shaded_tokens(" ", view.tokens, none, width, pane_styles, view.sinks)]
         clean, corrupt = explanation.clean, explanation.corrupt
-        lines = [head.strip(), _shaded_tokens(" clean   ", clean.tokens, clean.by_token, width, pane_styles)]
+        of_clean = _shaded_tokens(" clean   ", clean.tokens, clean.by_token, width, pane_styles, view.sinks)
+        lines = [head.strip(), of_clean]
         if corrupt is not None:
             name = f" corrupt {signed(corrupt.logit_diff, 2)} "
             lines.append(_shaded_tokens(name, corrupt.tokens, corrupt.by_token, width, pane_styles))
@@ -72,23 +77,42 @@ class ChosenPrompt(LinesView):
         return lines
 
 
+def _add_sinks_legend(line: StyledLine, view: PromptView, width: int, pane_styles: PaneStyles) -> None:
+    """Adds what the mark of attention sinks means and at which sites they are, where there are some."""
+    if view.sinks:
+        sites = ", ".join(dict.fromkeys(site for token in sorted(view.sinks) for site in view.sinks[token]))
+        line.add(f"  {SINK}", pane_styles.warn)
+        legend = f" attention sink at {sites}"
+        room = width - line.width
+        line.add(legend if cell_len(legend) <= room else cut(f" sink: {sites}", room), pane_styles.muted)
+
+
 def _shaded_tokens(
-    name: str, tokens: tuple[str, ...], values: tuple[float | None, ...], width: int, pane_styles: PaneStyles
+    name: str,
+    tokens: tuple[str, ...],
+    values: tuple[float | None, ...],
+    width: int,
+    pane_styles: PaneStyles,
+    sinks: Collection[int] = (),
 ) -> Strip:
-    """One line of tokens: the more a token speaks for the right answer, the brighter; what speaks against it is red."""
+    """One line of tokens: the more a token speaks for the right answer, the brighter; what speaks against it is red.
+
+    Those with the indices `sinks` are marked.
+    """
     line, largest = StyledLine().add(name, pane_styles.muted), max((abs(value or 0.0) for value in values), default=0.0)
     shown = spaced(tokens)
     skipped = 0
-    while line.width + sum(map(cell_len, shown[skipped:])) > width - 2 and skipped < len(shown) - 1:
+    while line.width + sum(map(cell_len, shown[skipped:])) + len(sinks) > width - 2 and skipped < len(shown) - 1:
         skipped += 1  # the end of a prompt, where it is answered, is never cut off
     line.add("…" if skipped else "", pane_styles.muted)
-    for token, value in zip(shown[skipped:], values[skipped:], strict=True):
+    for index, (token, value) in enumerate(zip(shown[skipped:], values[skipped:], strict=True), skipped):
         bare = token.lstrip(" ")
         line.add(token[: len(token) - len(bare)])
         if value is None or not largest:
             line.add(bare)
         else:
             line.add(bare, pane_styles.bad if value < -0.0005 else pane_styles.shade(value / largest))
+        line.add(SINK if index in sinks else "", pane_styles.warn)
     return line.strip()
 
 

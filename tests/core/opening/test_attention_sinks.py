@@ -11,7 +11,7 @@ from tiny.models_with_saes import TinyModel
 from tiny.problems import open_problem
 from tiny.tasks import TASKS
 
-from circuit_tui.core.opening.attention_sinks import attention_sinks, sink_warnings
+from circuit_tui.core.opening.attention_sinks import attention_sinks, sink_columns, sink_warnings
 
 
 def test_long_residuals_are_sinks_at_their_site_alone(tiny_model: Callable[[str], TinyModel]) -> None:
@@ -34,4 +34,6 @@ def test_long_residuals_are_sinks_at_their_site_alone(tiny_model: Callable[[str]
     assert sink.share == pytest.approx(1 / same)
     (said,) = sink_warnings(replace(problem, spliced_sae_inputs=(first, long)))
     assert said.startswith(f"At {problem.sites[1].short} some tokens have residuals up to 40 times as long as usual ('")
+    for row, marked in ((0, [2]), (1, [])):
+        assert sink_columns(replace(problem, spliced_sae_inputs=(first, long)), 1, long[row], ids[row]) == marked
     assert torch.equal(problem.spliced_sae_inputs[0].isnan(), torch.zeros_like(first, dtype=torch.bool))

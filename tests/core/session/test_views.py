@@ -15,8 +15,10 @@ from tiny.sessions import make_session
 from tiny.tasks import TASKS
 from torch import Tensor
 
+from circuit_tui.core.opening import attention_sinks
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.session.session import Session
+from circuit_tui.core.tasks.token_text import token_texts
 from circuit_tui.core.views import LatentView
 
 # llama's SAEs are of a kind that needs its full encode.
@@ -227,3 +229,26 @@ def test_a_text_is_shown_once_however_often_it_is_a_clean_prompt(tiny_model: Cal
         shown = session.latent_view(site, busiest(session, site)).top_prompts
         texts = [prompt.tokens for prompt in shown]
         assert len(texts) == len(set(texts)) > 1
+
+
+def test_tokens_with_long_residuals_are_marked(
+    fresh_session: Callable[[str], Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = fresh_session("gpt2-each")
+    problem, ids = session.problem, session.problem.alignment.ids["train", "clean"]
+    lengths = problem.spliced_sae_inputs[1].norm(dim=-1)
+    monkeypatch.setattr(attention_sinks, "RATIO", 1.1)
+    side, rows = problem.prompt_sets["train"].clean, {}
+    long = (lengths >= 1.1 * lengths[ids >= 0].median()) & (ids >= 0)
+    for row, length in enumerate(side.lengths.tolist()):
+        tokens = token_texts(problem.model.tokenizer, side.tokens[row, side.n_bos : length].tolist())
+        rows[tokens] = tuple((long[row, side.n_bos :].nonzero()[:, 0]).tolist())
+    top = session.latent_view(1, busiest(session, 1)).top_prompts
+    assert top
+    assert all(prompt.sinks == rows[prompt.tokens] for prompt in top)
+    assert any(prompt.sinks for prompt in top)
+    session.only(range(len(problem.space)))
+    monkeypatch.setattr(attention_sinks, "RATIO", 0.0)
+    view = session.prompt_view(0)
+    assert set(view.sinks) == set(range(len(view.tokens)))
+    assert set(view.sinks.values()) == {tuple(site.short for site in problem.sites)}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 from functools import cache
 
+import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from circuit_tui.core.evaluation import metrics
 from circuit_tui.core.evaluation.metrics import PromptMetrics
 from circuit_tui.core.tasks.answers import Answers, rows_per_prompt_of
 
@@ -66,7 +68,9 @@ def test_every_number_is_that_of_its_definition(
     answers, reads = every.select(torch.tensor(chosen))
     measured = PromptMetrics.empty(len(chosen))
     plain, logits = (read(every, given, model)[reads] for model in (0, 1))
-    measured.fill(torch.arange(len(chosen)), logits, plain, answers)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "LARGEST_PART", draw.choice([1, 2, 5, 1000]) * logits.shape[1])
+        measured.fill(torch.arange(len(chosen)), logits, plain, answers)
     turned = answers.swapped(torch.tensor(chosen[:1]) * 0).logit_difference(logits)
     for at, prompt in enumerate(chosen):
         right, wrong, _ = given[prompt]
