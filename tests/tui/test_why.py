@@ -64,9 +64,9 @@ async def test_the_prompts_on_which_a_latent_matters(explorer: Make, session: Fa
         await wait_for(pilot, lambda: app.main.shown.latent_prompts is None)
 
 
-@pytest.mark.parametrize(("size", "legend"), [(NARROW, "◦ sink: L1, L0"), ((160, 50), "◦ sink: L1, L0")])
+@pytest.mark.parametrize("size", [NARROW, (160, 50)])
 async def test_attention_sinks_are_marked_where_tokens_are_shaded(
-    explorer: Make, session: FakeSession, size: tuple[int, int], legend: str
+    explorer: Make, session: FakeSession, size: tuple[int, int]
 ) -> None:
     app = explorer()
     async with app.run_test(size=size) as pilot:
@@ -77,7 +77,8 @@ async def test_attention_sinks_are_marked_where_tokens_are_shaded(
         assert "◦" not in screen_text(app)
         session.sinks = {1: ("L1",), 4: ("L0", "L1")}
         await pilot.press("j", "enter")
-        await shows(pilot, legend, " the◦ farmers that the◦ boy sees")
+        legend = "◦ attention sink at L1, L0" if size == NARROW else "◦ sink: L1, L0"
+        await shows(pilot, f" the◦ farmers that the◦ boy sees   {legend}")
         await pilot.press("1", "j", "2")
         below = () if size == NARROW else ("the◦ farmers",)
         await shows(pilot, "top prompts  shaded by activation; ◦ attention sink", *below)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from rich.cells import cell_len
+from rich.style import Style
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -62,7 +64,6 @@ class ChosenPrompt(LinesView):
         head.add(signed(row.circuit, 2), pane_styles.strong)
         if explanation is not None and explanation.clean.n_done != len(explanation.clean.nodes):
             head.add(f"  {explanation.clean.n_done} of {len(explanation.clean.nodes)} nodes …", pane_styles.muted)
-        _add_sinks_legend(head, view, width, pane_styles)
         if explanation is None:
             none = (None,) * len(view.tokens)
             return [head.strip(), _shaded_tokens(" ", view.tokens, none, width, pane_styles, view.sinks)]
@@ -77,14 +78,13 @@ class ChosenPrompt(LinesView):
         return lines
 
 
-def _add_sinks_legend(line: StyledLine, view: PromptView, width: int, pane_styles: PaneStyles) -> None:
-    """Adds what the mark of attention sinks means and at which sites they are, where there are some."""
-    if view.sinks:
-        sites = ", ".join(dict.fromkeys(site for token in sorted(view.sinks) for site in view.sinks[token]))
-        line.add(f"  {SINK}", pane_styles.warn)
-        legend = f" attention sink at {sites}"
-        room = width - line.width
-        line.add(legend if cell_len(legend) <= room else cut(f" sink: {sites}", room), pane_styles.muted)
+def _add_sinks_legend(line: StyledLine, sinks: Mapping[int, tuple[str, ...]], room: int, muted: Style) -> None:
+    """Adds what the mark of attention sinks means and at which sites they are, where it fits into `room` cells."""
+    sites = ", ".join(dict.fromkeys(site for token in sorted(sinks) for site in sinks[token]))
+    for legend in (f"   {SINK} attention sink at {sites}", f"   {SINK} sink: {sites}"):
+        if sinks and cell_len(legend) <= room:
+            line.add(legend, muted)
+            return
 
 
 def _shaded_tokens(
@@ -93,11 +93,11 @@ def _shaded_tokens(
     values: tuple[float | None, ...],
     width: int,
     pane_styles: PaneStyles,
-    sinks: Collection[int] = (),
+    sinks: Mapping[int, tuple[str, ...]] = MappingProxyType({}),
 ) -> Strip:
     """One line of tokens: the more a token speaks for the right answer, the brighter; what speaks against it is red.
 
-    Those with the indices `sinks` are marked.
+    Those with the indices `sinks` are marked, and the sites named at which they are attention sinks.
     """
     line, largest = StyledLine().add(name, pane_styles.muted), max((abs(value or 0.0) for value in values), default=0.0)
     shown = spaced(tokens)
@@ -113,6 +113,7 @@ def _shaded_tokens(
         else:
             line.add(bare, pane_styles.bad if value < -0.0005 else pane_styles.shade(value / largest))
         line.add(SINK if index in sinks else "", pane_styles.warn)
+    _add_sinks_legend(line, sinks, width - line.width, pane_styles.muted)
     return line.strip()
 
 
