@@ -1,9 +1,9 @@
-"""Pictures of the explorer on the bundled demo, as SVG files.
+"""Pictures of the explorer on the bundled demo, and of a circuit of SmolLM2, as SVG files.
 
-    python benchmarks/screenshots.py [--out docs/screens] [--only narrow|wide]
+    python benchmarks/screenshots.py [--out docs/screens] [--only narrow|wide|smollm2]
 
-The app runs without a terminal, driven by keys as a person would press them, on the real model and a real search for
-`sva-rc`.
+The app runs without a terminal, driven by keys as a person would press them: on the demo's model and a real search for
+`sva-rc`, and, only if asked for, on SmolLM2 and the circuit that comes with the program.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from circuit_tui.tui.circuit_rows import LatentRow
 from circuit_tui.tui.explorer_options import ExplorerOptions
 from circuit_tui.tui.widgets.circuit_table import CircuitTable
 
-NARROW, WIDE = (80, 24), (160, 50)
+NARROW, MIDDLE, WIDE = (80, 24), (120, 36), (160, 50)
+REAL_CIRCUIT = Path("examples/smollm2/sva.circuit.json")
 SITE, LATENT = 1, 92
 """The latent that the pictures show; the first of the site's kept ones if a search no longer keeps it."""
 
@@ -64,9 +65,13 @@ class Session:
         prompts_fresh = state.prompts is None or state.prompts.version == circuit.version
         return state is shown and circuit.effects_done == circuit.size and prompts_fresh
 
+    async def opened(self) -> None:
+        """Waits until the explorer takes keys."""
+        await self.until(lambda: self.app.loaded and self.app.main.shown.phase == "ready", 1800.0)
+
     async def search(self) -> None:
         """Waits for the demo to open and searches it to the end."""
-        await self.until(lambda: self.app.loaded and self.app.main.shown.phase == "ready")
+        await self.opened()
         await self.pilot.press("s")
         await self.until(lambda: self.app.main.shown.search.phase == "done")
         await self.settled()
@@ -78,11 +83,11 @@ class Session:
         await self.until(lambda: (audit := self.app.main.shown.audit) and len(audit.findings) >= before)
         await self.press("A")
 
-    async def to_latent(self) -> None:
+    async def to_latent(self, site: int = SITE, latent: int = LATENT) -> None:
         """Puts the cursor of the circuit pane on the chosen latent."""
         table = self.app.screen.query_one(CircuitTable)
-        kept = [row for row in table.model.rows if isinstance(row, LatentRow) and row.site == SITE]
-        wanted = next((row for row in kept if row.latent == LATENT), kept[0])
+        kept = [row for row in table.model.rows if isinstance(row, LatentRow) and row.site == site]
+        wanted = next((row for row in kept if row.latent == latent), kept[0])
         await self.press("1", "g", *["j"] * table.model.rows.index(wanted))
 
     def save(self, name: str) -> None:
@@ -119,9 +124,20 @@ async def wide(session: Session) -> None:
     session.save("explorer")
 
 
-async def take(folder: Path, size: tuple[int, int], steps: Callable[[Session], Any]) -> None:
-    """Runs `steps` on an app of this size."""
-    app = ExplorerApp(OpenRequest(task="sva-rc"), ExplorerOptions(theme="dark"))
+async def real(session: Session) -> None:
+    """The circuit of SmolLM2, its latents, one of them and the prompts."""
+    await session.opened()
+    await session.settled()
+    await session.press("3", "enter")
+    await session.to_latent(2, 1795)
+    session.save("smollm2")
+
+
+async def take(
+    folder: Path, size: tuple[int, int], steps: Callable[[Session], Any], request: OpenRequest | None = None
+) -> None:
+    """Runs `steps` on an app of this size, on `request` or the demo."""
+    app = ExplorerApp(request or OpenRequest(task="sva-rc"), ExplorerOptions(theme="dark"))
     async with app.run_test(size=size) as pilot:
         await steps(Session(pilot, folder, f"{size[0]}x{size[1]}"))
 
@@ -130,10 +146,13 @@ def main() -> int:
     """Parses the command line and takes the pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("docs/screens"))
-    parser.add_argument("--only", choices=("narrow", "wide"))
+    parser.add_argument("--only", choices=("narrow", "wide", "smollm2"))
     args = parser.parse_args()
     os.environ.pop("NO_COLOR", None)
     args.out.mkdir(parents=True, exist_ok=True)
+    if args.only == "smollm2":
+        asyncio.run(take(args.out, MIDDLE, real, OpenRequest(circuit=REAL_CIRCUIT)))
+        return 0
     if args.only != "wide":
         asyncio.run(take(args.out, NARROW, narrow))
     if args.only != "narrow":
