@@ -34,6 +34,8 @@ from circuit_tui.tui.screens.frame import FrameScreen
 from circuit_tui.tui.terminal import private_terminal, require_terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from textual.message import Message
     from textual.timer import Timer
 
@@ -60,6 +62,7 @@ class ExplorerApp(ResilientApp[None]):
         engine: the thread that owns the session.
         main: the explorer's screen.
         jobs: what keeps the work for a restart; None where nothing is kept.
+        bytes_written: how much has gone to the terminal.
     """
 
     engine: Engine
@@ -92,6 +95,7 @@ class ExplorerApp(ResilientApp[None]):
         self.theme = checked_theme(options.theme or ("ansi" if options.low_bandwidth or not colour else "dark"))
         self.pane_styles = pane_styles_for(self.current_theme, colour=colour)
         self.loaded = False
+        self.bytes_written: Callable[[], int] = lambda: 0
         self._leaving: Timer | None = None  # looks whether the last keys are served, before it leaves
         self.jobs: JobControl | None = None
         self._options = options
@@ -329,7 +333,8 @@ def run_explorer(
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     log.addHandler(handler)
     app = ExplorerApp(request, options, opener=opener, log_path=log_path, autosave=autosave, settings=settings)
-    with private_terminal(log_path):
+    with private_terminal(log_path) as output:
+        app.bytes_written = lambda: output.written
         app.run(mouse=mouse)
     log.removeHandler(handler)
     code = app.return_code or 0

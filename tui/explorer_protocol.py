@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,11 +12,15 @@ if TYPE_CHECKING:
 
 
 class Explorer(Protocol):
-    """The explorer as its screens see it. `state_folder` takes small files that outlive it."""
+    """The explorer as its screens see it.
+
+    `state_folder` takes small files that outlive it; `bytes_written` is how much has gone to the terminal.
+    """
 
     engine: Engine
     screen_settings: ScreenSettings
     state_folder: Path
+    bytes_written: Callable[[], int]
 
     def begin(self) -> None:
         """Open the session, after a question about work that was cut off, if there is any."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from circuit_tui.core.errors import UserError
 
@@ -20,16 +22,31 @@ def require_terminal() -> None:
         )
 
 
+class CountedOutput(io.FileIO):
+    """A file that is written to; `written` is how many bytes have been."""
+
+    written = 0
+
+    def write(self, data: Any, /) -> int:
+        """Write `data`, and count what was taken."""
+        taken = super().write(data)
+        self.written += taken or 0
+        return taken
+
+
 @contextmanager
-def private_terminal(log_path: Path) -> Iterator[None]:
+def private_terminal(log_path: Path) -> Iterator[CountedOutput]:
     """Give Textual its own handle of the terminal, and send everything else (descriptors 1 and 2) to `log_path`.
+
+    Yields that handle.
 
     C libraries, progress bars, warnings and child processes write to the descriptors directly. No redirection of
     ``sys.stdout`` stops them, and a single line garbles the screen.
     """
     saved_out, saved_err = os.dup(1), os.dup(2)
     old_out, old_err = sys.__stdout__, sys.__stderr__
-    screen = os.fdopen(os.dup(2 if os.isatty(2) else 1), "w", encoding="utf-8", errors="replace")
+    output = CountedOutput(os.dup(2 if os.isatty(2) else 1), "w")
+    screen = io.TextIOWrapper(io.BufferedWriter(output), encoding="utf-8", errors="replace", line_buffering=True)
     log_fd = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
@@ -45,7 +62,7 @@ def private_terminal(log_path: Path) -> Iterator[None]:
     # the mouse and the alternate screen would stay on.
     interrupt = signal.signal(signal.SIGINT, lambda *_: None)
     try:
-        yield
+        yield output
     finally:
         signal.signal(signal.SIGINT, interrupt)
         for stream in (sys.stdout, sys.stderr):

@@ -141,6 +141,20 @@ def test_quitting_during_a_search_does_not_wait_for_its_step(start: Callable[...
     assert terminal.output.rstrip().endswith(b"\x1b[?1004l")
 
 
+def test_a_search_writes_no_more_than_it_may_however_fast_its_steps_are(start: Callable[..., Terminal]) -> None:
+    """Steps take no time here. Every chart in every frame would be 30 KB a second; one frame is 15."""
+    terminal = start("0", columns=120, rows=36)
+    terminal.until(ready)
+    terminal.keys("s")
+    terminal.until(lambda text: "optimise" in text and "step" in text)
+    terminal.read(0.5)
+    before, begun = len(terminal.output), time.monotonic()
+    terminal.read(3.5)
+    assert len(terminal.output) - before < 5000 * (time.monotonic() - begun) + 15_000
+    shown = terminal.text()
+    terminal.until(lambda text: text != shown)
+
+
 def test_quitting_while_loading_does_not_wait_for_it(start: Callable[..., Terminal]) -> None:
     terminal = start("0", "load")
     terminal.until(lambda text: "importing torch" in text)

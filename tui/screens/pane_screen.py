@@ -30,7 +30,7 @@ class PaneScreen(FrameScreen):
     def __init__(self, explorer: Explorer, options: ExplorerOptions) -> None:
         super().__init__(explorer)
         self.panes = Panes(options)
-        self.presenter = Presenter(self, self.panes, explorer.engine)
+        self.presenter = Presenter(self, self.panes, explorer.engine, lambda: explorer.bytes_written())
         self._zoomed = False
         self.panes.split = explorer.screen_settings.split
         self.panes.circuit.table.hide(self._hidden_columns())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from textual.screen import Screen
 
 from circuit_tui.core.jobs.job import jobs_dir
+from circuit_tui.core.runtime.throttle import Budget
 from circuit_tui.tui.circuit_rows import LatentRow, NodeRow
 from circuit_tui.tui.engine import commands
 from circuit_tui.tui.engine.engine import Engine
@@ -20,6 +22,10 @@ from circuit_tui.tui.widgets.loading import Loading
 from circuit_tui.tui.widgets.pane_tabs import PaneTabs
 from circuit_tui.tui.widgets.panes import Panes
 
+OUTPUT_RATE = 4000
+"""Bytes a second that a search may write on the screen, however fast its steps are; charts take most of them."""
+LONGEST_LOOK = 3.0
+"""Seconds at most between two looks at a search."""
 REFRESH_LATENT = 8  # ticks between two looks at the moving mask of the latent on the screen
 
 
@@ -31,7 +37,10 @@ class Presenter:
         prompt: the index of the prompt whose active nodes are shown; None before one is chosen.
     """
 
-    def __init__(self, screen: Screen[None], panes: Panes, engine: Engine) -> None:
+    def __init__(
+        self, screen: Screen[None], panes: Panes, engine: Engine, bytes_written: Callable[[], int] = lambda: 0
+    ) -> None:
+        self._budget = Budget(OUTPUT_RATE, bytes_written, LONGEST_LOOK)
         self._screen, self._panes, self._engine = screen, panes, engine
         self.shown = EngineState()
         self.prompt: int | None = None
@@ -57,9 +66,14 @@ class Presenter:
         self._screen.query_one(PaneTabs).show(self._panes.current, note)
 
     def tick(self) -> None:
-        """Show the newest state, charts included. Called at the chart rate."""
-        self._ticks += 1
+        """Show the newest state, charts included. Called at the chart rate.
+
+        During a search only as often as `OUTPUT_RATE` allows.
+        """
         running = self._engine.state.search.phase == "running"
+        if running and self.shown.search.phase == "running" and not self._budget.due():
+            return
+        self._ticks += 1
         if running and self._ticks % REFRESH_LATENT == 0 and self._panes.visible_pane("latent"):
             self.ask_latent(again=True)
         self.show_state(charts=True)

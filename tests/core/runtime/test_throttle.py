@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from circuit_tui.core.runtime.throttle import Throttle
+from itertools import pairwise
+
+from circuit_tui.core.runtime.throttle import Budget, Throttle
 
 
 class Clock:
@@ -41,3 +43,31 @@ def test_without_an_interval_it_is_always_due() -> None:
     throttle = Throttle(0.0, clock)
     throttle.restart()
     assert [throttle.due(), throttle.due()] == [True, True]
+
+
+def test_what_costs_much_happens_less_often() -> None:
+    clock, spent = Clock(), [0.0]
+    budget, times = Budget(5000, lambda: spent[0], 3.0, clock), []
+    for _ in range(400):
+        if budget.due():
+            times.append(clock.now)
+            spent[0] += 10_000
+        clock.now += 0.25
+    assert spent[0] / 100 <= 5000 * 1.03
+    assert times[1] - times[0] == 2.0
+
+
+def test_nothing_keeps_it_waiting_for_ever() -> None:
+    clock, spent = Clock(), [0.0]
+    budget, times = Budget(5000, lambda: spent[0], 3.0, clock), []
+    for _ in range(100):
+        spent[0] += 10_000  # someone else's
+        if budget.due():
+            times.append(clock.now)
+        clock.now += 0.25
+    assert {later - earlier for earlier, later in pairwise(times)} == {3.0}
+
+
+def test_what_costs_nothing_is_always_due() -> None:
+    budget = Budget(5000, lambda: 0.0, 3.0, Clock())
+    assert all(budget.due() for _ in range(5))
