@@ -28,7 +28,7 @@ FULL = Scale({
 SMALL = Scale(
     {"gpt2-small": "gpt2-tiny", "gemma-2-2b": "gemma-2-tiny", "gemma-2-9b": "gemma-2-tiny-deep",
      "gemma-2-9b, wide": "gemma-2-tiny-deep-wide", "gemma-2-9b, searched": "gemma-2-tiny"},
-    prompts=4, length=7, test=8, active=50, nodes=12, rounds=1, steps=2, published=1, search=(4, 10, 30, 1, 40.0),
+    prompts=4, length=10, test=8, active=50, nodes=12, rounds=1, steps=2, published=1, search=(4, 10, 30, 1, 40.0),
     task="sva-simple",
 )  # fmt: skip
 

@@ -24,7 +24,8 @@ from host_waits import host_waits
 
 CPU = torch.device("cpu")
 TINY = replace(
-    gpu_parts.SMALL, prompts=2, length=5, test=4, active=20, nodes=8, rounds=1, steps=1, search=(2, 5, 2, 1, 0.0),
+    gpu_parts.SMALL, dtype="float32", prompts=2, length=8, test=4, active=20, nodes=8, steps=1,
+    search=(2, 8, 2, 1, 0.0),
     shapes={**dict.fromkeys(gpu_parts.SMALL.shapes, "gemma-2-tiny"), "gpt2-small": "gpt2-tiny"},
 )  # fmt: skip
 MODELS = [part for part in gpu_parts.PARTS if part != "demo"]
@@ -36,7 +37,7 @@ def rows_of(part: str) -> list[str]:
 
 @pytest.mark.parametrize("part", MODELS)
 def test_every_row_of_a_part_is_measured(part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_rows, "measured_peak", lambda *args: Peak(1e9, {torch.bfloat16: 1e9}, "made up"))
+    monkeypatch.setattr(gpu_rows, "measured_peak", lambda *args: Peak(1e9, {torch.float32: 1e9}, "made up"))
     path = tmp_path / "outcomes"
     gpu_parts.PARTS[part](Rows(path), TINY, CPU)
     found = outcomes(path)
