@@ -65,7 +65,7 @@ class Annealing:
             if step % GRADIENT_EVERY == 0:
                 gradient = self.gradient(live.kept)
             trial = self.exchanged(live.kept, gradient)
-            value = score(self.sample.baselines.faithfulness(live.evaluate_alternative(trial).result()))
+            value = score(self.sample.baselines.faithfulness(live.evaluate_first_alternatives(trial[None]).result()[0]))
             heat = HOTTEST * (1 - step / evaluations) + COLDEST
             if value > now or self.chance() < math.exp((value - now) / heat):
                 live.advance_to(trial).result()

@@ -71,7 +71,7 @@ def measure(work: Work, rounds: int) -> dict[str, float]:
     timed: dict[str, Callable[[], object]] = {
         "step": SearchStep(problem),
         "evaluate": lambda: evaluator.faithfulness(half).result(),
-        "without": lambda: live.evaluate_without(last).result(),
+        "without": lambda: live.evaluate_first_toggled([last]).result()[0],
     }
     seconds: dict[str, list[float]] = {name: [] for name in timed}
     for round_ in range(rounds + 1):

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from circuit_tui.core.evaluation.many_circuits import Circuits
 from circuit_tui.core.runtime.incremental import Incremental
 from circuit_tui.core.splice.batch import Batch
 
@@ -24,11 +25,15 @@ class CircuitPass(Protocol):
         `kept` differs from the circuit before it at site `start` at the earliest.
         """
 
-    def evaluate_alternative(self, kept: Tensor, current: Tensor) -> Incremental[Tensor]:
-        """Returns the logits `[read, vocab]` of the circuit `kept` `[node]` bool, site by site; keeps nothing of it.
+    def evaluate_alternatives(self, circuits: Circuits, current: Tensor) -> Incremental[Tensor]:
+        """Returns the logits `[read, vocab]` of `circuits`, site by site; keeps nothing of them.
 
-        `current` `[node]` bool is the circuit whose pass is kept; the two must differ.
+        The reads are those of the batch `batch.of_circuits(len(circuits))`. `current` `[node]` bool is the circuit
+        whose pass is kept, from which some of them must differ; all run from the first site at which one does.
         """
+
+    def work(self, changed: Tensor) -> float:
+        """Returns about how many operations a circuit takes that differs in the nodes `changed` `[node]` bool."""
 
     def change_sizes(self, kept: Tensor, current: Tensor) -> Tensor:
         """Returns how far the circuit `kept` `[node]` bool moves the outputs of the sites at which it differs, `[row]`.

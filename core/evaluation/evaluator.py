@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -16,9 +16,10 @@ from torch import Tensor
 from circuit_tui.core.evaluation.bootstrap import ratio_interval
 from circuit_tui.core.evaluation.cluster_sample import clusters
 from circuit_tui.core.evaluation.journal import digest, recalled_increments
+from circuit_tui.core.evaluation.many_circuits import MOST_CIRCUITS, Circuits, circuits_at_once
 from circuit_tui.core.evaluation.metrics import Baselines, PromptMetrics
 from circuit_tui.core.runtime.incremental import Increments, incremental
-from circuit_tui.core.runtime.out_of_memory import halve_prompts, retry_halved
+from circuit_tui.core.runtime.out_of_memory import halve_circuits, halve_prompts, retry_halved
 from circuit_tui.core.runtime.parallel_batches import interleaved, rounds, run_in_threads
 from circuit_tui.core.splice.batch import Batch, SpliceConstants
 from circuit_tui.core.splice.nodes import Pack, pack
@@ -53,9 +54,18 @@ def pack_site(problem: Problem, kept: Tensor, site: int, tokens: SpliceConstants
     return pack(problem.space, chosen, problem.sites[site].sae, n_groups, group_of)
 
 
-def circuit_splice(problem: Problem, tokens: SpliceConstants, site: int, nodes: Pack) -> Splice:
-    """Returns the splice of a circuit's `nodes` at one site."""
-    return CircuitSplice(BoundPack.bind(problem.sites[site], site, tokens, nodes), tokens.base[site])
+def circuit_splice(
+    problem: Problem, tokens: SpliceConstants, site: int, nodes: Pack, mask: Tensor | None = None
+) -> CircuitSplice:
+    """Returns the splice of `nodes` at one site: a circuit's, or with `mask` `[circuit, slot]` those of several."""
+    return CircuitSplice(BoundPack.bind(problem.sites[site], site, tokens, nodes), tokens.base[site], mask)
+
+
+def add_logit_differences(sums: list[float], batch: Batch, logits: Tensor) -> None:
+    """Adds to `sums` of each circuit those of its logit differences on `batch`, with the `logits` `[read, vocab]`."""
+    by_circuit = batch.logit_difference(logits).double().reshape(len(sums), -1).sum(1)
+    for circuit, total in enumerate(by_circuit.tolist()):
+        sums[circuit] += total
 
 
 class Evaluator:
@@ -64,6 +74,7 @@ class Evaluator:
     Attributes:
         prompts: indices of the prompts in the split, ascending; per-prompt metrics are in this order.
         batches: the prompts in batches of at most `size`, or of the problem's batch size; halved if memory runs out.
+        most_circuits: how many circuits one pass may run; halved if memory runs out.
         identity: a digest that differs for other prompts, or another variant, of the same problem.
         baselines: M, M_s and the empty circuit on these prompts.
     """
@@ -83,6 +94,7 @@ class Evaluator:
         self.prompts = every if prompts is None else prompts.to(every.device).sort()[0]
         self._prompts_on_cpu = self.prompts.cpu()
         self.batches = problem.batches(split, self.prompts, size)
+        self.most_circuits = MOST_CIRCUITS
         self.identity = digest(split, self.prompts, *variant)
         if prepared:
             self.prepare().result()
@@ -153,15 +165,8 @@ class Evaluator:
     @incremental
     def measure_removed(self, kept: Tensor) -> Increments[PromptMetrics]:
         """Returns per-prompt metrics of M_s with the nodes of `kept` `[node]` bool ablated, site by site."""
-        packs, sites = pack_circuit(self.problem, kept), self.problem.sites
-
-        def splices(batch: Batch) -> list[Splice]:
-            return [
-                AblatedSplice(BoundPack.bind(sites[site], site, batch, packs[site]), self._full(batch, site))
-                for site in self._sites
-            ]
-
-        return (yield from self._recall_or_measure(splices, "removed", kept))
+        packs = pack_circuit(self.problem, kept)
+        return (yield from self._recall_or_measure(lambda batch: self._ablated_splices(batch, packs), "removed", kept))
 
     @incremental
     def evaluate(self, kept: Tensor, completeness: bool = True) -> Increments[Metrics]:
@@ -199,10 +204,66 @@ class Evaluator:
     @incremental
     def faithfulness(self, kept: Tensor) -> Increments[float]:
         """Returns the faithfulness against M of the circuit `kept` `[node]` bool, batch by batch."""
-        key = ("logit difference", self.identity, kept)
-        increments = retry_halved(lambda: self._mean_logit_difference(kept), self.halve)
-        mean = yield from recalled_increments(increments, self.n_rounds, *key)
-        return self.baselines.faithfulness(mean)
+        return (yield from self.faithfulness_of_first(kept.unsqueeze(0)))[0]
+
+    @incremental
+    def faithfulness_of_first(self, kept: Tensor) -> Increments[list[float]]:
+        """Returns the faithfulness of the first of the circuits `kept` `[circuit, node]` bool, batch by batch.
+
+        Those are as many as one pass should run on the model's device (`circuits_at_once`), at least one.
+        """
+        return (yield from self._first(kept, "logit differences", self.circuit_splices))
+
+    @incremental
+    def faithfulness_without_first(self, removed: Tensor) -> Increments[list[float]]:
+        """Returns the same of M_s with the nodes of each of `removed` `[circuit, node]` bool ablated: completeness."""
+        return (yield from self._first(removed, "logit differences without", self._ablated_splices))
+
+    def _first(
+        self, kept: Tensor, question: str, splices: Callable[[Batch, Sequence[Pack], Circuits], list[Splice]]
+    ) -> Increments[list[float]]:
+        """Returns the faithfulness under `splices` of the first of the circuits `kept`; `question` names them."""
+        model = self.problem.model
+        blocks = model.n_layers - self.problem.sites[0].depth
+        work = max(batch.n_tokens for batch in self.batches) * model.token_work * blocks
+        every_latent = splices == self._ablated_splices
+        count = circuits_at_once(self.problem, self.batches, len(kept), lambda n: work, every_latent=every_latent)
+        first = kept[:count]
+        increments = self.in_passes(first, partial(self._logit_difference_sums, splices))
+        sums = yield from recalled_increments(increments, self.n_rounds, question, self.identity, first)
+        return [self.baselines.faithfulness(total / len(self)) for total in sums]
+
+    def in_passes(
+        self, kept: Tensor, compute: Callable[[Circuits], Increments[list[float]]]
+    ) -> Increments[list[float]]:
+        """Returns what `compute` returns for the circuits `kept` `[circuit, node]` bool, a value for each.
+
+        They run in one pass, or in several if memory runs out; then also with fewer prompts.
+
+        Raises:
+            OutOfMemory: there is no memory for one circuit on one prompt.
+        """
+        values = list[float]()
+        while len(values) < len(kept):
+            left = kept[len(values) :]
+            one_pass, halve = partial(self._first_pass, left, compute), partial(self._halve_a_pass, left)
+            values += yield from retry_halved(one_pass, halve)
+        return values
+
+    def _first_pass(
+        self, kept: Tensor, compute: Callable[[Circuits], Increments[list[float]]]
+    ) -> Increments[list[float]]:
+        return compute(Circuits(kept[: self.most_circuits]))
+
+    def _halve_a_pass(self, kept: Tensor, error: BaseException) -> None:
+        """Makes passes half as large after `error` in the first over `kept`: in circuits, or else in prompts."""
+        count = min(len(kept), self.most_circuits)
+        if count > 1:
+            for batch in self.batches:
+                batch.forget_circuits()
+            self.most_circuits = halve_circuits(count, f"evaluating on {self.split} prompts")
+        else:
+            self.halve(error)
 
     def halve(self, error: BaseException) -> None:
         """Makes batches half as large after `error`. Raises what `halve_prompts` raises."""
@@ -210,22 +271,38 @@ class Evaluator:
         self.batches = []  # frees their memory before the new ones are made
         self.batches = self.problem.batches(self.split, self.prompts, size)
 
-    def _mean_logit_difference(self, kept: Tensor) -> Increments[float]:
-        problem, packs, total = self.problem, pack_circuit(self.problem, kept), 0.0
+    def _logit_difference_sums(
+        self, splices: Callable[[Batch, Sequence[Pack], Circuits], list[Splice]], circuits: Circuits
+    ) -> Increments[list[float]]:
+        """Returns the sum of the logit differences of all prompts under the `splices` of each of `circuits`."""
+        problem, packs, sums = self.problem, pack_circuit(self.problem, circuits.union), [0.0] * len(circuits)
         for group in rounds(self.batches, problem.n_parallel):
             with torch.no_grad():
+                batches = [batch.of_circuits(len(circuits)) for batch in group]
                 passes = [
-                    run_spliced(problem.model, problem.sites, batch, self.circuit_splices(batch, packs)).result
-                    for batch in group
+                    run_spliced(problem.model, problem.sites, batch, splices(batch, packs, circuits)).result
+                    for batch in batches
                 ]
-                for batch, logits in zip(group, run_in_threads(passes), strict=True):
-                    total += float(batch.logit_difference(logits).double().sum())
+                for batch, logits in zip(batches, run_in_threads(passes), strict=True):
+                    add_logit_differences(sums, batch, logits)
             yield
-        return total / len(self)
+        return sums
 
-    def circuit_splices(self, batch: Batch, packs: Sequence[Pack]) -> list[Splice]:
-        """Returns the circuit's splices on one batch."""
-        return [circuit_splice(self.problem, batch, site, packs[site]) for site in self._sites]
+    def circuit_splices(self, batch: Batch, packs: Sequence[Pack], circuits: Circuits | None = None) -> list[Splice]:
+        """Returns the splices of the circuit `packs`, or of `circuits` with these nodes, whose rows `batch` has."""
+        masks = self._masks(packs, circuits)
+        return [circuit_splice(self.problem, batch, site, packs[site], masks[site]) for site in self._sites]
+
+    def _ablated_splices(self, batch: Batch, packs: Sequence[Pack], circuits: Circuits | None = None) -> list[Splice]:
+        """Returns the splices of M_s without these nodes."""
+        masks = self._masks(packs, circuits)
+        bound = [BoundPack.bind(self.problem.sites[site], site, batch, packs[site]) for site in self._sites]
+        return [AblatedSplice(bound[site], self._full(batch, site), masks[site]) for site in self._sites]
+
+    def _masks(self, packs: Sequence[Pack], circuits: Circuits | None) -> list[Tensor | None]:
+        """Returns the mask of each site's pack, which has the nodes of all `circuits`."""
+        space = self.problem.space
+        return [None if circuits is None else circuits.mask(space, site, packs[site]) for site in self._sites]
 
     def _full(self, batch: Batch, site: int) -> FullSplice:
         return FullSplice(self.problem.sites[site], batch, batch.errors[site], batch.runner(self.problem.model))

@@ -13,7 +13,9 @@ from typing_extensions import override
 from circuit_tui.core.evaluation.change_size import change_size_at
 from circuit_tui.core.evaluation.circuit_pass import CircuitPass
 from circuit_tui.core.evaluation.evaluator import circuit_splice, pack_site
+from circuit_tui.core.evaluation.many_circuits import Circuits
 from circuit_tui.core.runtime.incremental import Increments, incremental
+from circuit_tui.core.saes.site import site_group_of
 from circuit_tui.core.splice.batch import Batch
 from circuit_tui.core.splice.hook_patch import input_at_site
 from circuit_tui.core.splice.problem import Problem
@@ -40,14 +42,23 @@ class FullPass(CircuitPass):
 
     @override
     @incremental
-    def evaluate_alternative(self, kept: Tensor, current: Tensor) -> Increments[Tensor]:
-        problem = self._problem
-        changed_sites = problem.space.site[kept != current].unique().tolist()
-        splices = list(self._splices)
-        for site in changed_sites:
-            splices[site] = self._splice(kept, site)
-        start = min(changed_sites)
-        return (yield from run_spliced(problem.model, problem.sites, self.batch, splices, start, self._inputs[start]))
+    def evaluate_alternatives(self, circuits: Circuits, current: Tensor) -> Increments[Tensor]:
+        problem, n = self._problem, len(circuits)
+        changed_sites = problem.space.site[circuits.changed(current)].unique().tolist()
+        start, batch, splices = min(changed_sites), self.batch.of_circuits(n), list(self._splices)
+        # Splices belong to a batch: with several circuits none of those that are kept will do.
+        first = site_group_of(problem.sites, start).start
+        for site in changed_sites if n == 1 else range(first, len(problem.sites)):
+            nodes = pack_site(problem, circuits.union, site)
+            splices[site] = circuit_splice(problem, batch, site, nodes, circuits.mask(problem.space, site, nodes))
+        resid = self._inputs[start] if n == 1 else self._inputs[start].repeat(n, 1, 1)
+        return (yield from run_spliced(problem.model, problem.sites, batch, splices, start, resid))
+
+    @override
+    def work(self, changed: Tensor) -> float:
+        model, sites = self._problem.model, self._problem.sites
+        start = int(self._problem.space.site[changed].min())
+        return self.batch.n_tokens * model.token_work * (model.n_layers - sites[start].depth)
 
     @override
     @torch.no_grad()

@@ -10,7 +10,7 @@ Sites must be on the residual stream, and the model able to run some tokens alon
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -20,12 +20,13 @@ from typing_extensions import override
 from circuit_tui.core.evaluation.change_size import change_size_at
 from circuit_tui.core.evaluation.circuit_pass import CircuitPass
 from circuit_tui.core.evaluation.evaluator import circuit_splice, pack_site
+from circuit_tui.core.evaluation.many_circuits import Circuits
 from circuit_tui.core.models.kv_cache import KvCache
 from circuit_tui.core.runtime.device_memory import free_memory
 from circuit_tui.core.runtime.incremental import Increments, incremental
 from circuit_tui.core.splice.batch import Batch
 from circuit_tui.core.splice.problem import Problem
-from circuit_tui.core.splice.splice import Splice
+from circuit_tui.core.splice.splice import CircuitSplice
 
 MEMORY_SHARE = 0.25
 """Traces are kept if two for every batch take at most this share of the free memory."""
@@ -90,14 +91,14 @@ class IncrementalPass(CircuitPass):
     def __init__(self, problem: Problem, batch: Batch) -> None:
         self.problem, self.batch = problem, batch
         self._trace = Trace()
-        self._splices: dict[tuple[int, frozenset[int]], tuple[Tensor, Splice]] = {}
+        self._splices: dict[tuple[int, int, frozenset[int]], tuple[Tensor, CircuitSplice]] = {}
 
     @cached_property
     def _empty_trace(self) -> Trace:
         """The trace of the empty circuit, over all tokens."""
         model, sites, trace = self.problem.model, self.problem.sites, Trace()
         resid = self.batch.prefix
-        empty = torch.zeros(len(self.problem.space), dtype=torch.bool)
+        empty = Circuits(torch.zeros(1, len(self.problem.space), dtype=torch.bool))
         for index, site in enumerate(sites):
             trace.inputs.append(resid)
             trace.input_changed.append(frozenset())
@@ -112,25 +113,35 @@ class IncrementalPass(CircuitPass):
     @incremental
     def advance_to(self, kept: Tensor, start: int) -> Increments[Tensor]:
         # The new trace is built on the empty circuit's, so that it depends on `kept` alone, not on the circuit before.
-        trace, empty = self._trace, self._empty_trace
+        trace, empty, circuits = self._trace, self._empty_trace, Circuits(kept.unsqueeze(0))
         if self._blocks_before(start) == 1:  # the columns in which the input is known depend on the circuit before
             output_change = self._change_in(trace.output_changed[start - 1], trace.outputs[start - 1])
             trace.truncate(start, empty, self.problem.sites[start - 1].depth_after)
-            input_change = self._change_at_input(kept, start, empty, output_change, trace)
+            input_change = self._change_at_input(circuits, start, empty, output_change, trace)
         else:
             input_change = ResidualChange()
             if trace.inputs:
                 input_change = self._change_in(trace.input_changed[start], trace.inputs[start])
             trace.truncate(start, empty, self.problem.sites[start].depth_after)
         positions = [self._positions(kept, site) for site in range(len(self.problem.sites))]
-        return (yield from self._run(kept, empty, positions, start, input_change, trace))
+        return (yield from self._run(circuits, empty, positions, start, input_change, trace))
 
     @override
     @incremental
-    def evaluate_alternative(self, kept: Tensor, current: Tensor) -> Increments[Tensor]:
-        changed = [self._positions(kept != current, site) for site in range(len(self.problem.sites))]
+    def evaluate_alternatives(self, circuits: Circuits, current: Tensor) -> Increments[Tensor]:
+        nodes = circuits.changed(current)
+        changed = [self._positions(nodes, site) for site in range(len(self.problem.sites))]
         start = next(site for site, positions in enumerate(changed) if positions)
-        return (yield from self._run(kept, self._trace, changed, start, ResidualChange(), None))
+        return (yield from self._run(circuits, self._trace, changed, start, ResidualChange(), None))
+
+    @override
+    def work(self, changed: Tensor) -> float:
+        model, space, columns = self.problem.model, self.problem.space, self.batch.columns
+        start = int(space.site[changed].min())
+        reached = columns.with_positions(set(space.position[changed].tolist()))
+        n_columns = len(columns.all) - min(reached) if reached else 0
+        blocks = model.n_layers - self.problem.sites[start].depth
+        return len(self.batch.rows) * n_columns * model.token_work * blocks
 
     @override
     @torch.no_grad()
@@ -146,14 +157,14 @@ class IncrementalPass(CircuitPass):
 
     def _run(
         self,
-        kept: Tensor,
+        circuits: Circuits,
         base: Trace,
         changed_positions: Sequence[set[int]],
         start: int,
         input_change: ResidualChange,
         into: Trace | None,
     ) -> Increments[Tensor]:
-        """Runs the circuit `kept` where it differs from `base`; returns its logits, and appends its pass to `into`.
+        """Runs `circuits` where they differ from `base`; returns their logits, and appends the pass of one to `into`.
 
         `changed_positions` has the positions at which the nodes of each site differ, `input_change` the difference in
         the input of site `start`.
@@ -162,31 +173,31 @@ class IncrementalPass(CircuitPass):
         for index in range(start, len(sites)):
             if index > start:
                 yield
-                input_change = self._change_at_input(kept, index, base, output_change, into)
+                input_change = self._change_at_input(circuits, index, base, output_change, into)
             reached = columns.with_positions(changed_positions[index])
-            reached |= input_change.columns & self._dependent_columns(kept, index)
+            reached |= input_change.columns & self._dependent_columns(circuits.union, index)
             output_change = ResidualChange(reached)
             if reached:
                 base_input = self._known_input(base, index, reached - input_change.columns)
-                x = self._changed_columns(base_input, input_change, reached)
-                output_change = ResidualChange(reached, self._splice_output(kept, index, x, reached))
+                x = self._changed_columns(base_input, input_change, reached, len(circuits))
+                output_change = ResidualChange(reached, self._splice_output(circuits, index, x, reached))
             if into is not None:
                 into.input_changed.append(input_change.columns)
                 into.output_changed.append(reached)
                 into.inputs.append(self._with_change(base.inputs[index], input_change))
                 into.outputs.append(self._with_change(base.outputs[index], output_change))
-        return self._logits(base, output_change, into)
+        return self._logits(base, output_change, into, len(circuits))
 
     def _change_at_input(
-        self, kept: Tensor, index: int, base: Trace, output_change: ResidualChange, into: Trace | None
+        self, circuits: Circuits, index: int, base: Trace, output_change: ResidualChange, into: Trace | None
     ) -> ResidualChange:
         """Returns the change in the input of site `index` that follows from the change in the output before it."""
         model, before, site = self.problem.model, self.problem.sites[index - 1], self.problem.sites[index]
         if not output_change.columns or before.depth_after == site.depth:
             return output_change
-        wanted = self._dependent_columns(kept, index)
+        wanted = self._dependent_columns(circuits.union, index)
         reached = self._columns_to_run(output_change.columns, wanted, self._blocks_before(index))
-        resid = self._changed_columns(base.outputs[index - 1], output_change, reached)
+        resid = self._changed_columns(base.outputs[index - 1], output_change, reached, len(circuits))
         column_indices = self.batch.columns.indices(reached)
         with base.kv_cache.subset(column_indices, None if into is None else into.kv_cache) as kv_cache:
             return ResidualChange(reached, model.run_blocks(resid, before.depth_after, site.depth, kv_cache))
@@ -220,24 +231,28 @@ class IncrementalPass(CircuitPass):
             return ResidualChange()
         return ResidualChange(columns, resid.index_select(1, self.batch.columns.indices(columns)))
 
-    def _logits(self, base: Trace, output_change: ResidualChange, into: Trace | None) -> Tensor:
+    def _logits(self, base: Trace, output_change: ResidualChange, into: Trace | None, n_circuits: int) -> Tensor:
         """Returns the logits `[read, vocab]` that follow from the change in the output of the last site."""
         model, columns, depth = self.problem.model, self.batch.columns, self.problem.sites[-1].depth_after
         reached = columns.read
         if output_change.columns and depth < model.n_layers:
             reached |= self._columns_to_run(output_change.columns, columns.read, model.n_layers - depth)
         column_indices = columns.indices(reached)
-        resid = self._changed_columns(base.outputs[-1], output_change, reached)
-        read_columns = torch.searchsorted(column_indices, self.batch.read_columns)
+        resid = self._changed_columns(base.outputs[-1], output_change, reached, n_circuits)
+        batch = self.batch.of_circuits(n_circuits)
+        read_columns = torch.searchsorted(column_indices, batch.read_columns)
         with base.kv_cache.subset(column_indices, None if into is None else into.kv_cache) as kv_cache:
-            return model.logits_from(resid, depth, read_columns, self.batch.read_rows, kv_cache)
+            return model.logits_from(resid, depth, read_columns, batch.read_rows, kv_cache)
 
-    def _changed_columns(self, base: Tensor, change: ResidualChange, columns: frozenset[int]) -> Tensor:
-        """Returns the columns `columns` of `base` `[row, position, d_model]` with `change` applied."""
+    def _changed_columns(
+        self, base: Tensor, change: ResidualChange, columns: frozenset[int], n_circuits: int
+    ) -> Tensor:
+        """Returns the columns `columns` of `base` `[row, position, d_model]` with the circuits' `change`."""
         if change.columns == columns and change.values is not None:
             return change.values
         column_indices = self.batch.columns.indices(columns)
         result = base.index_select(1, column_indices)
+        result = result if n_circuits == 1 else result.repeat(n_circuits, 1, 1)
         both = change.columns & columns
         if both and change.values is not None:
             both_indices = self.batch.columns.indices(both)
@@ -275,17 +290,19 @@ class IncrementalPass(CircuitPass):
         space = self.problem.space
         return set(space.position[space.kept_of_site(kept, index)].tolist())
 
-    def _splice_output(self, kept: Tensor, index: int, x: Tensor, columns: frozenset[int]) -> Tensor:
-        """Returns the output of site `index` for its input `x` `[prompt, column, d_model]` in the columns `columns`."""
-        tokens = self.batch.columns.constants(columns)
+    def _splice_output(self, circuits: Circuits, index: int, x: Tensor, columns: frozenset[int]) -> Tensor:
+        """Returns the output of site `index` for its input `x` `[row, column, d_model]` in the columns `columns`."""
+        tokens = self.batch.of_circuits(len(circuits)).columns.constants(columns)
         if not tokens.position_groups.n_groups:
             return x
-        nodes = self.problem.space.kept_of_site(kept, index)
-        cached = self._splices.get((index, columns))
+        space, key = self.problem.space, (len(circuits), index, columns)
+        nodes = space.kept_of_site(circuits.union, index)
+        cached = self._splices.get(key)
         if cached is None or not torch.equal(cached[0], nodes):
-            pack = pack_site(self.problem, kept, index, tokens)
+            pack = pack_site(self.problem, circuits.union, index, tokens)
             cached = nodes, circuit_splice(self.problem, tokens, index, pack)
             while len(self._splices) >= MAX_SPLICES:
                 del self._splices[next(iter(self._splices))]
-            self._splices[index, columns] = cached
-        return cached[1](x, x)
+            self._splices[key] = cached
+        splice = cached[1]
+        return replace(splice, mask=circuits.mask(space, index, splice.nodes.pack))(x, x)

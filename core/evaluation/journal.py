@@ -27,7 +27,7 @@ from torch import Tensor
 from circuit_tui.core.evaluation.metrics import PromptMetrics
 from circuit_tui.core.runtime.incremental import Increments
 
-Value = TypeVar("Value", float, Tensor, PromptMetrics)
+Value = TypeVar("Value", float, list[float], Tensor, PromptMetrics)
 KeyPart = str | int | Tensor
 _active: contextvars.ContextVar[Journal | None] = contextvars.ContextVar("journal", default=None)
 
@@ -68,7 +68,7 @@ class Journal:
         self.recalled += 1
         return _decode(entry)
 
-    def write(self, key: str, value: float | Tensor | PromptMetrics) -> None:
+    def write(self, key: str, value: float | list[float] | Tensor | PromptMetrics) -> None:
         """Adds a value; after the next `flush` it survives a kill of this process."""
         self._unwritten.append(json.dumps({"key": key, **_encode(value)}).encode() + b"\n")
 
@@ -138,19 +138,21 @@ def digest(*parts: KeyPart) -> str:
     return hashed.hexdigest()
 
 
-def _encode(value: float | Tensor | PromptMetrics) -> dict[str, Any]:
+def _encode(value: float | list[float] | Tensor | PromptMetrics) -> dict[str, Any]:
     if isinstance(value, Tensor):
         return {"tensor": _tensor_data(value)}
     if isinstance(value, PromptMetrics):
         return {"metrics": [_tensor_data(part) for part in (value.logit_diff, value.kl, value.cross_entropy)]}
-    return {"number": value}
+    return {"numbers": value} if isinstance(value, list) else {"number": value}
 
 
-def _decode(entry: dict[str, Any]) -> float | Tensor | PromptMetrics:
+def _decode(entry: dict[str, Any]) -> float | list[float] | Tensor | PromptMetrics:
     if "tensor" in entry:
         return _tensor(entry["tensor"])
     if "metrics" in entry:
         return PromptMetrics(*(_tensor(part) for part in entry["metrics"]))
+    if "numbers" in entry:
+        return [float(number) for number in entry["numbers"]]
     return float(entry["number"])
 
 

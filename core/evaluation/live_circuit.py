@@ -6,14 +6,17 @@ The pass of each batch is kept: an incremental one if possible (`incremental_pas
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from circuit_tui.core.evaluation.circuit_pass import CircuitPass
-from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.evaluation.evaluator import Evaluator, add_logit_differences
 from circuit_tui.core.evaluation.full_pass import FullPass
 from circuit_tui.core.evaluation.incremental_pass import IncrementalPass, can_trace
 from circuit_tui.core.evaluation.journal import recalled_increments
+from circuit_tui.core.evaluation.many_circuits import Circuits, circuits_at_once, most_at_once, toggled
 from circuit_tui.core.evaluation.metrics import PromptMetrics
 from circuit_tui.core.runtime.incremental import Incremental, Increments, incremental
 from circuit_tui.core.runtime.out_of_memory import retry_halved
@@ -53,26 +56,30 @@ class LiveCircuit:
         self._outdated_sites.update(changed)
         yield from self._remeasure()
 
-    def evaluate_without(self, node: int) -> Incremental[float]:
-        """Returns the mean logit difference when `node` alone is ablated, site by site; the current circuit stays."""
-        kept = self.kept.clone()
-        kept[node] = False
-        return self.evaluate_alternative(kept)
+    def evaluate_first_toggled(self, nodes: Sequence[int]) -> Incremental[list[float]]:
+        """Returns the mean logit difference when the first of `nodes` alone is toggled, then the second, and so on.
+
+        See `evaluate_first_alternatives`: of as many as one pass should run, at least one.
+        """
+        return self.evaluate_first_alternatives(toggled(self.kept, nodes[: most_at_once(self.evaluator.problem)]))
 
     @incremental
-    def evaluate_alternative(self, kept: Tensor) -> Increments[float]:
-        """Returns the mean logit difference of the circuit `kept` `[node]` bool, site by site.
+    def evaluate_first_alternatives(self, kept: Tensor) -> Increments[list[float]]:
+        """Returns the mean logit difference of the first of the circuits `kept` `[circuit, node]` bool, site by site.
 
-        The current circuit stays.
+        Those are as many as one pass should run on the model's device (`circuits_at_once`), at least one. The current
+        circuit stays.
         """
-        changed = self._changed_sites(kept)
+        first = kept[: self._at_once(kept)]
+        changed = self._changed_sites(first)
         if not changed:
-            yield from self.advance_to(kept)
-            return self.measured.mean_logit_diff
-        key = ("instead", self.evaluator.identity, self.kept, kept)
+            yield from self.advance_to(first[0])
+            return [self.measured.mean_logit_diff] * len(first)
+        key = ("alternatives", self.evaluator.identity, self.kept, first)
         count = self.evaluator.n_rounds * (len(self.evaluator.problem.sites) - changed[0])
-        increments = retry_halved(lambda: self._evaluate_alternative(kept), self.evaluator.halve)
-        return (yield from recalled_increments(increments, count, *key))
+        increments = self.evaluator.in_passes(first, self._logit_difference_sums)
+        sums = yield from recalled_increments(increments, count, *key)
+        return [total / len(self.evaluator) for total in sums]
 
     @incremental
     def measure_alternative(self, kept: Tensor) -> Increments[Tensor]:
@@ -93,35 +100,45 @@ class LiveCircuit:
             return self.measured
         return (yield from retry_halved(lambda: self._alternative_metrics(kept), self.evaluator.halve))
 
-    def _evaluate_alternative(self, kept: Tensor) -> Increments[float]:
-        differences = yield from self._alternative_differences(kept)
-        return sum(float(part.double().sum()) for part in differences) / len(self.evaluator)
+    def _at_once(self, kept: Tensor) -> int:
+        """Returns how many of the first of the circuits `kept` `[circuit, node]` bool one pass should run."""
+
+        def work(n: int) -> float:
+            changed = (kept[:n] != self.kept).any(0)
+            return max(each.work(changed) for each in self._passes) if bool(changed.any()) else 0.0
+
+        return circuits_at_once(self.evaluator.problem, self._batches, len(kept), work)
+
+    def _logit_difference_sums(self, circuits: Circuits) -> Increments[list[float]]:
+        """Returns the sum of the logit differences of all prompts under each of `circuits`."""
+        if not self._changed_sites(circuits.kept):  # the part of a pass that was left when memory ran out
+            yield from self.advance_to(self.kept)
+            return [self.measured.mean_logit_diff * len(self.evaluator)] * len(circuits)
+        every_logits, sums = (yield from self._alternative_logits(circuits)), [0.0] * len(circuits)
+        for batch, logits in zip(self._batches, every_logits, strict=True):
+            add_logit_differences(sums, batch.of_circuits(len(circuits)), logits)
+        return sums
 
     def _measure_alternative(self, kept: Tensor) -> Increments[Tensor]:
-        differences = yield from self._alternative_differences(kept)
+        every_logits = yield from self._alternative_logits(Circuits(kept.unsqueeze(0)))
         measured = torch.zeros(len(self.evaluator))
-        for batch, part in zip(self._batches, differences, strict=True):
-            measured[self.evaluator.indices_of(batch)] = part.cpu()
+        for batch, logits in zip(self._batches, every_logits, strict=True):
+            measured[self.evaluator.indices_of(batch)] = batch.logit_difference(logits).cpu()
         return measured
 
     def _alternative_metrics(self, kept: Tensor) -> Increments[PromptMetrics]:
-        every_logits = yield from self._alternative_logits(kept)
+        every_logits = yield from self._alternative_logits(Circuits(kept.unsqueeze(0)))
         measured = PromptMetrics.empty(len(self.evaluator))
         with torch.no_grad():
             for batch, logits in zip(self._batches, every_logits, strict=True):
                 self.evaluator.fill(measured, batch, logits)
         return measured
 
-    def _alternative_differences(self, kept: Tensor) -> Increments[list[Tensor]]:
-        """Returns the logit differences `[prompt]` of each batch under `kept`, which differs from the circuit."""
-        every_logits = yield from self._alternative_logits(kept)
-        return [batch.logit_difference(logits) for batch, logits in zip(self._batches, every_logits, strict=True)]
-
     @torch.no_grad()
-    def _alternative_logits(self, kept: Tensor) -> Increments[list[Tensor]]:
-        """Returns the logits `[read, vocab]` of each batch under `kept`, which differs from the circuit."""
+    def _alternative_logits(self, circuits: Circuits) -> Increments[list[Tensor]]:
+        """Returns the logits of each batch under `circuits`, some of which differ from the current one."""
         self._bring_up_to_date()
-        alternatives = [each.evaluate_alternative(kept, self.kept) for each in self._passes]
+        alternatives = [each.evaluate_alternatives(circuits, self.kept) for each in self._passes]
         return (yield from interleaved(alternatives, self.evaluator.problem.n_parallel))
 
     @torch.no_grad()
@@ -155,7 +172,8 @@ class LiveCircuit:
         return min([*changed, *self._outdated_sites]) if changed or self.outdated else None
 
     def _changed_sites(self, kept: Tensor) -> list[int]:
-        nodes = (kept != self.kept).nonzero()[:, 0]
+        """Returns the sites at which `kept` `[node]` or `[circuit, node]` differs from the circuit, ascending."""
+        nodes = (kept != self.kept).nonzero()[:, -1]
         return sorted({int(site) for site in self.evaluator.problem.space.site[nodes]})
 
     def _remeasure(self) -> Increments[None]:

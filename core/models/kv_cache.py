@@ -59,14 +59,23 @@ class KvCacheSubset:
         return next(iter(self._recorded.layers.values()))[0].shape[2]
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Returns keys and values of all columns in block `layer`: `keys` and `values` in `columns`, else recorded."""
+        """Returns keys and values of all columns in block `layer`: `keys` and `values` in `columns`, else recorded.
+
+        They may have the rows of several passes, one pass after the other: each goes on from what is recorded.
+        """
         old_keys, old_values = self._recorded.layers[layer]
+        n_passes = len(keys) // len(old_keys)
+        if n_passes > 1:
+            return self._repeated(old_keys, keys, n_passes), self._repeated(old_values, values, n_passes)
         if self._into is None:
             return self._replace(old_keys, keys), self._replace(old_values, values)
         columns = self.columns.to(keys.device)
         whole = old_keys.index_copy(2, columns, keys), old_values.index_copy(2, columns, values)
         self._into.layers[layer] = whole
         return whole
+
+    def _repeated(self, whole: Tensor, new: Tensor, n_passes: int) -> Tensor:
+        return whole.repeat(n_passes, 1, 1, 1).index_copy_(2, self.columns.to(whole.device), new)
 
     def _replace(self, whole: Tensor, new: Tensor) -> Tensor:
         """Writes `new` into `whole` in place: to copy all columns can take as long as to run a few."""

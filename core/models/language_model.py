@@ -95,9 +95,14 @@ class LanguageModel:
         return 24 * self.d_model**2
 
     @property
+    def n_heads(self) -> int:
+        """Number of attention heads in a block."""
+        return int(self.bridge.cfg.n_heads)
+
+    @property
     def d_heads(self) -> int:
         """Width of the outputs of all heads side by side."""
-        return int(self.bridge.cfg.n_heads) * int(self.bridge.cfg.d_head)
+        return self.n_heads * int(self.bridge.cfg.d_head)
 
     @property
     def context_length(self) -> int | None:

@@ -1,15 +1,15 @@
 """The memory of one pass, estimated from the shapes of model and SAEs alone.
 
-For the backward pass, one transformer layer keeps s b h (34 + 5 a s / h) bytes in 16 bit, with s tokens, b prompts,
-width h and a heads (Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models", section
-4.1). While a problem opens, all latents of one SAE at a time are in memory. If the estimate is too small, passes are
-halved as they run (`core/runtime/out_of_memory.py`).
+For the backward pass, every block keeps its activations (`block_bytes`). While a problem opens, all latents of one SAE
+at a time are in memory. If the estimate is too small, passes are halved as they run (`core/runtime/out_of_memory.py`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from circuit_tui.core.runtime.device_memory import block_bytes
 
 FLOAT32 = 4
 """The bytes of a number in float32."""
@@ -38,7 +38,7 @@ class ModelShape:
 
 def bytes_a_prompt(shape: ModelShape, longest: int, size: int) -> int:
     """Returns the bytes that a prompt of `longest` tokens takes in a pass; the model's numbers have `size` bytes."""
-    layer = longest * shape.d_model * (34 + 5 * shape.n_heads * longest / shape.d_model) * size / 2
+    layer = block_bytes(longest, longest, shape.d_model, shape.n_heads, size)
     step = shape.n_layers * layer + shape.vocab * FLOAT32
     opening = layer + 2 * longest * max((site.d_sae for site in shape.sites), default=0) * FLOAT32
     return int(max(step, opening))

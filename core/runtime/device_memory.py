@@ -27,6 +27,15 @@ def largest_batch(a_prompt: int, n_prompts: int, shares: Mapping[torch.device, f
     return None if fit == n_prompts else max(1, fit)
 
 
+def block_bytes(tokens: int, longest: int, d_model: int, n_heads: int, size: int) -> float:
+    """Returns the bytes of one block's activations for `tokens` tokens in rows of `longest`, numbers of `size` bytes.
+
+    In 16 bit they are s b h (34 + 5 a s / h), with s tokens in a row, b rows, width h and a heads (Korthikanti et al.
+    2022, "Reducing Activation Recomputation in Large Transformer Models", section 4.1).
+    """
+    return tokens * d_model * (34 + 5 * n_heads * longest / d_model) * size / 2
+
+
 def cuda_devices() -> list[torch.device]:
     """All CUDA devices of this machine."""
     return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]

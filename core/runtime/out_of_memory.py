@@ -31,6 +31,16 @@ def describe_error(error: BaseException) -> str:
     return f"out of memory: {text.splitlines()[0]}; {WHAT_HELPS}" if is_out_of_memory(error) else text
 
 
+def halve_circuits(n: int, what: str) -> int:
+    """Returns half of `n` circuits, at least two that one pass ran, tells the user, and frees what was cached.
+
+    `what` is the computation, as the start of a sentence.
+    """
+    free_cached()
+    user_log.warning("Out of memory: %s goes on with at most %s circuits in a pass.", what, n // 2)
+    return n // 2
+
+
 def halve_prompts(size: int, what: str, error: BaseException) -> int:
     """Returns half of `size` prompts, tells the user, and frees what was cached.
 

@@ -44,15 +44,12 @@ def drop_in_bulk(circuit: ProbedCircuit) -> Increments[None]:
     """Drops as many nodes at once as the target allows, smallest gradients first, until a single one is too many."""
     count, start = len(circuit.nodes) // 4, len(circuit.nodes)
     while count >= 1 and circuit.reaches_target:
-        order = circuit.sorted_by_gradient(circuit.mask_gradient_of_kept())
-        while count >= 1:
-            if circuit.attempt.stopped:
-                return
-            circuit.share_done = 1 - count / start
-            if (yield from circuit.drop_if_reached(order[:count])):
-                count = min(count, len(circuit.nodes) // 4)
-                break
-            count //= 2
+        order, counts = circuit.sorted_by_gradient(circuit.mask_gradient_of_kept()), _halved(count)
+        circuit.share_done = 1 - count / start
+        dropped = yield from circuit.drop_first_possible([order[:count] for count in counts])
+        if dropped is None:
+            return
+        count = min(counts[dropped], len(circuit.nodes) // 4)
 
 
 def drop_by_probe(circuit: ProbedCircuit) -> Increments[None]:
@@ -90,8 +87,9 @@ def _drop_by_summed_loss(circuit: ProbedCircuit, order: list[int]) -> Increments
             count += 1
         if count == 0:
             break
-        while count > 0 and not (yield from circuit.drop_if_reached(order[:count])):
-            count //= 2
+        counts = _halved(count)
+        dropped = yield from circuit.drop_first_possible([order[:count] for count in counts])
+        count = 0 if dropped is None else counts[dropped]
         failures = 0 if count else failures + 1
         order = order[max(1, count) :]
     return before - len(circuit.nodes)
@@ -108,18 +106,16 @@ def make_minimal(circuit: ProbedCircuit) -> Increments[None]:
     circuit.untried = len(circuit.nodes) - len(likeliest)
     yield from circuit.measure_probe_losses([node for node in likeliest if node not in circuit.probe_losses])
     # The likeliest to go come first: every drop makes all nodes tried before it due again.
-    queue, needed = circuit.sorted_by_probe_loss(likeliest), 0
-    while needed < len(queue):
-        if circuit.attempt.stopped:
-            return
-        node = queue.pop(0)
-        if (yield from circuit.drop_if_reached([node])):
-            needed = 0
-        else:
-            queue.append(node)
-            needed += 1
-        circuit.share_done = needed / max(1, len(queue))
-    circuit.minimal = circuit.kept
+    queue = circuit.sorted_by_probe_loss(likeliest)
+    while (dropped := (yield from circuit.drop_first_possible([[node] for node in queue], is_stage=True))) is not None:
+        queue = queue[dropped + 1 :] + queue[:dropped]
+    if not circuit.attempt.stopped:
+        circuit.minimal = circuit.kept
+
+
+def _halved(count: int) -> list[int]:
+    """Returns `count`, half of it, and so on down to 1."""
+    return [count >> times for times in range(count.bit_length())]
 
 
 def _likeliest(circuit: ProbedCircuit, nodes: list[int]) -> list[int]:

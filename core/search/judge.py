@@ -22,6 +22,7 @@ from circuit_tui.core.choices import AblationKind
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.bootstrap import ratio_interval
 from circuit_tui.core.evaluation.evaluator import Evaluator
+from circuit_tui.core.evaluation.many_circuits import may_differ
 from circuit_tui.core.evaluation.metrics import Baselines, PromptMetrics
 from circuit_tui.core.runtime.incremental import Increments, incremental
 from circuit_tui.core.search.frontier import score
@@ -129,13 +130,30 @@ class Judge:
     @incremental
     def judge(self, kept: Tensor) -> Increments[Judgement]:
         """Judges the circuit `kept` `[node]` bool, from the beginning."""
+        return (yield from self.judge_first(kept.unsqueeze(0)))[0]
+
+    @incremental
+    def judge_first(self, kept: Tensor) -> Increments[list[Judgement]]:
+        """Judges the first of the circuits `kept` `[circuit, node]` bool, from the beginning.
+
+        Those are as many as one pass should run for faithfulness alone, else one. A circuit that is nearer to the
+        target than passes differ is judged by a pass of its own.
+        """
         own = self.evaluators[0]
         if self.alone:
-            return Judgement.of_faithfulness((yield from own.faithfulness(kept)))
+            values = yield from own.faithfulness_of_first(kept)
+            for number, value in enumerate(values):
+                if len(values) > 1 and self.is_near(Judgement.of_faithfulness(value), self.spec.target):
+                    values[number] = yield from own.faithfulness(kept[number])
+            return [Judgement.of_faithfulness(value) for value in values]
         measured = []
         for evaluator in self.evaluators:
-            measured.append((yield from evaluator.measure(kept)))
-        return self.of_runs(measured)
+            measured.append((yield from evaluator.measure(kept[0])))
+        return [self.of_runs(measured)]
+
+    def is_near(self, judgement: Judgement, wanted: float) -> bool:
+        """Whether a score in a pass of several circuits is too near to `wanted` to say on which side it lies."""
+        return abs(judgement.score - wanted) <= may_differ(self.evaluators[0].problem)
 
     def of_runs(self, measured: Sequence[PromptMetrics]) -> Judgement:
         """The judgement of a circuit whose run under each ablation is `measured`."""

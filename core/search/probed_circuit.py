@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from circuit_tui.core.evaluation.journal import recalled
+from circuit_tui.core.evaluation.many_circuits import most_at_once
 from circuit_tui.core.runtime.incremental import Increments
 from circuit_tui.core.search.condition_losses import score_gradient
 from circuit_tui.core.search.judge import Judgement
@@ -73,10 +74,10 @@ class ProbedCircuit:
         """Whether it reaches the target on the search prompts."""
         return self.attempt.score_reaches(self.score)
 
-    def with_nodes(self, nodes: list[int], on: bool) -> Tensor:
+    def with_nodes(self, nodes: Sequence[int], on: bool) -> Tensor:
         """The circuit with `nodes` switched on or off, `[node]` bool."""
         kept = self.kept.clone()
-        kept[nodes] = on
+        kept[list(nodes)] = on
         return kept
 
     def change(self, kept: Tensor) -> Increments[None]:
@@ -85,29 +86,53 @@ class ProbedCircuit:
         self._probe.advance_to(kept).result()
         self.attempt.offer(self.kept, self.judgement)
 
-    def drop_if_reached(self, nodes: list[int]) -> Increments[bool]:
-        """Drops `nodes` if the rest reaches the target on all search prompts; returns whether it did."""
-        trial = self.with_nodes(nodes, False)
-        reached = yield from self._live.alternative_reaches(trial, self.attempt.spec.target)
-        if reached:
-            yield from self.change(trial)
-        return reached
+    def drop_first_possible(self, groups: Sequence[Sequence[int]], *, is_stage: bool = False) -> Increments[int | None]:
+        """Drops the first of `groups`, each the numbers of some nodes, without which the rest reaches the target.
 
-    def probe_score(self, kept: Tensor) -> float:
-        """The score of the circuit `kept` `[node]` bool on the probe."""
-        return self._probe.judge_alternative(kept).result().score
+        Returns its index, None if no group can go. The target is to be reached on all search prompts. A pass tries
+        twice as many groups as the one before, as far as the device runs several circuits at once; a drop makes those
+        tried in vain behind it worthless. With `is_stage` the groups tried are the share of the stage that is done.
+        """
+        tried, ahead, target = 0, 1, self.attempt.spec.target
+        while tried < len(groups) and not self.attempt.stopped:
+            ahead = min(ahead, most_at_once(self.attempt.problem))
+            trials = torch.stack([self.with_nodes(nodes, False) for nodes in groups[tried : tried + ahead]])
+            reached = yield from self._live.first_alternatives_reach(trials, target)
+            if reached[-1]:
+                tried, before = tried + len(reached) - 1, self.kept
+                yield from self.change(trials[len(reached) - 1])
+                if len(trials) == 1 or self.reaches_target:
+                    return tried
+                yield from self.change(before)  # a pass of several circuits was wrong
+                tried += 1
+            else:
+                tried += len(reached)
+            if is_stage:
+                self.share_done = tried / len(groups)
+            ahead *= 2
+        return None
 
-    def measure_probe_losses(self, nodes: Iterable[int]) -> Increments[None]:
+    @property
+    def probe_score(self) -> float:
+        """Its score on the probe."""
+        return self._probe.judgement.score
+
+    def probe_scores_with_first_toggled(self, nodes: Sequence[int]) -> list[float]:
+        """The scores on the probe with the first of `nodes` alone switched, then the second: as many as a pass runs."""
+        return [judgement.score for judgement in self._probe.judge_first_toggled(nodes).result()]
+
+    def measure_probe_losses(self, nodes: Sequence[int]) -> Increments[None]:
         """Measures how much score the circuit loses on the probe without each of `nodes`; one increment for each.
 
         A loss stays a good guess while a few other nodes are dropped, and it only decides what is tried first.
         """
-        whole = self._probe.judgement.score
-        for node in nodes:
-            if self.attempt.stopped:
-                return
-            self.probe_losses[node] = whole - self.probe_score(self.with_nodes([node], False))
-            yield
+        whole = self.probe_score
+        while nodes and not self.attempt.stopped:
+            scores = self.probe_scores_with_first_toggled(nodes)
+            for node, value in zip(nodes, scores, strict=False):
+                self.probe_losses[node] = whole - value
+                yield
+            nodes = nodes[len(scores) :]
 
     def sorted_by_probe_loss(self, nodes: Iterable[int]) -> list[int]:
         """`nodes` by their last probe loss, smallest first; nodes that were never measured come before all others."""

@@ -8,12 +8,14 @@ most `FINE_SHARE`. Lower levels on the way are treated in the same manner, so th
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from circuit_tui.core.evaluation.many_circuits import most_at_once
+from circuit_tui.core.search.judge import Judgement
 from circuit_tui.core.search.loops import NotFinite
 from circuit_tui.core.search.method import SearchMethod, Settings, Steps
 from circuit_tui.core.views import SearchProgress
@@ -55,20 +57,21 @@ def offer_prefixes(attempt: SearchMethod[Any], scores: Tensor, start: float = 0.
 
     `start` is the share of the search that is over when it begins.
     """
-    order = scores.argsort(descending=True, stable=True)
+    prefixes = _Prefixes(attempt, scores.argsort(descending=True, stable=True))
     target = attempt.spec.target
     levels = [level for level in LEVELS if level < target] + [target]
     below = 0
-    sizes = size_grid(len(order))
+    sizes = size_grid(len(scores))
     for at, size in enumerate(sizes):
         share = start + (0.9 - start) * at / len(sizes)
-        reached = yield from _offer(attempt, order, size, share)
+        reached = yield from prefixes.offer(sizes[at:], share)
         if attempt.stopped:
             return
         passed = [level for level in levels if reached >= level]
         if passed:
-            for between in range(below + 1, size, max(1, int(size * FINE_SHARE))):
-                reached = yield from _offer(attempt, order, between, share)
+            between = range(below + 1, size, max(1, int(size * FINE_SHARE)))
+            for first in range(len(between)):
+                reached = yield from prefixes.offer(between[first:], share)
                 if attempt.stopped or reached >= max(passed):
                     break
             if attempt.stopped or reached >= target or target in passed:
@@ -77,17 +80,26 @@ def offer_prefixes(attempt: SearchMethod[Any], scores: Tensor, start: float = 0.
         below = size
 
 
-def _offer(
-    attempt: SearchMethod[Any], order: Tensor, size: int, share_done: float
-) -> Generator[SearchProgress, None, float]:
-    """Offers the first `size` nodes of `order` `[node]`; returns their score."""
-    kept = prefix(order, size)
-    yield attempt.progress("eliminate", kept, share_done)
-    if attempt.stopped:
-        return 0.0
-    judgement = attempt.judge.judge(kept).result()
-    attempt.offer(kept, judgement)
-    return judgement.score
+class _Prefixes:
+    """The prefixes of the ranking `order` `[node]`, judged ahead as far as the device runs several at once."""
+
+    def __init__(self, attempt: SearchMethod[Any], order: Tensor) -> None:
+        self._attempt, self._order = attempt, order
+        self._judged = dict[int, Judgement]()
+
+    def offer(self, sizes: Sequence[int], share_done: float) -> Generator[SearchProgress, None, float]:
+        """Offers the prefix of the first of `sizes` and returns its score; the others may be asked for next."""
+        attempt, size = self._attempt, sizes[0]
+        kept = prefix(self._order, size)
+        yield attempt.progress("eliminate", kept, share_done)
+        if attempt.stopped:
+            return 0.0
+        if size not in self._judged:
+            ahead = sizes[: most_at_once(attempt.problem)]
+            circuits = torch.stack([prefix(self._order, one) for one in ahead])
+            self._judged |= zip(ahead, attempt.judge.judge_first(circuits).result(), strict=False)
+        attempt.offer(kept, self._judged[size])
+        return self._judged[size].score
 
 
 def offer_doubled_prefixes(attempt: SearchMethod[Any], scores: Tensor) -> None:

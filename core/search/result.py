@@ -47,12 +47,14 @@ def evaluate_result(
     frontier: list[FrontierPoint] = []
     if not circuit_only:
         live = LiveCircuit(test, kept)
-        for circuit in reversed(_frontier_up_to(attempt, best.size)):
-            if attempt.stopped and frontier:
-                break
-            held_out = test.baselines.faithfulness(live.evaluate_alternative(circuit.kept).result())
-            frontier.insert(0, FrontierPoint(circuit.size, circuit.faithfulness, held_out))
-            yield attempt.progress("done", kept, 0.98)
+        circuits = _frontier_up_to(attempt, best.size)[::-1]
+        while circuits and not (attempt.stopped and frontier):
+            means = live.evaluate_first_alternatives(torch.stack([circuit.kept for circuit in circuits])).result()
+            for circuit, mean in zip(circuits, means, strict=False):
+                held_out = test.baselines.faithfulness(mean)
+                frontier.insert(0, FrontierPoint(circuit.size, circuit.faithfulness, held_out))
+                yield attempt.progress("done", kept, 0.98)
+            circuits = circuits[len(means) :]
     on_train = yield from _reported(attempt, attempt.train.evaluate(kept, not circuit_only), kept, 0.98)
     on_test = yield from _reported(attempt, test.evaluate(kept, not circuit_only), kept, 0.99)
     reached, held = attempt.score_reaches(best.score), tuple[HeldValue, ...]()

@@ -24,18 +24,21 @@ def swap_nodes(circuit: ProbedCircuit, evaluations: int) -> Increments[None]:
     while spent < evaluations and not attempt.stopped:
         circuit.share_done = spent / evaluations
         before, score = circuit.kept, circuit.score
-        best, best_score = -1, circuit.probe_score(before)
+        best, best_score = -1, circuit.probe_score
         gradient = circuit.mask_gradient()
         spent += GRADIENT_COST
         promising = gradient.argsort(descending=True).tolist()
         outside = [node for node in promising if not before[node] and node not in tried]
-        for node in outside[:ADDITIONS]:
-            value = circuit.probe_score(circuit.with_nodes([node], True))
-            spent += 1
-            yield
-            if value > best_score:
-                best, best_score = node, value
-        tried.update(outside[:ADDITIONS])
+        added = outside[:ADDITIONS]
+        tried.update(added)
+        while added:
+            values = circuit.probe_scores_with_first_toggled(added)
+            for node, value in zip(added, values, strict=False):
+                spent += 1
+                yield
+                if value > best_score:
+                    best, best_score = node, value
+            added = added[len(values) :]
         if best < 0:
             break
         yield from circuit.change(circuit.with_nodes([best], True))
@@ -45,7 +48,7 @@ def swap_nodes(circuit: ProbedCircuit, evaluations: int) -> Increments[None]:
             yield
         for node in circuit.sorted_by_probe_loss(order):
             spent += 1
-            if attempt.stopped or not (yield from circuit.drop_if_reached([node])):
+            if (yield from circuit.drop_first_possible([[node]])) is None:
                 break
         size, old_size = len(circuit.nodes), int(before.sum())
         if size > old_size or (size == old_size and circuit.score <= score + 1e-6):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from circuit_tui.core.evaluation.many_circuits import most_at_once
 from circuit_tui.core.latents.annotations import Annotations, GroupView
 from circuit_tui.core.runtime.incremental import Incremental
 from circuit_tui.core.session.circuit_numbers import CircuitNumbers
@@ -20,7 +21,7 @@ class GroupEffects:
         self._numbers = numbers
         self._kept = numbers.kept
         self._effects: dict[tuple[int, ...], float] = {}
-        self._under_way: tuple[tuple[int, ...], Incremental[float]] | None = None
+        self._under_way: tuple[list[tuple[int, ...]], Incremental[list[float]]] | None = None
 
     def known(self, kept: Tensor) -> dict[tuple[int, ...], float]:
         """Returns the effects in the circuit `kept` that are computed, by the nodes of the group."""
@@ -39,31 +40,31 @@ class GroupEffects:
         """Computes one increment for the circuit `kept`, whose numbers are exact; returns whether there was one."""
         self._follow(kept)
         if self._under_way is None:
-            nodes = self._next(kept, annotations)
-            if nodes is None:
+            live = self._numbers.live
+            groups = self._missing(kept, annotations)[: most_at_once(live.evaluator.problem)]
+            if not groups:
                 return False
-            without = kept.clone()
-            without[list(nodes)] = False
-            self._under_way = nodes, self._numbers.live.evaluate_alternative(without)
-        nodes, evaluation = self._under_way
+            without = torch.stack([kept.index_fill(0, torch.tensor(nodes), False) for nodes in groups])
+            self._under_way = groups, live.evaluate_first_alternatives(without)
+        groups, evaluation = self._under_way
         try:
             next(evaluation)
         except StopIteration as end:
             baselines = self._numbers.live.evaluator.baselines
-            self._effects[nodes] = self._numbers.test.faithfulness - baselines.faithfulness(end.value)
+            for nodes, value in zip(groups, end.value, strict=False):
+                self._effects[nodes] = self._numbers.test.faithfulness - baselines.faithfulness(value)
             self._under_way = None
         return True
 
     def done(self, kept: Tensor, annotations: Annotations) -> bool:
         """Whether every group with a kept node has its effect."""
         self._follow(kept)
-        return self._next(kept, annotations) is None
+        return not self._missing(kept, annotations)
 
-    def _next(self, kept: Tensor, annotations: Annotations) -> tuple[int, ...] | None:
-        for group in annotations.groups:
-            if group.nodes not in self._effects and bool(kept[list(group.nodes)].any()):
-                return group.nodes
-        return None
+    def _missing(self, kept: Tensor, annotations: Annotations) -> list[tuple[int, ...]]:
+        """Returns the nodes of the groups that have a kept node and no effect yet."""
+        groups = [group.nodes for group in annotations.groups if group.nodes not in self._effects]
+        return [nodes for nodes in groups if bool(kept[list(nodes)].any())]
 
     def _follow(self, kept: Tensor) -> None:
         if kept is not self._kept and not torch.equal(kept, self._kept):

@@ -30,6 +30,8 @@ MAX_TREES = 32
 """For how many circuits' occupied positions a batch keeps which tokens are alike."""
 MAX_COLUMN_SETS, MAX_COLUMN_SETS_BY_TOKEN = 64, 4
 """For how many sets of columns a batch keeps the constants; the second where each token has constants of its own."""
+MAX_REPEATED = 3
+"""For how many numbers of circuits a batch is kept with its prompts once for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +228,7 @@ class Batch(SpliceConstants):
 
     Attributes:
         recompute: whether a backward pass computes activations again instead of keeping them, to save memory.
+        n_circuits: how many circuits run on it; their rows come one circuit after the other.
         rows: `[row]` the prompts' rows among all of the split, prompt by prompt.
         lengths: `[row]` real tokens of each row.
         prefix: `[row, position, d_model]` the residual entering the first site.
@@ -245,8 +248,10 @@ class Batch(SpliceConstants):
         transformed: Sequence[bool],
         recompute: bool = False,
         shape: BatchShape | None = None,
+        n_circuits: int = 1,
     ) -> None:
-        self.prompts, self.recompute, self._shape = prompts, recompute, shape
+        self.prompts, self.recompute, self.n_circuits = prompts, recompute, n_circuits
+        self._split, self._shape = split, shape
         self.rows = split.answers.rows_of(prompts)
         self.lengths = split.lengths[self.rows]
         if shape is None:
@@ -267,10 +272,32 @@ class Batch(SpliceConstants):
         super().__init__(self._tokens, group_width=None if shape is None else shape.group_width)
         self._runner: BlockRunner | None = None
         self._trees: dict[Reads, PrefixTree] = {}
+        self._repeated = dict[int, Batch]()
 
     def __len__(self) -> int:
         """Number of prompts."""
         return len(self.prompts)
+
+    def of_circuits(self, n: int) -> Batch:
+        """Returns these prompts once for each of `n` circuits, one circuit after the other; itself for one.
+
+        Prompt, row and read number i of circuit c is number c times all + i. That holds for reads of first differences,
+        and for all other reads behind these.
+        """
+        if n == 1:
+            return self
+        if n not in self._repeated:
+            while len(self._repeated) >= MAX_REPEATED:
+                del self._repeated[next(iter(self._repeated))]
+            tokens = self._tokens
+            self._repeated[n] = Batch(
+                self._split, self.prompts.repeat(n), tokens.tables, tokens.n_positions, tokens.transformed, n_circuits=n
+            )
+        return self._repeated[n]
+
+    def forget_circuits(self) -> None:
+        """Frees what `of_circuits` has made."""
+        self._repeated.clear()
 
     def runner(self, model: LanguageModel) -> BlockRunner:
         """Returns what runs the blocks of `model` on circuits over this batch, the same one at every call.
@@ -325,7 +352,11 @@ class Batch(SpliceConstants):
                 own = self._token_numbers
             while len(self._trees) >= MAX_TREES:
                 del self._trees[next(iter(self._trees))]
-            self._trees[reads] = PrefixTree.of(torch.stack([own, ids, self._tokens.reference_rows], dim=2))
+            kinds = [own, ids, self._tokens.reference_rows]
+            if self.n_circuits > 1:
+                circuit = torch.arange(len(self.rows), device=ids.device) // (len(self.rows) // self.n_circuits)
+                kinds.append(circuit.unsqueeze(1).expand_as(ids))
+            self._trees[reads] = PrefixTree.of(torch.stack(kinds, dim=2))
         return self._trees[reads]
 
     @property

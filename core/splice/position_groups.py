@@ -54,6 +54,13 @@ class PositionGroups:
         groups.scatter_index = order.argsort()[group] * self.width + token
         return groups
 
+    def circuits(self, n: int) -> Tensor:
+        """The circuit of each token, `[group, token]`, if rows are those of `n` circuits one after the other.
+
+        0 in padding.
+        """
+        return (self.gather_index // (len(self.spliced) // n)).reshape(self.n_groups, self.width)
+
     def group(self, x: Tensor) -> Tensor:
         """`[prompt, position, d]` to `[group, token, d]`; padding holds some other token."""
         flat: Tensor = _Group.apply(x.reshape(-1, x.shape[-1]), self)  # type: ignore[no-untyped-call]

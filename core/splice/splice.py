@@ -31,7 +31,7 @@ from circuit_tui.core.saes.site import Site, site_groups
 from circuit_tui.core.splice import final_site
 from circuit_tui.core.splice.batch import Batch, SpliceConstants
 from circuit_tui.core.splice.hook_patch import run_patched
-from circuit_tui.core.splice.nodes import Pack
+from circuit_tui.core.splice.nodes import Pack, PaddedGroup
 from circuit_tui.core.splice.position_groups import PositionGroups
 
 
@@ -81,7 +81,10 @@ class BoundPack:
         return cls(site, index, batch, pack, groups, batch.references(index, pack))
 
     def contribution(self, grouped: Tensor, mask: Tensor | None, base: Tensor | None) -> Tensor:
-        """`base + (mask * (A - r)) @ W_dec`, `[group, token, d_out]`, of the SAE's input `grouped`; mask `[slot]`."""
+        """`base + (mask * (A - r)) @ W_dec`, `[group, token, d_out]`, of the SAE's input `grouped`.
+
+        `mask` is `[slot]`, or `[circuit, slot]` if the batch has the rows of so many circuits (`Batch.of_circuits`).
+        """
         sae = self.site.sae
         if sae.elementwise:
             x = grouped if sae.transform is None else sae.transform.pre_encode(grouped)
@@ -102,15 +105,23 @@ class BoundPack:
                 activations = piece.gather(2, padded_group.latents.unsqueeze(1).expand(-1, piece.shape[1], -1))
             delta = activations - reference
             if mask is not None:
-                slots = padded_group.slots
-                # The gradient of a cut is a tensor as large as all slots.
-                own = mask if slots.stop - slots.start == len(mask) else mask[slots]
-                delta = delta * own.reshape(len(piece), 1, -1)
+                delta = delta * self._mask_of(padded_group, mask)
             if base is None:
                 parts.append(torch.bmm(delta, padded_group.decoder))
             else:
                 parts.append(torch.baddbmm(base[groups], delta, padded_group.decoder))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _mask_of(self, padded_group: PaddedGroup, mask: Tensor) -> Tensor:
+        """The part of `mask`, `[slot]` or `[circuit, slot]`, for a padded group: `[group, 1 or token, slot]`."""
+        slots, groups = padded_group.slots, padded_group.groups
+        # The gradient of a cut is a tensor as large as all slots.
+        own = mask if slots.stop - slots.start == mask.shape[-1] else mask[..., slots]
+        n_groups = groups.stop - groups.start
+        if mask.dim() == 1:
+            return own.reshape(n_groups, 1, -1)
+        circuits = self.position_groups.circuits(len(mask))[groups]
+        return own.reshape(len(mask), n_groups, -1)[circuits, torch.arange(n_groups, device=own.device).unsqueeze(1)]
 
     def _stretches(self, n_groups: int) -> list[tuple[slice, int | None]]:
         """All groups in their order: each padded group with its number, what lies between them with None."""
@@ -136,7 +147,10 @@ class BoundPack:
 
 @dataclass(frozen=True, slots=True)
 class CircuitSplice:
-    """The splice of a circuit: packed nodes at `mask` `[slot]` (1 if None), all others at their reference."""
+    """The splice of a circuit: packed nodes at `mask` `[slot]` (1 if None), all others at their reference.
+
+    With a mask `[circuit, slot]`, that of several circuits in one pass.
+    """
 
     nodes: BoundPack
     base: Tensor
@@ -190,10 +204,11 @@ class FullSplice:
 
 @dataclass(frozen=True, slots=True)
 class AblatedSplice:
-    """The splice of M_s with the packed nodes at their reference."""
+    """The splice of M_s with the packed nodes at their reference; with a mask, as far as each circuit has them."""
 
     nodes: BoundPack
     full: FullSplice
+    mask: Tensor | None = None
 
     def __call__(self, x: Tensor, output: Tensor) -> Tensor:
         """Returns the spliced output: the third formula of the module."""
@@ -202,7 +217,7 @@ class AblatedSplice:
             return full
         groups, transform = self.nodes.position_groups, self.nodes.site.sae.transform
         grouped = groups.group(x.float())
-        removed = self.nodes.contribution(grouped, None, None)
+        removed = self.nodes.contribution(grouped, self.mask, None)
         removed = removed if transform is None else transform.scale(removed, grouped)
         ablated = groups.group(full.float()) - removed
         return groups.ungroup(ablated.to(output.dtype), output)

@@ -21,7 +21,6 @@ from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.finding import Finding, Measurement, Number, finite, grade
 from circuit_tui.core.choices import ABLATIONS, AblationKind
 from circuit_tui.core.errors import UserError
-from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.metrics import Baselines, PromptMetrics
 from circuit_tui.core.splice.other_ablation import under_ablation, with_rows
 
@@ -111,8 +110,7 @@ def averages_under(audited: AuditedCircuit, kind: AblationKind) -> Generator[flo
     for draw in range(audited.settings.draws if kind == "resample" else 1):
         if draw:
             other = with_rows(other, audited.settings.seed + draw, ("test",))
-        evaluator = Evaluator(other, "test", prepared=False)
-        yield from evaluator.prepare()
+        evaluator = yield from audited.test.under(other)
         measured = yield from evaluator.measure(audited.kept)
         found.append(averages(evaluator.baselines, measured))
     return found

@@ -12,7 +12,7 @@ random. F is the mean logit difference as a share of m(M) - m(0), as in faithful
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 import torch
 from torch import Tensor
@@ -31,8 +31,8 @@ GREEDY_CANDIDATES = 10
 
 def without_circuit(audited: AuditedCircuit) -> Measurement:
     """Measures how much of the behaviour is left on held-out prompts without the circuit."""
-    own_positions = yield from _faithfulness_without(audited, audited.kept)
-    every_position = yield from _faithfulness_without(audited, at_every_position(audited))
+    both = torch.stack([audited.kept, at_every_position(audited)])
+    own_positions, every_position = yield from _faithfulness_without(audited, both)
     verdict = grade(abs(own_positions), *COMPLETENESS_LIMITS)
     return Finding(
         "completeness", verdict,
@@ -49,12 +49,12 @@ def subsets(audited: AuditedCircuit) -> Measurement:
     if not len(nodes) or not count:
         return Finding("subsets", "not measured", "There are no parts to take away.")
     draw = torch.Generator().manual_seed(audited.settings.seed)
-    nothing_removed = yield from subset_difference(audited, nodes[:0])
-    differences = []
-    for index in range(count):
-        subset = nodes[torch.rand(len(nodes), generator=draw) < 0.5]
-        differences.append((yield from subset_difference(audited, subset)))
-        yield 0.3 * (index + 1) / count
+    (nothing_removed,) = yield from first_subset_differences(audited, [nodes[:0]])
+    random = [nodes[torch.rand(len(nodes), generator=draw) < 0.5] for _ in range(count)]
+    differences = list[float]()
+    while len(differences) < count:
+        differences += yield from first_subset_differences(audited, random[len(differences) :])
+        yield 0.3 * len(differences) / count
     greatest, subset = nothing_removed, nodes[:0]
     live = LiveCircuit(audited.test, audited.kept)
     yield None
@@ -62,12 +62,16 @@ def subsets(audited: AuditedCircuit) -> Measurement:
         rest = nodes[~torch.isin(nodes, subset)]
         tried = rest[torch.randperm(len(rest), generator=draw)[:GREEDY_CANDIDATES]]
         yield from live.advance_to(_without(audited.kept, subset))
+        larger = torch.stack([_removed(audited.kept, torch.cat([subset, node[None]])) for node in tried])
         tried_differences: list[float] = []
-        for node in tried:
-            mean = yield from live.evaluate_without(int(node))
-            larger = torch.cat([subset, node[None]])
-            model = yield from _faithfulness_without(audited, audited.kept & ~_without(audited.kept, larger))
-            tried_differences.append(abs(audited.test.baselines.faithfulness(mean) - model))
+        while len(tried_differences) < len(tried):
+            done = len(tried_differences)
+            means = yield from live.evaluate_first_toggled(tried[done:].tolist())
+            models = yield from _faithfulness_without(audited, larger[done : done + len(means)])
+            tried_differences += [
+                abs(audited.test.baselines.faithfulness(mean) - model)
+                for mean, model in zip(means, models, strict=True)
+            ]
             yield 0.3 + 0.7 * (step + len(tried_differences) / len(tried)) / count
         best = max(range(len(tried_differences)), key=tried_differences.__getitem__)
         subset = torch.cat([subset, tried[best : best + 1]])
@@ -89,17 +93,28 @@ def subsets(audited: AuditedCircuit) -> Measurement:
     )  # fmt: skip
 
 
-def subset_difference(audited: AuditedCircuit, subset: Tensor) -> Generator[float | None, None, float]:
-    """Returns |F(C∖K) - F(M∖K)| on held-out prompts, K the nodes `subset` `[node of K]` of the circuit."""
-    without = _without(audited.kept, subset)
-    circuit = yield from audited.test.faithfulness(without)
-    model = yield from _faithfulness_without(audited, audited.kept & ~without)
-    return abs(circuit - model)
+def first_subset_differences(
+    audited: AuditedCircuit, subsets: Sequence[Tensor]
+) -> Generator[float | None, None, list[float]]:
+    """Returns |F(C∖K) - F(M∖K)| on held-out prompts of the first of `subsets`: as many as one pass should run.
+
+    Each K is the numbers `[node of K]` of nodes of the circuit.
+    """
+    kept = audited.kept
+    circuits = yield from audited.test.faithfulness_of_first(torch.stack([_without(kept, part) for part in subsets]))
+    removed = torch.stack([_removed(kept, part) for part in subsets[: len(circuits)]])
+    models = yield from _faithfulness_without(audited, removed)
+    return [abs(circuit - model) for circuit, model in zip(circuits, models, strict=True)]
 
 
 def _without(kept: Tensor, nodes: Tensor) -> Tensor:
     """Returns the circuit `kept` `[node]` bool without the nodes of these numbers."""
     return kept.index_fill(0, nodes, False)
+
+
+def _removed(kept: Tensor, nodes: Tensor) -> Tensor:
+    """Returns the nodes of these numbers, `[node]` bool, as far as the circuit `kept` has them."""
+    return kept & ~_without(kept, nodes)
 
 
 def at_every_position(audited: AuditedCircuit) -> Tensor:
@@ -109,10 +124,12 @@ def at_every_position(audited: AuditedCircuit) -> Tensor:
     return torch.isin(latents, latents[audited.kept])
 
 
-def _faithfulness_without(audited: AuditedCircuit, nodes: Tensor) -> Generator[float | None, None, float]:
-    """Returns the faithfulness on held-out prompts of M_s with `nodes` `[node]` bool ablated."""
-    measured = yield from audited.test.measure_removed(nodes)
-    return audited.test.baselines.faithfulness(measured.mean_logit_diff)
+def _faithfulness_without(audited: AuditedCircuit, nodes: Tensor) -> Generator[float | None, None, list[float]]:
+    """Returns the faithfulness on held-out prompts of M_s with each of `nodes` `[circuit, node]` bool ablated."""
+    values = list[float]()
+    while len(values) < len(nodes):
+        values += yield from audited.test.faithfulness_without_first(nodes[len(values) :])
+    return values
 
 
 _COMPLETENESS_MEANING = {

@@ -8,7 +8,8 @@ for faithfulness alone 1 - |1 - f|) must stay at the target; if it does not, the
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, groupby
+from operator import itemgetter
 
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.finding import Finding, Measurement, finite
 from circuit_tui.core.choices import Verdict
 from circuit_tui.core.search.frontier import score
-from circuit_tui.core.search.judge import Judge
+from circuit_tui.core.search.judge import Judge, Judgement
 from circuit_tui.core.search.judged_circuit import JudgedCircuit
 
 MAX_REMOVABLE_SHARE = 0.1
@@ -42,10 +43,11 @@ def minimality(audited: AuditedCircuit) -> Measurement:
     own = judged.judgement
     reached = audited.target is not None and own.score >= audited.target
     least = audited.target if reached and audited.target is not None else own.score - ROUNDING
-    without_one = {}
-    for index, node in enumerate(nodes):
-        without_one[node] = yield from judged.judge_alternative(_without(audited.kept, node))
-        yield 0.3 * (index + 1) / len(nodes)
+    without_one = dict[int, Judgement]()
+    while left := nodes[len(without_one) :]:
+        judgements = yield from judged.judge_first_toggled(left, least)
+        without_one |= zip(left, judgements, strict=False)
+        yield 0.3 * len(without_one) / len(nodes)
     removable = [node for node in nodes if without_one[node].score >= least]
 
     def expected(pair: tuple[int, int]) -> float:
@@ -56,12 +58,15 @@ def minimality(audited: AuditedCircuit) -> Measurement:
         return one.score + other.score - own.score
 
     pairs = sorted(combinations(nodes, 2), key=lambda pair: -expected(pair))
-    tried, removable_pairs = sorted(pairs[: audited.settings.pairs]), 0
-    for index, (first, second) in enumerate(tried):
-        without = _without(audited.kept, first)
-        yield from judged.advance_to(without)  # nothing to do for the next pair with the same first node
-        removable_pairs += (yield from judged.judge_alternative(_without(without, second))).score >= least
-        yield 0.3 + 0.7 * (index + 1) / len(tried)
+    tried, done, removable_pairs = sorted(pairs[: audited.settings.pairs]), 0, 0
+    for first, with_first in groupby(tried, key=itemgetter(0)):
+        yield from judged.advance_to(_without(audited.kept, first))
+        seconds = [second for _, second in with_first]
+        while seconds:
+            judgements = yield from judged.judge_first_toggled(seconds, least)
+            removable_pairs += sum(judgement.score >= least for judgement in judgements)
+            seconds, done = seconds[len(judgements) :], done + len(judgements)
+            yield 0.3 + 0.7 * done / len(tried)
     verdict: Verdict = "good"
     if len(removable) > MAX_REMOVABLE_SHARE * len(nodes):
         verdict = "bad"

@@ -24,10 +24,11 @@ def random_circuits(audited: AuditedCircuit) -> Measurement:
         return Finding("random", "not measured", "No random circuits were asked for.")
     own = score((yield from audited.test.faithfulness(audited.kept)))
     draw = torch.Generator().manual_seed(audited.settings.seed)
-    values = []
-    for index in range(count):
-        values.append((yield from audited.test.faithfulness(random_circuit_like(audited.problem, audited.kept, draw))))
-        yield (index + 1) / count
+    circuits = torch.stack([random_circuit_like(audited.problem, audited.kept, draw) for _ in range(count)])
+    values = list[float]()
+    while len(values) < count:
+        values += yield from audited.test.faithfulness_of_first(circuits[len(values) :])
+        yield len(values) / count
     scores = [score(value) for value in values]
     chance = (1 + sum(value >= own for value in scores)) / (1 + count)
     mean, best = sum(values) / count, max(scores)

@@ -117,9 +117,9 @@ def test_rounding_does_not_decide_whether_an_idle_node_could_go(
             return Judgement.of_faithfulness(0.5)
 
         @incremental
-        def judge_alternative(self, kept: Tensor) -> Increments[Judgement]:
+        def judge_first_alternatives(self, kept: Tensor) -> Increments[list[Judgement]]:
             yield
-            return Judgement.of_faithfulness(0.5 - sum(lost[one] for one in lost if not kept[one]))
+            return [Judgement.of_faithfulness(0.5 - sum(lost[one] for one in lost if not kept[0, one]))]
 
     monkeypatch.setattr(minimality, "JudgedCircuit", Rounded)
     audited = audited_circuit(problem, nodes_kept(problem, *lost), target=0.9)

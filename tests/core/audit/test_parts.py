@@ -54,8 +54,8 @@ def test_the_circuit_and_the_model_without_a_part(problem: Problem, oracle: Orac
         taken = kept & random_circuit(problem, 0.5, 10 + seed)
         part = names_of_nodes(problem, taken)
         expected = abs(oracle.faithfulness("test", nodes - part) - oracle.faithfulness("test", part, invert=True))
-        got = completeness.subset_difference(audited, taken.nonzero()[:, 0])
-        assert Incremental(got).result() == pytest.approx(expected, abs=1e-4)  # type: ignore[arg-type]
+        got = completeness.first_subset_differences(audited, [taken.nonzero()[:, 0]])
+        assert Incremental(got).result() == pytest.approx([expected], abs=1e-4)  # type: ignore[arg-type]
 
 
 def test_the_greedy_part_is_that_of_brute_force(problem: Problem) -> None:
@@ -65,9 +65,11 @@ def test_the_greedy_part_is_that_of_brute_force(problem: Problem) -> None:
     nodes = kept.nonzero()[:, 0]
 
     def apart(part: set[int]) -> float:
-        return Incremental(
-            completeness.subset_difference(audited, torch.tensor(sorted(part), dtype=torch.long))
-        ).result()  # type: ignore[arg-type]
+        subsets = [torch.tensor(sorted(part), dtype=torch.long)]
+        (difference,) = Incremental(
+            completeness.first_subset_differences(audited, subsets)  # type: ignore[arg-type]
+        ).result()
+        return difference
 
     taken: set[int] = set()
     worst = apart(taken)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from circuit_tui.core.evaluation.full_pass import FullPass
 from circuit_tui.core.evaluation.incremental_pass import IncrementalPass, can_trace
+from circuit_tui.core.evaluation.many_circuits import Circuits
 from circuit_tui.core.models.language_model import LanguageModel
 from circuit_tui.core.splice.problem import Problem
 
@@ -68,8 +69,8 @@ def test_incremental_passes_give_what_full_passes_give(problem: Problem, data: s
                 if torch.equal(other, kept):
                     continue
                 got, expected = (
-                    incremental.evaluate_alternative(other, kept).result(),
-                    full.evaluate_alternative(other, kept).result(),
+                    incremental.evaluate_alternatives(Circuits(other[None]), kept).result(),
+                    full.evaluate_alternatives(Circuits(other[None]), kept).result(),
                 )
                 torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
         changed = kept ^ sparse(problem, data.draw(seeds))
@@ -88,14 +89,14 @@ def test_the_trace_of_a_circuit_does_not_depend_on_the_way_to_it(problem: Proble
         walked.advance_to(first, 0).result()
         walked.advance_to(second, 0).result()
         if not torch.equal(third, second):
-            walked.evaluate_alternative(third, second).result()
+            walked.evaluate_alternatives(Circuits(third[None]), second).result()
         mixed = torch.where(last, third, second)
         got = walked.advance_to(mixed, site).result()
         assert torch.equal(got, straight.advance_to(mixed, 0).result())
         other = mixed ^ first
         if first.any():
-            got = walked.evaluate_alternative(other, mixed).result()
-            assert torch.equal(got, straight.evaluate_alternative(other, mixed).result())
+            got = walked.evaluate_alternatives(Circuits(other[None]), mixed).result()
+            assert torch.equal(got, straight.evaluate_alternatives(Circuits(other[None]), mixed).result())
 
 
 def test_few_tokens_are_run_for_a_change_at_the_last_position(
@@ -118,7 +119,7 @@ def test_few_tokens_are_run_for_a_change_at_the_last_position(
         monkeypatch.setattr(LanguageModel, "run_blocks", counted)
         without = kept.clone()
         without[int(kept.nonzero()[0, 0])] = False
-        incremental.evaluate_alternative(without, kept).result()
+        incremental.evaluate_alternatives(Circuits(without[None]), kept).result()
     assert widths
     assert max(widths) <= 2 < width
 

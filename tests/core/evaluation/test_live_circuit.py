@@ -69,7 +69,7 @@ def test_without_one_node_equals_a_fresh_evaluation_without_it(evaluator: Evalua
             fewer = kept.clone()
             fewer[node] = False
             expected = evaluator.measure(fewer).result().mean_logit_diff
-            assert live.evaluate_without(node).result() == pytest.approx(expected, abs=1e-5)
+            assert live.evaluate_first_toggled([node]).result()[0] == pytest.approx(expected, abs=1e-5)
             moved = max(moved, abs(expected - before.mean_logit_diff))
     assert moved > 1e-3
     assert live.measured is before
@@ -87,7 +87,7 @@ def test_every_site_is_an_increment_and_gradients_stay_on(evaluator: Evaluator) 
     kinds: list[tuple[Incremental[Any], int]] = [
         (evaluator.evaluate(kept), 2 * n_sites * n_batches),
         *(
-            (live.evaluate_without(int(space.kept_of_site(kept, site)[0])), (n_sites - site) * n_batches)
+            (live.evaluate_first_toggled([int(space.kept_of_site(kept, site)[0])]), (n_sites - site) * n_batches)
             for site in range(n_sites)
         ),
     ]

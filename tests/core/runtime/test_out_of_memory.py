@@ -146,10 +146,10 @@ def test_a_live_circuit_that_shares_its_evaluator_follows(problem: Problem, limi
     evaluator = Evaluator(problem, "train")
     half = torch.arange(len(problem.space)) % 2 == 0
     first, second = LiveCircuit(evaluator, half), LiveCircuit(evaluator, half)
-    expected = first.evaluate_without(2).result()
+    expected = first.evaluate_first_toggled([2]).result()[0]
     limit(5)
-    assert first.evaluate_without(2).result() == pytest.approx(expected, abs=1e-5)
-    assert second.evaluate_without(2).result() == pytest.approx(expected, abs=1e-5)
+    assert first.evaluate_first_toggled([2]).result()[0] == pytest.approx(expected, abs=1e-5)
+    assert second.evaluate_first_toggled([2]).result()[0] == pytest.approx(expected, abs=1e-5)
     prompt = int(evaluator.prompts[-1])
     assert torch.allclose(first.sae_input(1, prompt), second.sae_input(1, prompt), atol=1e-5)
 

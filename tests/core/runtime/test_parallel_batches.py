@@ -88,11 +88,11 @@ def asked(problem: Problem, n_parallel: int) -> list[PromptMetrics | float]:
     first, second = random_circuit(problem, 0.5, 1), random_circuit(problem, 0.5, 2)
     live = LiveCircuit(evaluator, first)
     answers: list[PromptMetrics | float] = [
-        live.evaluate_alternative(second).result(),
+        live.evaluate_first_alternatives(second[None]).result()[0],
         evaluator.faithfulness(first).result(),
     ]
     live.advance_to(second).result()
-    answers += [live.measured, live.evaluate_without(int(second.nonzero()[-1, 0])).result()]
+    answers += [live.measured, live.evaluate_first_toggled([int(second.nonzero()[-1, 0])]).result()[0]]
     answers += [
         evaluator.measure(second).result(),
         evaluator.measure_removed(second).result(),

@@ -16,10 +16,12 @@ from tiny.searches import (
     with_candidates,
     with_few_latents,
 )
+from torch import Tensor
 
-from circuit_tui.core.runtime.incremental import Increments
+from circuit_tui.core.runtime.incremental import Incremental, Increments
 from circuit_tui.core.search import eliminate, reach_target
 from circuit_tui.core.search.eliminate import make_minimal
+from circuit_tui.core.search.judged_circuit import JudgedCircuit
 from circuit_tui.core.search.methods import mask
 from circuit_tui.core.search.probed_circuit import ProbedCircuit
 
@@ -119,13 +121,13 @@ def test_every_node_is_tried_after_the_last_drop(
     searchable: Callable[[str], SearchableProblem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem, tried = searchable("gpt2"), list[int]()
-    original = ProbedCircuit.drop_if_reached
+    original = JudgedCircuit.first_alternatives_reach
 
-    def recorded(self: ProbedCircuit, nodes: list[int]) -> Increments[bool]:
-        tried.extend(nodes)
-        return original(self, nodes)
+    def recorded(self: JudgedCircuit, kept: Tensor, wanted: float) -> Incremental[list[bool]]:
+        tried.extend((kept[0] != self.kept).nonzero()[:, 0].tolist())
+        return original(self, kept, wanted)
 
-    monkeypatch.setattr(ProbedCircuit, "drop_if_reached", recorded)
+    monkeypatch.setattr(JudgedCircuit, "first_alternatives_reach", recorded)
     every = torch.ones(len(problem.problem.space), dtype=torch.bool)
     circuit = ProbedCircuit(problem.search(target=0.85).attempt, every)
     for _ in make_minimal(circuit):
@@ -158,10 +160,12 @@ def test_of_a_large_circuit_only_the_likeliest_nodes_are_tried_and_that_is_said(
     searchable: Callable[[str], SearchableProblem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem, measured = searchable("gpt2-each"), list[int]()
-    score = ProbedCircuit.probe_score
+    scores = ProbedCircuit.probe_scores_with_first_toggled
     monkeypatch.setattr(eliminate, "MOST_TRIED", 2)
     monkeypatch.setattr(
-        ProbedCircuit, "probe_score", lambda circuit, kept: (measured.append(1), score(circuit, kept))[1]
+        ProbedCircuit,
+        "probe_scores_with_first_toggled",
+        lambda circuit, nodes: (measured.append(nodes[0]), scores(circuit, nodes))[1],
     )
     search = problem.search("mask", 0.9, steps=5, refine=0)
     circuit = ProbedCircuit(search.attempt, torch.ones(len(problem.problem.space), dtype=torch.bool))

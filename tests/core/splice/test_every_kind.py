@@ -206,7 +206,7 @@ def test_a_circuit_that_changes_is_that_of_a_fresh_evaluation(build: Callable[[s
         without = kept.clone()
         without[node] = False
         expected = evaluator.measure(without).result()
-        assert live.evaluate_without(node).result() == pytest.approx(expected.mean_logit_diff, abs=1e-5)
+        assert live.evaluate_first_toggled([node]).result()[0] == pytest.approx(expected.mean_logit_diff, abs=1e-5)
         # One site changes, and back; sites in the middle of a block too.
         for circuit in (without, kept):
             live.advance_to(circuit).result()

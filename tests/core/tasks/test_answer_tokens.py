@@ -88,7 +88,7 @@ def test_a_circuit_that_changes_is_that_of_a_fresh_evaluation(
     fewer = kept.clone()
     fewer[node] = False
     expected = evaluator.measure(fewer).result().mean_logit_diff
-    assert live.evaluate_without(node).result() == pytest.approx(expected, abs=1e-5)
+    assert live.evaluate_first_toggled([node]).result()[0] == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.fixture(scope="module")
