@@ -25,8 +25,11 @@ from circuit_tui.core.circuits.schema import MetricsPart
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.outputs.output_file import ForeignFileError
+from circuit_tui.core.search.found_by import spec_of
+from circuit_tui.core.search.objectives import Objective
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.session.session import Session, open_session
+from circuit_tui.core.session.state import SessionState
 from circuit_tui.core.views import Metrics
 
 POSITIONS = {"each": "gpt2", "end": "llama", "shared": "gemma2"}
@@ -122,6 +125,36 @@ def test_how_it_was_found_goes_with_it(opened: Callable[..., OpenRequest], tmp_p
     again.toggle_node(0)
     again.export(second)
     assert read_circuit(second).method.edited
+
+
+def test_what_a_search_held_goes_with_it_and_is_checked(opened: Callable[..., OpenRequest], tmp_path: Path) -> None:
+    session, path = open_session(opened("gpt2", errors="keep")), tmp_path / "circuit.json"
+    held = (Objective("logit-diff", 0.7), Objective("kl", 0.5))
+    spec = SearchSpec("mask", 0.7, 3, QUICK["mask"], held, ("zero",), 0.1).complete()
+    search = session.search(spec)
+    list(search)
+    assert search.result is not None
+    session.adopt(search.result)
+    session.export(path)
+    file = read_circuit(path)
+    assert (file.ablation.kinds, file.ablation.slack) == (("mean", "zero"), 0.1)
+    found = [(each.kind, value.ablation, value.train, value.test) for each in file.objectives for value in each.values]
+    result = sorted(found) == sorted(
+        (value.kind, value.ablation, pytest.approx(value.train), pytest.approx(value.test))
+        for value in search.result.held
+    )
+    assert result
+    again = open_session(OpenRequest(circuit=path, device="cpu"))
+    assert spec_of(again.provenance, 3) == spec
+    state = SessionState.of(json.loads(json.dumps(again.state())), len(again.table))
+    assert spec_of(state.provenance, 3) == spec
+    settle(again)
+    assert all(check.ok for check in recheck_circuit(file, again.circuit_file()))
+    wrong = edited(path, lambda data: data["objectives"][1]["values"][1].update(train=0.123))
+    differ = [check.field for check in recheck_circuit(read_circuit(wrong), again.circuit_file()) if not check.ok]
+    assert differ == ["objectives[1].values[1].train"]
+    again.only([0])  # what is in the file is of the circuit as it is now
+    assert again.circuit_file().objectives[0].values[0].train != pytest.approx(found[0][2])
 
 
 def edited(path: Path, change: Callable[[Any], None]) -> Path:
