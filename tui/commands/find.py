@@ -64,7 +64,7 @@ def find(
         raise UserError("--edges: not with --detach; use `circuit-tui edges FILE.json --edge-target X` afterwards")
     frontier_out = _frontier_out(frontier, force=force, intervals=intervals, detach=detach)
     wanted = options.edge_target(DEFAULT_EDGE_TARGET if edge_target is None else edge_target) if edges else None
-    ablations = options.ablations(opening.ablation, robust=robust and opening.circuit is None)
+    ablations = options.ablations(opening.ablation, robust=robust)
     request = replace(opening, ablation=None if opening.ablation is None else ablations[0]).request(seed)
     if edges and request.dtype not in (None, "float32"):
         raise UserError(f"--edges: computed in float32, not in {request.dtype}; use `circuit-tui edges` afterwards")

@@ -203,6 +203,21 @@ def test_no_node_of_it_can_go(held: Search) -> None:
         assert not held.attempt.score_reaches(held.attempt.judge.judge(less).result().score)
 
 
+@pytest.mark.parametrize("method", ["atp", "published"])
+def test_circuits_of_other_methods_are_judged_by_all_of_it(problem: Problem, method: str) -> None:
+    on = SearchableProblem.of(problem)
+    spec = SearchSpec(method, 0.8, 0, QUICK[method], (Objective("logit-diff", 0.8), Objective("kl", 0.6)), ("zero",))
+    search = open_search(problem, on.train, on.test, spec)
+    result, _ = run_search(search)
+    judge = Judge(spec, on.train)
+    judge.prepare().result()
+    found = judge.judge(on.circuit(result.nodes)).result()
+    assert [one.train for one in result.held] == pytest.approx(list(found.values))
+    assert result.reached == all(one.reached for one in result.held) == (found.score >= 0.8)
+    missed = "conditions were not reached on the search prompts" in " ".join(result.warnings)
+    assert missed is not result.reached
+
+
 def test_a_stored_spec_is_the_same_search() -> None:
     spec = SearchSpec("mask", 0.8, 3, {}, (Objective("kl", 0.8), Objective("prob", 0.7)), ("zero",), 0.1, True)
     assert SearchSpec.from_data(spec.data()) == spec
