@@ -4,7 +4,8 @@
 
 Each part has a process and a time limit of its own (`gpu_parts.py`); its rows come one by one, so a part that fails or
 runs out of time leaves those it has measured. `--small` rehearses all of it at small shapes, on a CPU too: its numbers
-mean nothing. The exit code is 1 if a row that was asked for has no number, whether bounds are met or not.
+mean nothing. A slow or busy machine needs more `--seconds`, of which each part has its share. The exit code is 1 if a
+row that was asked for has no number, whether bounds are met or not.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--small", action="store_true", help="small shapes: to see that everything runs")
     parser.add_argument("--device", help="cuda, cuda:N or cpu; by default CUDA where there is one")
     parser.add_argument("--parts", default=",".join(LIMITS), help="those to run, separated by commas")
-    parser.add_argument("--seconds", type=float, help=f"of all parts: {SECONDS:g}, with --small {SMALL_SECONDS:g}")
+    parser.add_argument("--seconds", type=float, help="of all parts, whose limits grow with it")
     parser.add_argument("--spent", type=float, default=0.0, help="seconds of these that are over already")
     args = parser.parse_args(argv)
     asked = args.parts.split(",")
@@ -88,13 +89,14 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--parts {unknown[0]}: unknown; there are {', '.join(LIMITS)}")
     limits, most = (SMALL_LIMITS, SMALL_SECONDS) if args.small else (LIMITS, SECONDS)
     started = time.monotonic() - args.spent
-    end = started + (args.seconds or most)
+    seconds = args.seconds or most
+    end = started + seconds
     runs = dict[str, PartRun]()
     flags = [*(["--small"] if args.small else []), *(["--device", args.device] if args.device else [])]
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "outcomes"
         for part in (name for name in LIMITS if name in asked):
-            limit = min(limits[part], end - time.monotonic())
+            limit = min(limits[part] * seconds / most, end - time.monotonic())
             if limit < 1:
                 runs[part] = PartRun(0.0, "no time was left for its part")
                 continue
@@ -104,13 +106,13 @@ def main(argv: list[str] | None = None) -> int:
             print(log.read_text(errors="replace"), file=sys.stderr, end="")
             print(f"{part}: {runs[part].seconds:.0f} s {runs[part].failure}", file=sys.stderr, flush=True)
         rows = report(outcomes(found), runs, rehearsed=args.small)
-    seconds = time.monotonic() - started
+    took = time.monotonic() - started
     if args.small:
         print("A rehearsal: every shape is a small one, and the numbers say nothing of those in the table.\n")
     print(table(rows))
-    print(f"\n{seconds:.0f} s in all.\n")
+    print(f"\n{took:.0f} s in all.\n")
     parts = {name: {"seconds": run.seconds, "failure": run.failure} for name, run in runs.items()}
-    print(json.dumps({"small": args.small, **machine(args.device), "seconds": seconds, "parts": parts, "rows": rows}))
+    print(json.dumps({"small": args.small, **machine(args.device), "seconds": took, "parts": parts, "rows": rows}))
     return 0 if all(row["number"] is not None or row["why_not"] == NOT_ASKED_FOR for row in rows) else 1
 
 

@@ -106,7 +106,7 @@ def test_a_part_has_a_time_limit_and_every_row_is_in_the_object_on_the_last_line
     )
     monkeypatch.setattr(gpu, "SCRIPT", script)
     monkeypatch.setattr(gpu, "LIMITS", {"demo": 30, "gemma-2-9b": 1, "gemma-2-2b": 1})
-    assert gpu.main(["--seconds", "40", "--device", "cpu"]) == 1
+    assert gpu.main(["--seconds", f"{gpu.SECONDS:g}", "--device", "cpu"]) == 1
     out = capsys.readouterr().out.splitlines()
     found = {row["row"]: row for row in json.loads(out[-1])["rows"]}
     assert list(found) == [row.name for row in ROWS]
@@ -158,6 +158,21 @@ def test_the_page_on_speed_has_every_row(root: Path) -> None:
     page = (root / "docs" / "performance.md").read_text()
     for row in ROWS:
         assert f"| {row.what} | {with_unit(row.before, row.unit)} | {with_unit(row.bound, row.unit)} |" in page
+
+
+def test_limits_grow_with_the_time_of_all_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+
+    def run_part(command: list[str], limit: float, log: Path) -> PartRun:
+        log.touch()
+        given.append(round(limit))
+        return PartRun(0.0)
+
+    monkeypatch.setattr(gpu, "run_part", run_part)
+    for times in (1, 3):
+        gpu.main(["--seconds", str(times * gpu.SECONDS), "--device", "cpu"])
+    assert given[: len(gpu.LIMITS)] == list(gpu.LIMITS.values())
+    assert given[len(gpu.LIMITS) :] == [3 * limit for limit in gpu.LIMITS.values()]
 
 
 @pytest.mark.parametrize(
