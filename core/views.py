@@ -273,10 +273,15 @@ class SearchResult:
     held: tuple[HeldValue, ...] = ()
 
 
+PromptSide = Literal["clean", "corrupt", "text"]
+
+
 @dataclass(frozen=True, slots=True)
 class TokenActivation:
-    """The activations of one latent on one prompt: at each token, and the largest, `peak`.
+    """The activations of one latent on one text: at each token, and the largest, `peak`.
 
+    `side` says whether it is a clean or a corrupt prompt or a piece of a text of the user's. `right` says of a clean
+    prompt whether the circuit answers it right, None where that is not computed.
     `sinks` are the indices of tokens that are attention sinks at the latent's site (`opening/attention_sinks.py`).
     """
 
@@ -284,6 +289,30 @@ class TokenActivation:
     activations: tuple[float, ...]
     peak: float
     sinks: tuple[int, ...] = ()
+    side: PromptSide = "clean"
+    right: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ActivationBand:
+    """Some of the `count` texts whose largest activation lies in (low, high]; the top band has those above `low`."""
+
+    low: float
+    high: float
+    count: int
+    examples: tuple[TokenActivation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TextExamples:
+    """Where a latent fires in the text at `path`: on `n_firing` of its `n_tokens` tokens. The first band is the top."""
+
+    site: int
+    latent: int
+    path: str
+    n_tokens: int
+    n_firing: int
+    bands: tuple[ActivationBand, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +320,8 @@ class LatentView:
     """Everything that the screen shows of one latent at one site.
 
     `histogram` counts nonzero activations on clean train prompts in equal bins between 0 and `histogram_max`.
-    `top_prompts` are the clean train prompts on which it fires most, each text once.
+    `bands` are examples over the range of its activation, the most active first, each text once: train prompts, clean
+    and corrupt (`latents/examples.py`).
     `profile` is (position name, mean on clean, mean on corrupt) in order. `promotes` and `suppresses` are (token, logit
     weight) of the decoder direction through the final norm's gain and the unembedding (`models/readout.py`), `answers`
     the same for every answer of the task; the weights are those before the logits' `soft_cap`, None for none.
@@ -305,7 +335,7 @@ class LatentView:
     label: str
     histogram: tuple[int, ...]
     histogram_max: float
-    top_prompts: tuple[TokenActivation, ...]
+    bands: tuple[ActivationBand, ...]
     profile: tuple[tuple[str, float, float], ...]
     promotes: tuple[tuple[str, float], ...]
     suppresses: tuple[tuple[str, float], ...]

@@ -39,12 +39,17 @@ def usual_length(problem: Problem, site: int) -> float:
     return float(problem.spliced_sae_inputs[site].float().norm(dim=-1)[inside].median())
 
 
+def sink_length(problem: Problem, site: int) -> float:
+    """Returns the length from which on what the SAE of `site` reads is that of an attention sink."""
+    return RATIO * usual_length(problem, site)
+
+
 def sink_columns(problem: Problem, site: int, x: Tensor, ids: Tensor) -> list[int]:
     """Returns the columns of one row that are attention sinks at `site`, ascending.
 
     `x` `[position, d_in]` is what its SAE reads there, `ids` `[position]` are the position ids.
     """
-    long = x.float().norm(dim=-1) >= RATIO * usual_length(problem, site)
+    long = x.float().norm(dim=-1) >= sink_length(problem, site)
     columns: list[int] = (long & (ids >= 0)).nonzero()[:, 0].tolist()
     return columns
 

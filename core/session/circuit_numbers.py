@@ -28,7 +28,7 @@ class CircuitNumbers:
         live: the circuit on the test prompts; outdated while `estimated`.
         test: the test metrics; their completeness is None until computed.
         errors: the standard errors of `test` if it is an estimate, else None.
-        train: the train metrics, None until computed.
+        train, train_logit_diff: the train metrics and the logit difference of each train prompt; None until computed.
         effects: the exact effect of each kept node computed so far: the drop in test faithfulness without it.
         done: whether nothing is left to compute.
     """
@@ -36,6 +36,7 @@ class CircuitNumbers:
     test: Metrics
     errors: StandardErrors | None
     train: Metrics | None
+    train_logit_diff: Tensor | None
     effects: dict[int, float]
     done: bool
 
@@ -114,7 +115,7 @@ class CircuitNumbers:
 
     def _begin(self, first: Increments[None] | None = None) -> None:
         """Drops all numbers but the test metrics; their increments are computed behind those of `first`."""
-        self.train = None
+        self.train = self.train_logit_diff = None
         self.effects = {}
         self._without: dict[int, float] = {}
         self._increments = self._compute(first)
@@ -147,7 +148,9 @@ class CircuitNumbers:
             self._probe = Probe(evaluator, live.kept, sample)
             yield
         self.test = yield from evaluator.with_completeness(self.test, live.kept)
-        self.train = yield from self._train.evaluate(live.kept)
+        measured = yield from self._train.measure(live.kept)
+        self.train_logit_diff = measured.logit_diff
+        self.train = yield from self._train.with_completeness(self._train.summarise(measured), live.kept)
         space, nodes = live.evaluator.problem.space, live.kept.nonzero()[:, 0].tolist()
         # In the order in which passes meet them: those that run together share most of it.
         nodes.sort(key=lambda node: (int(space.site[node]), int(space.position[node])))

@@ -7,16 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from circuit_tui.core.latents.clean_against_corrupt import latent_activations
+from circuit_tui.core.latents.examples import banded, prompt_examples, side_activations
 from circuit_tui.core.latents.top_tokens import TokenNames, written_directions
 from circuit_tui.core.models.readout import Readout
-from circuit_tui.core.opening.attention_sinks import sink_columns
+from circuit_tui.core.opening.attention_sinks import sink_length
 from circuit_tui.core.splice.problem import Problem
-from circuit_tui.core.tasks.token_text import token_texts
-from circuit_tui.core.views import LatentView, TokenActivation
+from circuit_tui.core.views import LatentView
 
 HISTOGRAM_BINS = 24
-TOP_PROMPTS = 10
 TOP_TOKENS = 8
 NEIGHBOURS = 6
 
@@ -31,10 +29,12 @@ def latent_view(
     label: str,
     mask_steps: Sequence[int] = (),
     mask_path: Sequence[Tensor] = (),
+    logit_diff: Tensor | None = None,
 ) -> LatentView:
     """Returns the view of `latent` at `site`. `mask_path` has the mask `[node]` at each of `mask_steps`.
 
-    `readout` is that of the problem's model, `names` has its tokens.
+    `logit_diff` `[prompt]` is that of the circuit on the clean train prompts, if it is known. `readout` is that of the
+    problem's model, `names` has its tokens.
     """
     sae = problem.sites[site].sae
     activations = clean_activations(problem, site, latent)
@@ -54,7 +54,7 @@ def latent_view(
         label=label,
         histogram=tuple(int(count) for count in histogram),
         histogram_max=peak,
-        top_prompts=_top_prompts(problem, site, activations),
+        bands=banded(prompt_examples(problem, site, latent, sink_length(problem, site), logit_diff)),
         profile=tuple(zip(problem.alignment.names, clean, corrupt, strict=True)),
         promotes=tuple((names[token], weight) for token, weight in zip(promoted, up, strict=True)),
         suppresses=tuple((names[token], weight) for token, weight in zip(suppressed, down, strict=True)),
@@ -70,33 +70,8 @@ def latent_view(
 
 def clean_activations(problem: Problem, site: int, latent: int) -> Tensor:
     """Returns a latent's activations on the clean train prompts under M_s, `[row, position]`; 0 at BOS and padding."""
-    x, one = problem.spliced_sae_inputs[site].float(), torch.tensor([latent])
-    activations = torch.cat([latent_activations(problem, site, one, rows)[..., 0] for rows in x.split(64)])
+    activations = side_activations(problem, site, latent, problem.spliced_sae_inputs[site])
     return activations * (problem.alignment.ids["train", "clean"] >= 0)
-
-
-def _top_prompts(problem: Problem, site: int, activations: Tensor) -> tuple[TokenActivation, ...]:
-    side, tokenizer = problem.prompt_sets["train"].clean, problem.model.tokenizer
-    # Each prompt is shown by the row on which the latent fires most.
-    peaks, row = activations.amax(1).reshape(len(problem.prompt_sets["train"]), -1).max(1)
-    shown, texts = list[TokenActivation](), set[tuple[int, ...]]()
-    for prompt in peaks.argsort(descending=True, stable=True).tolist():
-        if peaks[prompt] <= 0 or len(shown) == TOP_PROMPTS:
-            break
-        index = prompt * problem.prompt_sets["train"].answers.rows_per_prompt + int(row[prompt])
-        span = slice(side.n_bos, int(side.lengths[index]))
-        ids = tuple(side.tokens[index, span].tolist())
-        if ids in texts:  # a task may pair one clean prompt with several corrupt ones
-            continue
-        texts.add(ids)
-        tokens = token_texts(tokenizer, list(ids))
-        x, positions = (
-            problem.spliced_sae_inputs[site][index, span],
-            problem.alignment.ids["train", "clean"][index, span],
-        )
-        sinks = tuple(sink_columns(problem, site, x, positions))
-        shown.append(TokenActivation(tokens, tuple(activations[index, span].tolist()), float(peaks[prompt]), sinks))
-    return tuple(shown)
 
 
 def _answers(problem: Problem, readout: Readout, names: TokenNames, written: Tensor) -> tuple[tuple[str, float], ...]:

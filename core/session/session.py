@@ -50,6 +50,7 @@ from circuit_tui.core.session.searches import Searches
 from circuit_tui.core.session.site_switch import SiteSwitch
 from circuit_tui.core.session.snapshots import Snapshots
 from circuit_tui.core.session.state import SessionState
+from circuit_tui.core.session.text_examples import text_examples
 from circuit_tui.core.session.trial import Trial
 from circuit_tui.core.views import (
     CircuitView,
@@ -60,6 +61,7 @@ from circuit_tui.core.views import (
     PromptView,
     SearchResult,
     SnapshotComparison,
+    TextExamples,
 )
 
 
@@ -83,8 +85,7 @@ class Session:
     """An open experiment with the user's circuit. Nodes are rows of `table`.
 
     Attributes:
-        experiment: the problem that is open, with its evaluators.
-        table: the candidate nodes.
+        experiment, table: the problem that is open, with its evaluators, and its candidate nodes.
         info, edges: facts that hold while the session is open; the circuit's edges as far as they are computed.
         searches: what searches have found, and the frontier of the last one.
         trial: the circuit on a prompt of the user's.
@@ -101,9 +102,12 @@ class Session:
         self.trial = Trial(experiment.opened, lambda: (self.kept, self._version))
         self._history = History(torch.zeros(len(self.problem.space), dtype=torch.bool))
         self._numbers = CircuitNumbers(experiment.test, experiment.train, self.kept, clock)
-        self._snapshots, self._provenance = Snapshots(experiment.test), Provenance()
+        self.searches, self._snapshots, self._provenance = (
+            Searches(experiment),
+            Snapshots(experiment.test),
+            Provenance(),
+        )
         self._groups, self._said = GroupEffects(self._numbers), self.annotations
-        self.searches = Searches(experiment)
         parts = self._explanations, self._columns, self._snapshots, self._audits, self._groups, self.edges
         self._work = BackgroundWork(self._numbers, *parts, self.searches)
         self._version, self._last_change, self._dirty = 0, "", False
@@ -169,15 +173,16 @@ class Session:
 
     def latent_view(self, site: int, latent: int) -> LatentView:
         """Returns a close view of one latent. Raises UserError if the site or the latent is out of range."""
-        self._check_site(site)
-        d_sae = self.problem.sites[site].sae.d_sae
-        if not 0 <= latent < d_sae:
-            raise UserError(f"latent {latent}: out of range, the SAE has {d_sae}")
-        label = label_of(self.table, site, latent)
-        search = self.searches.last
+        self._check_latent(site, latent)
+        search, label = self.searches.last, label_of(self.table, site, latent)
         steps, path = (search.masks.steps, search.masks.masks) if search else ([], [])
-        columns = self._columns
-        return latent_view(self.problem, columns.readout, columns.names, site, latent, label, steps, path)
+        columns, answered = self._columns, self._numbers.train_logit_diff
+        return latent_view(self.problem, columns.readout, columns.names, site, latent, label, steps, path, answered)
+
+    def text_examples(self, site: int, latent: int, path: Path) -> TextExamples:
+        """Returns where a latent fires in a text. Raises UserError if there is no such latent or no such text."""
+        self._check_latent(site, latent)
+        return text_examples(self.problem, site, latent, path)
 
     def latent_columns(self) -> LatentColumns:
         """Returns the columns of the table that `work` computes: direct push, and tokens promoted and suppressed."""
@@ -374,6 +379,11 @@ class Session:
         if not 0 <= site < len(self.problem.sites):
             raise UserError(f"site {site}: out of range, there are {len(self.problem.sites)}")
 
+    def _check_latent(self, site: int, latent: int) -> None:
+        self._check_site(site)
+        if not 0 <= latent < (d_sae := self.problem.sites[site].sae.d_sae):
+            raise UserError(f"latent {latent}: out of range, the SAE has {d_sae}")
+
     def _toggle_all(self, chosen: Tensor, name: str) -> None:
         """Toggles the nodes `chosen` `[node]` bool together: off if any is on, else on."""
         kept, on = self.kept.clone(), not bool(self.kept[chosen].any())
@@ -391,5 +401,4 @@ class Session:
         if not torch.equal(self._numbers.kept, self.kept):  # else all numbers of the circuit still hold
             self._numbers.follow(self.kept)
             self._dirty = True
-        self._dirty = self._dirty or self._said != self.annotations
-        self._said = self.annotations
+        self._dirty, self._said = self._dirty or self._said != self.annotations, self.annotations

@@ -94,7 +94,11 @@ def latent_table(view: LatentView, table: NodeTable) -> Table:
     for part, words in (("promotes", view.promotes), ("suppresses", view.suppresses), ("answer", view.answers)):
         rows += [(part, token, weight, None) for token, weight in words]
     rows += [("nearest", str(latent), cosine, None) for latent, cosine in view.neighbours]
-    rows += [("prompt", "".join(prompt.tokens).strip(), prompt.peak, None) for prompt in view.top_prompts]
+    rows += [
+        (f"{prompt.side} prompt", "".join(prompt.tokens).strip(), prompt.peak, None)
+        for band in view.bands
+        for prompt in band.examples
+    ]
     name = Address(view.site, view.latent).text(table)
     return Table("latent", f"{name}  {view.label}".strip(), tuple(rows))
 

@@ -27,6 +27,7 @@ from circuit_tui.core.search.method_settings import MethodSettings
 from circuit_tui.core.search.registry import MethodInfo
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.views import (
+    ActivationBand,
     CircuitView,
     FrontierPoint,
     LatentView,
@@ -44,6 +45,7 @@ from circuit_tui.core.views import (
     SiteInfo,
     SnapshotComparison,
     StandardErrors,
+    TextExamples,
     TokenActivation,
 )
 
@@ -133,6 +135,16 @@ def metrics(faithfulness: float, completeness: float | None = None) -> Metrics:
         completeness=completeness,
         faithfulness_interval=(faithfulness - 0.031, faithfulness + 0.024),
     )
+
+
+def fake_bands(shades: Any, sinks: tuple[int, ...]) -> tuple[ActivationBand, ...]:
+    """The most active prompts, one of them answered wrong, and a band with a corrupt one."""
+    top = tuple(
+        TokenActivation(TOKENS, shade, max(shade), sinks, "clean", number != 1) for number, shade in enumerate(shades)
+    )
+    weak = TokenActivation(TOKENS, tuple(value / 4 for value in shades[0]), max(shades[0]) / 4, side="corrupt")
+    peak = max(text.peak for text in top)
+    return ActivationBand(top[-1].peak, peak, len(top), top), ActivationBand(0.0, peak / 4, 3, (weak,))
 
 
 class FakeSearch:
@@ -562,7 +574,7 @@ class FakeSession(FakeLatents):
             label=self.table.label[nodes[0]],
             histogram=tuple(round(40 * math.exp(-((b - 6) ** 2) / 14)) for b in range(16)),
             histogram_max=5.2,
-            top_prompts=tuple(TokenActivation(TOKENS, shade, max(shade), tuple(self.sinks)) for shade in shades),
+            bands=fake_bands(shades, tuple(self.sinks)),
             profile=tuple((name, 3 * wave(p + latent), 2 * wave(p + latent + 5)) for p, name in enumerate(POSITIONS)),
             promotes=((" are", 1.31), (" were", 1.12), (" have", 0.84), (" run", 0.4), (" see", 0.33)),
             suppresses=((" is", -1.4), (" was", -1.1), (" has", -0.7), (" runs", -0.5), (" sees", -0.41)),
@@ -573,6 +585,13 @@ class FakeSession(FakeLatents):
                 "verb": tuple(math.exp(-s / 15) for s in steps),
             },
         )
+
+    def text_examples(self, site: int, latent: int, path: Path) -> TextExamples:
+        self._note(f"text_examples {site} {latent} {path.name}")
+        if not path.is_file():
+            raise UserError(f"--text {path}: no such file")
+        text = TokenActivation((" birds", " fly"), (1.5, 0.0), 1.5, side="text")
+        return TextExamples(site, latent, str(path), 90, 1, (ActivationBand(1.5, 1.5, 1, (text,)),))
 
     def _row(self, index: int) -> PromptRow:
         plain = 3.5 + 2 * wave(index)

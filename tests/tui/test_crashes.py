@@ -132,13 +132,14 @@ def with_odd_names(session: FakeSession) -> FakeSession:
 
     def odd_latent(site: int, number: int) -> Any:
         view = latent(site, number)
-        prompts = tuple(replace(p, tokens=(ODD,) * len(p.tokens)) for p in view.top_prompts)
+        bands = tuple(
+            replace(band, examples=tuple(replace(p, tokens=(ODD,) * len(p.tokens)) for p in band.examples))
+            for band in view.bands
+        )
         pairs = tuple((ODD, weight) for _, weight in view.promotes)
         profile = tuple((ODD, *rest) for _, *rest in view.profile)
         path = {f"{name}{ODD}": value for name, value in view.mask_path.items()}
-        return replace(
-            view, label=ODD, top_prompts=prompts, promotes=pairs, suppresses=pairs, profile=profile, mask_path=path
-        )
+        return replace(view, label=ODD, bands=bands, promotes=pairs, suppresses=pairs, profile=profile, mask_path=path)
 
     session.latent_view = odd_latent  # type: ignore[method-assign]
     audit = session.audit_view

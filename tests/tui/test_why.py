@@ -81,4 +81,4 @@ async def test_attention_sinks_are_marked_where_tokens_are_shaded(
         await shows(pilot, f" the◦ farmers that the◦ boy sees   {legend}")
         await pilot.press("1", "j", "2")
         below = () if size == NARROW else ("the◦ farmers",)
-        await shows(pilot, "top prompts  shaded by activation; ◦ attention sink", *below)
+        await shows(pilot, "fires most on  shaded by activation; ◦ attention sink", *below)

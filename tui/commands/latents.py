@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from circuit_tui.core.errors import UserError
 from circuit_tui.core.latents.node_filter import SORT_COLUMNS, parse_filter
 from circuit_tui.tui.commands import options, output, progress
 from circuit_tui.tui.commands.boundary import DONE, NO
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from circuit_tui.core.session.listed_latents import ListedLatent
     from circuit_tui.core.session.session import Session
-    from circuit_tui.core.views import LatentView
+    from circuit_tui.core.views import ActivationBand, LatentView, TextExamples
 
 AT_EACH_END = 4  # of the answers, from which a latent's weight may be one of dozens
 
@@ -28,6 +29,9 @@ AT_EACH_END = 4  # of the answers, from which a latent's weight may be one of do
 def latents(
     file: Annotated[Path, typer.Argument(metavar="FILE.json", help="The circuit file.")],
     latent: Annotated[str | None, typer.Option(metavar="L2/210", help="Show this latent closely.")] = None,
+    text: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --latent: where it fires in this text of yours.")
+    ] = None,
     filter: Annotated[str, typer.Option(metavar="TERMS", help='Which, such as "effect>0.02 pos=end".')] = "",
     sort: Annotated[str, typer.Option(metavar="COLUMN", help="Column that sorts the list.")] = "latent",
     reverse: Annotated[bool, typer.Option("--reverse", help="Turn the order round.")] = False,
@@ -50,10 +54,16 @@ def latents(
         check_table_name(out, "--out")
         options.check_replacing(out, force=force)
     options.choice("--sort", sort, SORT_COLUMNS)
+    options.check_text(text)
+    if text is not None and latent is None:
+        raise UserError("--text: only with --latent, whose activations on it are shown")
+    if text is not None and out is not None:
+        raise UserError("--text and --out: give one of them; --json has everything")
     request = reopening.request()
     with output.quiet(debug=debug):
         session = open_file_session(file, request)
         view = None if latent is None else _view(session, latent)
+        found = None if view is None or text is None else session.text_examples(view.site, view.latent, text)
         from circuit_tui.core.session.listed_latents import listed_latents
 
         if view is None:
@@ -67,6 +77,9 @@ def latents(
 
             wanted = LatentsTable(filter, sort, **order) if view is None else LatentTable(view.site, view.latent)
             progress.say(f"wrote {export_table(session, wanted, out, force=force)}")
+    if found is not None and view is not None:
+        _print_text(found, f"{session.table.sites[view.site].short}/{view.latent}", json=json)
+        return DONE
     if view is not None:
         _print_closely(session, file, view, json=json)
         return DONE
@@ -123,9 +136,26 @@ def _print_closely(session: Session, file: Path, view: LatentView, *, json: bool
         words = [f"{_token(token)} {output.number(weight, 2)}" for token, weight in tokens]
         shown = words if len(words) <= 2 * AT_EACH_END else [*words[:AT_EACH_END], "…", *words[-AT_EACH_END:]]
         output.print_line(f"{title}: {', '.join(shown)}")
-    output.print_line("\nprompts on which it fires most")
-    for prompt in view.top_prompts:
-        output.print_line(f"{prompt.peak:8.2f}  {''.join(prompt.tokens).strip()}")
+    output.print_line("\nprompts on which it fires")
+    _print_bands(view.bands)
+
+
+def _print_bands(bands: Sequence[ActivationBand]) -> None:
+    for number, band in enumerate(bands):
+        title = "the most active" if number == 0 else f"up to {band.high:.2f}: {band.count}"
+        output.print_line(f"  {title}", style="bold")
+        for prompt in band.examples:
+            wrong = ", answered wrong" if prompt.right is False else ""
+            output.print_line(f"{prompt.peak:8.2f}  {''.join(prompt.tokens).strip()}  ({prompt.side}{wrong})")
+
+
+def _print_text(found: TextExamples, name: str, *, json: bool) -> None:
+    if json:
+        output.print_json({"latent": name, **asdict(found)})
+        return
+    share = found.n_firing / found.n_tokens
+    output.print_line(f"{name} fires on {found.n_firing} of {found.n_tokens} tokens of {found.path} ({share:.2%})")
+    _print_bands(found.bands)
 
 
 def _tokens(tokens: Sequence[str]) -> str:

@@ -179,6 +179,15 @@ class ShowLatentPrompts:
 
 
 @dataclass(frozen=True, slots=True)
+class ShowTextExamples:
+    """Compute where a latent fires in a text of the user's."""
+
+    site: int
+    latent: int
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
 class ShowEdges:
     """Compute the edges of the circuit, those of end number `end` first; None is the logit difference."""
 
@@ -278,7 +287,15 @@ Edit = (
 # Edits that replace the whole circuit.
 REPLACING = (RestoreSnapshot, LoadFrontier, Adopt, OpenCircuit)
 View = (
-    ShowLatent | ShowPrompts | ShowPrompt | ExplainPrompt | ShowLatentPrompts | ShowEdges | CompareSnapshot | TryPrompt
+    ShowLatent
+    | ShowPrompts
+    | ShowPrompt
+    | ExplainPrompt
+    | ShowLatentPrompts
+    | ShowTextExamples
+    | ShowEdges
+    | CompareSnapshot
+    | TryPrompt
 )
 AuditCommand = StartAudit | StopAudit
 ExportCommand = Export | ExportTable

@@ -197,6 +197,8 @@ class Engine(SessionOwner):
                 self._work_left, self._quiet_until = True, 0.0
             case commands.ShowLatentPrompts(nodes):
                 self._publish(wake=True, latent_prompts=session.latent_prompts(nodes))
+            case commands.ShowTextExamples(site, latent, path):
+                self._publish(wake=True, text_examples=session.text_examples(site, latent, path))
             case commands.ShowEdges(end):
                 self._publish(wake=True, edges=session.edges.begin(end))
                 self._work_left, self._quiet_until = True, 0.0

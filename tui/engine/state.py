@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         SearchResult,
         SessionInfo,
         SnapshotComparison,
+        TextExamples,
     )
 
 Phase = Literal["loading", "ready", "failed"]
@@ -87,6 +88,7 @@ class EngineState:
     memory: MemoryUse | None = None
     audit: AuditView | None = None
     edges: EdgesView | None = None
+    text_examples: TextExamples | None = None
     past: tuple[SearchResult, ...] = ()
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
     intervals: Mapping[int, tuple[float, float] | None] = field(default_factory=dict)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.latents.address import Address, parse_address
 from circuit_tui.core.latents.annotations import (
@@ -23,6 +25,8 @@ from circuit_tui.tui.screens.pane_screen import PaneScreen
 
 class LatentScreen(PaneScreen):
     """Moves in the list, and turns labels, marks and groups into commands for the engine."""
+
+    _text = ""  # the file that was looked through last
 
     def _submit(self, command: commands.Command) -> None:
         if self.ready():
@@ -50,6 +54,21 @@ class LatentScreen(PaneScreen):
             # All positions of the latent, as the latent pane shows all.
             self._submit(commands.ShowLatentPrompts(Address(row.site, row.latent).nodes(table)))
             self.action_pane("latent")
+
+    def action_text_examples(self) -> None:
+        row = self._visible_latent()
+        if row is None:
+            return
+
+        def look(answer: str | None) -> None:
+            if answer:
+                self._text = answer
+                path = Path(answer).expanduser()
+                self._submit(commands.ShowTextExamples(row.site, row.latent, path))
+                self.action_pane("latent")
+
+        title = "A text file in which to look where the latent fires"
+        self.app.push_screen(AskText(title, self._text, "enter looks   esc cancels"), look)
 
     def action_flat(self) -> None:
         table = self.panes.circuit.table

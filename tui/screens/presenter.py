@@ -107,6 +107,8 @@ class Presenter:
             self.show_tabs()
         if state.search.result is not shown.search.result or state.epoch != shown.epoch:
             self._asked.pop("latent", None)
+        if _answers_known(state) and not _answers_known(shown):
+            self._asked.pop("latent", None)  # its examples can say now which prompts are answered right
         if panes.visible_pane("frontier"):
             panes.frontier.show(self.shown.search, state.circuit, state.intervals)
         if state.audit is not shown.audit:
@@ -115,7 +117,7 @@ class Presenter:
         if state.edges is not shown.edges or state.circuit is not shown.circuit:
             panes.edges.show(state.edges, state.circuit.size if state.circuit else 0)
         self._screen.query_one(FaithfulnessStrip).show(state)
-        panes.latent.show(state.latent, state.table, state.latent_prompts, state.annotations)
+        panes.latent.show(state.latent, state.table, state.latent_prompts, state.annotations, state.text_examples)
         panes.prompts.show(state.prompts, state.prompt, state.explanation, state.table, state.annotations)
         if state.past is not shown.past or state.circuit is not shown.circuit:
             panes.circuits.show(state)
@@ -211,3 +213,8 @@ class Presenter:
             self._asked.pop("latent", None)
         self._panes.latent.want(wanted)
         self._ask(commands.ShowLatent(*wanted), "latent", wanted)
+
+
+def _answers_known(state: EngineState) -> bool:
+    """Whether the answers to the train prompts are computed."""
+    return state.circuit is not None and state.circuit.train is not None

@@ -6,7 +6,7 @@ from textual.strip import Strip
 
 from circuit_tui.core.latents.annotations import Annotations
 from circuit_tui.core.latents.views import LatentPrompts
-from circuit_tui.core.views import LatentView, NodeTable
+from circuit_tui.core.views import LatentView, NodeTable, TextExamples
 from circuit_tui.tui.drawing.line import StyledLine, cut, name_of, printable, side_by_side, wrap
 from circuit_tui.tui.widgets import latent_sections as sections
 from circuit_tui.tui.widgets.lines_view import ScrollingLines
@@ -25,6 +25,7 @@ class LatentPane(ScrollingLines):
         self._table: NodeTable | None = None
         self._matters: LatentPrompts | None = None
         self._said: Annotations | None = None
+        self._in_text: TextExamples | None = None
         self._wanted: tuple[int, int] | None = None
 
     def show(
@@ -33,10 +34,16 @@ class LatentPane(ScrollingLines):
         table: NodeTable | None,
         matters: LatentPrompts | None = None,
         said: Annotations | None = None,
+        in_text: TextExamples | None = None,
     ) -> None:
-        """Show `view`, and where its latent matters if `matters` is about it. The same again costs nothing."""
-        if view is not self._view or table is not self._table or matters is not self._matters or said is not self._said:
-            self._matters, self._said = matters, said
+        """Show `view`, where its latent matters and where it fires in a text, if these are about it.
+
+        The same again costs nothing.
+        """
+        new = (view, table, matters, said, in_text)
+        old = (self._view, self._table, self._matters, self._said, self._in_text)
+        if any(a is not b for a, b in zip(new, old, strict=True)):
+            self._matters, self._said, self._in_text = matters, said, in_text
             same = view and self._view and (view.site, view.latent) == (self._view.site, self._view.latent)
             self._view, self._table = view, table
             self.rebuild()
@@ -101,10 +108,16 @@ class LatentPane(ScrollingLines):
             sections.matters(matters, width, pane_styles) if matters is not None else [hint.strip()],
             *first,
             sections.answers(view, width, pane_styles),
-            sections.prompts(view, width, pane_styles),
+            sections.top_examples(view, width, pane_styles),
             sections.mask_path(view, width, pane_styles),
-            sections.more_prompts(view, width, pane_styles),
+            sections.other_examples(view, width, pane_styles),
+            sections.in_text(self._in_text if self._is_of(view) else None, width, pane_styles),
         ]
+
+    def _is_of(self, view: LatentView) -> bool:
+        """Whether what is known of a text is about the latent of `view`."""
+        found = self._in_text
+        return found is not None and (found.site, found.latent) == (view.site, view.latent)
 
     @staticmethod
     def _about(view: LatentView, matters: LatentPrompts, table: NodeTable) -> bool:

@@ -6,7 +6,7 @@ from rich.style import Style
 from textual.strip import Strip
 
 from circuit_tui.core.latents.views import LatentPrompts
-from circuit_tui.core.views import LatentView, TokenActivation
+from circuit_tui.core.views import ActivationBand, LatentView, TextExamples, TokenActivation
 from circuit_tui.tui.drawing.chart import Axis, Curve, bar, chart, columns_chart
 from circuit_tui.tui.drawing.line import SINK, StyledLine, cut, cut_middle, printable, spaced, token_text
 from circuit_tui.tui.drawing.number_text import compact, count, fixed, signed
@@ -14,7 +14,7 @@ from circuit_tui.tui.drawing.styles import PaneStyles
 
 HISTOGRAM_HEIGHT = 4
 PATH_HEIGHT = 4
-FIRST_PROMPTS = 5
+FIRST = 5
 MATTERS = 8  # prompts on which a latent matters
 
 
@@ -54,31 +54,58 @@ def profile(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Strip
     return lines
 
 
-def prompts(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Strip]:
-    """The first prompts on which the latent fires most, each token shaded by its activation."""
-    sinks = any(prompt.sinks for prompt in view.top_prompts)
-    note = f"shaded by activation{f'; {SINK} attention sink' if sinks else ''}"
-    lines = [section("top prompts", note, width, pane_styles)]
-    top = max((prompt.peak for prompt in view.top_prompts), default=0.0)
-    if top <= 0:
+def top_examples(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Strip]:
+    """The texts on which the latent fires most, each token shaded by its activation."""
+    shown = [text for band in view.bands for text in band.examples]
+    notes = {
+        f"{SINK} attention sink": any(text.sinks for text in shown),
+        "c corrupt": any(text.side == "corrupt" for text in shown),
+        "✗ answered wrong": any(text.right is False for text in shown),
+    }
+    note = "; ".join(["shaded by activation", *(words for words, wanted in notes.items() if wanted)])
+    lines = [section("fires most on", note, width, pane_styles)]
+    if not view.bands:
         return [*lines, StyledLine().add("it fires on none of the prompts", pane_styles.muted).strip()]
-    return lines + [_shaded(prompt, top, width, pane_styles) for prompt in view.top_prompts[:FIRST_PROMPTS]]
+    return lines + [_shaded(text, view.bands[0].high, width, pane_styles) for text in view.bands[0].examples[:FIRST]]
 
 
-def more_prompts(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Strip]:
-    """The prompts after those of `prompts`, for the end of the pane."""
-    rest = view.top_prompts[FIRST_PROMPTS:]
-    top = max((prompt.peak for prompt in view.top_prompts), default=0.0)
-    if not rest or top <= 0:
+def other_examples(view: LatentView, width: int, pane_styles: PaneStyles) -> list[Strip]:
+    """The texts after those of `top_examples`, then some of each band of activation."""
+    if not view.bands:
         return []
-    return [
-        section("more prompts", "", width, pane_styles),
-        *(_shaded(prompt, top, width, pane_styles) for prompt in rest),
-    ]
+    top, *rest = view.bands
+    lines = [_shaded(text, top.high, width, pane_styles) for text in top.examples[FIRST:]]
+    lines = [section("more of these", "", width, pane_styles), *lines] if lines else []
+    return lines + _bands(tuple(rest), top.high, width, pane_styles)
+
+
+def in_text(found: TextExamples | None, width: int, pane_styles: PaneStyles) -> list[Strip]:
+    """Where the latent fires in a text of the user's."""
+    if found is None:
+        line = StyledLine().add("X", pane_styles.key)
+        return [line.add("  shows where it fires in a text of your own", pane_styles.muted).strip()]
+    share = f"on {count(found.n_firing)} of {count(found.n_tokens)} tokens"
+    lines = [section(cut_middle(printable(f"in {found.path}"), width // 2), share, width, pane_styles)]
+    if not found.bands:
+        return [*lines, StyledLine().add("it fires nowhere in it", pane_styles.muted).strip()]
+    top, *rest = found.bands
+    lines += [_shaded(text, top.high, width, pane_styles) for text in top.examples]
+    return lines + _bands(tuple(rest), top.high, width, pane_styles)
+
+
+def _bands(bands: tuple[ActivationBand, ...], peak: float, width: int, pane_styles: PaneStyles) -> list[Strip]:
+    lines = []
+    for band in bands:
+        note = f"{count(band.count)} texts" if band.count > 1 else "1 text"
+        lines.append(section(f"{compact(band.low)} to {compact(band.high)}", note, width, pane_styles))
+        lines += [_shaded(text, peak, width, pane_styles) for text in band.examples]
+    return lines
 
 
 def _shaded(prompt: TokenActivation, top: float, width: int, pane_styles: PaneStyles) -> Strip:
-    line = StyledLine().right(compact(prompt.peak), 6, pane_styles.strong).add("  ")
+    line = StyledLine().right(compact(prompt.peak), 6, pane_styles.strong)
+    # Clean is what is not said; a corrupt prompt and one that the circuit answers wrong are told by a letter.
+    line.add("✗" if prompt.right is False else "c" if prompt.side == "corrupt" else " ", pane_styles.bad).add(" ")
     tokens, start = spaced(prompt.tokens), 0
     if line.width + sum(map(len, tokens)) + len(prompt.sinks) > width:
         # The prompt is too long: begin a few tokens before the strongest one.

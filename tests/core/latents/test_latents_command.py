@@ -59,6 +59,24 @@ def test_one_latent_closely_and_as_text(cli: Any, made: tuple[Session, Path]) ->
     assert "promotes:" in cli("latents", path, "--device", "cpu", "--latent", f"{row.site}/{row.latent}").out
 
 
+def test_a_text_is_looked_through_for_one_latent(cli: Any, made: tuple[Session, Path], tmp_path: Path) -> None:
+    session, path = made
+    text = tmp_path / "text.txt"
+    text.write_text("\n\n".join(pair.clean for pair in session.problem.prompt_sets["train"].pairs))
+    row = listed_latents(session)[0]
+    site = [each.short for each in session.table.sites].index(row.site)
+    closely = ("latents", path, "--device", "cpu", "--latent", f"{row.site}/{row.latent}")
+    done = cli(*closely, "--text", text, "--json")
+    assert done.code == 0, done.err
+    expected = session.text_examples(site, row.latent, text)
+    assert (done.data["n_tokens"], done.data["n_firing"]) == (expected.n_tokens, expected.n_firing)
+    assert expected.n_firing > 0
+    assert f"fires on {expected.n_firing} of {expected.n_tokens} tokens" in cli(*closely, "--text", text).out
+    for words in (("latents", path, "--text", text), (*closely, "--text", tmp_path / "no.txt")):
+        refused = cli(*words)
+        assert (refused.code, refused.err.splitlines()[-1].startswith("error: --text")) == (2, True), refused.err
+
+
 def test_what_is_listed_is_written_as_a_table(cli: Any, made: tuple[Session, Path], tmp_path: Path) -> None:
     session, path = made
     out = tmp_path / "list.csv"

@@ -78,10 +78,13 @@ def test_where_a_latent_fires(
         assert [row[0] for row in view.profile] == list(session.table.positions)
         got = {row[0]: float(row[at]) for row in view.profile}  # type: ignore[arg-type]
         assert {key: got[key] for key in expected} == pytest.approx(expected, abs=1e-5)
-    peaks = sorted((float(row.max()) for row in clean if row.max() > 0), reverse=True)
-    assert [prompt.peak for prompt in view.top_prompts] == pytest.approx(peaks[:10], abs=1e-5)
-    texts = {pair.clean: row for pair, row in zip(naive.task.split("train"), clean, strict=True)}
-    for prompt in view.top_prompts:
+    corrupt = activations(naive, site, latent, "corrupt")
+    pairs = naive.task.split("train")
+    texts = {pair.corrupt: row for pair, row in zip(pairs, corrupt, strict=True)}
+    texts |= {pair.clean: row for pair, row in zip(pairs, clean, strict=True)}
+    peaks = sorted((float(row.max()) for row in texts.values() if row.max() > 0), reverse=True)
+    assert [prompt.peak for prompt in view.bands[0].examples] == pytest.approx(peaks[:10], abs=1e-5)
+    for prompt in (prompt for band in view.bands for prompt in band.examples):
         row = texts[" ".join(token.strip() for token in prompt.tokens)]
         assert prompt.activations == pytest.approx(row.tolist(), abs=1e-5)
 
@@ -226,7 +229,8 @@ def test_a_text_is_shown_once_however_often_it_is_a_clean_prompt(tiny_model: Cal
     pairs = (first, *again, *others[2:], *task.split("test"))
     session = make_session(open_problem(tiny_model("gpt2"), replace(task, pairs=pairs), "each", errors="keep"))
     for site in (0, 1):
-        shown = session.latent_view(site, busiest(session, site)).top_prompts
+        bands = session.latent_view(site, busiest(session, site)).bands
+        shown = [text for band in bands for text in band.examples]
         texts = [prompt.tokens for prompt in shown]
         assert len(texts) == len(set(texts)) > 1
 
@@ -243,7 +247,8 @@ def test_tokens_with_long_residuals_are_marked(
     for row, length in enumerate(side.lengths.tolist()):
         tokens = token_texts(problem.model.tokenizer, side.tokens[row, side.n_bos : length].tolist())
         rows[tokens] = tuple((long[row, side.n_bos :].nonzero()[:, 0]).tolist())
-    top = session.latent_view(1, busiest(session, 1)).top_prompts
+    bands = session.latent_view(1, busiest(session, 1)).bands
+    top = [text for band in bands for text in band.examples if text.side == "clean"]
     assert top
     assert all(prompt.sinks == rows[prompt.tokens] for prompt in top)
     assert any(prompt.sinks for prompt in top)
