@@ -87,8 +87,7 @@ class Session:
     Attributes:
         experiment, table: the problem that is open, with its evaluators, and its candidate nodes.
         info, edges: facts that hold while the session is open; the circuit's edges as far as they are computed.
-        searches: what searches have found, and the frontier of the last one.
-        trial: the circuit on a prompt of the user's.
+        searches, trial: what searches have found, with a frontier; the circuit on a prompt of the user's.
         splice_offers: what would help a search, if the splice costs much (`opening/splice_offers.py`).
     """
 
@@ -102,11 +101,8 @@ class Session:
         self.trial = Trial(experiment.opened, lambda: (self.kept, self._version))
         self._history = History(torch.zeros(len(self.problem.space), dtype=torch.bool))
         self._numbers = CircuitNumbers(experiment.test, experiment.train, self.kept, clock)
-        self.searches, self._snapshots, self._provenance = (
-            Searches(experiment),
-            Snapshots(experiment.test),
-            Provenance(),
-        )
+        self.searches, self._provenance = Searches(experiment), Provenance()
+        self._snapshots = Snapshots(experiment.test)
         self._groups, self._said = GroupEffects(self._numbers), self.annotations
         parts = self._explanations, self._columns, self._snapshots, self._audits, self._groups, self.edges
         self._work = BackgroundWork(self._numbers, *parts, self.searches)
