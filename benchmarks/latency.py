@@ -43,6 +43,9 @@ DIGITS = range(7)  # the columns of the faithfulness in it
 LEFT = range(12)  # the columns of mark and latent in the list, frame included
 STAGE = re.compile(r" (search starting|optimise|eliminate|frontier|score|done|search paused)( [\d.]+/s)?( .* left)? *$")
 
+# The heading of a prompt whose explanation has begun: its number, then below it the row of its clean tokens.
+EXPLAINED = re.compile(r" prompt (\d+) .* circuit .*\n.* clean   ")
+
 
 @dataclass
 class Samples:
@@ -106,7 +109,7 @@ class Explorer:
         # Each its own: what one leaves behind would be offered to the next.
         self._state = tempfile.TemporaryDirectory()
         os.environ["XDG_STATE_HOME"] = os.environ["XDG_CONFIG_HOME"] = self._state.name
-        self.terminal = Terminal(argv, columns, rows)
+        self.terminal, self._columns, self._rows = Terminal(argv, columns, rows), columns, rows
         # The upper half of the list is on the screen in every layout.
         self._list = range(NUMBERS + 3, rows // 2)
 
@@ -146,6 +149,51 @@ class Explorer:
     def listed(self, terminal: Terminal) -> tuple[object, ...]:
         """The first columns of the list, with the cursor."""
         return terminal.cells(self._list, LEFT)
+
+    def body(self, terminal: Terminal) -> tuple[object, ...]:
+        """Everything below the strip."""
+        return terminal.cells(range(NUMBERS + 1, self._rows - 1), range(self._columns))
+
+    def list_changes(self, n: int) -> dict[str, Samples]:
+        """Times `n` keys each that filter, sort, show all, switch the pane and, where there is room for it, zoom."""
+        found = {}
+        for what, keys in (("sort", (".", ",")), ("flat list and back", ("f",)), ("all or kept", ("a",))):
+            self.terminal.press("g")
+            found[what] = self.sample(alternating(*keys), self.body, n, search=False)
+        self.terminal.press("/")
+        found["filter by a letter"] = self.sample(alternating("4", "backspace"), self.body, n, search=False)
+        self.terminal.press("escape")
+        found["pane switch"] = self.sample(alternating("5", "1"), self.body, n, search=False)
+        if self._columns >= 120 and self._rows >= 28:
+            found["zoom"] = self.sample(alternating("z"), self.body, n, search=False)
+        return found
+
+    def kept(self) -> int:
+        """How many nodes the circuit has, as the strip says."""
+        found = re.search(r"\b([\d,]+) / [\d,]+", self.terminal.text(NUMBERS))
+        assert found
+        return int(found[1].replace(",", ""))
+
+    def explanations(self, n: int) -> Samples:
+        """Times `n` prompts from the key to the contribution of the last node on the clean prompt."""
+        samples = Samples()
+        self.terminal.press("3")
+        self.pause(1.0)
+        for _ in range(n):
+            self.terminal.press("down")
+            self.pause(random.uniform(*GAP))
+            before = EXPLAINED.search(self.terminal.text())
+            pressed = self.terminal.press("enter")
+
+            def explained(terminal: Terminal, before: re.Match[str] | None = before) -> bool:
+                text = terminal.text()
+                now = EXPLAINED.search(text)
+                return now is not None and (before is None or now[1] != before[1]) and " nodes …" not in text
+
+            samples.seconds.append(self.terminal.until(explained, 20) - pressed)
+        self.terminal.press("1")
+        self.pause(0.5)
+        return samples
 
     def find_node(self) -> None:
         """Puts the cursor on the first node whose switching changes the digits.
@@ -261,6 +309,9 @@ def measure(argv: list[str], columns: int, rows: int, n: int) -> tuple[list[Row]
     explorer.until_found()
     toggles = explorer.sample(alternating("space"), digits, n, search=False)
     moves = explorer.sample(alternating("down", "up"), explorer.listed, n, search=False)
+    changes = explorer.list_changes(n)
+    why = explorer.explanations(n)
+    nodes = explorer.kept()
     explorer.pause(3.0)
     before, since = explorer.terminal.received, time.monotonic()
     explorer.terminal.listen(IDLE)
@@ -282,6 +333,8 @@ def measure(argv: list[str], columns: int, rows: int, n: int) -> tuple[list[Row]
         _latency("move, during a search", busy_moves, 0.033),
         _latency("toggle to new faithfulness, idle", toggles, 0.05),
         _latency("toggle to new faithfulness, during a search", busy_toggles, 0.1),
+        *(_latency(f"{what}, idle", samples, 0.033) for what, samples in changes.items()),
+        _latency(f"why this answer, {nodes} nodes", why, 1.0),
         Row("output when idle", "10 KB/s", f"{idle / 1000:.2f} KB/s", idle <= 10_000),
         Row("output during a search", "", f"{busy / 1000:.2f} KB/s"),
         Row("quit during a search", "1 s", _spread(quit_seconds), max(quit_seconds) <= 1),
@@ -290,6 +343,7 @@ def measure(argv: list[str], columns: int, rows: int, n: int) -> tuple[list[Row]
     data = {
         "first_frame": first, "ready": opened, "quit": quit_seconds, "max_rss": max_rss, "idle_bytes_per_second": idle,
         "search_bytes_per_second": busy, "move": moves.data(), "move_in_search": busy_moves.data(),
+        **{what: samples.data() for what, samples in changes.items()}, "why": why.data(),
         "toggle": toggles.data(), "toggle_in_search": busy_toggles.data(), "seconds": time.monotonic() - begun,
     }  # fmt: skip
     return table, data

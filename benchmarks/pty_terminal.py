@@ -20,7 +20,9 @@ from dataclasses import dataclass
 
 import pyte
 
-KEYS = {"up": b"\x1b[A", "down": b"\x1b[B", "escape": b"\x1b", "enter": b"\r", "space": b" "}
+KEYS = {
+    "up": b"\x1b[A", "down": b"\x1b[B", "escape": b"\x1b", "enter": b"\r", "space": b" ", "backspace": b"\x7f",
+}  # fmt: skip
 # What a terminal is asked, and how this one answers: it shows a frame only when the frame is whole, as most do today.
 ANSWERS = {
     b"\x1b[?2026$p": b"\x1b[?2026;2$y",

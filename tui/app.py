@@ -166,8 +166,8 @@ class ExplorerApp(ResilientApp[None]):
                 self.main.ask_export(then_quit=False)
             elif answer in ("quit", "background"):
                 done = partial(opened, leave_running=answer == "background")
-                shown = self.engine.request
-                shown = shown if circuit is None else replace(shown, circuit=circuit)
+                request = self.engine.request
+                shown = named_request(request) if circuit is None else replace(request, circuit=circuit)
                 self.push_screen(OpenForm(shown, done, leave="Cancel"))
 
         searching = self.jobs is not None and self.jobs.searching
@@ -307,6 +307,22 @@ class ExplorerApp(ResilientApp[None]):
         if waiting:
             unsaved = (*unsaved, "what the last keys asked for, which is still being done")
         self.push_screen(ConfirmQuit(unsaved, searching=searching), answered)
+
+
+def named_request(request: OpenRequest) -> OpenRequest:
+    """The request that names what the circuit file of `request` names, so that a part of it can be changed."""
+    if request.circuit is None:
+        return request
+    from circuit_tui.core.circuits.circuit_file import read_circuit
+    from circuit_tui.core.circuits.mask_file import is_mask_file
+    from circuit_tui.core.opening.open_circuit import request_of  # torch, which the engine has imported by now
+
+    if is_mask_file(request.circuit):
+        return replace(request, circuit=None)
+    try:
+        return replace(request_of(read_circuit(request.circuit), request, request.circuit.parent), circuit=None)
+    except UserError:
+        return request  # the form says what is wrong with the file
 
 
 def run_explorer(

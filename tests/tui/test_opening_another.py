@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from circuit_example import example
 from fake_session import METHODS, FakeSession
 from textual.widgets import Input, Select
 from waiting import edit, opens, ready, searched, settled, shown_size, shows, wait_for
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.opening.request import OpenRequest
-from circuit_tui.tui.app import ExplorerApp
+from circuit_tui.tui.app import ExplorerApp, named_request
 from circuit_tui.tui.engine.session_protocol import Opened
 from circuit_tui.tui.screens.confirm_quit import ConfirmQuit
 from circuit_tui.tui.screens.export_to import ExportTo
@@ -179,8 +182,6 @@ async def test_a_circuit_file_says_what_to_open(explorer: Make, session: FakeSes
 async def test_a_device_is_freed_first_and_a_failure_opens_what_was_there_again(
     explorer: Make, session: FakeSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataclasses import replace
-
     session.info = replace(session.info, device="cuda:0")
     again = FakeSession()
     opener = Opener(session, UserError("no room for ioi"), again)
@@ -210,3 +211,14 @@ async def test_a_device_is_freed_first_and_a_failure_opens_what_was_there_again(
         before = len(again.kept)
         await edit(pilot, "k", "space")
         assert len(again.kept) > before
+
+
+def test_what_a_circuit_file_names_can_be_changed(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(example()))
+    request = named_request(OpenRequest(circuit=path, device="cpu"))
+    assert (request.circuit, request.device) == (None, "cpu")
+    assert (request.model, request.task) == (None, example()["task"]["source"]["name"])
+    assert named_request(OpenRequest(task="ioi")) == OpenRequest(task="ioi")
+    path.write_text("{}")
+    assert named_request(OpenRequest(circuit=path)) == OpenRequest(circuit=path)

@@ -218,6 +218,8 @@ class OpenForm(Screen[None]):
             load_prompts(path)
         chat = self.query_one("#chat", Select).value == CHAT
         asked = replace(self._request, task=task, prompts=path, circuit=None, sae_dirs=(), chat=chat)
+        if model != self._request.model:
+            asked = replace(asked, revision=None, sae_revisions=())  # they are those of the other model
         if model is None:
             return replace(asked, model=None, saes=(), site_flags=SiteFlags(), chat=False)
         if not model:
