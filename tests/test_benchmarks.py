@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import list_of_latents
+import many_circuits
 import options
 import pytest
 import speed
@@ -120,6 +121,17 @@ def test_every_table_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         assert shape["search"]["nodes"] > 0
         assert {"optimise", "eliminate", "frontier"} <= set(shape["search"]["stages"])
         assert 0 < sum(shape["search"]["stages"].values()) <= shape["search"]["ours"]
+
+
+def test_many_circuits_are_timed_against_single_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "many.json"
+    small = ["--nodes", "6", "--test", "3", "--length", "6", "--rounds", "1", "--most", "1,4", "--json", str(path)]
+    assert many_circuits.main(["--shapes", "gpt2-tiny", *small]) == 0
+    found = json.loads(path.read_text())["gpt2-tiny"]
+    assert set(found["seconds"]) == {"1", "4", "chosen"}
+    assert all(seconds > 0 for seconds in found["seconds"].values())
+    assert found["apart"] < 1e-4
+    assert "| gpt2-tiny | 6 nodes, 3 prompts of 6 |" in capsys.readouterr().out
 
 
 def test_options_are_measured_where_the_shape_has_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,6 +26,8 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedModel
 
 from circuit_tui.core.audit.run import Audit
+from circuit_tui.core.evaluation import many_circuits
+from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 from circuit_tui.core.opening import open_problem as opening
 from circuit_tui.core.runtime import device_graphs
 from circuit_tui.core.session.session import Session, open_session
@@ -128,6 +130,22 @@ def test_recorded_steps_stay_on_the_device(
         assert bool(waits) == (number < 2), (number, waits)
     assert made.log == ["warm up", "record", "replay", "replay", "replay"]
     assert steps == pytest.approx(losses, abs=1e-5)
+
+
+def test_several_circuits_in_one_pass_have_the_same_numbers(
+    few: tuple[SearchableProblem, SearchableProblem], elsewhere: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU; the CPU runs them one after the other."""
+    monkeypatch.setitem(many_circuits.WORK_AT_ONCE, elsewhere.type, 1e18)
+    near, there = (each.problem for each in few)
+    kept, nodes = torch.arange(len(near.space)) % 3 > 0, list(range(len(near.space)))
+    alone = [LiveCircuit(few[0].test, kept).evaluate_first_toggled([node]).result()[0] for node in nodes]
+    together = LiveCircuit(few[1].test, kept).evaluate_first_toggled(nodes).result()
+    assert together == pytest.approx(alone, abs=1e-5)
+    circuits = torch.stack([kept, ~kept])
+    expected = [few[0].test.faithfulness(each).result() for each in circuits]
+    assert few[1].test.faithfulness_of_first(circuits).result() == pytest.approx(expected, abs=1e-5)
+    assert len(there.space) == len(nodes)
 
 
 def test_audits_find_the_same(few: tuple[SearchableProblem, SearchableProblem]) -> None:
