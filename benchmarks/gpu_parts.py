@@ -85,11 +85,17 @@ def demo(rows: Rows, scale: Scale, device: torch.device) -> None:
         number, why_not = (found.search, "") if found.reached else (None, "the target was not reached")
         rows.add("demo-search", number, why_not, **vars(found))
     with rows.attempt("demo-ready", "output"):
-        from latency import output_in_search
+        import latency
 
-        ready, rate, details = output_in_search(scale.task, device.type)
-        rows.add("demo-ready", ready, task=scale.task)
-        rows.add("output", rate / 1000, **details)
+        explorer = latency.Explorer([latency.PROGRAM, "explore", "--task", scale.task, "--device", device.type], 80, 24)
+        try:
+            first, opened = explorer.opened()
+            rows.add("demo-ready", opened, task=scale.task, first_frame=first)
+            with rows.attempt("output"):
+                rate, details = latency.output_in_search(explorer)
+                rows.add("output", rate / 1000, **details)
+        finally:
+            explorer.quit()
 
 
 def free(device: torch.device) -> None:

@@ -95,14 +95,14 @@ class PartRun:
 
 
 def outcomes(path: Path) -> dict[str, Outcome]:
-    """The outcomes in a file by row; none if it does not exist. A line that was cut off is left out."""
-    found = {}
+    """The outcomes in a file, the first of each row; none if it does not exist. A line that was cut off is left out."""
+    found = dict[str, Outcome]()
     for line in path.read_text().splitlines() if path.exists() else ():
         try:
             outcome = Outcome(**json.loads(line))
         except ValueError:
             continue
-        found[outcome.row] = outcome
+        found.setdefault(outcome.row, outcome)
     return found
 
 

@@ -248,18 +248,15 @@ def alternating(*keys: str) -> Iterator[str]:
         yield from keys
 
 
-def output_in_search(task: str, device: str, longest: float = 4.0) -> tuple[float, float, dict[str, Any]]:
-    """Opens the explorer and searches.
+def output_in_search(explorer: Explorer, longest: float = 4.0) -> tuple[float, dict[str, Any]]:
+    """Searches in an explorer that is open; returns the bytes written in a second of it, and how that was measured.
 
-    Returns the seconds until it was ready, the bytes it wrote in a second of its search, and how they were measured:
-    from half a second after the first step, for `longest` seconds at most and not up to the end, which shows a result.
+    From half a second after the first step, for `longest` seconds at most and not up to the end, which shows a result.
     Before the search, what else is computed after opening is waited for.
 
     Raises:
-        TimeoutError: there was nothing to measure: the search was over too soon.
+        TimeoutError: no search began, or it was over too soon.
     """
-    explorer = Explorer([PROGRAM, "explore", "--task", task, "--device", device], 80, 24)
-    first, opened = explorer.opened()
     explorer.settle()
     explorer.start_search()
     begun, stages = (time.monotonic(), explorer.terminal.received), list[str]()
@@ -268,13 +265,11 @@ def output_in_search(task: str, device: str, longest: float = 4.0) -> tuple[floa
         stages.append(stage(explorer.terminal))
         marks.append((time.monotonic(), explorer.terminal.received))
         explorer.pause(0.25)
-    explorer.quit()
     if len(marks) < 3:
         raise TimeoutError(f"the search was over within half a second of its first step, after {stages}")
     seconds, received = marks[-1][0] - begun[0], marks[-1][1] - begun[1]
     rates = [round((now[1] - then[1]) / (now[0] - then[0])) for then, now in pairwise(marks[1:])]
-    told = {"first_frame": first, "seconds": seconds, "stages": list(dict.fromkeys(stages)), "rates": rates}
-    return opened, received / seconds, told
+    return received / seconds, {"seconds": seconds, "stages": list(dict.fromkeys(stages)), "rates": rates}
 
 
 @dataclass

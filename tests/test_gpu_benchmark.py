@@ -62,6 +62,21 @@ def test_every_row_of_a_part_is_measured(part: str, tmp_path: Path, monkeypatch:
             assert outcome.details["toggled"] > 1
 
 
+class MadeUpExplorer:
+    """An explorer that is ready after 6.5 seconds."""
+
+    quitted = False
+
+    def __init__(self, *args: object) -> None:
+        MadeUpExplorer.quitted = False
+
+    def opened(self) -> tuple[float, float]:
+        return 0.5, 6.5
+
+    def quit(self) -> None:
+        MadeUpExplorer.quitted = True
+
+
 def test_the_demo_is_measured_through_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = []
 
@@ -70,13 +85,15 @@ def test_the_demo_is_measured_through_the_program(tmp_path: Path, monkeypatch: p
         return SimpleNamespace(search=2.5, ready=4.0, reached=True)
 
     monkeypatch.setattr(search_time, "timed", timed)
-    monkeypatch.setattr(latency, "output_in_search", lambda task, device: (6.5, 4000.0, {"bytes": 8000}))
+    monkeypatch.setattr(latency, "Explorer", MadeUpExplorer)
+    monkeypatch.setattr(latency, "output_in_search", lambda explorer: (4000.0, {"seconds": 4.0}))
     gpu_parts.PARTS["demo"](Rows(tmp_path / "outcomes"), TINY, CPU)
     found = outcomes(tmp_path / "outcomes")
     assert {name: outcome.number for name, outcome in found.items()} == {
         "demo-search": 2.5, "demo-ready": 6.5, "output": 4.0,
     }  # fmt: skip
     assert ran == [(TINY.task, 0.95, ("--device", "cpu"))]
+    assert MadeUpExplorer.quitted
 
 
 def test_a_row_that_fails_says_why_and_the_next_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,12 +101,15 @@ def test_a_row_that_fails_says_why_and_the_next_is_measured(tmp_path: Path, monk
         raise TimeoutError("waited in vain\nfor a screen")
 
     monkeypatch.setattr(search_time, "timed", fail)
-    monkeypatch.setattr(latency, "output_in_search", lambda *args: (1.0, 1.0, {}))
+    monkeypatch.setattr(latency, "Explorer", MadeUpExplorer)
+    monkeypatch.setattr(latency, "output_in_search", fail)
     gpu_parts.PARTS["demo"](Rows(tmp_path / "outcomes"), TINY, CPU)
     found = outcomes(tmp_path / "outcomes")
     assert found["demo-search"].why_not == "TimeoutError: waited in vain"
     assert found["demo-search"].number is None
-    assert found["demo-ready"].number == 1.0
+    assert found["output"].why_not == "TimeoutError: waited in vain"
+    assert found["demo-ready"].number == 6.5
+    assert MadeUpExplorer.quitted
 
 
 def test_a_part_has_a_time_limit_and_every_row_is_in_the_object_on_the_last_line(
@@ -139,6 +159,14 @@ def test_bounds_are_at_least_for_speeds_and_at_most_for_times() -> None:
     assert {line["met"] for line in report({}, parts, rehearsed=True)} == {None}
     with pytest.raises(ValueError, match="output is nan"):
         Outcome("output", math.nan).append_to(Path("/dev/null"))
+
+
+def test_the_first_outcome_of_a_row_holds(tmp_path: Path) -> None:
+    rows = Rows(tmp_path / "outcomes")
+    with rows.attempt("output"):
+        rows.add("output", 4.0)
+        raise OSError("the program could not be quit")
+    assert outcomes(rows.path)["output"].number == 4.0
 
 
 def test_waits_are_counted_by_what_depends_on_data() -> None:
