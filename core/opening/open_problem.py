@@ -24,6 +24,7 @@ from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.opening.tokenized_task import TokenizedTask, task_of, tokenize_task
 from circuit_tui.core.runtime.device_memory import budgets, largest_batch
 from circuit_tui.core.runtime.out_of_memory import explain_oom, halve_prompts, is_out_of_memory
+from circuit_tui.core.runtime.warm_device import warm_up
 from circuit_tui.core.saes.choose_saes import choose_saes
 from circuit_tui.core.saes.hook_names import Hook, matching_hooks
 from circuit_tui.core.saes.load_saes import load_saes, processing_of
@@ -69,6 +70,7 @@ def _load(request: OpenRequest, progress: Callable[[LoadProgress], None]) -> tup
     device, dtype = pick_device(request.device), pick_dtype(request.dtype)
     spread = request.device_map is not None
     progress(LoadProgress("loading libraries", 0, _STAGES))
+    warm_up(device)
     import_libraries()
     stage = LoadProgress("loading SAEs", 1, _STAGES)
     progress(stage)
