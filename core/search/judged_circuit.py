@@ -110,11 +110,12 @@ class JudgedCircuit:
 
     def _values_under(self, number: int, kept: Tensor) -> Increments[Tensor]:
         """Faithfulness, and the values of the conditions under ablation `number`, `[1 + condition]` float32."""
-        identity = self.judge.evaluators[number].identity
-        conditions = " ".join(map(str, self.judge.conditions))
-        count = self.judge.evaluators[number].n_rounds
-        key = ("values instead", conditions, identity, kept)
-        return (yield from recalled_increments(self._compute_values(number, kept), count, *key))
+        evaluator, live = self.judge.evaluators[number], self._lives[number]
+        changed = evaluator.problem.space.site[kept != live.kept]
+        sites_run = len(evaluator.problem.sites) - int(changed.min()) if len(changed) else 0
+        key = ("values instead", " ".join(map(str, self.judge.conditions)), evaluator.identity, live.kept, kept)
+        increments = self._compute_values(number, kept)
+        return (yield from recalled_increments(increments, evaluator.n_rounds * sites_run, *key))
 
     def _compute_values(self, number: int, kept: Tensor) -> Increments[Tensor]:
         live, evaluator = self._lives[number], self.judge.evaluators[number]

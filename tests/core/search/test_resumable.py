@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 import torch
-from tiny.searches import FinishedSearch, SearchableProblem, run_search
+from tiny.searches import QUICK, FinishedSearch, SearchableProblem, run_search
 
 from circuit_tui.core.errors import CheckpointError, NoResult
 from circuit_tui.core.evaluation import evaluator as evaluate
 from circuit_tui.core.search.checkpoint import JOURNAL
+from circuit_tui.core.search.objectives import Objective
 from circuit_tui.core.search.registry import METHODS
 from circuit_tui.core.search.search import Search
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.views import FrontierPoint, Metrics, SearchProgress, SearchResult
 
 SAVE_EVERY = 4
@@ -50,6 +52,27 @@ def test_it_goes_on_to_the_same_circuit(
         again = problem.search(method, 0.8)
         again.keep(folder)
         assert numbers(run_search(again)[0]) == numbers(whole.result)
+
+
+def test_a_search_that_holds_more_goes_on_to_the_same_circuit(
+    searchable: Callable[[str], SearchableProblem], tmp_path: Path
+) -> None:
+    on = searchable("gpt2-each")
+    held = (Objective("logit-diff", 0.8), Objective("kl", 0.6))
+    spec = SearchSpec("mask", 0.8, 0, {**QUICK["mask"], "steps": 10, "refine": 0}, held, ("resample",))
+
+    def search() -> Search:
+        return Search(on.problem, on.train, on.test, spec)
+
+    whole, steps = run_search(search())
+    dying = search()
+    dying.keep(tmp_path)
+    die(dying, len(steps) // 2)
+    again = search()
+    again.keep(tmp_path)
+    result = run_search(again)[0]
+    assert numbers(result) == numbers(whole)
+    assert result.held == whole.held
 
 
 def test_it_can_die_as_often_as_it_likes(
