@@ -42,7 +42,7 @@ def pull_back(run: PlainRun, directions: Tensor, depth: int, to: int) -> Adjoint
     blocks: dict[int, float] = {}
     for layer in reversed(range(to, depth)):
         everything = past[0] + heads.sum(0)
-        constant = run.streams[layer + 1] - run.streams[layer] - _through_heads(run, layer, run.streams[layer])
+        constant = run.streams[layer + 1] - run.streams[layer] - through_heads(run, layer, run.streams[layer])
         blocks[layer] = float((constant * everything).sum())
         own = _by_head(run, layer, past)[0]
         heads = torch.cat([own, heads + _by_head(run, layer, heads).sum(1)]) if len(heads) else own
@@ -50,7 +50,7 @@ def pull_back(run: PlainRun, directions: Tensor, depth: int, to: int) -> Adjoint
     return Adjoint((None, *ways), torch.cat([past, heads]), dict(sorted(blocks.items())))
 
 
-def _through_heads(run: PlainRun, layer: int, stream: Tensor) -> Tensor:
+def through_heads(run: PlainRun, layer: int, stream: Tensor) -> Tensor:
     """What the heads of a block add for `stream` `[position, d_model]`, without any bias, `[position, d_model]`."""
     freezes = run.freezes
     normed = freezes.norms[layer].linear(stream) / freezes.scales[layer][0]

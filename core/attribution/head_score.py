@@ -12,71 +12,18 @@ Source: Ameisen et al. (2025) and transformer-circuits' update on attention QK a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from circuit_tui.core.attribution.plain_run import PlainRun
+from circuit_tui.core.attribution.score_parts import HeadScore, ScorePart, ScoreSide
 from circuit_tui.core.edges.freezes import HookRecorder
 from circuit_tui.core.errors import UserError
 
 TOLERANCE = 1e-3
 """By how much scores put together may differ from the model's, as a share of the largest."""
-SideKind = Literal["latent", "SAE bias", "error", "since", "stream", "bias"]
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreSide:
-    """One summand of what a head reads at a token.
-
-    Attributes:
-        kind: ``latent``, ``SAE bias`` and ``error`` of the last SAE on the stream before the head; ``since``, what
-            blocks wrote between the two; ``stream``, all of a token that no SAE takes apart; ``bias`` of norm and head.
-        site, latent: of a latent.
-    """
-
-    kind: SideKind
-    site: int | None = None
-    latent: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ScorePart:
-    """What one pair adds to the score; of the rest of all pairs the sides are None and `count` says how many."""
-
-    query: ScoreSide | None
-    key: ScoreSide | None
-    value: float
-    count: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class HeadScore:
-    """The attention score of a head between two tokens, taken apart.
-
-    Attributes:
-        block, head, query, key: which head, and the two tokens.
-        value: the model's score before a soft cap.
-        capped: the score as the softmax gets it.
-        weight: the attention that it becomes.
-        parts: they add up to `value`, the largest first.
-    """
-
-    block: int
-    head: int
-    query: int
-    key: int
-    value: float
-    capped: float
-    weight: float
-    parts: tuple[ScorePart, ...]
-
-    @property
-    def total(self) -> float:
-        """The sum of the parts."""
-        return sum(part.value for part in self.parts)
 
 
 def parse_head(text: str) -> tuple[int, int]:

@@ -194,6 +194,23 @@ class _Gathered:
         self.aligned_heads[numbers, block] = (heads * self.edge[numbers].sign().unsqueeze(1)).nansum(-1)
 
 
+@torch.no_grad()
+def edge_by_prompt(passes: Sequence[CircuitPass], source: int, target: int) -> Tensor:
+    """Returns one exact edge, `[prompt]`; NaN on prompts without one of the target's tokens."""
+    found, space = list[Tensor](), passes[0].space
+    site, last = space.ends[source].site, space.ends[target].site
+    for circuit in passes:
+        sweep = circuit.run_changed(site, -circuit.change_of(source).unsqueeze(0), last, respond=False)
+        if last == space.n_sites:
+            assert sweep.logit_difference is not None
+            found.append((circuit.logit_difference - sweep.logit_difference[0]).cpu())
+            continue
+        moved = circuit.readings[last].z - circuit.nodes[last].read(sweep.inputs[last]).z
+        found.append(circuit.mean_over_tokens(last, moved)[0, target - space.of_site(last).start].cpu())
+    order = torch.cat([circuit.prompts.batch.prompts for circuit in passes]).argsort().cpu()
+    return torch.cat(found)[order]
+
+
 @incremental
 def metric_effects(passes: Sequence[CircuitPass], edges: Tensor) -> Increments[Tensor]:
     """Returns the effects `[edge, prompt]` of `edges` `[edge, 2]` on the logit difference; yields after each group."""

@@ -13,9 +13,9 @@ from circuit_tui.tui.commands import options, output, progress
 from circuit_tui.tui.commands.boundary import DONE
 from circuit_tui.tui.commands.open_file import request_for
 from circuit_tui.tui.commands.opening import Reopening, reopening_flags
+from circuit_tui.tui.commands.score_table import print_score
 
 if TYPE_CHECKING:
-    from circuit_tui.core.attribution.head_score import HeadScore, ScoreSide
     from circuit_tui.core.attribution.parts import AttributionPart
     from circuit_tui.core.attribution.plain_run import PlainRun
     from circuit_tui.core.attribution.tree import Tree
@@ -82,36 +82,10 @@ def attribute(
     if json:
         output.print_json(about | (asdict(score) if score is not None else _plain(run, tree, in_circuit)))
     elif score is not None:
-        _print_score(run, score)
+        print_score(score, run.texts, [site.short for site in run.sites])
     else:
         _print(run, tree, in_circuit)
     return DONE
-
-
-def _print_score(run: PlainRun, score: HeadScore) -> None:
-    """Print the pairs that make up a head's score."""
-    at, seen = (f"{token}:{run.texts[token].strip()}" for token in (score.query, score.key))
-    output.print_line(
-        f"head {score.block}.{score.head} looks from {at} to {seen} with {score.weight:.1%} of its attention; "
-        f"score {output.number(score.value)}, {output.number(score.capped)} for the softmax"
-    )
-    output.print_line()
-    rows = [
-        (_side(run, part.query, part.count), _side(run, part.key), output.number(part.value)) for part in score.parts
-    ]
-    output.print_table((f"at {at}", f"at {seen}", "adds"), rows, right=("adds",))
-    output.print_line()
-    output.print_line(f"the pairs add up to {output.number(score.total)}")
-
-
-def _side(run: PlainRun, side: ScoreSide | None, count: int = 1) -> str:
-    if side is None:
-        return f"{count:,} other pairs" if count > 1 else ""
-    if side.kind == "latent" and side.site is not None:
-        return f"{run.sites[side.site].short}/{side.latent}"
-    return {"since": "written since", "stream": "the whole stream", "bias": "bias of norm and head"}.get(
-        side.kind, side.kind
-    )
 
 
 def _plain(run: PlainRun, tree: Tree, in_circuit: set[tuple[str, int]]) -> dict[str, Any]:

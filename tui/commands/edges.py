@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from circuit_tui.core.opening.request import OpenRequest
     from circuit_tui.core.prompting.report import FreePrompt
 
+PAIRS = 12
+"""How many pairs of a score are listed."""
 _NUMBERS = ("edge", "±", "total", "metric", "|edge|", "past heads", "rest")
 
 
@@ -45,6 +47,12 @@ def edges(
         str | None, typer.Option(metavar="TEXT", help="Its right answer, with the leading space.")
     ] = None,
     wrong: Annotated[str | None, typer.Option(metavar="TEXT", help="Its wrong answer, with the leading space.")] = None,
+    why: Annotated[
+        str | None, typer.Option(metavar="L0/88@noun", help="Why a head looks from --node to this source.")
+    ] = None,
+    head: Annotated[
+        str | None, typer.Option(metavar="BLOCK.HEAD", help="Of --why: which head. [the strongest]")
+    ] = None,
     graph: Annotated[bool, typer.Option("--graph", help="Draw the strongest edges in place of the table.")] = False,
     out: options.Out = None,
     force: options.Force = False,
@@ -63,6 +71,10 @@ def edges(
 
     if edge_target is not None:
         options.edge_target(edge_target)
+    if why is not None and node is None:
+        raise UserError("--why: name the target of the edge with --node")
+    if head is not None and why is None:
+        raise UserError("--head: only with --why")
     if on is None and (roles or answer or wrong):
         raise UserError("--roles, --answer and --wrong describe the prompt of --on")
     if on is not None and (edge_target is not None or out is not None):
@@ -75,6 +87,11 @@ def edges(
     with options.claimed_out(out, force=force), output.quiet(debug=debug):
         experiment = _open(claimed, request_for(claimed, request, file.expanduser().parent))
         computed, search = _compute(experiment, file, claimed, asked, edge_target)
+        if why is not None and node is not None:
+            _explain(
+                file, experiment, computed, _end(computed, "--why", why), _end(computed, "--node", node), head, json
+            )
+            return DONE
         chosen = _chosen(computed, node)
         shown = chosen if everything else chosen[:top]
         progress.say("computing effects on the metric")
@@ -131,12 +148,39 @@ def _chosen(computed: CircuitEdges, node: str | None) -> list[EdgeView]:
     view = computed.view
     if node is None:
         return list(view.strongest())
+    end = _end(computed, "--node", node)
+    return [edge for edge in view.strongest() if end in (edge.source, edge.target)]
+
+
+def _end(computed: CircuitEdges, flag: str, node: str) -> int:
+    """The number of the end that is called `node`."""
     wanted = node.replace("/", " ").strip().lower()
-    names = [end.name for end in view.ends]
+    names = [end.name for end in computed.view.ends]
     found = [number for number, name in enumerate(names) if name.lower() == wanted]
     if not found:
-        raise UserError(f"--node {node}: the circuit has no such node; it has {', '.join(names[:8])}, …")
-    return [edge for edge in view.strongest() if found[0] in (edge.source, edge.target)]
+        raise UserError(f"{flag} {node}: the circuit has no such node; it has {', '.join(names[:8])}, …")
+    return found[0]
+
+
+def _explain(
+    path: Path, experiment: Experiment, computed: CircuitEdges, source: int, target: int, head: str | None, json: bool
+) -> None:
+    """Print why a head that carries an edge looks there."""
+    from circuit_tui.core.attribution.edge_score import edge_score
+    from circuit_tui.core.attribution.head_score import parse_head
+    from circuit_tui.tui.commands.score_table import print_score
+
+    found = edge_score(computed, source, target, None if head is None else parse_head(head), PAIRS)
+    ends = computed.view.ends
+    if json:
+        names = {"source": ends[source].name, "target": ends[target].name}
+        output.print_json({"file": str(path), "split": computed.view.split, **asdict(found), **names})
+        return
+    output.print_line(f"{ends[source].name} to {ends[target].name}, on {computed.view.split} prompt {found.prompt}:")
+    output.print_line(" ".join(f"{index}:{text.strip() or text!r}" for index, text in enumerate(found.tokens)))
+    output.print_line("heads: " + " ".join(f"{block}.{number}" for block, number in found.heads))
+    output.print_line()
+    print_score(found.score, found.tokens, [site.short for site in experiment.problem.sites])
 
 
 def _write(file: CircuitFile, computed: CircuitEdges, search: EdgeSearch | None, out: Path) -> None:

@@ -13,8 +13,9 @@ from tiny.models_with_saes import TinySae, build_model_with
 from tiny.problems import open_problem
 from tiny.tasks import TASKS
 
-from circuit_tui.core.attribution.head_score import HeadScore, head_score
+from circuit_tui.core.attribution.head_score import head_score
 from circuit_tui.core.attribution.plain_run import PlainRun
+from circuit_tui.core.attribution.score_parts import HeadScore
 from circuit_tui.core.errors import UserError
 
 QUERY, KEY = 5, 3

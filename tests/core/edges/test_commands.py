@@ -111,6 +111,23 @@ def test_the_graph_is_printed_in_place_of_the_table(cli: Cli, circuit: Path) -> 
     assert all(f"[{latent}" in drawn.out for latent in latents)
 
 
+def test_why_a_head_carries_an_edge(cli: Cli, circuit: Path) -> None:
+    shown = json.loads(cli("edges", circuit, "--all", "--json").out)
+    names = [end["name"].replace(" ", "/") for end in shown["ends"]]
+    edge = max((each for each in shown["edges"] if each["heads"]), key=lambda each: abs(each["heads"][0]["aligned"]))
+    of = ("edges", circuit, "--node", names[edge["target"]], "--why", names[edge["source"]])
+    told = json.loads(cli(*of, "--json").out)
+    head = edge["heads"][0]
+    assert (told["score"]["block"], told["score"]["head"]) == (head["block"], head["head"])
+    assert sum(part["value"] for part in told["score"]["parts"]) == pytest.approx(told["score"]["value"], rel=1e-3)
+    table = cli(*of, "--head", f"{head['block']}.{head['head']}")
+    assert table.code == 0
+    assert f"head {head['block']}.{head['head']} looks from" in table.out
+    assert "the pairs add up to" in table.out
+    refused = cli(*of, "--head", "9.9")
+    assert (refused.code, refused.err.splitlines()[-1].count("does not carry the edge")) == (2, 1)
+
+
 def test_edges_on_a_prompt_without_answers_have_no_metric(cli: Cli, circuit: Path) -> None:
     prompt = json.loads(Path(json.loads(circuit.read_text())["task"]["source"]["path"]).read_text().splitlines()[0])
     shown = json.loads(cli("edges", circuit, "--on", prompt["clean"], "--json").out)
@@ -133,6 +150,8 @@ def test_a_target_that_the_nodes_miss_is_the_answer_no(cli: Cli, circuit: Path) 
         (["--edge-target", "1.5"], "--edge-target 1.5: must be above 0 and at most 1"),
         (["--node", "L9/1@end"], "--node L9/1@end: the circuit has no such node"),
         (["--answer", " a"], "describe the prompt of --on"),
+        (["--why", "L0/1@end"], "--why: name the target of the edge with --node"),
+        (["--head", "0.1"], "--head: only with --why"),
         (["--on", "a b", "--edge-target", "0.5"], "--on: --edge-target and --out need the task's prompts"),
     ],
 )
