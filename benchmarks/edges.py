@@ -5,6 +5,7 @@
 For each circuit file: nodes and possible edges; seconds for all exact edges with their head parts, for the effects on
 the metric of the 20 strongest and of all, for the elimination and for switching one edge; and the edges that hold the
 target on the search prompts, with their held-out faithfulness. Seconds are wall time, CPU seconds stand in brackets.
+Where the file's task has a bound, it stands below; exits 1 if one is missed.
 """
 
 from __future__ import annotations
@@ -27,6 +28,12 @@ from circuit_tui.core.opening.open_circuit import open_circuit, request_of
 from circuit_tui.core.opening.request import OpenRequest
 
 SHOWN = 20
+BOUNDS: dict[str, dict[str, float]] = {
+    "sva-rc": {"edges": 1, "elimination": 10},
+    "ioi": {"edges and shown": 5, "all metric": 60, "elimination": 120},
+    "smollm2-ioi": {"edges and shown": 60},
+}
+"""For circuits of these tasks how many seconds each piece of work may take on two free cores."""
 
 
 def timed(seconds: dict[str, tuple[float, float]], name: str, work: Callable[[], Any]) -> Any:
@@ -72,8 +79,19 @@ def measure(path: Path, target: float, *, metric: bool) -> dict[str, Any]:
     }
 
 
+def print_bounds(row: dict[str, Any]) -> bool:
+    """Prints the seconds of a row beside their bounds; returns whether one is missed."""
+    seconds = {name: wall for name, (wall, _) in row["seconds"].items()}
+    seconds["edges and shown"] = seconds["edges"] + seconds["shown"]
+    bounds = {name: bound for name, bound in BOUNDS.get(row["task"], {}).items() if name in seconds}
+    for name, bound in bounds.items():
+        word = "held" if seconds[name] <= bound else "MISSED"
+        print(f"  {name}: {seconds[name]:.2f} s, bound {bound:g} s, {word}")
+    return any(seconds[name] > bound for name, bound in bounds.items())
+
+
 def main() -> None:
-    """Prints a line for each file as it is done."""
+    """Prints a line for each file as it is done; exits 1 if a bound is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", type=Path, nargs="+")
     parser.add_argument("--target", type=float, default=0.95)
@@ -81,6 +99,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     found = []
+    missed = False
     for path in args.files:
         row = measure(path, args.target, metric=not args.no_metric)
         found.append(row)
@@ -91,8 +110,10 @@ def main() -> None:
             f"frozen against exact {row['rank_correlation']:.2f}; {times}; {torch.get_num_threads()} threads",
             flush=True,
         )
+        missed |= print_bounds(row)
         if args.json:
             args.json.write_text(json.dumps(found, indent=1))
+    raise SystemExit(missed)
 
 
 if __name__ == "__main__":

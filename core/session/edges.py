@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from circuit_tui.core.attribution.edge_score import edge_score
+from circuit_tui.core.attribution.parts import Head
+from circuit_tui.core.attribution.score_parts import EdgeScore
 from circuit_tui.core.circuits.edges_schema import EdgesPart
 from circuit_tui.core.edges.edge_table import CircuitEdges
 from circuit_tui.core.edges.view import EdgesView
@@ -15,6 +18,8 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.runtime.incremental import Incremental
 
+N_PAIRS = 30
+"""How many pairs of a score are listed one by one."""
 CHUNK = 16
 """How many effects on the metric are computed before the next is chosen: what the user looks at comes first."""
 
@@ -64,6 +69,13 @@ class SessionEdges:
         if not (0 <= source < size and 0 <= target < size and bool(edges.space.possible[source, target])):
             raise UserError(f"there is no edge from end {source} to end {target}")
         return edges.switch(source, target).result()
+
+    def why(self, source: int, target: int, head: Head | None = None) -> EdgeScore:
+        """Returns why a head that carries an edge looks there. Raises UserError as `edge_score`."""
+        edges = self._current()
+        if edges is None:
+            raise UserError("the edges are not computed yet")
+        return edge_score(edges, source, target, head, N_PAIRS)
 
     def view(self) -> EdgesView | None:
         """Returns what is known of the circuit's edges; None if nobody has asked for them."""

@@ -16,6 +16,7 @@ from fake_latents import FakeLatents
 from fake_trial import FakeTrial
 from pydantic import Field
 
+from circuit_tui.core.attribution.score_parts import EdgeScore, HeadScore, ScorePart, ScoreSide
 from circuit_tui.core.audit.finding import TITLES, AuditProgress, Finding, Verdict, outcome
 from circuit_tui.core.audit.view import AuditView
 from circuit_tui.core.edges.view import EdgesView, EdgeView, EndView, HeadShare, MeanSpread
@@ -298,6 +299,14 @@ class FakeEdges:
         self.off ^= {(source, target)}
         self.shown = self._made()
         return self.shown
+
+    def why(self, source: int, target: int, head: tuple[int, int] | None) -> EdgeScore:
+        self.session.calls.append(f"why {source} {target} {head}")
+        block, number = head or (1, 3)
+        pair = ScorePart(ScoreSide("latent", 0, 7), ScoreSide("latent", 0, 9), 1.5)
+        parts = (pair, ScorePart(ScoreSide("SAE bias"), ScoreSide("bias"), -0.5), ScorePart(None, None, 1.0, 40))
+        score = HeadScore(block, number, 3, 1, 2.0, 1.9, 0.75, parts)
+        return EdgeScore(source, target, ((1, 3), (1, 0)), 5, ("<bos>", "The", "cat", "runs"), score)
 
     def view(self) -> EdgesView | None:
         return self.shown if self.kept == self.session.kept else None

@@ -12,6 +12,7 @@ from waiting import ready, searched, settled, shows, wait_for
 from circuit_tui.tui.app import ExplorerApp
 from circuit_tui.tui.circuit_rows import LatentRow
 from circuit_tui.tui.widgets.edge_graph import EdgeGraphView
+from circuit_tui.tui.widgets.edge_why import EdgeWhy
 from circuit_tui.tui.widgets.edges_pane import EdgeList
 
 Make = Callable[..., ExplorerApp]
@@ -104,6 +105,30 @@ async def test_the_edges_of_another_circuit_are_computed_anew(explorer: Make) ->
         count = len(edges.view.ends)
         await pilot.press("1", "j", "j", "space", "7")
         await wait_for(pilot, lambda: edges.view is not None and len(edges.view.ends) == count - 1)
+
+
+async def test_right_says_why_the_head_looks_there(explorer: Make, session: FakeSession) -> None:
+    app = explorer()
+    async with app.run_test(size=NARROW) as pilot:
+        edges = await opened(pilot)
+        edge = edges.current
+        assert edge is not None
+        await pilot.press("right")
+        await shows(pilot, "head 1.3 looks from 3 runs to 1 The with 75.0%", "L0/7", "L0/9", "40 other pairs", "75%")
+        assert f"why {edge.source} {edge.target} None" in session.calls
+        assert isinstance(app.focused, EdgeWhy)
+        await pilot.press("left", "space")  # there is no head before, and no edge to switch
+        await wait_for(pilot, lambda: any("No edge" in n.message for n in app._notifications))
+        await pilot.press("right")
+        await shows(pilot, "head 1.0 looks from")
+        assert f"why {edge.source} {edge.target} (1, 0)" in session.calls
+        await pilot.press("backspace")
+        await shows(pilot, "|edge|")
+        assert isinstance(app.focused, EdgeList)
+        assert edges.current is not None
+        assert (edges.current.source, edges.current.target) == (edge.source, edge.target)
+        await pilot.press("g", "right")  # a heading is no edge
+        assert isinstance(app.focused, EdgeList)
 
 
 async def in_graph(pilot: Any) -> EdgeGraphView:

@@ -20,6 +20,7 @@ from circuit_tui.tui.screens.ask_text import AskText
 from circuit_tui.tui.screens.dialog import Dialog
 from circuit_tui.tui.screens.help import HelpText
 from circuit_tui.tui.widgets.edge_graph import EdgeGraphView
+from circuit_tui.tui.widgets.edge_why import EdgeWhy
 from circuit_tui.tui.widgets.key_footer import EXTRA
 from circuit_tui.tui.widgets.line_list import LineList
 from circuit_tui.tui.widgets.lines_view import ScrollingLines
@@ -53,7 +54,7 @@ def screen_keys() -> list[tuple[str, str]]:
     return [(key, action.name) for action in ACTIONS for key in action.keys.split(",")]
 
 
-VIEWS: tuple[type[DOMNode], ...] = (*HOMES.values(), EdgeGraphView)
+VIEWS: tuple[type[DOMNode], ...] = (*HOMES.values(), EdgeGraphView, EdgeWhy)
 """All widgets with keys of their own that a pane shows first, or in another view."""
 
 

@@ -17,6 +17,7 @@ from circuit_tui.tui.commands.opening import Reopening, reopening_flags
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from circuit_tui.core.attribution.score_parts import EdgeScore
     from circuit_tui.core.circuits.schema import CircuitFile
     from circuit_tui.core.edges.edge_table import CircuitEdges
     from circuit_tui.core.edges.eliminate import EdgeSearch
@@ -87,11 +88,9 @@ def edges(
     with options.claimed_out(out, force=force), output.quiet(debug=debug):
         experiment = _open(claimed, request_for(claimed, request, file.expanduser().parent))
         computed, search = _compute(experiment, file, claimed, asked, edge_target)
+        found = None
         if why is not None and node is not None:
-            _explain(
-                file, experiment, computed, _end(computed, "--why", why), _end(computed, "--node", node), head, json
-            )
-            return DONE
+            found = _score(computed, _end(computed, "--why", why), _end(computed, "--node", node), head)
         chosen = _chosen(computed, node)
         shown = chosen if everything else chosen[:top]
         progress.say("computing effects on the metric")
@@ -104,6 +103,9 @@ def edges(
 
             check_output(out, force=force)  # someone may have put a file there in the meantime
             _write(claimed, computed, search, out)
+    if found is not None:
+        _print_why(file, computed, found, json=json)
+        return DONE
     if graph and not json:
         _draw(computed.view)
     elif json:
@@ -162,25 +164,29 @@ def _end(computed: CircuitEdges, flag: str, node: str) -> int:
     return found[0]
 
 
-def _explain(
-    path: Path, experiment: Experiment, computed: CircuitEdges, source: int, target: int, head: str | None, json: bool
-) -> None:
-    """Print why a head that carries an edge looks there."""
+def _score(computed: CircuitEdges, source: int, target: int, head: str | None) -> EdgeScore:
+    """Why a head that carries an edge looks there."""
     from circuit_tui.core.attribution.edge_score import edge_score
     from circuit_tui.core.attribution.head_score import parse_head
+
+    return edge_score(computed, source, target, None if head is None else parse_head(head), PAIRS)
+
+
+def _print_why(path: Path, computed: CircuitEdges, found: EdgeScore, *, json: bool) -> None:
     from circuit_tui.tui.commands.score_table import print_score
 
-    found = edge_score(computed, source, target, None if head is None else parse_head(head), PAIRS)
     ends = computed.view.ends
     if json:
-        names = {"source": ends[source].name, "target": ends[target].name}
+        names = {"source": ends[found.source].name, "target": ends[found.target].name}
         output.print_json({"file": str(path), "split": computed.view.split, **asdict(found), **names})
         return
-    output.print_line(f"{ends[source].name} to {ends[target].name}, on {computed.view.split} prompt {found.prompt}:")
+    output.print_line(
+        f"{ends[found.source].name} to {ends[found.target].name}, on {computed.view.split} prompt {found.prompt}:"
+    )
     output.print_line(" ".join(f"{index}:{text.strip() or text!r}" for index, text in enumerate(found.tokens)))
     output.print_line("heads: " + " ".join(f"{block}.{number}" for block, number in found.heads))
     output.print_line()
-    print_score(found.score, found.tokens, [site.short for site in experiment.problem.sites])
+    print_score(found.score, found.tokens, [site.short for site in computed.evaluator.problem.sites])
 
 
 def _write(file: CircuitFile, computed: CircuitEdges, search: EdgeSearch | None, out: Path) -> None:

@@ -195,6 +195,15 @@ class ShowEdges:
 
 
 @dataclass(frozen=True, slots=True)
+class ExplainEdge:
+    """Take the attention score of a head that carries an edge between two ends apart; None is the strongest head."""
+
+    source: int
+    target: int
+    head: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SwitchEdge:
     """Switch one edge, between two ends, off or on."""
 
@@ -305,6 +314,7 @@ Command = (
     | ExpandTarget
     | SaveSnapshot
     | SwitchEdge
+    | ExplainEdge
     | StartSearch
     | PauseSearch
     | StopSearch

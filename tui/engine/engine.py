@@ -202,6 +202,8 @@ class Engine(SessionOwner):
             case commands.ShowEdges(end):
                 self._publish(wake=True, edges=session.edges.begin(end))
                 self._work_left, self._quiet_until = True, 0.0
+            case commands.ExplainEdge(source, target, head):
+                self._publish(wake=True, edge_score=session.edges.why(source, target, head))
             case commands.SwitchEdge(source, target):
                 self._publish(wake=True, edges=session.edges.switch(source, target))
             case commands.TryPrompt(prompt):

@@ -9,7 +9,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from circuit_tui.core.attribution.parts import Target
+from circuit_tui.core.attribution.parts import Head, Target
+from circuit_tui.core.attribution.score_parts import EdgeScore
 from circuit_tui.core.audit.view import AuditView
 from circuit_tui.core.edges.view import EdgesView
 from circuit_tui.core.latents.annotations import AnnotationEdit, Annotations, GroupView
@@ -56,6 +57,7 @@ class EdgesLike(Protocol):
 
     def begin(self, end: int | None = None) -> EdgesView: ...
     def switch(self, source: int, target: int) -> EdgesView: ...
+    def why(self, source: int, target: int, head: Head | None) -> EdgeScore: ...
     def view(self) -> EdgesView | None: ...
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from circuit_tui.core.attribution.score_parts import EdgeScore
     from circuit_tui.core.audit.view import AuditView
     from circuit_tui.core.edges.view import EdgesView
     from circuit_tui.core.latents.annotations import Annotations, GroupView
@@ -89,6 +90,7 @@ class EngineState:
     audit: AuditView | None = None
     edges: EdgesView | None = None
     text_examples: TextExamples | None = None
+    edge_score: EdgeScore | None = None
     past: tuple[SearchResult, ...] = ()
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
     intervals: Mapping[int, tuple[float, float] | None] = field(default_factory=dict)

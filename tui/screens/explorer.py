@@ -26,6 +26,7 @@ from circuit_tui.tui.screens.latent_screen import LatentScreen
 from circuit_tui.tui.widgets.attribution_list import AttributionList
 from circuit_tui.tui.widgets.circuit_pane import FilterInput
 from circuit_tui.tui.widgets.circuits_pane import CircuitFiles
+from circuit_tui.tui.widgets.edges_pane import EdgesPane
 from circuit_tui.tui.widgets.frontier_pane import FrontierPane
 from circuit_tui.tui.widgets.panes import PAIR
 
@@ -152,6 +153,9 @@ class ExplorerScreen(LatentScreen):
 
     def on_edge_list_looked(self) -> None:
         self.presenter.ask_edges()
+
+    def on_edges_pane_score_wanted(self, event: EdgesPane.ScoreWanted) -> None:
+        self._submit(commands.ExplainEdge(event.source, event.target, event.head))
 
     def on_edge_graph_view_looked(self) -> None:
         self.presenter.ask_edges()

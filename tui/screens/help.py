@@ -20,6 +20,7 @@ MOVING = (
     ("→ l enter", "Open a latent into its positions"),
     ("← h", "Close it; then go to the heading of the site"),
     ("backspace", "In the edges, back along the trail"),
+    ("→ ←", "On an edge: why a head that carries it looks there; its other heads"),
     ("+ -", "In the graph of edges, fewer or more of them"),
     ("b", "In the graph of edges, groups as one box, or latent by latent"),
     ("g G", "First and last line"),

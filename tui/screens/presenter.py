@@ -116,6 +116,8 @@ class Presenter:
             panes.audit.show(state.audit)
         if state.edges is not shown.edges or state.circuit is not shown.circuit:
             panes.edges.show(state.edges, state.circuit.size if state.circuit else 0)
+        if state.edge_score is not shown.edge_score and state.table is not None:
+            panes.edges.show_score(state.edge_score, state.table.sites)
         self._screen.query_one(FaithfulnessStrip).show(state)
         panes.latent.show(state.latent, state.table, state.latent_prompts, state.annotations, state.text_examples)
         panes.prompts.show(state.prompts, state.prompt, state.explanation, state.table, state.annotations)

@@ -13,10 +13,15 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
+from circuit_tui.core.attribution.parts import Head
+from circuit_tui.core.attribution.score_parts import EdgeScore
 from circuit_tui.core.edges.view import EdgesView, EdgeView
+from circuit_tui.core.views import SiteInfo
 from circuit_tui.tui.drawing.line import StyledLine, cut, printable, wrap
 from circuit_tui.tui.drawing.number_text import fixed, signed
+from circuit_tui.tui.engine.messages import Notice
 from circuit_tui.tui.widgets.edge_graph import EdgeGraphView
+from circuit_tui.tui.widgets.edge_why import EdgeWhy
 from circuit_tui.tui.widgets.line_list import LineList
 from circuit_tui.tui.widgets.lines_view import LinesView
 
@@ -37,6 +42,7 @@ class EdgesHead(LinesView):
         super().__init__(id="edges-head")
         self._edges = edges
         self.graph: EdgeGraphView | None = None  # set while the graph is shown
+        self.why: EdgeWhy | None = None  # set while the pairs of a head are shown
 
     def build(self, width: int) -> list[Strip]:
         edges, pane_styles = self._edges, self.pane_styles
@@ -45,6 +51,8 @@ class EdgesHead(LinesView):
             return [StyledLine().add(" " + line, pane_styles.muted).strip() for line in wrap(ABOUT, width - 2)]
         trail = f"  from {view.ends[edges.trail[-1]].name}" if edges.trail else ""
         title = f" {view.ends[at].name}{trail}  {printable(view.ends[at].label)}"
+        if self.why is not None and self.why.asked is not None:
+            title = f" {view.ends[self.why.asked[0]].name} to {view.ends[self.why.asked[1]].name}"
         off = sum(not edge.kept for edge in view.edges)
         now = view.nodes_faithfulness if view.faithfulness is None else view.faithfulness
         note = f"{len(view.edges) - off} of {len(view.edges)} edges  faithfulness {fixed(now)} "
@@ -52,6 +60,8 @@ class EdgesHead(LinesView):
             note = "computing … "
         line = StyledLine().add(cut(title, width - len(note) - 1), pane_styles.title)
         line.pad_to(width - len(note)).add(note, pane_styles.strong if off else pane_styles.muted)
+        if self.why is not None:
+            return [line.strip(), *self.why.about(width)]
         if self.graph is not None:
             return [line.strip(), *self._about_graph(view, self.graph, width)]
         return [line.strip(), edges.heading(width)]
@@ -92,7 +102,11 @@ class EdgeList(LineList):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "choose", show=False),
         Binding("backspace", "back", show=False),
+        Binding("right,l", "why", show=False),
     ]
+
+    class Wondered(Message):
+        """Why does a head that carries the edge under the cursor look there?"""
 
     class Looked(Message):
         """The pane looks at end number `end` now."""
@@ -137,6 +151,10 @@ class EdgeList(LineList):
         edge = self.current
         if edge is not None:
             self.look_at(edge.source if edge.target == self.at else edge.target, follow=True)
+
+    def action_why(self) -> None:
+        if self.current is not None:
+            self.post_message(self.Wondered())
 
     def action_back(self) -> None:
         if self.trail:
@@ -201,6 +219,13 @@ class EdgeList(LineList):
 class EdgesPane(Vertical):
     """Shows an `EdgesView`."""
 
+    class ScoreWanted(Message):
+        """The score of a head of the edge from `source` to `target` is wanted; None is the strongest head."""
+
+        def __init__(self, source: int, target: int, head: Head | None) -> None:
+            super().__init__()
+            self.source, self.target, self.head = source, target, head
+
     def __init__(self) -> None:
         super().__init__(id="edges", classes="pane")
         self.border_title = "Edges"
@@ -208,11 +233,12 @@ class EdgesPane(Vertical):
         self._groups: Mapping[int, str] = {}
 
     def compose(self) -> ComposeResult:
-        edges, graph = EdgeList(), EdgeGraphView()
-        graph.display = False
+        edges, graph, why = EdgeList(), EdgeGraphView(), EdgeWhy()
+        graph.display = why.display = False
         yield EdgesHead(edges)
         yield edges
         yield graph
+        yield why
 
     @property
     def list(self) -> EdgeList:
@@ -226,20 +252,30 @@ class EdgesPane(Vertical):
 
     @property
     def home(self) -> Widget:
-        """The view that is shown: the list or the graph."""
-        return self.graph if self.graph.display else self.list
+        """The view that is shown: the list, the graph or the pairs of a head."""
+        return next(view for view in (self.graph, self.why, self.list) if view.display)
+
+    @property
+    def why(self) -> EdgeWhy:
+        """The pairs that make a head look where it does."""
+        return self.query_one(EdgeWhy)
 
     @property
     def current(self) -> EdgeView | None:
-        """The edge under the cursor; None in the graph, whose cursor is on a box."""
-        return None if self.graph.display else self.list.current
+        """The edge under the cursor; None in the graph, whose cursor is on a box, and in the pairs of a head."""
+        return self.list.current if self.list.display else None
 
     def flip(self) -> None:
-        """Show the graph in place of the list, or the list in place of the graph."""
-        graph = self.graph
+        """Show the graph in place of the list, or the list in place of another view."""
+        self._show_view(self.graph if self.list.display else self.list)
+
+    def _show_view(self, shown: EdgeList | EdgeGraphView | EdgeWhy) -> None:
         had_focus = self.home.has_focus
-        graph.display, self.list.display = not graph.display, graph.display
-        self.query_one(EdgesHead).graph = graph if graph.display else None
+        for view in (self.list, self.graph, self.why):
+            view.display = view is shown
+        head = self.query_one(EdgesHead)
+        head.graph = shown if isinstance(shown, EdgeGraphView) else None
+        head.why = shown if isinstance(shown, EdgeWhy) else None
         if had_focus:
             self.home.focus()
         self._refresh()
@@ -262,6 +298,8 @@ class EdgesPane(Vertical):
             edges.circuit_size = circuit_size
             edges.refresh()
         opened = edges.view is None and view is not None
+        if self.why.display and (view is None or edges.view is None or len(view.ends) != len(edges.view.ends)):
+            self._show_view(self.list)  # the circuit has changed
         edges.show(view)
         if opened:
             self.follow(self._node)
@@ -276,7 +314,33 @@ class EdgesPane(Vertical):
             self.list.look_at(len(view.ends) - 1 if end is None else end)
             self._refresh()
 
+    def show_score(self, score: EdgeScore | None, sites: tuple[SiteInfo, ...]) -> None:
+        """Show the pairs of a head, if they were asked for."""
+        self.why.show(score, sites)
+        if self.why.display:
+            self.query_one(EdgesHead).rebuild()
+
+    def on_edge_list_wondered(self) -> None:
+        edge = self.list.current
+        if edge is None:
+            return
+        if not edge.heads:
+            self.post_message(Notice("No head carries this edge.", "warning"))
+            return
+        self.why.ask(edge.source, edge.target)
+        self._show_view(self.why)
+
+    def on_edge_why_left(self) -> None:
+        self._show_view(self.list)
+
+    def on_edge_why_asked(self, event: EdgeWhy.Asked) -> None:
+        event.stop()
+        self.query_one(EdgesHead).rebuild()
+        self.post_message(self.ScoreWanted(event.source, event.target, event.head))
+
     def on_edge_list_looked(self) -> None:
+        if self.why.display:
+            self._show_view(self.list)
         self._refresh()
 
     def on_edge_graph_view_looked(self, event: EdgeGraphView.Looked) -> None:

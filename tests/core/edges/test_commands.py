@@ -116,7 +116,9 @@ def test_why_a_head_carries_an_edge(cli: Cli, circuit: Path) -> None:
     names = [end["name"].replace(" ", "/") for end in shown["ends"]]
     edge = max((each for each in shown["edges"] if each["heads"]), key=lambda each: abs(each["heads"][0]["aligned"]))
     of = ("edges", circuit, "--node", names[edge["target"]], "--why", names[edge["source"]])
-    told = json.loads(cli(*of, "--json").out)
+    done = cli(*of, "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
     head = edge["heads"][0]
     assert (told["score"]["block"], told["score"]["head"]) == (head["block"], head["head"])
     assert sum(part["value"] for part in told["score"]["parts"]) == pytest.approx(told["score"]["value"], rel=1e-3)
