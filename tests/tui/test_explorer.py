@@ -400,9 +400,20 @@ async def test_tab_walks_through_all_panes_on_a_small_screen(explorer: Make) -> 
                 seen.append(app.main.panes.current)
             if seen[-1] == "circuit" and len(seen) > 1:
                 break
-        assert seen == ["circuit", "latent", "prompts", "search", "frontier", "audit", "edges", "try", "circuit"]
+        assert seen == [
+            "circuit",
+            "latent",
+            "prompts",
+            "search",
+            "frontier",
+            "audit",
+            "edges",
+            "try",
+            "circuits",
+            "circuit",
+        ]
         await pilot.press("shift+tab")
-        await wait_for(pilot, lambda: app.main.panes.current == "try")
+        await wait_for(pilot, lambda: app.main.panes.current == "circuits")
 
 
 async def test_a_snapshot_is_compared_and_restored(explorer: Make) -> None:
