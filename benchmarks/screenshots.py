@@ -40,7 +40,7 @@ class Session:
         self.pilot, self.app = pilot, pilot.app
         self._folder, self._size = folder, size
 
-    async def until(self, condition: Callable[[], Any], seconds: float = 300.0) -> None:
+    async def until(self, condition: Callable[[], Any], seconds: float = 1800.0) -> None:
         """Lets the app run until `condition` holds."""
         end = time.monotonic() + seconds
         while not condition():
@@ -67,7 +67,7 @@ class Session:
 
     async def opened(self) -> None:
         """Waits until the explorer takes keys."""
-        await self.until(lambda: self.app.loaded and self.app.main.shown.phase == "ready", 1800.0)
+        await self.until(lambda: self.app.loaded and self.app.main.shown.phase == "ready")
 
     async def search(self) -> None:
         """Waits for the demo to open and searches it to the end."""
