@@ -361,7 +361,7 @@ class PromptRow:
 
 @dataclass(frozen=True, slots=True)
 class PromptsView:
-    """All test prompts, worst first (largest |circuit - plain|), for circuit `version`."""
+    """All test prompts for circuit `version`: those answered wrong first, then the largest |circuit - plain| first."""
 
     version: int
     rows: tuple[PromptRow, ...]

@@ -320,9 +320,10 @@ def named_request(request: OpenRequest) -> OpenRequest:
     if is_mask_file(request.circuit):
         return replace(request, circuit=None)
     try:
-        return replace(request_of(read_circuit(request.circuit), request, request.circuit.parent), circuit=None)
+        named = request_of(read_circuit(request.circuit), request, request.circuit.parent)
     except UserError:
         return request  # the form says what is wrong with the file
+    return replace(named, circuit=None, sae_dirs=named.sae_dirs if named.model is not None else ())
 
 
 def run_explorer(

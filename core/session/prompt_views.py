@@ -13,7 +13,7 @@ from circuit_tui.core.views import PromptRow, PromptsView, PromptView
 def prompts_view(live: LiveCircuit, version: int) -> PromptsView:
     """Returns all prompts of the split of `live`, the worst first."""
     rows = [_row(live, index) for index in range(len(live.measured.logit_diff))]
-    rows.sort(key=lambda row: -abs(row.circuit - row.plain))
+    rows.sort(key=lambda row: (row.circuit > 0, -abs(row.circuit - row.plain)))
     return PromptsView(version, tuple(rows))
 
 

@@ -613,7 +613,9 @@ class FakeSession(FakeLatents):
 
     def prompts_view(self) -> PromptsView:
         self._note("prompts")
-        rows = sorted((self._row(i) for i in range(64)), key=lambda row: -abs(row.circuit - row.plain))
+        rows = sorted(
+            (self._row(i) for i in range(64)), key=lambda row: (row.circuit > 0, -abs(row.circuit - row.plain))
+        )
         return PromptsView(self.version, tuple(rows))
 
     def prompt_view(self, index: int) -> PromptView:

@@ -11,6 +11,7 @@ from waiting import edit, ready, searched, settled, wait_for
 
 from circuit_tui.tui.app import ExplorerApp
 from circuit_tui.tui.screens.help import HelpScreen
+from circuit_tui.tui.widgets.circuits_pane import CircuitFiles
 
 NARROW, MEDIUM, WIDE, HUGE = (80, 24), (120, 36), (160, 50), (200, 60)
 Make = Callable[..., ExplorerApp]
@@ -51,13 +52,19 @@ def test_a_circuit_with_one_node_switched_off(
 
 
 @pytest.mark.parametrize(
-    "pane", ["2", "3", "4", "5", "6", "7"], ids=["latent", "prompts", "search", "frontier", "audit", "edges"]
+    "pane",
+    ["2", "3", "4", "5", "6", "7", "0"],
+    ids=["latent", "prompts", "search", "frontier", "audit", "edges", "circuits"],
 )
 def test_the_other_panes(snap_compare: Any, explorer: Make, pane: str) -> None:
     async def run(pilot: Any) -> None:
         await found(pilot)
         await pilot.press(pane)
         await settled(pilot)
+        if pane == "0":
+            files = pilot.app.main.query_one(CircuitFiles)
+            await wait_for(pilot, lambda: files.scanned and files.rows)
+            await pilot.press("c")
         if pane == "3":
             await pilot.press("enter")
             await wait_for(pilot, lambda: pilot.app.main.shown.prompt is not None)

@@ -47,14 +47,20 @@ class PaneTabs(Widget):
 
     def _names(self) -> list[tuple[str, str]]:
         """Each pane and its name in the line, with the blanks behind it."""
-        for shortened, gap in ((False, "  "), (False, " "), (True, " ")):
-            names = [
-                (pane, (SHORT[pane] if shortened and pane != self._current else pane.capitalize()) + gap)
-                for pane in PANES
-            ]
-            if 1 + sum(len(PANES[pane]) + 1 + len(name) for pane, name in names) <= self.size.width:
-                break
-        return names
+        full = {pane: pane.capitalize() for pane in PANES}
+        other = {**SHORT, self._current: full[self._current]}
+        forms = ((full, "  "), (full, " "), (other, " "), (SHORT, " "))
+        lines = [[(pane, names[pane] + gap) for pane in PANES] for names, gap in forms]
+        for note in (self._short_note, ""):
+            for line in lines:
+                if 1 + sum(len(PANES[pane]) + 1 + len(name) for pane, name in line) + len(note) <= self.size.width:
+                    return line
+        return lines[-1]
+
+    @property
+    def _short_note(self) -> str:
+        """The first word of the note, apart from the names."""
+        return f"· {self._note.partition(':')[0].partition(' ')[0]}" if self._note else ""
 
     def render_line(self, y: int) -> Strip:
         pane_styles, width = pane_styles_of(self), self.size.width
@@ -63,8 +69,7 @@ class PaneTabs(Widget):
             chosen = pane == self._current
             line.add(f"{PANES[pane]} ", pane_styles.title if chosen else pane_styles.key)
             line.add(name, pane_styles.title if chosen else pane_styles.muted)
-        short = self._note.partition(":")[0].partition(" ")[0]
-        for note in (self._note, short):
+        for note in (self._note, self._short_note):
             if line.width + len(note) <= width:
                 line.pad_to(width - len(note) - (line.width + len(note) < width)).add(note, pane_styles.muted)
                 break
