@@ -237,9 +237,10 @@ class Session:
         """Keeps exactly these nodes. Raises UserError if one is out of range."""
         self.replace(nodes, f"only {len(nodes)} nodes")
 
-    def replace(self, nodes: Collection[int], change: str) -> None:
-        """Makes the circuit of these nodes the current one; `change` describes the edit."""
+    def replace(self, nodes: Collection[int], change: str, file: CircuitFile | None = None) -> None:
+        """Makes the circuit of these nodes the current one; `change` describes the edit, `file` how it was found."""
         self._change_to(circuit_of(self.table, nodes), change)
+        self._provenance = Provenance.of_file(file, self.kept) if file else self._provenance
 
     def undo(self) -> None:
         """Takes the last edit back. Raises UserError if there is none."""
@@ -284,8 +285,7 @@ class Session:
     def adopt(self, result: SearchResult) -> None:
         """Makes the circuit that a search found the current one (undoable)."""
         self._change_to(circuit_of(self.table, result.nodes), f"found by {result.method}")
-        self._provenance = Provenance.of_search(result, self.kept)
-        self._dirty = True
+        self._provenance, self._dirty = Provenance.of_search(result, self.kept), True
         self.searches.adopted(result)
 
     def load_frontier(self, size: int) -> None:

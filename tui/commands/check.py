@@ -76,7 +76,7 @@ def _recompute(session: Session, file: CircuitFile) -> CircuitFile:
     for name, nodes in file.snapshot_nodes().items():
         session.replace([number[node] for node in nodes], "opened for a check")
         session.save_snapshot(name)
-    session.replace([number[node] for node in file.nodes()], "opened for a check")
+    session.replace([number[node] for node in file.nodes()], "opened for a check", file)
     session.take_annotations(annotations_of_file(file, session.problem, lambda nodes: [number[node] for node in nodes]))
     progress.say("computing every number")
     progress.finish_background_work(session)

@@ -150,6 +150,10 @@ def test_what_a_search_held_goes_with_it_and_is_checked(opened: Callable[..., Op
     assert spec_of(state.provenance, 3) == spec
     settle(again)
     assert all(check.ok for check in recheck_circuit(file, again.circuit_file()))
+    fresh = open_session(opened("gpt2", errors="keep"))  # as `check` computes it anew
+    fresh.replace(list(search.result.nodes), "opened for a check", file)
+    settle(fresh)
+    assert all(check.ok for check in recheck_circuit(file, fresh.circuit_file()))
     wrong = edited(path, lambda data: data["objectives"][1]["values"][1].update(train=0.123))
     differ = [check.field for check in recheck_circuit(read_circuit(wrong), again.circuit_file()) if not check.ok]
     assert differ == ["objectives[1].values[1].train"]
