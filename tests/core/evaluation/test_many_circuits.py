@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny.models_with_saes import TinyModel, TinySae, build_model_with
 from tiny.problems import names_of_nodes, open_naive, open_problem, random_circuit
-from tiny.searches import SearchableProblem, run_search, solvable_problem
+from tiny.searches import SearchableProblem, run_search, solvable_problem, with_candidates
 from tiny.tasks import TASKS
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -51,6 +51,7 @@ KINDS: dict[str, tuple[Any, str, Any, Any, int | None]] = {
 }
 
 
+SHORT: dict[str, dict[str, Any]] = {"mask": {"steps": 12, "refine": 10}}
 World = tuple[TinyModel, Evaluator]
 
 
@@ -66,6 +67,13 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def searchable(tiny_model: Callable[[str], TinyModel]) -> SearchableProblem:
     """A small problem that can be searched."""
     return SearchableProblem.of(solvable_problem(tiny_model("gpt2")))
+
+
+@pytest.fixture(scope="module")
+def few(searchable: SearchableProblem) -> SearchableProblem:
+    """The same with a third of the candidates, so that searches are short."""
+    problem = searchable.problem
+    return SearchableProblem.of(with_candidates(problem, range(0, len(problem.space), 3)))
 
 
 @contextmanager
@@ -250,10 +258,10 @@ def test_effects_of_many_nodes_take_the_operations_of_few_passes(
 
 
 @pytest.mark.parametrize("method", ["mask", "atp", "published"])
-def test_a_search_ends_in_the_same_circuit(searchable: SearchableProblem, method: str) -> None:
-    alone, _ = run_search(searchable.search(method, 0.8))
+def test_a_search_ends_in_the_same_circuit(few: SearchableProblem, method: str) -> None:
+    alone, _ = run_search(few.search(method, 0.7, **SHORT.get(method, {})))
     with many_at_once():
-        together, _ = run_search(searchable.search(method, 0.8))
+        together, _ = run_search(few.search(method, 0.7, **SHORT.get(method, {})))
     assert alone.nodes
     assert together.nodes == alone.nodes
     assert [point.size for point in together.frontier] == [point.size for point in alone.frontier]
@@ -262,20 +270,19 @@ def test_a_search_ends_in_the_same_circuit(searchable: SearchableProblem, method
     assert together.test.faithfulness == pytest.approx(alone.test.faithfulness, abs=1e-5)
 
 
-def test_a_killed_search_goes_on_to_the_same_circuit(searchable: SearchableProblem, tmp_path: Path) -> None:
+def test_a_killed_search_goes_on_to_the_same_circuit(few: SearchableProblem, tmp_path: Path) -> None:
     with many_at_once():
-        whole, steps = run_search(searchable.search("mask", 0.8))
-        search = searchable.search("mask", 0.8)
+        with Counted() as afresh:
+            whole, steps = run_search(few.search("mask", 0.7, **SHORT["mask"]))
+        search = few.search("mask", 0.7, **SHORT["mask"])
         search.keep(tmp_path)
         for _ in range(len(steps) - 3):
             next(search)
         search.save()
-        resumed = searchable.search("mask", 0.8)
+        resumed = few.search("mask", 0.7, **SHORT["mask"])
         resumed.keep(tmp_path)
         with Counted() as again:
             result, _ = run_search(resumed)
-        with Counted() as afresh:
-            run_search(searchable.search("mask", 0.8))
     assert result.nodes == whole.nodes
     assert again.operations < afresh.operations / 2
 
