@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,6 +31,8 @@ from circuit_tui.core.models import shared_prefixes
 from circuit_tui.core.runtime.incremental import Increments, incremental
 from circuit_tui.core.search.eliminate import make_minimal
 from circuit_tui.core.search.judged_circuit import JudgedCircuit
+from circuit_tui.core.search.objectives import Objective
+from circuit_tui.core.search.open_search import open_search
 from circuit_tui.core.search.probed_circuit import ProbedCircuit
 
 STREAM = "blocks.{}.hook_resid_post"
@@ -268,6 +271,17 @@ def test_a_search_ends_in_the_same_circuit(few: SearchableProblem, method: str) 
     for one, other in zip(together.frontier, alone.frontier, strict=True):
         assert (one.train, one.test) == pytest.approx((other.train, other.test), abs=1e-5)
     assert together.test.faithfulness == pytest.approx(alone.test.faithfulness, abs=1e-5)
+
+
+def test_a_search_for_more_than_faithfulness_takes_single_passes(few: SearchableProblem) -> None:
+    found = []
+    for most in (1, 64):
+        attempt = few.search("mask", 0.5, **SHORT["mask"])
+        spec = replace(attempt.spec, objectives=(Objective("logit-diff", 0.5), Objective("kl", 0.3)))
+        with many_at_once(most):
+            found.append(run_search(open_search(few.problem, few.train, few.test, spec))[0])
+    assert found[0].nodes
+    assert found[1].nodes == found[0].nodes
 
 
 def test_a_killed_search_goes_on_to_the_same_circuit(few: SearchableProblem, tmp_path: Path) -> None:
