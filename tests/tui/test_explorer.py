@@ -321,7 +321,7 @@ async def test_the_latent_pane_follows_the_cursor_when_it_rests(explorer: Make, 
         asked = [call for call in session.calls if call.startswith("latent")]
         assert len(asked) == 2, "latents passed over are not computed"
         text = screen_text(app)
-        for part in ("activations", "by position", "top prompts", "promotes", "suppresses", "nearest"):
+        for part in ("activations", "by position", "fires most on", "promotes", "suppresses", "nearest"):
             assert part in text
 
 
