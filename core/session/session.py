@@ -377,7 +377,7 @@ class Session:
 
     def _check_latent(self, site: int, latent: int) -> None:
         self._check_site(site)
-        if not 0 <= latent < (d_sae := self.problem.sites[site].sae.d_sae):
+        if latent not in range(d_sae := self.problem.sites[site].sae.d_sae):
             raise UserError(f"latent {latent}: out of range, the SAE has {d_sae}")
 
     def _toggle_all(self, chosen: Tensor, name: str) -> None:

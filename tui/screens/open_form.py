@@ -113,7 +113,7 @@ class OpenForm(Screen[None]):
             yield Static("", id="status", markup=False)
             with Horizontal(classes="field"):
                 yield Button("Open (ctrl+o)", id="open", compact=True, variant="primary")
-                yield Button(f"{self._leave} (esc)", id="leave", compact=True)
+                yield Button(plain(f"{self._leave} (esc)"), id="leave", compact=True)
 
     def on_mount(self) -> None:
         threading.Thread(target=self._fetch, name="registry", daemon=True).start()
