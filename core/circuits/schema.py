@@ -191,30 +191,31 @@ ABLATION_SOURCES: dict[AblationKind, str] = {
 
 
 class AblationPart(Part):
-    """The value that a node outside the circuit takes. `source` names the prompts from which it was computed.
-
-    `kinds` names all ablations that the search held, `kind` first; `slack` says how much lower the targets are under
-    the others. Both are absent if there are no others.
-    """
+    """The value that a node outside the circuit takes. `source` names the prompts from which it was computed."""
 
     kind: AblationKind
     errors: ErrorsKind
     source: str
+
+    @classmethod
+    def of(cls, kind: AblationKind, errors: ErrorsKind) -> Self:
+        """Returns the part for a kind of ablation and of SAE errors."""
+        return cls(kind=kind, errors=errors, source=ABLATION_SOURCES[kind])
+
+
+class HeldAblationsPart(AblationPart):
+    """The ablation of a circuit's numbers, and those under which its search had to hold its targets.
+
+    `kinds` names all of them, `kind` first; `slack` says how much lower the targets are under the others. Both are
+    absent if there are no others.
+    """
+
     kinds: tuple[AblationKind, ...] = ()
     slack: float = 0.0
 
-    @classmethod
-    def of(
-        cls, kind: AblationKind, errors: ErrorsKind, others: tuple[AblationKind, ...] = (), slack: float = 0.0
-    ) -> Self:
-        """Returns the part for a kind of ablation and of SAE errors; `others` are further ablations that are held."""
-        return cls(
-            kind=kind,
-            errors=errors,
-            source=ABLATION_SOURCES[kind],
-            kinds=(kind, *others) if others else (),
-            slack=slack,
-        )
+    def with_others(self, others: tuple[AblationKind, ...], slack: float) -> Self:
+        """Returns the part with the further ablations that the search held."""
+        return self.model_copy(update={"kinds": (self.kind, *others) if others else (), "slack": slack})
 
 
 class MetricsPart(Part):
@@ -307,7 +308,7 @@ class CircuitFile(Part):
     """A circuit, with everything needed to open it again and recompute its numbers. `size` is the number of nodes.
 
     `objectives` is absent if the search had to hold faithfulness alone, `audit` until the circuit has been audited,
-        are none, `groups` and `noted` likewise.
+    `edges` until they have been computed, `snapshots` if there are none, `groups` and `noted` likewise.
     """
 
     schema_: Annotated[Literal["circuit-tui/circuit/2"], Field(alias="schema")] = SCHEMA
@@ -318,7 +319,7 @@ class CircuitFile(Part):
     model: ModelPart
     task: TaskPart
     sites: Annotated[tuple[SitePart, ...], Field(min_length=1)]
-    ablation: AblationPart
+    ablation: HeldAblationsPart
     size: Count
     metrics: MetricsParts
     objectives: tuple[ObjectivePart, ...] = ()
@@ -369,7 +370,7 @@ def json_schema() -> dict[str, Any]:
     schema["$defs"]["MetricsPart"]["required"].remove(_INTERVAL)
     schema["$defs"]["MethodPart"]["required"].remove(_STEPS)
     for key in ("kinds", "slack"):
-        schema["$defs"]["AblationPart"]["required"].remove(key)
+        schema["$defs"]["HeldAblationsPart"]["required"].remove(key)
     for part in ("NodePart", "NotedPart"):
         own = schema["$defs"][part]
         own["required"] = [key for key in own["required"] if key not in _ABSENT_FROM_NODES]

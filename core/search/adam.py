@@ -52,7 +52,10 @@ class Adam:
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what `state_dict` returned, in place."""
-        self._first.copy_(state["first"])
-        self._second.copy_(state["second"])
+        """Restores what `state_dict` returned, in place; version 0.1 stored the state of `torch.optim.Adam`."""
+        if "param_groups" in state:
+            (own,) = state["state"].values() or ({"exp_avg": 0.0, "exp_avg_sq": 0.0, "step": 0},)
+            state = {"first": own["exp_avg"], "second": own["exp_avg_sq"], "taken": int(own["step"])}
+        self._first.copy_(torch.as_tensor(state["first"]))
+        self._second.copy_(torch.as_tensor(state["second"]))
         self._taken.fill_(state["taken"])

@@ -12,8 +12,8 @@ from circuit_tui.core.circuits.edges_schema import EdgesPart
 from circuit_tui.core.circuits.provenance import Provenance
 from circuit_tui.core.circuits.schema import (
     BUNDLED,
-    AblationPart,
     CircuitFile,
+    HeldAblationsPart,
     MetricsPart,
     MetricsParts,
     ModelPart,
@@ -80,7 +80,9 @@ def circuit_file(
             n_test=len(experiment.test),
         ),
         sites=tuple(_site_part(problem, index, table, view, said) for index in range(len(problem.sites))),
-        ablation=AblationPart.of(problem.ablation, problem.errors, provenance.ablations, provenance.slack),
+        ablation=HeldAblationsPart.of(problem.ablation, problem.errors).with_others(
+            provenance.ablations, provenance.slack
+        ),
         size=view.size,
         metrics=MetricsParts(
             train=MetricsPart.of(train),
