@@ -154,7 +154,7 @@ class ToyMethod(SearchMethod):
                 return
             kept = kept.clone()
             kept[node] = True
-            self.offer(kept, self.train.faithfulness(kept).result())
+            self.offer(kept, self.judge.judge(kept).result())
             yield self.progress("eliminate", kept, 0.5)
 '''
 

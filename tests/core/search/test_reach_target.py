@@ -50,7 +50,7 @@ def test_where_faithfulness_comes_to_lie_beyond_1_the_prefix_in_between_is_found
         pass
     count = len(circuit.nodes)
     assert torch.equal(circuit.kept, prefix(order, count))
-    assert circuit.faithfulness == pytest.approx(values[count], abs=1e-5)
+    assert circuit.judgement.faithfulness == pytest.approx(values[count], abs=1e-5)
     assert TARGET - 1e-5 <= values[count] <= 2 - TARGET + 1e-5
     if start == "too many":
         assert count < beyond
@@ -60,7 +60,7 @@ def test_what_cannot_be_reached_leaves_the_circuit_as_it_was(searchable: Callabl
     problem = searchable("gpt2-each")
     order, _ = overshooting(problem)
     circuit = ProbedCircuit(problem.search(target=TARGET).attempt, prefix(order, 3))
-    circuit.attempt.reaches = lambda faithfulness: False  # type: ignore[method-assign]
+    circuit.attempt.score_reaches = lambda score: False  # type: ignore[method-assign]
     for _ in reach_target(circuit, order):
         pass
     assert torch.equal(circuit.kept, prefix(order, 3))

@@ -22,6 +22,7 @@ from circuit_tui.core.errors import UserError
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.evaluation.live_circuit import LiveCircuit
 from circuit_tui.core.evaluation.metrics import PromptMetrics
+from circuit_tui.core.search.judge import Judgement
 from circuit_tui.core.splice.problem import Problem
 
 POSITIONS: tuple[tuple[PositionsKind, str], ...] = (
@@ -102,9 +103,9 @@ def test_every_method_searches(searched: SearchableProblem, method: str) -> None
     search = searched.search(method, 0.8)
     result, _ = run_search(search)
     kept = searched.circuit(result.nodes)
-    fresh = Evaluator(searched.problem, "train")
-    assert result.train.faithfulness == pytest.approx(fresh.faithfulness(kept).result(), abs=1e-4)
-    assert result.reached == search.reaches(fresh.faithfulness(kept).result())
+    fresh = Evaluator(searched.problem, "train").faithfulness(kept).result()
+    assert result.train.faithfulness == pytest.approx(fresh, abs=1e-4)
+    assert result.reached == search.attempt.score_reaches(Judgement.of_faithfulness(fresh).score)
     assert result.nodes
     if method in ("mask", "ig", "atp"):
         assert len(result.nodes) < len(kept)
