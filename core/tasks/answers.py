@@ -92,14 +92,7 @@ class Answers:
     def select(self, prompts: Tensor) -> tuple[Answers, Tensor]:
         """The answers of `prompts` `[prompt]`, renumbered from 0, and the index of each of their reads, `[read]`."""
         new, other = (prompts.unsqueeze(1) == self.other_prompts).nonzero(as_tuple=True)
-        return (
-            Answers(
-                self.rows_per_prompt, self.difference_column[prompts], self.right[prompts], self.wrong[prompts],
-                new, self.other_rows[other], self.other_columns[other], self.other_tokens[other],
-                self.other_signs[other],
-            ),
-            torch.cat([prompts, other + len(self)]),
-        )  # fmt: skip
+        return self._selected(prompts, new, other)
 
     def evened(self, width: int) -> Answers:
         """The same answers with as many other reads for each prompt, prompt by prompt, in rows of `width` tokens.
@@ -133,6 +126,10 @@ class Answers:
         device = prompts.device
         new = torch.arange(len(prompts), device=device).repeat_interleave(n_others)
         other = (prompts.unsqueeze(1) * n_others + torch.arange(n_others, device=device)).reshape(-1)
+        return self._selected(prompts, new, other)
+
+    def _selected(self, prompts: Tensor, new: Tensor, other: Tensor) -> tuple[Answers, Tensor]:
+        """What `select` returns, of the other reads `other` `[read]`, which belong to the renumbered prompts `new`."""
         return (
             Answers(
                 self.rows_per_prompt, self.difference_column[prompts], self.right[prompts], self.wrong[prompts],
