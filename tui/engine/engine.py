@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from textual.message import Message
 from typing_extensions import override
 
 from circuit_tui.core.errors import CheckpointError, UserError
 from circuit_tui.core.jobs.job import Job
-from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.outputs.file_kind import file_kind
 from circuit_tui.core.outputs.output_file import ForeignFileError
 from circuit_tui.core.runtime.throttle import Throttle
@@ -26,7 +23,7 @@ from circuit_tui.tui.engine.commands import Command, latest_wins
 from circuit_tui.tui.engine.messages import Exported, ForeignFile
 from circuit_tui.tui.engine.search_trace import SearchTrace
 from circuit_tui.tui.engine.session_owner import SessionOwner
-from circuit_tui.tui.engine.session_protocol import Opener, SearchLike, SessionLike
+from circuit_tui.tui.engine.session_protocol import SearchLike, SessionLike
 from circuit_tui.tui.engine.state import SearchPhase, SearchState
 
 log = logging.getLogger("circuit_tui")
@@ -40,24 +37,12 @@ QUIET = 0.1  # seconds without background work after an edit: the screen is draw
 class Engine(SessionOwner):
     """Serves commands, runs the search and does background work."""
 
-    def __init__(
-        self,
-        request: OpenRequest,
-        opener: Opener,
-        post: Callable[[Message], object],
-        log_hint: str,
-        job: Job | None = None,
-    ) -> None:
-        super().__init__(request, opener, post, log_hint, job)
-        self._trace = SearchTrace()
-        self._offered = False
-        self._frontier_look, self._memory_look = Throttle(FRONTIER_EVERY), Throttle(MEMORY_EVERY)
-        self._turns = 0
-        self._quiet_until = 0.0
-
     @override
     def _begin_anew(self) -> None:
         self._trace, self._offered = SearchTrace(), False
+        self._frontier_look, self._memory_look = Throttle(FRONTIER_EVERY), Throttle(MEMORY_EVERY)
+        self._turns = 0
+        self._quiet_until = 0.0
 
     @override
     def _go_on(self, session: SessionLike, spec: SearchSpec, job: Job) -> SearchLike:

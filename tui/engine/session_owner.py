@@ -63,6 +63,7 @@ class SessionOwner(EngineThread):
         self._session: SessionLike | None = None
         self._search: SearchLike | None = None
         self._work_left = False
+        self._begin_anew()
 
     @abstractmethod
     def _turn(self) -> None:
@@ -70,7 +71,7 @@ class SessionOwner(EngineThread):
 
     @abstractmethod
     def _begin_anew(self) -> None:
-        """Forget what is about the session before."""
+        """Set what is about one session alone, as before the first."""
 
     @abstractmethod
     def _go_on(self, session: SessionLike, spec: SearchSpec, job: Job) -> SearchLike:
