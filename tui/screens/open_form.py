@@ -245,8 +245,7 @@ class OpenForm(Screen[None]):
             raise UserError(f"or circuit: {path}: masks name no model; open them with circuit-tui explore --circuit")
         read_circuit(path)
         was = self._request
-        place = {"device": was.device, "device_map": was.device_map, "batch": was.batch, "seed": was.seed}
-        return OpenRequest(circuit=path, **place)  # type: ignore[arg-type]
+        return OpenRequest(circuit=path, device=was.device, device_map=was.device_map, batch=was.batch, seed=was.seed)
 
     def _show_model(self) -> None:
         """Offer the releases of the chosen model."""

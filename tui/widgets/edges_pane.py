@@ -63,10 +63,10 @@ class EdgesHead(LinesView):
         if self.why is not None:
             return [line.strip(), *self.why.about(width)]
         if self.graph is not None:
-            return [line.strip(), *self._about_graph(view, self.graph, width)]
+            return [line.strip(), *self._about_graph(self.graph, width)]
         return [line.strip(), edges.heading(width)]
 
-    def _about_graph(self, view: EdgesView, shown: EdgeGraphView, width: int) -> list[Strip]:
+    def _about_graph(self, shown: EdgeGraphView, width: int) -> list[Strip]:
         """What is drawn, and the strongest links of the box under the cursor."""
         graph, styles = shown.graph, self.pane_styles
         if graph is None:
