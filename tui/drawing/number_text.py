@@ -53,9 +53,9 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
-def amount(number: int, thing: str) -> str:
-    """``1 node``, ``1,204 nodes``."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+def amount(number: int, thing: str, plural: str = "") -> str:
+    """``1 node``, ``1,204 nodes``; `plural` is that of `thing`, if it is not made with an s."""
+    return f"{number:,} {thing if number == 1 else plural or f'{thing}s'}"
 
 
 def duration(seconds: float | None) -> str:

@@ -23,7 +23,7 @@ from circuit_tui.tui.engine.messages import Notice
 from circuit_tui.tui.engine.state import EngineState
 from circuit_tui.tui.widgets.circuit_difference import CircuitDifference
 from circuit_tui.tui.widgets.line_list import LineList
-from circuit_tui.tui.widgets.lines_view import LinesView
+from circuit_tui.tui.widgets.list_heading import ListHeading
 
 if TYPE_CHECKING:
     from circuit_tui.core.circuits.circuit_list import CircuitList, CircuitRow
@@ -118,18 +118,6 @@ class CircuitFiles(LineList):
         return (line.left(printable(row.model), 20, styles.muted) if width >= MODEL_FROM else line).strip()
 
 
-class FilesHeading(LinesView):
-    """The names of the columns."""
-
-    def __init__(self, files: CircuitFiles) -> None:
-        super().__init__(id="circuits-heading")
-        self._files = files
-
-    @override
-    def build(self, width: int) -> list[Strip]:
-        return [self._files.heading(width)]
-
-
 class CircuitsPane(Vertical):
     """The list, and below it how two of the circuits differ, once that is asked for."""
 
@@ -153,18 +141,20 @@ class CircuitsPane(Vertical):
         self._told: tuple[str, ...] = ()
 
     def compose(self) -> ComposeResult:
-        yield FilesHeading(self.files)
+        yield ListHeading(self.files, id="circuits-heading")
         yield self.files
         yield self.difference
 
     def on_resize(self, event: events.Resize) -> None:
-        self.query_one(FilesHeading).rebuild()
+        self.query_one(ListHeading).rebuild()
 
     def show(self, state: EngineState) -> None:
         """Take what the session of `state` has found."""
-        self._past, self._circuit, self._table = state.past, state.circuit, state.table
-        self._subject = state.fingerprint
-        self.files.here = str(self._subject.get("model")), str(self._subject.get("task"))
+        self._circuit, self._table, self._subject = state.circuit, state.table, state.fingerprint
+        here = str(self._subject.get("model")), str(self._subject.get("task"))
+        if state.past is self._past and here == self.files.here:
+            return
+        self._past, self.files.here = state.past, here
         if self.files.scanned or state.past:
             self._list()
 
@@ -200,7 +190,7 @@ class CircuitsPane(Vertical):
         searches = [CircuitRow.of_search(result, number, *here) for number, result in enumerate(self._past, 1)]
         self.files.show((*reversed(searches), *self._in_files))
         self.files.refresh()
-        parts = amount(len(searches), "search").replace("searchs", "searches"), amount(len(self._in_files), "file")
+        parts = amount(len(searches), "search", "searches"), amount(len(self._in_files), "file")
         self.border_subtitle = plain(", ".join(parts))
 
     def result(self, row: CircuitRow) -> SearchResult | None:

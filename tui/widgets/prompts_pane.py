@@ -19,21 +19,11 @@ from circuit_tui.tui.drawing.line import SINK, StyledLine, cut, plain, printable
 from circuit_tui.tui.drawing.number_text import signed
 from circuit_tui.tui.drawing.styles import PaneStyles
 from circuit_tui.tui.widgets.lines_view import LinesView
+from circuit_tui.tui.widgets.list_heading import ListHeading
 from circuit_tui.tui.widgets.prompt_list import PromptList
 from circuit_tui.tui.widgets.prompt_nodes import PromptNodes
 
 BESIDE = 140  # from so many cells on, the chosen prompt is beside the list
-
-
-class Heading(LinesView):
-    """The names of the columns of `listed`."""
-
-    def __init__(self, listed: PromptList | PromptNodes, *, id: str) -> None:
-        super().__init__(id=id)
-        self._listed = listed
-
-    def build(self, width: int) -> list[Strip]:
-        return [self._listed.heading(width)]
 
 
 class ChosenPrompt(LinesView):
@@ -127,12 +117,12 @@ class PromptsPane(Vertical):
     def compose(self) -> ComposeResult:
         prompts = PromptList()
         with Vertical(classes="prompts-half"):
-            yield Heading(prompts, id="prompt-heading")
+            yield ListHeading(prompts, id="prompt-heading")
             yield prompts
         with Vertical(id="prompt-detail", classes="prompts-half"):
             nodes = PromptNodes()
             yield ChosenPrompt()
-            yield Heading(nodes, id="nodes-heading")
+            yield ListHeading(nodes, id="nodes-heading")
             yield nodes
 
     def on_resize(self, event: events.Resize) -> None:
@@ -150,8 +140,8 @@ class PromptsPane(Vertical):
         if prompt is None or (explanation is not None and explanation.prompt != prompt.row.index):
             explanation = None  # it is of the prompt that was chosen before
         self.query_one(PromptList).show(prompts)
-        self.query_one("#prompt-heading", Heading).rebuild()
-        nodes, nodes_heading = self.query_one(PromptNodes), self.query_one("#nodes-heading", Heading)
+        self.query_one("#prompt-heading", ListHeading).rebuild()
+        nodes, nodes_heading = self.query_one(PromptNodes), self.query_one("#nodes-heading", ListHeading)
         nodes.display = nodes_heading.display = prompt is not None
         self.query_one("#prompt-detail").set_class(prompt is None, "-none")  # then the list has the room
         self.query_one(ChosenPrompt).show(prompt, explanation)
