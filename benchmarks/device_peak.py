@@ -104,14 +104,17 @@ def measured_peak(device: torch.device, clock: str, dtypes: tuple[torch.dtype, .
 
 def best(run: Callable[[], object], device: torch.device, clock: str, times: int = 6) -> float:
     """Seconds of the fastest of `times` runs after one that warms up."""
-    found = []
-    for _ in range(times + 1):
-        synchronise(device)
-        start = CLOCKS[clock]()
+    return min([elapsed(run, device, clock) for _ in range(times + 1)][1:])
+
+
+def elapsed(run: Callable[[], object], device: torch.device, clock: str = "wall", times: int = 1) -> float:
+    """Mean seconds of `times` runs, which follow one another: only before and after them the device is waited for."""
+    synchronise(device)
+    start = CLOCKS[clock]()
+    for _ in range(times):
         run()
-        synchronise(device)
-        found.append(CLOCKS[clock]() - start)
-    return min(found[1:])
+    synchronise(device)
+    return (CLOCKS[clock]() - start) / times
 
 
 def synchronise(device: torch.device) -> None:

@@ -9,7 +9,6 @@ measured. `benchmarks/gpu.py` runs all parts and shows what they found.
 from __future__ import annotations
 
 import argparse
-import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from gpu_rows import Rows, Scale, Shaped, circuit_numbers, effects, floor, searc
 from search_step import SearchStep
 
 from circuit_tui.core.models.devices import pick_device
+from circuit_tui.core.runtime.out_of_memory import free_cached
 
 FULL = Scale({
     "gpt2-small": "gpt2-small", "gemma-2-2b": "gemma-2-2b-16k", "gemma-2-9b": "gemma-2-9b-16k",
@@ -64,12 +64,12 @@ def gemma_2_9b(rows: Rows, scale: Scale, device: torch.device) -> None:
     with rows.attempt("effects-gemma-2-9b"):
         effects(rows, "effects-gemma-2-9b", circuit_numbers(problem, scale.nodes), device, scale)
     del problem, numbers
-    free(device)
+    free_cached()
     with rows.attempt("step-gemma-2-9b-131k"):
         wide = shaped.problem("gemma-2-9b, wide", scale.prompts, scale.length)
         steps(rows, "step-gemma-2-9b-131k", wide, scale)
         del wide
-    free(device)
+    free_cached()
     searched = "gemma-2-9b, searched"
     if scale.shapes[searched] != scale.shapes["gemma-2-9b"]:
         shaped = Shaped(searched, scale, device)
@@ -96,13 +96,6 @@ def demo(rows: Rows, scale: Scale, device: torch.device) -> None:
                 rows.add("output", rate / 1000, **details)
         finally:
             explorer.quit()
-
-
-def free(device: torch.device) -> None:
-    """Gives memory that nothing uses back to the device."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
 
 
 PARTS: dict[str, Callable[[Rows, Scale, torch.device], None]] = {

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from bare_layers import bare_pass
-from device_peak import count, measured_peak, synchronise
+from device_peak import count, elapsed, measured_peak, synchronise
 from gpu_table import Outcome
 from host_waits import host_waits
 from in_turn import Runs
@@ -124,26 +124,14 @@ def step_seconds(step: SearchStep, others: Runs, scale: Scale) -> dict[str, list
 
     The steps of a round follow one another as in a search: only after the last is the device waited for.
     """
-    device = step.device
     found: dict[str, list[float]] = {"step": [], **{name: [] for name in others}}
     for round_ in range(scale.rounds + 1):
         step.prepare(scale.steps)
         first = step.next_step()
-        synchronise(device)
-        start = time.perf_counter()
-        for _ in range(scale.steps):
-            step()
-        synchronise(device)
-        seconds = {"step": (time.perf_counter() - start) / scale.steps}
+        seconds = {"step": elapsed(step, step.device, times=scale.steps)}
         if (taken := step.next_step() - first) != scale.steps:
             raise NotAStep(f"the search holds {taken} of {scale.steps} steps: its mask is not finite")
-        for name, run in others.items():
-            synchronise(device)
-            start = time.perf_counter()
-            for _ in range(scale.published):
-                run()
-            synchronise(device)
-            seconds[name] = (time.perf_counter() - start) / scale.published
+        seconds |= {name: elapsed(run, step.device, times=scale.published) for name, run in others.items()}
         for name, value in seconds.items() if round_ else ():
             found[name].append(value)
     return found
@@ -212,14 +200,8 @@ def toggles(rows: Rows, row: str, waits_row: str, numbers: CircuitNumbers, probl
         numbers.follow(changed)
         numbers.be_exact()
 
-    device, seconds = problem.model.device, []
-    for _ in range(3 * scale.rounds + 2):
-        synchronise(device)
-        start = time.perf_counter()
-        toggle()
-        synchronise(device)
-        seconds.append(time.perf_counter() - start)
-    seconds = seconds[2:]  # the first warm up
+    device = problem.model.device
+    seconds = [elapsed(toggle, device) for _ in range(3 * scale.rounds + 2)][2:]  # the first warm up
     rows.add(
         row, 1e3 * statistics.median(seconds), largest_ms=1e3 * max(seconds), prompts=scale.test,
         nodes=int(numbers.kept.sum()), toggled=len(own),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from device_peak import CLOCKS, Peak, Work, count, synchronise
+from device_peak import Peak, Work, count, elapsed
 
 VARIED_TIMES = 4
 """How often in a round something runs that is different each time."""
@@ -58,7 +58,6 @@ def measure(
     times in a round, and is counted in all of them. A `prepare` of a run is called before it,
     untimed. `clock` is ``"wall"``, or ``"cpu"`` for the CPU time of this process, which other programs disturb less.
     """
-    read = CLOCKS[clock]
     memory, work = dict[str, int](), dict[str, Work]()
 
     def first(name: str) -> None:
@@ -71,11 +70,7 @@ def measure(
         for name, run in runs.items():
             for _ in range(VARIED_TIMES if name in varied else 1):
                 getattr(run, "prepare", lambda: None)()
-                synchronise(device)
-                start = read()
-                run()
-                synchronise(device)
-                seconds[name].append(read() - start)
+                seconds[name].append(elapsed(run, device, clock))
     found = {}
     for name, values in seconds.items():
         median = statistics.median(values)

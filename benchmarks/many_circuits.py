@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from device_peak import CLOCKS, synchronise
+from device_peak import elapsed
 from in_turn import machine
 from shapes import SHAPES, random_model, random_problem, random_sites, template_tokens
 
@@ -50,7 +50,7 @@ def effects(live: LiveCircuit, nodes: list[int], most: int | None) -> list[float
 
 def run_shape(name: str, args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """Measures one shape and prints its row."""
-    shape, read = SHAPES[name], CLOCKS[args.clock]
+    shape = SHAPES[name]
     model = random_model(shape, device, pick_dtype(args.dtype))
     tokens = template_tokens(args.test, args.length, int(model.bridge.cfg.d_vocab)).to(device)
     sites = random_sites(model, shape, tokens, 0.0)
@@ -68,11 +68,7 @@ def run_shape(name: str, args: argparse.Namespace, device: torch.device) -> dict
     seconds: dict[str, list[float]] = {what: [] for what in runs}
     for _ in range(args.rounds):
         for what, run in runs.items():
-            synchronise(device)
-            start = read()
-            run()
-            synchronise(device)
-            seconds[what].append(read() - start)
+            seconds[what].append(elapsed(run, device, args.clock))
     medians = {what: float(torch.tensor(each).median()) for what, each in seconds.items()}
     cells = " | ".join(f"{medians[what]:.2f}" for what in runs)
     print(f"| {name} | {len(nodes)} nodes, {args.test} prompts of {args.length} | {cells} | {apart:.1e} |", flush=True)

@@ -10,11 +10,12 @@ import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from bare_layers import bare_pass
-from device_peak import CLOCKS, synchronise
+from device_peak import CLOCKS, elapsed, synchronise
 from published import STEPS, Recipe
 
 from circuit_tui.core.errors import NoResult, UserError
@@ -120,18 +121,12 @@ def whole_search(
 
 def published_run(problem: Problem, steps: int, clock: str) -> tuple[float, float]:
     """Mean seconds of a step of the recipe, on the 16 prompts it takes, and of the bare layers on ours."""
-    device, read = problem.model.device, CLOCKS[clock]
+    device = problem.model.device
     recipe, n = Recipe(problem), len(problem.splits["train"])
     bare, generator = bare_pass(problem, "train", True, default_batch_size(n)), torch.Generator().manual_seed(0)
     seconds, without = [], []
     for step in range(steps + 1):
         chosen = torch.randperm(n, generator=generator)[:16].to(device)
-        start = read()
-        recipe.step(chosen, step / steps)
-        synchronise(device)
-        between = read()
-        bare()
-        synchronise(device)
-        seconds.append(between - start)
-        without.append(read() - between)
+        seconds.append(elapsed(partial(recipe.step, chosen, step / steps), device, clock))
+        without.append(elapsed(bare, device, clock))
     return sum(seconds[1:]) / steps, sum(without[1:]) / steps  # the first warms up
