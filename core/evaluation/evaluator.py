@@ -121,15 +121,16 @@ class Evaluator:
         other.baselines = replace(self.baselines, empty=nothing)
         return other
 
-    def on(self, chosen: Tensor) -> Evaluator:
+    def on(self, chosen: Tensor, limits: Problem) -> Evaluator:
         """Returns an evaluator of some of the prompts: those with the numbers `chosen` `[prompt]` in this one's order.
 
-        Nothing is measured: the baselines are this one's.
+        It takes no more memory than `limits` allows. Nothing is measured: the baselines are this one's.
         """
         chosen = chosen.sort()[0]
         size = max(len(batch) for batch in self.batches)
         prompts = self.prompts[chosen.to(self.prompts.device)]
-        found = Evaluator(self.problem, self.split, prompts, size, prepared=False, variant=self._variant)
+        problem = self.problem.limited_like(limits)
+        found = Evaluator(problem, self.split, prompts, size, prepared=False, variant=self._variant)
         parts = (self.baselines.plain, self.baselines.spliced, self.baselines.empty)
         found.baselines = Baselines(*(part.on(chosen) for part in parts))
         return found

@@ -63,7 +63,7 @@ class HeldConditions:
         Conditions of other ablations than the one that was drawn are nan.
         """
         number = int(torch.randint(len(self._judge.evaluators), (1,), generator=self._generator))
-        problem, prompts = self._judge.evaluators[number].problem, batch.prompts
+        problem, prompts = self._judge.evaluators[number].problem.limited_like(masked.problem), batch.prompts
         if problem.ablation == "resample":
             problem = self._drawn_anew(problem)
         plain, sums = problem.splits["train"].plain_logits, []

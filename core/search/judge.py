@@ -30,6 +30,7 @@ from circuit_tui.core.search.objectives import FROM_LOGIT_DIFF, Objective
 from circuit_tui.core.search.quantities import measured_quantity
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.other_ablation import under_ablation
+from circuit_tui.core.splice.problem import Problem
 
 RESAMPLE_SEED = 0
 """Of the draws by which circuits are judged. An optimisation draws its own."""
@@ -113,12 +114,15 @@ class Judge:
         self._check_gaps()
         self._prepared = True
 
-    def on(self, prompts: Tensor) -> Judge:
-        """A judge on some of the prompts, numbers `[prompt]` of this judge's own; prepared if this one is."""
+    def on(self, prompts: Tensor, limits: Problem) -> Judge:
+        """A judge on some of the prompts, numbers `[prompt]` of this judge's own; prepared if this one is.
+
+        It takes no more memory than `limits` allows.
+        """
         prompts = prompts.sort()[0]
         templates = {name: mask[prompts] for name, mask in self._templates.items()}
-        judge = Judge(self.spec, self.evaluators[0].on(prompts), templates)
-        judge.evaluators += [evaluator.on(prompts) for evaluator in self.evaluators[1:]]
+        judge = Judge(self.spec, self.evaluators[0].on(prompts, limits), templates)
+        judge.evaluators += [evaluator.on(prompts, limits) for evaluator in self.evaluators[1:]]
         judge._prepared = self._prepared
         return judge
 

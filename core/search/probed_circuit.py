@@ -46,7 +46,8 @@ class ProbedCircuit:
         self.probe_losses = dict[int, float]()
         self._live = JudgedCircuit(attempt.judge, kept)
         order = torch.randperm(len(attempt.train), generator=attempt.generator)
-        self._probe = JudgedCircuit(attempt.judge.on(order[: PROBE_PROMPTS // len(attempt.judge.evaluators)]), kept)
+        chosen = order[: PROBE_PROMPTS // len(attempt.judge.evaluators)]
+        self._probe = JudgedCircuit(attempt.judge.on(chosen, attempt.problem), kept)
         self._masked = MaskedModel(attempt.problem, torch.arange(len(attempt.problem.space)))
 
     @property

@@ -85,6 +85,10 @@ class Problem:
         """Number of positions."""
         return len(self.alignment.names)
 
+    def limited_like(self, other: Problem) -> Problem:
+        """This problem with what limits the memory of `other`: `batch_size` and `recompute`."""
+        return replace(self, batch_size=other.batch_size, recompute=other.recompute)
+
     def batch(self, split: Split, prompts: Tensor, shape: BatchShape | None = None) -> Batch:
         """The prompts with indices `prompts` of `split`, ready to run; in `shape`, one of `batch_shape`, if given."""
         transformed = [site.sae.transform is not None for site in self.sites]

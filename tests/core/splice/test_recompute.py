@@ -19,7 +19,10 @@ from tiny.tasks import TASKS
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.search.objective import MaskedModel
+from circuit_tui.core.search.objectives import Objective
+from circuit_tui.core.search.open_search import open_search
 from circuit_tui.core.search.registry import METHODS
+from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.problem import Problem
 
 # The methods that take gradients of the model.
@@ -79,6 +82,21 @@ def test_a_search_that_fits_with_no_number_of_prompts_goes_on_without_keeping_ac
     assert "computed activations again" in " ".join(search.result.warnings)
     again = searched.train.faithfulness(searched.circuit(search.result.nodes)).result()
     assert search.result.train.faithfulness == pytest.approx(again, abs=1e-4)
+
+
+def test_no_gradient_of_a_search_under_several_ablations_keeps_activations(
+    tiny_model: Callable[[str], TinyModel],
+) -> None:
+    searched = SearchableProblem.of(solvable_problem(tiny_model("gpt2"), "each"))
+    held = Objective("logit-diff", 0.8), Objective("kl", 0.5)
+    spec = SearchSpec("mask", 0.8, 0, {"steps": 2, "batch": 8}, held, ("zero",))
+    search = open_search(searched.problem, searched.train, searched.test, spec)
+    with count_saved_bytes(searched.problem, room=10_000):
+        for step in search:
+            if step.stage == "eliminate":  # the first such step is behind a gradient on the probe
+                search.stop()
+    assert search.result is not None
+    assert "computed activations again" in " ".join(search.result.warnings)
 
 
 def test_a_search_that_never_fits_stops_with_one_line(tiny_model: Callable[[str], TinyModel]) -> None:
