@@ -15,6 +15,7 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from circuit_tui.core.audit.finding import TITLES
@@ -88,13 +89,9 @@ def numbers(found: Mapping[str, tuple[CircuitFile, AuditPart]]) -> list[str]:
     rows = [f"| {' | '.join(NUMBERS)} |", "|---|" + "--:|" * (len(NUMBERS) - 1)]
     for name, (file, audit) in found.items():
         of = {line.key: line.numbers for line in audit.findings}
-
-        def number(key: str, which: str, form: str = ".3f", of: Mapping[str, Mapping[str, float | None]] = of) -> str:
-            value = of.get(key, {}).get(which)
-            return "–" if value is None else format(value, form)
-
-        found = of.get("shuffled", {})
-        reached = "reached with" if found.get("reached") else f"{number('shuffled', 'faithfulness')} with"
+        number = partial(number_text, of)
+        nonsense = of.get("shuffled", {})
+        reached = "reached with" if nonsense.get("reached") else f"{number('shuffled', 'faithfulness')} with"
         cells = (
             name,
             str(file.size),
@@ -113,6 +110,12 @@ def numbers(found: Mapping[str, tuple[CircuitFile, AuditPart]]) -> list[str]:
         )
         rows.append(f"| {' | '.join(cells)} |")
     return rows
+
+
+def number_text(of: Mapping[str, Mapping[str, float | None]], key: str, which: str, form: str = ".3f") -> str:
+    """The number `which` of the line `key` in those `of` an audit; a dash where there is none."""
+    value = of.get(key, {}).get(which)
+    return "–" if value is None else format(value, form)
 
 
 def main() -> int:

@@ -33,6 +33,7 @@ from circuit_tui.core.opening.experiment import Experiment, open_experiment
 from circuit_tui.core.opening.open_problem import nodes_of
 from circuit_tui.core.opening.request import OpenRequest
 from circuit_tui.core.search.open_search import open_search
+from circuit_tui.core.search.search import Search
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.splice.nodes import NodeSpace
 from circuit_tui.core.tasks import builtin
@@ -80,11 +81,16 @@ def random_circuit(space: NodeSpace, share: float, generator: torch.Generator) -
 
 def found_circuit(experiment: Experiment, method: str) -> Tensor:
     """The circuit `[node]` bool that a search with default settings finds."""
-    search = open_search(experiment.problem, experiment.train, experiment.test, SearchSpec(method, 0.95, 0, {}))
+    spec = SearchSpec(method, 0.95, 0, {})
+    return ended_in(open_search(experiment.problem, experiment.train, experiment.test, spec))
+
+
+def ended_in(search: Search) -> Tensor:
+    """The circuit `[node]` bool that a search ends in."""
     for _ in search:
         pass
     assert search.result is not None
-    kept = torch.zeros(len(experiment.problem.space), dtype=torch.bool)
+    kept = torch.zeros(len(search.problem.space), dtype=torch.bool)
     kept[sorted(search.result.nodes)] = True
     return kept
 

@@ -14,9 +14,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
+from audits import number_text
+from estimates import ended_in
 from torch import Tensor
 
 from circuit_tui.core.audit.lines import LINES
@@ -49,12 +52,8 @@ def row(experiment: Experiment, kept: Tensor, name: str) -> str:
     for _ in audit:
         pass
     of = {finding.key: finding.numbers for finding in audit.findings}
+    number = partial(number_text, {key: of[key] for key in KEYS})
     verdicts = [finding.verdict for finding in audit.findings]
-
-    def number(key: str, which: str, form: str = ".3f") -> str:
-        value = of[key].get(which)
-        return "–" if value is None else format(value, form)
-
     ablations = (number("ablation", f"{kind}_ratio_of_means") for kind in ("zero", "resample", "clean-mean"))
     cells = (
         experiment.problem.task.name, name, str(int(kept.sum())), str(verdicts.count("doubtful")),
@@ -86,13 +85,7 @@ def of_size(experiment: Experiment, method: str, size: int) -> Tensor:
 def _searched(experiment: Experiment, method: str, settings: dict[str, float | int]) -> Tensor:
     """The circuit `[node]` bool that the optimisation of a method ends in."""
     spec = SearchSpec(method, 0.95, 0, dict(settings)).complete()
-    search = Search(experiment.problem, experiment.train, experiment.test, spec, circuit_only=True)
-    for _ in search:
-        pass
-    assert search.result is not None
-    kept = torch.zeros(len(experiment.problem.space), dtype=torch.bool)
-    kept[sorted(search.result.nodes)] = True
-    return kept
+    return ended_in(Search(experiment.problem, experiment.train, experiment.test, spec, circuit_only=True))
 
 
 def rows(name: str, folders: dict[str, Path], methods: list[str]) -> Iterator[str]:
