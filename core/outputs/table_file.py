@@ -11,6 +11,7 @@ from typing import Final
 from circuit_tui.core.atomic_file import check_target, write_bytes
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.outputs.file_kind import CREATOR
+from circuit_tui.core.outputs.output_file import check_output, claimed
 from circuit_tui.core.outputs.table import Table, cell_text
 from circuit_tui.core.outputs.table_picture import svg
 
@@ -33,13 +34,12 @@ def check_table_name(path: Path, flag: str) -> None:
     check_target(path)
 
 
-def write_table(table: Table, path: Path) -> Path:
+def write_table(table: Table, path: Path, *, force: bool = False) -> Path:
     """Writes `table` in the form that the name of `path` asks for; returns the absolute path.
 
-    Whether a file may be replaced is asked before (`outputs/output_file.py`).
-
     Raises:
-        UserError: the name has none of `ENDINGS`, or it cannot be written there.
+        ForeignFileError: there is a file that this program did not write, and `force` is not given.
+        UserError: the name has none of `ENDINGS`, or it cannot be written there, or another process writes it.
     """
     check_table_name(path, "table")
     match path.suffix.lower():
@@ -49,7 +49,9 @@ def write_table(table: Table, path: Path) -> Path:
             content = markdown_text(table).encode()
         case _:
             content = svg(table)
-    return write_bytes(content, path)
+    with claimed(path):
+        check_output(path, force=force)
+        return write_bytes(content, path)
 
 
 def csv_text(table: Table) -> str:

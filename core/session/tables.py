@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import Protocol
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.latents.address import Address
-from circuit_tui.core.outputs.output_file import check_output, claimed
+from circuit_tui.core.outputs.output_file import check_output
 from circuit_tui.core.outputs.table import Cell, Table
 from circuit_tui.core.outputs.table_file import check_table_name, write_table
-from circuit_tui.core.session.listed_latents import Listable, listed_latents
+from circuit_tui.core.session.listed_latents import Listable, ListedLatent, listed_latents
 from circuit_tui.core.session.table_request import FrontierTable, LatentsTable, LatentTable, TableRequest
 from circuit_tui.core.views import FrontierPoint, LatentView, NodeTable
 
@@ -49,9 +49,7 @@ def table_of(session: Tabled, wanted: TableRequest | Table) -> Table:
     match wanted:
         case LatentsTable(filter, sort, reverse, everything, by_site):
             order = {"reverse": reverse, "everything": everything, "by_site": by_site}
-            rows = listed_latents(session, filter, sort, **order)
-            cells = (tuple(_joined(value) for value in astuple(row)) for row in rows)
-            return Table("latents", f"{len(rows)} latents{f' matching {filter}' if filter else ''}", tuple(cells))
+            return latents_table(listed_latents(session, filter, sort, **order), filter)
         case Table():
             return wanted
         case LatentTable(site, latent):
@@ -69,10 +67,13 @@ def export_table(session: Tabled, wanted: TableRequest | Table, path: Path, *, f
     """
     check_table_name(path, "table")
     check_output(path, force=force)
-    table = table_of(session, wanted)
-    with claimed(path):
-        check_output(path, force=force)
-        return write_table(table, path)
+    return write_table(table_of(session, wanted), path, force=force)
+
+
+def latents_table(rows: Sequence[ListedLatent], filter: str = "") -> Table:
+    """Returns a list of latents as a table; `filter` is what they match."""
+    cells = (tuple(_joined(value) for value in astuple(row)) for row in rows)
+    return Table("latents", f"{len(rows)} latents{f' matching {filter}' if filter else ''}", tuple(cells))
 
 
 def frontier_table(points: tuple[FrontierPoint, ...], intervals: Mapping[int, Interval | None] | None = None) -> Table:

@@ -32,21 +32,15 @@ def circuits(
     """List circuits with the search that found each and its numbers, the newest first. Exits 1 if there is none."""
     from circuit_tui.core.circuits.circuit_list import list_circuits
 
-    if out is not None:
-        from circuit_tui.core.outputs.table_file import check_table_name
-
-        check_table_name(out, "--out")
-        options.check_replacing(out, force=force)
+    options.check_table("--out", out, force=force)
     found = list_circuits(places or [Path()])
     for line in found.damaged:
         progress.say(f"left out: {line}")
     if out is not None:
         from circuit_tui.core.outputs.circuits_table import circuits_table
-        from circuit_tui.core.outputs.output_file import claimed
         from circuit_tui.core.outputs.table_file import write_table
 
-        with claimed(out):
-            progress.say(f"wrote {write_table(circuits_table(found.rows), out)}")
+        progress.say(f"wrote {write_table(circuits_table(found.rows), out, force=force)}")
     if json:
         rows = [{**asdict(row), "path": str(row.path)} for row in found.rows]
         output.print_json({"circuits": rows, "damaged": found.damaged})

@@ -95,10 +95,7 @@ def _frontier_out(path: Path | None, *, force: bool, intervals: bool, detach: bo
         return None
     if detach:
         raise UserError("--frontier: not with --detach, which keeps the circuit alone")
-    from circuit_tui.core.outputs.table_file import check_table_name
-
-    check_table_name(path, "--frontier")
-    options.check_replacing(path, force=force)
+    options.check_table("--frontier", path, force=force)
     return FrontierOut(path, force, intervals)
 
 

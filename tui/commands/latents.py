@@ -48,11 +48,7 @@ def latents(
 ) -> int:
     """List the latents of a circuit: their effect on the answers, the tokens they promote. Exits 1 if none matches."""
     parse_filter(filter)
-    if out is not None:
-        from circuit_tui.core.outputs.table_file import check_table_name
-
-        check_table_name(out, "--out")
-        options.check_replacing(out, force=force)
+    options.check_table("--out", out, force=force)
     options.choice("--sort", sort, SORT_COLUMNS)
     options.check_text(text)
     if text is not None and latent is None:
@@ -69,14 +65,17 @@ def latents(
         if view is None:
             progress.say("computing every number")
             progress.finish_background_work(session)
-        order = {"reverse": reverse, "everything": everything, "by_site": by_site}
-        rows = () if view is not None else listed_latents(session, filter, sort, **order)
+        rows = (
+            listed_latents(session, filter, sort, reverse=reverse, everything=everything, by_site=by_site)
+            if view is None
+            else ()
+        )
         if out is not None:
-            from circuit_tui.core.session.table_request import LatentsTable, LatentTable
-            from circuit_tui.core.session.tables import export_table
+            from circuit_tui.core.outputs.table_file import write_table
+            from circuit_tui.core.session.tables import latent_table, latents_table
 
-            wanted = LatentsTable(filter, sort, **order) if view is None else LatentTable(view.site, view.latent)
-            progress.say(f"wrote {export_table(session, wanted, out, force=force)}")
+            table = latents_table(rows, filter) if view is None else latent_table(view, session.table)
+            progress.say(f"wrote {write_table(table, out, force=force)}")
     if found is not None and view is not None:
         _print_text(found, f"{session.table.sites[view.site].short}/{view.latent}", json=json)
         return DONE

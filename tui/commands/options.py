@@ -151,6 +151,19 @@ def check_replacing(path: Path, *, force: bool, continues: str = "") -> str | No
     return kind
 
 
+def check_table(flag: str, path: Path | None, *, force: bool) -> None:
+    """Check early that the table of `flag` can be written, and say what it replaces.
+
+    Raises:
+        UserError: the name is none of a table, or what `check_replacing` raises.
+    """
+    if path is not None:
+        from circuit_tui.core.outputs.table_file import check_table_name
+
+        check_table_name(path, flag)
+        check_replacing(path, force=force)
+
+
 @contextlib.contextmanager
 def claimed_out(path: Path | None, *, force: bool, continues: str = "") -> Iterator[str | None]:
     """Hold the lock of an output file while the command works; yields what `check_replacing` returns.
