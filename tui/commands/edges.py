@@ -93,8 +93,8 @@ def edges(
             found = _score(computed, _end(computed, "--why", why), _end(computed, "--node", node), head)
         chosen = _chosen(computed, node)
         shown = chosen if everything else chosen[:top]
-        progress.say("computing effects on the metric")
-        if asked is None or asked.answer is not None:
+        if (found is None or out is not None) and (asked is None or asked.answer is not None):
+            progress.say("computing effects on the metric")
             computed.compute_metric([(edge.source, edge.target) for edge in shown]).result()
         by_ends = {(edge.source, edge.target): edge for edge in computed.view.edges}
         shown = sorted((by_ends[edge.source, edge.target] for edge in shown), key=lambda edge: -edge.strength)
