@@ -62,9 +62,9 @@ class FrontierPane(LinesView, can_focus=True):
         self._chosen: int | None = None
         self._intervals: Intervals = {}
 
-    def show(self, search: SearchState, circuit: CircuitView | None, intervals: Intervals | None = None) -> None:
+    def show(self, search: SearchState, circuit: CircuitView | None, intervals: Intervals) -> None:
         """Show the frontier of `search` with `circuit` marked on it, and the intervals that are computed, by size."""
-        if intervals is not None and intervals != self._intervals:
+        if intervals != self._intervals:
             self._intervals = intervals
             self.rebuild()
         if search.spec is not self._search.spec:

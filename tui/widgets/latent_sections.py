@@ -9,7 +9,7 @@ from circuit_tui.core.latents.views import LatentPrompts
 from circuit_tui.core.views import ActivationBand, LatentView, TextExamples, TokenActivation
 from circuit_tui.tui.drawing.chart import Axis, Curve, bar, chart, columns_chart
 from circuit_tui.tui.drawing.line import SINK, StyledLine, cut, cut_middle, printable, spaced, token_text
-from circuit_tui.tui.drawing.number_text import compact, count, fixed, signed
+from circuit_tui.tui.drawing.number_text import amount, compact, count, fixed, signed
 from circuit_tui.tui.drawing.styles import PaneStyles
 
 HISTOGRAM_HEIGHT = 4
@@ -96,8 +96,8 @@ def in_text(found: TextExamples | None, width: int, pane_styles: PaneStyles) -> 
 def _bands(bands: tuple[ActivationBand, ...], peak: float, width: int, pane_styles: PaneStyles) -> list[Strip]:
     lines = []
     for band in bands:
-        note = f"{count(band.count)} texts" if band.count > 1 else "1 text"
-        lines.append(section(f"{compact(band.low)} to {compact(band.high)}", note, width, pane_styles))
+        heading = f"{compact(band.low)} to {compact(band.high)}"
+        lines.append(section(heading, amount(band.count, "text"), width, pane_styles))
         lines += [_shaded(text, peak, width, pane_styles) for text in band.examples]
     return lines
 
