@@ -80,21 +80,21 @@ def score_gradient(masked: MaskedModel, judge: Judge, judgement: Judgement, kept
         gradient = faithfulness_gradient(masked, judge.evaluators[0], kept)
         return gradient if judgement.faithfulness < 1 else -gradient
     values = torch.tensor(judgement.values, dtype=torch.float64)
-    distances = judge.scale * (1 - values).abs()
-    weights = torch.softmax(SHARPNESS * distances / (1 - judge.spec.target), 0)
-    signed = (weights * judge.scale * torch.where(values < 1, 1.0, -1.0)).chunk(len(judge.evaluators))
+    weights = torch.softmax(SHARPNESS * judge.distances(values) / (1 - judge.spec.target), 0)
+    signed = weights * judge.scale * torch.where(values < 1, 1.0, -1.0)
     device = masked.active_on_device.device
     mask = kept[masked.active].to(device, torch.float32).requires_grad_()
     losses = ConditionLosses(judge)
     counts = losses.counts(torch.arange(len(judge.evaluators[0])))
     for number, evaluator in enumerate(judge.evaluators):
-        if float(weights.chunk(len(judge.evaluators))[number].sum()) < NEGLIGIBLE:
+        own = judge.conditions_under(number)
+        if float(weights[own].sum()) < NEGLIGIBLE:
             continue
         plain_logits = evaluator.problem.splits[evaluator.split].plain_logits
         for batch in evaluator.batches:
             logits, plain, where = masked.logits(mask, batch), plain_logits[batch.reads], evaluator.indices_of(batch)
             sums = losses.sums(number, logits, plain, batch.answers, where)
-            (sums @ (signed[number] / counts).to(sums)).backward()
+            (sums @ (signed[own] / counts).to(sums)).backward()
     assert mask.grad is not None
     found = torch.zeros(len(kept))
     found[masked.active] = mask.grad.cpu()

@@ -72,9 +72,9 @@ class HeldConditions:
             sums.append(self._losses.sums(number, logits, plain[part.reads], part.answers, part.prompts))
             masked.release(part)
         distances = torch.stack(sums).sum(0) / self._losses.counts(prompts).to(mask)
-        n, every = len(distances), self._judge.scale.to(distances)
-        scale, reached = every[number * n : (number + 1) * n], torch.full_like(every, float("nan"))
-        reached[number * n : (number + 1) * n] = 1 + scale * distances.detach()
+        own, every = self._judge.conditions_under(number), self._judge.scale.to(distances)
+        scale, reached = every[own], torch.full_like(every, float("nan"))
+        reached[own] = 1 + scale * distances.detach()
         return (scale * distances.abs()).sum(), reached
 
     def _drawn_anew(self, problem: Problem) -> Problem:

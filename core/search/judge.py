@@ -80,13 +80,13 @@ class Judge:
     Attributes:
         evaluators: of each ablation, the problem's own first; the others once `prepare` has run.
         conditions: all that is held, ablation by ablation.
+        scale: by how much the distance of each condition from 1 counts, `[condition]` float64.
     """
 
     def __init__(self, spec: SearchSpec, own: Evaluator, templates: Mapping[str, Tensor] | None = None) -> None:
         self.spec, self.evaluators = spec, [own]
         self.alone = spec.faithfulness_alone
-        kinds = [own.problem.ablation, *(kind for kind in spec.ablations if kind != own.problem.ablation)]
-        self._kinds: list[AblationKind] = list(dict.fromkeys(kinds))
+        self._kinds: list[AblationKind] = list(dict.fromkeys((own.problem.ablation, *spec.ablations)))
         self._templates = _templates(own, each=spec.templates) if templates is None else templates
         self.conditions = [
             Condition(objective if kind == own.problem.ablation else relaxed, kind, template)
@@ -95,7 +95,7 @@ class Judge:
             for template in self._templates
         ]
         allowed = torch.tensor([1 - condition.objective.target for condition in self.conditions], dtype=torch.float64)
-        self._scale = (1 - spec.target) / allowed
+        self.scale = (1 - spec.target) / allowed
         self._prepared = self.alone
 
     @incremental
@@ -182,17 +182,25 @@ class Judge:
                 values.append(value if prompts.any() else 1.0)  # a sample may have none of a template: it says nothing
         return values
 
+    def conditions_under(self, number: int) -> slice:
+        """Where the conditions of ablation `number` are among all."""
+        n = len(self.conditions) // len(self._kinds)
+        return slice(number * n, (number + 1) * n)
+
+    def distances(self, values: Tensor) -> Tensor:
+        """How far `values` `[condition]` float64 are from 1, in units of what the first condition allows."""
+        return self.scale * (1 - values).abs()
+
     def of_values(self, faithfulness: float, values: Tensor) -> Judgement:
         """The judgement of a circuit with these `values` `[condition]` float64."""
-        distances = self._scale * (1 - values).abs()
+        distances = self.distances(values)
         worst = int(distances.argmax())
         found = 1 - float(distances[worst])
         return Judgement(faithfulness, found, tuple(values.tolist()), bool(values[worst] > 1))
 
     def score_under(self, number: int, values: Sequence[float]) -> float:
         """The score by the conditions of ablation `number` alone."""
-        n = len(values)
-        scale = self._scale[number * n : (number + 1) * n]
+        scale = self.scale[self.conditions_under(number)]
         return 1 - float((scale * (1 - torch.tensor(values, dtype=torch.float64)).abs()).max())
 
     def resolution(self, best: Sequence[PromptMetrics], other: Sequence[PromptMetrics]) -> float | None:
@@ -203,7 +211,7 @@ class Judge:
         if self.alone:
             return _half_width(self.evaluators[0].interval(best[0].logit_diff - other[0].logit_diff))
         values = torch.tensor(self.of_runs(other).values, dtype=torch.float64)
-        worst = int((self._scale * (1 - values).abs()).argmax())
+        worst = int(self.distances(values).argmax())
         condition = self.conditions[worst]
         evaluator = self.evaluators[number := self._kinds.index(condition.ablation)]
         prompts, baselines = self._templates[condition.template], evaluator.baselines
@@ -213,12 +221,7 @@ class Judge:
         )
         _, cluster = evaluator.cluster[prompts].unique(return_inverse=True)
         half = _half_width(ratio_interval(better - poorer, plain - empty, cluster))
-        return None if half is None else half * float(self._scale[worst])
-
-    @property
-    def scale(self) -> Tensor:
-        """By how much the distance of each condition from 1 counts, `[condition]` float64."""
-        return self._scale
+        return None if half is None else half * float(self.scale[worst])
 
     @property
     def template_masks(self) -> list[Tensor]:
@@ -226,17 +229,14 @@ class Judge:
         return list(self._templates.values())
 
     def _check_gaps(self) -> None:
-        for number, kind in enumerate(self._kinds):
-            baselines = self.evaluators[number].baselines
-            for objective in self.spec.held:
-                for name, prompts in self._templates.items():
-                    gap = _gap(objective, baselines, prompts)
-                    if not abs(gap) >= SMALLEST_GAP:
-                        where = str(Condition(objective, kind, name))
-                        raise UserError(
-                            f"--objective {where}: the empty circuit does as the model does ({gap:.2g} apart): there "
-                            "is nothing to hold; leave it out"
-                        )
+        for condition in self.conditions:
+            baselines = self.evaluators[self._kinds.index(condition.ablation)].baselines
+            gap = _gap(condition.objective, baselines, self._templates[condition.template])
+            if not abs(gap) >= SMALLEST_GAP:
+                raise UserError(
+                    f"--objective {condition}: the empty circuit does as the model does ({gap:.2g} apart): there is "
+                    "nothing to hold; leave it out"
+                )
 
 
 def _half_width(interval: tuple[float, float] | None) -> float | None:

@@ -103,7 +103,7 @@ def test_a_score_is_at_the_target_where_every_condition_is(values: list[float], 
     judge.conditions = []
     judge.spec = SearchSpec("mask", targets[0], 0, {}, held)
     allowed = torch.tensor([1 - each.target for each in held], dtype=torch.float64)
-    judge._scale = (1 - targets[0]) / allowed
+    judge.scale = (1 - targets[0]) / allowed
     found = judge.of_values(0.0, torch.tensor(values, dtype=torch.float64))
     margin = min(1 - each.target - abs(1 - value) for each, value in zip(held, values, strict=True))
     if abs(margin) > 1e-9:
