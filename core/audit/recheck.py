@@ -70,10 +70,9 @@ def recheck_audit(
 
 def titles_left_out(claimed: AuditPart) -> tuple[str, ...]:
     """Returns the titles of the lines that rest on searches or on several eliminations."""
-    counts = {"shuffled": claimed.settings.shuffles, "seeds": claimed.settings.seeds}
-    counts |= {"resamplings": claimed.settings.resamplings, "dictionaries": int(bool(claimed.settings.dictionaries))}
-    counts |= {"edge-draws": claimed.settings.edge_draws or 0}
-    return tuple(finding.title for finding in claimed.findings if counts.get(finding.key))
+    settings = settings_of(claimed, None)
+    left_out = {line.key for line in lines_of(settings) if line.is_long(settings)}
+    return tuple(finding.title for finding in claimed.findings if finding.key in left_out)
 
 
 def _checks(claimed: AuditPart, fresh: AuditPart, tolerance: float, *, searches: bool) -> Iterator[FieldCheck]:
