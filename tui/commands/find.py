@@ -11,6 +11,7 @@ import typer
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.jobs.job import new_job
 from circuit_tui.core.opening.request import OpenRequest
+from circuit_tui.core.search.asked import asked_spec
 from circuit_tui.core.search.registry import DEFAULT_METHOD
 from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.tui.commands import options, output, progress
@@ -70,9 +71,10 @@ def find(
         raise UserError(f"--edges: computed in float32, not in {request.dtype}; use `circuit-tui edges` afterwards")
     if memory:
         return print_plan(request, json=json, debug=debug)
-    spec = options.search_spec(
-        method, target, seed, settings, objective, ablations, slack=slack, templates=templates, robust=robust
-    )
+    given = options.given_settings(settings)
+    spec = asked_spec(
+        method, seed, given, target or (), objective, ablations, slack=slack, templates=templates, robust=robust
+    ).complete()
     if detach:
         with options.claimed_out(out, force=force):
             pass  # the other process claims it again

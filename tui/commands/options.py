@@ -13,8 +13,7 @@ import typer
 from circuit_tui.core.choices import OBJECTIVES, AblationKind
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.search import registry
-from circuit_tui.core.search.asked import ROBUST_ABLATIONS, asked_spec, parse_ablations
-from circuit_tui.core.search.spec import SearchSpec
+from circuit_tui.core.search.asked import ROBUST_ABLATIONS, parse_ablations
 from circuit_tui.tui.commands import progress
 
 Target = Annotated[float, typer.Option(metavar="X", help="Faithfulness to reach on the search prompts.")]
@@ -61,33 +60,15 @@ def edge_target(value: float) -> float:
     return value
 
 
-def search_spec(
-    method: str,
-    targets: Sequence[str] | None,
-    seed: int,
-    settings: Sequence[str] | None,
-    objectives: str | None = None,
-    ablations: Sequence[AblationKind] = ("mean",),
-    *,
-    slack: float | None = None,
-    templates: bool = False,
-    robust: bool = False,
-) -> SearchSpec:
-    """The search that the flags describe, with all settings of the method.
-
-    Raises:
-        UserError: an unknown method, setting or objective, a wrong value, or a target that no circuit can have.
-    """
+def given_settings(texts: Sequence[str] | None) -> dict[str, str]:
+    """The settings that each ``--set NAME=VALUE`` gives. Raises a `UserError` if one is of another form."""
     given: dict[str, str] = {}
-    for text in settings or ():
+    for text in texts or ():
         name, equals, value = text.partition("=")
         if not (name and equals and value):
             raise UserError(f"--set {text}: write NAME=VALUE")
         given[name] = value
-    spec = asked_spec(
-        method, seed, given, targets or (), objectives, ablations, slack=slack, templates=templates, robust=robust
-    )  # fmt: skip
-    return spec.complete()
+    return given
 
 
 def ablations(text: str | None, *, robust: bool = False) -> tuple[AblationKind, ...]:
