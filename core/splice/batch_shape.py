@@ -17,17 +17,15 @@ from circuit_tui.core.tasks.answers import Answers
 
 @dataclass(frozen=True, slots=True)
 class BatchShape:
-    """The shape of batches of `n_prompts` prompts of one split.
+    """The shape of batches of some number of prompts of one split.
 
     Attributes:
-        n_prompts: the number of prompts.
         width: tokens of a row, padding included.
         group_width: tokens of a group (`position_groups.py`), padding included.
         read_positions: `[position]` on the CPU: position ids at which any prompt of the split is read.
         answers: the answers of the split, with as many reads for each prompt.
     """
 
-    n_prompts: int
     width: int
     group_width: int
     read_positions: Tensor
@@ -50,4 +48,4 @@ class BatchShape:
         largest = counts[:, :n_positions].topk(min(n_prompts, len(answers)), dim=0)[0].sum(0)
         reads = ids_on_cpu[answers.read_rows.cpu(), answers.read_columns.cpu()].unique()
         width = max(1, int(largest.max())) if n_positions else 1
-        return cls(n_prompts, ids.shape[1], width, reads, answers.evened(ids.shape[1]))
+        return cls(ids.shape[1], width, reads, answers.evened(ids.shape[1]))
