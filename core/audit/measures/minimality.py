@@ -11,11 +11,10 @@ from __future__ import annotations
 from itertools import combinations, groupby
 from operator import itemgetter
 
-from torch import Tensor
-
 from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.finding import Finding, Measurement, finite
 from circuit_tui.core.choices import Verdict
+from circuit_tui.core.evaluation.many_circuits import toggled
 from circuit_tui.core.search.frontier import score
 from circuit_tui.core.search.judge import Judge, Judgement
 from circuit_tui.core.search.judged_circuit import JudgedCircuit
@@ -60,7 +59,7 @@ def minimality(audited: AuditedCircuit) -> Measurement:
     pairs = sorted(combinations(nodes, 2), key=lambda pair: -expected(pair))
     tried, done, removable_pairs = sorted(pairs[: audited.settings.pairs]), 0, 0
     for first, with_first in groupby(tried, key=itemgetter(0)):
-        yield from judged.advance_to(_without(audited.kept, first))
+        yield from judged.advance_to(toggled(audited.kept, [first])[0])
         seconds = [second for _, second in with_first]
         while seconds:
             judgements = yield from judged.judge_first_toggled(seconds, least)
@@ -84,13 +83,6 @@ def minimality(audited: AuditedCircuit) -> Measurement:
             "pairs_tried": len(tried), "pairs_in_all": len(pairs),
         },
     )  # fmt: skip
-
-
-def _without(kept: Tensor, node: int) -> Tensor:
-    """The circuit `kept` `[node]` bool less one node."""
-    less = kept.clone()
-    less[node] = False
-    return less
 
 
 _MEANING = {
