@@ -39,8 +39,7 @@ def with_rows(problem: Problem, seed: int, splits: Iterable[Split]) -> Problem:
     """
     changed = dict(problem.splits)
     for split in splits:
-        pairs, answers = problem.prompt_sets[split].pairs, problem.splits[split].answers
-        places = [pair.place(problem.task.name) for pair in pairs]
+        answers, places = problem.splits[split].answers, _places(problem, split)
         rows, by_group = reference_rows_of(problem.alignment, split, problem.ablation, answers, seed, places)
         changed[split] = replace(changed[split], reference_rows=rows, reference_row_of_group=by_group)
     return replace(problem, splits=changed)
@@ -52,12 +51,7 @@ def resample_draws(problem: Problem, split: Split) -> ResampleDraws:
     Raises:
         UserError: there is nothing to draw from for some prompt.
     """
-    groups, places = (
-        problem.alignment.mean_groups,
-        [pair.place(problem.task.name) for pair in problem.prompt_sets[split].pairs],
-    )
-    answers = problem.splits[split].answers
-    return ResampleDraws(groups[split, "clean"], groups["train", "corrupt"], answers, places)
+    return ResampleDraws(problem.alignment, split, problem.splits[split].answers, _places(problem, split))
 
 
 @incremental
@@ -85,3 +79,8 @@ def reference_tables(problem: Problem, kind: AblationKind) -> Increments[tuple[R
         with torch.no_grad():
             tables.append(ReferenceTable(values, site.sae.decode(values)))
     return tuple(tables)
+
+
+def _places(problem: Problem, split: Split) -> list[str]:
+    """Where each prompt of `split` is from."""
+    return [pair.place(problem.task.name) for pair in problem.prompt_sets[split].pairs]

@@ -213,7 +213,7 @@ def reference_rows_of(
     if ablation == "zero":
         return torch.zeros_like(groups), torch.zeros(len(alignment.names), dtype=torch.long, device=groups.device)
     if ablation == "resample":
-        return ResampleDraws(groups, alignment.mean_groups["train", "corrupt"], answers, places).rows(seed), None
+        return ResampleDraws(alignment, split, answers, places).rows(seed), None
     by_position = torch.arange(len(alignment.names), device=groups.device) if alignment.kind != "shared" else None
     return groups, by_position
 

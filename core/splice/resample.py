@@ -9,6 +9,8 @@ from torch import Tensor
 
 from circuit_tui.core.errors import UserError
 from circuit_tui.core.tasks.answers import Answers
+from circuit_tui.core.tasks.positions import Alignment
+from circuit_tui.core.tasks.task import Split
 
 
 class ResampleDraws:
@@ -18,16 +20,17 @@ class ResampleDraws:
     are read after the same. As far as the two agree both rows take the first's.
 
     Args:
-        groups: `[row, position]` mean group of each token (`Alignment.mean_groups`), negative where nothing is spliced.
-        source: the same for the corrupt train prompts.
-        answers: of the prompts that tokens are drawn for.
+        alignment: has the mean group of each token of the prompts, and of the corrupt train prompts.
+        split: that of the clean prompts that tokens are drawn for.
+        answers: of these prompts.
         places: where each of them is from (`Pair.place`).
 
     Raises:
         UserError: no source prompt has the same mean groups as some prompt.
     """
 
-    def __init__(self, groups: Tensor, source: Tensor, answers: Answers, places: Sequence[str]) -> None:
+    def __init__(self, alignment: Alignment, split: Split, answers: Answers, places: Sequence[str]) -> None:
+        groups, source = alignment.mean_groups[split, "clean"], alignment.mean_groups["train", "corrupt"]
         self._per_prompt, self._like = answers.rows_per_prompt, groups
         self._width = source.shape[1]
         own_sorted, self._columns = _by_group(groups, max(groups.shape[1], self._width))
