@@ -19,6 +19,13 @@ def device_name(devices: Iterable[torch.device]) -> str:
     return " and ".join(f"{count} x {name}" if count > 1 else name for name, count in kinds.items())
 
 
+def precise_dtype(device: torch.device) -> torch.dtype:
+    """Returns float64; float32 on MPS, which has no float64."""
+    import torch
+
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def cores() -> int:
     """Returns how many cores this process may use; in a container they are fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):

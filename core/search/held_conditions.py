@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.evaluation.metrics import Baselines
+from circuit_tui.core.runtime.machine import precise_dtype
 from circuit_tui.core.search.condition_losses import ConditionLosses
 from circuit_tui.core.search.judge import Judge
 from circuit_tui.core.search.minibatches import MiniBatch
@@ -41,8 +42,8 @@ class HeldFaithfulness:
         plain = self._plain.index_select(0, batch.prompts)
         error = masked.logit_difference(mask, batch) - plain
         mean = (error.detach() + plain).mean()
-        precise = mean if mean.device.type == "mps" else mean.double()
-        return faithfulness_loss(error, self._gap, self._per_prompt_weight), (precise - self._empty) / self._gap
+        reached = (mean.to(precise_dtype(mean.device)) - self._empty) / self._gap
+        return faithfulness_loss(error, self._gap, self._per_prompt_weight), reached
 
 
 class HeldConditions:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from circuit_tui.core.choices import AblationKind
+from circuit_tui.core.runtime.machine import precise_dtype
 from circuit_tui.core.tasks.positions import Alignment
 
 
@@ -41,8 +42,7 @@ class GroupMeans:
     """
 
     def __init__(self, n_groups: int, width: int, device: torch.device) -> None:
-        # MPS has no float64.
-        dtype = torch.float32 if device.type == "mps" else torch.float64
+        dtype = precise_dtype(device)
         self._sum = torch.zeros(n_groups, width, dtype=dtype, device=device)
         self._count = torch.zeros(n_groups, dtype=dtype, device=device)
 

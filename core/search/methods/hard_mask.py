@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from circuit_tui.core.runtime.machine import precise_dtype
+
 SURROGATE_WIDTH = 0.5
 CPU = torch.device("cpu")
 
@@ -61,7 +63,7 @@ class TargetPenalty:
 
     def __init__(self, target: float, device: torch.device = CPU, n_conditions: int = 1) -> None:
         self.target = target
-        self.dtype = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
+        self.dtype = precise_dtype(device)
         self._state = torch.tensor([self.START, 0.0, *[1.0] * (2 * n_conditions)], dtype=self.dtype).to(device)
         (self._weight, self._steps), means = self._state[:2].unbind(), self._state[2:]
         self._smooth, self._fast = means[:n_conditions], means[n_conditions:]
