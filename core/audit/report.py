@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from circuit_tui.core.audit.finding import Finding, SearchRun
-from circuit_tui.core.audit.measures.stability import jaccard, shares
+from circuit_tui.core.audit.measures.stability import shares
 from circuit_tui.core.audit.run import AuditResult
 from circuit_tui.core.audit.settings import AuditSettings
 from circuit_tui.core.audit.texts import text_part
@@ -20,6 +20,7 @@ from circuit_tui.core.circuits.audit_schema import (
     NodeSharePart,
 )
 from circuit_tui.core.circuits.circuit_file import now
+from circuit_tui.core.circuits.compare_circuits import jaccard
 from circuit_tui.core.circuits.schema import Versions
 
 

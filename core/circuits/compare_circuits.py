@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -94,16 +94,18 @@ def compare_circuits(first: ComparedCircuit, second: ComparedCircuit) -> Circuit
         tuple(sorted(a & b)),
         tuple(sorted(a - b)),
         tuple(sorted(b - a)),
-        _overlap(a, b),
-        _overlap(*({(hook, latent) for hook, _, latent in nodes} for nodes in (a, b))),
+        jaccard(a, b),
+        jaccard(*({(hook, latent) for hook, _, latent in nodes} for nodes in (a, b))),
         tuple(
             (name, first.setup[name], second.setup[name]) for name in shared if first.setup[name] != second.setup[name]
         ),
     )
 
 
-def _overlap(a: Set[Any], b: Set[Any]) -> float:
-    return len(a & b) / len(a | b) if a or b else 1.0
+def jaccard(first: Collection[Any], second: Collection[Any]) -> float:
+    """Returns |A and B| / |A or B|; 1 for two empty circuits."""
+    one, other = set(first), set(second)
+    return len(one & other) / len(one | other) if one | other else 1.0
 
 
 def _names(nodes: frozenset[int], table: NodeTable) -> frozenset[NodeName]:

@@ -18,9 +18,10 @@ from circuit_tui.core.audit.audited_circuit import AuditedCircuit
 from circuit_tui.core.audit.finding import Finding, Measurement, grade, worst_verdict
 from circuit_tui.core.audit.limits import ATTRIBUTION_LIMITS, FAITHFULNESS_LIMITS
 from circuit_tui.core.audit.measures.held_out import OVERFIT_LIMITS
-from circuit_tui.core.audit.measures.stability import OVERLAP_LIMITS, jaccard
+from circuit_tui.core.audit.measures.stability import OVERLAP_LIMITS
 from circuit_tui.core.audit.searches import evaluators
 from circuit_tui.core.choices import Verdict
+from circuit_tui.core.circuits.compare_circuits import jaccard
 from circuit_tui.core.edges.agreement import agreement
 from circuit_tui.core.edges.edge_table import CircuitEdges
 from circuit_tui.core.edges.eliminate import EdgeSearch, eliminate_edges

@@ -9,7 +9,7 @@ circuit it returned: a circuit contained in another run's larger circuits is not
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 
 from circuit_tui.core.audit.audited_circuit import AuditedCircuit
@@ -17,6 +17,7 @@ from circuit_tui.core.audit.finding import AuditSearch, Finding, Measurement, Se
 from circuit_tui.core.audit.searches import quick_adjective, run_search
 from circuit_tui.core.audit.settings import AuditSettings
 from circuit_tui.core.choices import Verdict
+from circuit_tui.core.circuits.compare_circuits import jaccard
 
 OVERLAP_LIMITS = 2 / 3, 1 / 3
 """Mean Jaccard overlap of two runs, good and doubtful from here on: four of five nodes the same, and half of them."""
@@ -46,12 +47,6 @@ def resampled_searches(settings: AuditSettings) -> tuple[AuditSearch, ...]:
 
 def _after(seed: int, count: int) -> range:
     return range(seed + 1, seed + 1 + count)
-
-
-def jaccard(first: Collection[int], second: Collection[int]) -> float:
-    """Returns |A and B| / |A or B|; 1 for two empty circuits."""
-    one, other = set(first), set(second)
-    return len(one & other) / len(one | other) if one | other else 1.0
 
 
 def shares(runs: Sequence[SearchRun]) -> dict[int, float]:

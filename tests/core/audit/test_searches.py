@@ -19,6 +19,7 @@ from tiny.solvable_task import solvable_task
 
 from circuit_tui.core.audit.altered_problem import with_shuffled_labels, with_train_prompts
 from circuit_tui.core.audit.measures import shuffled, stability
+from circuit_tui.core.circuits.compare_circuits import jaccard
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.splice.problem import Problem
 
@@ -217,16 +218,16 @@ def test_quick_searches_end_with_their_circuit(problem: Problem, quick: bool, mo
 
 
 def test_jaccard_in_closed_form() -> None:
-    assert stability.jaccard({1, 2, 3}, {2, 3, 4}) == pytest.approx(0.5)
-    assert stability.jaccard([], []) == 1
-    assert stability.jaccard([1], []) == 0
+    assert jaccard({1, 2, 3}, {2, 3, 4}) == pytest.approx(0.5)
+    assert jaccard([], []) == 1
+    assert jaccard([1], []) == 0
 
 
 @given(st.sets(st.integers(0, 20)), st.sets(st.integers(0, 20)))
 def test_jaccard_is_a_similarity(one: set[int], other: set[int]) -> None:
-    value = stability.jaccard(one, other)
+    value = jaccard(one, other)
     assert 0 <= value <= 1
-    assert value == stability.jaccard(other, one)
+    assert value == jaccard(other, one)
     assert (value == 1) == (one == other)
 
 
