@@ -7,27 +7,23 @@ from torch import Tensor
 from circuit_tui.core.evaluation.evaluator import Evaluator
 from circuit_tui.core.runtime.incremental import Increments, incremental
 from circuit_tui.core.search.judge import Judge
-from circuit_tui.core.search.spec import SearchSpec
 from circuit_tui.core.views import HeldValue
 
 
 @incremental
-def held_values(
-    spec: SearchSpec, train: Evaluator | Judge, test: Evaluator | None, kept: Tensor
-) -> Increments[tuple[HeldValue, ...]]:
-    """Returns every condition of `spec` with its values for the circuit `kept` `[node]` bool, ablation by ablation.
+def held_values(judge: Judge, test: Evaluator | None, kept: Tensor) -> Increments[tuple[HeldValue, ...]]:
+    """Returns every condition of `judge` with its values for the circuit `kept` `[node]` bool, ablation by ablation.
 
     A condition has no held-out value without `test`, or where held-out prompts have other templates.
 
     Raises:
         UserError: an objective has no value, since the empty circuit does as the model does.
     """
-    judge = train if isinstance(train, Judge) else Judge(spec, train)
     yield from judge.prepare()
     on_train = yield from judge.judge(kept)
     on_test: tuple[float | None, ...] = tuple(None for _ in on_train.values)
     if test is not None:
-        other = Judge(spec, test)
+        other = Judge(judge.spec, test)
         yield from other.prepare()
         if other.conditions == judge.conditions:
             on_test = (yield from other.judge(kept)).values

@@ -59,7 +59,7 @@ def evaluate_result(
     on_test = yield from _reported(attempt, test.evaluate(kept, not circuit_only), kept, 0.99)
     reached, held = attempt.score_reaches(best.score), tuple[HeldValue, ...]()
     if not attempt.judge.alone:
-        values = held_values(attempt.spec, attempt.judge, None if circuit_only else test, kept)
+        values = held_values(attempt.judge, None if circuit_only else test, kept)
         held = yield from _reported(attempt, values, kept, 0.99)
     last, spec = attempt.progress("done", kept, 1.0), attempt.spec
     early_end = f"The search ended early with what it had, because {attempt.loops.diverged}; a smaller lr may help."

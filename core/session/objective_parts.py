@@ -9,6 +9,7 @@ from circuit_tui.core.circuits.provenance import Provenance
 from circuit_tui.core.opening.experiment import Experiment
 from circuit_tui.core.search.found_by import spec_of
 from circuit_tui.core.search.held_values import held_values
+from circuit_tui.core.search.judge import Judge
 
 
 def objective_parts(experiment: Experiment, kept: Tensor, provenance: Provenance) -> tuple[ObjectivePart, ...]:
@@ -20,7 +21,7 @@ def objective_parts(experiment: Experiment, kept: Tensor, provenance: Provenance
     spec = spec_of(provenance, provenance.seed)
     if spec is None or spec.faithfulness_alone:
         return ()
-    held = held_values(spec, experiment.train, experiment.test, kept).result()
+    held = held_values(Judge(spec, experiment.train), experiment.test, kept).result()
     return tuple(
         ObjectivePart(
             kind=objective.kind,
